@@ -1,0 +1,336 @@
+//! One upstream generation: what is asked, what is heard, and how it can end.
+use super::Message;
+use std::{fmt, time::Duration};
+
+/// What the model is asked: the messages of the history window, the new user message last.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    pub messages: Vec<Message>,
+}
+
+/// What a run says, in order. [`RunEvent::End`] comes exactly once and last.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunEvent {
+    /// The run waits for a slot; `place` counts from 1.
+    Queued { place: u32 },
+    /// An attempt failed before any text; the next one starts after `after`.
+    Retrying { attempt: u32, after: Duration },
+    /// Thinking of the model, not part of the answer.
+    Reasoning(String),
+    /// Answer text.
+    Delta(String),
+    /// The end, with the last usage that was reported.
+    End(RunEnd),
+}
+
+impl RunEvent {
+    /// Adds answer text, joined to the last event where that is answer text too, so that
+    /// what came in one network read leaves as one delta. Empty text is dropped.
+    pub fn push_delta(events: &mut Vec<RunEvent>, text: &str) {
+        match events.last_mut() {
+            _ if text.is_empty() => {}
+            Some(RunEvent::Delta(open)) => open.push_str(text),
+            _ => events.push(RunEvent::Delta(text.to_owned())),
+        }
+    }
+
+    /// The same for thinking.
+    pub fn push_reasoning(events: &mut Vec<RunEvent>, text: &str) {
+        match events.last_mut() {
+            _ if text.is_empty() => {}
+            Some(RunEvent::Reasoning(open)) => open.push_str(text),
+            _ => events.push(RunEvent::Reasoning(text.to_owned())),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunEnd {
+    pub outcome: Result<FinishReason, RunError>,
+    /// The last running total that the upstream gave; `None` is unknown, never zero.
+    pub usage: Option<Usage>,
+    /// The upstream's id of the request, for its support desk.
+    pub request_id: Option<String>,
+}
+
+impl RunEnd {
+    /// An end with nothing but its error.
+    pub fn failed(error: RunError) -> Self {
+        let request_id = error.request_id.clone();
+        RunEnd { outcome: Err(error), usage: None, request_id }
+    }
+}
+
+/// Why a model stopped writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// A natural end or a stop word.
+    Stop,
+    /// The token cap was reached.
+    Length,
+    /// The model wants a tool to be called.
+    ToolCalls,
+}
+
+impl FinishReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::ToolCalls => "tool_calls",
+        }
+    }
+}
+
+/// Token counts of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// Part of `output_tokens`.
+    pub reasoning_tokens: u64,
+    /// Part of `input_tokens`.
+    pub cached_tokens: u64,
+}
+
+/// Whether the same request may be sent again, provided that no text was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// A person must change something first.
+    No,
+    /// One more attempt.
+    Once,
+    /// Back off and try again, up to the configured attempts. `slow` doubles the first pause.
+    BackOff { slow: bool },
+}
+
+/// A failed run, with two faces: [`RunErrorKind`] is for the client, `Display` is for the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunError {
+    pub kind: RunErrorKind,
+    pub retry: Retry,
+    /// The upstream's own code, `Throttling.RateQuota` for example.
+    pub code: Option<String>,
+    /// The upstream's HTTP status, of the head or of the frame.
+    pub status: Option<u16>,
+    pub request_id: Option<String>,
+    /// How long the upstream asked us to wait.
+    pub retry_after: Option<Duration>,
+    /// For the log alone: at most [`RunError::DETAIL_MAX`] characters, never shown to a client.
+    pub detail: String,
+}
+
+impl RunError {
+    /// How much of a foreign text goes into the log, in characters.
+    pub const DETAIL_MAX: usize = 300;
+
+    pub fn new(kind: RunErrorKind, detail: impl AsRef<str>) -> Self {
+        let detail = detail.as_ref().chars().take(Self::DETAIL_MAX).collect();
+        RunError {
+            kind,
+            retry: kind.retry(),
+            code: None,
+            status: None,
+            request_id: None,
+            retry_after: None,
+            detail,
+        }
+    }
+
+    /// The sentence for a person, with the upstream's request id where one is known.
+    pub fn client_text(&self) -> String {
+        match &self.request_id {
+            Some(id) => format!("{} (request {id})", self.kind.sentence()),
+            None => self.kind.sentence().to_owned(),
+        }
+    }
+}
+
+/// The log's face. Foreign text is escaped, so that it cannot forge a log line.
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind.code())?;
+        if let Some(status) = self.status {
+            write!(f, " status={status}")?;
+        }
+        if let Some(code) = &self.code {
+            write!(f, " upstream_code={}", code.escape_default())?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, " upstream_request={}", id.escape_default())?;
+        }
+        if !self.detail.is_empty() {
+            write!(f, " detail=\"{}\"", self.detail.escape_debug())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// What went wrong, in words of our own: a stable code, a sentence for a person, and whether
+/// asking again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RunErrorKind {
+    /// Key, rights or host are wrong: the operator's matter.
+    NotSetUp,
+    /// Account overdue, quota bought up, product not activated: the operator's matter.
+    NotAvailable,
+    /// The upstream does not know the model.
+    ModelNotFound,
+    /// The conversation is longer than the model takes.
+    InputTooLong,
+    /// The upstream refused the request as wrong: a bug of ours or of the configuration.
+    BadRequest,
+    /// The content filter or a rule refused the message.
+    InputRefused,
+    /// The content filter stopped the answer.
+    OutputRefused,
+    /// Rate or token limits of the account.
+    RateLimited,
+    /// The model service had a fault.
+    UpstreamError,
+    /// No connection, or the name is unknown.
+    UpstreamUnreachable,
+    /// TLS failed: certificate, name, version.
+    UpstreamTls,
+    /// What came was not the protocol.
+    UpstreamProtocol,
+    /// No first byte, no next byte, or no end in time.
+    UpstreamTimeout,
+    /// The stream ended without a finish reason: the answer is incomplete.
+    Interrupted,
+    /// The answer passed its bound.
+    AnswerTooLong,
+    /// The model wants tools, which this gateway does not offer.
+    ToolsNotSupported,
+    /// No slot and no place in the queue, or a full mailbox.
+    Overloaded,
+    /// Waited in the queue for as long as allowed.
+    QueueTimeout,
+    /// The gateway is stopping.
+    Draining,
+    /// Cancelled by the client.
+    Cancelled,
+    /// A bug of ours.
+    Internal,
+}
+
+impl RunErrorKind {
+    /// Every kind, for tables and tests.
+    pub const ALL: [RunErrorKind; 21] = [
+        RunErrorKind::NotSetUp,
+        RunErrorKind::NotAvailable,
+        RunErrorKind::ModelNotFound,
+        RunErrorKind::InputTooLong,
+        RunErrorKind::BadRequest,
+        RunErrorKind::InputRefused,
+        RunErrorKind::OutputRefused,
+        RunErrorKind::RateLimited,
+        RunErrorKind::UpstreamError,
+        RunErrorKind::UpstreamUnreachable,
+        RunErrorKind::UpstreamTls,
+        RunErrorKind::UpstreamProtocol,
+        RunErrorKind::UpstreamTimeout,
+        RunErrorKind::Interrupted,
+        RunErrorKind::AnswerTooLong,
+        RunErrorKind::ToolsNotSupported,
+        RunErrorKind::Overloaded,
+        RunErrorKind::QueueTimeout,
+        RunErrorKind::Draining,
+        RunErrorKind::Cancelled,
+        RunErrorKind::Internal,
+    ];
+
+    /// The stable name on wires, in logs and in metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            RunErrorKind::NotSetUp => "not_set_up",
+            RunErrorKind::NotAvailable => "not_available",
+            RunErrorKind::ModelNotFound => "model_not_found",
+            RunErrorKind::InputTooLong => "input_too_long",
+            RunErrorKind::BadRequest => "bad_request",
+            RunErrorKind::InputRefused => "input_refused",
+            RunErrorKind::OutputRefused => "output_refused",
+            RunErrorKind::RateLimited => "rate_limited",
+            RunErrorKind::UpstreamError => "upstream_error",
+            RunErrorKind::UpstreamUnreachable => "upstream_unreachable",
+            RunErrorKind::UpstreamTls => "upstream_tls",
+            RunErrorKind::UpstreamProtocol => "upstream_protocol",
+            RunErrorKind::UpstreamTimeout => "upstream_timeout",
+            RunErrorKind::Interrupted => "interrupted",
+            RunErrorKind::AnswerTooLong => "answer_too_long",
+            RunErrorKind::ToolsNotSupported => "tools_not_supported",
+            RunErrorKind::Overloaded => "overloaded",
+            RunErrorKind::QueueTimeout => "queue_timeout",
+            RunErrorKind::Draining => "draining",
+            RunErrorKind::Cancelled => "cancelled",
+            RunErrorKind::Internal => "internal",
+        }
+    }
+
+    /// What a person is told. Never names a host, a key or a foreign text.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            RunErrorKind::NotSetUp => "The service is not set up correctly. Tell the operator.",
+            RunErrorKind::NotAvailable => "The service is not available at the moment. Tell the operator.",
+            RunErrorKind::ModelNotFound => "This model is not available. Choose another.",
+            RunErrorKind::InputTooLong => "The conversation is too long. Shorten it or start a new one.",
+            RunErrorKind::BadRequest => "The model service refused the request. Tell the operator.",
+            RunErrorKind::InputRefused => "Your message was refused by the content filter. Rephrase it.",
+            RunErrorKind::OutputRefused => "The answer was stopped by the content filter.",
+            RunErrorKind::RateLimited => "The model is busy. Try again in a moment.",
+            RunErrorKind::UpstreamError => "The model service had a fault. Try again.",
+            RunErrorKind::UpstreamUnreachable => "The model service cannot be reached. Try again later.",
+            RunErrorKind::UpstreamTls => "No safe connection to the model service. Tell the operator.",
+            RunErrorKind::UpstreamProtocol => {
+                "The model service sent something that could not be read. Try again."
+            }
+            RunErrorKind::UpstreamTimeout => "The model took too long. Try again.",
+            RunErrorKind::Interrupted => {
+                "The connection to the model broke; the answer is incomplete. Ask again."
+            }
+            RunErrorKind::AnswerTooLong => "The answer was longer than allowed and was cut.",
+            RunErrorKind::ToolsNotSupported => {
+                "The model asked for a tool, which this service does not offer."
+            }
+            RunErrorKind::Overloaded => "The service is busy. Try again in a few seconds.",
+            RunErrorKind::QueueTimeout => "The service is busy and your message waited too long. Try again.",
+            RunErrorKind::Draining => "The service is restarting. Reconnect and ask again.",
+            RunErrorKind::Cancelled => "The answer was stopped.",
+            RunErrorKind::Internal => "Something went wrong here. Try again.",
+        }
+    }
+
+    /// What the kind alone says about trying again; the upstream's error table refines it.
+    pub fn retry(self) -> Retry {
+        match self {
+            RunErrorKind::RateLimited | RunErrorKind::UpstreamError | RunErrorKind::UpstreamUnreachable => {
+                Retry::BackOff { slow: false }
+            }
+            RunErrorKind::UpstreamTimeout | RunErrorKind::Interrupted => Retry::Once,
+            RunErrorKind::NotSetUp
+            | RunErrorKind::NotAvailable
+            | RunErrorKind::ModelNotFound
+            | RunErrorKind::InputTooLong
+            | RunErrorKind::BadRequest
+            | RunErrorKind::InputRefused
+            | RunErrorKind::OutputRefused
+            | RunErrorKind::UpstreamTls
+            | RunErrorKind::UpstreamProtocol
+            | RunErrorKind::AnswerTooLong
+            | RunErrorKind::ToolsNotSupported
+            | RunErrorKind::Overloaded
+            | RunErrorKind::QueueTimeout
+            | RunErrorKind::Draining
+            | RunErrorKind::Cancelled
+            | RunErrorKind::Internal => Retry::No,
+        }
+    }
+
+    /// A refusal by the content filter: the turn leaves the history, else all later turns fail too.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, RunErrorKind::InputRefused | RunErrorKind::OutputRefused)
+    }
+}

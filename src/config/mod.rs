@@ -1,0 +1,1 @@
+//! All keys, their defaults and checks.

@@ -1,0 +1,5 @@
+//! Tidegate: an actor-based WebSocket gateway in front of a large language model.
+pub mod chat;
+pub mod config;
+pub mod simulator;
+pub mod upstream;

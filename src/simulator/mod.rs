@@ -1,0 +1,1 @@
+//! A scripted upstream: a DashScope that costs nothing and fails on demand.
