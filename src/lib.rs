@@ -1,5 +1,7 @@
 //! Tidegate: an actor-based WebSocket gateway in front of a large language model.
 pub mod chat;
 pub mod config;
+pub mod protocol;
+pub mod session;
 pub mod simulator;
 pub mod upstream;

@@ -1,14 +1,279 @@
-//! The history of a conversation and the part of it that goes to the model.
+//! The history of a conversation, and the part of it that fits into a request.
+use super::{Message, Role, Usage};
+use std::{collections::VecDeque, sync::Arc};
 
 /// What of a history is kept and sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Estimated tokens of one request.
+    /// Estimated tokens of one request, the system prompt included.
     pub tokens: u32,
-    /// Bytes of text.
+    /// Bytes of text, the system prompt not counted.
     pub bytes: usize,
     /// Messages, the system prompt not counted.
     pub messages: usize,
 }
-pub struct History;
-pub struct Window;
+
+/// Turns in order, oldest first. Turns that fall out of the budget's bytes or messages are
+/// forgotten; the token budget only narrows the [`Window`] of a request.
+#[derive(Debug)]
+pub struct History {
+    system: Option<Message>,
+    turns: VecDeque<Turn>,
+    budget: Budget,
+    estimate: Estimate,
+    /// Bytes of text in `turns`.
+    bytes: usize,
+    /// Turns forgotten since the beginning.
+    forgotten: usize,
+}
+
+/// A user message and its answer. The answer of the open turn is still to come.
+#[derive(Debug)]
+struct Turn {
+    user: Message,
+    answer: Option<Message>,
+    /// Uncorrected estimate of both texts.
+    tokens: u32,
+    /// The answer broke off.
+    incomplete: bool,
+}
+
+/// The messages of one request.
+#[derive(Debug, PartialEq)]
+pub struct Window {
+    pub messages: Vec<Message>,
+    /// Turns of the conversation that are not among `messages`.
+    pub omitted_turns: usize,
+    /// Uncorrected estimate, to be given back to [`History::observe`].
+    pub estimated_tokens: u32,
+}
+
+impl History {
+    pub fn new(system_prompt: Option<Arc<String>>, budget: Budget) -> Self {
+        let system = system_prompt.map(|text| Message { role: Role::System, text });
+        History {
+            system,
+            turns: VecDeque::new(),
+            budget,
+            estimate: Estimate::default(),
+            bytes: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// Opens a turn with a user message.
+    pub fn begin(&mut self, text: String) {
+        let tokens = raw_tokens(&text);
+        self.bytes += text.len();
+        let user = Message::new(Role::User, text);
+        self.turns.push_back(Turn { user, answer: None, tokens, incomplete: false });
+        self.forget();
+    }
+
+    /// Closes the open turn with its answer; `incomplete` when it broke off.
+    pub fn complete(&mut self, text: Arc<String>, incomplete: bool) {
+        let Some(turn) = self.turns.back_mut() else { return };
+        turn.tokens += raw_tokens(&text);
+        turn.incomplete = incomplete;
+        self.bytes += text.len();
+        turn.answer = Some(Message { role: Role::Assistant, text });
+        self.forget();
+    }
+
+    /// Takes the open turn out again, as if it had not been asked.
+    pub fn withdraw(&mut self) {
+        if self.turns.back().is_some_and(|turn| turn.answer.is_none())
+            && let Some(turn) = self.turns.pop_back()
+        {
+            self.bytes -= turn.bytes();
+        }
+    }
+
+    /// The system prompt and the newest turns that fit, cut at turn boundaries. The newest turn
+    /// is always in: whether it is too long is for the model to say.
+    pub fn window(&self) -> Window {
+        let fixed = self.system.as_ref().map_or(0, |m| raw_tokens(&m.text));
+        let (mut tokens, mut from) = (fixed, self.turns.len());
+        for (at, turn) in self.turns.iter().enumerate().rev() {
+            let newest = at + 1 == self.turns.len();
+            if !newest && self.estimate.corrected(tokens + turn.tokens) > self.budget.tokens {
+                break;
+            }
+            tokens += turn.tokens;
+            from = at;
+        }
+        let turns = self.turns.iter().skip(from);
+        let messages = self
+            .system
+            .iter()
+            .chain(turns.flat_map(|turn| [Some(&turn.user), turn.answer.as_ref()].into_iter().flatten()))
+            .cloned()
+            .collect();
+        Window { messages, omitted_turns: self.forgotten + from, estimated_tokens: tokens }
+    }
+
+    /// Learns from what the upstream counted for a request estimated at `estimated` tokens.
+    pub fn observe(&mut self, estimated: u32, usage: &Usage) {
+        self.estimate.observe(estimated, usage.input_tokens);
+    }
+
+    /// Turns held now.
+    pub fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Bytes of text held now.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn forget(&mut self) {
+        while self.turns.len() > 1 && self.over_budget() {
+            if let Some(turn) = self.turns.pop_front() {
+                self.bytes -= turn.bytes();
+                self.forgotten += 1;
+            }
+        }
+    }
+
+    fn over_budget(&self) -> bool {
+        let messages: usize = self.turns.iter().map(|turn| 1 + usize::from(turn.answer.is_some())).sum();
+        self.bytes > self.budget.bytes || messages > self.budget.messages
+    }
+}
+
+impl Turn {
+    fn bytes(&self) -> usize {
+        self.user.text.len() + self.answer.as_ref().map_or(0, |answer| answer.text.len())
+    }
+}
+
+/// The factor between our estimate and what the model's tokenizer counts.
+#[derive(Clone, Copy, Debug)]
+struct Estimate {
+    factor: f32,
+}
+
+impl Default for Estimate {
+    fn default() -> Self {
+        Estimate { factor: 1.0 }
+    }
+}
+
+impl Estimate {
+    /// One odd report must not empty the window or blow it up.
+    const FACTOR: std::ops::RangeInclusive<f32> = 0.25..=4.0;
+    /// How much a new report weighs against the old ones.
+    const WEIGHT: f32 = 0.3;
+
+    fn corrected(self, raw: u32) -> u32 {
+        (raw as f32 * self.factor) as u32
+    }
+
+    fn observe(&mut self, estimated: u32, counted: u64) {
+        if estimated == 0 || counted == 0 {
+            return;
+        }
+        let seen = (counted as f32 / estimated as f32).clamp(*Self::FACTOR.start(), *Self::FACTOR.end());
+        self.factor += (seen - self.factor) * Self::WEIGHT;
+    }
+}
+
+/// Tokens that every message costs beside its text: role and separators.
+const MESSAGE_TOKENS: u32 = 4;
+
+/// Estimates tokens by character classes: about four Latin letters, one and a half CJK
+/// characters or two of anything else make one token.
+fn raw_tokens(text: &str) -> u32 {
+    let twelfths: usize = text
+        .chars()
+        .map(|c| match c {
+            '\0'..='\u{024f}' => 3,
+            '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' => 8,
+            '\u{ff00}'..='\u{ffef}' | '\u{20000}'..='\u{3ffff}' => 8,
+            _ => 6,
+        })
+        .sum();
+    MESSAGE_TOKENS + u32::try_from(twelfths.div_ceil(12)).unwrap_or(u32::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDE: Budget = Budget { tokens: 1_000_000, bytes: 1_000_000, messages: 1_000 };
+
+    fn history(budget: Budget, turns: &[(&str, &str)]) -> History {
+        let mut history = History::new(Some(Arc::new("be kind".into())), budget);
+        for (user, answer) in turns {
+            history.begin((*user).into());
+            history.complete(Arc::new((*answer).into()), false);
+        }
+        history
+    }
+
+    fn texts(history: &History) -> (Vec<String>, usize) {
+        let window = history.window();
+        (window.messages.iter().map(|m| m.text.to_string()).collect(), window.omitted_turns)
+    }
+
+    #[test]
+    fn the_whole_conversation_goes_to_the_model() {
+        let mut history = history(WIDE, &[("one", "1"), ("two", "2")]);
+        history.begin("three".into());
+        assert_eq!(
+            texts(&history),
+            (["be kind", "one", "1", "two", "2", "three"].map(String::from).to_vec(), 0)
+        );
+        let roles: Vec<_> = history.window().messages.iter().map(|m| m.role.as_str()).collect();
+        assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "user"]);
+    }
+
+    #[test]
+    fn the_token_budget_cuts_whole_turns_and_keeps_the_newest() {
+        let mut history =
+            history(Budget { tokens: 30, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        assert_eq!(texts(&history), (["be kind", "two", "2", "three", "3"].map(String::from).to_vec(), 1));
+        history.begin("long ".repeat(200));
+        assert_eq!(texts(&history), (vec!["be kind".into(), "long ".repeat(200)], 3));
+    }
+
+    #[test]
+    fn bytes_and_messages_are_bounded_for_good() {
+        let bytes = history(Budget { bytes: 8, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        assert_eq!((bytes.turns(), bytes.bytes(), texts(&bytes).1), (1, 6, 2));
+        let messages = history(Budget { messages: 4, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        assert_eq!((messages.turns(), texts(&messages).1), (2, 1));
+    }
+
+    #[test]
+    fn a_withdrawn_turn_leaves_no_trace() {
+        let mut history = history(WIDE, &[("one", "1")]);
+        let before = (history.window(), history.bytes());
+        history.begin("bad".into());
+        history.withdraw();
+        assert_eq!((history.window(), history.bytes()), before);
+        history.withdraw();
+        assert_eq!(history.turns(), 1, "a closed turn is not withdrawn");
+    }
+
+    #[test]
+    fn the_estimate_follows_the_tokenizer() {
+        let mut history =
+            history(Budget { tokens: 60, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        assert_eq!(history.window().omitted_turns, 0);
+        for _ in 0..20 {
+            history.observe(10, &Usage { input_tokens: 20, ..Usage::default() });
+        }
+        assert_eq!(history.window().omitted_turns, 1, "twice the tokens, so less fits");
+        history.observe(10, &Usage::default());
+        assert_eq!(history.window().omitted_turns, 1, "an unknown count teaches nothing");
+    }
+
+    #[test]
+    fn classes_of_characters_weigh_differently() {
+        assert_eq!(raw_tokens("abcdefghijkl"), 4 + 3);
+        assert_eq!(raw_tokens("你好你好你好"), 4 + 4);
+        assert_eq!(raw_tokens("😀😀😀😀"), 4 + 2);
+    }
+}

@@ -205,6 +205,8 @@ pub enum RunErrorKind {
     AnswerTooLong,
     /// The model wants tools, which this gateway does not offer.
     ToolsNotSupported,
+    /// The model ended without a word.
+    EmptyAnswer,
     /// No slot and no place in the queue, or a full mailbox.
     Overloaded,
     /// Waited in the queue for as long as allowed.
@@ -219,7 +221,7 @@ pub enum RunErrorKind {
 
 impl RunErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [RunErrorKind; 21] = [
+    pub const ALL: [RunErrorKind; 22] = [
         RunErrorKind::NotSetUp,
         RunErrorKind::NotAvailable,
         RunErrorKind::ModelNotFound,
@@ -236,6 +238,7 @@ impl RunErrorKind {
         RunErrorKind::Interrupted,
         RunErrorKind::AnswerTooLong,
         RunErrorKind::ToolsNotSupported,
+        RunErrorKind::EmptyAnswer,
         RunErrorKind::Overloaded,
         RunErrorKind::QueueTimeout,
         RunErrorKind::Draining,
@@ -262,6 +265,7 @@ impl RunErrorKind {
             RunErrorKind::Interrupted => "interrupted",
             RunErrorKind::AnswerTooLong => "answer_too_long",
             RunErrorKind::ToolsNotSupported => "tools_not_supported",
+            RunErrorKind::EmptyAnswer => "empty_answer",
             RunErrorKind::Overloaded => "overloaded",
             RunErrorKind::QueueTimeout => "queue_timeout",
             RunErrorKind::Draining => "draining",
@@ -295,6 +299,7 @@ impl RunErrorKind {
             RunErrorKind::ToolsNotSupported => {
                 "The model asked for a tool, which this service does not offer."
             }
+            RunErrorKind::EmptyAnswer => "The model gave no answer. Ask again.",
             RunErrorKind::Overloaded => "The service is busy. Try again in a few seconds.",
             RunErrorKind::QueueTimeout => "The service is busy and your message waited too long. Try again.",
             RunErrorKind::Draining => "The service is restarting. Reconnect and ask again.",
@@ -321,6 +326,7 @@ impl RunErrorKind {
             | RunErrorKind::UpstreamProtocol
             | RunErrorKind::AnswerTooLong
             | RunErrorKind::ToolsNotSupported
+            | RunErrorKind::EmptyAnswer
             | RunErrorKind::Overloaded
             | RunErrorKind::QueueTimeout
             | RunErrorKind::Draining

@@ -1,0 +1,58 @@
+//! Every close code that we send: when, and what the client should do.
+use std::fmt;
+
+/// Why the gateway ends a WebSocket. Codes after RFC 6455 §7.4.1 and the IANA registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// 1000: the client asked. Done.
+    Normal,
+    /// 1002: the client broke RFC 6455. Do not come back: it is a bug.
+    Protocol,
+    /// 1007: a text message is not UTF-8. Do not come back: it is a bug.
+    InvalidText,
+    /// 1008: the client does not answer pings. Come back when there is a network again.
+    Silent,
+    /// 1009: a frame or message is too big. Do not send it again.
+    TooBig,
+    /// 1011: a bug here. Come back after a random pause.
+    Internal,
+    /// 1012: restart. Come back after a random pause.
+    Restart,
+    /// 1013: the client reads too slowly, or we are overloaded. Come back after a pause.
+    TooSlow,
+}
+
+impl Close {
+    pub fn code(self) -> u16 {
+        match self {
+            Close::Normal => 1000,
+            Close::Protocol => 1002,
+            Close::InvalidText => 1007,
+            Close::Silent => 1008,
+            Close::TooBig => 1009,
+            Close::Internal => 1011,
+            Close::Restart => 1012,
+            Close::TooSlow => 1013,
+        }
+    }
+
+    /// The reason on the wire and the label in logs and metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Close::Normal => "",
+            Close::Protocol => "protocol error",
+            Close::InvalidText => "text is not UTF-8",
+            Close::Silent => "no answer to pings",
+            Close::TooBig => "frame or message too big",
+            Close::Internal => "internal error",
+            Close::Restart => "service restart",
+            Close::TooSlow => "reading too slowly",
+        }
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.code(), f)
+    }
+}

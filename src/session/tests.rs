@@ -1,0 +1,754 @@
+//! Scripts against the session machine, and properties that random scripts attack.
+use super::*;
+use crate::chat::Usage;
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
+
+fn settings() -> Settings {
+    Settings {
+        message_bytes: 100,
+        queued_messages: 2,
+        behind_bytes: 40,
+        system_prompt: None,
+        history: Budget { tokens: 10_000, bytes: 10_000, messages: 100 },
+    }
+}
+
+/// A shell without a world: performs effects on a list, refuses pushes to readers that are stuck.
+struct Shell {
+    session: Session,
+    stuck: HashSet<u32>,
+    out: Vec<Effect>,
+}
+
+impl Shell {
+    fn new(settings: Settings) -> Self {
+        Shell { session: Session::new(Arc::new(settings)), stuck: HashSet::new(), out: Vec::new() }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut fx = Vec::new();
+        self.session.handle(&mut fx, input);
+        self.perform(fx);
+        let mut fx = Vec::new();
+        self.session.settle(&mut fx);
+        self.perform(fx);
+    }
+
+    fn perform(&mut self, mut fx: Vec<Effect>) {
+        while !fx.is_empty() {
+            let mut refused = Vec::new();
+            for effect in fx.drain(..) {
+                match effect {
+                    Effect::Push { reader, outgoing, from } if self.stuck.contains(&reader.0) => {
+                        refused.push(Input::PushRefused { reader, outgoing, from });
+                    }
+                    effect => self.out.push(effect),
+                }
+            }
+            for input in refused {
+                self.session.handle(&mut fx, input);
+            }
+        }
+    }
+}
+
+fn show(effect: &Effect) -> String {
+    match effect {
+        Effect::StartRun { run, request } => {
+            let messages: Vec<_> =
+                request.messages.iter().map(|m| format!("{} '{}'", m.role.as_str(), m.text)).collect();
+            format!("start run={run} [{}]", messages.join(", "))
+        }
+        Effect::CancelRun { run } => format!("cancel run={run}"),
+        Effect::HoldRun { run } => format!("hold run={run}"),
+        Effect::ContinueRun { run } => format!("continue run={run}"),
+        Effect::End => "end".into(),
+        Effect::Push { reader, outgoing: Outgoing::Close(close), .. } => format!("{reader} <- close {close}"),
+        Effect::Push { reader, outgoing: Outgoing::Frame(frame), .. } => {
+            let words = match frame {
+                ServerFrame::Accepted { run } => format!("accepted run={run}"),
+                ServerFrame::Queued { run, place } => format!("queued run={run} place={place}"),
+                ServerFrame::Retrying { run, attempt } => format!("retrying run={run} attempt={attempt}"),
+                ServerFrame::Reasoning { entry, text } => format!("reasoning #{entry} '{text}'"),
+                ServerFrame::Delta { entry, text } => format!("delta #{entry} '{text}'"),
+                ServerFrame::TurnEnd { run, end } => match &end.outcome {
+                    Ok(reason) => format!("turn_end run={run} {}", reason.as_str()),
+                    Err(error) => format!("turn_end run={run} {}", error.kind.code()),
+                },
+                ServerFrame::Refused { reason } => format!("refused {}", reason.code()),
+            };
+            format!("{reader} <- {words}")
+        }
+    }
+}
+
+fn end(outcome: Result<FinishReason, RunErrorKind>, usage: Option<Usage>) -> RunEvent {
+    let outcome = outcome.map_err(|kind| RunError::new(kind, ""));
+    RunEvent::End(RunEnd { outcome, usage, request_id: None })
+}
+
+fn parse(line: &str) -> Input {
+    let (head, text) = match line.split_once('\'') {
+        Some((head, rest)) => (head, rest.trim_end_matches('\'').to_owned()),
+        None => (line, String::new()),
+    };
+    let words: Vec<_> = head.split_whitespace().collect();
+    let number = |at: usize| words[at].parse::<u32>().expect("a number");
+    let reader = || ReaderId(number(1));
+    match words[0] {
+        "attach" => Input::Attach { reader: reader() },
+        "detach" => Input::Detach { reader: reader() },
+        "client" => Input::Client { reader: reader(), frame: ClientFrame::Message { text } },
+        "ready" => Input::Ready { reader: reader() },
+        "drain" => Input::Drain,
+        "run" => {
+            let event = match words[2] {
+                "delta" => RunEvent::Delta(text),
+                "think" => RunEvent::Reasoning(text),
+                "queued" => RunEvent::Queued { place: number(3) },
+                "stop" => end(Ok(FinishReason::Stop), None),
+                "length" => end(Ok(FinishReason::Length), None),
+                code => {
+                    let kind = RunErrorKind::ALL.into_iter().find(|kind| kind.code() == code);
+                    end(Err(kind.expect("a run error")), None)
+                }
+            };
+            Input::Run { run: RunId(number(1)), event }
+        }
+        word => panic!("unknown word {word}"),
+    }
+}
+
+/// Plays a script and compares what was done. `stick N` makes reader N refuse until `ready N`.
+fn check(script: &str, expected: Expect) {
+    let mut shell = Shell::new(settings());
+    let mut seen = String::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        writeln!(seen, "{line}").expect("a string");
+        if let Some(reader) = line.strip_prefix("stick ") {
+            shell.stuck.insert(reader.parse().expect("a number"));
+            continue;
+        }
+        if let Some(reader) = line.strip_prefix("ready ") {
+            shell.stuck.remove(&reader.parse().expect("a number"));
+        }
+        shell.feed(parse(line));
+        for effect in shell.out.drain(..) {
+            writeln!(seen, "    {}", show(&effect)).expect("a string");
+        }
+    }
+    expected.assert_eq(&seen);
+}
+
+#[test]
+fn the_history_goes_along_on_every_turn() {
+    check(
+        "
+        attach 1
+        client 1 'hi'
+        run 1 delta 'He'
+        run 1 delta 'llo'
+        run 1 stop
+        client 1 'again'
+        run 2 delta 'Yes'
+        run 2 length
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'hi'
+                1 <- accepted run=1
+                start run=1 [user 'hi']
+            run 1 delta 'He'
+                1 <- delta #1 'He'
+            run 1 delta 'llo'
+                1 <- delta #2 'llo'
+            run 1 stop
+                1 <- turn_end run=1 stop
+            client 1 'again'
+                1 <- accepted run=2
+                start run=2 [user 'hi', assistant 'Hello', user 'again']
+            run 2 delta 'Yes'
+                1 <- delta #1 'Yes'
+            run 2 length
+                1 <- turn_end run=2 length
+        "#]],
+    );
+}
+
+// faults: A12
+#[test]
+fn empty_and_oversized_messages_are_refused_and_leave_no_trace() {
+    let long = "x".repeat(101);
+    check(
+        &format!(
+            "
+            attach 1
+            client 1 ''
+            client 1 ' \t\u{200b}\u{feff} '
+            client 1 '{long}'
+            client 1 'hi'
+            "
+        ),
+        expect![[r#"
+            attach 1
+            client 1 ''
+                1 <- refused empty_message
+            client 1 ' 	​﻿ '
+                1 <- refused empty_message
+            client 1 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
+                1 <- refused message_too_long
+            client 1 'hi'
+                1 <- accepted run=1
+                start run=1 [user 'hi']
+        "#]],
+    );
+}
+
+// faults: A13
+#[test]
+fn messages_wait_in_order_while_an_answer_runs() {
+    check(
+        "
+        attach 1
+        client 1 'a'
+        client 1 'b'
+        client 1 'c'
+        client 1 'd'
+        run 1 delta 'A'
+        run 1 stop
+        run 2 delta 'B'
+        run 2 stop
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            client 1 'b'
+            client 1 'c'
+            client 1 'd'
+                1 <- refused queue_full
+            run 1 delta 'A'
+                1 <- delta #1 'A'
+            run 1 stop
+                1 <- turn_end run=1 stop
+                1 <- accepted run=2
+                start run=2 [user 'a', assistant 'A', user 'b']
+            run 2 delta 'B'
+                1 <- delta #1 'B'
+            run 2 stop
+                1 <- turn_end run=2 stop
+                1 <- accepted run=3
+                start run=3 [user 'a', assistant 'A', user 'b', assistant 'B', user 'c']
+        "#]],
+    );
+}
+
+// faults: D52
+#[test]
+fn a_failed_turn_leaves_history_as_if_not_asked_unless_text_was_shown() {
+    check(
+        "
+        attach 1
+        client 1 'lost'
+        run 1 input_too_long
+        client 1 'kept'
+        run 2 delta 'par'
+        run 2 interrupted
+        client 1 'filtered'
+        run 3 delta 'bad'
+        run 3 output_refused
+        client 1 'silent'
+        run 4 stop
+        client 1 'last'
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'lost'
+                1 <- accepted run=1
+                start run=1 [user 'lost']
+            run 1 input_too_long
+                1 <- turn_end run=1 input_too_long
+            client 1 'kept'
+                1 <- accepted run=2
+                start run=2 [user 'kept']
+            run 2 delta 'par'
+                1 <- delta #1 'par'
+            run 2 interrupted
+                1 <- turn_end run=2 interrupted
+            client 1 'filtered'
+                1 <- accepted run=3
+                start run=3 [user 'kept', assistant 'par', user 'filtered']
+            run 3 delta 'bad'
+                1 <- delta #1 'bad'
+            run 3 output_refused
+                1 <- turn_end run=3 output_refused
+            client 1 'silent'
+                1 <- accepted run=4
+                start run=4 [user 'kept', assistant 'par', user 'silent']
+            run 4 stop
+                1 <- turn_end run=4 empty_answer
+            client 1 'last'
+                1 <- accepted run=5
+                start run=5 [user 'kept', assistant 'par', user 'last']
+        "#]],
+    );
+}
+
+// faults: E86
+#[test]
+fn a_run_that_is_over_may_still_talk() {
+    check(
+        "
+        attach 1
+        client 1 'a'
+        run 1 delta 'A'
+        run 1 stop
+        run 1 delta 'late'
+        run 1 stop
+        client 1 'b'
+        run 1 delta 'later'
+        run 2 delta 'B'
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 delta 'A'
+                1 <- delta #1 'A'
+            run 1 stop
+                1 <- turn_end run=1 stop
+            run 1 delta 'late'
+            run 1 stop
+            client 1 'b'
+                1 <- accepted run=2
+                start run=2 [user 'a', assistant 'A', user 'b']
+            run 1 delta 'later'
+            run 2 delta 'B'
+                1 <- delta #1 'B'
+        "#]],
+    );
+}
+
+// faults: A17, A18
+#[test]
+fn a_slow_reader_gets_fewer_larger_deltas_and_then_holds_the_run() {
+    check(
+        "
+        attach 1
+        client 1 'a'
+        run 1 delta 'one '
+        stick 1
+        run 1 delta 'two '
+        run 1 delta 'three '
+        run 1 think 'hm'
+        run 1 delta 'and then a text that is longer than the bound'
+        ready 1
+        run 1 delta '.'
+        run 1 stop
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 delta 'one '
+                1 <- delta #1 'one '
+            stick 1
+            run 1 delta 'two '
+            run 1 delta 'three '
+            run 1 think 'hm'
+            run 1 delta 'and then a text that is longer than the bound'
+                hold run=1
+            ready 1
+                1 <- delta #3 'two three '
+                1 <- reasoning #4 'hm'
+                1 <- delta #5 'and then a text that is longer than the bound'
+                continue run=1
+            run 1 delta '.'
+                1 <- delta #6 '.'
+            run 1 stop
+                1 <- turn_end run=1 stop
+        "#]],
+    );
+}
+
+#[test]
+fn a_slow_reader_harms_no_other_and_misses_nothing_over_turns() {
+    check(
+        "
+        attach 1
+        attach 2
+        stick 2
+        client 1 'a'
+        run 1 delta 'A'
+        run 1 stop
+        client 1 'b'
+        run 2 delta 'B'
+        ready 2
+        run 2 stop
+        ",
+        expect![[r#"
+            attach 1
+            attach 2
+            stick 2
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 delta 'A'
+                1 <- delta #1 'A'
+            run 1 stop
+                1 <- turn_end run=1 stop
+            client 1 'b'
+                1 <- accepted run=2
+                start run=2 [user 'a', assistant 'A', user 'b']
+            run 2 delta 'B'
+                1 <- delta #1 'B'
+            ready 2
+                2 <- accepted run=1
+                2 <- delta #1 'A'
+                2 <- turn_end run=1 stop
+                2 <- accepted run=2
+                2 <- delta #1 'B'
+            run 2 stop
+                1 <- turn_end run=2 stop
+                2 <- turn_end run=2 stop
+        "#]],
+    );
+}
+
+#[test]
+fn leaving_cancels_the_run_at_once() {
+    check(
+        "
+        attach 1
+        client 1 'a'
+        client 1 'b'
+        run 1 delta 'A'
+        detach 1
+        run 1 delta 'late'
+        client 1 'c'
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            client 1 'b'
+            run 1 delta 'A'
+                1 <- delta #1 'A'
+            detach 1
+                cancel run=1
+                end
+            run 1 delta 'late'
+            client 1 'c'
+        "#]],
+    );
+}
+
+// faults: G99
+#[test]
+fn a_drain_lets_the_answer_finish_and_then_closes() {
+    check(
+        "
+        attach 1
+        client 1 'a'
+        client 1 'b'
+        drain
+        client 1 'c'
+        run 1 delta 'A'
+        run 1 stop
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            client 1 'b'
+            drain
+                1 <- refused draining
+            client 1 'c'
+                1 <- refused draining
+            run 1 delta 'A'
+                1 <- delta #1 'A'
+            run 1 stop
+                1 <- turn_end run=1 stop
+                1 <- close 1012
+        "#]],
+    );
+}
+
+#[test]
+fn a_drain_closes_an_idle_session_and_waits_for_a_reader_that_is_behind() {
+    check(
+        "
+        attach 1
+        drain
+        ",
+        expect![[r#"
+            attach 1
+            drain
+                1 <- close 1012
+        "#]],
+    );
+    check(
+        "
+        attach 1
+        client 1 'a'
+        stick 1
+        run 1 delta 'A'
+        run 1 stop
+        drain
+        ready 1
+        ",
+        expect![[r#"
+            attach 1
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            stick 1
+            run 1 delta 'A'
+            run 1 stop
+            drain
+            ready 1
+                1 <- delta #1 'A'
+                1 <- turn_end run=1 stop
+                1 <- close 1012
+        "#]],
+    );
+}
+
+#[test]
+fn a_reader_that_is_too_many_turns_behind_is_let_go() {
+    let mut shell = Shell::new(settings());
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("attach 2"));
+    shell.stuck.insert(2);
+    for run in 1..=LOGS_MAX as u32 + 2 {
+        shell.feed(parse("client 1 'x'"));
+        shell.feed(parse(&format!("run {run} delta 'y'")));
+        shell.feed(parse(&format!("run {run} stop")));
+    }
+    shell.out.clear();
+    shell.stuck.clear();
+    shell.feed(parse("ready 2"));
+    let told: Vec<_> = shell.out.iter().map(show).collect();
+    assert_eq!(told, ["2 <- close 1013"]);
+    assert!(shell.session.logs.is_empty());
+}
+
+#[test]
+fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
+    let mut shell = Shell::new(settings());
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("client 1 'x'"));
+    let text = "é水".repeat(10_000);
+    shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta(text.clone()) });
+    shell.feed(Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
+    let (mut got, mut pieces) = (String::new(), 0);
+    loop {
+        for effect in shell.out.drain(..) {
+            if let Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), .. } = effect {
+                assert!(text.len() <= PUSH_BYTES_MAX);
+                got.push_str(&text);
+                pieces += 1;
+            }
+        }
+        if got.len() >= text.len() {
+            break;
+        }
+        shell.feed(parse("ready 1"));
+    }
+    assert!(got == text, "every byte, in order");
+    assert_eq!(pieces, text.len().div_ceil(PUSH_BYTES_MAX));
+}
+
+/// What random scripts are made of. Mostly the current run, tiny texts.
+#[derive(Clone, Debug)]
+enum Step {
+    Attach,
+    Detach(u8),
+    Message(u8),
+    Delta(String),
+    Think(String),
+    End(bool),
+    OldRun,
+    Stick(u8),
+    Ready(u8),
+    Drain,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        1 => Just(Step::Attach),
+        1 => (0..4u8).prop_map(Step::Detach),
+        4 => (0..4u8).prop_map(Step::Message),
+        8 => "[a-c水]{1,9}".prop_map(Step::Delta),
+        2 => "[a-c]{1,5}".prop_map(Step::Think),
+        3 => any::<bool>().prop_map(Step::End),
+        1 => Just(Step::OldRun),
+        3 => (0..4u8).prop_map(Step::Stick),
+        3 => (0..4u8).prop_map(Step::Ready),
+        1 => prop::bool::weighted(0.1).prop_map(|yes| if yes { Step::Drain } else { Step::Ready(0) }),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// What one reader was told, checked as it comes.
+#[derive(Default)]
+struct Witness {
+    open: Option<RunId>,
+    answer: String,
+    entry: u32,
+    closed: bool,
+    ended: Vec<(RunId, String)>,
+}
+
+impl Witness {
+    fn hear(&mut self, outgoing: &Outgoing) {
+        assert!(!self.closed, "nothing after the close");
+        match outgoing {
+            Outgoing::Close(_) => self.closed = true,
+            Outgoing::Frame(ServerFrame::Accepted { run }) => {
+                assert_eq!(self.open, None, "one turn at a time");
+                (self.open, self.entry) = (Some(*run), 0);
+                self.answer.clear();
+            }
+            Outgoing::Frame(ServerFrame::Delta { entry, text } | ServerFrame::Reasoning { entry, text }) => {
+                assert!(self.open.is_some() && !text.is_empty());
+                assert!(*entry >= self.entry, "numbers go up");
+                self.entry = *entry;
+                if matches!(outgoing, Outgoing::Frame(ServerFrame::Delta { .. })) {
+                    self.answer.push_str(text);
+                }
+            }
+            Outgoing::Frame(ServerFrame::TurnEnd { run, .. }) => {
+                assert_eq!(self.open.take(), Some(*run), "exactly one end");
+                self.ended.push((*run, self.answer.clone()));
+            }
+            Outgoing::Frame(_) => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// One open run at most, and none after the end; every reader is told every turn since it came,
+    /// each text whole, in order and once, whenever it chooses to read.
+    #[test]
+    fn nobody_misses_or_repeats_a_word(script in steps()) {
+        let mut shell = Shell::new(settings());
+        // The model: what each run has said, which is the truth that every reader must be told.
+        let mut truth: HashMap<RunId, String> = HashMap::new();
+        let mut open: Option<RunId> = None;
+        let mut witnesses: HashMap<u32, (Witness, RunId)> = HashMap::new();
+        let mut ended = false;
+        let mut next_reader = 0;
+        let mut last_run = RunId(0);
+        let mut script = script;
+        script.insert(0, Step::Attach);
+        let nth = |witnesses: &HashMap<u32, (Witness, RunId)>, n: u8| -> Option<ReaderId> {
+            let mut ids: Vec<_> = witnesses.keys().copied().collect();
+            ids.sort_unstable();
+            (!ids.is_empty()).then(|| ReaderId(ids[n as usize % ids.len()]))
+        };
+        for step in script {
+            let input = match step {
+                Step::Attach => {
+                    next_reader += 1;
+                    if !ended {
+                        witnesses.insert(next_reader, (Witness::default(), last_run));
+                    }
+                    Some(Input::Attach { reader: ReaderId(next_reader) })
+                }
+                Step::Detach(n) => nth(&witnesses, n).map(|reader| {
+                    witnesses.remove(&reader.0);
+                    shell.stuck.remove(&reader.0);
+                    Input::Detach { reader }
+                }),
+                Step::Message(n) => nth(&witnesses, n).map(|reader| Input::Client {
+                    reader,
+                    frame: ClientFrame::Message { text: "m".into() },
+                }),
+                Step::Delta(text) => open.map(|run| {
+                    truth.entry(run).or_default().push_str(&text);
+                    Input::Run { run, event: RunEvent::Delta(text) }
+                }),
+                Step::Think(text) => open.map(|run| Input::Run { run, event: RunEvent::Reasoning(text) }),
+                Step::End(good) => open.take().map(|run| {
+                    let outcome = if good { Ok(FinishReason::Stop) } else { Err(RunErrorKind::UpstreamError) };
+                    Input::Run { run, event: end(outcome, None) }
+                }),
+                Step::OldRun => Some(Input::Run {
+                    run: RunId(last_run.0.wrapping_sub(1)),
+                    event: RunEvent::Delta("old".into()),
+                }),
+                Step::Stick(n) => {
+                    if let Some(reader) = nth(&witnesses, n) {
+                        shell.stuck.insert(reader.0);
+                    }
+                    None
+                }
+                Step::Ready(n) => nth(&witnesses, n).map(|reader| {
+                    shell.stuck.remove(&reader.0);
+                    Input::Ready { reader }
+                }),
+                Step::Drain => Some(Input::Drain),
+            };
+            if let Some(input) = input {
+                shell.feed(input);
+            }
+            for effect in shell.out.drain(..) {
+                prop_assert!(!ended, "nothing after the end");
+                match effect {
+                    Effect::StartRun { run, .. } => {
+                        prop_assert_eq!(open, None);
+                        prop_assert!(run > last_run);
+                        (open, last_run) = (Some(run), run);
+                        truth.insert(run, String::new());
+                    }
+                    Effect::CancelRun { run } => prop_assert_eq!(open.take(), Some(run)),
+                    Effect::HoldRun { run } | Effect::ContinueRun { run } => prop_assert_eq!(open, Some(run)),
+                    Effect::Push { reader, outgoing, .. } => {
+                        if let Some((witness, _)) = witnesses.get_mut(&reader.0) {
+                            witness.hear(&outgoing);
+                        }
+                    }
+                    Effect::End => { ended = true; prop_assert_eq!(open, None) }
+                }
+            }
+        }
+        // Now everybody reads to the end.
+        shell.stuck.clear();
+        for reader in witnesses.keys().copied().collect::<Vec<_>>() {
+            shell.feed(Input::Ready { reader: ReaderId(reader) });
+            for effect in shell.out.drain(..) {
+                if let Effect::Push { reader, outgoing, .. } = effect
+                    && let Some((witness, _)) = witnesses.get_mut(&reader.0) {
+                    witness.hear(&outgoing);
+                }
+            }
+        }
+        for (witness, since) in witnesses.values() {
+            let closed_early = witness.closed && shell.session.first_log > 0 && !shell.session.draining;
+            let expected: Vec<_> = (since.0 + 1..=last_run.0)
+                .map(RunId)
+                .filter(|run| Some(*run) != open)
+                .map(|run| (run, truth[&run].clone()))
+                .collect();
+            if !closed_early {
+                prop_assert_eq!(&witness.ended, &expected);
+                if let Some(run) = open.filter(|run| run > since) {
+                    prop_assert_eq!(&witness.answer, &truth[&run]);
+                }
+            }
+        }
+    }
+}
