@@ -1,7 +1,10 @@
 //! Tidegate: an actor-based WebSocket gateway in front of a large language model.
 pub mod chat;
 pub mod config;
+pub mod dispatch;
+pub mod metrics;
 pub mod protocol;
 pub mod session;
 pub mod simulator;
 pub mod upstream;
+pub mod ws;

@@ -34,6 +34,20 @@ pub enum ServerFrame {
     Refused { reason: Refusal },
 }
 
+impl ServerFrame {
+    /// Bytes of answer or thinking in it.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            ServerFrame::Delta { text, .. } | ServerFrame::Reasoning { text, .. } => text.len(),
+            ServerFrame::Accepted { .. }
+            | ServerFrame::Queued { .. }
+            | ServerFrame::Retrying { .. }
+            | ServerFrame::TurnEnd { .. }
+            | ServerFrame::Refused { .. } => 0,
+        }
+    }
+}
+
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnEnd {

@@ -283,7 +283,7 @@ impl Session {
                 let piece = if at + 1 == last { text.take() } else { text.clone() };
                 reader.cursor = log.end_cursor(newest);
                 let outgoing = Outgoing::Frame(kind.frame(entry, piece.unwrap_or_default()));
-                fx.push(Effect::Push { reader: reader.id, outgoing, from: before });
+                fx.push(Effect::Push { reader: reader.id, outgoing, from: before, ask: false });
             } else {
                 Self::pump(fx, reader, self.first_log, &mut self.logs, None);
                 return self.pump_from(fx, at + 1);
@@ -352,7 +352,7 @@ impl Session {
     fn tell(&mut self, fx: &mut Vec<Effect>, id: ReaderId, outgoing: Outgoing) {
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) else { return };
         if reader.ready && reader.owed.is_empty() && !reader.closed {
-            fx.push(Effect::Push { reader: id, outgoing, from: reader.cursor });
+            fx.push(Effect::Push { reader: id, outgoing, from: reader.cursor, ask: false });
         } else if reader.owed.len() < OWED_MAX {
             reader.owed.push_back(outgoing);
         } else {
@@ -365,7 +365,7 @@ impl Session {
     fn tell_all(&mut self, fx: &mut Vec<Effect>, frame: ServerFrame) {
         for reader in self.readers.iter().filter(|reader| reader.ready && !reader.closed) {
             let outgoing = Outgoing::Frame(frame.clone());
-            fx.push(Effect::Push { reader: reader.id, outgoing, from: reader.cursor });
+            fx.push(Effect::Push { reader: reader.id, outgoing, from: reader.cursor, ask: false });
         }
     }
 
@@ -406,23 +406,24 @@ impl Session {
             });
         }
         while let Some(outgoing) = reader.owed.pop_front() {
-            fx.push(Effect::Push { reader: id, outgoing, from: reader.cursor });
+            fx.push(Effect::Push { reader: id, outgoing, from: reader.cursor, ask: false });
         }
         while let Some(log) = logs.get_mut((reader.cursor.log() - first_log) as usize) {
             let from = reader.cursor;
             let Some((frame, next)) = log.read(from, PUSH_BYTES_MAX) else { break };
-            let large = matches!(&frame, ServerFrame::Delta { text, .. } | ServerFrame::Reasoning { text, .. } if text.len() >= PUSH_BYTES_MAX - 3);
+            let ask = frame.text_bytes() > PUSH_BYTES_MAX - char::MAX_LEN_UTF8;
             reader.cursor = next;
-            fx.push(Effect::Push { reader: id, outgoing: Outgoing::Frame(frame), from });
-            if large {
-                reader.ready = false; // The outlet says when it has been written.
+            fx.push(Effect::Push { reader: id, outgoing: Outgoing::Frame(frame), from, ask });
+            if ask {
+                reader.ready = false;
                 return;
             }
         }
         let told_all = reader.cursor.log() == first_log + logs.len() as u32;
         if let Some(close) = restart.filter(|_| told_all) {
             reader.closed = true;
-            fx.push(Effect::Push { reader: id, outgoing: Outgoing::Close(close), from: reader.cursor });
+            let (outgoing, from) = (Outgoing::Close(close), reader.cursor);
+            fx.push(Effect::Push { reader: id, outgoing, from, ask: false });
         }
     }
 

@@ -44,7 +44,7 @@ impl Shell {
             let mut refused = Vec::new();
             for effect in fx.drain(..) {
                 match effect {
-                    Effect::Push { reader, outgoing, from } if self.stuck.contains(&reader.0) => {
+                    Effect::Push { reader, outgoing, from, .. } if self.stuck.contains(&reader.0) => {
                         refused.push(Input::PushRefused { reader, outgoing, from });
                     }
                     effect => self.out.push(effect),

@@ -1,0 +1,71 @@
+//! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
+use super::{Order, Permit, retry, run};
+use crate::{
+    metrics::Metrics,
+    upstream::{client::Client, dashscope},
+};
+use actix::prelude::*;
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+/// What a run may take.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub dialect: dashscope::Settings,
+    pub limits: dashscope::Limits,
+    pub retry: retry::Settings,
+    /// Longest silence between bytes of an answer.
+    pub stall: Duration,
+    /// Longest run, all attempts and pauses counted.
+    pub run_time: Duration,
+    /// Runs that may be handed over at once; as many as there are slots.
+    pub mailbox: usize,
+}
+
+/// An admitted run. Sent by the dispatcher; a drop gives the slot back.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Start {
+    pub(super) order: Order,
+    pub(super) permit: Permit,
+}
+
+/// What all runs of a lane share.
+pub(super) struct Shared {
+    pub(super) client: Client,
+    pub(super) settings: Arc<Settings>,
+    pub(super) budget: Arc<retry::Budget>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+pub struct Lane {
+    shared: Rc<Shared>,
+}
+
+impl Lane {
+    pub fn new(
+        client: Client,
+        settings: Arc<Settings>,
+        budget: Arc<retry::Budget>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Lane { shared: Rc::new(Shared { client, settings, budget, metrics }) }
+    }
+}
+
+impl Actor for Lane {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.shared.settings.mailbox);
+    }
+}
+
+impl Handler<Start> for Lane {
+    type Result = ();
+
+    fn handle(&mut self, Start { order, permit }: Start, _: &mut Self::Context) {
+        // A task of its own, never one of the actor's: an actor polls all of its futures on every
+        // wake. The permit goes back when the task ends, however it ends.
+        actix::spawn(run::execute(Rc::clone(&self.shared), order, permit));
+    }
+}

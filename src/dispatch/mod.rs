@@ -1,0 +1,216 @@
+//! The dispatcher: one actor for all sessions. It admits runs, and hands each to the lane of its
+//! session's own worker, so that a delta never changes threads. It hears of a run a handful of
+//! times, and of no delta.
+pub mod admission;
+pub mod control;
+pub mod lane;
+pub mod retry;
+mod run;
+
+pub use control::RunControl;
+pub use lane::Lane;
+
+use crate::{
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest, SessionId},
+    metrics::Metrics,
+};
+use actix::prelude::*;
+use admission::{Admission, Admitted};
+use std::{sync::Arc, time::Instant};
+
+/// Messages that may wait for the dispatcher; beyond it a run is refused as overloaded.
+const MAILBOX: usize = 4096;
+
+/// A run that a session wants. Sent by a session actor; a drop means that the session is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Order {
+    pub session: SessionId,
+    pub run: RunId,
+    /// The session's worker; its lane executes the run.
+    pub worker: usize,
+    pub request: RunRequest,
+    pub sink: Recipient<RunUpdate>,
+    pub control: Arc<RunControl>,
+    pub submitted: Instant,
+}
+
+/// What a run tells its session. Sent by the dispatcher (queue) and by the run's task.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct RunUpdate {
+    pub run: RunId,
+    pub event: RunEvent,
+}
+
+/// A session takes back a run that may still be waiting.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Withdraw {
+    pub session: SessionId,
+}
+
+/// A worker's lane is there.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Register {
+    pub worker: usize,
+    pub lane: Addr<Lane>,
+}
+
+/// Asked by `/livez` and the watchdog; an answer says that the dispatcher and all lanes are alive.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct Alive;
+
+/// A slot is free again.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Finished;
+
+/// A taken slot. Dropping it gives the slot back, whatever became of the run.
+pub struct Permit {
+    /// An address of its own: each has one place in the mailbox for itself, so that the one
+    /// message it sends is never refused.
+    dispatcher: Addr<Dispatcher>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Closed means that the process is ending.
+        let _ = self.dispatcher.try_send(Finished);
+    }
+}
+
+pub struct Dispatcher {
+    admission: Admission<Order>,
+    lanes: Vec<Option<Addr<Lane>>>,
+    metrics: Arc<Metrics>,
+    expiry: Option<SpawnHandle>,
+}
+
+impl Dispatcher {
+    /// A dispatcher for `workers` lanes.
+    pub fn new(settings: admission::Settings, workers: usize, metrics: Arc<Metrics>) -> Self {
+        let lanes = vec![None; workers];
+        Dispatcher { admission: Admission::new(settings), lanes, metrics, expiry: None }
+    }
+
+    fn start_run(&mut self, ctx: &mut Context<Self>, order: Order) {
+        let permit = Permit { dispatcher: ctx.address() };
+        let lane = self.lanes.get(order.worker).and_then(Option::as_ref);
+        let Some(lane) = lane else {
+            return refuse(&order, RunErrorKind::Internal, "the worker has no lane");
+        };
+        if let Err(error) = lane.try_send(lane::Start { order, permit }) {
+            let (kind, detail) = match &error {
+                SendError::Full(_) => (RunErrorKind::Overloaded, "the lane's mailbox is full"),
+                SendError::Closed(_) => (RunErrorKind::Internal, "the lane is dead"),
+            };
+            refuse(&error.into_inner().order, kind, detail);
+        }
+    }
+
+    fn expire(&mut self, ctx: &mut Context<Self>) {
+        self.expiry = None;
+        while let Some(order) = self.admission.expire(now()) {
+            refuse(&order, RunErrorKind::QueueTimeout, "");
+        }
+        self.after_change(ctx);
+    }
+
+    /// Keeps the gauges and the one timer true.
+    fn after_change(&mut self, ctx: &mut Context<Self>) {
+        self.metrics.runs.set(self.admission.running() as i64);
+        self.metrics.runs_queued.set(self.admission.queued() as i64);
+        if self.expiry.is_none()
+            && let Some(deadline) = self.admission.next_deadline()
+        {
+            let wait = deadline.saturating_duration_since(now());
+            self.expiry = Some(ctx.run_later(wait, |this, ctx| this.expire(ctx)));
+        }
+    }
+}
+
+/// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
+fn refuse(order: &Order, kind: RunErrorKind, detail: &str) {
+    let event = RunEvent::End(RunEnd::failed(RunError::new(kind, detail)));
+    // Only a session that is gone does not take it.
+    let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });
+}
+
+/// The dispatcher's clock.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Actor for Dispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<Register> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Register { worker, lane }: Register, _: &mut Self::Context) {
+        if let Some(place) = self.lanes.get_mut(worker) {
+            *place = Some(lane);
+        }
+    }
+}
+
+impl Handler<Order> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
+        if order.control.is_cancelled() {
+            return;
+        }
+        let (sink, run) = (order.sink.clone(), order.run);
+        match self.admission.submit(now(), order.session, order) {
+            Admitted::Start(order) => self.start_run(ctx, order),
+            Admitted::Refused(order) => refuse(&order, RunErrorKind::Overloaded, "no slot and no place"),
+            Admitted::Queued { place } => {
+                // Its place is a courtesy; a session too busy to hear it can do without.
+                let _ = sink.try_send(RunUpdate { run, event: RunEvent::Queued { place } });
+            }
+        }
+        self.after_change(ctx);
+    }
+}
+
+impl Handler<Withdraw> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Withdraw { session }: Withdraw, ctx: &mut Self::Context) {
+        self.admission.withdraw(session);
+        self.after_change(ctx);
+    }
+}
+
+impl Handler<Finished> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Finished, ctx: &mut Self::Context) {
+        let mut next = self.admission.finish();
+        while let Some(order) = next {
+            if !order.control.is_cancelled() {
+                self.start_run(ctx, order);
+                break;
+            }
+            next = self.admission.finish();
+        }
+        self.after_change(ctx);
+    }
+}
+
+impl Handler<Alive> for Dispatcher {
+    type Result = bool;
+
+    fn handle(&mut self, _: Alive, _: &mut Self::Context) -> bool {
+        self.lanes.iter().all(|lane| lane.as_ref().is_none_or(Addr::connected))
+    }
+}

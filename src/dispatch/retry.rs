@@ -1,0 +1,126 @@
+//! When a failed attempt is followed by another one, and how many of those an outage may cost. Pure.
+use crate::chat::{Retry, RunError};
+use std::{
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    time::Duration,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Attempts of one run in all, the first one counted.
+    pub attempts: u32,
+    /// Upper end of the first pause; it doubles with every attempt.
+    pub pause: Duration,
+    pub pause_max: Duration,
+    /// The longest `Retry-After` that is obeyed; beyond it the run fails at once.
+    pub after_max: Duration,
+    /// Retries allowed as a share of all runs, in percent.
+    pub budget_percent: u32,
+}
+
+impl Settings {
+    /// The pause before the next attempt after `failed` of them, or `None` when there is to be
+    /// none. `random` is in 0..1 (full jitter).
+    pub fn next_pause(&self, failed: u32, error: &RunError, random: f64) -> Option<Duration> {
+        let slow = match error.retry {
+            Retry::No => return None,
+            Retry::Once if failed > 1 => return None,
+            Retry::Once | Retry::BackOff { slow: false } => 0,
+            Retry::BackOff { slow: true } => 1,
+        };
+        if failed >= self.attempts {
+            return None;
+        }
+        if let Some(told) = error.retry_after {
+            // A little later than told, so that those who were told the same do not come together.
+            return (told <= self.after_max).then(|| told + told.min(self.pause).mul_f64(random));
+        }
+        let exponent = (failed - 1 + slow).min(16);
+        Some((self.pause * (1 << exponent)).min(self.pause_max).mul_f64(random))
+    }
+}
+
+/// Retries of one upstream in all: every run pays in its share, every retry takes out a whole one.
+#[derive(Debug)]
+pub struct Budget {
+    /// Hundredths of a retry.
+    balance: AtomicI64,
+    percent: i64,
+}
+
+impl Budget {
+    /// So many retries are free at the start and can be saved up at most.
+    const RESERVE: i64 = 10;
+
+    pub fn new(percent: u32) -> Self {
+        Budget { balance: AtomicI64::new(Self::RESERVE * 100), percent: i64::from(percent) }
+    }
+
+    /// A run begins.
+    pub fn deposit(&self) {
+        let _ = self.balance.fetch_update(Relaxed, Relaxed, |balance| {
+            Some((balance + self.percent).min(Self::RESERVE * 100))
+        });
+    }
+
+    /// Takes one retry, if there is one left.
+    pub fn withdraw(&self) -> bool {
+        self.balance
+            .fetch_update(Relaxed, Relaxed, |balance| (balance >= 100).then_some(balance - 100))
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::RunErrorKind;
+
+    const SETTINGS: Settings = Settings {
+        attempts: 3,
+        pause: Duration::from_millis(500),
+        pause_max: Duration::from_secs(8),
+        after_max: Duration::from_secs(60),
+        budget_percent: 10,
+    };
+
+    fn error(retry: Retry, after: Option<u64>) -> RunError {
+        let mut error = RunError::new(RunErrorKind::UpstreamError, "");
+        (error.retry, error.retry_after) = (retry, after.map(Duration::from_secs));
+        error
+    }
+
+    fn pauses(error: &RunError) -> Vec<Option<u64>> {
+        (1..=3).map(|n| SETTINGS.next_pause(n, error, 1.0).map(|p| p.as_millis() as u64)).collect()
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_attempts() {
+        assert_eq!(pauses(&error(Retry::BackOff { slow: false }, None)), [Some(500), Some(1_000), None]);
+        assert_eq!(pauses(&error(Retry::BackOff { slow: true }, None)), [Some(1_000), Some(2_000), None]);
+        assert_eq!(pauses(&error(Retry::Once, None)), [Some(500), None, None]);
+        assert_eq!(pauses(&error(Retry::No, None)), [None, None, None]);
+        let jitter = SETTINGS.next_pause(1, &error(Retry::Once, None), 0.25);
+        assert_eq!(jitter, Some(Duration::from_millis(125)));
+    }
+
+    // faults: D54
+    #[test]
+    fn the_upstream_says_when_within_reason() {
+        assert_eq!(pauses(&error(Retry::BackOff { slow: false }, Some(3))), [Some(3_500), Some(3_500), None]);
+        assert_eq!(pauses(&error(Retry::BackOff { slow: false }, Some(86_400))), [None, None, None]);
+        assert_eq!(pauses(&error(Retry::No, Some(3))), [None, None, None]);
+    }
+
+    // faults: C45
+    #[test]
+    fn an_outage_is_not_multiplied() {
+        let budget = Budget::new(10);
+        let mut retries = 0;
+        for _ in 0..1_000 {
+            budget.deposit();
+            retries += u32::from(budget.withdraw()) + u32::from(budget.withdraw());
+        }
+        assert!((100..=110).contains(&retries), "{retries} retries for 1,000 runs");
+    }
+}

@@ -1,0 +1,357 @@
+//! The task of one run: attempts, the stream, its time limits, and the one end that it always has.
+use super::{Order, Permit, RunUpdate, lane::Shared};
+use crate::{
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent},
+    upstream::{
+        client::{OpenError, Response},
+        dashscope::{self, Reader},
+    },
+};
+use actix::dev::SendError;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use std::{
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Bytes that are taken from a stream that is always ready before others get their turn.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the rest of a body is read after the finish: for usage, and so that the connection
+/// can be used again.
+const TAIL: Duration = Duration::from_secs(5);
+
+/// Executes a run to its end, or drops it as soon as it is cancelled.
+pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
+    let control = order.control.clone();
+    let sink = order.sink.clone();
+    let run = order.run;
+    shared.budget.deposit();
+    let mut task = Box::pin(AssertUnwindSafe(Run::new(shared, order).drive()).catch_unwind());
+    let ended = poll_fn(|cx| match control.poll_cancelled(cx) {
+        true => Poll::Ready(None),
+        false => task.as_mut().poll(cx).map(Some),
+    })
+    .await;
+    // Dropping the task drops the response, which closes the upstream's connection.
+    drop(task);
+    if let Some(Err(_panic)) = ended {
+        let end = RunEnd::failed(RunError::new(RunErrorKind::Internal, "the run panicked"));
+        let _ = sink.send(RunUpdate { run, event: RunEvent::End(end) }).await;
+    }
+    drop(permit);
+}
+
+/// Why an attempt is over.
+enum Attempt {
+    /// The run is over, well or badly.
+    Ended(RunEnd),
+    /// It failed before anything was shown, so that another attempt may follow.
+    Failed { error: RunError, unanswered: bool },
+    /// The session is gone.
+    Abandoned,
+}
+
+struct Run {
+    shared: Rc<Shared>,
+    order: Order,
+    body: Bytes,
+    events: Vec<RunEvent>,
+    started: Instant,
+    deadline: Instant,
+    attempts: u32,
+    tally: Tally,
+}
+
+/// What the run's log line and metrics tell.
+#[derive(Default)]
+struct Tally {
+    deltas: u64,
+    bytes: u64,
+    first_delta: Option<Duration>,
+}
+
+impl Drop for Run {
+    /// A run that is dropped before its end was cancelled.
+    fn drop(&mut self) {
+        if self.attempts != u32::MAX {
+            self.report("cancelled", None);
+        }
+    }
+}
+
+impl Run {
+    fn new(shared: Rc<Shared>, order: Order) -> Self {
+        let started = Instant::now();
+        let body = dashscope::body(&shared.settings.dialect, &order.request).into();
+        let deadline = started + shared.settings.run_time;
+        Run {
+            shared,
+            order,
+            body,
+            events: Vec::new(),
+            started,
+            deadline,
+            attempts: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    async fn drive(mut self) {
+        let mut excused = false;
+        loop {
+            self.attempts += 1;
+            let (error, unanswered) = match self.attempt().await {
+                Attempt::Ended(end) => return self.end(end).await,
+                Attempt::Failed { error, unanswered } => (error, unanswered),
+                Attempt::Abandoned => return,
+            };
+            // A pooled connection that the server closed just then: not an attempt at all.
+            if unanswered && !excused && self.attempts == 1 {
+                excused = true;
+                self.attempts = 0;
+                continue;
+            }
+            let settings = self.shared.settings.clone();
+            let pause = settings.retry.next_pause(self.attempts, &error, fastrand::f64());
+            let in_time = pause.filter(|pause| Instant::now() + *pause < self.deadline);
+            let Some(pause) = in_time.filter(|_| self.shared.budget.withdraw()) else {
+                return self.end(RunEnd::failed(error)).await;
+            };
+            self.note_error(&error);
+            log::info!(
+                "run retrying session={} run={} attempt={} pause_ms={} error={error}",
+                self.order.session,
+                self.order.run,
+                self.attempts,
+                pause.as_millis()
+            );
+            self.shared.metrics.retries.inc();
+            let attempt = self.attempts + 1;
+            self.events.push(RunEvent::Retrying { attempt, after: pause });
+            if !self.deliver().await {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&mut self) -> Attempt {
+        let response = match self.shared.client.send(self.body.clone(), self.deadline).await {
+            Ok(response) => response,
+            Err(OpenError { error, unanswered }) => return Attempt::Failed { error, unanswered },
+        };
+        let reader = Reader::new(
+            &self.shared.settings.dialect,
+            self.shared.settings.limits,
+            response.status,
+            response.content_type.as_deref(),
+            response.retry_after,
+            response.request_id.as_deref(),
+        );
+        let now = Instant::now();
+        let stall = self.shared.settings.stall;
+        let stream = Stream {
+            response,
+            reader,
+            timer: Box::pin(sleep_until(now + stall)),
+            heard: now,
+            stall,
+            deadline: self.deadline,
+            held: false,
+        };
+        self.read(stream).await
+    }
+
+    /// Reads a response to its end, telling the session once per wake.
+    async fn read(&mut self, mut stream: Stream) -> Attempt {
+        loop {
+            let control = self.order.control.clone();
+            let events = &mut self.events;
+            let step = poll_fn(|cx| stream.poll_step(cx, control.is_held(), events)).await;
+            let end = match step {
+                Step::More => None,
+                Step::End => Some(stream.reader.end(&mut self.events)),
+                Step::Failed(error) => {
+                    let usage = stream.reader.usage();
+                    let request_id = error.request_id.clone().or_else(|| stream.reader.request_id());
+                    Some(RunEnd { outcome: Err(error), usage, request_id })
+                }
+            };
+            if !self.deliver().await {
+                return Attempt::Abandoned;
+            }
+            match end {
+                None => {}
+                // The connection may be used again, unless it was left in the middle.
+                Some(RunEnd { outcome: Err(error), .. }) if self.tally.deltas == 0 => {
+                    return Attempt::Failed { error, unanswered: false };
+                }
+                Some(end) => return Attempt::Ended(end),
+            }
+        }
+    }
+
+    /// Hands the gathered events to the session; whether it is still there. Waits when the
+    /// session's mailbox is full: that is how a slow session slows its upstream.
+    async fn deliver(&mut self) -> bool {
+        if self.events.is_empty() {
+            return true;
+        }
+        let run = self.order.run;
+        for event in self.events.drain(..) {
+            if let RunEvent::Delta(text) | RunEvent::Reasoning(text) = &event {
+                self.tally.deltas += 1;
+                self.tally.bytes += text.len() as u64;
+                self.shared.metrics.deltas.inc();
+                if self.tally.first_delta.is_none() {
+                    let waited = self.order.submitted.elapsed();
+                    self.tally.first_delta = Some(waited);
+                    self.shared.metrics.time_to_first_delta.observe(waited.as_secs_f64());
+                }
+            }
+            let alive = match self.order.sink.try_send(RunUpdate { run, event }) {
+                Ok(()) => true,
+                Err(SendError::Full(update)) => self.order.sink.send(update).await.is_ok(),
+                Err(SendError::Closed(_)) => false,
+            };
+            if !alive {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn end(mut self, end: RunEnd) {
+        let outcome = match &end.outcome {
+            Ok(reason) => reason.as_str(),
+            Err(error) => error.kind.code(),
+        };
+        if let Err(error) = &end.outcome {
+            self.note_error(error);
+        }
+        self.report(outcome, Some(&end));
+        self.attempts = u32::MAX; // Reported.
+        self.events.push(RunEvent::End(end));
+        self.deliver().await;
+    }
+
+    fn note_error(&self, error: &RunError) {
+        self.shared.metrics.upstream_errors.get_or_create(&[("kind", error.kind.code())]).inc();
+    }
+
+    fn report(&self, outcome: &'static str, end: Option<&RunEnd>) {
+        let metrics = &self.shared.metrics;
+        metrics.runs_ended.get_or_create(&[("outcome", outcome)]).inc();
+        metrics.run_duration.observe(self.started.elapsed().as_secs_f64());
+        let usage = end.and_then(|end| end.usage).unwrap_or_default();
+        metrics.tokens.get_or_create(&[("type", "input")]).inc_by(usage.input_tokens);
+        metrics.tokens.get_or_create(&[("type", "output")]).inc_by(usage.output_tokens);
+        let error = end.and_then(|end| end.outcome.as_ref().err());
+        let level = if error.is_some() { log::Level::Warn } else { log::Level::Info };
+        log::log!(
+            level,
+            "run ended session={} run={} outcome={outcome} duration_ms={} first_delta_ms={} deltas={} bytes={} \
+             attempts={} input_tokens={} output_tokens={} upstream_request={}{}",
+            self.order.session,
+            self.order.run,
+            self.started.elapsed().as_millis(),
+            self.tally.first_delta.map_or(-1, |first| first.as_millis() as i64),
+            self.tally.deltas,
+            self.tally.bytes,
+            self.attempts,
+            usage.input_tokens,
+            usage.output_tokens,
+            end.and_then(|end| end.request_id.as_deref()).unwrap_or("-").escape_default(),
+            error.map(|error| format!(" error={error}")).unwrap_or_default()
+        );
+    }
+}
+
+/// What one wake of a stream brought.
+enum Step {
+    /// Events are there to be told.
+    More,
+    End,
+    Failed(RunError),
+}
+
+/// A response as it is read. One timer serves all limits: it is set again only when it fires, so
+/// that a delta costs a look at the clock and no timer.
+struct Stream {
+    response: Response,
+    reader: Reader,
+    timer: Pin<Box<Sleep>>,
+    /// When the last byte came, or reading went on after a hold.
+    heard: Instant,
+    stall: Duration,
+    deadline: Instant,
+    held: bool,
+}
+
+impl Stream {
+    fn poll_step(&mut self, cx: &mut Context<'_>, held: bool, events: &mut Vec<RunEvent>) -> Poll<Step> {
+        if std::mem::replace(&mut self.held, held) && !held {
+            self.heard = Instant::now();
+        }
+        let mut taken = 0;
+        while !held && taken < READ_BYTES_MAX {
+            match self.response.poll_chunk(cx) {
+                Poll::Pending => break,
+                Poll::Ready(None) => return Poll::Ready(Step::End),
+                Poll::Ready(Some(Err(error))) if self.reader.finished() => {
+                    log::debug!("upstream broke after the finish: {error}");
+                    return Poll::Ready(Step::End);
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Step::Failed(error)),
+                Poll::Ready(Some(Ok(chunk))) => {
+                    taken += chunk.len();
+                    let finished = self.reader.finished();
+                    if let Err(error) = self.reader.feed(&chunk, events) {
+                        return Poll::Ready(Step::Failed(error));
+                    }
+                    if self.reader.finished() && !finished {
+                        self.deadline = self.deadline.min(Instant::now() + TAIL);
+                        self.timer.as_mut().reset(self.deadline);
+                    }
+                }
+            }
+        }
+        if taken > 0 {
+            self.heard = Instant::now();
+            if taken >= READ_BYTES_MAX {
+                cx.waker().wake_by_ref();
+            }
+        }
+        if !events.is_empty() {
+            return Poll::Ready(Step::More);
+        }
+        self.poll_timer(cx, held)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, held: bool) -> Poll<Step> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let silent_at = if held { now + self.stall } else { self.heard + self.stall };
+            if now >= self.deadline && self.reader.finished() {
+                return Poll::Ready(Step::End);
+            }
+            if now >= self.deadline {
+                let error = RunError::new(RunErrorKind::UpstreamTimeout, "the run took too long");
+                return Poll::Ready(Step::Failed(error));
+            }
+            if now >= silent_at {
+                let error = RunError::new(RunErrorKind::UpstreamTimeout, "no byte came for too long");
+                return Poll::Ready(Step::Failed(error));
+            }
+            self.timer.as_mut().reset(silent_at.min(self.deadline));
+        }
+        Poll::Pending
+    }
+}

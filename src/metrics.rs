@@ -1,0 +1,100 @@
+//! Every metric, declared once. Label sets are closed: never an id, never a foreign text.
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use std::fmt;
+
+/// One label with a value from a closed set.
+type Label = [(&'static str, &'static str); 1];
+
+pub struct Metrics {
+    registry: Registry,
+    pub sockets: Gauge,
+    pub sockets_opened: Counter,
+    pub sockets_closed: Family<Label, Counter>,
+    pub handshakes_refused: Family<Label, Counter>,
+    pub sessions: Gauge,
+    pub messages: Counter,
+    pub messages_refused: Family<Label, Counter>,
+    pub runs: Gauge,
+    pub runs_queued: Gauge,
+    pub runs_ended: Family<Label, Counter>,
+    pub run_duration: Histogram,
+    pub time_to_first_delta: Histogram,
+    pub deltas: Counter,
+    pub tokens: Family<Label, Counter>,
+    pub retries: Counter,
+    pub upstream_errors: Family<Label, Counter>,
+    pub slow_peers: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let mut of = Declare(&mut registry);
+        Metrics {
+            sockets: of.one("tidegate_sockets", "WebSockets open now"),
+            sockets_opened: of.one("tidegate_sockets_opened", "WebSockets opened"),
+            sockets_closed: of.one("tidegate_sockets_closed", "WebSockets closed, by reason"),
+            handshakes_refused: of.one("tidegate_handshakes_refused", "Upgrades refused, by reason"),
+            sessions: of.one("tidegate_sessions", "Sessions alive now"),
+            messages: of.one("tidegate_messages", "User messages received"),
+            messages_refused: of.one("tidegate_messages_refused", "User messages refused, by reason"),
+            runs: of.one("tidegate_runs", "Runs that hold a slot now"),
+            runs_queued: of.one("tidegate_runs_queued", "Runs that wait for a slot now"),
+            runs_ended: of.one("tidegate_runs_ended", "Runs ended, by outcome"),
+            run_duration: of.seconds(
+                "gen_ai_client_operation_duration",
+                "Duration of a run, all attempts and pauses counted",
+                [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0],
+            ),
+            time_to_first_delta: of.seconds(
+                "gen_ai_client_operation_time_to_first_chunk",
+                "From a message to the first delta of its answer, the queue counted",
+                [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0],
+            ),
+            deltas: of.one("tidegate_deltas", "Deltas received from the upstream, merged per read"),
+            tokens: of.one("gen_ai_client_token_usage", "Tokens as the upstream counted them, by type"),
+            retries: of.one("tidegate_retries", "Attempts beyond the first of a run"),
+            upstream_errors: of.one("tidegate_upstream_errors", "Failed attempts and runs, by kind"),
+            slow_peers: of.one("tidegate_slow_peers", "WebSockets cut because the peer did not read"),
+            registry,
+        }
+    }
+}
+
+impl Metrics {
+    /// The Prometheus text (OpenMetrics 1.0).
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(8 * 1024);
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+struct Declare<'a>(&'a mut Registry);
+
+impl Declare<'_> {
+    fn one<M>(&mut self, name: &str, help: &str) -> M
+    where
+        M: prometheus_client::registry::Metric + Clone + Default,
+    {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn seconds<const N: usize>(&mut self, name: &str, help: &str, buckets: [f64; N]) -> Histogram {
+        let metric = Histogram::new(buckets);
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+}

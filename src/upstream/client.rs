@@ -1,0 +1,242 @@
+//! The one place that speaks to a model service: awc, set up for long streams.
+//!
+//! What awc does by itself and must not do here: wait five seconds for a head, hold at most a
+//! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
+use super::dashscope;
+use crate::chat::{Retry, RunError, RunErrorKind};
+use actix_http::{error::PayloadError, header};
+use awc::{
+    ClientResponse, Connector,
+    error::{ConnectError, SendRequestError},
+    http::header::{HeaderName, HeaderValue},
+};
+use bytes::Bytes;
+use futures_core::Stream;
+use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, pem::PemObject}};
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// A pooled connection that was not used for this long is not used again.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// No connection is used longer than this, so that changed addresses are found.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `https://…/api/v1`, without a slash at the end.
+    pub base_url: String,
+    pub api_key: Option<SecretString>,
+    /// PEM with the authorities to trust instead of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// TCP and TLS, each.
+    pub connect_timeout: Duration,
+    /// From sending the request to the head of the response.
+    pub first_byte: Duration,
+}
+
+/// Why a client cannot be made; known before a port is bound.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    #[error("upstream.ca_file {path}: {reason}")]
+    CaFile { path: String, reason: String },
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("upstream.api_key cannot stand in a header: only visible ASCII is allowed")]
+    Key,
+    #[error("a header of the upstream request is not valid: {0}")]
+    Header(String),
+}
+
+/// What every lane's client has in common; it may cross threads.
+#[derive(Clone)]
+pub struct Plan {
+    url: String,
+    headers: Arc<Vec<(HeaderName, HeaderValue)>>,
+    tls: Arc<ClientConfig>,
+    connect_timeout: Duration,
+    first_byte: Duration,
+}
+
+impl Plan {
+    pub fn new(settings: &Settings, dialect: &dashscope::Settings) -> Result<Self, SetUpError> {
+        let mut headers = Vec::new();
+        for (name, value) in dashscope::headers(dialect) {
+            let bad = |_| SetUpError::Header(name.to_owned());
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| SetUpError::Header(name.to_owned()))?;
+            headers.push((name, HeaderValue::from_str(&value).map_err(bad)?));
+        }
+        if let Some(key) = &settings.api_key {
+            let value = format!("Bearer {}", key.expose_secret());
+            let mut value = HeaderValue::from_str(&value).map_err(|_| SetUpError::Key)?;
+            value.set_sensitive(true);
+            headers.push((header::AUTHORIZATION, value));
+        }
+        Ok(Plan {
+            url: format!("{}{}", settings.base_url.trim_end_matches('/'), dashscope::path(dialect)),
+            headers: Arc::new(headers),
+            tls: Arc::new(tls_config(settings.ca_file.as_deref())?),
+            connect_timeout: settings.connect_timeout,
+            first_byte: settings.first_byte,
+        })
+    }
+}
+
+/// awc brings neither roots nor a crypto provider. HTTP/1.1 alone is offered: with HTTP/2 awc
+/// opens a connection per request anyway, and its `h2` is not maintained.
+fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetUpError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(path) => {
+            let fault = |reason: String| SetUpError::CaFile { path: path.display().to_string(), reason };
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))? {
+                let certificate = certificate.map_err(|e| fault(e.to_string()))?;
+                roots.add(certificate).map_err(|e| fault(e.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(fault("no certificate in it".into()));
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// A client and its pool. Not `Send`: it belongs to the worker that made it.
+pub struct Client {
+    awc: awc::Client,
+    plan: Plan,
+}
+
+/// No response. `unanswered`: not one byte of one came, as when a pooled connection was closed.
+#[derive(Debug)]
+pub struct OpenError {
+    pub error: RunError,
+    pub unanswered: bool,
+}
+
+impl Client {
+    pub fn new(plan: Plan) -> Self {
+        let connector = Connector::new()
+            .rustls_0_23(Arc::clone(&plan.tls))
+            .limit(0) // Admission is the limit.
+            .timeout(plan.connect_timeout)
+            .handshake_timeout(plan.connect_timeout)
+            .conn_keep_alive(KEEP_ALIVE)
+            .conn_lifetime(LIFETIME);
+        let awc = awc::Client::builder()
+            .connector(connector)
+            .disable_timeout()
+            .disable_redirects()
+            .no_default_headers()
+            .add_default_header((header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION"))))
+            .finish();
+        Client { awc, plan }
+    }
+
+    /// Sends a request and waits for the head, until `first_byte` or `deadline`.
+    pub async fn send(&self, body: Bytes, deadline: Instant) -> Result<Response, OpenError> {
+        let mut request = self.awc.post(&self.plan.url).no_decompress();
+        for (name, value) in self.plan.headers.iter() {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
+        let wait = self.plan.first_byte.min(deadline.saturating_duration_since(Instant::now()));
+        let response = request.timeout(wait).send_body(body).await.map_err(|error| open_error(&error))?;
+        Response::new(response).map_err(|error| OpenError { error, unanswered: false })
+    }
+}
+
+/// The head of a response, and its body as it comes.
+pub struct Response {
+    pub status: u16,
+    pub content_type: Option<String>,
+    pub retry_after: Option<Duration>,
+    pub request_id: Option<String>,
+    body: ClientResponse,
+}
+
+impl Response {
+    fn new(body: ClientResponse) -> Result<Self, RunError> {
+        let text = |name: &str| body.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let status = body.status().as_u16();
+        let fault = |kind, detail: String| {
+            let mut error = RunError::new(kind, detail);
+            error.status = Some(status);
+            error
+        };
+        if (300..400).contains(&status) {
+            let to = text("location").unwrap_or_default();
+            return Err(fault(RunErrorKind::NotSetUp, format!("redirects are not followed: {to}")));
+        }
+        if let Some(coding) = text("content-encoding").filter(|coding| coding != "identity") {
+            return Err(fault(RunErrorKind::UpstreamProtocol, format!("content-encoding {coding} was not asked for")));
+        }
+        let retry_after = super::retry_after(
+            text("retry-after-ms").as_deref(),
+            text("retry-after").as_deref(),
+            wall_clock_seconds(),
+        );
+        let (content_type, request_id) = (text("content-type"), text("x-request-id"));
+        Ok(Response { status, content_type, retry_after, request_id, body })
+    }
+
+    /// The next bytes of the body. They point into awc's read buffer: keep none of them.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RunError>>> {
+        Pin::new(&mut self.body).poll_next(cx).map(|chunk| chunk.map(|chunk| chunk.map_err(|e| body_error(&e))))
+    }
+}
+
+/// The one use of the wall clock: `Retry-After` may be a date.
+fn wall_clock_seconds() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "an HTTP date can only be compared with the wall clock")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn open_error(error: &SendRequestError) -> OpenError {
+    use RunErrorKind as Kind;
+    let (kind, retry, unanswered) = match error {
+        SendRequestError::Timeout => (Kind::UpstreamTimeout, None, false),
+        SendRequestError::Connect(ConnectError::Timeout) => (Kind::UpstreamUnreachable, Some(Retry::Once), false),
+        SendRequestError::Connect(ConnectError::Io(error)) if is_tls(error) => (Kind::UpstreamTls, None, false),
+        SendRequestError::Connect(ConnectError::SslIsNotSupported) => (Kind::NotSetUp, None, false),
+        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
+            (Kind::UpstreamUnreachable, None, true)
+        }
+        SendRequestError::Connect(_) => (Kind::UpstreamUnreachable, None, false),
+        SendRequestError::Response(
+            actix_http::error::ParseError::Incomplete | actix_http::error::ParseError::Io(_),
+        ) => (Kind::UpstreamUnreachable, None, true),
+        SendRequestError::Response(_) => (Kind::UpstreamProtocol, None, false),
+        SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None, false),
+        _ => (Kind::UpstreamError, None, false),
+    };
+    let mut told = RunError::new(kind, error.to_string());
+    told.retry = retry.unwrap_or(told.retry);
+    OpenError { error: told, unanswered }
+}
+
+/// rustls hides its errors in an I/O error.
+fn is_tls(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn body_error(error: &PayloadError) -> RunError {
+    let kind = match error {
+        PayloadError::Incomplete(_) | PayloadError::Io(_) => RunErrorKind::Interrupted,
+        _ => RunErrorKind::UpstreamProtocol,
+    };
+    RunError::new(kind, error.to_string())
+}

@@ -1,0 +1,267 @@
+//! The actor of one WebSocket: turns frames into words and words into frames, and nothing else.
+use super::{
+    Seat, Worker,
+    context::SocketContext,
+    session_actor::{Detach, FromClient, SessionActor},
+    window::Window,
+};
+use crate::{
+    chat::ReaderId,
+    protocol::{Close, Codec, Incoming, ServerFrame},
+    session::Outgoing,
+};
+use actix::prelude::*;
+use actix_web_actors::ws::{CloseReason, Frame};
+use bytes::{Bytes, BytesMut};
+use std::{rc::Rc, sync::Arc};
+
+/// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
+/// behind `session`, what only an unfinished message needs behind `partial`.
+pub struct Connection {
+    worker: Rc<Worker>,
+    id: u64,
+    codec: Codec,
+    slot: usize,
+    opened: u32,
+    /// When the peer was last heard, in ticks.
+    heard: u32,
+    messages: u32,
+    session: Option<Box<Attached>>,
+    partial: Option<Box<Partial>>,
+    /// Why it ended, once it has.
+    reason: &'static str,
+    _seat: Seat,
+}
+
+/// This connection as a reader of its session.
+struct Attached {
+    session: Addr<SessionActor>,
+    reader: ReaderId,
+}
+
+/// A message whose last fragment is still to come; the guard bounds it.
+struct Partial {
+    is_text: bool,
+    payload: BytesMut,
+}
+
+/// What the session tells. A refusal means that the peer is behind.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Push {
+    pub outgoing: Outgoing,
+    /// What [`Window`] was charged.
+    pub cost: usize,
+}
+
+/// The session is no more, and did not close us: it panicked.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SessionLost;
+
+/// From the reaper.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum Tick {
+    /// Time for a ping, or to notice that there is nobody.
+    Beat,
+    /// The process is stopping.
+    Drain,
+}
+
+impl Connection {
+    /// `slot` is set when the actor starts.
+    pub fn new(worker: Rc<Worker>, id: u64, codec: Codec, seat: Seat) -> Self {
+        let now = worker.ticks();
+        Connection {
+            worker,
+            id,
+            codec,
+            slot: usize::MAX,
+            opened: now,
+            heard: now,
+            messages: 0,
+            session: None,
+            partial: None,
+            reason: "lost",
+            _seat: seat,
+        }
+    }
+
+    fn close(&mut self, ctx: &mut SocketContext<Self>, close: Close) {
+        self.reason = close.reason();
+        ctx.close(close);
+    }
+
+    fn on_fragment(&mut self, ctx: &mut SocketContext<Self>, item: actix_http::ws::Item) {
+        use actix_http::ws::Item;
+        let (is_first, is_last, is_text, payload) = match item {
+            Item::FirstText(payload) => (true, false, true, payload),
+            Item::FirstBinary(payload) => (true, false, false, payload),
+            Item::Continue(payload) => (false, false, false, payload),
+            Item::Last(payload) => (false, true, false, payload),
+        };
+        if is_first {
+            self.partial = Some(Box::new(Partial { is_text, payload: BytesMut::from(&payload[..]) }));
+        } else if let Some(partial) = &mut self.partial {
+            partial.payload.extend_from_slice(&payload);
+        }
+        if is_last && let Some(partial) = self.partial.take() {
+            self.on_message(ctx, partial.is_text, &partial.payload.freeze());
+        }
+    }
+
+    fn on_message(&mut self, ctx: &mut SocketContext<Self>, is_text: bool, payload: &Bytes) {
+        self.messages += 1;
+        self.worker.metrics.messages.inc();
+        let incoming = match std::str::from_utf8(payload) {
+            Ok(text) if is_text => Incoming::Text(text),
+            Err(_) if is_text => return self.close(ctx, Close::InvalidText),
+            _ => Incoming::Binary,
+        };
+        match self.codec.decode(incoming) {
+            Ok(frame) => {
+                let (session, reader) = self.attach(ctx);
+                match session.try_send(FromClient { reader, frame }) {
+                    Ok(()) => {}
+                    // Nothing is lost: this socket is not read until the session has room.
+                    Err(SendError::Full(message)) => {
+                        let sent = session.send(message).into_actor(self);
+                        ctx.wait(sent.map(|sent, this, ctx| {
+                            if sent.is_err() {
+                                this.close(ctx, Close::Internal);
+                            }
+                        }));
+                    }
+                    Err(SendError::Closed(_)) => self.close(ctx, Close::Internal),
+                }
+            }
+            Err(reason) => {
+                self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
+                self.codec.encode(&ServerFrame::Refused { reason }, |text| ctx.text(text));
+            }
+        }
+    }
+
+    /// The session of this socket; it begins with the first message.
+    fn attach(&mut self, ctx: &mut SocketContext<Self>) -> (Addr<SessionActor>, ReaderId) {
+        let attached = self.session.get_or_insert_with(|| {
+            let reader = ReaderId(1);
+            let (session, window) = SessionActor::begin(&self.worker, self.id, reader, ctx.address());
+            ctx.open_window(window);
+            Box::new(Attached { session, reader })
+        });
+        (attached.session.clone(), attached.reader)
+    }
+}
+
+impl Actor for Connection {
+    type Context = SocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.slot = self.worker.connections.borrow_mut().insert(ctx.address().downgrade());
+        self.worker.metrics.sockets.inc();
+        self.worker.metrics.sockets_opened.inc();
+    }
+
+    fn stopped(&mut self, ctx: &mut Self::Context) {
+        if let Some(cut) = ctx.cut() {
+            self.reason = cut.reason();
+            if cut == Close::TooSlow {
+                self.worker.metrics.slow_peers.inc();
+            }
+        }
+    }
+}
+
+/// Whatever ended the socket, a panic included.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(attached) = self.session.take() {
+            // A new address has a place of its own in the mailbox: this is never refused.
+            let _ = attached.session.clone().try_send(Detach { reader: attached.reader });
+        }
+        let reason = if self.reason.is_empty() { "client" } else { self.reason };
+        let metrics = &self.worker.metrics;
+        if self.slot != usize::MAX {
+            self.worker.connections.borrow_mut().try_remove(self.slot);
+            metrics.sockets.dec();
+            metrics.sockets_closed.get_or_create(&[("reason", reason)]).inc();
+        }
+        let ticks = self.worker.ticks().wrapping_sub(self.opened);
+        log::info!(
+            "socket closed connection={:016x} reason=\"{reason}\" duration_ms={} messages={}",
+            self.id,
+            u64::from(ticks) * super::TICK.as_millis() as u64,
+            self.messages
+        );
+    }
+}
+
+impl StreamHandler<Result<Frame, Close>> for Connection {
+    fn handle(&mut self, frame: Result<Frame, Close>, ctx: &mut Self::Context) {
+        self.heard = self.worker.ticks();
+        match frame {
+            Ok(Frame::Text(payload)) => self.on_message(ctx, true, &payload),
+            Ok(Frame::Binary(payload)) => self.on_message(ctx, false, &payload),
+            Ok(Frame::Continuation(item)) => self.on_fragment(ctx, item),
+            Ok(Frame::Ping(payload)) => ctx.pong(&payload),
+            Ok(Frame::Pong(_)) => {}
+            Ok(Frame::Close(reason)) => {
+                self.reason = Close::Normal.reason();
+                let code = reason.map_or(Close::Normal.code(), |CloseReason { code, .. }| code.into());
+                ctx.close_with(code, "");
+            }
+            Err(close) => self.close(ctx, close),
+        }
+    }
+
+    /// The peer is gone without a close frame.
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Push> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Push { outgoing, cost }: Push, ctx: &mut Self::Context) {
+        match outgoing {
+            Outgoing::Frame(frame) => self.codec.encode(&frame, |text| ctx.text(text)),
+            Outgoing::Close(close) => self.close(ctx, close),
+        }
+        ctx.taken(cost);
+    }
+}
+
+impl Handler<SessionLost> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: SessionLost, ctx: &mut Self::Context) {
+        self.session = None;
+        self.close(ctx, Close::Internal);
+    }
+}
+
+impl Handler<Tick> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
+        match tick {
+            Tick::Beat => {
+                let silent = super::TICK * self.worker.ticks().wrapping_sub(self.heard);
+                if silent >= self.worker.settings.silence {
+                    self.close(ctx, Close::Silent);
+                } else {
+                    ctx.ping();
+                }
+            }
+            // A session closes its sockets itself, when its answer is out.
+            Tick::Drain if self.session.is_none() => self.close(ctx, Close::Restart),
+            Tick::Drain => {}
+        }
+    }
+}
+
+/// The other end of a [`Window`].
+pub type Outlet = (Addr<Connection>, Arc<Window>);

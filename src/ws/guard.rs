@@ -1,0 +1,402 @@
+//! Reads the client's frame headers as their bytes come, and refuses at the header. Pure.
+//!
+//! The codec behind it looks at a frame only once all of it is there, so that a header which claims
+//! 2 GiB would be believed. Here nothing is buffered: every byte is seen once. RFC 6455 §5, §8.1.
+use crate::protocol::Close;
+
+/// What a client may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Payload of a frame, and of a message in all its fragments, in bytes.
+    pub frame_bytes: u32,
+    /// Frames of one message.
+    pub fragments: u16,
+}
+
+/// RFC 6455 §5.5: payload of a control frame.
+const CONTROL_BYTES_MAX: u64 = 125;
+
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+const CLOSE: u8 = 8;
+const PONG: u8 = 10;
+
+/// Follows one connection's input.
+#[derive(Debug, Default)]
+pub struct Guard {
+    head: Head,
+    /// Payload of the current frame that is still to come.
+    left: u32,
+    /// Payload of the current frame that has come, for the mask and for close codes.
+    seen: u32,
+    /// The open message: its payload so far and its frames; text or not.
+    message_bytes: u32,
+    fragments: u16,
+    open: bool,
+    text: bool,
+    close_code: u8,
+    utf8: Utf8,
+}
+
+/// A frame header, byte by byte: two fixed bytes, an extended length, the mask.
+#[derive(Debug, Default)]
+struct Head {
+    first: u8,
+    second: u8,
+    length: u64,
+    mask: [u8; 4],
+    have: u8,
+}
+
+impl Guard {
+    /// Looks at the next bytes. Returns how many of them belong to good frames, and why the rest is
+    /// refused. After a refusal the guard must not be asked again.
+    pub fn feed(&mut self, limits: Limits, bytes: &[u8]) -> (usize, Option<Close>) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let step = if self.left > 0 {
+                let end = at + (bytes.len() - at).min(self.left as usize);
+                let payload = &bytes[at..end];
+                at = end;
+                self.payload(payload)
+            } else {
+                at += 1;
+                self.header_byte(limits, bytes[at - 1])
+            };
+            if let Err(close) = step {
+                return (at - 1, Some(close));
+            }
+        }
+        (at, None)
+    }
+
+    fn header_byte(&mut self, limits: Limits, byte: u8) -> Result<(), Close> {
+        let head = &mut self.head;
+        head.have += 1;
+        match head.have {
+            1 => {
+                head.first = byte;
+                return self.check_first();
+            }
+            2 => {
+                head.second = byte;
+                head.length = u64::from(byte & 0x7f);
+                let masked = byte & 0x80 != 0;
+                if !masked || (self.is_control() && self.head.length > CONTROL_BYTES_MAX) {
+                    return Err(Close::Protocol);
+                }
+            }
+            n if n <= 2 + head.extended() => {
+                head.length = if n == 3 { 0 } else { head.length << 8 } | u64::from(byte);
+            }
+            n => {
+                let at = usize::from(n - 3 - head.extended());
+                head.mask[at] = byte;
+            }
+        }
+        let head = &self.head;
+        if head.have == 2 + head.extended() {
+            self.check_length(limits)?;
+        }
+        if self.head.have == 6 + self.head.extended() {
+            self.begin_payload()?;
+        }
+        Ok(())
+    }
+
+    fn check_first(&self) -> Result<(), Close> {
+        let (fin, reserved, opcode) = (self.fin(), self.head.first & 0x70, self.opcode());
+        let known = matches!(opcode, CONTINUATION..=BINARY | CLOSE..=PONG);
+        let in_order = match opcode {
+            CONTINUATION => self.open,
+            TEXT | BINARY => !self.open,
+            _ => fin, // A control frame is not fragmented.
+        };
+        if reserved == 0 && known && in_order { Ok(()) } else { Err(Close::Protocol) }
+    }
+
+    fn check_length(&mut self, limits: Limits) -> Result<(), Close> {
+        let length = self.head.length;
+        if length >> 63 != 0 {
+            return Err(Close::Protocol);
+        }
+        if self.is_control() {
+            // A close frame has no payload, or a code of two bytes and a reason.
+            return if self.opcode() == CLOSE && length == 1 { Err(Close::Protocol) } else { Ok(()) };
+        }
+        let before = if self.opcode() == CONTINUATION { self.message_bytes } else { 0 };
+        if length > u64::from(limits.frame_bytes.saturating_sub(before)) {
+            return Err(Close::TooBig);
+        }
+        let fragments = if self.opcode() == CONTINUATION { self.fragments + 1 } else { 1 };
+        if fragments > limits.fragments {
+            return Err(Close::TooBig);
+        }
+        (self.message_bytes, self.fragments) = (before + length as u32, fragments);
+        Ok(())
+    }
+
+    fn begin_payload(&mut self) -> Result<(), Close> {
+        if matches!(self.opcode(), TEXT | BINARY) {
+            (self.open, self.text) = (true, self.opcode() == TEXT);
+            self.utf8 = Utf8::default();
+        }
+        (self.left, self.seen) = (self.head.length as u32, 0);
+        if self.left == 0 { self.end_frame() } else { Ok(()) }
+    }
+
+    fn payload(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        let (opcode, mask) = (self.opcode(), self.head.mask);
+        let first = self.seen;
+        self.left -= bytes.len() as u32;
+        self.seen += bytes.len() as u32;
+        let plain = bytes.iter().zip(first..).map(|(byte, at)| byte ^ mask[at as usize % 4]);
+        if opcode == CLOSE {
+            self.close_payload(first, plain)?;
+        } else if !self.is_control() && self.text {
+            for byte in plain {
+                self.utf8.push(byte)?;
+            }
+        }
+        if self.left == 0 { self.end_frame() } else { Ok(()) }
+    }
+
+    /// RFC 6455 §7.4: a code that may be sent, then a reason in UTF-8.
+    fn close_payload(&mut self, first: u32, plain: impl Iterator<Item = u8>) -> Result<(), Close> {
+        let mut reason = if first < 2 { Utf8::default() } else { std::mem::take(&mut self.utf8) };
+        for (byte, at) in plain.zip(first..) {
+            match at {
+                0 => self.close_code = byte,
+                1 => {
+                    let code = u16::from_be_bytes([self.close_code, byte]);
+                    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+                        return Err(Close::Protocol);
+                    }
+                }
+                _ => reason.push(byte)?,
+            }
+        }
+        if self.left == 0 && !reason.is_whole() {
+            return Err(Close::InvalidText);
+        }
+        self.utf8 = reason;
+        Ok(())
+    }
+
+    fn end_frame(&mut self) -> Result<(), Close> {
+        let last = self.fin() && !self.is_control();
+        self.head = Head::default();
+        if last {
+            self.open = false;
+            if self.text && !self.utf8.is_whole() {
+                return Err(Close::InvalidText);
+            }
+        }
+        Ok(())
+    }
+
+    fn fin(&self) -> bool {
+        self.head.first & 0x80 != 0
+    }
+
+    fn opcode(&self) -> u8 {
+        self.head.first & 0x0f
+    }
+
+    fn is_control(&self) -> bool {
+        self.opcode() >= CLOSE
+    }
+}
+
+impl Head {
+    /// Bytes of the extended length.
+    fn extended(&self) -> u8 {
+        match self.second & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        }
+    }
+}
+
+/// UTF-8 as it comes (RFC 3629 §4): how many bytes are to follow, and what the next may be.
+#[derive(Debug, Default)]
+struct Utf8 {
+    follow: u8,
+    low: u8,
+    high: u8,
+}
+
+impl Utf8 {
+    fn push(&mut self, byte: u8) -> Result<(), Close> {
+        if self.follow > 0 {
+            if byte < self.low || byte > self.high {
+                return Err(Close::InvalidText);
+            }
+            *self = Utf8 { follow: self.follow - 1, low: 0x80, high: 0xbf };
+            return Ok(());
+        }
+        let (follow, low, high) = match byte {
+            0x00..=0x7f => return Ok(()),
+            0xc2..=0xdf => (1, 0x80, 0xbf),
+            0xe0 => (2, 0xa0, 0xbf),
+            0xed => (2, 0x80, 0x9f),
+            0xe1..=0xef => (2, 0x80, 0xbf),
+            0xf0 => (3, 0x90, 0xbf),
+            0xf1..=0xf3 => (3, 0x80, 0xbf),
+            0xf4 => (3, 0x80, 0x8f),
+            _ => return Err(Close::InvalidText),
+        };
+        *self = Utf8 { follow, low, high };
+        Ok(())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.follow == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { frame_bytes: 1_000, fragments: 8 };
+
+    /// A masked frame as a client sends it.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = head(first, payload.len() as u64);
+        bytes.extend(payload.iter().zip([1u8, 2, 3, 4].iter().cycle()).map(|(b, m)| b ^ m));
+        bytes
+    }
+
+    fn head(first: u8, length: u64) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match length {
+            0..=125 => bytes.push(0x80 | length as u8),
+            126..=0xffff => {
+                bytes.push(0x80 | 126);
+                bytes.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(0x80 | 127);
+                bytes.extend(length.to_be_bytes());
+            }
+        }
+        bytes.extend([1, 2, 3, 4]);
+        bytes
+    }
+
+    fn verdict(bytes: &[u8]) -> (usize, Option<Close>) {
+        Guard::default().feed(LIMITS, bytes)
+    }
+
+    // faults: A8
+    #[test]
+    fn a_large_frame_is_refused_at_its_header() {
+        for (length, close) in [
+            (1_001, Close::TooBig),
+            (2 << 30, Close::TooBig),
+            ((1 << 63) - 1, Close::TooBig),
+            (u64::MAX, Close::Protocol),
+        ] {
+            let head = head(0x81, length);
+            let (good, refused) = verdict(&head);
+            assert_eq!(refused, Some(close), "{length}");
+            assert!(good < head.len() - 4, "{length}: refused before its mask had come");
+        }
+        assert_eq!(verdict(&frame(0x81, &[b'x'; 1_000])).1, None);
+    }
+
+    // faults: A9
+    #[test]
+    fn fragments_are_summed_and_counted() {
+        let mut sum = frame(0x01, &[b'x'; 600]);
+        sum.extend(head(0x80, 401));
+        assert_eq!(verdict(&sum).1, Some(Close::TooBig));
+        let mut count = frame(0x01, b"x");
+        for _ in 0..8 {
+            count.extend(frame(0x00, b"x"));
+        }
+        assert_eq!(verdict(&count).1, Some(Close::TooBig));
+    }
+
+    // faults: A6
+    #[test]
+    fn what_breaks_the_protocol_is_refused() {
+        let mut unmasked = frame(0x81, b"");
+        unmasked[1] &= 0x7f;
+        let second_text = [frame(0x01, b"a"), frame(0x81, b"b")].concat();
+        let cases: [(&str, Vec<u8>); 11] = [
+            ("reserved bit", frame(0xc1, b"")),
+            ("unknown opcode", frame(0x83, b"")),
+            ("unknown control opcode", frame(0x8b, b"")),
+            ("unmasked", unmasked),
+            ("fragmented ping", frame(0x09, b"")),
+            ("ping of 126", frame(0x89, &[0; 126])),
+            ("continuation of nothing", frame(0x80, b"a")),
+            ("second text inside a message", second_text),
+            ("close of one byte", frame(0x88, &[3])),
+            ("close 1005", frame(0x88, &1005u16.to_be_bytes())),
+            ("close 5000", frame(0x88, &5000u16.to_be_bytes())),
+        ];
+        for (name, bytes) in cases {
+            assert_eq!(verdict(&bytes).1, Some(Close::Protocol), "{name}");
+        }
+        let fine =
+            [frame(0x01, b"a"), frame(0x89, b"ping"), frame(0x80, b"b"), frame(0x82, b"\xff")].concat();
+        assert_eq!(verdict(&fine), (fine.len(), None));
+        assert_eq!(verdict(&frame(0x88, b"")).1, None);
+        assert_eq!(verdict(&frame(0x88, b"\x03\xe8bye")).1, None);
+    }
+
+    // faults: A7
+    #[test]
+    fn text_that_is_not_utf8_is_refused_at_the_byte() {
+        let whole = "κόσμε\u{10ffff}";
+        let cut = whole.len() / 2;
+        let split = [frame(0x01, &whole.as_bytes()[..3]), frame(0x80, &whole.as_bytes()[3..])].concat();
+        assert_eq!(verdict(&split).1, None);
+        assert_eq!(verdict(&frame(0x81, &whole.as_bytes()[..cut + 1])).1, Some(Close::InvalidText));
+        let bad = frame(0x81, b"ab\xed\xa0\x80cd");
+        let mut guard = Guard::default();
+        let refused = (0..bad.len()).find(|at| guard.feed(LIMITS, &bad[*at..=*at]).1.is_some());
+        assert_eq!(refused, Some(6 + 3), "at the first byte that cannot be");
+        assert_eq!(verdict(&frame(0x88, b"\x03\xe8\xff")).1, Some(Close::InvalidText));
+        assert_eq!(verdict(&frame(0x88, b"\x03\xe8\xe2\x82")).1, Some(Close::InvalidText));
+    }
+
+    proptest! {
+        /// Any split of the bytes gives the same verdict, and text is refused exactly when it is not UTF-8.
+        #[test]
+        fn splits_do_not_matter(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..4),
+            ascii in any::<bool>(),
+            cuts in prop::collection::vec(0..400usize, 0..8),
+        ) {
+            let mut whole = Vec::new();
+            let mut bytes = Vec::new();
+            for (at, payload) in payloads.iter().enumerate() {
+                let payload: Vec<u8> = payload.iter().map(|b| if ascii { b & 0x7f } else { *b }).collect();
+                let fin = if at + 1 == payloads.len() { 0x80 } else { 0 };
+                bytes.extend(frame(fin | u8::from(at == 0), &payload));
+                whole.extend(payload);
+            }
+            let at_once = verdict(&bytes);
+            prop_assert_eq!(at_once.1.is_none(), std::str::from_utf8(&whole).is_ok());
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
+            cuts.sort_unstable();
+            let mut guard = Guard::default();
+            let refused = cuts.windows(2).find_map(|cut| guard.feed(LIMITS, &bytes[cut[0]..cut[1]]).1);
+            prop_assert_eq!(refused, at_once.1);
+        }
+
+        #[test]
+        fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let (good, refused) = verdict(&bytes);
+            prop_assert!(good <= bytes.len());
+            prop_assert_eq!(refused.is_none(), good == bytes.len());
+        }
+    }
+}

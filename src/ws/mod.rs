@@ -1,0 +1,88 @@
+//! WebSockets: the socket after its upgrade, the actor that speaks on it, and the actor of its session.
+pub mod connection;
+pub mod context;
+pub mod guard;
+pub mod reaper;
+pub mod registry;
+pub mod session_actor;
+pub mod take_over;
+#[cfg(test)]
+mod tests;
+pub mod window;
+
+pub use connection::Connection;
+pub use registry::{Life, Phase, Registry, Seat};
+
+use crate::{dispatch::Dispatcher, metrics::Metrics, session};
+use actix::{Addr, WeakAddr};
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Length of one tick of the worker's coarse clock.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// What a socket may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub limits: guard::Limits,
+    pub bounds: context::Bounds,
+    /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
+    pub send_buffer: usize,
+    /// A peer that says nothing for so long, no pong either, is gone.
+    pub silence: Duration,
+    /// How often a silent peer is pinged.
+    pub ping: Duration,
+}
+
+/// What all sockets and sessions of one worker share. One per worker thread, behind an `Rc`.
+pub struct Worker {
+    pub index: usize,
+    pub settings: Settings,
+    pub session_settings: Arc<session::Settings>,
+    /// One address for all sessions of the worker; beyond its place the mailbox refuses.
+    pub dispatcher: Addr<Dispatcher>,
+    pub registry: Arc<Registry>,
+    pub life: Arc<Life>,
+    pub metrics: Arc<Metrics>,
+    /// The coarse clock: ticks since the worker began. Set by the reaper.
+    ticks: Cell<u32>,
+    /// This worker's connections; a weak address costs eight bytes and keeps nobody alive.
+    connections: RefCell<Slab<WeakAddr<Connection>>>,
+}
+
+impl Worker {
+    pub fn new(
+        index: usize,
+        settings: Settings,
+        session_settings: Arc<session::Settings>,
+        dispatcher: Addr<Dispatcher>,
+        life: Arc<Life>,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Worker {
+            index,
+            settings,
+            session_settings,
+            dispatcher,
+            registry,
+            life,
+            metrics,
+            ticks: Cell::new(0),
+            connections: RefCell::default(),
+        }
+    }
+
+    pub fn ticks(&self) -> u32 {
+        self.ticks.get()
+    }
+}
+
+/// Ticks in a ping period, at least one.
+fn reaper_period(ping: Duration) -> usize {
+    (ping.as_millis() / TICK.as_millis()).max(1) as usize
+}

@@ -1,0 +1,270 @@
+//! The actor of one session: translates messages into inputs, performs effects, and thinks nothing.
+use super::{
+    Worker,
+    connection::{Connection, Push, SessionLost},
+    window::Window,
+};
+use crate::{
+    chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
+    dispatch::{Order, RunControl, RunUpdate, Withdraw},
+    protocol::{ClientFrame, ServerFrame},
+    session::{Effect, Input, Outgoing, Session},
+};
+use actix::prelude::*;
+use std::{mem, rc::Rc, sync::Arc};
+
+pub struct SessionActor {
+    worker: Rc<Worker>,
+    id: SessionId,
+    session: Session,
+    readers: Vec<Reader>,
+    run: Option<(RunId, Arc<RunControl>)>,
+    /// Kept between inputs, so that a delta allocates no list.
+    effects: Vec<Effect>,
+    refused: Vec<Input>,
+    ended: bool,
+}
+
+/// An attached connection.
+struct Reader {
+    id: ReaderId,
+    connection: Addr<Connection>,
+    window: Arc<Window>,
+    /// It refused a push of this batch, so it gets no later one of the same batch.
+    behind: bool,
+}
+
+/// A frame from a client.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FromClient {
+    pub reader: ReaderId,
+    pub frame: ClientFrame,
+}
+
+/// A connection is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Detach {
+    pub reader: ReaderId,
+}
+
+/// A reader that was refused can take more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReaderReady {
+    pub reader: ReaderId,
+}
+
+/// From the reaper: the process is stopping.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DrainSession;
+
+impl SessionActor {
+    /// Starts the session of a connection on the connection's own thread.
+    pub fn begin(
+        worker: &Rc<Worker>,
+        id: u64,
+        reader: ReaderId,
+        connection: Addr<Connection>,
+    ) -> (Addr<Self>, Arc<Window>) {
+        let mut window = None;
+        let session = Self::create(|ctx| {
+            let opened = Arc::new(Window::new(ctx.address(), reader, worker.settings.bounds.high_water));
+            window = Some(Arc::clone(&opened));
+            let mut actor = SessionActor {
+                worker: Rc::clone(worker),
+                id: SessionId(id),
+                session: Session::new(Arc::clone(&worker.session_settings)),
+                readers: vec![Reader { id: reader, connection, window: opened, behind: false }],
+                run: None,
+                effects: Vec::new(),
+                refused: Vec::new(),
+                ended: false,
+            };
+            actor.feed(ctx, Input::Attach { reader });
+            actor
+        });
+        let window = window.unwrap_or_else(|| unreachable!("`create` calls its function at once"));
+        (session, window)
+    }
+
+    /// One input, its effects, and what came back from them.
+    fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
+        let mut effects = mem::take(&mut self.effects);
+        self.session.handle(&mut effects, input);
+        self.perform_all(ctx, &mut effects);
+        self.session.settle(&mut effects);
+        self.perform_all(ctx, &mut effects);
+        self.effects = effects;
+    }
+
+    fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect>) {
+        while !effects.is_empty() {
+            for effect in effects.drain(..) {
+                self.perform(ctx, effect);
+            }
+            for reader in &mut self.readers {
+                reader.behind = false;
+            }
+            let mut refused = mem::take(&mut self.refused);
+            for input in refused.drain(..) {
+                self.session.handle(effects, input);
+            }
+            self.refused = refused;
+        }
+    }
+
+    fn perform(&mut self, ctx: &mut Context<Self>, effect: Effect) {
+        match effect {
+            Effect::Push { reader, outgoing, from, ask } => {
+                if let Err(outgoing) = self.push(reader, outgoing, ask) {
+                    self.refused.push(Input::PushRefused { reader, outgoing, from });
+                }
+            }
+            Effect::StartRun { run, request } => {
+                let control = Arc::new(RunControl::default());
+                self.run = Some((run, Arc::clone(&control)));
+                let order = Order {
+                    session: self.id,
+                    run,
+                    worker: self.worker.index,
+                    request,
+                    sink: ctx.address().recipient(),
+                    control,
+                    submitted: tokio::time::Instant::now().into_std(),
+                };
+                if self.worker.dispatcher.try_send(order).is_err() {
+                    let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
+                    let event = RunEvent::End(RunEnd::failed(error));
+                    self.refused.push(Input::Run { run, event });
+                }
+            }
+            Effect::CancelRun { run } => self.cancel(run),
+            Effect::HoldRun { .. } => self.with_run(RunControl::hold),
+            Effect::ContinueRun { .. } => self.with_run(RunControl::go_on),
+            Effect::End => {
+                self.ended = true;
+                ctx.stop();
+            }
+        }
+    }
+
+    /// Sends to a reader, or gives the word back when the reader cannot take it.
+    fn push(&mut self, id: ReaderId, outgoing: Outgoing, ask: bool) -> Result<(), Outgoing> {
+        let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) else { return Ok(()) };
+        if let Outgoing::Frame(ServerFrame::Refused { reason }) = &outgoing {
+            self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
+        }
+        let cost = match &outgoing {
+            Outgoing::Frame(frame) => frame.text_bytes(),
+            Outgoing::Close(_) => 0,
+        };
+        if ask {
+            reader.window.ask();
+        }
+        if reader.behind || !reader.window.take(cost) {
+            reader.behind = true;
+            return Err(outgoing);
+        }
+        let refused = match reader.connection.try_send(Push { outgoing, cost }) {
+            Ok(()) => return Ok(()),
+            Err(SendError::Closed(_)) => return Ok(()), // Its `Detach` is on the way.
+            Err(SendError::Full(push)) => push,
+        };
+        reader.window.ask();
+        // The connection may have emptied its mailbox before it could see that we ask.
+        match reader.connection.try_send(refused) {
+            Ok(()) | Err(SendError::Closed(_)) => Ok(()),
+            Err(SendError::Full(push)) => {
+                reader.window.give_back(cost);
+                reader.behind = true;
+                Err(push.outgoing)
+            }
+        }
+    }
+
+    fn with_run(&self, act: impl FnOnce(&RunControl)) {
+        if let Some((_, control)) = &self.run {
+            act(control);
+        }
+    }
+
+    fn cancel(&mut self, run: RunId) {
+        if let Some((_, control)) = self.run.take_if(|(current, _)| *current == run) {
+            control.cancel();
+            // Should this be refused, the dispatcher sees the cancelled run when its turn comes.
+            let _ = self.worker.dispatcher.try_send(Withdraw { session: self.id });
+        }
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.worker.registry.insert(self.id, self.worker.index, ctx.address().downgrade());
+        self.worker.metrics.sessions.inc();
+    }
+}
+
+/// However it ended: no run outlives its session, and no reader waits for one that is gone.
+impl Drop for SessionActor {
+    fn drop(&mut self) {
+        if let Some((run, _)) = self.run {
+            self.cancel(run);
+        }
+        self.worker.registry.remove(self.id);
+        self.worker.metrics.sessions.dec();
+        if !self.ended {
+            for reader in &self.readers {
+                let _ = reader.connection.clone().try_send(SessionLost);
+            }
+        }
+    }
+}
+
+impl Handler<FromClient> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, FromClient { reader, frame }: FromClient, ctx: &mut Self::Context) {
+        self.feed(ctx, Input::Client { reader, frame });
+    }
+}
+
+impl Handler<Detach> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Detach { reader }: Detach, ctx: &mut Self::Context) {
+        self.readers.retain(|attached| attached.id != reader);
+        self.feed(ctx, Input::Detach { reader });
+    }
+}
+
+impl Handler<ReaderReady> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, ReaderReady { reader }: ReaderReady, ctx: &mut Self::Context) {
+        self.feed(ctx, Input::Ready { reader });
+    }
+}
+
+impl Handler<DrainSession> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: DrainSession, ctx: &mut Self::Context) {
+        self.feed(ctx, Input::Drain);
+    }
+}
+
+impl Handler<RunUpdate> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, RunUpdate { run, event }: RunUpdate, ctx: &mut Self::Context) {
+        if matches!(event, RunEvent::End(_)) {
+            self.run.take_if(|(current, _)| *current == run);
+        }
+        self.feed(ctx, Input::Run { run, event });
+    }
+}

@@ -1,0 +1,153 @@
+//! After the App has answered an upgrade: writes the answer and takes the socket over.
+//!
+//! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
+//! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
+//! stays behind.
+use super::{Connection, Seat, Worker, context, guard::Guard};
+use crate::protocol::{Close, Codec};
+use actix::AsyncContext;
+use actix_codec::{Decoder, Encoder, Framed};
+use actix_http::{Response, body::BodySize, h1};
+use actix_web::{HttpMessage, body::MessageBody, dev::ServiceResponse};
+use actix_web_actors::ws::Frame;
+use bytes::BytesMut;
+use futures_core::Stream;
+use std::{
+    io::ErrorKind,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+/// Left in the request's extensions by the handler that agreed to an upgrade.
+pub struct Accepted {
+    /// Names the connection in logs.
+    pub id: u64,
+    pub codec: Codec,
+    pub seat: Seat,
+}
+
+/// Writes the App's answer. Where it is a 101 of ours the socket goes to a [`Connection`];
+/// everything else is an ordinary answer, after which the socket is closed.
+pub async fn take_over<B: MessageBody>(
+    worker: Rc<Worker>,
+    response: ServiceResponse<B>,
+    framed: Framed<TcpStream, h1::Codec>,
+) -> Result<(), actix_web::Error> {
+    let accepted = response.request().extensions_mut().remove::<Accepted>();
+    let (head, body): (Response<()>, B) = Response::from(response.into_parts().1).into_parts();
+    let accepted = accepted.filter(|_| head.status() == 101);
+    let mut parts = framed.into_parts();
+    let (size, body) = match &accepted {
+        Some(_) => (BodySize::None, bytes::Bytes::new()),
+        None => {
+            let body = actix_web::body::to_bytes(body).await.unwrap_or_default();
+            (BodySize::Sized(body.len() as u64), body)
+        }
+    };
+    parts.codec.encode(h1::Message::Item((head, size)), &mut parts.write_buf)?;
+    match accepted {
+        Some(accepted) => open(worker, accepted, parts.io, parts.write_buf.to_vec(), &parts.read_buf),
+        None => {
+            parts.write_buf.extend_from_slice(&body);
+            parts.io.write_all(&parts.write_buf).await?;
+            parts.io.shutdown().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts the connection; `early` is what the client sent right behind its request.
+fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, early: &[u8]) {
+    let settings = worker.settings;
+    let socket = socket2::SockRef::from(&io);
+    // What they do not bound, the write deadline does; so a refusal by the kernel is no fault.
+    let _ = socket.set_send_buffer_size(settings.send_buffer);
+    let _ = socket.set_tcp_user_timeout(Some(settings.bounds.slow_client + settings.silence));
+    let io = Rc::new(io);
+    let frames = Frames {
+        io: Rc::clone(&io),
+        worker: Rc::clone(&worker),
+        codec: actix_http::ws::Codec::new().max_size(settings.limits.frame_bytes as usize),
+        guard: Guard::default(),
+        good: BytesMut::new(),
+        refused: None,
+    };
+    let socket = context::Socket::new(io, head, settings.bounds, |ctx| {
+        ctx.add_stream(frames.with(early));
+        Connection::new(worker, accepted.id, accepted.codec, accepted.seat)
+    });
+    actix_rt::spawn(socket);
+}
+
+/// The peer's frames. It holds bytes only while a frame is incomplete.
+struct Frames {
+    io: Rc<TcpStream>,
+    worker: Rc<Worker>,
+    codec: actix_http::ws::Codec,
+    guard: Guard,
+    /// Bytes that the guard has passed and the codec has not yet used.
+    good: BytesMut,
+    /// What comes after the good bytes.
+    refused: Option<Close>,
+}
+
+impl Frames {
+    fn with(mut self, early: &[u8]) -> Self {
+        if !early.is_empty() {
+            self.take(early);
+        }
+        self
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let (good, refused) = self.guard.feed(self.worker.settings.limits, bytes);
+        self.good.extend_from_slice(&bytes[..good]);
+        self.refused = refused;
+    }
+
+    /// A whole frame of the good bytes, if there is one.
+    fn decode(&mut self) -> Option<Result<Frame, Close>> {
+        match self.codec.decode(&mut self.good) {
+            Ok(Some(frame)) => Some(Ok(frame)),
+            Ok(None) => self.refused.take().map(Err),
+            // The guard has looked at it before, so this is what it does not know of.
+            Err(_) => Some(Err(Close::Protocol)),
+        }
+    }
+}
+
+impl Stream for Frames {
+    type Item = Result<Frame, Close>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if !this.good.is_empty() || this.refused.is_some() {
+                if let Some(frame) = this.decode() {
+                    return Poll::Ready(Some(frame));
+                }
+            }
+            if this.good.is_empty() {
+                this.good = BytesMut::new(); // An idle socket holds no buffer.
+            }
+            if ready!(this.io.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(None);
+            }
+            let io = Rc::clone(&this.io);
+            let read = context::IN.with_borrow_mut(|buffer| {
+                io.try_read(buffer).map(|read| {
+                    this.take(&buffer[..read]);
+                    read
+                })
+            });
+            match read {
+                Ok(0) => return Poll::Ready(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+    }
+}
