@@ -1,1 +1,7 @@
 //! The model services: their wire formats (pure) and the one client that speaks to them.
+pub mod dashscope;
+pub mod error;
+pub mod json_string;
+pub mod sse;
+
+pub use error::{classify, retry_after};

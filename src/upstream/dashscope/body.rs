@@ -1,0 +1,110 @@
+//! The request to DashScope: path, headers and JSON body.
+use serde::{Serialize, Serializer};
+
+use super::Settings;
+use crate::chat::{Message, RunRequest};
+
+/// The path below the base URL (`https://dashscope.aliyuncs.com/api/v1`), with its leading slash.
+pub fn path(settings: &Settings) -> &'static str {
+    if settings.is_multimodal() {
+        "/services/aigc/multimodal-generation/generation"
+    } else {
+        "/services/aigc/text-generation/generation"
+    }
+}
+
+/// The request headers, `Authorization` excepted: only the client holds the key.
+///
+/// The stream is asked for by a header alone; the body has no such field. Compression is
+/// declined, because a compressed stream arrives in blocks and not as it is written.
+pub fn headers(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("content-type", "application/json".to_owned()),
+        ("accept", "text/event-stream".to_owned()),
+        ("accept-encoding", "identity".to_owned()),
+        ("x-dashscope-sse", "enable".to_owned()),
+    ];
+    if let Some(workspace) = &settings.workspace {
+        headers.push(("x-dashscope-workspace", workspace.clone()));
+    }
+    headers
+}
+
+/// The request body as JSON. `result_format` and `incremental_output` are always written, as
+/// their defaults differ from model to model (DashScope API reference).
+pub fn body(settings: &Settings, request: &RunRequest) -> Vec<u8> {
+    let multimodal = settings.is_multimodal();
+    let messages = request
+        .messages
+        .iter()
+        .map(|message| WireMessage { role: message.role.as_str(), content: content(message, multimodal) });
+    let body = Body {
+        model: &settings.model,
+        input: Input { messages: messages.collect() },
+        parameters: Parameters {
+            result_format: "message",
+            incremental_output: settings.is_incremental(),
+            enable_thinking: settings.thinking,
+            max_tokens: settings.max_tokens,
+            temperature: settings.temperature,
+        },
+    };
+    let text: usize = request.messages.iter().map(|message| message.text.len() + 48).sum();
+    let mut bytes = Vec::with_capacity(text + 192);
+    // Writing strings and numbers to memory cannot fail, and an empty body would be refused.
+    let written = serde_json::to_writer(&mut bytes, &body);
+    debug_assert!(written.is_ok(), "a body of strings and numbers is always JSON");
+    bytes
+}
+
+fn content(message: &Message, multimodal: bool) -> Content<'_> {
+    if multimodal { Content::Array(&message.text) } else { Content::String(&message.text) }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    input: Input<'a>,
+    parameters: Parameters,
+}
+
+#[derive(Serialize)]
+struct Input<'a> {
+    messages: Vec<WireMessage<'a>>,
+}
+
+#[derive(Serialize)]
+struct WireMessage<'a> {
+    role: &'static str,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    String(&'a str),
+    Array(&'a str),
+}
+
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Part<'a> {
+            text: &'a str,
+        }
+        match *self {
+            Content::String(text) => serializer.serialize_str(text),
+            Content::Array(text) => [Part { text }].serialize(serializer),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Parameters {
+    result_format: &'static str,
+    incremental_output: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_thinking: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+}

@@ -1,0 +1,145 @@
+//! Cumulative answers: what is new in a frame that carries the whole text so far.
+use std::mem;
+
+use super::event::{Text, Unreadable};
+use crate::upstream::json_string::unescape;
+
+/// Finds the new part of each frame at a cost that grows with the new part, not with the text.
+///
+/// The frames of one answer are the same bytes up to the end of the text so far: the keys before
+/// it do not change, and the text only grows. So the last line is kept up to the closing quote of
+/// its text, as `seen`. Where a new line begins with `seen`, a JSON parser that has read that far
+/// stands inside the same string, after whole characters and whole escapes (the last line was
+/// valid). Cutting the known text out of the line therefore leaves JSON that is valid exactly
+/// where the whole line is, and that differs in nothing but the string, which is now the new
+/// piece. That shorter JSON is what gets parsed. Whatever does not fit takes the slow way, which
+/// parses the whole line and compares texts.
+#[derive(Debug, Default)]
+pub(super) struct Cumulative {
+    /// The last line with text, up to and without the closing quote of the text.
+    seen: Vec<u8>,
+    /// Where in `seen` the text begins, after its opening quote.
+    open: usize,
+    /// The last text, decoded, where it was not one string; `seen` is empty then.
+    parts: Option<String>,
+    /// The thinking so far, decoded.
+    thought: String,
+    /// The buffer for lines with the known text cut out.
+    spliced: Vec<u8>,
+}
+
+/// What a frame adds.
+pub(super) enum New<'a> {
+    /// Raw insides of JSON strings.
+    Raw(Text<'a>),
+    Decoded(String),
+}
+
+impl Cumulative {
+    /// The line without the text that is known, if it begins like the last one. The buffer comes
+    /// back through [`Cumulative::give_back`].
+    pub(super) fn splice(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        if self.seen.is_empty() {
+            return None;
+        }
+        let rest = line.strip_prefix(self.seen.as_slice())?;
+        let mut spliced = mem::take(&mut self.spliced);
+        spliced.clear();
+        spliced.extend_from_slice(&line[..self.open]);
+        spliced.extend_from_slice(rest);
+        Some(spliced)
+    }
+
+    pub(super) fn give_back(&mut self, spliced: Vec<u8>) {
+        self.spliced = spliced;
+    }
+
+    /// Whether `text`, parsed from `spliced`, is the string that was cut: what stands after it in
+    /// the line may have made it another choice's.
+    pub(super) fn is_piece(&self, spliced: &[u8], text: &Text<'_>) -> bool {
+        text.single().is_some_and(|piece| offset(spliced, piece) == Some(self.open))
+    }
+
+    /// Notes a piece for which [`Cumulative::is_piece`] holds.
+    pub(super) fn grow(&mut self, piece: &Text<'_>) {
+        let raw = piece.single().unwrap_or_default();
+        self.seen.extend_from_slice(raw.as_bytes());
+    }
+
+    /// The slow way: what `text`, parsed from the whole of `line`, has more than the last text.
+    /// No text at all says nothing about the text so far.
+    ///
+    /// # Errors
+    /// Text that does not begin with the text so far: shown text cannot be taken back, and a
+    /// difference would be a guess.
+    pub(super) fn compare<'a>(&mut self, line: &[u8], text: Text<'a>) -> Result<New<'a>, Unreadable> {
+        if text.is_empty() {
+            return Ok(New::Raw(Text::default()));
+        }
+        let place = text.single().and_then(|raw| offset(line, raw).map(|at| (raw, at)));
+        let known = self.seen.get(self.open..).unwrap_or_default();
+        if let Some((raw, at)) = place
+            && self.parts.is_none()
+            && raw.as_bytes().starts_with(known)
+            && let Some(rest) = raw.get(known.len()..)
+        {
+            self.remember(line, at + raw.len(), at);
+            return Ok(New::Raw(Text::of(rest)));
+        }
+        // The same text may be spelled with other escapes, or in other parts.
+        let old = match self.parts.take() {
+            Some(parts) => parts,
+            None => decoded([std::str::from_utf8(known).unwrap_or_default()])?,
+        };
+        let new = decoded(text.pieces())?;
+        let rest = beyond(&new, &old)?.to_owned();
+        match place {
+            Some((raw, at)) => self.remember(line, at + raw.len(), at),
+            None => {
+                self.seen.clear();
+                self.open = 0;
+                self.parts = Some(new);
+            }
+        }
+        Ok(New::Decoded(rest))
+    }
+
+    /// The same for thinking, which is short and rarely cumulative: always by the decoded text.
+    ///
+    /// # Errors
+    /// As [`Cumulative::compare`].
+    pub(super) fn compare_thought<'a>(&mut self, text: &Text<'a>) -> Result<New<'a>, Unreadable> {
+        if text.is_empty() {
+            return Ok(New::Raw(Text::default()));
+        }
+        let new = decoded(text.pieces())?;
+        let rest = beyond(&new, &self.thought)?.to_owned();
+        self.thought.push_str(&rest);
+        Ok(New::Decoded(rest))
+    }
+
+    fn remember(&mut self, line: &[u8], close: usize, open: usize) {
+        self.seen.clear();
+        self.seen.extend_from_slice(&line[..close]);
+        self.open = open;
+    }
+}
+
+fn beyond<'a>(new: &'a str, old: &str) -> Result<&'a str, Unreadable> {
+    let rewritten = || Unreadable::Malformed("the text so far was rewritten".to_owned());
+    new.strip_prefix(old).ok_or_else(rewritten)
+}
+
+fn decoded<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Result<String, Unreadable> {
+    let mut text = String::new();
+    for piece in pieces {
+        unescape(piece, &mut text)?;
+    }
+    Ok(text)
+}
+
+/// Where `part`, a slice of `line`, begins in it.
+fn offset(line: &[u8], part: &str) -> Option<usize> {
+    let at = part.as_ptr().addr().checked_sub(line.as_ptr().addr())?;
+    (at + part.len() <= line.len()).then_some(at)
+}

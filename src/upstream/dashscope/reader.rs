@@ -1,0 +1,217 @@
+//! The reader of one DashScope response: head and bytes in, run events and one end out.
+use std::mem;
+use std::time::Duration;
+
+use super::answer::{Answer, protocol};
+use super::event::{Frame, Refusal};
+use super::{Limits, Settings};
+use crate::chat::{Retry, RunEnd, RunError, RunErrorKind, RunEvent, Usage};
+use crate::upstream::sse::Decoder;
+
+/// Reads one response, whatever it turns out to be: a stream, a JSON answer, or an error in any
+/// of the shapes that the service and the proxies before it give one (DashScope API reference:
+/// error codes, streaming output).
+///
+/// Feed it the body, then call [`Reader::end`] once: when the body has ended, or after an error.
+#[derive(Debug)]
+pub struct Reader {
+    status: u16,
+    retry_after: Option<Duration>,
+    limits: Limits,
+    body: Body,
+    decoder: Decoder,
+    answer: Answer,
+    failed: Option<RunError>,
+    /// The answer is finished and what followed could not be read: nothing more is looked at.
+    deaf: bool,
+}
+
+/// What the head says that the body is.
+#[derive(Debug)]
+enum Body {
+    /// Server-sent events, of an answer or of an error.
+    Stream,
+    /// A JSON answer, or an error that came with a good status.
+    Json(Vec<u8>),
+    /// The body of an error status, of any kind.
+    Refused(Vec<u8>),
+    /// A good status with a body of another kind: its content type.
+    Foreign(String),
+}
+
+impl Reader {
+    /// A reader for the response to a request with these settings. `content_type` and
+    /// `request_id_header` (`x-request-id`) are header values as they came; `retry_after` is what
+    /// [`crate::upstream::retry_after`] made of the headers.
+    pub fn new(
+        settings: &Settings,
+        limits: Limits,
+        status: u16,
+        content_type: Option<&str>,
+        retry_after: Option<Duration>,
+        request_id_header: Option<&str>,
+    ) -> Reader {
+        let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+        let body = match essence.to_ascii_lowercase().as_str() {
+            "text/event-stream" if !(300..400).contains(&status) => Body::Stream,
+            _ if !(200..300).contains(&status) => Body::Refused(Vec::new()),
+            "application/json" => Body::Json(Vec::new()),
+            other => Body::Foreign(other.to_owned()),
+        };
+        Reader {
+            status,
+            retry_after,
+            limits,
+            body,
+            decoder: Decoder::new(limits.line_bytes),
+            answer: Answer::new(limits, status, settings.is_incremental(), request_id_header),
+            failed: None,
+            deaf: false,
+        }
+    }
+
+    /// Takes the next bytes of the body and pushes what they say.
+    ///
+    /// # Errors
+    /// The run has failed; what was pushed before, in this call too, is text that counts. Every
+    /// later call gives the same error.
+    pub fn feed(&mut self, chunk: &[u8], events: &mut Vec<RunEvent>) -> Result<(), RunError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.deaf {
+            return Ok(());
+        }
+        let limit = self.limits.event_bytes;
+        let read = match &mut self.body {
+            Body::Stream => self.decoder.feed(chunk, |line| self.answer.line(line, events)),
+            Body::Json(body) if body.len() + chunk.len() > limit => {
+                Err(protocol(format!("a JSON answer of more than {limit} bytes")))
+            }
+            Body::Json(body) => {
+                body.extend_from_slice(chunk);
+                Ok(())
+            }
+            // The beginning of an error page is enough.
+            Body::Refused(body) => {
+                let room = limit - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                Ok(())
+            }
+            Body::Foreign(_) if chunk.is_empty() => Ok(()),
+            Body::Foreign(content_type) => Err(foreign(content_type)),
+        };
+        self.settle(read)
+    }
+
+    /// Whether a terminal finish reason was seen. Reading on is worth while for usage alone.
+    pub fn finished(&self) -> bool {
+        self.answer.finish.is_some()
+    }
+
+    /// The body has ended, or nothing more will be fed: reads what is left and tells how the run
+    /// ended. The end of a body proves nothing; only a terminal finish reason makes an answer.
+    pub fn end(&mut self, events: &mut Vec<RunEvent>) -> RunEnd {
+        let outcome = match self.rest(events) {
+            Err(error) => Err(error),
+            Ok(()) => self.answer.finish.ok_or_else(|| self.complete(self.unfinished())),
+        };
+        RunEnd { outcome, usage: self.usage(), request_id: self.answer.request_id.clone() }
+    }
+
+    /// The last running totals; `None` while unknown.
+    pub fn usage(&self) -> Option<Usage> {
+        self.answer.usage
+    }
+
+    /// The upstream's id of the request: the body's, else the header's.
+    pub fn request_id(&self) -> Option<&str> {
+        self.answer.request_id.as_deref()
+    }
+
+    fn rest(&mut self, events: &mut Vec<RunEvent>) -> Result<(), RunError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.deaf {
+            return Ok(());
+        }
+        let read = match mem::replace(&mut self.body, Body::Stream) {
+            Body::Stream => self
+                .decoder
+                .finish(|line| self.answer.line(line, events))
+                .and_then(|()| self.answer.ended(events)),
+            Body::Json(body) => self.answer.whole(&body, events),
+            Body::Refused(body) => Err(self.refused(&body, events)),
+            Body::Foreign(content_type) => Err(foreign(&content_type)),
+        };
+        self.settle(read)
+    }
+
+    /// The error in the body of an error status: JSON, an event stream under another content
+    /// type, or anything, of which the status is all that counts.
+    fn refused(&mut self, body: &[u8], events: &mut Vec<RunEvent>) -> RunError {
+        if let Ok(frame) = Frame::parse(body) {
+            return self.answer.refused_by(&frame);
+        }
+        let start = body.trim_ascii_start();
+        if [&b"id:"[..], b"event:", b"data:", b":"].iter().any(|field| start.starts_with(field)) {
+            let mut decoder = Decoder::new(self.limits.line_bytes);
+            let read = decoder
+                .feed(body, |line| self.answer.line(line, events))
+                .and_then(|()| decoder.finish(|line| self.answer.line(line, events)))
+                .and_then(|()| self.answer.ended(events));
+            if let Err(error) = read {
+                return error;
+            }
+        }
+        let message = match start {
+            b"" => "an empty body".to_owned(),
+            _ => String::from_utf8_lossy(&start[..start.len().min(4 * RunError::DETAIL_MAX)]).into_owned(),
+        };
+        self.answer.refused(Refusal { code: None, message })
+    }
+
+    /// The error of a body that ended before the answer did.
+    fn unfinished(&self) -> RunError {
+        if !(200..300).contains(&self.status) {
+            let message = "an error without an event".to_owned();
+            return self.answer.refused(Refusal { code: None, message });
+        }
+        if self.answer.heard {
+            return RunError::new(RunErrorKind::Interrupted, "the answer ended without a finish reason");
+        }
+        // Some clients lose a body that is ended by close, so it may well be there next time.
+        let mut error = protocol("an empty answer: not one event came");
+        error.retry = Retry::Once;
+        error
+    }
+
+    /// A finished answer stays finished, whatever follows it.
+    fn settle(&mut self, read: Result<(), RunError>) -> Result<(), RunError> {
+        let Err(error) = read else { return Ok(()) };
+        if self.finished() {
+            self.deaf = true;
+            return Ok(());
+        }
+        let error = self.complete(error);
+        self.failed = Some(error.clone());
+        Err(error)
+    }
+
+    /// Adds what the head told.
+    fn complete(&self, mut error: RunError) -> RunError {
+        error.status = error.status.or(Some(self.status));
+        error.request_id = self.answer.request_id.clone();
+        error.retry_after = self.retry_after;
+        error
+    }
+}
+
+/// Says nothing of the body: with a good status it may hold somebody's answer.
+fn foreign(content_type: &str) -> RunError {
+    match content_type {
+        "" => protocol("an answer without content type"),
+        content_type => protocol(format!("an answer of type {content_type}")),
+    }
+}

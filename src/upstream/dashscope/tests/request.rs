@@ -1,0 +1,110 @@
+//! What is sent.
+use super::*;
+use crate::chat::{Message, Role, RunRequest};
+use expect_test::expect;
+
+fn request() -> RunRequest {
+    RunRequest {
+        messages: vec![
+            Message::new(Role::System, "Be brief."),
+            Message::new(Role::User, "你好 \"you\"\n"),
+            Message::new(Role::Assistant, ""),
+            Message::new(Role::User, "\u{0}</script>"),
+        ],
+    }
+}
+
+fn sent(settings: &Settings) -> String {
+    let headers = headers(settings).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
+    let body = String::from_utf8(body(settings, &request())).unwrap();
+    format!("{}\n{}\n{body}\n", path(settings), headers.collect::<String>())
+}
+
+#[test]
+fn text_generation() {
+    expect![[r#"
+        /services/aigc/text-generation/generation
+        content-type: application/json
+        accept: text/event-stream
+        accept-encoding: identity
+        x-dashscope-sse: enable
+
+        {"model":"qwen-plus","input":{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"你好 \"you\"\n"},{"role":"assistant","content":""},{"role":"user","content":"\u0000</script>"}]},"parameters":{"result_format":"message","incremental_output":true}}
+    "#]]
+    .assert_eq(&sent(&settings(true)));
+}
+
+#[test]
+fn multimodal_generation_with_everything_set() {
+    let settings = Settings {
+        model: "qwen3.5-plus".to_owned(),
+        thinking: Some(true),
+        max_tokens: Some(1000),
+        temperature: Some(0.7),
+        workspace: Some("ws-1".to_owned()),
+        ..settings(false)
+    };
+    expect![[r#"
+        /services/aigc/multimodal-generation/generation
+        content-type: application/json
+        accept: text/event-stream
+        accept-encoding: identity
+        x-dashscope-sse: enable
+        x-dashscope-workspace: ws-1
+
+        {"model":"qwen3.5-plus","input":{"messages":[{"role":"system","content":[{"text":"Be brief."}]},{"role":"user","content":[{"text":"你好 \"you\"\n"}]},{"role":"assistant","content":[{"text":""}]},{"role":"user","content":[{"text":"\u0000</script>"}]}]},"parameters":{"result_format":"message","incremental_output":true,"enable_thinking":true,"max_tokens":1000,"temperature":0.7}}
+    "#]]
+    .assert_eq(&sent(&settings));
+}
+
+#[test]
+fn the_mode_is_always_said() {
+    let parameters = |settings: Settings| {
+        let sent: serde_json::Value = serde_json::from_slice(&body(&settings, &request())).unwrap();
+        (sent["parameters"]["incremental_output"].clone(), sent["parameters"]["enable_thinking"].clone())
+    };
+    assert_eq!(parameters(settings(false)), (false.into(), ().into()));
+    assert_eq!(
+        parameters(Settings { thinking: Some(false), ..settings(false) }),
+        (false.into(), false.into())
+    );
+    assert_eq!(parameters(Settings { thinking: Some(true), ..settings(false) }), (true.into(), true.into()));
+}
+
+#[test]
+fn the_endpoint_by_the_models_family() {
+    let multimodal = |model: &str, endpoint| {
+        Settings { model: model.to_owned(), endpoint, ..settings(true) }.is_multimodal()
+    };
+    for model in [
+        "qwen-vl-plus",
+        "qwen-vl-max-latest",
+        "qwen3-vl-plus",
+        "qwen2.5-vl-72b-instruct",
+        "QVQ-max",
+        "qwen3.5-plus",
+        "qwen3.6-plus",
+        "qwen3.7-plus-2026-05-01",
+    ] {
+        assert!(multimodal(model, Endpoint::Auto), "{model}");
+        assert!(!multimodal(model, Endpoint::Text));
+    }
+    for model in [
+        "qwen-plus",
+        "qwen-max",
+        "qwen-turbo",
+        "qwen-flash",
+        "qwen3-max",
+        "qwen3-32b",
+        "deepseek-v4",
+        "qwq-plus",
+        "qwen2.5-7b-instruct",
+        "qwen3.x-plus",
+        "qwen3.5",
+        "evl-1",
+        "",
+    ] {
+        assert!(!multimodal(model, Endpoint::Auto), "{model}");
+        assert!(multimodal(model, Endpoint::Multimodal));
+    }
+}

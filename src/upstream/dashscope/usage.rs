@@ -1,0 +1,89 @@
+//! Token counts as DashScope reports them: running totals in every frame.
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::chat::Usage;
+
+#[derive(Deserialize)]
+pub(super) struct WireUsage {
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    prompt_tokens_details: Option<InputDetails>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Deserialize)]
+struct InputDetails {
+    #[serde(default)]
+    cached_tokens: Count,
+}
+
+#[derive(Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    reasoning_tokens: Count,
+}
+
+impl WireUsage {
+    /// The totals; `None` where neither side is counted, as in `{}`.
+    pub(super) fn totals(&self) -> Option<Usage> {
+        if self.input_tokens.0.is_none() && self.output_tokens.0.is_none() {
+            return None;
+        }
+        let reasoning = self.output_tokens_details.as_ref().and_then(|details| details.reasoning_tokens.0);
+        let cached = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens.0);
+        Some(Usage {
+            input_tokens: self.input_tokens.0.unwrap_or(0),
+            output_tokens: self.output_tokens.0.unwrap_or(0),
+            reasoning_tokens: reasoning.unwrap_or(0),
+            cached_tokens: cached.unwrap_or(0),
+        })
+    }
+}
+
+/// A token count. One that cannot be read is unknown and costs nobody the answer.
+#[derive(Default)]
+struct Count(Option<u64>);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Lenient;
+        impl<'de> Visitor<'de> for Lenient {
+            type Value = Option<u64>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a token count")
+            }
+            fn visit_u64<E>(self, count: u64) -> Result<Self::Value, E> {
+                Ok(Some(count))
+            }
+            fn visit_i64<E>(self, count: i64) -> Result<Self::Value, E> {
+                Ok(u64::try_from(count).ok())
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(None)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+                while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(None)
+            }
+        }
+        deserializer.deserialize_any(Lenient).map(Count)
+    }
+}
