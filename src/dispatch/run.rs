@@ -180,7 +180,8 @@ impl Run {
                 Step::End => Some(stream.reader.end(&mut self.events)),
                 Step::Failed(error) => {
                     let usage = stream.reader.usage();
-                    let request_id = error.request_id.clone().or_else(|| stream.reader.request_id());
+                    let request_id =
+                        error.request_id.as_deref().or_else(|| stream.reader.request_id()).map(str::to_owned);
                     Some(RunEnd { outcome: Err(error), usage, request_id })
                 }
             };

@@ -66,11 +66,13 @@ pub enum Effect {
     ContinueRun {
         run: RunId,
     },
-    /// `from` is where the reader stood before; it comes back in [`Input::PushRefused`].
+    /// `from` is where the reader stood before; it comes back in [`Input::PushRefused`]. With `ask`
+    /// the reader gets nothing more until [`Input::Ready`] says that this push was written.
     Push {
         reader: ReaderId,
         outgoing: Outgoing,
         from: Cursor,
+        ask: bool,
     },
     /// Nobody is left. The last effect.
     End,
@@ -399,11 +401,8 @@ impl Session {
         let id = reader.id;
         if let Some(close) = reader.farewell {
             reader.closed = true;
-            return fx.push(Effect::Push {
-                reader: id,
-                outgoing: Outgoing::Close(close),
-                from: reader.cursor,
-            });
+            let (outgoing, from) = (Outgoing::Close(close), reader.cursor);
+            return fx.push(Effect::Push { reader: id, outgoing, from, ask: false });
         }
         while let Some(outgoing) = reader.owed.pop_front() {
             fx.push(Effect::Push { reader: id, outgoing, from: reader.cursor, ask: false });

@@ -12,7 +12,10 @@ use awc::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, pem::PemObject}};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     path::{Path, PathBuf},
@@ -69,7 +72,8 @@ impl Plan {
         let mut headers = Vec::new();
         for (name, value) in dashscope::headers(dialect) {
             let bad = |_| SetUpError::Header(name.to_owned());
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| SetUpError::Header(name.to_owned()))?;
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| SetUpError::Header(name.to_owned()))?;
             headers.push((name, HeaderValue::from_str(&value).map_err(bad)?));
         }
         if let Some(key) = &settings.api_key {
@@ -181,7 +185,10 @@ impl Response {
             return Err(fault(RunErrorKind::NotSetUp, format!("redirects are not followed: {to}")));
         }
         if let Some(coding) = text("content-encoding").filter(|coding| coding != "identity") {
-            return Err(fault(RunErrorKind::UpstreamProtocol, format!("content-encoding {coding} was not asked for")));
+            return Err(fault(
+                RunErrorKind::UpstreamProtocol,
+                format!("content-encoding {coding} was not asked for"),
+            ));
         }
         let retry_after = super::retry_after(
             text("retry-after-ms").as_deref(),
@@ -194,7 +201,9 @@ impl Response {
 
     /// The next bytes of the body. They point into awc's read buffer: keep none of them.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RunError>>> {
-        Pin::new(&mut self.body).poll_next(cx).map(|chunk| chunk.map(|chunk| chunk.map_err(|e| body_error(&e))))
+        Pin::new(&mut self.body)
+            .poll_next(cx)
+            .map(|chunk| chunk.map(|chunk| chunk.map_err(|e| body_error(&e))))
     }
 }
 
@@ -209,8 +218,12 @@ fn open_error(error: &SendRequestError) -> OpenError {
     use RunErrorKind as Kind;
     let (kind, retry, unanswered) = match error {
         SendRequestError::Timeout => (Kind::UpstreamTimeout, None, false),
-        SendRequestError::Connect(ConnectError::Timeout) => (Kind::UpstreamUnreachable, Some(Retry::Once), false),
-        SendRequestError::Connect(ConnectError::Io(error)) if is_tls(error) => (Kind::UpstreamTls, None, false),
+        SendRequestError::Connect(ConnectError::Timeout) => {
+            (Kind::UpstreamUnreachable, Some(Retry::Once), false)
+        }
+        SendRequestError::Connect(ConnectError::Io(error)) if is_tls(error) => {
+            (Kind::UpstreamTls, None, false)
+        }
         SendRequestError::Connect(ConnectError::SslIsNotSupported) => (Kind::NotSetUp, None, false),
         SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
             (Kind::UpstreamUnreachable, None, true)
