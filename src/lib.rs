@@ -1,10 +1,12 @@
 //! Tidegate: an actor-based WebSocket gateway in front of a large language model.
 pub mod chat;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod metrics;
 pub mod protocol;
 pub mod session;
+pub mod logging;
 pub mod simulator;
 pub mod upstream;
 pub mod ws;

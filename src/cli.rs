@@ -1,0 +1,154 @@
+//! The command line: what can be typed, and how a mistake ends.
+use crate::config::Flags;
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+/// Exit code of a wrong command line or configuration, as in `sysexits.h`.
+pub const EXIT_USAGE: u8 = 64;
+
+/// Lets many browsers chat with one large language model over WebSockets.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tidegate", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate demo                                 try it, with nothing to set up
+  API_KEY_FILE=/run/secrets/key tidegate serve  serve DashScope's models
+  tidegate check --config tidegate.toml         see what a configuration means
+
+Every key of the configuration can be set by a flag (--set KEY=VALUE), by an environment variable
+(TIDEGATE_ + the key in upper case, `__` for the dot) or in tidegate.toml, in this order.
+RUST_LOG chooses what is logged.";
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway
+    #[command(after_help = "\
+Examples:
+  API_KEY=… tidegate serve
+  API_KEY_FILE=/run/secrets/key tidegate serve --listen 0.0.0.0:8000
+  tidegate serve --base-url http://127.0.0.1:11434/v1 --model qwen3:8b
+  tidegate serve --set limits.slow_client=20s --set dispatch.runs=500")]
+    Serve(Common),
+
+    /// Run everything on this machine, with simulated answers and without a key
+    #[command(after_help = "\
+Examples:
+  tidegate demo
+  tidegate demo --listen 127.0.0.1:9000")]
+    Demo(Common),
+
+    /// Run only the simulated model service, for load tests and offline work
+    #[command(after_help = "\
+Examples:
+  tidegate simulate
+  tidegate simulate --listen 127.0.0.1:8100 --pace-ms 33 --first-ms 200 --workers 1
+  TIDEGATE_BASE_URL=http://127.0.0.1:8100/api/v1 API_KEY=test tidegate serve")]
+    Simulate(Simulate),
+
+    /// Read the configuration, print what is in effect, and tell everything that is wrong with it
+    #[command(after_help = "\
+Examples:
+  tidegate check
+  tidegate check --config /etc/tidegate/tidegate.toml --set log.format=json
+
+Secrets are shown as (set) or (not set). Exit code 64 when something is wrong.")]
+    Check(Common),
+}
+
+/// Flags about the configuration. Values are read with all other layers, so that all faults are told at once.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Common {
+    /// Configuration file [default: tidegate.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Sets any key but secrets; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Where browsers connect (server.listen)
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<String>,
+
+    /// Base URL of the model service (upstream.base_url)
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
+
+    /// The model that answers (upstream.model)
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// Spelling of log lines (log.format)
+    #[arg(long, value_name = "plain|json")]
+    pub log_format: Option<String>,
+}
+
+impl From<&Common> for Flags {
+    fn from(common: &Common) -> Flags {
+        let named = [
+            ("--listen", "server.listen", &common.listen),
+            ("--base-url", "upstream.base_url", &common.base_url),
+            ("--model", "upstream.model", &common.model),
+            ("--log-format", "log.format", &common.log_format),
+        ];
+        let given = named.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.clone()?)));
+        Flags { config: common.config.clone(), set: common.set.clone(), named: given.collect() }
+    }
+}
+
+/// Flags of the simulated service.
+#[derive(Args, Clone, Debug)]
+pub struct Simulate {
+    /// Where it listens
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8100")]
+    pub listen: SocketAddr,
+
+    /// Pause between two parts of an answer, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub pace_ms: Option<u64>,
+
+    /// Pause before the first part of an answer, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub first_ms: Option<u64>,
+
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub workers: Option<u16>,
+
+    /// File with the key that callers must show [default: any key will do]
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+}
+
+/// The command line asks for nothing to be run: a text to print, and the code to exit with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CliExit {
+    /// 0 for help and version, else [`EXIT_USAGE`].
+    pub code: u8,
+    /// Ends with a line break. For standard output when the code is 0, else for standard error.
+    pub text: String,
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// Help and version, and everything that cannot be understood.
+pub fn parse_from<I, T>(args: I) -> Result<Cli, CliExit>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    Cli::try_parse_from(args).map_err(|error| {
+        let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        CliExit { code: if asked { 0 } else { EXIT_USAGE }, text: error.render().to_string() }
+    })
+}
+
+#[cfg(test)]
+mod tests;

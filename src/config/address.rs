@@ -1,0 +1,163 @@
+//! Addresses that an operator writes: the upstream's base URL, origins of pages, networks of proxies.
+use super::value::{Kind, Setting};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use url::{Host, ParseError, Url};
+
+/// Origins as browsers spell them (`https://host[:port]`, ASCII, lower case, no default port), or `*`.
+pub type Origins = Vec<String>;
+
+/// Reads the base URL of the upstream. Its path never ends with a slash, unless it is `/` alone.
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
+    let mut url = http_url(text)?;
+    if url.query().is_some() {
+        return Err("has a query".to_owned());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// What base URLs and origins have in common. The parser repairs backslashes, line breaks and
+/// blanks silently; an operator rather wants to know.
+fn http_url(text: &str) -> Result<Url, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
+        return Err("has a blank, a control character or a backslash".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| match error {
+        ParseError::RelativeUrlWithoutBase => "has no scheme".to_owned(),
+        other => other.to_string(),
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("scheme is neither http nor https".to_owned());
+    }
+    // The parser forgives `https:host`, and drops an empty `@`.
+    let Some((_, rest)) = text.split_once("://") else {
+        return Err("has no `//` after the scheme".to_owned());
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    if authority.contains('@') {
+        return Err("has a user name or a password".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("has a fragment".to_owned());
+    }
+    if url.port() == Some(0) {
+        return Err("has port 0".to_owned());
+    }
+    if url.host_str().is_some_and(|host| host.contains('*')) {
+        return Err("has a `*` in the host".to_owned());
+    }
+    Ok(url)
+}
+
+/// Whether the host is this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match host(url) {
+        Place::Ip(ip) => ip.is_loopback(),
+        Place::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+    }
+}
+
+/// Whether the host is an IP address that the public network does not route; loopback is not meant.
+pub(super) fn is_private(url: &Url) -> bool {
+    match host(url) {
+        Place::Ip(IpAddr::V4(ip)) => is_private_v4(ip),
+        Place::Ip(IpAddr::V6(ip)) => {
+            ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast()
+        }
+        Place::Name(_) => false,
+    }
+}
+
+fn is_private_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, ..] = ip.octets();
+    let shared = a == 100 && (64..128).contains(&b); // Carrier-grade NAT.
+    ip.is_private() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || a == 0 || shared
+}
+
+/// Whether keys for this host are DashScope's, without which nothing is answered.
+pub(super) fn needs_key(url: &Url) -> bool {
+    match host(url) {
+        Place::Name(name) => name == "aliyuncs.com" || name.ends_with(".aliyuncs.com"),
+        Place::Ip(_) => false,
+    }
+}
+
+enum Place {
+    Ip(IpAddr),
+    Name(String),
+}
+
+fn host(url: &Url) -> Place {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => Place::Ip(IpAddr::V4(ip)),
+        Some(Host::Ipv6(ip)) => Place::Ip(embedded_v4(ip).map_or(IpAddr::V6(ip), IpAddr::V4)),
+        Some(Host::Domain(name)) => Place::Name(name.trim_end_matches('.').to_ascii_lowercase()),
+        None => Place::Name(String::new()),
+    }
+}
+
+/// The IPv4 address within a mapped (`::ffff:a.b.c.d`) or NAT64 (`64:ff9b::a.b.c.d`) one.
+fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = ip.segments() {
+        return Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    }
+    ip.to_ipv4_mapped()
+}
+
+/// Splits a list at commas, reads every entry, and names a bad one by its place: its text may hold a password.
+fn list<T: PartialEq>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let mut values = Vec::new();
+    if text.trim().is_empty() {
+        return Ok(values);
+    }
+    for (index, entry) in text.split(',').map(str::trim).enumerate() {
+        let value = read(entry).map_err(|problem| format!("entry {}: {problem}", index + 1))?;
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    Ok(values)
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let url = http_url(text)?;
+    if url.path() != "/" || url.query().is_some() {
+        return Err("has a path; an origin is `https://host[:port]`".to_owned());
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let ip = text.parse::<IpAddr>().map(IpNet::from);
+    let net = ip.or_else(|_| text.parse::<IpNet>());
+    net.map(|net| net.trunc()).map_err(|_| "neither an address nor a network".to_owned())
+}
+
+impl Setting for Origins {
+    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+        list(text, origin)
+    }
+    fn show(&self, _: &Kind) -> String {
+        self.join(", ")
+    }
+}
+
+impl Setting for Vec<IpNet> {
+    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+        list(text, network)
+    }
+    fn show(&self, _: &Kind) -> String {
+        self.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,104 @@
+//! What no single key can know: contradictions, risky choices, and what serving needs.
+use super::{Config, ConfigError, Fault, Origin, address, keys::find};
+
+impl Config {
+    /// Finds contradictions between keys. Keys that are themselves at fault hold their default here,
+    /// so that `bad` names them and no second fault is made of the first.
+    pub(super) fn contradictions(&self, bad: &[String]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut check = |wrong: bool, key: &str, others: &[&str], problem: String| {
+            if wrong && !bad.iter().any(|name| name == key || others.contains(&name.as_str())) {
+                faults.push(self.fault(key, problem));
+            }
+        };
+        let (limits, retry, upstream) = (&self.limits, &self.retry, &self.upstream);
+        check(
+            self.server.ops_listen == Some(self.server.listen) && self.server.listen.port() != 0,
+            "server.ops_listen",
+            &["server.listen"],
+            "the same as server.listen".to_owned(),
+        );
+        check(
+            self.server.origins.iter().any(|origin| origin == "*") && !self.server.allow_any_origin,
+            "server.origins",
+            &["server.allow_any_origin"],
+            "`*` lets every page of the web in; only with server.allow_any_origin = true".to_owned(),
+        );
+        check(
+            limits.frame_bytes < limits.message_bytes,
+            "limits.frame_bytes",
+            &["limits.message_bytes"],
+            format!("less than limits.message_bytes = {}", self.text("limits.message_bytes")),
+        );
+        check(
+            limits.ping >= limits.silence,
+            "limits.ping",
+            &["limits.silence"],
+            format!("not below limits.silence = {}", self.text("limits.silence")),
+        );
+        check(
+            retry.pause > retry.pause_max,
+            "retry.pause",
+            &["retry.pause_max"],
+            format!("more than retry.pause_max = {}", self.text("retry.pause_max")),
+        );
+        let url = &upstream.base_url;
+        check(
+            url.scheme() == "http" && !address::is_loopback(url) && !upstream.allow_insecure,
+            "upstream.base_url",
+            &["upstream.allow_insecure"],
+            "http to another machine sends the key in the clear; \
+             use https, or upstream.allow_insecure = true"
+                .to_owned(),
+        );
+        check(
+            address::is_private(url) && !upstream.allow_private,
+            "upstream.base_url",
+            &["upstream.allow_private"],
+            "a private address; only with upstream.allow_private = true".to_owned(),
+        );
+        faults
+    }
+
+    /// What a log should say loudly at the start, because it makes the gateway less safe.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.server.origins.iter().any(|origin| origin == "*") {
+            warnings.push("server.origins has `*`: every page of the web may open a socket".to_owned());
+        }
+        if self.server.trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
+            warnings.push("server.trusted_proxies has everybody: client addresses can be forged".to_owned());
+        }
+        let url = &self.upstream.base_url;
+        if url.scheme() == "http" && !address::is_loopback(url) {
+            warnings.push("upstream.base_url is plain http: the key travels in the clear".to_owned());
+        }
+        warnings
+    }
+
+    /// Whether `tidegate serve` can start: there is a key, or an upstream that needs none.
+    ///
+    /// # Errors
+    /// One fault that names the variables of the key and the way without one.
+    pub fn check_for_serve(&self) -> Result<(), ConfigError> {
+        if self.upstream.api_key.is_some() || !address::needs_key(&self.upstream.base_url) {
+            return Ok(());
+        }
+        let host = self.upstream.base_url.host_str().unwrap_or_default();
+        let problem = format!(
+            "no key for {host}; set API_KEY, or API_KEY_FILE to the name of a file that holds it. \
+             `tidegate demo` runs without a key"
+        );
+        let fault = Fault { value: None, ..self.fault("upstream.api_key", problem) };
+        Err(ConfigError { faults: vec![fault] })
+    }
+
+    fn text(&self, key: &str) -> String {
+        find(key).map(|key| (key.show)(self)).unwrap_or_default()
+    }
+
+    fn fault(&self, key: &str, problem: String) -> Fault {
+        let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
+        Fault { key: key.to_owned(), origin, value: Some(self.text(key)), problem, allowed: None }
+    }
+}

@@ -1,0 +1,121 @@
+//! `tidegate.toml`, flattened to dotted keys with the line of each.
+use super::keys::{KEYS, Key, find};
+use super::layers::{Entry, key_names, unknown, unnamed};
+use super::{Fault, Origin, Source};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+use toml::de::{DeTable, DeValue};
+
+/// The file that is read when none is named, if it is there.
+pub(super) const DEFAULT_PATH: &str = "tidegate.toml";
+/// Longest file, in bytes.
+const FILE_BYTES: u64 = 1024 * 1024;
+/// Syntax faults that are told; what follows a broken line is seldom worth reading.
+const SYNTAX_FAULTS: usize = 5;
+
+/// Reads the file that was named, or the default one.
+pub(super) fn file(named: Option<&Path>, source: &dyn Source, faults: &mut Vec<Fault>) -> Vec<Entry> {
+    let path = named.unwrap_or(Path::new(DEFAULT_PATH));
+    let whole = Origin::File { path: path.to_owned(), line: 0 };
+    let bytes = match source.read(path, FILE_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            faults.push(unnamed(whole, &format!("cannot be read: {}", error.kind())));
+            return Vec::new();
+        }
+    };
+    let Ok(text) = String::from_utf8(bytes) else {
+        faults.push(unnamed(whole, "is not UTF-8"));
+        return Vec::new();
+    };
+    let mut reader = Reader { path: path.to_owned(), text: &text, entries: Vec::new(), faults };
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    // The parser's own rendering quotes the line, which may hold a key; its message does not.
+    for error in errors.iter().take(SYNTAX_FAULTS) {
+        let origin = reader.origin(error.span().map_or(0, |span| span.start));
+        reader.faults.push(unnamed(origin, &format!("not TOML: {}", first_line(error.message()))));
+    }
+    if errors.is_empty() {
+        reader.table("", table.get_ref());
+    }
+    reader.entries
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+struct Reader<'a> {
+    path: PathBuf,
+    text: &'a str,
+    entries: Vec<Entry>,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn origin(&self, at: usize) -> Origin {
+        let breaks = self.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        Origin::File { path: self.path.clone(), line: breaks + 1 }
+    }
+
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (name, value) in table.iter() {
+            let full = format!("{prefix}{}", name.get_ref());
+            let origin = self.origin(name.span().start);
+            let inner = format!("{full}.");
+            let is_group = KEYS.iter().any(|key| key.name.starts_with(&inner));
+            let fault = match (find(&full), value.get_ref()) {
+                (Some(key), value) => match text(key, value) {
+                    Ok(text) => {
+                        self.entries.push(Entry { key, text, origin });
+                        continue;
+                    }
+                    Err(problem) => {
+                        Fault { key: full, allowed: Some(key.kind.allowed()), ..unnamed(origin, &problem) }
+                    }
+                },
+                (None, DeValue::Table(table)) if is_group => {
+                    self.table(&inner, table);
+                    continue;
+                }
+                (None, _) if is_group => {
+                    Fault { key: full, ..unnamed(origin, "is a group of keys, not a key") }
+                }
+                (None, _) => unknown(&full, origin, "unknown key", groups().chain(key_names())),
+            };
+            self.faults.push(fault);
+        }
+    }
+}
+
+/// The first parts of dotted names; some come more than once.
+fn groups() -> impl Iterator<Item = &'static str> {
+    key_names().filter_map(|name| name.split('.').next())
+}
+
+/// The value in the text form that flags and environment have.
+fn text(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) if key.kind.is_number() => {
+            let number = i128::from_str_radix(number.as_str(), number.radix());
+            number.map(|number| number.to_string()).map_err(|_| "out of range".to_owned())
+        }
+        DeValue::Boolean(value) if matches!(key.kind, super::Kind::Bool) => Ok(value.to_string()),
+        DeValue::Array(entries) if key.kind.is_list() => {
+            let mut texts = Vec::new();
+            for entry in entries.iter() {
+                let text = entry.get_ref().as_str().ok_or("wrong type: not a list of strings")?;
+                if text.trim().is_empty() || text.contains(',') {
+                    return Err(format!("entry {}: empty, or with a comma in it", texts.len() + 1));
+                }
+                texts.push(text);
+            }
+            Ok(texts.join(","))
+        }
+        other => Err(format!("wrong type: {}", other.type_str())),
+    }
+}

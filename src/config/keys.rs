@@ -1,0 +1,228 @@
+//! The one table of keys: name, type, default, what is allowed and what it is for.
+use super::value::{Choice, Endpoint, Kind, Setting, Thinking};
+use super::{Origin, address::Origins};
+use crate::logging::Format;
+use ipnet::IpNet;
+use secrecy::SecretString;
+use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, path::PathBuf, time::Duration};
+use url::Url;
+
+/// One row of the table.
+pub struct Key {
+    /// Dotted name, as in the file and in `--set`.
+    pub name: &'static str,
+    /// The default in its text form; empty = nothing.
+    pub default: &'static str,
+    /// How the text form is read, with its range.
+    pub kind: Kind,
+    /// One line for people.
+    pub help: &'static str,
+    /// Reads the text form into its field; the error never holds the text.
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    /// The field in its text form.
+    pub(super) show: fn(&Config) -> String,
+}
+
+/// Variables with a short name, the strongest of a key first; the full name is stronger than all.
+const SHORT: &[(&str, &str)] = &[
+    ("TIDEGATE_LISTEN", "server.listen"),
+    ("TIDEGATE_BASE_URL", "upstream.base_url"),
+    ("TIDEGATE_MODEL", "upstream.model"),
+    ("DASHSCOPE_API_KEY", "upstream.api_key"),
+    ("API_KEY", "upstream.api_key"),
+];
+
+/// What every variable of ours starts with.
+pub(super) const PREFIX: &str = "TIDEGATE_";
+
+impl Key {
+    /// The names under which the environment may hold this key, the strongest first.
+    pub fn variables(&self) -> Vec<String> {
+        let full = format!("{PREFIX}{}", self.name.to_ascii_uppercase().replace('.', "__"));
+        let short = SHORT.iter().filter(|(_, key)| *key == self.name);
+        std::iter::once(full).chain(short.map(|(name, _)| (*name).to_owned())).collect()
+    }
+}
+
+/// The key of this dotted name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The table of keys in Markdown, as it stands in the README.
+pub fn markdown_table() -> String {
+    let mut out = String::from("| key | default | what |\n| --- | --- | --- |\n");
+    for key in KEYS {
+        let default = match key.default {
+            "" => "empty".to_owned(),
+            text => format!("`{text}`"),
+        };
+        let short: Vec<_> = key.variables().iter().skip(1).map(|name| format!("`{name}`")).collect();
+        let also = if short.is_empty() { String::new() } else { format!("; also {}", short.join(", ")) };
+        let allowed = key.kind.allowed();
+        // A String takes every write.
+        let _ = writeln!(out, "| `{}` | {default} | {} ({allowed}){also} |", key.name, key.help);
+    }
+    out
+}
+
+/// Writes the structs, their defaults and [`KEYS`] from one list, so that none can drift from another.
+macro_rules! keys {
+    ($($(#[$doc:meta])* $group:ident: $Group:ident {
+        $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
+    })*) => {
+        /// The effective configuration: plain values, checked.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[$doc])* pub $group: $Group,)*
+            /// Where each key that is not at its default comes from.
+            pub origins: BTreeMap<&'static str, Origin>,
+        }
+
+        $($(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $Group {
+            $(#[doc = $help] pub $field: $type,)*
+        }
+
+        impl Default for $Group {
+            fn default() -> Self {
+                $Group { $($field: literal($default, &$kind),)* }
+            }
+        })*
+
+        impl Default for Config {
+            fn default() -> Self {
+                Config { $($group: $Group::default(),)* origins: BTreeMap::new() }
+            }
+        }
+
+        /// Every key, in the order in which people read them.
+        pub static KEYS: &[Key] = &[$($(Key {
+            name: concat!(stringify!($group), ".", stringify!($field)),
+            default: $default,
+            kind: $kind,
+            help: $help,
+            set: |config, text| {
+                config.$group.$field = Setting::read(text, &$kind)?;
+                Ok(())
+            },
+            show: |config| config.$group.$field.show(&$kind),
+        },)*)*];
+    };
+}
+
+#[expect(clippy::expect_used, reason = "literals of this file; the default configuration is made in a test")]
+fn literal<T: Setting>(text: &str, kind: &Kind) -> T {
+    T::read(text, kind).expect("the table's own default")
+}
+
+const MS: u64 = 1;
+const SEC: u64 = 1000 * MS;
+const MIN: u64 = 60 * SEC;
+const HOUR: u64 = 60 * MIN;
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+const fn time(min: u64, max: u64) -> Kind {
+    Kind::Duration(Duration::from_millis(min), Duration::from_millis(max))
+}
+
+const FLAG: Kind = Kind::Bool;
+
+keys! {
+    /// The listener and who may open a socket.
+    server: Server {
+        listen: SocketAddr = "127.0.0.1:8000", Kind::Address, "where browsers and clients connect";
+        ops_listen: Option<SocketAddr> = "", Kind::MaybeAddress,
+            "where `/metrics` and the operator's routes are served; empty = with everything else";
+        workers: usize = "0", Kind::Count(0, 512), "worker threads; 0 = one per core";
+        drain: Duration = "30s", time(SEC, HOUR), "how long running answers may take to finish at shutdown";
+        max_sockets: usize = "18000", Kind::Count(1, 10_000_000),
+            "open sockets of the process; keep it below the limit of open files";
+        max_sockets_per_address: usize = "0", Kind::Count(0, 10_000_000),
+            "open sockets of one client address; 0 = no cap";
+        trusted_proxies: Vec<IpNet> = "", Kind::Networks,
+            "proxies whose word on the client's address is taken";
+        origins: Origins = "", Kind::Origins,
+            "pages that may open a socket; empty = those of the gateway's own host";
+        allow_any_origin: bool = "false", FLAG, "makes `*` in `server.origins` possible; for development";
+    }
+    /// Bounds of one socket and what happens to a slow one.
+    limits: Limits {
+        message_bytes: usize = "64KiB", Kind::Bytes(1, MIB), "one message of a client";
+        frame_bytes: usize = "128KiB", Kind::Bytes(1, 16 * MIB),
+            "one WebSocket frame, or what its fragments make together";
+        fragments: usize = "1024", Kind::Count(1, 1_000_000), "fragments of one message";
+        queued_messages: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
+        output_bytes: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
+            "unsent output at which a socket takes no more";
+        behind_bytes: usize = "64KiB", Kind::Bytes(KIB, 16 * MIB),
+            "how far all readers may be behind before the upstream has to wait";
+        send_buffer: usize = "64KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a socket";
+        slow_client: Duration = "12s", time(SEC, 10 * MIN),
+            "a socket with output and no progress is cut after this";
+        silence: Duration = "60s", time(SEC, HOUR),
+            "a socket that sends nothing, not even a pong, is cut after this";
+        ping: Duration = "15s", time(100 * MS, HOUR), "pause between pings; below `limits.silence`";
+        readers: usize = "8", Kind::Count(1, 1000), "sockets attached to one session";
+    }
+    /// What every conversation starts with.
+    session: Session {
+        system_prompt: String = "", Kind::Text(64 * KIB),
+            "instructions to the model, before every conversation";
+    }
+    /// How much of a conversation goes to the model.
+    history: History {
+        tokens: u32 = "32000", Kind::Count(1, 10_000_000), "estimated tokens of one request";
+        bytes: usize = "256KiB", Kind::Bytes(KIB, 64 * MIB), "bytes of text of one request";
+        messages: usize = "200", Kind::Count(1, 100_000), "messages of one request";
+    }
+    /// Admission of runs.
+    dispatch: Dispatch {
+        runs: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time";
+        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot";
+        queue_wait: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
+    }
+    /// The language model's service.
+    upstream: Upstream {
+        base_url: Url = "https://dashscope.aliyuncs.com/api/v1", Kind::Url,
+            "the service, without the endpoint's path";
+        model: String = "qwen-plus", Kind::Word(1, 128), "the model that answers";
+        api_key: Option<SecretString> = "", Kind::Secret,
+            "the service's key; every variable for it has a twin in `_FILE` that names a file holding it";
+        endpoint: Endpoint = "auto", Kind::Choice(Endpoint::NAMES),
+            "which endpoint of the service; auto = by the model's name";
+        incremental: bool = "true", FLAG, "ask for new text only instead of the text so far";
+        thinking: Thinking = "default", Kind::Choice(Thinking::NAMES), "whether the model thinks first";
+        max_tokens: u32 = "0", Kind::Count(0, 10_000_000), "longest answer in tokens; 0 = not sent";
+        workspace: String = "", Kind::Word(0, 128), "DashScope workspace; empty = not sent";
+        ca_file: Option<PathBuf> = "", Kind::Path,
+            "certificate authorities in PEM, trusted in addition; empty = public ones only";
+        allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible";
+        allow_private: bool = "false", FLAG, "makes private and link-local addresses possible";
+        connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included";
+        first_byte: Duration = "60s", time(100 * MS, 10 * MIN),
+            "from the request to the first byte of the answer";
+        stall: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
+        run_time: Duration = "300s", time(SEC, HOUR), "a whole answer";
+        line_bytes: usize = "256KiB", Kind::Bytes(KIB, 16 * MIB), "one line of the event stream";
+        event_bytes: usize = "1MiB", Kind::Bytes(KIB, 64 * MIB), "one event of the stream";
+        answer_bytes: usize = "4MiB", Kind::Bytes(KIB, 64 * MIB), "text of one answer";
+    }
+    /// Second attempts, made only while nothing of an answer was shown.
+    retry: Retry {
+        attempts: u32 = "3", Kind::Count(1, 10), "attempts in all; 1 = no second one";
+        pause: Duration = "500ms", time(MS, MIN),
+            "longest pause before the second attempt; doubles from there";
+        pause_max: Duration = "8s", time(MS, 10 * MIN), "longest pause of all";
+        after_max: Duration = "60s", time(SEC, HOUR), "longest `Retry-After` that is waited for";
+        budget_percent: u32 = "10", Kind::Count(0, 100),
+            "retries per hundred runs, so that an outage is not multiplied";
+    }
+    /// What is written to standard error.
+    log: Log {
+        format: Format = "plain", Kind::Choice(Format::NAMES),
+            "spelling of a log line; `RUST_LOG` chooses which";
+    }
+}

@@ -1,0 +1,216 @@
+//! Flags and environment, turned into entries for the table; secrets from files; near misses of names.
+use super::keys::{KEYS, Key, PREFIX, find};
+use super::{Fault, Origin, Source, value::Kind};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// One value that somebody gave for a key.
+pub(super) struct Entry {
+    pub(super) key: &'static Key,
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// What the command line says about the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`: the file to read instead of `tidegate.toml`.
+    pub config: Option<PathBuf>,
+    /// Each `--set`, as `key=value`; the last one of a key wins.
+    pub set: Vec<String>,
+    /// Flags of their own: name (`--listen`), key, value. They win over `--set`.
+    pub named: Vec<(&'static str, &'static str, String)>,
+}
+
+/// The variable that names the file.
+pub(super) const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
+/// What a variable ends with that names a file with a secret.
+const FILE_SUFFIX: &str = "_FILE";
+/// Longest file with a secret, in bytes.
+const SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+pub(super) fn flags(flags: &Flags, faults: &mut Vec<Fault>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let origin = Origin::Flag("--set".to_owned());
+    for setting in &flags.set {
+        // What is left of `=` is shown only when there is one: the whole may be a misplaced key.
+        let Some((name, value)) = setting.split_once('=') else {
+            faults.push(unnamed(origin.clone(), "needs KEY=VALUE"));
+            continue;
+        };
+        match find(name.trim()) {
+            None => faults.push(unknown(name.trim(), origin.clone(), "unknown key", key_names())),
+            Some(Key { kind: Kind::Secret, name, .. }) => faults.push(Fault {
+                key: (*name).to_owned(),
+                ..unnamed(origin.clone(), "a secret does not belong on a command line; use API_KEY_FILE")
+            }),
+            Some(key) => entries.push(Entry { key, text: value.to_owned(), origin: origin.clone() }),
+        }
+    }
+    for (flag, name, value) in &flags.named {
+        let origin = Origin::Flag((*flag).to_owned());
+        match find(name) {
+            Some(key) => entries.push(Entry { key, text: value.clone(), origin }),
+            None => faults.push(unknown(name, origin, "unknown key", key_names())),
+        }
+    }
+    entries
+}
+
+/// The part of the environment that concerns us, and what was read from it.
+pub(super) struct Environment {
+    pub(super) entries: Vec<Entry>,
+    /// The value of `TIDEGATE_CONFIG`.
+    pub(super) config: Option<PathBuf>,
+}
+
+pub(super) fn environment(source: &dyn Source, faults: &mut Vec<Fault>) -> Environment {
+    let mut known: Vec<String> = vec![FILE_VARIABLE.to_owned()];
+    for key in KEYS {
+        for name in key.variables() {
+            if matches!(key.kind, Kind::Secret) {
+                known.push(format!("{name}{FILE_SUFFIX}"));
+            }
+            known.push(name);
+        }
+    }
+    let mut variables = BTreeMap::new();
+    for (name, value) in source.variables() {
+        let Some(name) =
+            name.to_str().filter(|name| name.starts_with(PREFIX) || known.iter().any(|k| k == name))
+        else {
+            continue; // Somebody else's.
+        };
+        let origin = Origin::Variable(name.to_owned());
+        match value.into_string() {
+            Err(_) => faults.push(unnamed(origin, "is not UTF-8")),
+            Ok(value) if known.iter().any(|known| known == name) => {
+                variables.insert(name.to_owned(), value);
+            }
+            Ok(value) if is_service_link(name, &value) => {}
+            Ok(_) => faults.push(Fault {
+                key: String::new(),
+                ..unknown(name, origin, "unknown variable", known.iter().map(String::as_str))
+            }),
+        }
+    }
+    let mut entries = Vec::new();
+    for key in KEYS {
+        let found = match key.kind {
+            Kind::Secret => secret(key, &variables, source, faults),
+            _ => key.variables().into_iter().find_map(|name| {
+                let text = variables.get(&name)?.clone();
+                Some(Entry { key, text, origin: Origin::Variable(name) })
+            }),
+        };
+        entries.extend(found);
+    }
+    let config = variables.get(FILE_VARIABLE).filter(|path| {
+        if path.is_empty() {
+            faults.push(unnamed(Origin::Variable(FILE_VARIABLE.to_owned()), "is empty"));
+        }
+        !path.is_empty()
+    });
+    Environment { entries, config: config.map(PathBuf::from) }
+}
+
+/// The strongest variable that holds a secret, or names a file that does. Weaker ones are not looked
+/// at: `API_KEY` is a common name and may be meant for another program.
+fn secret(
+    key: &'static Key,
+    variables: &BTreeMap<String, String>,
+    source: &dyn Source,
+    faults: &mut Vec<Fault>,
+) -> Option<Entry> {
+    for name in key.variables() {
+        let file = format!("{name}{FILE_SUFFIX}");
+        let (name, text) = match (variables.get(&name), variables.get(&file)) {
+            (None, None) => continue,
+            (Some(text), None) => (name, Ok(text.clone())),
+            (None, Some(path)) => (file, read_secret(path, source)),
+            (Some(_), Some(_)) => (name, Err(format!("contradicts {file}; set one of the two"))),
+        };
+        let origin = Origin::Variable(name);
+        match text {
+            Ok(text) => return Some(Entry { key, text, origin }),
+            Err(problem) => faults.push(Fault { key: key.name.to_owned(), ..unnamed(origin, &problem) }),
+        }
+        return None;
+    }
+    None
+}
+
+/// Never tells the path: people put the key itself where its file should be named.
+fn read_secret(path: &str, source: &dyn Source) -> Result<String, String> {
+    if path.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let bytes = source
+        .read(path.as_ref(), SECRET_FILE_BYTES)
+        .map_err(|error| format!("its file cannot be read: {}", error.kind()))?;
+    let text = String::from_utf8(bytes).map_err(|_| "its file is not UTF-8".to_owned())?;
+    if text.is_empty() { Err("its file is empty".to_owned()) } else { Ok(text) }
+}
+
+/// Kubernetes tells every container of every service: `TIDEGATE_PORT=tcp://10.0.0.7:8000` and its kin
+/// appear wherever a service is called "tidegate". They are not ours and no mistake of the operator.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && is_url)
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| {
+            let protocol = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            protocol.len() < rest.len() && ["_TCP", "_UDP", "_SCTP"].iter().any(|p| protocol.starts_with(p))
+        })
+}
+
+/// A fault of no key, without a value.
+pub(super) fn unnamed(origin: Origin, problem: &str) -> Fault {
+    Fault { key: String::new(), origin, value: None, problem: problem.to_owned(), allowed: None }
+}
+
+pub(super) fn key_names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name)
+}
+
+/// A name that nobody knows, without its value: it may be a key under a wrong name.
+pub(super) fn unknown<'a>(
+    name: &str,
+    origin: Origin,
+    what: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Fault {
+    let hint = nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    Fault { key: name.to_owned(), ..unnamed(origin, &format!("{what}{hint}")) }
+}
+
+/// The known name most like this one, when one is like it at all. Groups are often forgotten, so
+/// that what follows the last dot is compared by itself as well.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut best = (LIKE, None);
+    for candidate in known {
+        let whole = strsim::normalized_damerau_levenshtein(without_prefix(name), without_prefix(candidate));
+        let last = strsim::normalized_damerau_levenshtein(last_part(name), last_part(candidate)) * LAST;
+        if whole.max(last) > best.0 {
+            best = (whole.max(last), Some(candidate));
+        }
+    }
+    best.1
+}
+
+/// Below this, two names have nothing to do with each other.
+const LIKE: f64 = 0.55;
+/// How much a likeness of the last part alone counts.
+const LAST: f64 = 0.9;
+
+/// What all variables start with says nothing about how alike two are.
+fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(PREFIX).unwrap_or(name)
+}
+
+fn last_part(name: &str) -> &str {
+    let name = without_prefix(name);
+    let name = name.rsplit('.').next().unwrap_or(name);
+    name.rsplit("__").next().unwrap_or(name)
+}

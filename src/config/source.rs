@@ -1,0 +1,82 @@
+//! The only door to environment and files: the process's own, or a map for tests.
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// What the configuration reads besides flags.
+pub trait Source {
+    /// All environment variables.
+    fn variables(&self) -> Vec<(OsString, OsString)>;
+    /// A whole file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Those of the file system; [`io::ErrorKind::FileTooLarge`] beyond the limit.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+}
+
+/// Environment and files of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Process;
+
+impl Source for Process {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        std::env::vars_os().collect()
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // One byte more tells a file of just this size from a larger one, and from `/dev/zero`.
+        let read = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+        if read as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    }
+}
+
+/// A made-up environment with made-up files.
+#[derive(Clone, Debug, Default)]
+pub struct Map {
+    variables: BTreeMap<OsString, OsString>,
+    files: BTreeMap<PathBuf, Result<Vec<u8>, io::ErrorKind>>,
+}
+
+impl Map {
+    /// Adds a variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a file.
+    #[must_use]
+    pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.insert(path.into(), Ok(content.into()));
+        self
+    }
+
+    /// Adds a file that cannot be read.
+    #[must_use]
+    pub fn broken_file(mut self, path: &str, error: io::ErrorKind) -> Self {
+        self.files.insert(path.into(), Err(error));
+        self
+    }
+}
+
+impl Source for Map {
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        self.variables.clone().into_iter().collect()
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        match self.files.get(path) {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(Err(kind)) => Err((*kind).into()),
+            Some(Ok(bytes)) if bytes.len() as u64 > limit => Err(io::ErrorKind::FileTooLarge.into()),
+            Some(Ok(bytes)) => Ok(bytes.clone()),
+        }
+    }
+}

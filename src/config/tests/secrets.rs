@@ -1,0 +1,144 @@
+//! The upstream's key: where it may come from, and that it is never told.
+use super::*;
+use expect_test::expect;
+use secrecy::ExposeSecret;
+use std::io::ErrorKind;
+
+const CANARY: &str = "sk-CANARY";
+
+fn key(source: &Map) -> Option<String> {
+    let config = load(&Flags::default(), source).unwrap();
+    config.upstream.api_key.map(|key| key.expose_secret().to_owned())
+}
+
+// faults: H109
+#[test]
+fn the_key_comes_from_the_strongest_variable() {
+    let mut source = toml("upstream.api_key = 'of-the-toml-file'");
+    assert_eq!(key(&Map::default()), None);
+    assert_eq!(key(&source).as_deref(), Some("of-the-toml-file"));
+    for name in ["API_KEY", "DASHSCOPE_API_KEY", "TIDEGATE_UPSTREAM__API_KEY"] {
+        source = source.variable(name, name);
+        assert_eq!(key(&source).as_deref(), Some(name));
+    }
+}
+
+// faults: H109
+#[test]
+fn files_hold_keys_and_may_end_with_a_line_break() {
+    for name in ["API_KEY_FILE", "DASHSCOPE_API_KEY_FILE", "TIDEGATE_UPSTREAM__API_KEY_FILE"] {
+        for content in [CANARY.to_owned(), format!("{CANARY}\n"), format!("{CANARY}\r\n")] {
+            let source = variables(&[(name, "/run/key")]).file("/run/key", content);
+            assert_eq!(key(&source).as_deref(), Some(CANARY));
+        }
+    }
+    assert_eq!(key(&variables(&[("API_KEY", "sk-CANARY\n")])).as_deref(), Some(CANARY));
+    // A weaker variable is not even looked at.
+    let source = variables(&[("TIDEGATE_UPSTREAM__API_KEY", CANARY), ("API_KEY", "for another program")]);
+    assert_eq!(key(&source).as_deref(), Some(CANARY));
+}
+
+// faults: H109
+#[test]
+fn bad_keys_name_the_variable_and_never_the_value() {
+    let file = |content: &str| variables(&[("API_KEY_FILE", "/run/CANARY")]).file("/run/CANARY", content);
+    let sources = [
+        variables(&[("API_KEY", "")]),
+        variables(&[("API_KEY", "  ")]),
+        variables(&[("DASHSCOPE_API_KEY", "sk-CANARY ")]),
+        variables(&[("TIDEGATE_UPSTREAM__API_KEY", "\"sk-CANARY\"")]),
+        variables(&[("API_KEY", "'sk-CANARY'")]),
+        variables(&[("API_KEY", "Bearer sk-CANARY")]),
+        variables(&[("API_KEY", "sk-CANARY\u{e9}")]),
+        variables(&[("API_KEY", &CANARY.repeat(500))]),
+        variables(&[("API_KEY", CANARY), ("API_KEY_FILE", "/run/CANARY")]),
+        variables(&[("API_KEY_FILE", "")]),
+        variables(&[("API_KEY_FILE", CANARY)]),
+        file(""),
+        file("\n"),
+        file("sk-CANARY\nsk-CANARY\n"),
+        file("API_KEY=\"sk-CANARY\""),
+        Map::default().variable("API_KEY_FILE", "/run/CANARY").file("/run/CANARY", [b'C', 0xff]),
+        Map::default()
+            .variable("API_KEY_FILE", "/run/CANARY")
+            .broken_file("/run/CANARY", ErrorKind::PermissionDenied),
+        Map::default().variable("API_KEY_FILE", "/run/CANARY").file("/run/CANARY", "C".repeat(100_000)),
+        toml("upstream.api_key = ' sk-CANARY'"),
+        toml("upstream.api_key = 123"),
+    ];
+    let mut out = String::new();
+    for source in sources {
+        let error = load(&Flags::default(), &source).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
+        out += &error.faults.iter().map(|fault| format!("{fault}\n")).collect::<String>();
+    }
+    expect![[r#"
+        upstream.api_key (API_KEY): is empty; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY): is empty; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (DASHSCOPE_API_KEY): has a blank in it; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (TIDEGATE_UPSTREAM__API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY): has a blank in it; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY): has a character that no key has; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY): too long for a key; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY): contradicts API_KEY_FILE; set one of the two
+        upstream.api_key (API_KEY_FILE): is empty
+        upstream.api_key (API_KEY_FILE): its file cannot be read: entity not found
+        upstream.api_key (API_KEY_FILE): its file is empty
+        upstream.api_key (API_KEY_FILE): is empty; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY_FILE): has more than one line; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY_FILE): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY_FILE): its file is not UTF-8
+        upstream.api_key (API_KEY_FILE): its file cannot be read: permission denied
+        upstream.api_key (API_KEY_FILE): its file cannot be read: file too large
+        upstream.api_key (tidegate.toml:1): has a blank in it; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (tidegate.toml:1): wrong type: integer; allowed: visible ASCII characters without blanks and quotes
+    "#]].assert_eq(&out);
+}
+
+// faults: H109
+#[test]
+fn serving_needs_a_key_where_the_upstream_does() {
+    let serve = |settings: &[&str], source: &Map| {
+        load(&set(settings), source).unwrap().check_for_serve().map_err(|error| error.to_string())
+    };
+    expect![[r#"
+        the configuration has 1 fault:
+          upstream.api_key: no key for dashscope.aliyuncs.com; set API_KEY, or API_KEY_FILE to the name of a file that holds it. `tidegate demo` runs without a key"#]].assert_eq(&serve(&[], &Map::default()).unwrap_err());
+    for url in ["https://dashscope-intl.aliyuncs.com/api/v1", "https://ALIYUNCS.com./v1"] {
+        assert!(serve(&[&format!("upstream.base_url={url}")], &Map::default()).is_err(), "{url}");
+    }
+    for url in ["http://127.0.0.1:11434/v1", "https://myaliyuncs.com", "https://aliyuncs.com.example"] {
+        assert_eq!(serve(&[&format!("upstream.base_url={url}")], &Map::default()), Ok(()), "{url}");
+    }
+    assert_eq!(serve(&[], &variables(&[("API_KEY", CANARY)])), Ok(()));
+}
+
+// faults: I119
+#[test]
+fn a_key_is_found_nowhere() {
+    let config = load(&Flags::default(), &variables(&[("API_KEY", CANARY)])).unwrap();
+    assert!(!format!("{config:?} {config:#?} {}", effective(&config)).contains("CANARY"));
+    // Keys at wrong places: unknown names, broken TOML, the command line.
+    let sources = [
+        variables(&[("TIDEGATE_API_KEY", CANARY)]),
+        variables(&[("TIDEGATE_KEY_FILE", CANARY)]),
+        toml("upstream.apikey = 'sk-CANARY'"),
+        toml("upstream.api_key = sk-CANARY"),
+        toml("upstream.api_key = 'sk-CANARY"),
+        toml("upstream.api_key = \"sk-CANARY\\q\""),
+        toml("upstream.api_key = 'sk-'CANARY'"),
+        toml("upstream.api_key 'sk-CANARY'"),
+        toml("upstream.api_key = ['sk-CANARY']"),
+        toml("upstream.api_key.value = 'sk-CANARY'"),
+    ];
+    for source in sources {
+        let text = outcome(&source, &Flags::default());
+        assert!(text.starts_with("the configuration has") && !text.contains("CANARY"), "{text}");
+    }
+    for setting in ["upstream.api_key=sk-CANARY", "sk-CANARY", "API_KEY=sk-CANARY", "upstream.key=sk-CANARY"]
+    {
+        let text = outcome(&Map::default(), &set(&[setting]));
+        assert!(text.starts_with("the configuration has") && !text.contains("CANARY"), "{text}");
+    }
+}

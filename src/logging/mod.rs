@@ -1,0 +1,110 @@
+//! Log lines on standard error: filter by `RUST_LOG`, plain or JSON, one line each, never in the way.
+mod line;
+mod queue;
+
+#[cfg(test)]
+mod tests;
+
+pub use line::{MESSAGE_BYTES, escape, write_line};
+
+use env_logger::{Builder, Target};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, Write},
+    panic::{self, PanicHookInfo},
+    sync::{OnceLock, atomic::AtomicU64},
+    thread,
+    time::Duration,
+};
+
+/// Spelling of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `time LEVEL target: message`, for people.
+    #[default]
+    Plain,
+    /// One JSON object, for machines.
+    Json,
+}
+
+/// Lines that were lost since the start: standard error closed, broken, or read too slowly.
+pub static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
+
+/// What is logged when `RUST_LOG` says nothing: crates that talk about every connection only warn.
+pub const DEFAULT_FILTER: &str = "info,actix_http=warn,actix_rt=warn,actix_server=warn,actix_web=warn,awc=warn,\
+                                  h2=warn,mio=warn,rustls=warn,tokio=warn";
+
+/// Lines between those who log and the thread that writes; beyond it lines are dropped.
+const QUEUE_LINES: usize = 1024;
+/// How long a panicking thread waits for its line to be written.
+const PANIC_FLUSH: Duration = Duration::from_millis(200);
+
+static QUEUE: OnceLock<queue::Queue> = OnceLock::new();
+
+/// Starts logging and sends panics to the log. The first call decides; later ones do nothing, so
+/// that several gateways can live in one test process. Never fails: without a log, the gateway serves.
+pub fn init(format: Format) {
+    // RUST_LOG belongs to the log and to nobody else, so it is read here.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads RUST_LOG")]
+    let spec = std::env::var("RUST_LOG").unwrap_or_default();
+    let (spec, refused) = filter(&spec);
+    let Ok(queue) = queue::Queue::spawn(io::stderr(), QUEUE_LINES, &DROPPED_LINES) else {
+        return; // No thread for it: nothing can be said, and nowhere to say it.
+    };
+    let pipe = queue.clone();
+    let mut builder = Builder::new();
+    builder.parse_filters(spec);
+    builder.target(Target::Pipe(Box::new(pipe)));
+    builder.format(move |buf, record| {
+        let mut text = String::with_capacity(160);
+        let time = buf.timestamp_millis();
+        write_line(&mut text, format, &time, record.level(), record.target(), *record.args());
+        buf.write_all(text.as_bytes())
+    });
+    if builder.try_init().is_err() {
+        return;
+    }
+    let _ = QUEUE.set(queue); // The first to set the logger is alone here.
+    panic::set_hook(Box::new(on_panic));
+    if refused {
+        log::warn!("RUST_LOG is not a filter, such as info,tidegate=debug; using the default");
+    }
+}
+
+/// Waits until what was logged so far is written, at most for so long. Call it before the process ends.
+/// True when nothing is left.
+pub fn flush(longest: Duration) -> bool {
+    QUEUE.get().is_none_or(|queue| queue.flush(longest))
+}
+
+/// The filter to use, and whether the one from outside had to be refused. An empty variable is what
+/// a compose file makes of an unset one, and would otherwise silence everything but errors.
+fn filter(spec: &str) -> (&str, bool) {
+    if spec.trim().is_empty() {
+        return (DEFAULT_FILTER, false);
+    }
+    match env_filter::Builder::new().try_parse(spec) {
+        Ok(_) => (spec, false),
+        Err(_) => (DEFAULT_FILTER, true),
+    }
+}
+
+fn on_panic(info: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture(); // Empty unless RUST_BACKTRACE asks for it.
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    let thread = thread::current();
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let payload = info.payload();
+    let payload =
+        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let text = panic_text(thread.name(), &place, payload, backtrace.map(|b| b.to_string()));
+    log::error!(target: "tidegate::panic", "{text}");
+    flush(PANIC_FLUSH);
+}
+
+fn panic_text(thread: Option<&str>, place: &str, payload: Option<&str>, backtrace: Option<String>) -> String {
+    let thread = thread.unwrap_or("unnamed");
+    let payload = payload.unwrap_or("(no text)");
+    let backtrace = backtrace.map(|text| format!(" backtrace: {text}")).unwrap_or_default();
+    format!("thread {thread} panicked at {place}: {payload}{backtrace}")
+}
