@@ -32,7 +32,7 @@ pub enum Command {
 Examples:
   API_KEY=… tidegate serve
   API_KEY_FILE=/run/secrets/key tidegate serve --listen 0.0.0.0:8000
-  tidegate serve --base-url http://127.0.0.1:11434/v1 --model qwen3:8b
+  API_KEY=… tidegate serve --model qwen-max
   tidegate serve --set limits.slow_client=20s --set dispatch.runs=500")]
     Serve(Common),
 

@@ -1,12 +1,14 @@
 //! Tidegate: an actor-based WebSocket gateway in front of a large language model.
+pub mod app;
 pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod http;
+pub mod logging;
 pub mod metrics;
 pub mod protocol;
 pub mod session;
-pub mod logging;
 pub mod simulator;
 pub mod upstream;
 pub mod ws;

@@ -1,2 +1,208 @@
-//! The `tidegate` command.
-fn main() {}
+//! The `tidegate` command: reads the command line, runs what it asks for, and ends with its code.
+use secrecy::SecretString;
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+use tidegate::{
+    app::{BindError, Ended, Gateway},
+    cli::{self, Cli, Command, EXIT_USAGE},
+    config::{self, Config, Flags, Process, Source},
+    logging,
+    simulator::{self, Simulator},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+// glibc keeps what was once used; an idle socket costs a third less with this one.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// As in `sysexits.h`: the address cannot be had.
+const EXIT_UNAVAILABLE: u8 = 69;
+/// As in `sysexits.h`: a fault of ours.
+const EXIT_INTERNAL: u8 = 70;
+/// Log lines that are still on their way have this long.
+const FLUSH: Duration = Duration::from_millis(500);
+/// Keys are short; a file that is longer is not one.
+const KEY_FILE_BYTES: u64 = 4096;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse_from(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(exit) => {
+            say(&exit.text, exit.code != 0);
+            return ExitCode::from(exit.code);
+        }
+    };
+    let code = run(&cli);
+    logging::flush(FLUSH);
+    ExitCode::from(code)
+}
+
+fn run(cli: &Cli) -> u8 {
+    let result = match &cli.command {
+        Command::Serve(common) => load(&common.into(), Config::check_for_serve).map(|config| serve(&config, None)),
+        Command::Demo(common) => load(&common.into(), |_| Ok(())).map(demo),
+        Command::Check(common) => load(&common.into(), |_| Ok(())).map(|config| check(&config)),
+        Command::Simulate(flags) => simulate_settings(flags).map(|settings| simulate(settings)),
+    };
+    match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            say(&format!("tidegate: {error:#}\n"), true);
+            if error.is::<BindError>() { EXIT_UNAVAILABLE } else { EXIT_INTERNAL }
+        }
+        Err(text) => {
+            say(&text, true);
+            EXIT_USAGE
+        }
+    }
+}
+
+/// Reads and checks the configuration; an error is all of its faults, ready to be printed.
+fn load(flags: &Flags, check: impl Fn(&Config) -> Result<(), config::ConfigError>) -> Result<Config, String> {
+    let config = config::load(flags, &Process).map_err(|error| format!("{error}\n"))?;
+    check(&config).map_err(|error| format!("{error}\n"))?;
+    Ok(config)
+}
+
+fn check(config: &Config) -> anyhow::Result<u8> {
+    config.print_effective(&mut io::stdout().lock())?;
+    for warning in config.warnings() {
+        say(&format!("warning: {warning}\n"), true);
+    }
+    Ok(0)
+}
+
+/// The gateway, in front of a simulator of its own when `simulator` says so.
+fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
+    logging::init(config.log.format);
+    actix::System::new().block_on(async {
+        let mut signals = Signals::new()?;
+        let mut config = config.clone();
+        let simulator = simulator.map(simulator::start).transpose()?;
+        if let Some(simulator) = &simulator {
+            config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse()?;
+            log::warn!("DEMO: the answers are simulated, no model is asked");
+        }
+        for warning in config.warnings() {
+            log::warn!("{warning}");
+        }
+        let gateway = Gateway::start(&config, simulator.is_some()).await?;
+        announce(&config, &gateway);
+        let code = until_stopped(gateway, &mut signals).await;
+        if let Some(simulator) = simulator {
+            Simulator::stop(simulator).await;
+        }
+        Ok(code)
+    })
+}
+
+fn announce(config: &Config, gateway: &Gateway) {
+    let upstream = &config.upstream;
+    log::info!(
+        "tidegate {} listens on http://{} model={} upstream={} key={}",
+        env!("CARGO_PKG_VERSION"),
+        gateway.address,
+        upstream.model,
+        upstream.base_url.host_str().unwrap_or_default(),
+        if upstream.api_key.is_some() { "set" } else { "none" }
+    );
+    if let Some(address) = gateway.ops_address {
+        log::info!("health and metrics on http://{address}");
+    }
+}
+
+/// Runs until a signal or a fault that cannot be mended.
+async fn until_stopped(gateway: Gateway, signals: &mut Signals) -> u8 {
+    let first = tokio::select! {
+        number = signals.next() => number,
+        why = gateway.broken() => {
+            log::error!("cannot go on: {why}");
+            return EXIT_INTERNAL;
+        }
+    };
+    let mut second = 0;
+    let ended = gateway.stop(async { second = signals.next().await }).await;
+    match ended {
+        Ended::Drained | Ended::GraceOver(_) => 0,
+        Ended::Hurried(_) => 128 + if second == 0 { first } else { second },
+    }
+}
+
+/// SIGTERM and SIGINT, as numbers.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.terminate.recv() => 15,
+            _ = self.interrupt.recv() => 2,
+        }
+    }
+}
+
+fn demo(mut config: Config) -> anyhow::Result<u8> {
+    // Simulated answers need no model and no key of anybody's.
+    config.upstream.model = "sim-chat".into();
+    config.upstream.api_key = Some(SecretString::from("demo"));
+    config.upstream.ca_file = None;
+    let simulator = simulator::Settings {
+        listen: ([127, 0, 0, 1], 0).into(),
+        api_key: None,
+        workers: 1,
+        pace: Duration::from_millis(25),
+        first: Duration::from_millis(250),
+    };
+    say(&format!("Open http://{} in a browser. The answers are simulated.\n", config.server.listen), false);
+    serve(&config, Some(simulator))
+}
+
+fn simulate_settings(flags: &cli::Simulate) -> Result<simulator::Settings, String> {
+    let api_key = flags.api_key_file.as_deref().map(read_key).transpose()?;
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(simulator::Settings {
+        listen: flags.listen,
+        api_key,
+        workers: flags.workers.map_or_else(cores, usize::from),
+        pace: Duration::from_millis(flags.pace_ms.unwrap_or(25)),
+        first: Duration::from_millis(flags.first_ms.unwrap_or(250)),
+    })
+}
+
+fn read_key(path: &Path) -> Result<SecretString, String> {
+    let fault = |what: &str| format!("tidegate: --api-key-file {}: {what}\n", path.display());
+    let bytes = Process.read(path, KEY_FILE_BYTES).map_err(|error| fault(&error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| fault("is not text"))?;
+    match text.trim() {
+        "" => Err(fault("is empty")),
+        key => Ok(SecretString::from(key)),
+    }
+}
+
+fn simulate(settings: simulator::Settings) -> anyhow::Result<u8> {
+    logging::init(logging::Format::Plain);
+    actix::System::new().block_on(async {
+        let mut signals = Signals::new()?;
+        let simulator = simulator::start(settings)?;
+        log::info!("simulator listens: base URL http://{}/api/v1", simulator.addr);
+        signals.next().await;
+        Simulator::stop(simulator).await;
+        Ok(0)
+    })
+}
+
+/// Writes for a person. A closed pipe is no reason to fail.
+fn say(text: &str, error: bool) {
+    let _ = if error { io::stderr().write_all(text.as_bytes()) } else { io::stdout().write_all(text.as_bytes()) };
+}

@@ -4,7 +4,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+};
 
 /// One label with a value from a closed set.
 type Label = [(&'static str, &'static str); 1];
@@ -28,6 +31,7 @@ pub struct Metrics {
     pub retries: Counter,
     pub upstream_errors: Family<Label, Counter>,
     pub slow_peers: Counter,
+    pub upstream: Upstream,
 }
 
 impl Default for Metrics {
@@ -60,6 +64,7 @@ impl Default for Metrics {
             retries: of.one("tidegate_retries", "Attempts beyond the first of a run"),
             upstream_errors: of.one("tidegate_upstream_errors", "Failed attempts and runs, by kind"),
             slow_peers: of.one("tidegate_slow_peers", "WebSockets cut because the peer did not read"),
+            upstream: Upstream::default(),
             registry,
         }
     }
@@ -77,6 +82,55 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
+    }
+}
+
+/// How the last runs with the upstream went, for `/health`.
+#[derive(Default)]
+pub struct Upstream {
+    answered: AtomicBool,
+    failures: AtomicU32,
+}
+
+/// What is known of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamState {
+    /// Nothing was asked yet.
+    Unknown,
+    Ok,
+    /// The last attempts failed for its sake.
+    Failing,
+}
+
+impl UpstreamState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UpstreamState::Unknown => "unknown",
+            UpstreamState::Ok => "ok",
+            UpstreamState::Failing => "failing",
+        }
+    }
+}
+
+impl Upstream {
+    /// So many failures in a row are no accident.
+    const FAILING: u32 = 3;
+
+    pub fn note(&self, ok: bool) {
+        if ok {
+            self.answered.store(true, Relaxed);
+            self.failures.store(0, Relaxed);
+        } else {
+            self.failures.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub fn state(&self) -> UpstreamState {
+        match (self.failures.load(Relaxed), self.answered.load(Relaxed)) {
+            (Self::FAILING.., _) => UpstreamState::Failing,
+            (_, true) => UpstreamState::Ok,
+            _ => UpstreamState::Unknown,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub enum RunEvent {
     /// Answer text.
     Delta(String),
     /// The end, with the last usage that was reported.
-    End(RunEnd),
+    End(Box<RunEnd>),
 }
 
 impl RunEvent {

@@ -63,6 +63,11 @@ pub struct Register {
 #[rtype(result = "bool")]
 pub struct Alive;
 
+/// Asked at the start: how many lanes have registered.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct CountLanes;
+
 /// A slot is free again.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -134,7 +139,7 @@ impl Dispatcher {
 
 /// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
 fn refuse(order: &Order, kind: RunErrorKind, detail: &str) {
-    let event = RunEvent::End(RunEnd::failed(RunError::new(kind, detail)));
+    let event = RunEvent::End(Box::new(RunEnd::failed(RunError::new(kind, detail))));
     // Only a session that is gone does not take it.
     let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });
 }
@@ -156,9 +161,19 @@ impl Handler<Register> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, Register { worker, lane }: Register, _: &mut Self::Context) {
-        if let Some(place) = self.lanes.get_mut(worker) {
-            *place = Some(lane);
+        // A worker that was restarted by the server comes with a new number.
+        if worker >= self.lanes.len() {
+            self.lanes.resize(worker + 1, None);
         }
+        self.lanes[worker] = Some(lane);
+    }
+}
+
+impl Handler<CountLanes> for Dispatcher {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountLanes, _: &mut Self::Context) -> usize {
+        self.lanes.iter().flatten().count()
     }
 }
 

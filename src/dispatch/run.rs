@@ -43,7 +43,7 @@ pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
     drop(task);
     if let Some(Err(_panic)) = ended {
         let end = RunEnd::failed(RunError::new(RunErrorKind::Internal, "the run panicked"));
-        let _ = sink.send(RunUpdate { run, event: RunEvent::End(end) }).await;
+        let _ = sink.send(RunUpdate { run, event: RunEvent::End(Box::new(end)) }).await;
     }
     drop(permit);
 }
@@ -234,17 +234,23 @@ impl Run {
             Ok(reason) => reason.as_str(),
             Err(error) => error.kind.code(),
         };
-        if let Err(error) = &end.outcome {
-            self.note_error(error);
+        match &end.outcome {
+            Ok(_) => self.shared.metrics.upstream.note(true),
+            Err(error) => self.note_error(error),
         }
         self.report(outcome, Some(&end));
         self.attempts = u32::MAX; // Reported.
-        self.events.push(RunEvent::End(end));
+        self.events.push(RunEvent::End(Box::new(end)));
         self.deliver().await;
     }
 
     fn note_error(&self, error: &RunError) {
         self.shared.metrics.upstream_errors.get_or_create(&[("kind", error.kind.code())]).inc();
+        // A refused message is no fault of the upstream.
+        self.shared
+            .metrics
+            .upstream
+            .note(error.kind.is_refusal() || error.kind == RunErrorKind::InputTooLong);
     }
 
     fn report(&self, outcome: &'static str, end: Option<&RunEnd>) {

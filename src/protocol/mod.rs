@@ -29,7 +29,7 @@ pub enum ServerFrame {
     /// Answer text, likewise.
     Delta { entry: u32, text: String },
     /// The end of what [`ServerFrame::Accepted`] began; exactly one.
-    TurnEnd { run: RunId, end: TurnEnd },
+    TurnEnd { run: RunId, end: Box<TurnEnd> },
     /// A message was not taken; nothing else changed.
     Refused { reason: Refusal },
 }

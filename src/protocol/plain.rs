@@ -65,7 +65,7 @@ mod tests {
         assert!(spelled(ServerFrame::Reasoning { entry: 1, text: "hm".into() }).is_empty());
         assert!(spelled(ServerFrame::Accepted { run }).is_empty());
         assert!(spelled(ServerFrame::Queued { run, place: 3 }).is_empty());
-        let end = |outcome| ServerFrame::TurnEnd { run, end: TurnEnd { outcome, usage: None } };
+        let end = |outcome| ServerFrame::TurnEnd { run, end: Box::new(TurnEnd { outcome, usage: None }) };
         assert!(spelled(end(Ok(FinishReason::Stop))).is_empty());
         let mut error = RunError::new(RunErrorKind::RateLimited, "secret detail");
         error.request_id = Some("r-1".into());

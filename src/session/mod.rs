@@ -260,7 +260,7 @@ impl Session {
             RunEvent::Retrying { attempt, .. } => self.tell_all(fx, ServerFrame::Retrying { run, attempt }),
             RunEvent::Reasoning(text) => self.on_text(fx, replay::Kind::Reasoning, text),
             RunEvent::Delta(text) => self.on_text(fx, replay::Kind::Answer, text),
-            RunEvent::End(end) => self.on_run_end(fx, run, end),
+            RunEvent::End(end) => self.on_run_end(fx, run, *end),
         }
     }
 

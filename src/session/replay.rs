@@ -56,7 +56,7 @@ pub struct TurnLog {
     entries: Vec<Entry>,
     /// The last entry may still grow, because nobody has been told of it.
     open: bool,
-    end: Option<TurnEnd>,
+    end: Option<Box<TurnEnd>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,7 @@ impl TurnLog {
     }
 
     pub fn end(&mut self, end: TurnEnd) {
-        self.end = Some(end);
+        self.end = Some(Box::new(end));
         self.open = false;
     }
 

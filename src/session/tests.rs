@@ -89,7 +89,7 @@ fn show(effect: &Effect) -> String {
 
 fn end(outcome: Result<FinishReason, RunErrorKind>, usage: Option<Usage>) -> RunEvent {
     let outcome = outcome.map_err(|kind| RunError::new(kind, ""));
-    RunEvent::End(RunEnd { outcome, usage, request_id: None })
+    RunEvent::End(Box::new(RunEnd { outcome, usage, request_id: None }))
 }
 
 fn parse(line: &str) -> Input {

@@ -67,6 +67,8 @@ pub enum Tick {
     Beat,
     /// The process is stopping.
     Drain,
+    /// The process cannot wait any longer.
+    Close,
 }
 
 impl Connection {
@@ -259,6 +261,7 @@ impl Handler<Tick> for Connection {
             // A session closes its sockets itself, when its answer is out.
             Tick::Drain if self.session.is_none() => self.close(ctx, Close::Restart),
             Tick::Drain => {}
+            Tick::Close => self.close(ctx, Close::Restart),
         }
     }
 }

@@ -200,6 +200,7 @@ pub struct Socket<A: Actor<Context = SocketContext<A>>> {
     state: State<A>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the large variant is the one that there are thousands of")]
 enum State<A: Actor<Context = SocketContext<A>>> {
     Running {
         actor: ContextFut<A, SocketContext<A>>,
@@ -219,13 +220,6 @@ struct Pending {
     bytes: Vec<u8>,
     written: usize,
     deadline: Pin<Box<Sleep>>,
-}
-
-/// What a write came to.
-enum Written {
-    All,
-    /// The peer does not read; the task is woken when it does.
-    Some,
 }
 
 /// The socket is of no use any more.
@@ -255,68 +249,28 @@ impl<A: Actor<Context = SocketContext<A>>> Socket<A> {
         Socket { io, slow_client: bounds.slow_client, state }
     }
 
-    /// One round: writes what waits, lets the actor speak, writes that. `Ready(Ok(true))` asks for
-    /// another round.
-    fn round(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<bool, Gone>> {
+    /// One step towards the end. `Ready(Ok(()))` asks for another.
+    fn step(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Gone>> {
         let (io, slow_client) = (&*self.io, self.slow_client);
         match &mut self.state {
-            State::Running { actor, pending } => {
-                if let Some(waiting) = pending {
-                    let full = waiting.bytes.len() - waiting.written >= actor.ctx().high_water;
-                    match waiting.flush(io, cx, slow_client) {
-                        Poll::Ready(Ok(())) => {
-                            *pending = None;
-                            actor.ctx().flushed();
-                        }
-                        Poll::Ready(Err(cut)) => {
-                            actor.ctx().cut = cut;
-                            return Poll::Ready(Err(Gone));
-                        }
-                        Poll::Pending if full => return Poll::Pending,
-                        Poll::Pending => {}
-                    }
-                }
-                let (said, ended) = speak(actor, cx);
-                let paused = said.len() >= actor.ctx().high_water;
-                let rest = match pending {
-                    Some(waiting) => {
-                        waiting.bytes.extend_from_slice(&said);
-                        false
-                    }
-                    None => match write(io, &said, cx)? {
-                        (Written::All, _) => {
-                            actor.ctx().flushed();
-                            true
-                        }
-                        (Written::Some, written) => {
-                            *pending = Some(Box::new(Pending::new(said[written..].to_vec(), slow_client)));
-                            false
-                        }
-                    },
-                };
-                give_back(said);
-                if ended {
-                    let waiting = pending.take();
-                    let closed = actor.ctx().closed;
-                    self.state = match waiting {
+            State::Running { actor, pending } => match run(io, slow_client, actor, pending, cx) {
+                Poll::Ready(Ok(Next::Again)) => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Next::End)) => {
+                    self.state = match pending.take() {
                         Some(waiting) => State::Flushing(waiting),
-                        None if closed => lingering(io)?,
+                        // Without a close frame there is nobody to say goodbye to.
+                        None if actor.ctx().closed => lingering(io)?,
                         None => return Poll::Ready(Err(Gone)),
                     };
-                    return Poll::Ready(Ok(true));
+                    Poll::Ready(Ok(()))
                 }
-                // A new deadline must be polled once to count.
-                if !rest && let Some(waiting) = pending {
-                    return waiting
-                        .flush(io, cx, slow_client)
-                        .map(|done| done.map(|()| true).map_err(|_| Gone));
-                }
-                if paused { Poll::Ready(Ok(true)) } else { Poll::Pending }
-            }
+                Poll::Ready(Err(Gone)) => Poll::Ready(Err(Gone)),
+                Poll::Pending => Poll::Pending,
+            },
             State::Flushing(waiting) => {
                 ready!(waiting.flush(io, cx, slow_client)).map_err(|_| Gone)?;
                 self.state = lingering(io)?;
-                Poll::Ready(Ok(true))
+                Poll::Ready(Ok(()))
             }
             State::Lingering { timer, discarded } => {
                 if timer.as_mut().poll(cx).is_ready() {
@@ -324,15 +278,12 @@ impl<A: Actor<Context = SocketContext<A>>> Socket<A> {
                 }
                 ready!(io.poll_read_ready(cx)).map_err(|_| Gone)?;
                 match IN.with_borrow_mut(|buffer| io.try_read(buffer)) {
-                    Ok(0) => Poll::Ready(Err(Gone)),
-                    Ok(read) if *discarded + read > LINGER_BYTES_MAX => Poll::Ready(Err(Gone)),
-                    Ok(read) => {
-                        *discarded += read;
-                        Poll::Ready(Ok(true))
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Ready(Ok(true)),
-                    Err(_) => Poll::Ready(Err(Gone)),
+                    Ok(read) if read > 0 && *discarded + read <= LINGER_BYTES_MAX => *discarded += read,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    // The peer has closed its side too, or does not want to.
+                    Ok(_) | Err(_) => return Poll::Ready(Err(Gone)),
                 }
+                Poll::Ready(Ok(()))
             }
         }
     }
@@ -344,10 +295,8 @@ impl<A: Actor<Context = SocketContext<A>>> Future for Socket<A> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
         for _ in 0..ROUNDS_MAX {
-            match ready!(this.round(cx)) {
-                Ok(true) => {}
-                Ok(false) => return Poll::Pending,
-                Err(Gone) => return Poll::Ready(()),
+            if ready!(this.step(cx)).is_err() {
+                return Poll::Ready(());
             }
         }
         cx.waker().wake_by_ref();
@@ -358,14 +307,63 @@ impl<A: Actor<Context = SocketContext<A>>> Future for Socket<A> {
 // `ContextFut` is used without pinning; nothing here is self-referential.
 impl<A: Actor<Context = SocketContext<A>>> Unpin for Socket<A> {}
 
+/// What a running socket does next.
+enum Next {
+    Again,
+    /// The actor has ended.
+    End,
+}
+
+/// Writes what waits, lets the actor speak unless too much waits still, and writes what it said.
+fn run<A: Actor<Context = SocketContext<A>>>(
+    io: &TcpStream,
+    slow_client: Duration,
+    actor: &mut ContextFut<A, SocketContext<A>>,
+    pending: &mut Option<Box<Pending>>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Result<Next, Gone>> {
+    let high_water = actor.ctx().high_water;
+    if let Some(waiting) = pending {
+        match waiting.flush(io, cx, slow_client) {
+            Poll::Ready(Ok(())) => {
+                *pending = None;
+                actor.ctx().flushed();
+            }
+            Poll::Ready(Err(cut)) => {
+                actor.ctx().cut = cut;
+                return Poll::Ready(Err(Gone));
+            }
+            Poll::Pending if waiting.len() >= high_water => return Poll::Pending,
+            Poll::Pending => {}
+        }
+    }
+    let (said, ended) = speak(actor, cx);
+    let paused = said.len() >= high_water;
+    let written = if pending.is_some() { 0 } else { write(io, &said, cx)? };
+    match pending {
+        Some(waiting) => waiting.bytes.extend_from_slice(&said),
+        None if written == said.len() => actor.ctx().flushed(),
+        None => *pending = Some(Box::new(Pending::new(said[written..].to_vec(), slow_client))),
+    }
+    give_back(said);
+    if ended {
+        return Poll::Ready(Ok(Next::End));
+    }
+    if let Some(waiting) = pending
+        && waiting.poll_deadline(cx)
+    {
+        actor.ctx().cut = Some(Close::TooSlow);
+        return Poll::Ready(Err(Gone));
+    }
+    // At the high-water mark the actor paused by itself, with nobody to wake it but us.
+    if paused && pending.is_none() { Poll::Ready(Ok(Next::Again)) } else { Poll::Pending }
+}
+
 /// Polls the actor with the thread's buffer; what it said, and whether it has ended.
 fn speak<A: Actor<Context = SocketContext<A>>>(
     actor: &mut ContextFut<A, SocketContext<A>>,
     cx: &mut TaskContext<'_>,
-) -> (Vec<u8>, bool)
-where
-    ContextFut<A, SocketContext<A>>: Unpin,
-{
+) -> (Vec<u8>, bool) {
     actor.ctx().out = OUT.take();
     let ended = Pin::new(&mut *actor).poll(cx).is_ready();
     (std::mem::take(&mut actor.ctx().out), ended)
@@ -384,26 +382,31 @@ fn lingering<A: Actor<Context = SocketContext<A>>>(io: &TcpStream) -> Result<Sta
     Ok(State::Lingering { timer: Box::pin(sleep(LINGER)), discarded: 0 })
 }
 
-/// Writes as much as the kernel takes, and has the task woken when it takes more.
-fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<(Written, usize), Gone> {
+/// Writes as much as the kernel takes. Where that is not all, the task is woken when it takes more.
+fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize, Gone> {
     let mut written = 0;
     while written < bytes.len() {
         match io.try_write(&bytes[written..]) {
             Ok(n) => written += n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => match io.poll_write_ready(cx) {
-                Poll::Pending => return Ok((Written::Some, written)),
+                Poll::Pending => break,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Gone),
             },
             Err(_) => return Err(Gone),
         }
     }
-    Ok((Written::All, written))
+    Ok(written)
 }
 
 impl Pending {
     fn new(bytes: Vec<u8>, slow_client: Duration) -> Self {
         Pending { bytes, written: 0, deadline: Box::pin(sleep(slow_client)) }
+    }
+
+    /// Bytes still to be written.
+    fn len(&self) -> usize {
+        self.bytes.len() - self.written
     }
 
     /// Writes on. An error is the end: `Some` when the peer was too slow.
@@ -413,21 +416,23 @@ impl Pending {
         cx: &mut TaskContext<'_>,
         slow_client: Duration,
     ) -> Poll<Result<(), Option<Close>>> {
-        let (written, n) = write(io, &self.bytes[self.written..], cx).map_err(|Gone| None)?;
-        if matches!(written, Written::All) {
+        let written = write(io, &self.bytes[self.written..], cx).map_err(|Gone| None)?;
+        self.written += written;
+        if self.len() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if n > 0 {
-            self.written += n;
+        if written > 0 {
             self.deadline.as_mut().reset(Instant::now() + slow_client);
-            if self.written >= self.bytes.len() / 2 {
-                self.bytes.drain(..self.written);
-                self.written = 0;
-            }
         }
-        match self.deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(Some(Close::TooSlow))),
-            Poll::Pending => Poll::Pending,
+        if self.written >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
         }
+        if self.poll_deadline(cx) { Poll::Ready(Err(Some(Close::TooSlow))) } else { Poll::Pending }
+    }
+
+    /// Whether the time is up; otherwise the task is woken when it is.
+    fn poll_deadline(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        self.deadline.as_mut().poll(cx).is_ready()
     }
 }

@@ -14,10 +14,10 @@ pub async fn run(worker: Rc<Worker>) {
     loop {
         clock.tick().await;
         worker.ticks.set(worker.ticks.get().wrapping_add(1));
-        if worker.life.phase() == Phase::Draining {
-            drain(&worker);
-        } else {
-            beat(&worker);
+        match worker.life.phase() {
+            Phase::Starting | Phase::Ready => beat(&worker),
+            Phase::Draining => drain(&worker),
+            Phase::Closing => close(&worker),
         }
     }
 }
@@ -44,5 +44,13 @@ fn drain(worker: &Worker) {
     let open = connections.iter().filter_map(|(_, connection)| connection.upgrade());
     for connection in open.take(DRAIN_BATCH) {
         let _ = connection.try_send(Tick::Drain);
+    }
+}
+
+/// The grace period is over: all at once.
+fn close(worker: &Worker) {
+    let connections = worker.connections.borrow();
+    for connection in connections.iter().filter_map(|(_, connection)| connection.upgrade()) {
+        let _ = connection.try_send(Tick::Close);
     }
 }

@@ -49,12 +49,15 @@ impl Registry {
 }
 
 /// What the process is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 #[repr(u8)]
 pub enum Phase {
     Starting = 0,
     Ready = 1,
+    /// No new sockets; running answers finish.
     Draining = 2,
+    /// Sockets are closed whatever they are doing.
+    Closing = 3,
 }
 
 impl Phase {
@@ -63,6 +66,7 @@ impl Phase {
             Phase::Starting => "starting",
             Phase::Ready => "ready",
             Phase::Draining => "draining",
+            Phase::Closing => "closing",
         }
     }
 }
@@ -101,7 +105,8 @@ impl Life {
         match self.phase.load(SeqCst) {
             0 => Phase::Starting,
             1 => Phase::Ready,
-            _ => Phase::Draining,
+            2 => Phase::Draining,
+            _ => Phase::Closing,
         }
     }
 
@@ -120,7 +125,7 @@ impl Life {
 
     /// Takes a seat for a socket from `address`; dropping the seat gives it back.
     pub fn take_seat(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, NoSeat> {
-        if self.phase() == Phase::Draining {
+        if self.phase() >= Phase::Draining {
             return Err(NoSeat::Draining);
         }
         if self.sockets.fetch_add(1, SeqCst) >= self.sockets_max {

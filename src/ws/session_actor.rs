@@ -137,7 +137,7 @@ impl SessionActor {
                 };
                 if self.worker.dispatcher.try_send(order).is_err() {
                     let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
-                    let event = RunEvent::End(RunEnd::failed(error));
+                    let event = RunEvent::End(Box::new(RunEnd::failed(error)));
                     self.refused.push(Input::Run { run, event });
                 }
             }

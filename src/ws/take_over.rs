@@ -124,10 +124,10 @@ impl Stream for Frames {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if !this.good.is_empty() || this.refused.is_some() {
-                if let Some(frame) = this.decode() {
-                    return Poll::Ready(Some(frame));
-                }
+            if (!this.good.is_empty() || this.refused.is_some())
+                && let Some(frame) = this.decode()
+            {
+                return Poll::Ready(Some(frame));
             }
             if this.good.is_empty() {
                 this.good = BytesMut::new(); // An idle socket holds no buffer.
@@ -136,12 +136,8 @@ impl Stream for Frames {
                 return Poll::Ready(None);
             }
             let io = Rc::clone(&this.io);
-            let read = context::IN.with_borrow_mut(|buffer| {
-                io.try_read(buffer).map(|read| {
-                    this.take(&buffer[..read]);
-                    read
-                })
-            });
+            let read = context::IN
+                .with_borrow_mut(|buffer| io.try_read(buffer).inspect(|read| this.take(&buffer[..*read])));
             match read {
                 Ok(0) => return Poll::Ready(None),
                 Ok(_) => {}

@@ -1,0 +1,372 @@
+//! Builds and runs the whole server; main and every test come through here. Owns the order of
+//! start and stop.
+use crate::{
+    chat, config,
+    config::Config,
+    dispatch::{self, Dispatcher, Lane, admission, lane, retry},
+    http,
+    metrics::Metrics,
+    session,
+    upstream::{client, dashscope},
+    ws::{self, Life, Phase, Registry, Worker, context, guard, reaper},
+};
+use actix::prelude::*;
+use anyhow::Context as _;
+use std::{
+    net::{SocketAddr, TcpListener},
+    num::NonZero,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::available_parallelism,
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+/// Connections that the kernel may hold for us before we accept them.
+const BACKLOG: i32 = 4096;
+/// How often the dispatcher is asked whether it is alive.
+const WATCH: Duration = Duration::from_secs(1);
+/// The workers have this long to start.
+const START: Duration = Duration::from_secs(5);
+/// Sockets that are closed before their answers are out have this long to take the close frame.
+const CLOSING: Duration = Duration::from_secs(1);
+/// After `/readyz` has turned red, proxies have this long to notice before sockets are closed.
+const UNREADY: Duration = Duration::from_millis(500);
+
+/// A running gateway.
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub ops_address: Option<SocketAddr>,
+    site: Arc<http::Site>,
+    server: actix_server::ServerHandle,
+    drain: Duration,
+    /// Says why the gateway cannot go on.
+    broken: watch::Receiver<Option<&'static str>>,
+}
+
+/// How a gateway ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every answer was finished and every socket closed in order.
+    Drained,
+    /// The grace period was over; so many sockets were closed with their answers unfinished.
+    GraceOver(usize),
+    /// It was told to hurry.
+    Hurried(usize),
+}
+
+/// What workers are made from; it crosses threads.
+#[derive(Clone)]
+struct Plan {
+    client: client::Plan,
+    lane: Arc<lane::Settings>,
+    budget: Arc<retry::Budget>,
+    ws: ws::Settings,
+    session: Arc<session::Settings>,
+    next_worker: Arc<AtomicUsize>,
+    site: Arc<http::Site>,
+}
+
+impl Gateway {
+    /// Binds and starts. Must be called inside an actix system.
+    ///
+    /// # Errors
+    /// [`BindError`] when an address cannot be had; anything else is a fault of the configuration.
+    pub async fn start(config: &Config, simulated: bool) -> anyhow::Result<Self> {
+        let listener = bind(config.server.listen)?;
+        let ops_listener = config.server.ops_listen.map(bind).transpose()?;
+        let workers = match config.server.workers {
+            0 => available_parallelism().map_or(1, NonZero::get),
+            workers => workers,
+        };
+        let metrics = Arc::new(Metrics::default());
+        let admission = admission_settings(config);
+        let dispatcher = {
+            let metrics = Arc::clone(&metrics);
+            let new = move |_: &mut Context<Dispatcher>| Dispatcher::new(admission, workers, metrics);
+            Dispatcher::start_in_arbiter(&Arbiter::new().handle(), new)
+        };
+        let site = Arc::new(http::Site {
+            settings: http_settings(config, simulated),
+            life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),
+            registry: Arc::new(Registry::default()),
+            metrics,
+            dispatcher,
+            started: Instant::now(),
+        });
+        let plan = plan(config, Arc::clone(&site)).context("setting up the upstream")?;
+        let address = listener.local_addr()?;
+        let ops_address = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let server = serve(listener, ops_listener, workers, plan)?;
+        let handle = server.handle();
+        actix::spawn(async move {
+            if let Err(error) = server.await {
+                log::error!("the server ended: {error}");
+            }
+        });
+        let (broke, broken) = watch::channel(None);
+        actix::spawn(watch_dispatcher(Arc::clone(&site), broke));
+        let drain = config.server.drain;
+        let gateway = Gateway { address, ops_address, site, server: handle, drain, broken };
+        gateway.wait_for_lanes(workers).await?;
+        Ok(gateway)
+    }
+
+    /// Ready means that every worker has its lane.
+    async fn wait_for_lanes(&self, workers: usize) -> anyhow::Result<()> {
+        let started = async {
+            while self.site.dispatcher.send(dispatch::CountLanes).await? < workers {
+                sleep(Duration::from_millis(2)).await;
+            }
+            Ok::<(), MailboxError>(())
+        };
+        timeout(START, started).await.context("the workers did not start in time")??;
+        self.site.life.enter(Phase::Ready);
+        Ok(())
+    }
+
+    pub fn site(&self) -> &Arc<http::Site> {
+        &self.site
+    }
+
+    /// Resolves when the gateway cannot go on.
+    pub async fn broken(&self) -> &'static str {
+        let mut broken = self.broken.clone();
+        loop {
+            if let Some(why) = *broken.borrow_and_update() {
+                return why;
+            }
+            if broken.changed().await.is_err() {
+                return "the watchdog is gone";
+            }
+        }
+    }
+
+    /// Stops in order: unready, no new sockets, running answers finish, sockets are closed with
+    /// 1012, the rest is cut when the grace period is over or `hurry` resolves.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> Ended {
+        let life = &self.site.life;
+        life.enter(Phase::Draining);
+        log::info!("draining: sockets={} grace_ms={}", life.sockets(), self.drain.as_millis());
+        let all_closed = async || {
+            while life.sockets() > 0 || !self.site.registry.is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let drained = async {
+            // New sockets get a 503 for a moment, so that proxies turn to another replica.
+            if life.sockets() > 0 {
+                sleep(UNREADY).await;
+            }
+            all_closed().await;
+        };
+        let ended = tokio::select! {
+            drained = timeout(self.drain, drained) => match drained {
+                Ok(()) => Ended::Drained,
+                Err(_) => Ended::GraceOver(life.sockets()),
+            },
+            () = hurry => Ended::Hurried(life.sockets()),
+        };
+        if ended != Ended::Drained {
+            log::warn!("closing {} sockets whose answers are not finished", life.sockets());
+            life.enter(Phase::Closing);
+            let _ = timeout(CLOSING, all_closed()).await;
+        }
+        // The listener goes last. What is left now is cut.
+        if timeout(CLOSING * 2, self.server.stop(false)).await.is_err() {
+            log::warn!("the server did not stop in time");
+        }
+        log::info!("stopped: {ended:?}");
+        ended
+    }
+}
+
+/// An address cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {reason}")]
+pub struct BindError {
+    address: SocketAddr,
+    reason: std::io::Error,
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let listen = || {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        // A restart may not have to wait for the connections of the old process to be forgotten.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    listen().map_err(|reason| BindError { address, reason })
+}
+
+fn serve(
+    listener: TcpListener,
+    ops_listener: Option<TcpListener>,
+    workers: usize,
+    plan: Plan,
+) -> std::io::Result<actix_server::Server> {
+    let ops_site = Arc::clone(&plan.site);
+    let mut server = actix_server::Server::build()
+        .workers(workers)
+        .backlog(BACKLOG as u32)
+        .disable_signals()
+        .shutdown_timeout(1)
+        // Taken-over sockets are not counted; this bounds connections before their upgrade.
+        .max_concurrent_connections(plan.site.life.sockets_max())
+        .listen("gateway", listener, move || http::service(Arc::clone(&plan.site), worker(&plan)))?;
+    if let Some(listener) = ops_listener {
+        server = server.listen("ops", listener, move || http::ops_service(Arc::clone(&ops_site)))?;
+    }
+    Ok(server.run())
+}
+
+/// Makes this thread's worker: its lane, its reaper, and what its sockets share.
+fn worker(plan: &Plan) -> Rc<Worker> {
+    let index = plan.next_worker.fetch_add(1, Relaxed);
+    let site = &plan.site;
+    let client = client::Client::new(plan.client.clone());
+    let (settings, budget) = (Arc::clone(&plan.lane), Arc::clone(&plan.budget));
+    let lane = Lane::new(client, settings, budget, Arc::clone(&site.metrics)).start();
+    if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
+        log::error!("worker {index} could not register its lane");
+    }
+    let worker = Rc::new(Worker::new(
+        index,
+        plan.ws,
+        Arc::clone(&plan.session),
+        site.dispatcher.clone(),
+        Arc::clone(&site.life),
+        Arc::clone(&site.registry),
+        Arc::clone(&site.metrics),
+    ));
+    actix::spawn(reaper::run(Rc::clone(&worker)));
+    worker
+}
+
+/// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.
+async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'static str>>) {
+    while !broke.is_closed() {
+        sleep(WATCH).await;
+        match timeout(WATCH, site.dispatcher.send(dispatch::Alive)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return drop(broke.send(Some("a lane is dead"))),
+            Ok(Err(_)) => return drop(broke.send(Some("the dispatcher is dead"))),
+            Err(_) => log::error!("the dispatcher has not answered for {} ms", WATCH.as_millis()),
+        }
+    }
+}
+
+fn plan(config: &Config, site: Arc<http::Site>) -> Result<Plan, client::SetUpError> {
+    let dialect = dialect_settings(config);
+    let upstream = &config.upstream;
+    let client = client::Settings {
+        base_url: upstream.base_url.to_string(),
+        api_key: upstream.api_key.clone(),
+        ca_file: upstream.ca_file.clone(),
+        connect_timeout: upstream.connect_timeout,
+        first_byte: upstream.first_byte,
+    };
+    let retry = retry_settings(config);
+    Ok(Plan {
+        client: client::Plan::new(&client, &dialect)?,
+        lane: Arc::new(lane::Settings {
+            dialect,
+            limits: dashscope::Limits {
+                line_bytes: upstream.line_bytes,
+                event_bytes: upstream.event_bytes,
+                answer_bytes: upstream.answer_bytes,
+            },
+            retry,
+            stall: upstream.stall,
+            run_time: upstream.run_time,
+            mailbox: config.dispatch.runs,
+        }),
+        budget: Arc::new(retry::Budget::new(retry.budget_percent)),
+        ws: ws_settings(config),
+        session: Arc::new(session_settings(config)),
+        next_worker: Arc::default(),
+        site,
+    })
+}
+
+fn admission_settings(config: &Config) -> admission::Settings {
+    let config::Dispatch { runs, queue, queue_wait } = config.dispatch.clone();
+    admission::Settings { runs, queue, queue_wait }
+}
+
+fn retry_settings(config: &Config) -> retry::Settings {
+    let config::Retry { attempts, pause, pause_max, after_max, budget_percent } = config.retry.clone();
+    retry::Settings { attempts, pause, pause_max, after_max, budget_percent }
+}
+
+fn dialect_settings(config: &Config) -> dashscope::Settings {
+    let upstream = &config.upstream;
+    dashscope::Settings {
+        model: upstream.model.clone(),
+        endpoint: match upstream.endpoint {
+            config::Endpoint::Auto => dashscope::Endpoint::Auto,
+            config::Endpoint::Text => dashscope::Endpoint::Text,
+            config::Endpoint::Multimodal => dashscope::Endpoint::Multimodal,
+        },
+        incremental: upstream.incremental,
+        thinking: match upstream.thinking {
+            config::Thinking::Default => None,
+            config::Thinking::On => Some(true),
+            config::Thinking::Off => Some(false),
+        },
+        max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
+        temperature: None,
+        workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
+    }
+}
+
+fn ws_settings(config: &Config) -> ws::Settings {
+    let limits = &config.limits;
+    ws::Settings {
+        limits: guard::Limits {
+            frame_bytes: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),
+            fragments: u16::try_from(limits.fragments).unwrap_or(u16::MAX),
+        },
+        bounds: context::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
+        send_buffer: limits.send_buffer,
+        silence: limits.silence,
+        ping: limits.ping,
+    }
+}
+
+fn session_settings(config: &Config) -> session::Settings {
+    let prompt = &config.session.system_prompt;
+    session::Settings {
+        message_bytes: config.limits.message_bytes,
+        queued_messages: config.limits.queued_messages,
+        behind_bytes: config.limits.behind_bytes,
+        system_prompt: (!prompt.is_empty()).then(|| Arc::new(prompt.clone())),
+        history: chat::Budget {
+            tokens: config.history.tokens,
+            bytes: config.history.bytes,
+            messages: config.history.messages,
+        },
+    }
+}
+
+fn http_settings(config: &Config, simulated: bool) -> http::Settings {
+    http::Settings {
+        origins: config.server.origins.clone(),
+        allow_any_origin: config.server.allow_any_origin,
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        model: config.upstream.model.clone(),
+        upstream: config.upstream.base_url.host_str().unwrap_or_default().to_owned(),
+        simulated,
+        queue: config.dispatch.queue,
+        separate_ops: config.server.ops_listen.is_some(),
+    }
+}

@@ -1,0 +1,144 @@
+//! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
+pub mod ops;
+mod origin;
+mod page;
+mod upgrade;
+
+use crate::{
+    dispatch::Dispatcher,
+    metrics::Metrics,
+    ws::{self, Life, Registry, Worker},
+};
+use actix::Addr;
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, h1};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config,
+};
+use actix_web::{App, dev::AppConfig, error::ErrorInternalServerError, web};
+use ipnet::IpNet;
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use tokio::{net::TcpStream, time::Instant};
+
+/// How long a client may take for a request head; half of it may be sent by then, the rest is refused.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// 0 would be a FIN at once; between 1 and 499 ms actix-http leaks sockets.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Origins that may open a WebSocket; empty: those of the request's own host.
+    pub origins: Vec<String>,
+    pub allow_any_origin: bool,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The model that answers.
+    pub model: String,
+    /// Host of the model service, for `/health`.
+    pub upstream: String,
+    /// The answers come from the built-in simulator.
+    pub simulated: bool,
+    /// Runs that may wait; as many waiting is "overloaded".
+    pub queue: usize,
+    /// The operator's routes are on another address.
+    pub separate_ops: bool,
+}
+
+/// What the routes of all workers share.
+pub struct Site {
+    pub settings: Settings,
+    pub life: Arc<Life>,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+    pub dispatcher: Addr<Dispatcher>,
+    pub started: Instant,
+}
+
+/// The service of one worker's public listener: the App for HTTP, and the same App in front of the
+/// upgrade hook for whatever asks for an upgrade.
+pub fn service(
+    site: Arc<Site>,
+    worker: Rc<Worker>,
+) -> impl ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (),
+    Error = actix_http::error::DispatchError,
+    InitError = (),
+> {
+    let routes = move |config: &mut web::ServiceConfig| {
+        upgrade::configure(config);
+        page::configure(config);
+        ops::configure_models(config);
+        if !site.settings.separate_ops {
+            ops::configure(config);
+        }
+        config.app_data(web::Data::from(Arc::clone(&site)));
+    };
+    let app = {
+        let worker = Rc::clone(&worker);
+        move || {
+            let app = App::new().app_data(Rc::clone(&worker)).configure(routes.clone());
+            let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+            map_config(app, |()| AppConfig::default())
+        }
+    };
+    let upgrade = apply_fn_factory(
+        app().map_err(|_| ErrorInternalServerError("")),
+        move |(request, framed): (Request, Framed<TcpStream, h1::Codec>), app: &_| {
+            let answer = Service::<Request>::call(app, request);
+            let worker = Rc::clone(&worker);
+            async move { ws::take_over::take_over(worker, answer.await?, framed).await }
+        },
+    );
+    HttpService::build()
+        .tcp_nodelay(true)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .upgrade(upgrade)
+        .h1(app())
+        .tcp()
+}
+
+/// The service of one worker's operator listener.
+pub fn ops_service(
+    site: Arc<Site>,
+) -> impl ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (),
+    Error = actix_http::error::DispatchError,
+    InitError = (),
+> {
+    let app = App::new().app_data(web::Data::from(site)).configure(ops::configure);
+    let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+    HttpService::build()
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .h1(map_config(app, |()| AppConfig::default()))
+        .tcp()
+}
+
+/// The client's address: the peer's, unless the peer is a trusted proxy that names another. Read
+/// from the right, because everything left of the last trusted hop is a stranger's word.
+fn client_address(settings: &Settings, request: &actix_web::HttpRequest) -> Option<std::net::IpAddr> {
+    let peer = request.peer_addr().map(|peer: SocketAddr| peer.ip().to_canonical())?;
+    let trusted =
+        |address: &std::net::IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(address));
+    if !trusted(&peer) {
+        return Some(peer);
+    }
+    let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    let mut hops: Vec<_> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut client = peer;
+    while let Some(hop) = hops.pop() {
+        match hop.parse::<std::net::IpAddr>() {
+            Ok(address) => client = address.to_canonical(),
+            Err(_) => break,
+        }
+        if !trusted(&client) {
+            break;
+        }
+    }
+    Some(client)
+}

@@ -1,0 +1,138 @@
+//! The checks before the 101: the handshake itself, the origin, the caps, the drain.
+use super::{Site, client_address, origin};
+use crate::{
+    protocol::Codec,
+    ws::{registry::NoSeat, take_over::Accepted},
+};
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse,
+    http::{StatusCode, Version, header},
+    web::{self, Data, ServiceConfig},
+};
+use actix_web_actors::ws;
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config.service(web::resource("/chat").route(web::get().to(chat)).route(web::to(wrong_method)));
+}
+
+/// `GET /chat`: the plain dialect.
+async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
+    accept(&request, &site, Codec::Plain).unwrap_or_else(|refusal| {
+        site.metrics.handshakes_refused.get_or_create(&[("reason", refusal.reason())]).inc();
+        log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
+        refusal.response()
+    })
+}
+
+async fn wrong_method() -> HttpResponse {
+    HttpResponse::MethodNotAllowed()
+        .insert_header((header::ALLOW, "GET"))
+        .body("only GET opens a WebSocket\n")
+}
+
+/// Why a WebSocket was not opened. A browser sees none of this, only that it failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refusal {
+    NoUpgrade,
+    Version,
+    Handshake(&'static str),
+    Origin,
+    NoSeat(NoSeat),
+}
+
+impl Refusal {
+    fn reason(self) -> &'static str {
+        match self {
+            Refusal::NoUpgrade => "no_upgrade",
+            Refusal::Version => "version",
+            Refusal::Handshake(_) => "handshake",
+            Refusal::Origin => "origin",
+            Refusal::NoSeat(NoSeat::Draining) => "draining",
+            Refusal::NoSeat(NoSeat::Full) => "full",
+            Refusal::NoSeat(NoSeat::AddressFull) => "address_full",
+        }
+    }
+
+    fn response(self) -> HttpResponse {
+        let (status, text) = match self {
+            Refusal::NoUpgrade => {
+                (StatusCode::UPGRADE_REQUIRED, "this is a WebSocket: send an upgrade request")
+            }
+            Refusal::Version => (StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"),
+            Refusal::Handshake(fault) => (StatusCode::BAD_REQUEST, fault),
+            Refusal::Origin => (StatusCode::FORBIDDEN, "pages of this origin may not connect"),
+            Refusal::NoSeat(NoSeat::Draining) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the service is restarting")
+            }
+            Refusal::NoSeat(NoSeat::Full) => (StatusCode::SERVICE_UNAVAILABLE, "the service is full"),
+            Refusal::NoSeat(NoSeat::AddressFull) => {
+                (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address")
+            }
+        };
+        let mut response = HttpResponse::build(status);
+        if status == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110 §15.5.22, RFC 6455 §4.4.
+            response.insert_header((header::UPGRADE, "websocket"));
+            response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        if let Refusal::NoSeat(_) = self {
+            response.insert_header((header::RETRY_AFTER, "5"));
+        }
+        response.content_type("text/plain; charset=utf-8").body(format!("{text}\n"))
+    }
+}
+
+fn accept(request: &HttpRequest, site: &Site, codec: Codec) -> Result<HttpResponse, Refusal> {
+    check_handshake(request)?;
+    let origins: Vec<_> = values(request, &header::ORIGIN);
+    let host = values(request, &header::HOST);
+    let host = if let [host] = host[..] { Some(host) } else { None };
+    let settings = &site.settings;
+    if !origin::is_allowed(&settings.origins, settings.allow_any_origin, &origins, host) {
+        return Err(Refusal::Origin);
+    }
+    let address = client_address(settings, request);
+    let seat = site.life.take_seat(address).map_err(Refusal::NoSeat)?;
+    let response = ws::handshake_with_protocols(request, &[])
+        .map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?
+        .finish();
+    let id = fastrand::u64(..);
+    let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    log::info!("socket opened connection={id:016x} address={address}");
+    request.extensions_mut().insert(Accepted { id, codec, seat });
+    Ok(response)
+}
+
+/// RFC 6455 §4.2.1, more strictly than the handshake of the library: one exact `websocket`, one key
+/// of 16 bytes, version 13.
+fn check_handshake(request: &HttpRequest) -> Result<(), Refusal> {
+    let upgrade = values(request, &header::UPGRADE);
+    if upgrade.is_empty() {
+        return Err(Refusal::NoUpgrade);
+    }
+    if !matches!(upgrade[..], [one] if one.trim().eq_ignore_ascii_case("websocket")) {
+        return Err(Refusal::Handshake("Upgrade must be websocket and nothing else"));
+    }
+    if request.version() != Version::HTTP_11 || !request.head().upgrade() {
+        return Err(Refusal::Handshake("a WebSocket needs HTTP/1.1 and Connection: upgrade"));
+    }
+    if values(request, &header::SEC_WEBSOCKET_VERSION) != ["13"] {
+        return Err(Refusal::Version);
+    }
+    match values(request, &header::SEC_WEBSOCKET_KEY)[..] {
+        [key] if is_key(key) => Ok(()),
+        _ => Err(Refusal::Handshake("Sec-WebSocket-Key must be there once and have 16 bytes in base64")),
+    }
+}
+
+/// Base64 of 16 bytes: 22 letters and two signs of padding.
+fn is_key(key: &str) -> bool {
+    key.strip_suffix("==").is_some_and(|letters| {
+        letters.len() == 22 && letters.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+    })
+}
+
+/// All values of a header; one that is not ASCII counts as empty.
+fn values<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Vec<&'a str> {
+    request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default()).collect()
+}
