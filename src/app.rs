@@ -197,7 +197,8 @@ pub struct BindError {
 
 fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let listen = || {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         // A restart may not have to wait for the connections of the old process to be forgotten.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
@@ -256,11 +257,18 @@ fn worker(plan: &Plan) -> Rc<Worker> {
 async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'static str>>) {
     while !broke.is_closed() {
         sleep(WATCH).await;
-        match timeout(WATCH, site.dispatcher.send(dispatch::Alive)).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return drop(broke.send(Some("a lane is dead"))),
-            Ok(Err(_)) => return drop(broke.send(Some("the dispatcher is dead"))),
-            Err(_) => log::error!("the dispatcher has not answered for {} ms", WATCH.as_millis()),
+        let why = match timeout(WATCH, site.dispatcher.send(dispatch::Alive)).await {
+            Ok(Ok(true)) => None,
+            Ok(Ok(false)) => Some("a lane is dead"),
+            Ok(Err(_)) => Some("the dispatcher is dead"),
+            Err(_) => {
+                log::error!("the dispatcher has not answered for {} ms", WATCH.as_millis());
+                None
+            }
+        };
+        if why.is_some() {
+            broke.send_replace(why);
+            return;
         }
     }
 }

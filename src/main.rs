@@ -44,7 +44,9 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> u8 {
     let result = match &cli.command {
-        Command::Serve(common) => load(&common.into(), Config::check_for_serve).map(|config| serve(&config, None)),
+        Command::Serve(common) => {
+            load(&common.into(), Config::check_for_serve).map(|config| serve(&config, None))
+        }
         Command::Demo(common) => load(&common.into(), |_| Ok(())).map(demo),
         Command::Check(common) => load(&common.into(), |_| Ok(())).map(|config| check(&config)),
         Command::Simulate(flags) => simulate_settings(flags).map(|settings| simulate(settings)),
@@ -141,7 +143,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> u8 {
@@ -204,5 +209,6 @@ fn simulate(settings: simulator::Settings) -> anyhow::Result<u8> {
 
 /// Writes for a person. A closed pipe is no reason to fail.
 fn say(text: &str, error: bool) {
-    let _ = if error { io::stderr().write_all(text.as_bytes()) } else { io::stdout().write_all(text.as_bytes()) };
+    let _ =
+        if error { io::stderr().write_all(text.as_bytes()) } else { io::stdout().write_all(text.as_bytes()) };
 }
