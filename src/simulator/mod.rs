@@ -1,1 +1,2 @@
 //! A scripted upstream: a DashScope that costs nothing and fails on demand.
+pub mod script;
