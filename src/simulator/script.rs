@@ -20,7 +20,7 @@ mod tests;
 pub use answer::reply;
 pub use error_table::Refusal;
 pub use frame::{Delta, Frames, Shape};
-pub use plan::{Chance, Fixed, Head, Pacing, Plan, plan};
+pub use plan::{Chance, EVENT_STREAM, Fixed, Head, Pacing, Plan, plan};
 pub use player::{Player, Step};
 pub use request::{Endpoint, Format, Mode, Request, Turn};
 pub use spelling::Spelling;

@@ -1,11 +1,5 @@
 //! Makes of a request and its script what the server has to do: a head, and a body or a player.
-use super::{
-    Carrier, Delta, Frames, HELD_TEXT_MAX, HeadKind, Mode, Player, Refusal, Request, Script, Shape, answer,
-    frame::{self, Finish},
-    player::Parts,
-    source::{Source, mix},
-    switches,
-};
+use super::{Carrier, Frames, HeadKind, Player, Refusal, Request, Script, Shape, Step};
 use bytes::{Bytes, BytesMut};
 use content::Content;
 use std::time::Duration;
@@ -195,7 +189,7 @@ fn frames_alone(request: &Request, script: &Script, mut answer: Content, chance:
     answer.think = answer.think.min(TOKENS);
     let mut player = Player::new(answer.parts(request, script, chance, (Duration::ZERO, Duration::ZERO)));
     let mut bytes = Vec::new();
-    while let super::Step::Write(part) = player.step(Duration::ZERO, 0) {
+    while let Step::Write(part) = player.step(Duration::ZERO, 0) {
         bytes.extend_from_slice(&part);
     }
     bytes
