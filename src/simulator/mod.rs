@@ -1,1 +1,108 @@
 //! A scripted upstream: a DashScope that costs nothing and fails on demand.
+pub mod script;
+
+mod body;
+mod clock;
+mod dashscope;
+mod stats;
+mod wire;
+
+pub use stats::{Recorded, Stats};
+
+use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use anyhow::Context as _;
+use script::{Pacing, Times};
+use secrecy::SecretString;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// Connections that wait to be accepted; a load test opens them in bursts.
+const BACKLOG: u32 = 4096;
+/// Connections that one worker serves at once.
+const CONNECTIONS_MAX: usize = 100_000;
+/// How long an unused connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What a simulator is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Port 0 takes a free port; [`Simulator::addr`] tells which.
+    pub listen: SocketAddr,
+    /// The only key that is accepted. `None` accepts every key except those that begin with
+    /// `sk-invalid`.
+    pub api_key: Option<SecretString>,
+    /// Threads.
+    pub workers: usize,
+    /// Time between deltas where a message says nothing.
+    pub pace: Duration,
+    /// Time to the first delta where a message says nothing.
+    pub first: Duration,
+}
+
+/// What all requests share.
+struct Shared {
+    api_key: Option<SecretString>,
+    pacing: Pacing,
+    stats: Arc<Stats>,
+    /// Held for one count only, never over an await.
+    times: Mutex<Times>,
+}
+
+/// A running simulator. Dropping it leaves the server running until its actix system ends.
+pub struct Simulator {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    stats: Arc<Stats>,
+    handle: ServerHandle,
+}
+
+/// Binds and serves. Must be called inside a running actix system.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
+    let stats = Arc::new(Stats::default());
+    let shared = web::Data::new(Shared {
+        api_key: settings.api_key,
+        pacing: Pacing { first: settings.first, pace: settings.pace },
+        stats: Arc::clone(&stats),
+        times: Mutex::default(),
+    });
+    let server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(dashscope::routes))
+        .workers(settings.workers)
+        .backlog(BACKLOG)
+        .max_connections(CONNECTIONS_MAX)
+        .keep_alive(KEEP_ALIVE)
+        .disable_signals()
+        .tcp_nodelay(true)
+        // A client that closes is gone, also while we have nothing to say to it.
+        .h1_allow_half_closed(false)
+        .client_disconnect_timeout(Duration::ZERO)
+        .shutdown_timeout(0)
+        .on_connect(wire::remember)
+        .bind(settings.listen)
+        .with_context(|| format!("binding the simulator to {}", settings.listen))?;
+    let addr = server.addrs().first().copied().context("the simulator has no address")?;
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(Simulator { addr, stats, handle })
+}
+
+impl Simulator {
+    /// What was asked and how it went.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Cuts what is under way and stops listening.
+    pub async fn stop(self) {
+        self.handle.stop(false).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The HTTP half of the DashScope simulator: routes, key, and responses as planned.
+//!
+//! Source of paths and headers: the vendor's API reference.
+use super::{
+    Shared,
+    body::{Bomb, Stream},
+    script::{self, Chance, Endpoint, Fixed, Head, Plan, Refusal, Request, Script},
+    stats::{BODY_MAX, Live, Outcome, Recorded},
+    wire::Wire,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+    web,
+};
+use secrecy::ExposeSecret as _;
+use std::{sync::PoisonError, time::Duration};
+
+/// The largest request body.
+const REQUEST_MAX: usize = 16 << 20;
+
+/// Adds the two generation paths, under any prefix, and an answer for every other path.
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    let text = "{prefix:.*}/api/v1/services/aigc/text-generation/generation";
+    let multimodal = "{prefix:.*}/api/v1/services/aigc/multimodal-generation/generation";
+    app.service(web::resource(text).route(
+        web::post().to(|shared, request, payload| generate(shared, request, payload, Endpoint::Text)),
+    ))
+    .service(web::resource(multimodal).route(
+        web::post().to(|shared, request, payload| generate(shared, request, payload, Endpoint::Multimodal)),
+    ))
+    .default_service(web::to(|| async {
+        let refusal = Refusal::new(404, "NotFound", "Not found!");
+        fixed(Fixed::refusal(&refusal, &uuid()), &[])
+    }));
+}
+
+async fn generate(
+    shared: web::Data<Shared>,
+    request: HttpRequest,
+    payload: web::Payload,
+    endpoint: Endpoint,
+) -> HttpResponse {
+    let mut live = Live::new(&shared.stats);
+    let chance = Chance { request_id: uuid(), phase: fastrand::f64() };
+    match plan(&shared, &request, payload, endpoint, &chance).await {
+        Ok(plan) => respond(plan, Wire::of(&request), live).await,
+        Err(refusal) => {
+            live.end(Outcome::Completed);
+            let headers = [("x-request-id".to_owned(), chance.request_id.clone())];
+            fixed(Fixed::refusal(&refusal, &chance.request_id), &headers)
+        }
+    }
+}
+
+/// Everything up to the first byte of the response: key, body, checks, script.
+async fn plan(
+    shared: &Shared,
+    request: &HttpRequest,
+    payload: web::Payload,
+    endpoint: Endpoint,
+    chance: &Chance,
+) -> Result<Plan, Refusal> {
+    let body = match payload.to_bytes_limited(REQUEST_MAX).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            return Err(Refusal::parameter("Required body invalid, please check the request body format."));
+        }
+        Err(_) => return Err(Refusal::known("BadRequest.TooLarge")),
+    };
+    shared.stats.record(Recorded {
+        path: request.path().to_owned(),
+        headers: recorded_headers(request.headers()),
+        body: String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).into_owned(),
+    });
+    check_key(shared, request.headers())?;
+    let asked = Request::parse(&body, endpoint, wants_stream(request.headers()))?;
+    let message = asked.last_user_text();
+    let script = if Script::steers(message) { Some(read_script(shared, message)?) } else { None };
+    script::plan(&asked, script, shared.pacing, chance)
+}
+
+/// Reads the switches; once their faults are used up, what is left is a good answer.
+fn read_script(shared: &Shared, message: &str) -> Result<Script, Refusal> {
+    let script = Script::parse(message).map_err(Refusal::parameter)?;
+    let Some(times) = script.times else { return Ok(script) };
+    let faulty = shared.times.lock().unwrap_or_else(PoisonError::into_inner).is_faulty(message, times);
+    if faulty { Ok(script) } else { Script::parse_healthy(message).map_err(Refusal::parameter) }
+}
+
+fn check_key(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let key = given.strip_prefix("Bearer ").unwrap_or_default().trim();
+    let right = match &shared.api_key {
+        Some(wanted) => key == wanted.expose_secret(),
+        None => !key.is_empty() && !key.starts_with("sk-invalid"),
+    };
+    if right { Ok(()) } else { Err(Refusal::known("InvalidApiKey")) }
+}
+
+/// A stream is chosen by header alone.
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text("x-dashscope-sse").trim().eq_ignore_ascii_case("enable")
+        || text("accept").contains("text/event-stream")
+}
+
+fn recorded_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let secret = *name == header::AUTHORIZATION;
+            let value = if secret { "(hidden)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+            (name.as_str().to_owned(), value.into_owned())
+        })
+        .collect()
+}
+
+async fn respond(plan: Plan, wire: Option<Wire>, mut live: Live) -> HttpResponse {
+    if !plan.wait.is_zero() {
+        tokio::time::sleep(plan.wait).await;
+    }
+    if let Some(wire) = &wire
+        && plan.early_hints > 0
+    {
+        let hint = "HTTP/1.1 103 Early Hints\r\nlink: </nowhere>; rel=preload\r\n\r\n";
+        // A client that is gone is noticed by the HTTP library.
+        let _ = wire.write(hint.repeat(plan.early_hints as usize).as_bytes()).await;
+    }
+    match plan.head {
+        Head::Never => std::future::pending().await,
+        Head::Raw(bytes) => {
+            if let Some(wire) = wire {
+                let _ = wire.write(&bytes).await;
+                live.end(Outcome::Broken);
+                wire.close();
+            }
+            // The connection is closed; whatever is returned is never sent.
+            HttpResponse::InternalServerError().finish()
+        }
+        Head::Fixed(ready) => {
+            live.end(Outcome::Completed);
+            close_later(plan.close_idle, wire);
+            fixed(ready, &plan.headers)
+        }
+        Head::Stream { content_type, player } => {
+            let mut response = HttpResponse::Ok();
+            if let Some(content_type) = content_type {
+                response.insert_header((header::CONTENT_TYPE, content_type));
+            }
+            if plan.gzip || plan.bomb_mib > 0 {
+                response.insert_header((header::CONTENT_ENCODING, "gzip"));
+            }
+            let mut response = if plan.bomb_mib > 0 {
+                response.body(Bomb::new(plan.bomb_mib, live))
+            } else {
+                let stream = Stream::new(player, plan.gzip, wire, live);
+                response.body(stream.close_idle(plan.close_idle).promise(plan.promised))
+            };
+            add(&mut response, &plan.headers);
+            response
+        }
+    }
+}
+
+fn close_later(after: Option<Duration>, wire: Option<Wire>) {
+    if let (Some(after), Some(wire)) = (after, wire) {
+        actix_web::rt::spawn(async move {
+            tokio::time::sleep(after).await;
+            wire.close();
+        });
+    }
+}
+
+fn fixed(ready: Fixed, headers: &[(String, String)]) -> HttpResponse {
+    let status = StatusCode::from_u16(ready.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    if let Some(content_type) = ready.content_type {
+        response.insert_header((header::CONTENT_TYPE, content_type));
+    }
+    if let Some(location) = ready.location {
+        response.insert_header((header::LOCATION, location));
+    }
+    let mut response = response.body(ready.body);
+    add(&mut response, headers);
+    response
+}
+
+/// Adds headers as they are; what HTTP cannot spell is left out.
+fn add(response: &mut HttpResponse, headers: &[(String, String)]) {
+    response.headers_mut().insert(header::SERVER, HeaderValue::from_static("istio-envoy"));
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_str(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+}
+
+/// A random request id in the usual form (UUID version 4).
+fn uuid() -> String {
+    let bits = fastrand::u128(..) & !(0xf << 76) | (0x4 << 76);
+    let bits = bits & !(0b11 << 62) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}

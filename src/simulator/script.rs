@@ -1,0 +1,286 @@
+//! The `/sim` language: what one answer says, when it is written, and what goes wrong in it.
+//!
+//! Pure: no socket, no timer, no clock. Time and randomness are arguments.
+mod answer;
+mod error_table;
+mod frame;
+mod pieces;
+mod plan;
+mod player;
+mod request;
+mod source;
+mod spelling;
+mod switches;
+mod times;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::reply;
+pub use error_table::Refusal;
+pub use frame::{Delta, Frames, Shape};
+pub use plan::{Chance, EVENT_STREAM, Fixed, Head, Pacing, Plan, plan};
+pub use player::{Player, Step};
+pub use request::{Endpoint, Format, Mode, Request, Turn};
+pub use spelling::Spelling;
+pub use switches::{SWITCHES, Switch, table};
+pub use times::Times;
+
+use std::time::Duration;
+
+/// A user message that steers one answer begins with this word.
+pub const PREFIX: &str = "/sim";
+/// How many switches one message may carry.
+pub const SWITCHES_MAX: usize = 64;
+/// How many deltas one answer may have.
+pub const TOKENS_MAX: u64 = 1_000_000;
+/// How many bytes of text one streamed answer may have in all.
+pub const TEXT_MAX: u64 = 256 << 20;
+/// The same where the whole text is held: cumulative streams and plain replies.
+pub const HELD_TEXT_MAX: u64 = 16 << 20;
+/// How many deltas a steered answer has when nothing says otherwise.
+const TOKENS_DEFAULT: u64 = 40;
+
+/// One steered answer, as read from a `/sim` message. Every field is a switch or a group of them.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    pub text: Option<String>,
+    pub tokens: Option<u64>,
+    pub word_len: Option<u64>,
+    pub alphabet: Alphabet,
+    /// Reasoning deltas before the answer; `None` leaves it to the model.
+    pub think: Option<u64>,
+    pub finish: Option<String>,
+    pub seed: Option<u64>,
+    pub stamp: bool,
+    pub number: bool,
+    pub empty_every: u64,
+    pub mode: Option<Mode>,
+
+    pub head_wait: Duration,
+    pub first: Option<Duration>,
+    pub pace: Option<Duration>,
+    /// Share of one pace by which this stream is shifted, 0 to 1; `None` is random.
+    pub phase: Option<f64>,
+    pub group: u64,
+    pub keepalive: Option<Duration>,
+    pub split: Split,
+
+    pub head: HeadFault,
+    pub error: ErrorWords,
+    /// What happens after so many deltas, in the order of the message.
+    pub faults: Vec<(u64, Fault)>,
+    pub after_finish: Vec<AfterFinish>,
+    pub spelling: Spelling,
+    pub usage: UsageKind,
+    /// A choice carries `"index":0`, as newer models do.
+    pub index: bool,
+    pub no_request_id: bool,
+    pub running_null: bool,
+    pub last_null: bool,
+    /// The faults hold for so many requests with this very message; then the answer is good.
+    pub times: Option<u64>,
+    pub help: bool,
+}
+
+/// Where an error is carried: the four places where the service puts one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// JSON under an HTTP error status.
+    Json,
+    /// An SSE frame under an HTTP error status.
+    SseWithStatus,
+    /// HTTP 200 and the first frame is the error.
+    FirstFrame,
+    /// After some text.
+    MidStream,
+}
+
+/// What goes wrong before or in the head of the response.
+#[derive(Clone, Debug, Default)]
+pub struct HeadFault {
+    pub carrier: Option<Carrier>,
+    pub kind: Option<HeadKind>,
+    pub retry_after: Option<String>,
+    pub retry_after_ms: Option<String>,
+    pub content_type: Option<String>,
+    pub gzip: bool,
+    /// A gzip bomb of so many MiB instead of the stream.
+    pub bomb_mib: u64,
+    pub headers: u64,
+    pub header_bytes: u64,
+    /// Interim responses before the real one.
+    pub early_hints: u64,
+    /// The idle connection is closed so long after the answer.
+    pub close_idle: Option<Duration>,
+    /// A content-length that the body never reaches.
+    pub short_length: bool,
+}
+
+/// A head that is not the usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadKind {
+    Html,
+    Empty,
+    /// The whole answer as JSON although a stream was asked for.
+    JsonInstead,
+    /// HTTP 200, JSON, with a code and no output.
+    JsonError,
+    NoType,
+    Redirect,
+    /// No byte is ever sent.
+    Never,
+    BadStatusLine,
+    /// HTTP/1.1, neither length nor chunks: the end of the connection is the end of the body.
+    UntilClose,
+    BadChunk,
+    HalfChunk,
+}
+
+/// The words of an error, where the message gives them.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorWords {
+    pub status: Option<u16>,
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+/// What goes wrong between two deltas.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    Cut,
+    CutInFrame,
+    Reset,
+    Stall,
+    Error,
+    End,
+    EndInFrame,
+    /// A result frame with this payload.
+    Data(Vec<u8>),
+    /// These bytes as they are.
+    Bytes(Vec<u8>),
+    /// One `data:` line with so many bytes.
+    LongLine(u64),
+    Rewrite,
+    Shrink,
+    SwitchMode,
+}
+
+/// Frames after the terminal one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterFinish {
+    Text,
+    SecondFinish,
+    Usage,
+    Done,
+}
+
+/// How usage is reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsageKind {
+    #[default]
+    RunningTotals,
+    Absent,
+    Empty,
+}
+
+/// Letters of filler words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Alphabet {
+    #[default]
+    Latin,
+    Chinese,
+    Emoji,
+    Mixed,
+}
+
+/// How writes are cut into smaller ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Split {
+    /// Bytes per write; 0 leaves writes whole.
+    pub bytes: usize,
+    /// Pause between the parts.
+    pub gap: Duration,
+    /// A write ends after the first byte of every longer character.
+    pub inside_characters: bool,
+}
+
+impl Script {
+    /// Whether this user message steers the simulator.
+    pub fn steers(text: &str) -> bool {
+        text.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+    }
+
+    /// Reads a `/sim` message.
+    ///
+    /// # Errors
+    /// A sentence that names the switch, and the nearest known one where it is unknown.
+    pub fn parse(text: &str) -> Result<Script, String> {
+        Self::read(text, true)
+    }
+
+    /// The same answer without its faults, for the request after the last faulty one.
+    ///
+    /// # Errors
+    /// As [`Script::parse`].
+    pub fn parse_healthy(text: &str) -> Result<Script, String> {
+        Self::read(text, false)
+    }
+
+    fn read(text: &str, with_faults: bool) -> Result<Script, String> {
+        let rest = text.strip_prefix(PREFIX).unwrap_or(text);
+        let settings = value::settings(rest)?;
+        if settings.len() > SWITCHES_MAX {
+            return Err(format!("at most {SWITCHES_MAX} switches in one message"));
+        }
+        let mut script = Script { group: 1, help: settings.is_empty(), ..Script::default() };
+        for setting in &settings {
+            let switch = switches::find(&setting.name)?;
+            if with_faults || !switch.fault {
+                (switch.set)(&mut script, setting)
+                    .map_err(|why| format!("switch {}: {why}", setting.name))?;
+            }
+        }
+        script.faults.sort_by_key(|(after, _)| *after);
+        script.check()?;
+        Ok(script)
+    }
+
+    /// What single switches cannot see.
+    fn check(&self) -> Result<(), String> {
+        let letters = self.word_len.unwrap_or(8).max(self.text.as_ref().map_or(0, |text| text.len() as u64));
+        let held = self.mode == Some(Mode::Cumulative);
+        let bound = if held { HELD_TEXT_MAX } else { TEXT_MAX };
+        if self.tokens.unwrap_or(TOKENS_DEFAULT).saturating_mul(letters) > bound && self.tokens.is_some() {
+            return Err(format!("switch tokens: the answer would be longer than {bound} bytes"));
+        }
+        if self.head.carrier == Some(Carrier::MidStream) && !self.has_error() {
+            return Err("switch carrier: d needs error_after".to_owned());
+        }
+        Ok(())
+    }
+
+    fn has_error(&self) -> bool {
+        self.faults.iter().any(|(_, fault)| *fault == Fault::Error)
+    }
+
+    /// The carrier of an error before the text; error words alone mean JSON with a status.
+    pub(crate) fn early_carrier(&self) -> Option<Carrier> {
+        match self.head.carrier {
+            Some(Carrier::MidStream) => None,
+            Some(carrier) => Some(carrier),
+            None if self.head.kind.is_some() || self.has_error() => None,
+            None if self.error.status.is_some() || self.error.code.is_some() => Some(Carrier::Json),
+            None => None,
+        }
+    }
+
+    /// How many answer deltas, where the message says it or must say it.
+    pub(crate) fn answer_tokens(&self) -> Option<u64> {
+        match (self.tokens, &self.text) {
+            (None, None) => Some(TOKENS_DEFAULT),
+            (tokens, _) => tokens,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The bytes of one frame, exactly as DashScope spells them.
+//!
+//! Source: the vendor's API reference and published captures. A frame is four lines and a blank
+//! one: `id`, `event`, a comment with the frame's true status, `data`; no blank behind a colon.
+use super::{Endpoint, Format, Refusal, Spelling, UsageKind};
+use bytes::BytesMut;
+use std::io::Write as _;
+
+/// What stays the same over all frames of one response.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub format: Format,
+    pub endpoint: Endpoint,
+    /// The model thinks: frames carry `reasoning_content` and count its tokens.
+    pub thinking: bool,
+    pub index: bool,
+    pub usage: UsageKind,
+    pub spelling: Spelling,
+    /// Empty: frames carry none.
+    pub request_id: String,
+    pub input_tokens: u64,
+    /// Running frames say JSON null instead of the string.
+    pub running_null: bool,
+}
+
+/// What changes from frame to frame. Texts are JSON-escaped already, without their quotes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delta<'a> {
+    pub content: &'a [u8],
+    pub reasoning: &'a [u8],
+    /// `None` while generating.
+    pub finish: Option<Finish<'a>>,
+    pub output_tokens: u64,
+    pub reasoning_tokens: u64,
+}
+
+/// The terminal finish reason.
+#[derive(Clone, Copy, Debug)]
+pub enum Finish<'a> {
+    Reason(&'a str),
+    /// JSON null where a reason belongs.
+    Null,
+}
+
+/// Builds frames and counts their ids.
+#[derive(Debug)]
+pub struct Frames {
+    shape: Shape,
+    id: u64,
+    /// The end of every payload: request id and closing brace.
+    tail: Vec<u8>,
+    plain: bool,
+}
+
+impl Frames {
+    pub fn new(shape: Shape) -> Self {
+        let mut tail = Vec::with_capacity(64);
+        if !shape.request_id.is_empty() {
+            tail.extend_from_slice(b",\"request_id\":\"");
+            escape(&shape.request_id, &mut tail);
+            tail.push(b'"');
+        }
+        tail.push(b'}');
+        let plain = shape.spelling.is_plain();
+        Frames { shape, id: 0, tail, plain }
+    }
+
+    /// Appends one result frame.
+    pub fn result(&mut self, out: &mut BytesMut, delta: &Delta<'_>) {
+        if self.plain {
+            self.open(out, "result", 200);
+            self.payload(out, delta);
+            out.extend_from_slice(b"\n\n");
+        } else {
+            let mut payload = BytesMut::new();
+            self.payload(&mut payload, delta);
+            self.data(out, "result", 200, &payload);
+        }
+    }
+
+    /// Appends the frame of an error.
+    pub fn error(&mut self, out: &mut BytesMut, refusal: &Refusal) {
+        let payload = refusal.json(&self.shape.request_id);
+        self.data(out, "error", refusal.status, &payload);
+    }
+
+    /// Appends a frame with any payload.
+    pub fn data(&mut self, out: &mut BytesMut, event: &str, status: u16, payload: &[u8]) {
+        if self.plain {
+            self.open(out, event, status);
+            out.extend_from_slice(payload);
+            out.extend_from_slice(b"\n\n");
+            return;
+        }
+        let mut canonical = BytesMut::new();
+        self.open(&mut canonical, event, status);
+        canonical.extend_from_slice(payload);
+        canonical.extend_from_slice(b"\n\n");
+        let mut spelled = Vec::with_capacity(canonical.len() + 64);
+        self.shape.spelling.respell(&canonical, &mut spelled);
+        out.extend_from_slice(&spelled);
+    }
+
+    /// The lines before the payload.
+    fn open(&mut self, out: &mut BytesMut, event: &str, status: u16) {
+        self.id += 1;
+        out.extend_from_slice(b"id:");
+        number(out, self.id);
+        out.extend_from_slice(b"\nevent:");
+        out.extend_from_slice(event.as_bytes());
+        out.extend_from_slice(b"\n:HTTP_STATUS/");
+        number(out, u64::from(status));
+        out.extend_from_slice(b"\ndata:");
+    }
+
+    /// Appends the JSON alone: the payload of a frame, or the body of a plain reply.
+    pub fn payload(&self, out: &mut BytesMut, delta: &Delta<'_>) {
+        match self.shape.format {
+            Format::Text => {
+                out.extend_from_slice(b"{\"output\":{\"finish_reason\":");
+                self.finish(out, delta.finish);
+                out.extend_from_slice(b",\"text\":\"");
+                out.extend_from_slice(delta.content);
+                out.extend_from_slice(b"\"}");
+            }
+            Format::Message => {
+                out.extend_from_slice(b"{\"output\":{\"choices\":[{\"message\":{");
+                self.message(out, delta);
+                out.extend_from_slice(b",\"role\":\"assistant\"}");
+                if self.shape.index {
+                    out.extend_from_slice(b",\"index\":0");
+                }
+                out.extend_from_slice(b",\"finish_reason\":");
+                self.finish(out, delta.finish);
+                out.extend_from_slice(b"}]}");
+            }
+        }
+        self.usage(out, delta);
+        out.extend_from_slice(&self.tail);
+    }
+
+    /// Content and reasoning. The multimodal endpoint writes content as a list, empty while the
+    /// model thinks, and leaves the reasoning out once it is over.
+    fn message(&self, out: &mut BytesMut, delta: &Delta<'_>) {
+        match self.shape.endpoint {
+            Endpoint::Text => {
+                out.extend_from_slice(b"\"content\":\"");
+                out.extend_from_slice(delta.content);
+                out.extend_from_slice(b"\"");
+            }
+            Endpoint::Multimodal if delta.content.is_empty() => out.extend_from_slice(b"\"content\":[]"),
+            Endpoint::Multimodal => {
+                out.extend_from_slice(b"\"content\":[{\"text\":\"");
+                out.extend_from_slice(delta.content);
+                out.extend_from_slice(b"\"}]");
+            }
+        }
+        let always = self.shape.thinking && self.shape.endpoint == Endpoint::Text;
+        if always || !delta.reasoning.is_empty() {
+            out.extend_from_slice(b",\"reasoning_content\":\"");
+            out.extend_from_slice(delta.reasoning);
+            out.extend_from_slice(b"\"");
+        }
+    }
+
+    /// The finish reason. While generating it is the word "null" in quotes, not JSON null.
+    fn finish(&self, out: &mut BytesMut, finish: Option<Finish<'_>>) {
+        match finish {
+            None if self.shape.running_null => out.extend_from_slice(b"null"),
+            None => out.extend_from_slice(b"\"null\""),
+            Some(Finish::Null) => out.extend_from_slice(b"null"),
+            Some(Finish::Reason(reason)) => {
+                let mut escaped = Vec::with_capacity(reason.len());
+                escape(reason, &mut escaped);
+                out.extend_from_slice(b"\"");
+                out.extend_from_slice(&escaped);
+                out.extend_from_slice(b"\"");
+            }
+        }
+    }
+
+    /// Totals so far, in every frame.
+    fn usage(&self, out: &mut BytesMut, delta: &Delta<'_>) {
+        match self.shape.usage {
+            UsageKind::Absent => return,
+            UsageKind::Empty => return out.extend_from_slice(b",\"usage\":{}"),
+            UsageKind::RunningTotals => {}
+        }
+        let input = self.shape.input_tokens;
+        out.extend_from_slice(b",\"usage\":{\"total_tokens\":");
+        number(out, input + delta.output_tokens);
+        out.extend_from_slice(b",\"output_tokens\":");
+        number(out, delta.output_tokens);
+        out.extend_from_slice(b",\"input_tokens\":");
+        number(out, input);
+        out.extend_from_slice(b",\"prompt_tokens_details\":{\"cached_tokens\":0}");
+        if self.shape.endpoint == Endpoint::Multimodal {
+            out.extend_from_slice(b",\"input_tokens_details\":{\"text_tokens\":");
+            number(out, input);
+            out.extend_from_slice(b"}");
+        }
+        if self.shape.thinking || delta.reasoning_tokens > 0 {
+            out.extend_from_slice(b",\"output_tokens_details\":{\"reasoning_tokens\":");
+            number(out, delta.reasoning_tokens);
+            out.extend_from_slice(b"}");
+        }
+        out.extend_from_slice(b"}");
+    }
+}
+
+/// Appends a number in decimal.
+fn number(out: &mut BytesMut, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends text with what JSON wants escaped; other characters stay as they are, as the service does it.
+pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let short = match byte {
+            b'"' => b'"',
+            b'\\' => b'\\',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0..=0x1f => 0,
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[from..at]);
+        from = at + 1;
+        if short == 0 {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "\\u{byte:04x}");
+        } else {
+            out.extend_from_slice(&[b'\\', short]);
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[from..]);
+}

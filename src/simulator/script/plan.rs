@@ -1,0 +1,244 @@
+//! Makes of a request and its script what the server has to do: a head, and a body or a player.
+use super::{Carrier, Frames, HeadKind, Player, Refusal, Request, Script, Shape, Step};
+use bytes::{Bytes, BytesMut};
+use content::Content;
+use std::time::Duration;
+
+mod content;
+
+/// Bytes of an event stream, spelled as the service spells the type.
+pub const EVENT_STREAM: &str = "text/event-stream;charset=UTF-8";
+const JSON: &str = "application/json";
+
+/// Times that hold where the message says nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Pacing {
+    /// To the first delta.
+    pub first: Duration,
+    /// Between deltas.
+    pub pace: Duration,
+}
+
+/// Randomness of one answer, drawn by the caller.
+#[derive(Clone, Debug)]
+pub struct Chance {
+    pub request_id: String,
+    /// Share of one pace, 0 to 1.
+    pub phase: f64,
+}
+
+/// What to do with one request.
+#[derive(Debug)]
+pub struct Plan {
+    /// Before the head.
+    pub wait: Duration,
+    pub head: Head,
+    /// Further response headers.
+    pub headers: Vec<(String, String)>,
+    /// Interim responses before the head.
+    pub early_hints: u64,
+    pub gzip: bool,
+    /// Unpacked size of a gzip bomb that replaces the stream.
+    pub bomb_mib: u64,
+    pub close_idle: Option<Duration>,
+    /// The length that the head promises and the body never reaches.
+    pub promised: Option<u64>,
+}
+
+/// How the response begins.
+#[derive(Debug)]
+pub enum Head {
+    /// HTTP 200 and a stream.
+    Stream {
+        content_type: Option<String>,
+        player: Box<Player>,
+    },
+    /// One body.
+    Fixed(Fixed),
+    /// These bytes on the socket, past the HTTP library; then the connection is closed.
+    Raw(Vec<u8>),
+    Never,
+}
+
+/// A response that is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    pub status: u16,
+    pub content_type: Option<String>,
+    pub location: Option<String>,
+    pub body: Bytes,
+}
+
+impl Fixed {
+    /// A refusal as JSON under its own status.
+    pub fn refusal(refusal: &Refusal, request_id: &str) -> Self {
+        Self::new(refusal.status, JSON, refusal.json(request_id).into())
+    }
+
+    fn new(status: u16, content_type: &str, body: Bytes) -> Self {
+        Fixed { status, content_type: Some(content_type.to_owned()), location: None, body }
+    }
+}
+
+/// Plans the answer to a request. `script` is `None` for a message that steers nothing.
+///
+/// # Errors
+/// What the service would answer.
+pub fn plan(
+    request: &Request,
+    script: Option<Script>,
+    pacing: Pacing,
+    chance: &Chance,
+) -> Result<Plan, Refusal> {
+    let steered = script.is_some();
+    let script = script.unwrap_or(Script { group: 1, ..Script::default() });
+    let answer = Content::of(request, &script, steered)?;
+    let first = script.first.unwrap_or(pacing.first);
+    let pace = script.pace.unwrap_or(pacing.pace);
+    let mut wait = script.head_wait;
+    if !request.stream {
+        // A plain reply comes when the last token is made.
+        let tokens = u32::try_from(answer.total()).unwrap_or(u32::MAX);
+        wait += first.saturating_add(pace.saturating_mul(tokens));
+    }
+    let refusal =
+        Refusal::filled(script.error.status, script.error.code.as_deref(), script.error.message.as_deref());
+    let head = head(request, &script, answer, &refusal, chance, (first, pace))?;
+    let headers = headers(&script, request.stream, &chance.request_id);
+    Ok(Plan {
+        wait,
+        head,
+        headers,
+        early_hints: script.head.early_hints,
+        gzip: script.head.gzip,
+        bomb_mib: script.head.bomb_mib,
+        close_idle: script.head.close_idle,
+        promised: script.head.short_length.then_some(1 << 30),
+    })
+}
+
+fn head(
+    request: &Request,
+    script: &Script,
+    answer: Content,
+    refusal: &Refusal,
+    chance: &Chance,
+    times: (Duration, Duration),
+) -> Result<Head, Refusal> {
+    let id = &*chance.request_id;
+    let status = |usual: u16| script.error.status.unwrap_or(usual);
+    let frames = || Frames::new(shape(request, script, id));
+    let plain =
+        |answer: &Content| -> Result<Fixed, Refusal> { Ok(Fixed::new(200, JSON, answer.json(&frames())?)) };
+    let fixed = match (script.head.kind, script.early_carrier()) {
+        (Some(HeadKind::Html), _) => Fixed::new(
+            status(502),
+            "text/html",
+            Bytes::from_static(b"<html><body><h1>Bad Gateway</h1></body></html>"),
+        ),
+        (Some(HeadKind::Empty), _) => {
+            Fixed { status: status(503), content_type: None, location: None, body: Bytes::new() }
+        }
+        (Some(HeadKind::JsonError), _) => Fixed::new(200, JSON, refusal.json(id).into()),
+        (Some(HeadKind::JsonInstead), _) => plain(&answer)?,
+        (Some(HeadKind::Redirect), _) => Fixed {
+            location: Some("/elsewhere".to_owned()),
+            ..Fixed::new(status(307), "text/html", Bytes::new())
+        },
+        (Some(HeadKind::Never), _) => return Ok(Head::Never),
+        (
+            Some(
+                kind @ (HeadKind::BadStatusLine
+                | HeadKind::UntilClose
+                | HeadKind::BadChunk
+                | HeadKind::HalfChunk),
+            ),
+            _,
+        ) => {
+            return Ok(Head::Raw(raw(kind, &frames_alone(request, script, answer, chance))));
+        }
+        (_, Some(Carrier::SseWithStatus)) => {
+            let mut body = BytesMut::new();
+            frames().error(&mut body, refusal);
+            Fixed::new(refusal.status, EVENT_STREAM, body.freeze())
+        }
+        (_, Some(Carrier::FirstFrame)) if request.stream => {
+            let mut body = BytesMut::new();
+            frames().error(&mut body, refusal);
+            Fixed::new(200, EVENT_STREAM, body.freeze())
+        }
+        (_, Some(_)) => Fixed::refusal(refusal, id),
+        (_, None) if !request.stream && script.has_error() => Fixed::refusal(refusal, id),
+        (_, None) if !request.stream => plain(&answer)?,
+        (kind, None) => {
+            let content_type = match kind {
+                Some(HeadKind::NoType) => None,
+                _ => Some(script.head.content_type.clone().unwrap_or(EVENT_STREAM.to_owned())),
+            };
+            let player = Box::new(Player::new(answer.parts(request, script, chance, times)));
+            return Ok(Head::Stream { content_type, player });
+        }
+    };
+    Ok(Head::Fixed(fixed))
+}
+
+/// A short good stream as bytes, for the faults that bypass the HTTP library.
+fn frames_alone(request: &Request, script: &Script, mut answer: Content, chance: &Chance) -> Vec<u8> {
+    const TOKENS: u64 = 1000;
+    answer.tokens = answer.tokens.min(TOKENS);
+    answer.think = answer.think.min(TOKENS);
+    let mut player = Player::new(answer.parts(request, script, chance, (Duration::ZERO, Duration::ZERO)));
+    let mut bytes = Vec::new();
+    while let Step::Write(part) = player.step(Duration::ZERO, 0) {
+        bytes.extend_from_slice(&part);
+    }
+    bytes
+}
+
+/// Responses that are not quite HTTP.
+fn raw(kind: HeadKind, frames: &[u8]) -> Vec<u8> {
+    let chunked = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream;charset=UTF-8\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (head, from) = match kind {
+        HeadKind::BadStatusLine => ("HTTP/1.1 two hundred\r\n\r\n".to_owned(), frames.len()),
+        HeadKind::BadChunk => (format!("{chunked}not-a-number\r\n"), 0),
+        HeadKind::HalfChunk => (format!("{chunked}{:x}\r\n", frames.len() + 100), 0),
+        _ => (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream;charset=UTF-8\r\nconnection: close\r\n\r\n"
+                .to_owned(),
+            0,
+        ),
+    };
+    [head.as_bytes(), &frames[from..]].concat()
+}
+
+/// The headers of every response, then those that the script adds.
+fn headers(script: &Script, stream: bool, request_id: &str) -> Vec<(String, String)> {
+    let finished = if stream { "false" } else { "true" };
+    let mut headers = vec![
+        ("x-request-id".to_owned(), request_id.to_owned()),
+        ("x-dashscope-call-gateway".to_owned(), "true".to_owned()),
+        ("x-dashscope-timeout".to_owned(), "298".to_owned()),
+        ("x-dashscope-finished".to_owned(), finished.to_owned()),
+    ];
+    let given = [("retry-after", &script.head.retry_after), ("retry-after-ms", &script.head.retry_after_ms)];
+    headers.extend(given.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value).clone()?))));
+    headers.extend((0..script.head.headers).map(|k| (format!("x-sim-{k}"), "further".to_owned())));
+    if script.head.header_bytes > 0 {
+        headers.push(("x-sim-long".to_owned(), "x".repeat(script.head.header_bytes as usize)));
+    }
+    headers
+}
+
+fn shape(request: &Request, script: &Script, request_id: &str) -> Shape {
+    Shape {
+        format: request.format,
+        endpoint: request.endpoint,
+        thinking: request.thinking || script.think.is_some_and(|think| think > 0),
+        index: script.index,
+        usage: script.usage,
+        spelling: script.spelling,
+        request_id: if script.no_request_id { String::new() } else { request_id.to_owned() },
+        input_tokens: request.input_tokens,
+        running_null: script.running_null,
+    }
+}

@@ -1,0 +1,163 @@
+//! What one answer says, with the caps of the request applied.
+use super::super::{
+    Delta, Frames, HELD_TEXT_MAX, Mode, Refusal, Request, Script, answer,
+    frame::{self, Finish},
+    player::Parts,
+    source::{Source, mix},
+    switches,
+};
+use super::{Chance, shape};
+use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+
+/// A thinking-only model thinks for at most so many tokens when the request has no budget.
+const THINK_MAX: u64 = 38_912;
+
+/// What is said, with the caps of the request applied.
+pub(super) struct Content {
+    reasoning: Source,
+    source: Source,
+    pub(super) think: u64,
+    pub(super) tokens: u64,
+    finish: String,
+}
+
+impl Content {
+    pub(super) fn of(request: &Request, script: &Script, steered: bool) -> Result<Content, Refusal> {
+        let seed = script.seed.or(request.seed).unwrap_or_else(|| seed_of(request.last_user_text()));
+        let text = if script.help {
+            Some(format!("## Switches of `/sim`\n\n{}", switches::table()))
+        } else if steered {
+            script.text.clone()
+        } else if request.model == "sim-echo" {
+            Some(request.last_user_text().to_owned())
+        } else {
+            Some(answer::reply(&request.turns, seed))
+        };
+        let source = match text {
+            Some(text) => Source::text(until_stop(text, &request.stop)),
+            None => Source::Filler { alphabet: script.alphabet, word_len: script.word_len, seed },
+        };
+        let (reasoning, think) = match script.think {
+            Some(think) => {
+                (Source::Filler { alphabet: script.alphabet, word_len: None, seed: mix(seed) }, think)
+            }
+            None if request.thinking => {
+                let source = Source::text(answer::reasoning(&request.turns));
+                let length = source.len().unwrap_or(0);
+                (source, length)
+            }
+            None => (Source::text(String::new()), 0),
+        };
+        let wanted = if script.help {
+            None
+        } else if steered {
+            script.answer_tokens()
+        } else {
+            None
+        };
+        let wanted = wanted.or(source.len()).unwrap_or(0);
+        let think = think.min(request.thinking_budget.unwrap_or(THINK_MAX.max(think)));
+        let both = request.max_completion_tokens.unwrap_or(u64::MAX);
+        let think = think.min(both);
+        let tokens = wanted.min(request.max_tokens.unwrap_or(u64::MAX)).min(both - think);
+        let held = !request.stream || script.mode.unwrap_or(request.mode) == Mode::Cumulative;
+        if held && tokens.saturating_mul(script.word_len.unwrap_or(8)) > HELD_TEXT_MAX {
+            return Err(Refusal::parameter(format!(
+                "switch tokens: at most {HELD_TEXT_MAX} bytes where the whole text is held"
+            )));
+        }
+        let usual = if tokens < wanted { "length" } else { "stop" };
+        let finish = script.finish.clone().unwrap_or(usual.to_owned());
+        Ok(Content { reasoning, source, think, tokens, finish })
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.think + self.tokens
+    }
+
+    /// The body of a plain reply.
+    pub(super) fn json(&self, frames: &Frames) -> Result<Bytes, Refusal> {
+        let mut text = String::new();
+        for k in 0..self.tokens {
+            self.source.piece(k, &mut text);
+            if text.len() as u64 > HELD_TEXT_MAX {
+                return Err(Refusal::known("BadRequest.TooLarge"));
+            }
+        }
+        let mut reasoning = String::new();
+        (0..self.think).for_each(|k| self.reasoning.piece(k, &mut reasoning));
+        let [mut content, mut thoughts] = [Vec::new(), Vec::new()];
+        frame::escape(&text, &mut content);
+        frame::escape(&reasoning, &mut thoughts);
+        let mut out = BytesMut::new();
+        frames.payload(
+            &mut out,
+            &Delta {
+                content: &content,
+                reasoning: &thoughts,
+                finish: Some(Finish::Reason(&self.finish)),
+                output_tokens: self.total(),
+                reasoning_tokens: self.think,
+            },
+        );
+        Ok(out.freeze())
+    }
+
+    pub(super) fn parts(
+        self,
+        request: &Request,
+        script: &Script,
+        chance: &Chance,
+        (first, pace): (Duration, Duration),
+    ) -> Parts {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let pace = nanos(pace);
+        let phase = script.phase.unwrap_or(chance.phase).clamp(0.0, 1.0);
+        let frames = Frames::new(shape(request, script, &chance.request_id));
+        Parts {
+            frames,
+            think: self.think,
+            total: self.total(),
+            reasoning: self.reasoning,
+            answer: self.source,
+            mode: script.mode.unwrap_or(request.mode),
+            finish: self.finish,
+            last_null: script.last_null,
+            no_last_blank: script.spelling.no_last_blank,
+            stamp: script.stamp,
+            number: script.number,
+            empty_every: script.empty_every,
+            after_finish: script.after_finish.clone(),
+            faults: script.faults.iter().cloned().collect(),
+            first: nanos(first),
+            pace,
+            phase: (pace as f64 * phase) as u64,
+            group: script.group,
+            keepalive: script.keepalive.map(nanos),
+            split: script.split,
+            bom: script.spelling.bom,
+            refusal: error_in_stream(script),
+        }
+    }
+}
+
+/// The words of an error in mid-stream; the usual one there is the content filter.
+fn error_in_stream(script: &Script) -> Refusal {
+    let words = &script.error;
+    let code = words.code.as_deref().or(words.status.is_none().then_some("DataInspectionFailed"));
+    Refusal::filled(words.status, code, words.message.as_deref())
+}
+
+/// The text before the first stop word.
+fn until_stop(mut text: String, stop: &[String]) -> String {
+    let end = stop.iter().filter(|word| !word.is_empty()).filter_map(|word| text.find(word.as_str())).min();
+    text.truncate(end.unwrap_or(text.len()));
+    text
+}
+
+/// The same seed for the same message (FNV-1a).
+fn seed_of(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,80 @@
+//! Faults in the middle of a stream.
+use super::{Fault, Mode, Player, Stage, Step};
+
+/// A long line is written in parts of this size, so that a gigabyte needs no gigabyte.
+const PART: u64 = 64 * 1024;
+
+impl Player {
+    /// Does what a fault says.
+    pub(super) fn provoke(&mut self, fault: Fault) {
+        match fault {
+            Fault::Cut => self.stage = Stage::Last(Step::Cut),
+            Fault::Reset => self.stage = Stage::Last(Step::Reset),
+            Fault::End => self.stage = Stage::Last(Step::End),
+            Fault::Stall => self.stage = Stage::Hang,
+            Fault::CutInFrame => self.half_frame(Step::Cut),
+            Fault::EndInFrame => self.half_frame(Step::End),
+            Fault::Error => {
+                let refusal = self.parts.refusal.clone();
+                self.parts.frames.error(&mut self.out, &refusal);
+                self.stage = Stage::Last(Step::End);
+            }
+            Fault::Data(payload) => self.parts.frames.data(&mut self.out, "result", 200, &payload),
+            Fault::Bytes(bytes) => self.out.extend_from_slice(&bytes),
+            Fault::LongLine(length) => {
+                self.out.extend_from_slice(b"data:{\"pad\":\"");
+                self.stage = Stage::LongLine(length);
+            }
+            Fault::Rewrite => {
+                let [answer, _] = &mut self.so_far;
+                let old = std::mem::take(answer);
+                answer.extend_from_slice(b"(rewritten) ");
+                answer.extend_from_slice(&old);
+            }
+            Fault::Shrink => self.shrink(),
+            Fault::SwitchMode => {
+                self.parts.mode = match self.parts.mode {
+                    Mode::Cumulative => Mode::Incremental,
+                    Mode::Incremental => Mode::Cumulative,
+                }
+            }
+        }
+    }
+
+    /// Writes the first half of one more frame and leaves.
+    fn half_frame(&mut self, last: Step) {
+        let from = self.out.len();
+        self.escaped.clear();
+        self.escaped.extend_from_slice(b"half a fra");
+        self.write_delta(false, self.next);
+        let length = self.out.len() - from;
+        self.out.truncate(from + length / 2);
+        self.stage = Stage::Last(last);
+    }
+
+    /// Takes the second half of the answer back. The cut is moved to a place that is neither
+    /// inside a character nor inside an escape.
+    fn shrink(&mut self) {
+        let [answer, _] = &mut self.so_far;
+        let mut length = answer.len() / 2;
+        while length > 0 && !answer[length - 1].is_ascii_alphabetic() {
+            length -= 1;
+        }
+        while length > 0 && answer[..length].iter().rev().take(6).any(|byte| *byte == b'\\') {
+            length -= 1;
+        }
+        answer.truncate(length);
+    }
+
+    /// Writes the next part of a long line.
+    pub(super) fn long_line(&mut self, left: u64) {
+        let part = left.min(PART);
+        self.out.resize(self.out.len() + part as usize, b'x');
+        if part == left {
+            self.out.extend_from_slice(b"\"}\n\n");
+            self.stage = Stage::Text;
+        } else {
+            self.stage = Stage::LongLine(left - part);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Frames byte by byte, and the schedule on which they are written.
+use super::*;
+use expect_test::expect;
+
+#[test]
+fn an_incremental_stream_is_spelled_as_by_the_service() {
+    expect![[r#"
+        id:1
+        event:result
+        :HTTP_STATUS/200
+        data:{"output":{"choices":[{"message":{"content":"Hi","role":"assistant"},"finish_reason":"null"}]},"usage":{"total_tokens":15,"output_tokens":1,"input_tokens":14,"prompt_tokens_details":{"cached_tokens":0}},"request_id":"R"}
+
+        id:2
+        event:result
+        :HTTP_STATUS/200
+        data:{"output":{"choices":[{"message":{"content":" \"you\"","role":"assistant"},"finish_reason":"null"}]},"usage":{"total_tokens":16,"output_tokens":2,"input_tokens":14,"prompt_tokens_details":{"cached_tokens":0}},"request_id":"R"}
+
+        id:3
+        event:result
+        :HTTP_STATUS/200
+        data:{"output":{"choices":[{"message":{"content":"","role":"assistant"},"finish_reason":"stop"}]},"usage":{"total_tokens":16,"output_tokens":2,"input_tokens":14,"prompt_tokens_details":{"cached_tokens":0}},"request_id":"R"}
+
+    "#]]
+    .assert_eq(&text(r#"/sim text="Hi \"you\"" tag=1234567890ab"#).replace(r#" \""}"#, ""));
+}
+
+fn payloads(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().filter(|line| line.starts_with("data:")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_cumulative_stream_repeats_the_whole_text_at_the_end() {
+    let (bytes, _) = stream_of("qwen-plus", "/sim text=你好世界 no_usage", "{}", Endpoint::Text);
+    expect![[r#"
+        data:{"output":{"finish_reason":"null","text":"你好"},"request_id":"R"}
+        data:{"output":{"finish_reason":"null","text":"你好世界"},"request_id":"R"}
+        data:{"output":{"finish_reason":"stop","text":"你好世界"},"request_id":"R"}
+    "#]]
+    .assert_eq(&payloads(&bytes));
+}
+
+#[test]
+fn thinking_comes_first_and_is_counted() {
+    let (bytes, _) = stream_of("sim-think", "/sim think=1 text=Yes tag=1", "{}", Endpoint::Text);
+    expect![[r#"
+        data:{"output":{"choices":[{"message":{"content":"","reasoning_content":"tide ","role":"assistant"},"finish_reason":"null"}]},"usage":{"total_tokens":13,"output_tokens":1,"input_tokens":12,"prompt_tokens_details":{"cached_tokens":0},"output_tokens_details":{"reasoning_tokens":1}},"request_id":"R"}
+        data:{"output":{"choices":[{"message":{"content":"Yes","reasoning_content":"","role":"assistant"},"finish_reason":"null"}]},"usage":{"total_tokens":14,"output_tokens":2,"input_tokens":12,"prompt_tokens_details":{"cached_tokens":0},"output_tokens_details":{"reasoning_tokens":1}},"request_id":"R"}
+        data:{"output":{"choices":[{"message":{"content":"","reasoning_content":"","role":"assistant"},"finish_reason":"stop"}]},"usage":{"total_tokens":14,"output_tokens":2,"input_tokens":12,"prompt_tokens_details":{"cached_tokens":0},"output_tokens_details":{"reasoning_tokens":1}},"request_id":"R"}
+    "#]]
+    .assert_eq(&payloads(&bytes));
+}
+
+#[test]
+fn the_multimodal_path_writes_lists() {
+    let message = "/sim think=1 text=Yes no_usage";
+    let (bytes, _) = stream_of("qwen3-vl-plus", message, INCREMENTAL, Endpoint::Multimodal);
+    expect![[r#"
+        data:{"output":{"choices":[{"message":{"content":[],"reasoning_content":"waits ","role":"assistant"},"finish_reason":"null"}]},"request_id":"R"}
+        data:{"output":{"choices":[{"message":{"content":[{"text":"Yes"}],"role":"assistant"},"finish_reason":"null"}]},"request_id":"R"}
+        data:{"output":{"choices":[{"message":{"content":[],"role":"assistant"},"finish_reason":"stop"}]},"request_id":"R"}
+    "#]]
+    .assert_eq(&payloads(&bytes));
+}
+
+#[test]
+fn an_error_in_mid_stream_is_a_frame_and_the_end() {
+    let (bytes, last) = stream("/sim text=ab error_after=1 no_usage");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    expect![[r#"
+        id:2
+        event:error
+        :HTTP_STATUS/400
+        data:{"code":"DataInspectionFailed","message":"Output data may contain inappropriate content.","request_id":"R"}
+
+    "#]]
+    .assert_eq(text.split_inclusive("\n\n").last().unwrap_or_default());
+    assert_eq!(last, Step::End);
+}
+
+#[test]
+fn any_split_leaves_the_bytes_as_they_are() {
+    let whole = stream("/sim tokens=30 alphabet=mixed number").0;
+    for split in ["bytes=1", "bytes=7", "split_utf8", "split_utf8 bytes=5 byte_ms=2"] {
+        let parts = stream(&format!("/sim tokens=30 alphabet=mixed number {split}")).0;
+        let tokens = |bytes: &[u8]| String::from_utf8_lossy(bytes).matches("\"content\"").count();
+        assert_eq!(tokens(&whole), tokens(&parts), "{split}");
+    }
+    let plan = planned(&body("sim-chat", "/sim text=🌊 split_utf8", INCREMENTAL), Endpoint::Text, true)
+        .expect("a plan");
+    let split =
+        play(plan).iter().any(|(_, step)| matches!(step, Step::Write(part) if part.last() == Some(&0xf0)));
+    assert!(split, "a write ends inside the character");
+}
+
+#[test]
+fn the_schedule_is_absolute_and_a_phase_moves_all_but_the_first() {
+    let times = |message: &str| -> Vec<u128> {
+        let plan = planned(&body("sim-chat", message, INCREMENTAL), Endpoint::Text, true).expect("a plan");
+        play(plan).iter().map(|(at, _)| at.as_millis()).collect()
+    };
+    assert_eq!(times("/sim tokens=4 first_ms=100 pace_ms=20 phase=0"), [100, 120, 140, 160, 160, 160]);
+    assert_eq!(times("/sim tokens=4 first_ms=100 pace_ms=20 phase=0.5"), [100, 110, 130, 150, 150, 150]);
+    // A group is written when its last delta is due: the rate stays.
+    assert_eq!(times("/sim tokens=4 pace_ms=20 phase=0 group=2")[..4], [20, 20, 60, 60]);
+    assert_eq!(times("/sim tokens=1 first_ms=50 keepalive_ms=20")[..3], [20, 40, 50]);
+}
+
+#[test]
+fn who_is_late_catches_up() {
+    let message = "/sim tokens=100 pace_ms=10 phase=0";
+    let plan = planned(&body("sim-chat", message, INCREMENTAL), Endpoint::Text, true).expect("a plan");
+    let Head::Stream { mut player, .. } = plan.head else { panic!("no stream") };
+    let late = Duration::from_millis(305);
+    let mut written = 0;
+    let wait = loop {
+        match player.step(late, 0) {
+            Step::Write(_) => written += 1,
+            step => break step,
+        }
+    };
+    assert_eq!((written, wait), (31, Step::Wait(Duration::from_millis(310))));
+}
+
+#[test]
+fn stamps_and_numbers_begin_each_delta() {
+    let text = text("/sim tokens=2 pace_ms=1 phase=0 stamp number no_usage");
+    assert!(text.contains("\"content\":\"@1000000 #0 "), "{text}");
+    assert!(text.contains("\"content\":\"@2000000 #1 "), "{text}");
+}

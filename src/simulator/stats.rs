@@ -1,0 +1,113 @@
+//! What the simulator was asked and how each answer went, for tests and for the operator.
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Requests kept for inspection; the oldest is dropped first.
+pub const RECORDED_MAX: usize = 64;
+/// Bytes of a request body that are kept.
+pub const BODY_MAX: usize = 256 * 1024;
+
+/// Counters since the start, and the last requests.
+#[derive(Debug, Default)]
+pub struct Stats {
+    requests: AtomicU64,
+    open_streams: AtomicU64,
+    completed: AtomicU64,
+    cancelled: AtomicU64,
+    broken: AtomicU64,
+    recorded: Mutex<VecDeque<Recorded>>,
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub path: String,
+    /// Names in lower case. The value of `authorization` is not kept.
+    pub headers: Vec<(String, String)>,
+    /// The JSON text, cut at [`BODY_MAX`].
+    pub body: String,
+}
+
+impl Stats {
+    /// Generation requests, refused ones included.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that are being answered now.
+    pub fn open_streams(&self) -> u64 {
+        self.open_streams.load(Ordering::Acquire)
+    }
+
+    /// Answers whose body ended as it should, errors included.
+    pub fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    /// Answers that were under way when the client closed.
+    pub fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Answers that a switch cut or reset.
+    pub fn broken(&self) -> u64 {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The last requests, the oldest first.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    pub(super) fn record(&self, request: Recorded) {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorded.len() == RECORDED_MAX {
+            recorded.pop_front();
+        }
+        recorded.push_back(request);
+    }
+}
+
+/// One request under way. Whoever drops it before its end was told has lost the client.
+#[derive(Debug)]
+pub(super) struct Live {
+    stats: Arc<Stats>,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    Cancelled,
+    Completed,
+    Broken,
+}
+
+impl Live {
+    pub(super) fn new(stats: &Arc<Stats>) -> Self {
+        stats.requests.fetch_add(1, Ordering::Relaxed);
+        stats.open_streams.fetch_add(1, Ordering::Relaxed);
+        Live { stats: Arc::clone(stats), outcome: Outcome::Cancelled }
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let counter = match self.outcome {
+            Outcome::Cancelled => &self.stats.cancelled,
+            Outcome::Completed => &self.stats.completed,
+            Outcome::Broken => &self.stats.broken,
+        };
+        // The outcome first: who sees no open stream must find it counted.
+        counter.fetch_add(1, Ordering::Release);
+        self.stats.open_streams.fetch_sub(1, Ordering::Release);
+    }
+}
