@@ -39,7 +39,7 @@ fn reader(incremental: bool) -> Reader {
 
 fn single(c: &mut Criterion) {
     let mut group = c.benchmark_group("event");
-    for (name, bytes) in [("plain", event(TOKEN)), ("escaped", event(r"s\n\n\"of\""))] {
+    for (name, bytes) in [("plain", event(TOKEN)), ("escaped", event(r#"s\n\n\"of\""#))] {
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         let (mut reader, mut events) = (reader(true), Vec::new());
         group.bench_function(format!("incremental/{name}"), |b| {
