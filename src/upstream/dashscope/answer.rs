@@ -3,10 +3,10 @@ use std::mem;
 
 use super::Limits;
 use super::cumulative::{Cumulative, New};
-use super::event::{Finish, Frame, Refusal, Said, Text, Unreadable, inner};
+use super::event::{Finish, Frame, Refusal, Said, Unreadable, inner};
+use super::outlet::{Outlet, Trouble, boundary};
 use crate::chat::{FinishReason, RunError, RunErrorKind, RunEvent, Usage};
 use crate::upstream::error::classify;
-use crate::upstream::json_string::unescape;
 use crate::upstream::sse::Line;
 
 /// How much of an upstream's code or id is kept, in bytes.
@@ -21,17 +21,13 @@ pub(super) struct Answer {
     /// Present in cumulative mode.
     cumulative: Option<Box<Cumulative>>,
     event: Event,
-    /// Bytes of text that may still come.
-    left: usize,
-    scratch: String,
+    outlet: Outlet,
     request_id_of_body: bool,
     pub(super) request_id: Option<String>,
     pub(super) usage: Option<Usage>,
     pub(super) finish: Option<FinishReason>,
     /// A `data:` line with something in it has come.
     pub(super) heard: bool,
-    /// Text or thinking was handed out.
-    spoke: bool,
 }
 
 /// The event of the stream that is under way.
@@ -57,24 +53,6 @@ impl Event {
     }
 }
 
-/// Why a frame was not taken.
-enum Trouble {
-    Unreadable(Unreadable),
-    Run(RunError),
-}
-
-impl From<Unreadable> for Trouble {
-    fn from(unreadable: Unreadable) -> Self {
-        Trouble::Unreadable(unreadable)
-    }
-}
-
-impl From<RunError> for Trouble {
-    fn from(error: RunError) -> Self {
-        Trouble::Run(error)
-    }
-}
-
 impl Answer {
     pub(super) fn new(limits: Limits, head_status: u16, incremental: bool, request_id: Option<&str>) -> Self {
         Answer {
@@ -82,14 +60,12 @@ impl Answer {
             head_status,
             cumulative: (!incremental).then(Box::default),
             event: Event::default(),
-            left: limits.answer_bytes,
-            scratch: String::new(),
+            outlet: Outlet::new(limits.answer_bytes),
             request_id_of_body: false,
             request_id: request_id.filter(|id| is_plain_id(id)).map(str::to_owned),
             usage: None,
             finish: None,
             heard: false,
-            spoke: false,
         }
     }
 
@@ -146,7 +122,7 @@ impl Answer {
             .unwrap_or(self.head_status);
         let (kind, retry) = classify(code, status, &refusal.message);
         let kind = match kind {
-            RunErrorKind::InputRefused if self.spoke => RunErrorKind::OutputRefused,
+            RunErrorKind::InputRefused if self.outlet.spoke() => RunErrorKind::OutputRefused,
             kind => kind,
         };
         let mut error = RunError::new(kind, refusal.message);
@@ -207,9 +183,9 @@ impl Answer {
             return Err(self.refused(Refusal { code: None, message: text.to_owned() }));
         }
         if mem::replace(&mut self.event.plain, true) {
-            self.emit("\n", false, events)?;
+            self.outlet.text("\n", events)?;
         }
-        self.emit(text, false, events)
+        self.outlet.text(text, events)
     }
 
     /// Ends the event under way. `cut` tells that the body ended here, so that JSON which has not
@@ -351,57 +327,13 @@ impl Answer {
                 return Err(protocol(format!("unknown finish reason {:.40}", reason)).into());
             }
         };
-        self.emit_new(thought, true, events)?;
-        self.emit_new(text, false, events)?;
+        self.outlet.thought_new(thought, events)?;
+        self.outlet.text_new(text, events)?;
         if said.tools || said.finish == Finish::ToolCalls {
             return Err(RunError::new(RunErrorKind::ToolsNotSupported, "the model called a tool").into());
         }
         self.finish = finish;
         Ok(())
-    }
-
-    fn emit_new(&mut self, new: New<'_>, thinking: bool, events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
-        match new {
-            New::Decoded(text) => self.emit(&text, thinking, events)?,
-            New::Raw(text) => self.emit_raw(&text, thinking, events)?,
-        }
-        Ok(())
-    }
-
-    fn emit_raw(
-        &mut self,
-        text: &Text<'_>,
-        thinking: bool,
-        events: &mut Vec<RunEvent>,
-    ) -> Result<(), Trouble> {
-        for raw in text.pieces() {
-            if !raw.contains('\\') {
-                self.emit(raw, thinking, events)?;
-                continue;
-            }
-            let mut scratch = mem::take(&mut self.scratch);
-            scratch.clear();
-            unescape(raw, &mut scratch).map_err(Unreadable::from)?;
-            self.emit(&scratch, thinking, events)?;
-            self.scratch = scratch;
-        }
-        Ok(())
-    }
-
-    fn emit(&mut self, text: &str, thinking: bool, events: &mut Vec<RunEvent>) -> Result<(), RunError> {
-        let fits = &text[..boundary(text, self.left)];
-        self.left -= fits.len();
-        self.spoke |= !fits.is_empty();
-        if thinking {
-            RunEvent::push_reasoning(events, fits);
-        } else {
-            RunEvent::push_delta(events, fits);
-        }
-        if fits.len() == text.len() {
-            return Ok(());
-        }
-        let detail = format!("the answer is longer than {} bytes", self.limits.answer_bytes);
-        Err(RunError::new(RunErrorKind::AnswerTooLong, detail))
     }
 
     fn check_event(&self, length: usize) -> Result<(), RunError> {
@@ -418,13 +350,4 @@ pub(super) fn protocol(detail: impl AsRef<str>) -> RunError {
 fn is_plain_id(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     !id.is_empty() && id.len() <= NAME_BYTES && id.bytes().all(plain)
-}
-
-/// The end of the last whole character within `limit` bytes.
-fn boundary(text: &str, limit: usize) -> usize {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    end
 }

@@ -143,3 +143,51 @@ fn offset(line: &[u8], part: &str) -> Option<usize> {
     let at = part.as_ptr().addr().checked_sub(line.as_ptr().addr())?;
     (at + part.len() <= line.len()).then_some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::dashscope::event::Frame;
+
+    /// What the fast way parses of `line`, if it is taken.
+    fn fast(cumulative: &mut Cumulative, line: &str) -> Option<String> {
+        let spliced = cumulative.splice(line.as_bytes())?;
+        let text = Frame::parse(&spliced).ok()?.said().ok()?.text;
+        if !cumulative.is_piece(&spliced, &text) {
+            return None;
+        }
+        cumulative.grow(&text);
+        String::from_utf8(spliced.clone()).ok()
+    }
+
+    fn slow(cumulative: &mut Cumulative, line: &str) {
+        let text = Frame::parse(line.as_bytes()).unwrap().said().unwrap().text;
+        assert!(cumulative.compare(line.as_bytes(), text).is_ok());
+    }
+
+    /// The slow way repairs whatever the fast way cannot do, so only this tells that it works.
+    #[test]
+    fn only_what_is_new_is_parsed() {
+        let line = |content: &str, rest: &str| {
+            format!("{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":{content}}}}}]}},{rest}}}")
+        };
+        for (open, close) in [("\"", "\""), ("[{\"text\":\"", "\"}]")] {
+            let content = |text: &str| format!("{open}{text}{close}");
+            let mut cumulative = Cumulative::default();
+            assert_eq!(fast(&mut cumulative, &line(&content("你"), "\"usage\":{}")), None);
+            slow(&mut cumulative, &line(&content("你"), "\"usage\":{}"));
+            for (text, piece) in
+                [(r"你\n", r"\n"), (r"你\n\ud83d\ude00", r"\ud83d\ude00"), (r"你\n\ud83d\ude00", "")]
+            {
+                let rest = format!("\"request_id\":\"{}\"", text.len());
+                let spliced = fast(&mut cumulative, &line(&content(text), &rest));
+                assert_eq!(spliced, Some(line(&content(piece), &rest)));
+            }
+            // Another beginning, or another choice by what stands behind.
+            assert_eq!(fast(&mut cumulative, &line(&content("x"), "\"usage\":{}")), None);
+            let other =
+                line(&content(r"你\n\ud83d\ude00!"), "\"usage\":{}").replace("}}]}", "},\"index\":1}]}");
+            assert_eq!(fast(&mut cumulative, &other), None);
+        }
+    }
+}

@@ -3,6 +3,7 @@ mod answer;
 mod body;
 mod cumulative;
 mod event;
+mod outlet;
 mod reader;
 mod usage;
 

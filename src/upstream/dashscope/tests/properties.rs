@@ -184,8 +184,6 @@ fn head() -> impl Strategy<Value = Head> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     // faults: E65, E77, E78
     #[test]
     fn cumulative_text_comes_out_as_increments(
