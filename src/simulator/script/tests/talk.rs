@@ -47,6 +47,13 @@ fn the_same_seed_says_the_same() {
     assert!((0..20).any(|seed| reply(&turns, seed) != reply(&turns, 5)));
 }
 
+/// The contents of an incremental stream, joined.
+fn said(model: &str, message: &str) -> String {
+    let (bytes, _) = stream_of(model, message, INCREMENTAL, Endpoint::Text);
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    text.split("\"content\":\"").skip(1).filter_map(|rest| rest.split("\",\"role\"").next()).collect()
+}
+
 #[test]
 fn echo_and_think_have_manners_of_their_own() {
     let echo = |text: &str| {
@@ -66,7 +73,7 @@ fn echo_and_think_have_manners_of_their_own() {
 
 #[test]
 fn a_bare_sim_explains_itself() {
-    assert!(text("/sim").contains("Switches"));
+    assert!(said("sim-chat", "/sim").contains("Switches of `/sim`"));
 }
 
 proptest! {
