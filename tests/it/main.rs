@@ -1,1 +1,3 @@
-fn main() {}
+//! The gateway from outside: real sockets, real processes, scripted upstreams.
+mod chat;
+mod harness;

@@ -1,0 +1,206 @@
+//! Clients: an independent WebSocket implementation that keeps a transcript, and one that writes bytes.
+use super::{PATIENCE, within};
+use futures_util::{SinkExt, StreamExt};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, protocol::frame::coding::CloseCode},
+};
+
+/// A client of `/chat`. Prints what it said and heard when the test fails.
+pub(crate) struct TestClient {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    transcript: Vec<String>,
+}
+
+impl TestClient {
+    pub(crate) async fn connect(url: &str) -> Self {
+        let (socket, _) = within("the handshake", PATIENCE, connect_async(url)).await.unwrap();
+        TestClient { socket, transcript: Vec::new() }
+    }
+
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.transcript.push(format!("> {text}"));
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    pub(crate) async fn send(&mut self, message: Message) {
+        self.transcript.push(format!("> {message:?}"));
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// The next text message.
+    pub(crate) async fn hear(&mut self) -> String {
+        match self.next().await {
+            Message::Text(text) => text.to_string(),
+            other => panic!("expected text, got {other:?}"),
+        }
+    }
+
+    /// The next message that is not a ping.
+    pub(crate) async fn next(&mut self) -> Message {
+        loop {
+            let message = within("a message", PATIENCE, self.socket.next()).await;
+            let message = message.expect("the socket is open").expect("a good message");
+            self.transcript.push(format!("< {message:?}"));
+            if !message.is_ping() {
+                return message;
+            }
+        }
+    }
+
+    /// Text messages, joined, until they are as long as `expected`, which they must equal.
+    pub(crate) async fn expect(&mut self, expected: &str) {
+        let mut heard = String::new();
+        while heard.len() < expected.len() {
+            heard.push_str(&self.hear().await);
+        }
+        assert_eq!(heard, expected);
+    }
+
+    /// Text messages, joined, until one begins with `Error: `; the text before it, and the error.
+    pub(crate) async fn until_error(&mut self) -> (String, String) {
+        let mut heard = String::new();
+        loop {
+            let text = self.hear().await;
+            if text.starts_with("Error: ") {
+                return (heard, text);
+            }
+            heard.push_str(&text);
+        }
+    }
+
+    /// Reads to the close frame; its code.
+    pub(crate) async fn closed(&mut self) -> u16 {
+        loop {
+            match self.next().await {
+                Message::Close(frame) => return frame.map_or(1005, |frame| frame.code.into()),
+                Message::Text(_) | Message::Pong(_) => {}
+                other => panic!("expected a close, got {other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn close(mut self) {
+        let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        self.socket.close(Some(frame)).await.unwrap();
+        within("the close is answered", PATIENCE, async {
+            while let Some(Ok(_)) = self.socket.next().await {}
+        })
+        .await;
+    }
+}
+
+impl Drop for TestClient {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("transcript:\n{}", self.transcript.join("\n"));
+        }
+    }
+}
+
+/// A client that writes bytes as a test wants them.
+pub(crate) struct RawClient {
+    pub(crate) stream: TcpStream,
+}
+
+impl RawClient {
+    /// Opens `/chat` by hand.
+    pub(crate) async fn upgrade(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address).await;
+        let answer = client.request(&handshake(address, &[])).await;
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        client
+    }
+
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        RawClient { stream }
+    }
+
+    /// Sends a request; the head of the answer.
+    pub(crate) async fn request(&mut self, request: &str) -> String {
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            let read = within("an answer", PATIENCE, self.stream.read(&mut byte)).await.unwrap();
+            assert_eq!(read, 1, "closed after {:?}", String::from_utf8_lossy(&head));
+            head.push(byte[0]);
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Everything until the server closes.
+    pub(crate) async fn read_to_end(&mut self, patience: Duration) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A reset is an end too.
+        let _ = within("the server closes", patience, self.stream.read_to_end(&mut bytes)).await;
+        bytes
+    }
+
+    /// One unmasked frame of the server: its first byte and its payload.
+    pub(crate) async fn read_frame(&mut self) -> (u8, Vec<u8>) {
+        within("a frame", PATIENCE, async {
+            let first = self.stream.read_u8().await.unwrap();
+            let length = match self.stream.read_u8().await.unwrap() {
+                126 => usize::from(self.stream.read_u16().await.unwrap()),
+                127 => self.stream.read_u64().await.unwrap() as usize,
+                length => usize::from(length),
+            };
+            let mut payload = vec![0; length];
+            self.stream.read_exact(&mut payload).await.unwrap();
+            (first, payload)
+        })
+        .await
+    }
+}
+
+/// An upgrade request with more headers.
+pub(crate) fn handshake(address: SocketAddr, headers: &[(&str, &str)]) -> String {
+    let mut request = format!(
+        "GET /chat HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    );
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request + "\r\n"
+}
+
+/// A masked frame as a client sends it.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = frame_head(first, payload.len() as u64);
+    bytes.extend(payload.iter().zip([1u8, 2, 3, 4].iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+/// A frame header that claims a length.
+pub(crate) fn frame_head(first: u8, length: u64) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match length {
+        0..=125 => bytes.push(0x80 | length as u8),
+        126..=0xffff => {
+            bytes.push(0x80 | 126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            bytes.push(0x80 | 127);
+            bytes.extend(length.to_be_bytes());
+        }
+    }
+    bytes.extend([1, 2, 3, 4]);
+    bytes
+}

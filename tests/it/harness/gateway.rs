@@ -1,0 +1,148 @@
+//! A gateway in this process, on its own thread and free ports, with the simulator behind it.
+use super::{PATIENCE, until, within};
+use secrecy::SecretString;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tidegate::{
+    app,
+    config::Config,
+    http::Site,
+    simulator::{self, Stats},
+};
+use tokio::sync::oneshot;
+
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) site: Arc<Site>,
+    stats: Option<Arc<Stats>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<app::Ended>>,
+}
+
+struct Started {
+    address: SocketAddr,
+    site: Arc<Site>,
+    stats: Option<Arc<Stats>>,
+}
+
+impl Gateway {
+    /// A gateway in front of a simulator without pauses; `change` sees the configuration last.
+    pub(crate) async fn spawn(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(true, change).await
+    }
+
+    /// A gateway whose upstream is the test's own affair.
+    pub(crate) async fn in_front_of(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(false, |config| {
+            config.upstream.base_url = format!("http://{upstream}/api/v1").parse().unwrap();
+            change(config);
+        })
+        .await
+    }
+
+    async fn start(with_simulator: bool, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        config.server.listen = ([127, 0, 0, 1], 0).into();
+        config.server.workers = 2;
+        config.server.drain = Duration::from_secs(5);
+        config.upstream.model = "sim-chat".into();
+        config.upstream.api_key = Some(SecretString::from("sk-test"));
+        config.retry.pause = Duration::from_millis(1);
+        config.retry.pause_max = Duration::from_millis(1);
+        change(&mut config);
+        let (started, starting) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            actix::System::new().block_on(async move {
+                let simulator = with_simulator.then(|| {
+                    let settings = simulator::Settings {
+                        listen: ([127, 0, 0, 1], 0).into(),
+                        api_key: None,
+                        workers: 1,
+                        pace: Duration::ZERO,
+                        first: Duration::ZERO,
+                    };
+                    simulator::start(settings).unwrap()
+                });
+                if let Some(simulator) = &simulator {
+                    config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse().unwrap();
+                }
+                let gateway = app::Gateway::start(&config, false).await.unwrap();
+                let stats = simulator.as_ref().map(|simulator| Arc::clone(simulator.stats()));
+                let site = Arc::clone(gateway.site());
+                started.send(Started { address: gateway.address, site, stats }).unwrap();
+                let _ = stopped.await;
+                let ended = gateway.stop(std::future::pending()).await;
+                if let Some(simulator) = simulator {
+                    simulator.stop().await;
+                }
+                ended
+            })
+        });
+        let Started { address, site, stats } =
+            tokio::task::spawn_blocking(move || starting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
+        Gateway { address, site, stats, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub(crate) fn chat_url(&self) -> String {
+        format!("ws://{}/chat", self.address)
+    }
+
+    /// What the simulator has seen.
+    pub(crate) fn upstream(&self) -> &Stats {
+        self.stats.as_ref().unwrap()
+    }
+
+    /// A plain HTTP request; status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        http_get(self.address, path).await
+    }
+
+    /// Waits until nothing is left over, then stops and expects an orderly end.
+    pub(crate) async fn stop(mut self) {
+        until("every run, session and socket is gone", async || self.is_idle()).await;
+        assert_eq!(self.drain().await, app::Ended::Drained);
+    }
+
+    /// Stops whatever is going on.
+    pub(crate) async fn drain(&mut self) -> app::Ended {
+        self.stop.take().unwrap().send(()).unwrap();
+        let thread = self.thread.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || thread.join().unwrap());
+        within("the gateway stops", PATIENCE, ended).await.unwrap()
+    }
+
+    /// Begins to stop, and does not wait for the end.
+    pub(crate) fn begin_drain(&mut self) -> tokio::task::JoinHandle<app::Ended> {
+        self.stop.take().unwrap().send(()).unwrap();
+        let thread = self.thread.take().unwrap();
+        tokio::task::spawn_blocking(move || thread.join().unwrap())
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        let metrics = &self.site.metrics;
+        self.site.life.sockets() == 0
+            && self.site.registry.is_empty()
+            && metrics.runs.get() == 0
+            && metrics.runs_queued.get() == 0
+            && metrics.sockets.get() == 0
+            && metrics.sessions.get() == 0
+    }
+}
+
+/// `GET` over a fresh connection; status and body.
+pub(crate) async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("an HTTP answer", PATIENCE, stream.read_to_string(&mut answer)).await.unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (status, body)
+}

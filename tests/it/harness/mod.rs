@@ -1,0 +1,31 @@
+//! What the tests share: a gateway in this process, a client with a transcript, scripted upstreams.
+mod client;
+mod gateway;
+mod upstream;
+
+pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake};
+pub(crate) use gateway::Gateway;
+pub(crate) use upstream::{ScriptedUpstream, sse_head};
+
+use std::{future::Future, time::Duration};
+
+/// Nothing in a test may take longer than this.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for something that must come to pass.
+pub(crate) async fn within<T>(what: &str, patience: Duration, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(patience, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen within {patience:?}"),
+    }
+}
+
+/// Asks again and again until a condition holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    within(what, PATIENCE, async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
