@@ -24,8 +24,8 @@ const REQUEST_MAX: usize = 16 << 20;
 
 /// Adds the two generation paths, under any prefix, and an answer for every other path.
 pub(super) fn routes(app: &mut web::ServiceConfig) {
-    let text = "{prefix:.*}/api/v1/services/aigc/text-generation/generation";
-    let multimodal = "{prefix:.*}/api/v1/services/aigc/multimodal-generation/generation";
+    let text = "/{prefix:.*}api/v1/services/aigc/text-generation/generation";
+    let multimodal = "/{prefix:.*}api/v1/services/aigc/multimodal-generation/generation";
     app.service(web::resource(text).route(
         web::post().to(|shared, request, payload| generate(shared, request, payload, Endpoint::Text)),
     ))
