@@ -30,6 +30,8 @@ pub(super) struct Stream {
     close_idle: Option<Duration>,
     promised: Option<u64>,
     live: Live,
+    /// What was written before a cut is on its way.
+    flushed: bool,
     ended: bool,
 }
 
@@ -46,6 +48,7 @@ impl Stream {
             close_idle: None,
             promised: None,
             live,
+            flushed: false,
             ended: false,
         }
     }
@@ -128,6 +131,11 @@ impl MessageBody for Stream {
                     }
                 }
                 Step::Flush => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Step::End if this.promised.is_some() && !this.flushed => {
+                    this.flushed = true;
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
