@@ -191,8 +191,8 @@ impl Gateway {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}")]
 pub struct BindError {
-    address: SocketAddr,
-    reason: std::io::Error,
+    pub(crate) address: SocketAddr,
+    pub(crate) reason: std::io::Error,
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {

@@ -88,13 +88,14 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
         let simulator = simulator.map(simulator::start).transpose()?;
         if let Some(simulator) = &simulator {
             config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse()?;
-            log::warn!("DEMO: the answers are simulated, no model is asked");
-        }
-        for warning in config.warnings() {
-            log::warn!("{warning}");
         }
         let gateway = Gateway::start(&config, simulator.is_some()).await?;
         announce(&config, &gateway);
+        if simulator.is_some() {
+            log::warn!("DEMO: the answers are simulated, no model is asked");
+            let address = gateway.address;
+            say(&format!("Open http://{address} in a browser. The answers are simulated.\n"), false);
+        }
         let code = until_stopped(gateway, &mut signals).await;
         if let Some(simulator) = simulator {
             Simulator::stop(simulator).await;
@@ -104,6 +105,9 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
 }
 
 fn announce(config: &Config, gateway: &Gateway) {
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
     let upstream = &config.upstream;
     log::info!(
         "tidegate {} listens on http://{} model={} upstream={} key={}",
@@ -169,7 +173,6 @@ fn demo(mut config: Config) -> anyhow::Result<u8> {
         pace: Duration::from_millis(25),
         first: Duration::from_millis(250),
     };
-    say(&format!("Open http://{} in a browser. The answers are simulated.\n", config.server.listen), false);
     serve(&config, Some(simulator))
 }
 

@@ -9,6 +9,7 @@ mod wire;
 
 pub use stats::{Recorded, Stats};
 
+use crate::app::BindError;
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::Context as _;
 use script::{Pacing, Times};
@@ -62,7 +63,7 @@ pub struct Simulator {
 /// Binds and serves. Must be called inside a running actix system.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// [`BindError`] when the address cannot be had.
 pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
     let stats = Arc::new(Stats::default());
     let shared = web::Data::new(Shared {
@@ -84,7 +85,7 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
         .shutdown_timeout(0)
         .on_connect(wire::remember)
         .bind(settings.listen)
-        .with_context(|| format!("binding the simulator to {}", settings.listen))?;
+        .map_err(|reason| BindError { address: settings.listen, reason })?;
     let addr = server.addrs().first().copied().context("the simulator has no address")?;
     let server = server.run();
     let handle = server.handle();

@@ -1,10 +1,12 @@
-//! What the tests share: a gateway in this process, a client with a transcript, scripted upstreams.
+//! What the tests share: gateways in this process and in their own, a client with a transcript, scripted upstreams.
 mod client;
 mod gateway;
+mod process;
 mod upstream;
 
 pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake};
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Gateway, http_get};
+pub(crate) use process::{Process, Tidegate};
 pub(crate) use upstream::{ScriptedUpstream, sse_head};
 
 use std::{future::Future, time::Duration};

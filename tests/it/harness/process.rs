@@ -1,0 +1,184 @@
+//! The real binary: started with a clean environment in an empty folder, and killed when dropped.
+use super::{PATIENCE, until, within};
+use std::{
+    net::SocketAddr,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+    task::JoinHandle,
+    time::Instant,
+};
+
+/// A command line of `tidegate` with its environment.
+pub(crate) struct Tidegate {
+    command: Command,
+    folder: TempDir,
+}
+
+/// A process that serves.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// From the start to the line that tells the address, which means ready.
+    pub(crate) ready_after: Duration,
+    err: Output,
+    folder: TempDir,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) after: Duration,
+}
+
+impl Tidegate {
+    pub(crate) fn new(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(args).env_clear().current_dir(folder.path()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Tidegate { command, folder }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// A file in the folder in which it runs.
+    pub(crate) fn file(self, name: &str, content: &str) -> Self {
+        std::fs::write(self.folder.path().join(name), content).unwrap();
+        self
+    }
+
+    /// Runs to its end.
+    pub(crate) async fn run(mut self) -> Ended {
+        let since = Instant::now();
+        let mut child = self.command.spawn().unwrap();
+        let out = Output::of(child.stdout.take().unwrap());
+        let err = Output::of(child.stderr.take().unwrap());
+        let status = within("the process ends", PATIENCE, child.wait()).await.unwrap();
+        let after = since.elapsed();
+        Ended { code: status.code(), out: out.whole().await, err: err.whole().await, after }
+    }
+
+    /// Starts it and waits until it serves.
+    pub(crate) async fn start(mut self) -> Process {
+        let since = Instant::now();
+        let mut child = self.command.spawn().unwrap();
+        drop(child.stdout.take());
+        let err = Output::of(child.stderr.take().unwrap());
+        let mut address = None;
+        until("the process tells its address", async || {
+            assert!(!err.is_closed(), "it ended: {}", err.text());
+            address = listening_address(&err.text());
+            address.is_some()
+        })
+        .await;
+        let ready_after = since.elapsed();
+        Process { child, address: address.unwrap(), ready_after, err, folder: self.folder }
+    }
+}
+
+/// The address in a whole line that says `listens … http://ADDRESS`.
+fn listening_address(log: &str) -> Option<SocketAddr> {
+    let line = log.split_inclusive('\n').find(|line| line.contains(" listens") && line.ends_with('\n'))?;
+    let rest = line.split("http://").nth(1)?;
+    rest.split([' ', '/', '"', '\n']).next()?.parse().ok()
+}
+
+impl Process {
+    /// `serve` in front of `simulator` on a free port.
+    pub(crate) async fn serve(simulator: &Process, key: &str, more: &[&str]) -> Process {
+        let base_url = simulator.base_url();
+        let args = ["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
+        let args: Vec<_> = args.iter().chain(more).copied().collect();
+        Tidegate::new(&args).env("API_KEY", key).start().await
+    }
+
+    /// `simulate` without pauses on a free port.
+    pub(crate) async fn simulate() -> Process {
+        let args =
+            ["simulate", "--listen", "127.0.0.1:0", "--workers", "1", "--pace-ms", "0", "--first-ms", "0"];
+        Tidegate::new(&args).start().await
+    }
+
+    /// As an upstream.
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}/api/v1", self.address)
+    }
+
+    pub(crate) fn chat_url(&self) -> String {
+        format!("ws://{}/chat", self.address)
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        self.err.text()
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id().expect("it runs"));
+        let status = Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap();
+        assert!(status.success(), "{kill}");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> Ended {
+        let since = Instant::now();
+        let status = within("the process ends", PATIENCE, self.child.wait()).await.unwrap();
+        let after = since.elapsed();
+        drop(self.folder);
+        Ended { code: status.code(), out: String::new(), err: self.err.whole().await, after }
+    }
+
+    /// Asks it to stop, and expects that it does so in order.
+    pub(crate) async fn stop(self) -> String {
+        self.signal("TERM").await;
+        let ended = self.ended().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        ended.err
+    }
+}
+
+/// What comes out of a pipe, gathered by a task of its own, so that the pipe is never full.
+struct Output {
+    text: Arc<Mutex<Vec<u8>>>,
+    task: JoinHandle<()>,
+}
+
+impl Output {
+    fn of(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&text);
+        let task = tokio::spawn(async move {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
+                sink.lock().unwrap().extend_from_slice(&buffer[..read]);
+            }
+        });
+        Output { text, task }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    async fn whole(self) -> String {
+        within("the pipe is closed", PATIENCE, self.task).await.unwrap();
+        String::from_utf8(std::mem::take(&mut self.text.lock().unwrap())).unwrap()
+    }
+}

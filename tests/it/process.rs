@@ -1,0 +1,277 @@
+//! The program as an operator meets it: commands, exit codes, start and stop.
+use crate::harness::{PATIENCE, Process, TestClient, Tidegate, http_get, until, within};
+use expect_test::expect;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+#[tokio::test]
+async fn demo_chats_without_key_and_network() {
+    let demo = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
+    println!("ready after {:?}", demo.ready_after);
+    assert!(demo.ready_after < Duration::from_secs(2), "{:?}", demo.ready_after);
+    let log = demo.log();
+    assert!(log.contains("simulated") && log.contains(&format!("http://{}", demo.address)), "{log}");
+    let mut client = TestClient::connect(&demo.chat_url()).await;
+    client.say("/sim text=\"My name is Ada.\" pace_ms=0 first_ms=0").await;
+    client.expect("My name is Ada.").await;
+    client.say("How many messages did I write?").await;
+    let mut heard = String::new();
+    while !heard.contains("2 messages") {
+        heard.push_str(&client.hear().await);
+    }
+    let (status, page) = http_get(demo.address, "/").await;
+    assert!(status == 200 && page.contains("<html"), "{status} {page}");
+    let (_, health) = http_get(demo.address, "/health").await;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&health).unwrap()["simulated"], true);
+    client.close().await;
+    demo.stop().await;
+}
+
+// faults: H109
+#[tokio::test]
+async fn serve_without_a_key_ends_before_a_port_is_bound() {
+    // Whoever tried to listen here would end with 69.
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let serve = Tidegate::new(&["serve", "--listen", &listen]);
+    let ended = serve.run().await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(64), ""));
+    expect![[r#"
+        the configuration has 1 fault:
+          upstream.api_key: no key for dashscope.aliyuncs.com; set API_KEY, or API_KEY_FILE to the name of a file that holds it. `tidegate demo` runs without a key
+    "#]]
+    .assert_eq(&ended.err);
+}
+
+// faults: H109
+#[tokio::test]
+async fn keys_from_files_and_bad_keys() {
+    let check = |key: &str, name: &str| {
+        Tidegate::new(&["check"]).file("key", key).env(name, if name == "API_KEY" { key } else { "key" })
+    };
+    for (name, key) in [("API_KEY", "sk-secret\n"), ("API_KEY_FILE", "sk-secret\n")] {
+        let ended = check(key, name).run().await;
+        let line = format!("upstream.api_key = (set)  # {name}\n");
+        assert!(ended.code == Some(0) && ended.out.contains(&line), "{ended:?}");
+    }
+    for name in ["API_KEY", "API_KEY_FILE"] {
+        for key in ["", " ", "\"sk-secret\"", "sk-se cret", "sk-secret\nsk-secret"] {
+            let ended = check(key, name).run().await;
+            assert_eq!((ended.code, ended.out.as_str()), (Some(64), ""), "{name}={key:?}");
+            assert!(ended.err.contains(name) && !ended.err.contains("secret"), "{}", ended.err);
+        }
+    }
+    let missing = Tidegate::new(&["serve"]).env("DASHSCOPE_API_KEY_FILE", "nowhere").run().await;
+    assert_eq!(missing.code, Some(64));
+    assert!(missing.err.contains("DASHSCOPE_API_KEY_FILE"), "{}", missing.err);
+}
+
+#[tokio::test]
+async fn check_prints_what_is_in_effect() {
+    let check = Tidegate::new(&["check", "--set", "log.format=json", "--model", "qwen-max"])
+        .file("tidegate.toml", "[limits]\nping = '9s'\n")
+        .env("TIDEGATE_SERVER__LISTEN", "0.0.0.0:1234")
+        .env("DASHSCOPE_API_KEY", "sk-not-to-be-shown");
+    let ended = check.run().await;
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    assert!(!ended.out.contains("not-to-be-shown"), "{}", ended.out);
+    for line in [
+        "server.listen = 0.0.0.0:1234  # TIDEGATE_SERVER__LISTEN\n",
+        "limits.ping = 9s  # tidegate.toml:2\n",
+        "upstream.model = qwen-max  # --model\n",
+        "upstream.api_key = (set)  # DASHSCOPE_API_KEY\n",
+        "log.format = json  # --set\n",
+        "retry.attempts = 3  # default\n",
+    ] {
+        assert!(ended.out.contains(line), "{line} in {}", ended.out);
+    }
+}
+
+// faults: H108
+#[tokio::test]
+async fn all_faults_of_a_configuration_are_told_at_once() {
+    let toml = "[limits]\npnig = '9s'\nslow_client = 12\n[server]\nlisten = 'nowhere'\n";
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let expected = expect![[r#"
+        the configuration has 6 faults:
+          limits.pnig (tidegate.toml:2): unknown key; did you mean limits.ping?
+          limits.slow_client = "12" (tidegate.toml:3): unit missing (ms, s, m or h); allowed: a duration from 1s to 10m
+          server.listen = "nowhere" (tidegate.toml:5): not an IP address with a port; allowed: IP:port such as `0.0.0.0:8000` or `[::]:8000`
+          limits.ping = "" (TIDEGATE_LIMITS__PING): is empty; allowed: a duration from 100ms to 1h
+          TIDEGATE_UPSTREAM__MODLE: unknown variable; did you mean TIDEGATE_UPSTREAM__MODEL?
+          retry.attempts = "0" (--set): out of range; allowed: a whole number from 1 to 10
+    "#]];
+    for command in ["check", "serve", "demo"] {
+        let args = [command, "--listen", &listen, "--set", "retry.attempts=0", "--set", "limits.silence=1s"];
+        let process = Tidegate::new(&args)
+            .file("tidegate.toml", toml)
+            .env("TIDEGATE_UPSTREAM__MODLE", "sk-mistaken")
+            .env("TIDEGATE_LIMITS__PING", "")
+            .env("API_KEY", "sk-test");
+        let ended = process.run().await;
+        assert_eq!((ended.code, ended.out.as_str()), (Some(64), ""), "{command}");
+        expected.assert_eq(&ended.err);
+    }
+}
+
+// faults: H108
+#[tokio::test]
+async fn what_a_file_of_the_configuration_holds_wrong_is_told_with_its_line() {
+    let contradictory = "[limits]\nping = '61s'\nframe_bytes = '1KiB'\n";
+    let ended = Tidegate::new(&["check"]).file("tidegate.toml", contradictory).run().await;
+    assert_eq!(ended.code, Some(64));
+    expect![[r#"
+        the configuration has 2 faults:
+          limits.ping = "61s" (tidegate.toml:2): not below limits.silence = 60s
+          limits.frame_bytes = "1KiB" (tidegate.toml:3): less than limits.message_bytes = 64KiB
+    "#]]
+    .assert_eq(&ended.err);
+    let broken = Tidegate::new(&["serve"]).file("tidegate.toml", "[limits\n").env("API_KEY", "k").run().await;
+    assert_eq!(broken.code, Some(64));
+    assert!(broken.err.contains("tidegate.toml:1"), "{}", broken.err);
+    let usage = Tidegate::new(&["serve", "--api-key", "sk-test"]).run().await;
+    assert_eq!(usage.code, Some(64), "{}", usage.err);
+}
+
+// faults: G104
+#[tokio::test]
+async fn a_port_that_cannot_be_had_ends_it_at_once_with_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let ops = format!("server.ops_listen={taken}");
+    // The second address is for documents: no machine has it.
+    for listen in [taken.as_str(), "192.0.2.1:8000"] {
+        for args in
+            [["serve", "--listen", listen], ["demo", "--listen", listen], ["simulate", "--listen", listen]]
+        {
+            refused(&args, listen).await;
+        }
+    }
+    refused(&["serve", "--listen", "127.0.0.1:0", "--set", &ops], &taken).await;
+}
+
+async fn refused(args: &[&str], address: &str) {
+    let ended = Tidegate::new(args).env("API_KEY", "sk-test").run().await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(69), ""), "{args:?}: {}", ended.err);
+    assert_eq!(ended.err.lines().count(), 1, "{args:?}: {}", ended.err);
+    assert!(ended.err.starts_with(&format!("tidegate: cannot listen on {address}: ")), "{}", ended.err);
+    assert!(ended.after < Duration::from_secs(1), "{:?}", ended.after);
+}
+
+#[tokio::test]
+async fn help_has_examples_and_the_version_is_told() {
+    let version = Tidegate::new(&["--version"]).run().await;
+    assert_eq!(version.out, format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));
+    for args in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["demo", "--help"],
+        &["simulate", "--help"],
+        &["check", "--help"],
+    ] {
+        let ended = Tidegate::new(args).run().await;
+        assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{args:?}");
+        assert!(ended.out.contains("Examples:\n  "), "{args:?}: {}", ended.out);
+    }
+    let nothing = Tidegate::new(&[]).run().await;
+    assert_eq!((nothing.code, nothing.out.as_str()), (Some(64), ""));
+    assert!(nothing.err.contains("tidegate demo"), "{}", nothing.err);
+}
+
+/// Reads until the server closes; the text before, and the close code.
+async fn to_the_end(client: &mut TestClient) -> (String, u16) {
+    let mut text = String::new();
+    loop {
+        match client.next().await {
+            Message::Text(more) => text.push_str(&more),
+            Message::Close(frame) => return (text, frame.map_or(1005, |frame| frame.code.into())),
+            other => panic!("expected text or a close, got {other:?}"),
+        }
+    }
+}
+
+// faults: G99
+#[tokio::test]
+async fn sigterm_lets_answers_finish_and_tells_every_socket() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        clients.push(TestClient::connect(&gateway.chat_url()).await);
+    }
+    // Every fourth is in the middle of an answer when the signal comes.
+    for client in clients.iter_mut().step_by(4) {
+        client.say("/sim number tokens=80 pace_ms=25").await;
+    }
+    for client in clients.iter_mut().step_by(4) {
+        assert!(client.hear().await.starts_with("#0 "));
+    }
+    let (url, address) = (gateway.chat_url(), gateway.address);
+    gateway.signal("TERM").await;
+    until("readyz is red", async || http_get(address, "/readyz").await.0 == 503).await;
+    let refused = connect_async(&url).await.unwrap_err().to_string();
+    assert!(refused.contains("503"), "no new sockets: {refused}");
+    for (number, client) in clients.iter_mut().enumerate() {
+        let (text, code) = to_the_end(client).await;
+        assert_eq!(code, 1012);
+        assert_eq!(text.contains("#79 "), number % 4 == 0, "finished: {text}");
+    }
+    let ended = gateway.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("stopped: Drained"), "{}", ended.err);
+    simulator.stop().await;
+}
+
+// faults: G99
+#[tokio::test]
+async fn when_the_grace_period_is_over_the_rest_is_told_too() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.drain=1s"]).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("/sim text=endless stall_after=1").await;
+    client.hear().await;
+    gateway.signal("TERM").await;
+    assert_eq!(to_the_end(&mut client).await.1, 1012);
+    let ended = gateway.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("stopped: GraceOver(1)"), "{}", ended.err);
+    simulator.stop().await;
+}
+
+// faults: G100
+#[tokio::test]
+async fn a_second_signal_is_faster() {
+    let simulator = Process::simulate().await;
+    for (first, second, code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("TERM", "INT", 130)] {
+        let gateway = Process::serve(&simulator, "sk-test", &[]).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("/sim text=endless stall_after=1").await;
+        client.hear().await;
+        gateway.signal(first).await;
+        until("it drains", async || gateway.log().contains("draining")).await;
+        gateway.signal(second).await;
+        assert_eq!(to_the_end(&mut client).await.1, 1012);
+        let ended = gateway.ended().await;
+        assert_eq!(ended.code, Some(code), "{first} {second}: {}", ended.err);
+        assert!(ended.after < Duration::from_secs(3), "{:?}", ended.after);
+    }
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn the_operators_routes_can_stand_elsewhere() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.ops_listen=127.0.0.1:0"]).await;
+    let told =
+        || gateway.log().lines().find_map(|line| line.split("metrics on http://").nth(1)?.parse().ok());
+    until("the other address is told", async || told().is_some()).await;
+    let ops = told().unwrap();
+    for path in ["/livez", "/readyz", "/health", "/metrics"] {
+        assert_eq!(http_get(ops, path).await.0, 200, "{path}");
+        assert_eq!(http_get(gateway.address, path).await.0, 404, "{path}");
+    }
+    within("it stops", PATIENCE, gateway.stop()).await;
+    simulator.stop().await;
+}

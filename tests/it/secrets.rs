@@ -1,0 +1,136 @@
+//! What must not get out: keys anywhere, people's words in the log, forged lines.
+use crate::harness::{Process, TestClient, Tidegate, http_get, until};
+
+const CANARY: &str = "sk-canary-0123456789";
+
+/// Neither the key nor eight characters of it in a row.
+fn assert_clean(what: &str, text: &str) {
+    for start in 0..=CANARY.len() - 8 {
+        let part = &CANARY[start..start + 8];
+        let line = text.lines().find(|line| line.contains(part));
+        assert!(line.is_none(), "{what} has {part:?}: {}", line.unwrap_or_default());
+    }
+}
+
+/// One fault after the other, each of which makes the gateway say something.
+const FAULTS: &[&str] = &[
+    "status=401 code=InvalidApiKey",
+    "status=403",
+    "status=400 code=InvalidParameter",
+    "status=429 retry_after=0",
+    "status=500",
+    "html",
+    "empty",
+    "json_error",
+    "redirect",
+    "bad_status_line",
+    "gzip",
+    "header_bytes=200000",
+    "text=abcdef cut_after=2",
+    "text=abcdef reset_after=2",
+    "text=abcdef end_after=2",
+    "text=abcdef half_chunk",
+    "text=abcdef garbage_after=1",
+    "text=abcdef not_json_after=1 end_after=2",
+    "text=abcdef error_after=1 code=DataInspectionFailed",
+    "text=abcdef invalid_utf8_after=1 end_after=2",
+];
+
+// faults: H109, I119
+#[tokio::test]
+async fn the_key_is_found_nowhere() {
+    let args = ["simulate", "--listen", "127.0.0.1:0", "--pace-ms", "0", "--first-ms", "0"];
+    let key_file = ["--api-key-file", "key"];
+    let args: Vec<_> = args.into_iter().chain(key_file).collect();
+    let simulator = Tidegate::new(&args).file("key", CANARY).env("RUST_LOG", "trace").start().await;
+    let base_url = simulator.base_url();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url, "--set", "retry.pause=1ms"];
+    let gateway = Tidegate::new(&serve).env("API_KEY", CANARY).env("RUST_LOG", "trace").start().await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    let mut seen = String::new();
+    for fault in FAULTS {
+        client.say(&format!("/sim {fault}")).await;
+        let (text, error) = client.until_error().await;
+        seen += &format!("{text}{error}\n");
+    }
+    // A service that repeats the key which it refuses; the first is its sentence, then its code and id.
+    for fault in ["message", "code"] {
+        client.say(&format!("/sim status=401 {fault}=\"Incorrect-API-key-provided:{CANARY}.\"")).await;
+        seen += &client.until_error().await.1;
+    }
+    client.say("/sim text=fine").await;
+    client.expect("fine").await;
+    for path in
+        ["/metrics", "/health", "/readyz?verbose", "/livez", "/v1/models", "/", "/page.js", "/nowhere"]
+    {
+        let (_, body) = http_get(gateway.address, path).await;
+        seen += &format!("{body}\n");
+    }
+    client.close().await;
+    assert_clean("what clients see", &seen);
+    let check = Tidegate::new(&["check"]).env("API_KEY", CANARY).env("RUST_LOG", "trace").run().await;
+    assert_clean("check", &format!("{}{}", check.out, check.err));
+    let wrong = Tidegate::new(&["check"]).env("API_KEY", &format!("'{CANARY}'")).run().await;
+    assert_clean("check of a bad key", &format!("{}{}", wrong.out, wrong.err));
+    let log = gateway.stop().await;
+    assert!(log.contains("TRACE") && log.contains("401"), "the log is full");
+    assert_clean("the gateway's log", &log);
+    assert_clean("the simulator's log", &simulator.stop().await);
+}
+
+/// The parts of a plain line: time, level, target and message.
+fn parts(line: &str) -> Option<(&str, &str, &str, &str)> {
+    let (time, rest) = line.split_once(' ')?;
+    let (level, rest) = rest.split_at_checked(5)?;
+    let (target, message) = rest.strip_prefix(' ')?.split_once(": ")?;
+    let is_time = time.len() == 24 && time.ends_with('Z') && time.starts_with("20");
+    let is_level = ["ERROR", "WARN ", "INFO ", "DEBUG", "TRACE"].contains(&level);
+    (is_time && is_level).then_some((time, level, target, message))
+}
+
+const FORGED: &str = "\\n2026-01-01T00:00:00.000Z INFO  tidegate: forged\\u001b[31m";
+
+// faults: I119
+#[tokio::test]
+async fn the_log_has_a_line_for_each_socket_and_run_and_no_words() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &["--set", "retry.attempts=1"]).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("/sim text=\"shibboleth in the answer\" tag=shibboleth").await;
+    client.expect("shibboleth in the answer").await;
+    client.say("shibboleth\n2026-01-01T00:00:00.000Z INFO  tidegate: forged\u{1b}[31m").await;
+    client.hear().await;
+    // What the service says is a stranger's word as well.
+    client.say(&format!("/sim status=500 code=\"{FORGED}\" message=\"{FORGED}\"")).await;
+    client.until_error().await;
+    client.close().await;
+    until("the socket's end is logged", async || gateway.log().contains("socket closed")).await;
+    let log = gateway.stop().await;
+    simulator.stop().await;
+    assert!(!log.contains("shibboleth"), "{log}");
+    let lines: Vec<_> = log.lines().map(|line| parts(line).unwrap_or_else(|| panic!("{line:?}"))).collect();
+    assert!(lines.iter().all(|(.., message)| !message.starts_with("forged")), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
+    let count = |start: &str| lines.iter().filter(|(.., message)| message.starts_with(start)).count();
+    let counts = ["socket opened connection=", "socket closed connection=", "run ended session="].map(count);
+    assert_eq!(counts, [1, 1, 3], "{log}");
+}
+
+// faults: I119
+#[tokio::test]
+async fn json_lines_cannot_be_forged_either() {
+    let simulator = Process::simulate().await;
+    let more = ["--log-format", "json", "--set", "retry.attempts=1"];
+    let gateway = Process::serve(&simulator, "sk-test", &more).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say(&format!("/sim status=500 code=\"\\\"}}{FORGED}\" message=\"\\\"}}{FORGED}\"")).await;
+    client.until_error().await;
+    client.close().await;
+    until("the run's end is logged", async || gateway.log().contains("run ended")).await;
+    for line in gateway.stop().await.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect(line);
+        let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["level", "message", "target", "time"], "{line}");
+    }
+    simulator.stop().await;
+}
