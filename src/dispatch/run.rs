@@ -145,7 +145,10 @@ impl Run {
     async fn attempt(&mut self) -> Attempt {
         let response = match self.shared.client.send(self.body.clone(), self.deadline).await {
             Ok(response) => response,
-            Err(OpenError { error, unanswered }) => return Attempt::Failed { error, unanswered },
+            Err(OpenError { mut error, unanswered }) => {
+                self.shared.client.redact_error(&mut error);
+                return Attempt::Failed { error, unanswered };
+            }
         };
         let reader = Reader::new(
             &self.shared.settings.dialect,
@@ -175,7 +178,7 @@ impl Run {
             let control = self.order.control.clone();
             let events = &mut self.events;
             let step = poll_fn(|cx| stream.poll_step(cx, control.is_held(), events)).await;
-            let end = match step {
+            let mut end = match step {
                 Step::More => None,
                 Step::End => Some(stream.reader.end(&mut self.events)),
                 Step::Failed(error) => {
@@ -185,6 +188,9 @@ impl Run {
                     Some(RunEnd { outcome: Err(error), usage, request_id })
                 }
             };
+            if let Some(end) = &mut end {
+                self.shared.client.redact(end);
+            }
             if !self.deliver().await {
                 return Attempt::Abandoned;
             }

@@ -3,7 +3,7 @@
 //! What awc does by itself and must not do here: wait five seconds for a head, hold at most a
 //! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
 use super::dashscope;
-use crate::chat::{Retry, RunError, RunErrorKind};
+use crate::chat::{Retry, RunEnd, RunError, RunErrorKind};
 use actix_http::{error::PayloadError, header};
 use awc::{
     ClientResponse, Connector,
@@ -61,6 +61,7 @@ pub enum SetUpError {
 #[derive(Clone)]
 pub struct Plan {
     url: String,
+    key: Option<SecretString>,
     headers: Arc<Vec<(HeaderName, HeaderValue)>>,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,
@@ -83,6 +84,7 @@ impl Plan {
             headers.push((header::AUTHORIZATION, value));
         }
         Ok(Plan {
+            key: settings.api_key.clone(),
             url: format!("{}{}", settings.base_url.trim_end_matches('/'), dashscope::path(dialect)),
             headers: Arc::new(headers),
             tls: Arc::new(tls_config(settings.ca_file.as_deref())?),
@@ -161,6 +163,49 @@ impl Client {
         Response::new(response).map_err(|error| OpenError { error, unanswered: false })
     }
 }
+
+impl Client {
+    /// Takes our key out of how a run ended: some services repeat the key that they refuse.
+    pub fn redact(&self, end: &mut RunEnd) {
+        self.redact_text(end.request_id.as_mut());
+        if let Err(error) = &mut end.outcome {
+            self.redact_error(error);
+        }
+    }
+
+    pub fn redact_error(&self, error: &mut RunError) {
+        self.redact_text(error.request_id.as_mut());
+        self.redact_text(error.code.as_mut());
+        self.redact_text(Some(&mut error.detail));
+    }
+
+    fn redact_text(&self, text: Option<&mut String>) {
+        if let (Some(text), Some(key)) = (text, &self.plan.key) {
+            redact(text, key.expose_secret());
+        }
+    }
+}
+
+/// Takes a key out of a text, also one of which only the beginning was kept.
+fn redact(text: &mut String, key: &str) {
+    /// Shorter than this, a word is no secret, or no part of one that gives it away.
+    const PART: usize = 6;
+    if key.len() < PART {
+        return;
+    }
+    if text.contains(key) {
+        *text = text.replace(key, REDACTED);
+    }
+    let cut =
+        (PART..key.len()).rev().find(|&length| key.get(..length).is_some_and(|part| text.ends_with(part)));
+    if let Some(length) = cut {
+        text.truncate(text.len() - length);
+        text.push_str(REDACTED);
+    }
+}
+
+/// What stands where a key was.
+const REDACTED: &str = "[key]";
 
 /// The head of a response, and its body as it comes.
 pub struct Response {
@@ -252,4 +297,24 @@ fn body_error(error: &PayloadError) -> RunError {
         _ => RunErrorKind::UpstreamProtocol,
     };
     RunError::new(kind, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // faults: I119
+    #[test]
+    fn a_key_is_taken_out_of_foreign_texts() {
+        let check = |text: &str, key: &str, expected: &str| {
+            let mut text = text.to_owned();
+            redact(&mut text, key);
+            assert_eq!(text, expected);
+        };
+        check("no sk-canary, sk-canary!", "sk-canary", "no [key], [key]!");
+        check("cut off: sk-canar", "sk-canary", "cut off: [key]");
+        check("sk-cana", "sk-canary", "[key]");
+        check("a mask: sk-ca", "sk-canary", "a mask: sk-ca");
+        check("the test key", "test", "the test key");
+    }
 }

@@ -29,7 +29,6 @@ const FAULTS: &[&str] = &[
     "text=abcdef cut_after=2",
     "text=abcdef reset_after=2",
     "text=abcdef end_after=2",
-    "text=abcdef half_chunk",
     "text=abcdef garbage_after=1",
     "text=abcdef not_json_after=1 end_after=2",
     "text=abcdef error_after=1 code=DataInspectionFailed",
@@ -53,7 +52,7 @@ async fn the_key_is_found_nowhere() {
         let (text, error) = client.until_error().await;
         seen += &format!("{text}{error}\n");
     }
-    // A service that repeats the key which it refuses; the first is its sentence, then its code and id.
+    // A service that repeats the key which it refuses, in its sentence and in its code.
     for fault in ["message", "code"] {
         client.say(&format!("/sim status=401 {fault}=\"Incorrect-API-key-provided:{CANARY}.\"")).await;
         seen += &client.until_error().await.1;
