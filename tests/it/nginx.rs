@@ -1,1 +1,256 @@
-//! x
+//! The real nginx with the shipped files, in front of real gateways.
+use crate::harness::{Process, RawClient, TestClient, Tidegate, handshake, http_get, until, within};
+use std::{fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    time::Instant,
+};
+
+/// `nginx` by name, or in Debian's place for it, which is not in everybody's path.
+fn nginx() -> Command {
+    let debian = Path::new("/usr/sbin/nginx");
+    let mut command = Command::new(if debian.exists() { debian } else { Path::new("nginx") });
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+fn shipped() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/nginx")
+}
+
+/// nginx on a free port; killed when dropped.
+struct Nginx {
+    _child: Child,
+    folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Nginx {
+    async fn start(gateways: &[SocketAddr]) -> Self {
+        // nginx cannot choose a port by itself, and somebody may take the free one before it.
+        for _ in 0..5 {
+            let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("main.conf"), main_file(folder.path(), free, gateways)).unwrap();
+            let mut command = nginx();
+            command
+                .args(["-e", "stderr", "-p"])
+                .arg(folder.path())
+                .arg("-c")
+                .arg(folder.path().join("main.conf"));
+            let mut child = command.spawn().expect("nginx is installed; tests/run installs it");
+            let mut gone = false;
+            until("nginx listens", async || {
+                gone = child.try_wait().unwrap().is_some();
+                gone || TcpStream::connect(free).await.is_ok()
+            })
+            .await;
+            if !gone {
+                return Nginx { _child: child, folder, address: free };
+            }
+        }
+        panic!("nginx does not start");
+    }
+
+    fn chat_url(&self) -> String {
+        format!("ws://{}/chat", self.address)
+    }
+
+    /// The first line of the answer to a handshake with these headers.
+    async fn handshake(&self, headers: &[(&str, &str)]) -> String {
+        let mut client = RawClient::connect(self.address).await;
+        let head = client.request(&handshake(self.address, headers)).await;
+        head.lines().next().unwrap().to_owned()
+    }
+
+    fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("access.log")).unwrap()
+    }
+}
+
+/// A main file as nginx/README.md describes it.
+fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr]) -> String {
+    let (folder, shipped) = (folder.display(), shipped());
+    let servers: String =
+        gateways.iter().map(|gateway| format!("server {gateway} max_fails=2 fail_timeout=5s;\n")).collect();
+    format!(
+        "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;
+         events {{ worker_connections 1024; }}
+         http {{
+             client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
+             uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+             include {shipped}/http.conf;
+             access_log {folder}/access.log tidegate;
+             upstream gateway {{ include {shipped}/upstream.conf; {servers} }}
+             server {{ listen {listen}; include {shipped}/server.conf; }}
+         }}"
+    )
+}
+
+async fn demo() -> Process {
+    let args = ["demo", "--listen", "127.0.0.1:0", "--set", "server.trusted_proxies=127.0.0.1"];
+    Tidegate::new(&args).start().await
+}
+
+#[tokio::test]
+async fn everything_is_reached_through_nginx() {
+    let gateway = demo().await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    let (status, page) = http_get(nginx.address, "/").await;
+    assert!(status == 200 && page.contains("<html"), "{status} {page}");
+    for path in ["/page.js", "/page.css", "/livez", "/health", "/v1/models"] {
+        assert_eq!(http_get(nginx.address, path).await, http_get(gateway.address, path).await, "{path}");
+    }
+    for path in ["/metrics", "/readyz", "/readyz?verbose", "/nowhere"] {
+        assert_eq!(http_get(nginx.address, path).await.0, 404, "{path}");
+    }
+    let mut client = TestClient::connect(&nginx.chat_url()).await;
+    for text in ["Hello,", "世界", "and again"] {
+        client.say(&format!("/sim text=\"{text}\" pace_ms=0 first_ms=0")).await;
+        client.expect(text).await;
+    }
+    client.say("How many messages did I write?").await;
+    let mut heard = String::new();
+    while !heard.contains("4 messages") {
+        heard.push_str(&client.hear().await);
+    }
+    client.close().await;
+    until("the access log has the socket", async || nginx.access_log().contains("\"path\":\"/chat\"")).await;
+    gateway.stop().await;
+}
+
+// faults: A2
+#[tokio::test]
+async fn only_pages_of_nginx_own_address_may_open_a_socket() {
+    let gateway = demo().await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    let own = format!("http://{}", nginx.address);
+    let direct = format!("http://{}", gateway.address);
+    for (headers, status) in [
+        (&[][..], 101),
+        (&[("origin", own.as_str())], 101),
+        // The proxy's address counts, not that of the gateway behind it.
+        (&[("origin", direct.as_str())], 403),
+        (&[("origin", "http://evil.test")], 403),
+        (&[("origin", "null")], 403),
+        (&[("origin", "http://evil.test"), ("x-forwarded-host", "evil.test")], 403),
+    ] {
+        let answer = nginx.handshake(headers).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers:?}: {answer}");
+    }
+    // What is no WebSocket is answered, and not passed on as an upgrade.
+    assert_eq!(http_get(nginx.address, "/chat").await.0, 426);
+    let mut h2c = RawClient::connect(nginx.address).await;
+    let request =
+        format!("GET / HTTP/1.1\r\nhost: {}\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n", nginx.address);
+    assert!(h2c.request(&request).await.starts_with("HTTP/1.1 200 "));
+    gateway.stop().await;
+}
+
+/// Opens sockets until one is on this gateway, which the metrics tell.
+async fn socket_on(gateway: &Process, nginx: &Nginx, others: &mut Vec<TestClient>) -> TestClient {
+    let sockets = async || {
+        let (_, health) = http_get(gateway.address, "/health").await;
+        serde_json::from_str::<serde_json::Value>(&health).unwrap()["sockets"].as_u64().unwrap()
+    };
+    for _ in 0..10 {
+        let before = sockets().await;
+        let client = TestClient::connect(&nginx.chat_url()).await;
+        if sockets().await > before {
+            return client;
+        }
+        others.push(client);
+    }
+    panic!("no socket on {}", gateway.address);
+}
+
+// faults: B29
+#[tokio::test]
+async fn a_killed_gateway_takes_only_its_own_sockets_with_it() {
+    let (first, second) = (demo().await, demo().await);
+    let nginx = Nginx::start(&[first.address, second.address]).await;
+    let mut others = Vec::new();
+    let mut lost = socket_on(&first, &nginx, &mut others).await;
+    let mut kept = socket_on(&second, &nginx, &mut others).await;
+    for client in [&mut lost, &mut kept] {
+        client.say("/sim number tokens=40 pace_ms=20 first_ms=0").await;
+        assert!(client.hear().await.starts_with("#0 "));
+    }
+    first.signal("KILL").await;
+    let killed = Instant::now();
+    within("the sockets of the killed one end", Duration::from_secs(1), lost.cut()).await;
+    for number in 0..10 {
+        let mut client = TestClient::connect(&nginx.chat_url()).await;
+        client.say("/sim text=here pace_ms=0 first_ms=0").await;
+        client.expect("here").await;
+        assert!(number > 0 || killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+        client.close().await;
+    }
+    let mut text = String::new();
+    while !text.contains("#39 ") {
+        text.push_str(&kept.hear().await);
+    }
+    second.stop().await;
+}
+
+// faults: G99
+#[tokio::test]
+async fn a_draining_gateway_is_not_noticed_by_newcomers() {
+    let (first, second) = (demo().await, demo().await);
+    let nginx = Nginx::start(&[first.address, second.address]).await;
+    let mut others = Vec::new();
+    let mut told = socket_on(&first, &nginx, &mut others).await;
+    told.say("/sim number tokens=60 pace_ms=25 first_ms=0").await;
+    assert!(told.hear().await.starts_with("#0 "));
+    first.signal("TERM").await;
+    until("it drains", async || http_get(first.address, "/readyz").await.0 == 503).await;
+    let mut newcomers = Vec::new();
+    for _ in 0..20 {
+        newcomers.push(TestClient::connect(&nginx.chat_url()).await);
+        assert_eq!(http_get(nginx.address, "/livez").await.0, 200);
+    }
+    // Its own finish their answers first and are then told, through nginx.
+    let mut text = String::new();
+    while !text.contains("#59 ") {
+        text.push_str(&told.hear().await);
+    }
+    assert_eq!(told.closed().await, 1012);
+    assert_eq!(first.ended().await.code, Some(0));
+    for client in &mut newcomers {
+        client.say("/sim text=here pace_ms=0 first_ms=0").await;
+        client.expect("here").await;
+    }
+    assert_eq!(nginx.handshake(&[]).await, "HTTP/1.1 101 Switching Protocols");
+    second.stop().await;
+}
+
+/// `nginx -t` of a main file among the shipped ones, in a copy that fits this machine.
+async fn check(main: &str, change: impl Fn(&str) -> String) {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(shipped()).unwrap() {
+        let entry = entry.unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        let here = format!("{}/", folder.path().display());
+        let text = text.replace("/tmp/", &here).replace("/run/secrets/", &here);
+        fs::write(folder.path().join(entry.file_name()), change(&text)).unwrap();
+    }
+    let key = rcgen::generate_simple_self_signed(["chat.example.com".to_owned()]).unwrap();
+    fs::write(folder.path().join("tls_cert"), key.cert.pem()).unwrap();
+    fs::write(folder.path().join("tls_key"), key.signing_key.serialize_pem()).unwrap();
+    let mut command = nginx();
+    command.args(["-t", "-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(folder.path().join(main));
+    let output = command.output().await.expect("nginx is installed; tests/run installs it");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("[warn]"), "{main}: {said}");
+}
+
+#[tokio::test]
+async fn every_shipped_file_is_taken_by_nginx() {
+    // The name is that of a container; outside it, nobody knows it.
+    let here = |text: &str| text.replace("server gateway:8000", "server 127.0.0.1:8000");
+    check("local.conf", str::to_owned).await;
+    check("nginx.conf", here).await;
+    check("nginx.conf", |text| here(text).replace("include site.conf", "include site-tls.conf")).await;
+}

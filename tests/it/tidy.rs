@@ -1,1 +1,239 @@
-//! x
+//! The rules of the source tree: imports point down, the pure half stays pure, files stay small.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Modules and the layer of each; the longest name that fits counts. A file may name what is in its
+/// own layer or below, and whatever is in its own top module.
+const LAYERS: &[(&str, u8)] = &[
+    ("chat", 0),
+    ("protocol", 0),
+    ("session", 1),
+    ("upstream", 1),
+    ("dispatch::admission", 1),
+    ("dispatch::control", 1),
+    ("dispatch::retry", 1),
+    ("ws::guard", 1),
+    ("http::origin", 1),
+    ("simulator::script", 1),
+    ("upstream::client", 2),
+    ("logging", 2),
+    ("metrics", 2),
+    ("ws", 3),
+    ("dispatch", 3),
+    ("http", 4),
+    ("app", 5),
+    ("cli", 5),
+    ("config", 5),
+    ("lib", 5),
+    ("main", 5),
+    ("simulator", 5),
+];
+
+/// Up to here a file names nothing that touches the world.
+const PURE: u8 = 1;
+
+/// What touches the world, wherever it stands in a line. Types of time and atomics do not.
+const WORLD: &[&str] = &["actix", "awc", "tokio", "Instant::now", "SystemTime::now", "elapsed()"];
+
+/// What of `std` touches the world: beginnings of paths.
+const WORLD_STD: &[&str] = &["fs", "env", "thread", "process", "os", "net::Tcp", "net::Udp"];
+
+/// Named in layer 5 alone: the others say what settings they want, and are handed them.
+const CONFIG: &str = "config";
+
+/// Lines of code; comments and empty lines are free.
+const LINES_MAX: usize = 400;
+
+/// A file of the program without its tests.
+struct Source {
+    /// Below src/, for people.
+    name: String,
+    /// `ws::guard` for `src/ws/guard.rs`.
+    module: String,
+    text: String,
+}
+
+fn layer(path: &str) -> Option<u8> {
+    let fits =
+        |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    LAYERS.iter().filter(|(name, _)| fits(name)).max_by_key(|(name, _)| name.len()).map(|(_, layer)| *layer)
+}
+
+fn top(path: &str) -> &str {
+    path.split("::").next().unwrap_or_default()
+}
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// Every file below src/ that is no test.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    files(&root, &mut paths);
+    paths.sort();
+    let sources = paths.iter().filter_map(|path| {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let stem = name.strip_suffix(".rs").unwrap();
+        let module = stem.strip_suffix("/mod").unwrap_or(stem).replace('/', "::");
+        let is_test = module.split("::").any(|part| part == "tests");
+        (!is_test).then(|| Source { name, module, text: without_tests(&fs::read_to_string(path).unwrap()) })
+    });
+    sources.collect()
+}
+
+/// Leaves out `#[cfg(test)]` with the line or the block that follows it.
+fn without_tests(text: &str) -> String {
+    let mut out = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            out += &format!("{line}\n");
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        let ends = |line: &str| line.len() - line.trim_start().len() == indent && line.trim() == "}";
+        let item = lines.by_ref().find(|line| !line.trim_start().starts_with("#["));
+        if item.is_some_and(|item| item.trim_end().ends_with('{')) {
+            lines.by_ref().find(|line| ends(line));
+        }
+    }
+    out
+}
+
+/// The text without comments.
+fn code(text: &str) -> String {
+    let line = |line: &str| line.split("//").next().unwrap_or_default().to_owned() + "\n";
+    text.lines().map(line).collect()
+}
+
+/// All paths of a module's code that begin with `crate::` or `super::`, from the root, with the braces
+/// of `use` multiplied out.
+fn crate_paths(module: &str, code: &str) -> Vec<String> {
+    let mut paths = paths_after("crate::", code);
+    for (at, _) in code.match_indices("super::").filter(|(at, _)| !code[..*at].ends_with("super::")) {
+        let (mut rest, mut parent) = (&code[at..], module);
+        while let Some(up) = rest.strip_prefix("super::") {
+            (rest, parent) = (up, parent.rsplit_once("::").map_or("", |(parent, _)| parent));
+        }
+        let prefix = if parent.is_empty() { String::new() } else { format!("{parent}::") };
+        expand(&prefix, &tree(rest), &mut paths);
+    }
+    paths
+}
+
+fn paths_after(start: &str, code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (at, start) in code.match_indices(start) {
+        expand("", &tree(&code[at + start.len()..]), &mut paths);
+    }
+    paths
+}
+
+/// The path at the start of a text, or the tree of braces: what a `use` has after `crate::`.
+fn tree(text: &str) -> String {
+    let mut depth = 0;
+    let end = text.char_indices().find(|&(_, c)| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth < 0 || (depth == 0 && !(c.is_alphanumeric() || matches!(c, '_' | ':' | '}' | '*')))
+    });
+    text[..end.map_or(text.len(), |(at, _)| at)].split_whitespace().collect()
+}
+
+fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
+    let Some((head, rest)) = tree.split_once('{') else {
+        paths.push(format!("{prefix}{tree}").trim_end_matches("::self").to_owned());
+        return;
+    };
+    let inner = rest.strip_suffix('}').unwrap_or(rest);
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if c == ',' && depth == 0 {
+            if start < at {
+                expand(&format!("{prefix}{head}"), &inner[start..at], paths);
+            }
+            start = at + 1;
+        }
+    }
+}
+
+#[test]
+fn the_reader_of_paths_reads_them() {
+    let code = "use crate::{a::{self, B, c::D}, e};\nfn f(x: crate::g::H) -> crate::i {}\nuse crate::j::*;";
+    assert_eq!(crate_paths("x::y", code), ["a", "a::B", "a::c::D", "e", "g::H", "i", "j::*"]);
+    assert_eq!(crate_paths("x::y", "use super::{a, b::C};\nsuper::super::d()"), ["x::a", "x::b::C", "d"]);
+    let text = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\n#[a]\nmod tests {\n    x {\n    }\n}\nc\n";
+    assert_eq!(without_tests(text), "a\nb\nc\n");
+    assert_eq!((layer("ws"), layer("ws::guard::Limits"), layer("wsx")), (Some(3), Some(1), None));
+}
+
+#[test]
+fn imports_point_down() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for source in sources() {
+        let own = layer(&source.module).unwrap_or_else(|| panic!("{} has no layer", source.name));
+        for path in crate_paths(&source.module, &code(&source.text)) {
+            seen += 1;
+            let Some(other) = layer(&path) else {
+                wrong.push(format!("{} names crate::{path}, which has no layer", source.name));
+                continue;
+            };
+            // A pure part stays below the shell that it belongs to.
+            let is_sideways = top(&path) == top(&source.module) && (own > PURE || other <= PURE);
+            if other > own && !is_sideways {
+                wrong.push(format!("{} (layer {own}) names crate::{path} (layer {other})", source.name));
+            }
+            if top(&path) == CONFIG && own < 5 {
+                wrong.push(format!("{} names crate::{path}: settings are handed down", source.name));
+            }
+        }
+    }
+    assert!(seen > 30, "the paths were found: {seen}");
+    assert!(wrong.is_empty(), "imports must point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_pure_half_does_not_touch_the_world() {
+    let mut wrong = Vec::new();
+    let sources = sources();
+    let pure = sources.iter().filter(|source| layer(&source.module).is_some_and(|layer| layer <= PURE));
+    for source in pure {
+        let code = code(&source.text);
+        for line in code.lines().filter(|line| WORLD.iter().any(|word| line.contains(word))) {
+            wrong.push(format!("{}: {}", source.name, line.trim()));
+        }
+        for path in paths_after("std::", &code) {
+            if WORLD_STD.iter().any(|start| path.starts_with(start)) {
+                wrong.push(format!("{}: std::{path}", source.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "no IO, no task and no clock below the line:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_open_with_a_sentence_and_stay_small() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        if !source.text.starts_with("//! ") {
+            wrong.push(format!("{} does not open with a //! sentence", source.name));
+        }
+        let lines = code(&source.text).lines().filter(|line| !line.trim().is_empty()).count();
+        if lines > LINES_MAX {
+            wrong.push(format!("{} has {lines} lines of code; at most {LINES_MAX}", source.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

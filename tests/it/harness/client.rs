@@ -85,6 +85,13 @@ impl TestClient {
         }
     }
 
+    /// Reads until the socket ends without a close frame.
+    pub(crate) async fn cut(&mut self) {
+        while let Some(Ok(message)) = within("an end", PATIENCE, self.socket.next()).await {
+            assert!(!message.is_close(), "it was closed: {message}");
+        }
+    }
+
     pub(crate) async fn close(mut self) {
         let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame {
             code: CloseCode::Normal,
