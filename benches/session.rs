@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use std::{hint::black_box, sync::Arc};
 use tidegate::{
     chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId},
-    protocol::{ClientFrame, Codec, Incoming, ServerFrame},
+    protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Session, Settings},
     ws::guard::{Guard, Limits},
 };
@@ -14,7 +14,6 @@ const TOKEN: &str = " token";
 
 fn session(readers: u32) -> Session {
     let settings = Settings {
-        message_bytes: 64 * 1024,
         queued_messages: 8,
         behind_bytes: 64 * 1024,
         system_prompt: None,
@@ -66,8 +65,9 @@ fn codec(c: &mut Criterion) {
             Codec::Plain.encode(black_box(&delta), |text| out.push_str(text));
         });
     });
+    let limits = protocol::Limits { message_bytes: 64 * 1024 };
     group.bench_function("plain decode message", |b| {
-        b.iter(|| Codec::Plain.decode(black_box(Incoming::Text("what is the tide?\n"))));
+        b.iter(|| Codec::Plain.decode(black_box(Incoming::Text("what is the tide?\n")), limits));
     });
     group.finish();
 }
