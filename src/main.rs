@@ -49,7 +49,7 @@ fn run(cli: &Cli) -> u8 {
         }
         Command::Demo(common) => load(&common.into(), |_| Ok(())).map(demo),
         Command::Check(common) => load(&common.into(), |_| Ok(())).map(|config| check(&config)),
-        Command::Simulate(flags) => simulate_settings(flags).map(|settings| simulate(settings)),
+        Command::Simulate(flags) => simulate_settings(flags).map(simulate),
     };
     match result {
         Ok(Ok(code)) => code,
