@@ -1,1 +1,307 @@
-//! x
+//! The documents say what is so: links, metrics, routes, keys, sentences, close codes, statuses.
+use crate::harness::{Gateway, RawClient, ScriptedUpstream, TestClient, handshake, http_get, sse_head};
+use std::{collections::BTreeSet, fs, path::Path};
+use tidegate::{
+    chat::RunErrorKind,
+    config::{self, KEYS},
+    metrics::Metrics,
+    protocol::{Close, Refusal},
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).expect(name)
+}
+
+/// Every document: its name and its text.
+fn documents() -> Vec<(String, String)> {
+    let mut names = vec!["README.md".to_owned(), "README.zh-CN.md".to_owned(), "nginx/README.md".to_owned()];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.ends_with(".md"), "{name}");
+        names.push(format!("docs/{name}"));
+    }
+    names.into_iter().map(|name| (name.clone(), read(&name))).collect()
+}
+
+/// What stands between two backticks, outside of fenced blocks.
+fn spans(text: &str) -> Vec<String> {
+    let prose = text.split("```").step_by(2);
+    let of_line = |line: &str| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    prose.flat_map(str::lines).flat_map(of_line).collect()
+}
+
+/// The rows of the table below a heading, cells trimmed.
+fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let below = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
+    let table =
+        below.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    table.skip(2).map(cells).collect()
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for (name, text) in documents() {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            links += 1;
+            let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let folder = root().join(&name).parent().unwrap().to_owned();
+            let target = if path.is_empty() { root().join(&name) } else { folder.join(path) };
+            assert!(target.exists(), "{name}: {link}");
+            if !fragment.is_empty() {
+                let headings = fs::read_to_string(target).unwrap();
+                let found = headings.lines().filter(|line| line.starts_with('#'));
+                let mut found = found.map(|line| anchor(line.trim_start_matches('#').trim()));
+                assert!(found.any(|heading| heading == fragment), "{name}: {link}");
+            }
+        }
+    }
+    assert!(links > 20, "the links were found: {links}");
+}
+
+/// All metrics as `/metrics` shows them. One with a label shows itself when it has a value.
+fn metrics_text() -> String {
+    let metrics = Metrics::default();
+    for (family, label) in [
+        (&metrics.sockets_closed, "reason"),
+        (&metrics.handshakes_refused, "reason"),
+        (&metrics.messages_refused, "reason"),
+        (&metrics.runs_ended, "outcome"),
+        (&metrics.tokens, "type"),
+        (&metrics.upstream_errors, "kind"),
+    ] {
+        family.get_or_create(&[(label, "")]).inc();
+    }
+    metrics.text().unwrap()
+}
+
+/// The table of metrics in Markdown, from what `/metrics` declares.
+fn metrics_table() -> String {
+    let text = metrics_text();
+    let mut table = String::from("| metric | type | what |\n| --- | --- | --- |\n");
+    let lines: Vec<_> = text.lines().collect();
+    for line in &lines {
+        let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) else {
+            continue;
+        };
+        let kind = lines.iter().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
+        // OpenMetrics declares a counter without the ending that its samples have.
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let label = lines.iter().find_map(|line| line.strip_prefix(&format!("{name}{{"))?.split('=').next());
+        let label = label.map(|label| format!(" `{label}`")).unwrap_or_default();
+        table += &format!("| `{name}`{label} | {kind} | {} |\n", help.trim_end_matches('.'));
+    }
+    table
+}
+
+#[test]
+fn the_readme_has_the_table_of_metrics() {
+    let readme = read("README.md");
+    let (start, end) = ("<!-- metrics -->\n", "<!-- /metrics -->");
+    let (before, rest) = readme.split_once(start).expect("README.md has the start mark");
+    let (table, after) = rest.split_once(end).expect("README.md has the end mark");
+    let declared = read("src/metrics.rs").matches(": of.").count();
+    assert_eq!(metrics_table().lines().count() - 2, declared, "all that are declared are shown");
+    if table != metrics_table() {
+        fs::create_dir_all(root().join("target")).unwrap();
+        let blessed = format!("{before}{start}{}{end}{after}", metrics_table());
+        fs::write(root().join("target/README.blessed.md"), blessed).unwrap();
+        panic!("README.md has an old table of metrics; to renew it: cp target/README.blessed.md README.md");
+    }
+    assert!(read("README.zh-CN.md").contains("(README.md#metrics)"));
+}
+
+/// Sources of `COPY` from the repository, and what `.dockerignore` lets through.
+#[test]
+fn every_source_that_docker_copies_is_there() {
+    let dockerfile = read("docker/Dockerfile");
+    let ignore = read(".dockerignore");
+    let let_through: Vec<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert!(ignore.lines().any(|line| line == "*"), "everything else stays out");
+    let copies = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let mut seen = 0;
+    for copy in copies.filter(|copy| !copy.contains("--from=")) {
+        let words: Vec<_> = copy.split_whitespace().filter(|word| !word.starts_with("--")).collect();
+        for source in &words[..words.len() - 1] {
+            seen += 1;
+            assert!(root().join(source).exists(), "{copy}");
+            let fits = |name: &&&str| *source == **name || source.starts_with(&format!("{name}/"));
+            assert!(let_through.iter().any(|name| fits(&name)), "{source} is kept out by .dockerignore");
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+    // What the manifest names must be in the image, or cargo refuses it.
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    for bench in manifest["bench"].as_array().unwrap() {
+        let name = bench["name"].as_str().unwrap();
+        let default = [format!("benches/{name}.rs"), format!("benches/{name}/main.rs")];
+        let path = bench.get("path").and_then(|path| path.as_str());
+        let found = path
+            .map_or(default.iter().any(|path| root().join(path).exists()), |path| root().join(path).exists());
+        assert!(found, "{name}");
+    }
+    assert!(let_through.contains(&"benches") && let_through.contains(&"src"));
+}
+
+#[tokio::test]
+async fn every_route_of_the_readme_answers() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    for name in ["README.md", "README.zh-CN.md"] {
+        let routes: Vec<_> =
+            spans(&read(name)).into_iter().filter(|span| span.starts_with("GET /")).collect();
+        assert!(routes.len() >= 7, "{name}: {routes:?}");
+        for route in routes {
+            let (status, _) = http_get(gateway.address, &route["GET ".len()..]).await;
+            let expected = if route == "GET /chat" { 426 } else { 200 };
+            assert_eq!(status, expected, "{name}: {route}");
+        }
+    }
+    let (_, health) = http_get(gateway.address, "/health").await;
+    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+    for field in ["version", "uptime_s", "model", "sockets", "sessions", "runs", "queued", "upstreams"] {
+        assert!(!health[field].is_null(), "{field} in {health}");
+    }
+    gateway.stop().await;
+}
+
+#[test]
+fn keys_and_variables_that_documents_name_exist() {
+    let groups: BTreeSet<_> = KEYS.iter().filter_map(|key| key.name.split('.').next()).collect();
+    let variables: BTreeSet<_> = KEYS.iter().flat_map(config::Key::variables).collect();
+    let mut seen = 0;
+    for (name, text) in documents() {
+        for span in spans(&text) {
+            let word = span.split([' ', '=', '…']).next().unwrap_or_default();
+            let is_variable = word.starts_with("TIDEGATE_") || word.contains("API_KEY");
+            let plain = word.strip_suffix("_FILE").unwrap_or(word);
+            if is_variable && !plain.contains("A__B") {
+                seen += 1;
+                assert!(variables.contains(plain), "{name}: {span}");
+            }
+            let Some((_, field)) = word.split_once('.').filter(|(group, _)| groups.contains(group)) else {
+                continue;
+            };
+            let is_file = ["rs", "conf", "md"].contains(&field);
+            seen += 1;
+            assert!(is_file || field == "*" || config::find(word).is_some(), "{name}: {span}");
+        }
+    }
+    assert!(seen > 100, "the keys were found: {seen}");
+}
+
+#[test]
+fn the_protocol_has_every_error() {
+    let protocol = read("docs/PROTOCOL.md");
+    let said: Vec<_> = rows(&protocol, "### An answer failed or broke off");
+    let right = RunErrorKind::ALL.map(|kind| vec![format!("`{}`", kind.code()), kind.sentence().to_owned()]);
+    assert_eq!(said, right);
+    let said: Vec<_> =
+        rows(&protocol, "### A message was not taken").into_iter().map(|row| row[1].clone()).collect();
+    let right = [
+        Refusal::Empty,
+        Refusal::TooLong { bytes: 70_000, limit: 65_536 },
+        Refusal::Binary,
+        Refusal::QueueFull { limit: 8 },
+        Refusal::Draining,
+    ];
+    assert_eq!(said, right.map(|refusal| format!("`Error: {refusal}`")));
+}
+
+#[test]
+fn the_protocol_has_every_close_code() {
+    let said: Vec<_> = rows(&read("docs/PROTOCOL.md"), "## The end")
+        .into_iter()
+        .map(|row| (row[0].parse::<u16>().unwrap(), row[1].clone()))
+        .collect();
+    let all = [
+        Close::Normal,
+        Close::Protocol,
+        Close::InvalidText,
+        Close::Silent,
+        Close::TooBig,
+        Close::Internal,
+        Close::Restart,
+        Close::TooSlow,
+    ];
+    assert_eq!(said, all.map(|close| (close.code(), close.reason().to_owned())));
+}
+
+/// What stands on the arrows of the drawing: the client's message, then the pieces of the answer.
+#[tokio::test]
+async fn the_drawing_of_the_protocol_can_be_played() {
+    let protocol = read("docs/PROTOCOL.md");
+    let drawing = protocol.split("```").nth(1).unwrap();
+    let texts: Vec<_> = drawing.split('"').skip(1).step_by(2).collect();
+    let (message, pieces) = texts.split_first().unwrap();
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say(message).await;
+    let mut connection = upstream.accept().await;
+    assert!(connection.request().await.1.contains(message));
+    connection.send(sse_head()).await;
+    for piece in pieces {
+        connection.delta(piece).await;
+        assert_eq!(client.hear().await, *piece);
+    }
+    connection.finish().await;
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: A1, A2, A3, A4
+#[tokio::test]
+async fn the_statuses_before_a_socket_are_those_of_the_protocol() {
+    let gateway = Gateway::spawn(|config| {
+        config.server.max_sockets = 2;
+        config.server.max_sockets_per_address = 1;
+    })
+    .await;
+    let here = gateway.address;
+    let good = handshake(here, &[]);
+    let held = RawClient::upgrade(here).await;
+    let requests = [
+        (400, good.replace("dGhlIHNhbXBsZSBub25jZQ==", "short")),
+        (400, good.replace("upgrade: websocket", "upgrade: h2c")),
+        (403, handshake(here, &[("origin", "http://evil.test")])),
+        (404, good.replace("/chat", "/nowhere")),
+        (405, good.replace("GET", "POST")),
+        (426, good.replace("version: 13", "version: 8")),
+        (426, format!("GET /chat HTTP/1.1\r\nhost: {here}\r\n\r\n")),
+        (429, good.clone()),
+    ];
+    let mut seen = BTreeSet::from([503]);
+    for (status, request) in requests {
+        let head = RawClient::connect(here).await.request(&request).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{head}");
+        assert_eq!(head.to_lowercase().contains("retry-after"), status == 429, "{head}");
+        seen.insert(status);
+    }
+    drop(held);
+    gateway.stop().await;
+    let full = Gateway::spawn(|config| config.server.max_sockets = 1).await;
+    let held = RawClient::upgrade(full.address).await;
+    let head = RawClient::connect(full.address).await.request(&handshake(full.address, &[])).await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.to_lowercase().contains("retry-after"), "{head}");
+    drop(held);
+    full.stop().await;
+    let told: BTreeSet<u16> = rows(&read("docs/PROTOCOL.md"), "## Before the socket")
+        .iter()
+        .flat_map(|row| row[0].split([',', ' ']).filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(told, seen);
+}
