@@ -332,7 +332,6 @@ fn dialect_settings(config: &Config) -> dashscope::Settings {
             config::Thinking::Off => Some(false),
         },
         max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
-        temperature: None,
         workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
     }
 }

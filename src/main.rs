@@ -103,7 +103,7 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
             log::warn!("{warning}");
         }
         let gateway = Gateway::start(&config, simulator.is_some()).await?;
-        announce(&config, &gateway);
+        announce(&config, &gateway, simulator.is_some());
         let code = until_stopped(gateway, &mut signals).await;
         if let Some(simulator) = simulator {
             Simulator::stop(simulator).await;
@@ -112,7 +112,7 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
     })
 }
 
-fn announce(config: &Config, gateway: &Gateway) {
+fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     let upstream = &config.upstream;
     log::info!(
         "tidegate {} listens on http://{} model={} upstream={} key={}",
@@ -122,6 +122,9 @@ fn announce(config: &Config, gateway: &Gateway) {
         upstream.base_url.host_str().unwrap_or_default(),
         if upstream.api_key.is_some() { "set" } else { "none" }
     );
+    if simulated {
+        say(&format!("Open http://{} in a browser. The answers are simulated.\n", gateway.address), false);
+    }
     if let Some(address) = gateway.ops_address {
         log::info!("health and metrics on http://{address}");
     }
@@ -178,7 +181,6 @@ fn demo(mut config: Config) -> anyhow::Result<u8> {
         pace: Duration::from_millis(25),
         first: Duration::from_millis(250),
     };
-    say(&format!("Open http://{} in a browser. The answers are simulated.\n", config.server.listen), false);
     serve(&config, Some(simulator))
 }
 

@@ -124,6 +124,7 @@ impl SessionActor {
                 }
             }
             Effect::StartRun { run, request } => {
+                self.worker.metrics.omitted_turns.inc_by(request.omitted_turns as u64);
                 let control = Arc::new(RunControl::default());
                 self.run = Some((run, Arc::clone(&control)));
                 let order = Order {
