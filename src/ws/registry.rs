@@ -41,9 +41,13 @@ impl Registry {
         self.sessions.is_empty()
     }
 
-    /// The sessions of one worker, for its reaper.
-    pub(super) fn of_worker(&self, worker: usize) -> Vec<WeakAddr<SessionActor>> {
-        let here = self.sessions.iter().filter(|entry| entry.worker == worker);
+    /// Those sessions of one worker that `which` chooses, for its reaper.
+    pub(super) fn of_worker(
+        &self,
+        worker: usize,
+        which: impl Fn(SessionId) -> bool,
+    ) -> Vec<WeakAddr<SessionActor>> {
+        let here = self.sessions.iter().filter(|entry| entry.worker == worker && which(*entry.key()));
         here.map(|entry| entry.session.clone()).collect()
     }
 }
