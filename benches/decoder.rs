@@ -30,7 +30,6 @@ fn reader(incremental: bool) -> Reader {
         incremental,
         thinking: None,
         max_tokens: None,
-        temperature: None,
         workspace: None,
     };
     let limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: usize::MAX };

@@ -36,8 +36,6 @@ const WATCH: Duration = Duration::from_secs(1);
 const START: Duration = Duration::from_secs(5);
 /// Sockets that are closed before their answers are out have this long to take the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
-/// After `/readyz` has turned red, proxies have this long to notice before sockets are closed.
-const UNREADY: Duration = Duration::from_millis(500);
 
 /// A running gateway.
 pub struct Gateway {
@@ -159,15 +157,8 @@ impl Gateway {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        let drained = async {
-            // New sockets get a 503 for a moment, so that proxies turn to another replica.
-            if life.sockets() > 0 {
-                sleep(UNREADY).await;
-            }
-            all_closed().await;
-        };
         let ended = tokio::select! {
-            drained = timeout(self.drain, drained) => match drained {
+            drained = timeout(self.drain, all_closed()) => match drained {
                 Ok(()) => Ended::Drained,
                 Err(_) => Ended::GraceOver(life.sockets()),
             },
@@ -332,7 +323,6 @@ fn dialect_settings(config: &Config) -> dashscope::Settings {
             config::Thinking::Off => Some(false),
         },
         max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
-        temperature: None,
         workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
     }
 }

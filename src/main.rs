@@ -99,12 +99,7 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
             config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse()?;
         }
         let gateway = Gateway::start(&config, simulator.is_some()).await?;
-        announce(&config, &gateway);
-        if simulator.is_some() {
-            log::warn!("DEMO: the answers are simulated, no model is asked");
-            let address = gateway.address;
-            say(&format!("Open http://{address} in a browser. The answers are simulated.\n"), false);
-        }
+        announce(&config, &gateway, simulator.is_some());
         let code = until_stopped(gateway, &mut signals).await;
         if let Some(simulator) = simulator {
             Simulator::stop(simulator).await;
@@ -113,10 +108,7 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
     })
 }
 
-fn announce(config: &Config, gateway: &Gateway) {
-    for warning in config.warnings() {
-        log::warn!("{warning}");
-    }
+fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     let upstream = &config.upstream;
     log::info!(
         "tidegate {} listens on http://{} model={} upstream={} key={}",
@@ -126,6 +118,13 @@ fn announce(config: &Config, gateway: &Gateway) {
         upstream.base_url.host_str().unwrap_or_default(),
         if upstream.api_key.is_some() { "set" } else { "none" }
     );
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
+    if simulated {
+        log::warn!("DEMO: the answers are simulated, no model is asked");
+        say(&format!("Open http://{} in a browser. The answers are simulated.\n", gateway.address), false);
+    }
     if let Some(address) = gateway.ops_address {
         log::info!("health and metrics on http://{address}");
     }

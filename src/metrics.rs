@@ -21,6 +21,7 @@ pub struct Metrics {
     pub sessions: Gauge,
     pub messages: Counter,
     pub messages_refused: Family<Label, Counter>,
+    pub omitted_turns: Counter,
     pub runs: Gauge,
     pub runs_queued: Gauge,
     pub runs_ended: Family<Label, Counter>,
@@ -46,6 +47,10 @@ impl Default for Metrics {
             sessions: of.one("tidegate_sessions", "Sessions alive now"),
             messages: of.one("tidegate_messages", "User messages received"),
             messages_refused: of.one("tidegate_messages_refused", "User messages refused, by reason"),
+            omitted_turns: of.one(
+                "tidegate_history_omitted_turns",
+                "Turns left out of requests because the history budget was full",
+            ),
             runs: of.one("tidegate_runs", "Runs that hold a slot now"),
             runs_queued: of.one("tidegate_runs_queued", "Runs that wait for a slot now"),
             runs_ended: of.one("tidegate_runs_ended", "Runs ended, by outcome"),

@@ -6,6 +6,8 @@ use std::{fmt, time::Duration};
 #[derive(Clone, Debug)]
 pub struct RunRequest {
     pub messages: Vec<Message>,
+    /// Turns of the conversation that did not fit into the budget.
+    pub omitted_turns: usize,
 }
 
 /// What a run says, in order. [`RunEvent::End`] comes exactly once and last.

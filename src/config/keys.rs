@@ -165,7 +165,6 @@ keys! {
         silence: Duration = "60s", time(SEC, HOUR),
             "a socket that sends nothing, not even a pong, is cut after this";
         ping: Duration = "15s", time(100 * MS, HOUR), "pause between pings; below `limits.silence`";
-        readers: usize = "8", Kind::Count(1, 1000), "sockets attached to one session";
     }
     /// What every conversation starts with.
     session: Session {

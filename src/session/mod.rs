@@ -240,7 +240,8 @@ impl Session {
         self.run = Some(Run { id: self.last_run, held: false, estimated_tokens: window.estimated_tokens });
         self.logs.push_back(TurnLog::new(self.last_run));
         self.pump_all(fx);
-        fx.push(Effect::StartRun { run: self.last_run, request: RunRequest { messages: window.messages } });
+        let request = RunRequest { messages: window.messages, omitted_turns: window.omitted_turns };
+        fx.push(Effect::StartRun { run: self.last_run, request });
     }
 
     fn on_run(&mut self, fx: &mut Vec<Effect>, run: RunId, event: RunEvent) {

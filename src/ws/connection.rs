@@ -1,6 +1,6 @@
 //! The actor of one WebSocket: turns frames into words and words into frames, and nothing else.
 use super::{
-    Seat, Worker,
+    Worker,
     context::SocketContext,
     session_actor::{Detach, FromClient, SessionActor},
     window::Window,
@@ -30,7 +30,6 @@ pub struct Connection {
     partial: Option<Box<Partial>>,
     /// Why it ended, once it has.
     reason: &'static str,
-    _seat: Seat,
 }
 
 /// This connection as a reader of its session.
@@ -73,7 +72,7 @@ pub enum Tick {
 
 impl Connection {
     /// `slot` is set when the actor starts.
-    pub fn new(worker: Rc<Worker>, id: u64, codec: Codec, seat: Seat) -> Self {
+    pub fn new(worker: Rc<Worker>, id: u64, codec: Codec) -> Self {
         let now = worker.ticks();
         Connection {
             worker,
@@ -86,7 +85,6 @@ impl Connection {
             session: None,
             partial: None,
             reason: "lost",
-            _seat: seat,
         }
     }
 

@@ -194,10 +194,12 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
 }
 
 /// The task of one socket: polls the actor, writes what it said, and sees the socket to its end.
-pub struct Socket<A: Actor<Context = SocketContext<A>>> {
+pub struct Socket<A: Actor<Context = SocketContext<A>>, K = ()> {
     io: Rc<TcpStream>,
     slow_client: Duration,
     state: State<A>,
+    /// Dropped when the socket is closed, which may be later than the actor's end.
+    _kept: K,
 }
 
 #[expect(clippy::large_enum_variant, reason = "the large variant is the one that there are thousands of")]
@@ -225,12 +227,14 @@ struct Pending {
 /// The socket is of no use any more.
 struct Gone;
 
-impl<A: Actor<Context = SocketContext<A>>> Socket<A> {
-    /// A socket whose first bytes out are `head`. `make` gets the context to add its frame stream.
+impl<A: Actor<Context = SocketContext<A>>, K> Socket<A, K> {
+    /// A socket whose first bytes out are `head`. `make` gets the context to add its frame stream;
+    /// `kept` lives as long as the socket is open.
     pub fn new(
         io: Rc<TcpStream>,
         head: Vec<u8>,
         bounds: Bounds,
+        kept: K,
         make: impl FnOnce(&mut SocketContext<A>) -> A,
     ) -> Self {
         let mailbox = Mailbox::default();
@@ -246,7 +250,7 @@ impl<A: Actor<Context = SocketContext<A>>> Socket<A> {
         let actor = make(&mut ctx);
         let pending = Some(Box::new(Pending::new(head, bounds.slow_client)));
         let state = State::Running { actor: ContextFut::new(ctx, actor, mailbox), pending };
-        Socket { io, slow_client: bounds.slow_client, state }
+        Socket { io, slow_client: bounds.slow_client, state, _kept: kept }
     }
 
     /// One step towards the end. `Ready(Ok(()))` asks for another.
@@ -289,7 +293,7 @@ impl<A: Actor<Context = SocketContext<A>>> Socket<A> {
     }
 }
 
-impl<A: Actor<Context = SocketContext<A>>> Future for Socket<A> {
+impl<A: Actor<Context = SocketContext<A>>, K> Future for Socket<A, K> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -305,7 +309,7 @@ impl<A: Actor<Context = SocketContext<A>>> Future for Socket<A> {
 }
 
 // `ContextFut` is used without pinning; nothing here is self-referential.
-impl<A: Actor<Context = SocketContext<A>>> Unpin for Socket<A> {}
+impl<A: Actor<Context = SocketContext<A>>, K> Unpin for Socket<A, K> {}
 
 /// What a running socket does next.
 enum Next {

@@ -3,20 +3,29 @@ use super::{Phase, TICK, Worker, connection::Tick, session_actor::DrainSession};
 use std::rc::Rc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-/// Sockets or sessions that are told of the drain in one tick: 2,000 in two seconds on one worker.
-const DRAIN_BATCH: usize = 100;
+/// After `/readyz` has turned red, proxies have so many ticks to notice before sockets are closed.
+const UNREADY: u32 = 5;
+/// A drain comes in waves of about so many sockets, one a tick, and in at most so many waves.
+const WAVE: usize = 100;
+const WAVES_MAX: usize = 20;
 
 /// Runs for as long as the worker's thread.
 pub async fn run(worker: Rc<Worker>) {
     let mut clock = interval_at(Instant::now() + TICK, TICK);
     // After a pause of the process there is no storm of ticks.
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut drained_for = 0;
     loop {
         clock.tick().await;
         worker.ticks.set(worker.ticks.get().wrapping_add(1));
         match worker.life.phase() {
             Phase::Starting | Phase::Ready => beat(&worker),
-            Phase::Draining => drain(&worker),
+            Phase::Draining => {
+                drained_for += 1;
+                if drained_for > UNREADY {
+                    drain(&worker);
+                }
+            }
             Phase::Closing => close(&worker),
         }
     }
@@ -34,16 +43,21 @@ fn beat(worker: &Worker) {
     }
 }
 
-/// Every tick again until nobody is left, because new sessions may begin on sockets that are open.
+/// One wave. They come again and again until nobody is left, because sessions may begin on
+/// sockets that are open; what was told already does not mind.
 fn drain(worker: &Worker) {
-    let sessions = worker.registry.of_worker(worker.index);
-    for session in sessions.iter().filter_map(|session| session.upgrade()).take(DRAIN_BATCH) {
-        let _ = session.try_send(DrainSession);
-    }
     let connections = worker.connections.borrow();
-    let open = connections.iter().filter_map(|(_, connection)| connection.upgrade());
-    for connection in open.take(DRAIN_BATCH) {
-        let _ = connection.try_send(Tick::Drain);
+    let waves = (connections.len() / WAVE).clamp(1, WAVES_MAX);
+    let wave = worker.ticks() as usize % waves;
+    for session in worker.registry.of_worker(worker.index, |id| id.0 as usize % waves == wave) {
+        if let Some(session) = session.upgrade() {
+            let _ = session.try_send(DrainSession);
+        }
+    }
+    for (_, connection) in connections.iter().filter(|(slot, _)| slot % waves == wave) {
+        if let Some(connection) = connection.upgrade() {
+            let _ = connection.try_send(Tick::Drain);
+        }
     }
 }
 

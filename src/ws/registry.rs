@@ -41,9 +41,13 @@ impl Registry {
         self.sessions.is_empty()
     }
 
-    /// The sessions of one worker, for its reaper.
-    pub(super) fn of_worker(&self, worker: usize) -> Vec<WeakAddr<SessionActor>> {
-        let here = self.sessions.iter().filter(|entry| entry.worker == worker);
+    /// Those sessions of one worker that `which` chooses, for its reaper.
+    pub(super) fn of_worker(
+        &self,
+        worker: usize,
+        which: impl Fn(SessionId) -> bool,
+    ) -> Vec<WeakAddr<SessionActor>> {
+        let here = self.sessions.iter().filter(|entry| entry.worker == worker && which(*entry.key()));
         here.map(|entry| entry.session.clone()).collect()
     }
 }
@@ -172,15 +176,15 @@ mod tests {
     fn seats_are_capped_in_all_and_by_address_and_come_back() {
         let life = Arc::new(Life::new(3, 2));
         let (a, b) = (Some(IpAddr::from([10, 0, 0, 1])), Some(IpAddr::from([10, 0, 0, 2])));
-        let first = life.take_seat(a).ok().expect("a seat");
-        let _second = life.take_seat(a).ok().expect("a seat");
+        let first = life.take_seat(a).expect("a seat");
+        let _second = life.take_seat(a).expect("a seat");
         assert_eq!(life.take_seat(a).err(), Some(NoSeat::AddressFull));
         assert_eq!(life.sockets(), 2);
-        let _third = life.take_seat(b).ok().expect("a seat");
+        let _third = life.take_seat(b).expect("a seat");
         assert_eq!(life.take_seat(b).err(), Some(NoSeat::Full));
         drop(first);
         assert_eq!(life.sockets(), 2);
-        let _again = life.take_seat(a).ok().expect("a seat");
+        let _again = life.take_seat(a).expect("a seat");
         life.enter(Phase::Draining);
         life.enter(Phase::Ready);
         assert_eq!((life.phase(), life.take_seat(b).err()), (Phase::Draining, Some(NoSeat::Draining)));

@@ -124,18 +124,20 @@ impl SessionActor {
                 }
             }
             Effect::StartRun { run, request } => {
+                self.worker.metrics.omitted_turns.inc_by(request.omitted_turns as u64);
                 let control = Arc::new(RunControl::default());
-                self.run = Some((run, Arc::clone(&control)));
                 let order = Order {
                     session: self.id,
                     run,
                     worker: self.worker.index,
                     request,
                     sink: ctx.address().recipient(),
-                    control,
+                    control: Arc::clone(&control),
                     submitted: tokio::time::Instant::now().into_std(),
                 };
-                if self.worker.dispatcher.try_send(order).is_err() {
+                if self.worker.dispatcher.try_send(order).is_ok() {
+                    self.run = Some((run, control));
+                } else {
                     let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
                     let event = RunEvent::End(Box::new(RunEnd::failed(error)));
                     self.refused.push(Input::Run { run, event });

@@ -100,7 +100,7 @@ async fn peer(bounds: Bounds) -> Peer {
     socket2::SockRef::from(&io).set_send_buffer_size(16 * 1024).unwrap();
     let (heard, dropped) = (Rc::default(), Arc::default());
     let mut address = None;
-    let task = Socket::new(Rc::new(io), b"head".to_vec(), bounds, |ctx| {
+    let task = Socket::new(Rc::new(io), b"head".to_vec(), bounds, (), |ctx| {
         address = Some(ctx.address());
         // A stream that never ends keeps the actor alive, as a socket's frames do.
         ctx.add_message_stream(futures_util::stream::pending::<Stop>());
@@ -252,11 +252,11 @@ async fn a_panic_in_one_session_closes_its_socket_and_upstream_and_harms_no_othe
     let (mut other, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
     other.send(Frame::text("hi")).await.unwrap();
     assert_eq!(timeout(PATIENCE, other.next()).await.unwrap().unwrap().unwrap(), Frame::text("He"));
-    let bystander = gateway.site().registry.of_worker(0);
+    let bystander = gateway.site().registry.of_worker(0, |_| true);
     let (mut victim, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
     victim.send(Frame::text("hi")).await.unwrap();
     assert_eq!(timeout(PATIENCE, victim.next()).await.unwrap().unwrap().unwrap(), Frame::text("He"));
-    let sessions = gateway.site().registry.of_worker(0);
+    let sessions = gateway.site().registry.of_worker(0, |_| true);
     let session = sessions.iter().find(|session| !bystander.contains(session)).unwrap();
     assert!(session.upgrade().unwrap().send(Boom).await.is_err());
     let Frame::Close(Some(close)) = timeout(PATIENCE, victim.next()).await.unwrap().unwrap().unwrap() else {

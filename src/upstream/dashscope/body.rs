@@ -46,7 +46,6 @@ pub fn body(settings: &Settings, request: &RunRequest) -> Vec<u8> {
             incremental_output: settings.is_incremental(),
             enable_thinking: settings.thinking,
             max_tokens: settings.max_tokens,
-            temperature: settings.temperature,
         },
     };
     let text: usize = request.messages.iter().map(|message| message.text.len() + 48).sum();
@@ -105,6 +104,4 @@ struct Parameters {
     enable_thinking: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f32>,
 }

@@ -24,8 +24,6 @@ pub struct Settings {
     pub thinking: Option<bool>,
     /// The cap on the answer, in tokens.
     pub max_tokens: Option<u32>,
-    /// At least 0, less than 2.
-    pub temperature: Option<f32>,
     /// The sub-workspace that the key belongs to.
     pub workspace: Option<String>,
 }

@@ -18,7 +18,6 @@ fn settings(incremental: bool) -> Settings {
         incremental,
         thinking: None,
         max_tokens: None,
-        temperature: None,
         workspace: None,
     }
 }

@@ -5,6 +5,7 @@ use expect_test::expect;
 
 fn request() -> RunRequest {
     RunRequest {
+        omitted_turns: 0,
         messages: vec![
             Message::new(Role::System, "Be brief."),
             Message::new(Role::User, "你好 \"you\"\n"),
@@ -40,7 +41,6 @@ fn multimodal_generation_with_everything_set() {
         model: "qwen3.5-plus".to_owned(),
         thinking: Some(true),
         max_tokens: Some(1000),
-        temperature: Some(0.7),
         workspace: Some("ws-1".to_owned()),
         ..settings(false)
     };
@@ -52,7 +52,7 @@ fn multimodal_generation_with_everything_set() {
         x-dashscope-sse: enable
         x-dashscope-workspace: ws-1
 
-        {"model":"qwen3.5-plus","input":{"messages":[{"role":"system","content":[{"text":"Be brief."}]},{"role":"user","content":[{"text":"你好 \"you\"\n"}]},{"role":"assistant","content":[{"text":""}]},{"role":"user","content":[{"text":"\u0000</script>"}]}]},"parameters":{"result_format":"message","incremental_output":true,"enable_thinking":true,"max_tokens":1000,"temperature":0.7}}
+        {"model":"qwen3.5-plus","input":{"messages":[{"role":"system","content":[{"text":"Be brief."}]},{"role":"user","content":[{"text":"你好 \"you\"\n"}]},{"role":"assistant","content":[{"text":""}]},{"role":"user","content":[{"text":"\u0000</script>"}]}]},"parameters":{"result_format":"message","incremental_output":true,"enable_thinking":true,"max_tokens":1000}}
     "#]]
     .assert_eq(&sent(&settings));
 }
