@@ -275,3 +275,27 @@ async fn the_operators_routes_can_stand_elsewhere() {
     within("it stops", PATIENCE, gateway.stop()).await;
     simulator.stop().await;
 }
+
+// faults: G99
+#[tokio::test]
+async fn idle_sockets_are_told_at_once_however_many_answers_are_running() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.workers=1"]).await;
+    let mut running = Vec::new();
+    for _ in 0..150 {
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("/sim number tokens=200 pace_ms=20").await;
+        running.push(client);
+    }
+    let mut idle = TestClient::connect(&gateway.chat_url()).await;
+    for client in &mut running {
+        assert!(client.hear().await.starts_with("#0 "));
+    }
+    gateway.signal("TERM").await;
+    let told = within("the idle one is told", Duration::from_secs(2), to_the_end(&mut idle)).await;
+    assert_eq!(told, (String::new(), 1012));
+    // Whoever is waiting for the second signal has no other way to end so soon.
+    gateway.signal("TERM").await;
+    assert_eq!(gateway.ended().await.code, Some(143));
+    simulator.stop().await;
+}
