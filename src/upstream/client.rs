@@ -8,7 +8,10 @@ use actix_http::{error::PayloadError, header};
 use awc::{
     ClientResponse, Connector,
     error::{ConnectError, SendRequestError},
-    http::header::{HeaderName, HeaderValue},
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -18,6 +21,7 @@ use rustls::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{
+    cell::RefCell,
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -120,7 +124,7 @@ fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetUpError> {
 
 /// A client and its pool. Not `Send`: it belongs to the worker that made it.
 pub struct Client {
-    awc: awc::Client,
+    awc: RefCell<awc::Client>,
     plan: Plan,
 }
 
@@ -133,33 +137,53 @@ pub struct OpenError {
 
 impl Client {
     pub fn new(plan: Plan) -> Self {
-        let connector = Connector::new()
-            .rustls_0_23(Arc::clone(&plan.tls))
-            .limit(0) // Admission is the limit.
-            .timeout(plan.connect_timeout)
-            .handshake_timeout(plan.connect_timeout)
-            .conn_keep_alive(KEEP_ALIVE)
-            .conn_lifetime(LIFETIME);
-        let awc = awc::Client::builder()
-            .connector(connector)
-            .disable_timeout()
-            .disable_redirects()
-            .no_default_headers()
-            .add_default_header((header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION"))))
-            .finish();
-        Client { awc, plan }
+        Client { awc: RefCell::new(connect(&plan)), plan }
     }
 
     /// Sends a request and waits for the head, until `first_byte` or `deadline`.
     pub async fn send(&self, body: Bytes, deadline: Instant) -> Result<Response, OpenError> {
-        let mut request = self.awc.post(&self.plan.url).no_decompress();
+        let mut request = self.awc.borrow().post(&self.plan.url).no_decompress();
         for (name, value) in self.plan.headers.iter() {
             request.headers_mut().insert(name.clone(), value.clone());
         }
         let wait = self.plan.first_byte.min(deadline.saturating_duration_since(Instant::now()));
         let response = request.timeout(wait).send_body(body).await.map_err(|error| open_error(&error))?;
+        if leaves_bytes_behind(&response) {
+            let status = response.status().as_u16();
+            log::warn!("an upstream response without length: status={status}; connecting anew");
+            self.awc.replace(connect(&self.plan));
+        }
         Response::new(response).map_err(|error| OpenError { error, unanswered: false })
     }
+}
+
+/// awc's client with an empty pool.
+fn connect(plan: &Plan) -> awc::Client {
+    let connector = Connector::new()
+        .rustls_0_23(Arc::clone(&plan.tls))
+        .limit(0) // Admission is the limit.
+        .timeout(plan.connect_timeout)
+        .handshake_timeout(plan.connect_timeout)
+        .conn_keep_alive(KEEP_ALIVE)
+        .conn_lifetime(LIFETIME);
+    awc::Client::builder()
+        .connector(connector)
+        .disable_timeout()
+        .disable_redirects()
+        .no_default_headers()
+        .add_default_header((header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION"))))
+        .finish()
+}
+
+/// Whether awc took a response for a whole one of which more is still to come: it reads an interim
+/// response as the final one, and a body that is ended by close as none at all. The connection is
+/// back in the pool already, where the rest would be taken for the answer to somebody else.
+fn leaves_bytes_behind(response: &ClientResponse) -> bool {
+    let (status, headers) = (response.status(), response.headers());
+    let framed =
+        headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+    status.is_informational() || !(framed || bodiless)
 }
 
 /// The head of a response, and its body as it comes.
