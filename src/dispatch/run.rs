@@ -112,8 +112,9 @@ impl Run {
                 Attempt::Failed { error, unanswered } => (error, unanswered),
                 Attempt::Abandoned => return,
             };
-            // A pooled connection that the server closed just then: not an attempt at all.
-            if unanswered && !excused && self.attempts == 1 {
+            // A pooled connection that the server closed just then: not an attempt at all. It may
+            // have been a new one, so the budget counts it.
+            if unanswered && !excused && self.attempts == 1 && self.shared.budget.withdraw() {
                 excused = true;
                 self.attempts = 0;
                 continue;
@@ -160,7 +161,7 @@ impl Run {
         let stream = Stream {
             response,
             reader,
-            timer: Box::pin(sleep_until(now + stall)),
+            timer: Box::pin(sleep_until(self.deadline.min(now + stall))),
             heard: now,
             stall,
             deadline: self.deadline,
