@@ -29,6 +29,8 @@ pub(super) struct Stream {
     wire: Option<Wire>,
     close_idle: Option<Duration>,
     promised: Option<u64>,
+    /// What was written has had its time to reach the socket.
+    flushed: bool,
     live: Live,
     ended: bool,
 }
@@ -45,6 +47,7 @@ impl Stream {
             wire,
             close_idle: None,
             promised: None,
+            flushed: false,
             live,
             ended: false,
         }
@@ -128,6 +131,10 @@ impl MessageBody for Stream {
                     }
                 }
                 Step::Flush => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Step::End if this.promised.is_some() && !std::mem::replace(&mut this.flushed, true) => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
