@@ -6,7 +6,7 @@ use crate::{
     dispatch::{self, Dispatcher, Lane, admission, lane, retry},
     http,
     metrics::Metrics,
-    session,
+    protocol, session,
     upstream::{client, dashscope},
     ws::{self, Life, Phase, Registry, Worker, context, guard, reaper},
 };
@@ -344,6 +344,7 @@ fn ws_settings(config: &Config) -> ws::Settings {
             frame_bytes: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),
             fragments: u16::try_from(limits.fragments).unwrap_or(u16::MAX),
         },
+        messages: protocol::Limits { message_bytes: limits.message_bytes },
         bounds: context::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
         send_buffer: limits.send_buffer,
         silence: limits.silence,
@@ -354,7 +355,6 @@ fn ws_settings(config: &Config) -> ws::Settings {
 fn session_settings(config: &Config) -> session::Settings {
     let prompt = &config.session.system_prompt;
     session::Settings {
-        message_bytes: config.limits.message_bytes,
         queued_messages: config.limits.queued_messages,
         behind_bytes: config.limits.behind_bytes,
         system_prompt: (!prompt.is_empty()).then(|| Arc::new(prompt.clone())),

@@ -29,6 +29,14 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// Keys are short; a file that is longer is not one.
 const KEY_FILE_BYTES: u64 = 4096;
 
+/// As many descriptors as the system allows us; the soft limit is for programs that use `select`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where this is refused, the old limit holds, and running out is answered like any overload.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 fn main() -> ExitCode {
     let cli = match cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
@@ -37,6 +45,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit.code);
         }
     };
+    raise_descriptor_limit();
     let code = run(&cli);
     logging::flush(FLUSH);
     ExitCode::from(code)
@@ -49,7 +58,7 @@ fn run(cli: &Cli) -> u8 {
         }
         Command::Demo(common) => load(&common.into(), |_| Ok(())).map(demo),
         Command::Check(common) => load(&common.into(), |_| Ok(())).map(|config| check(&config)),
-        Command::Simulate(flags) => simulate_settings(flags).map(|settings| simulate(settings)),
+        Command::Simulate(flags) => simulate_settings(flags).map(simulate),
     };
     match result {
         Ok(Ok(code)) => code,

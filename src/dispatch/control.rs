@@ -33,6 +33,11 @@ impl RunControl {
         self.task.wake();
     }
 
+    /// Has the task look around.
+    pub fn nudge(&self) {
+        self.task.wake();
+    }
+
     pub fn is_cancelled(&self) -> bool {
         self.state.load(Ordering::Acquire) & CANCELLED != 0
     }

@@ -1,5 +1,5 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Order, Permit, retry, run};
+use super::{Order, Permit, retry, run, watch::Watch};
 use crate::{
     metrics::Metrics,
     upstream::{client::Client, dashscope},
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) budget: Arc<retry::Budget>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) watch: Rc<Watch>,
 }
 
 pub struct Lane {
@@ -48,7 +49,7 @@ impl Lane {
         budget: Arc<retry::Budget>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Lane { shared: Rc::new(Shared { client, settings, budget, metrics }) }
+        Lane { shared: Rc::new(Shared { client, settings, budget, metrics, watch: Rc::default() }) }
     }
 }
 
@@ -57,6 +58,7 @@ impl Actor for Lane {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(self.shared.settings.mailbox);
+        actix::spawn(Rc::clone(&self.shared.watch).run());
     }
 }
 

@@ -6,6 +6,7 @@ pub mod control;
 pub mod lane;
 pub mod retry;
 mod run;
+mod watch;
 
 pub use control::RunControl;
 pub use lane::Lane;

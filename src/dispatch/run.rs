@@ -1,5 +1,9 @@
 //! The task of one run: attempts, the stream, its time limits, and the one end that it always has.
-use super::{Order, Permit, RunUpdate, lane::Shared};
+use super::{
+    Order, Permit, RunUpdate,
+    lane::Shared,
+    watch::{Exceeded, Watched},
+};
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent},
     upstream::{
@@ -13,12 +17,11 @@ use futures_util::FutureExt;
 use std::{
     future::poll_fn,
     panic::AssertUnwindSafe,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 /// Bytes that are taken from a stream that is always ready before others get their turn.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -156,25 +159,16 @@ impl Run {
             response.retry_after,
             response.request_id.as_deref(),
         );
-        let now = Instant::now();
         let stall = self.shared.settings.stall;
-        let stream = Stream {
-            response,
-            reader,
-            timer: Box::pin(sleep_until(self.deadline.min(now + stall))),
-            heard: now,
-            stall,
-            deadline: self.deadline,
-            held: false,
-        };
+        let watched = self.shared.watch.add(stall, self.deadline, self.order.control.clone());
+        let stream = Stream { response, reader, watched };
         self.read(stream).await
     }
 
     /// Reads a response to its end, telling the session once per wake.
     async fn read(&mut self, mut stream: Stream) -> Attempt {
         loop {
-            let control = self.order.control.clone();
-            let events = &mut self.events;
+            let (control, events) = (&self.order.control, &mut self.events);
             let step = poll_fn(|cx| stream.poll_step(cx, control.is_held(), events)).await;
             let end = match step {
                 Step::More => None,
@@ -290,24 +284,16 @@ enum Step {
     Failed(RunError),
 }
 
-/// A response as it is read. One timer serves all limits: it is set again only when it fires, so
-/// that a delta costs a look at the clock and no timer.
+/// A response as it is read.
 struct Stream {
     response: Response,
     reader: Reader,
-    timer: Pin<Box<Sleep>>,
-    /// When the last byte came, or reading went on after a hold.
-    heard: Instant,
-    stall: Duration,
-    deadline: Instant,
-    held: bool,
+    watched: Watched,
 }
 
 impl Stream {
+    /// Takes what is there, unless the run is held.
     fn poll_step(&mut self, cx: &mut Context<'_>, held: bool, events: &mut Vec<RunEvent>) -> Poll<Step> {
-        if std::mem::replace(&mut self.held, held) && !held {
-            self.heard = Instant::now();
-        }
         let mut taken = 0;
         while !held && taken < READ_BYTES_MAX {
             match self.response.poll_chunk(cx) {
@@ -325,14 +311,13 @@ impl Stream {
                         return Poll::Ready(Step::Failed(error));
                     }
                     if self.reader.finished() && !finished {
-                        self.deadline = self.deadline.min(Instant::now() + TAIL);
-                        self.timer.as_mut().reset(self.deadline);
+                        self.watched.end_by(Instant::now() + TAIL);
                     }
                 }
             }
         }
         if taken > 0 {
-            self.heard = Instant::now();
+            self.watched.heard();
             if taken >= READ_BYTES_MAX {
                 cx.waker().wake_by_ref();
             }
@@ -340,26 +325,15 @@ impl Stream {
         if !events.is_empty() {
             return Poll::Ready(Step::More);
         }
-        self.poll_timer(cx, held)
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>, held: bool) -> Poll<Step> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            let silent_at = if held { now + self.stall } else { self.heard + self.stall };
-            if now >= self.deadline && self.reader.finished() {
-                return Poll::Ready(Step::End);
-            }
-            if now >= self.deadline {
-                let error = RunError::new(RunErrorKind::UpstreamTimeout, "the run took too long");
-                return Poll::Ready(Step::Failed(error));
-            }
-            if now >= silent_at {
-                let error = RunError::new(RunErrorKind::UpstreamTimeout, "no byte came for too long");
-                return Poll::Ready(Step::Failed(error));
-            }
-            self.timer.as_mut().reset(silent_at.min(self.deadline));
+        match self.watched.exceeded() {
+            None => Poll::Pending,
+            Some(_) if self.reader.finished() => Poll::Ready(Step::End),
+            Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
+            Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
         }
-        Poll::Pending
     }
+}
+
+fn timed_out(detail: &str) -> Step {
+    Step::Failed(RunError::new(RunErrorKind::UpstreamTimeout, detail))
 }

@@ -10,7 +10,7 @@ use std::fmt;
 /// What a client says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientFrame {
-    /// A user message, as it is to enter the history.
+    /// A user message, as it is to enter the history: not blank, within the limit.
     Message { text: String },
 }
 
@@ -100,6 +100,33 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What a client may say.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a user message.
+    pub message_bytes: usize,
+}
+
+/// A user message that says something and is not too long.
+fn user_message(text: &str, limits: Limits) -> Result<ClientFrame, Refusal> {
+    if text.len() > limits.message_bytes {
+        return Err(Refusal::TooLong { bytes: text.len(), limit: limits.message_bytes });
+    }
+    if is_blank(text) {
+        return Err(Refusal::Empty);
+    }
+    Ok(ClientFrame::Message { text: text.to_owned() })
+}
+
+/// Nothing that a person could see: blanks, control and zero-width characters alone.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    })
+}
+
 /// One whole WebSocket message from a client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Incoming<'a> {
@@ -116,9 +143,9 @@ pub enum Codec {
 
 impl Codec {
     /// Reads one message. An error is told to the client and changes nothing.
-    pub fn decode(self, message: Incoming<'_>) -> Result<ClientFrame, Refusal> {
+    pub fn decode(self, message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, Refusal> {
         match self {
-            Codec::Plain => plain::decode(message),
+            Codec::Plain => plain::decode(message, limits),
         }
     }
 

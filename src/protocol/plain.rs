@@ -1,12 +1,10 @@
 //! The plain dialect of `/chat`: a text message in is a user message, text messages out are the
 //! answer as it grows, and `Error: …` is everything that went wrong. See `docs/PROTOCOL.md`.
-use super::{ClientFrame, Incoming, Refusal, ServerFrame};
+use super::{ClientFrame, Incoming, Limits, Refusal, ServerFrame};
 
-pub(super) fn decode(message: Incoming<'_>) -> Result<ClientFrame, Refusal> {
+pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, Refusal> {
     match message {
-        Incoming::Text(text) => {
-            Ok(ClientFrame::Message { text: text.trim_end_matches(['\r', '\n']).to_owned() })
-        }
+        Incoming::Text(text) => super::user_message(text.trim_end_matches(['\r', '\n']), limits),
         Incoming::Binary => Err(Refusal::Binary),
     }
 }
@@ -34,6 +32,8 @@ mod tests {
     use super::*;
     use crate::chat::{FinishReason, RunError, RunErrorKind, RunId};
 
+    const LIMITS: Limits = Limits { message_bytes: 100 };
+
     fn spelled(frame: ServerFrame) -> Vec<String> {
         let mut out = Vec::new();
         Codec::Plain.encode(&frame, |text| out.push(text.to_owned()));
@@ -42,18 +42,31 @@ mod tests {
 
     #[test]
     fn a_text_message_is_a_user_message_without_its_trailing_newlines() {
-        for (wire, text) in
-            [("hi", "hi"), ("hi\n", "hi"), ("hi\r\n\n", "hi"), (" a\nb \n", " a\nb "), ("\n", "")]
-        {
-            let frame = Codec::Plain.decode(Incoming::Text(wire));
+        for (wire, text) in [("hi", "hi"), ("hi\n", "hi"), ("hi\r\n\n", "hi"), (" a\nb \n", " a\nb ")] {
+            let frame = Codec::Plain.decode(Incoming::Text(wire), LIMITS);
             assert_eq!(frame, Ok(ClientFrame::Message { text: text.into() }), "{wire:?}");
         }
+    }
+
+    // faults: A12
+    #[test]
+    fn blank_and_oversized_messages_are_refused_and_odd_ones_pass_unchanged() {
+        for blank in ["", " ", "\t\n", "\0", "\u{200b}\u{feff}", "\u{202e} \u{2060}", "\n\r\n"] {
+            let refused = Codec::Plain.decode(Incoming::Text(blank), LIMITS);
+            assert_eq!(refused, Err(Refusal::Empty), "{blank:?}");
+        }
+        let long = "x".repeat(101);
+        let refused = Codec::Plain.decode(Incoming::Text(&long), LIMITS);
+        assert_eq!(refused, Err(Refusal::TooLong { bytes: 101, limit: 100 }));
+        let odd = "\u{feff}\0hi\u{202e}";
+        let taken = Codec::Plain.decode(Incoming::Text(odd), LIMITS);
+        assert_eq!(taken, Ok(ClientFrame::Message { text: odd.into() }));
     }
 
     // faults: A10
     #[test]
     fn a_binary_message_is_refused() {
-        assert_eq!(Codec::Plain.decode(Incoming::Binary), Err(Refusal::Binary));
+        assert_eq!(Codec::Plain.decode(Incoming::Binary, LIMITS), Err(Refusal::Binary));
         let told = spelled(ServerFrame::Refused { reason: Refusal::Binary });
         assert_eq!(told, ["Error: Binary messages are not understood. Send text."]);
     }

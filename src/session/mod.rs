@@ -20,8 +20,6 @@ use std::{collections::VecDeque, sync::Arc};
 /// What a session may do.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// A user message may have this many bytes.
-    pub message_bytes: usize,
     /// Messages that may wait while an answer is running.
     pub queued_messages: usize,
     /// When every reader has at least this much text still to read, the run is held.
@@ -227,12 +225,6 @@ impl Session {
     fn take_message(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, text: String) -> Result<(), Refusal> {
         if self.draining {
             return Err(Refusal::Draining);
-        }
-        if text.len() > self.settings.message_bytes {
-            return Err(Refusal::TooLong { bytes: text.len(), limit: self.settings.message_bytes });
-        }
-        if is_blank(&text) {
-            return Err(Refusal::Empty);
         }
         if self.run.is_some() {
             return self.queue.push(reader, text, self.settings.queued_messages);
@@ -464,13 +456,4 @@ impl Session {
             fx.push(Effect::ContinueRun { run: run.id });
         }
     }
-}
-
-/// Nothing that a person could see: blanks, control and zero-width characters alone.
-fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| {
-        c.is_whitespace()
-            || c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    })
 }

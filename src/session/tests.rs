@@ -10,7 +10,6 @@ use std::{
 
 fn settings() -> Settings {
     Settings {
-        message_bytes: 100,
         queued_messages: 2,
         behind_bytes: 40,
         system_prompt: None,
@@ -176,35 +175,6 @@ fn the_history_goes_along_on_every_turn() {
                 1 <- delta #1 'Yes'
             run 2 length
                 1 <- turn_end run=2 length
-        "#]],
-    );
-}
-
-// faults: A12
-#[test]
-fn empty_and_oversized_messages_are_refused_and_leave_no_trace() {
-    let long = "x".repeat(101);
-    check(
-        &format!(
-            "
-            attach 1
-            client 1 ''
-            client 1 ' \t\u{200b}\u{feff} '
-            client 1 '{long}'
-            client 1 'hi'
-            "
-        ),
-        expect![[r#"
-            attach 1
-            client 1 ''
-                1 <- refused empty_message
-            client 1 ' 	​﻿ '
-                1 <- refused empty_message
-            client 1 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
-                1 <- refused message_too_long
-            client 1 'hi'
-                1 <- accepted run=1
-                start run=1 [user 'hi']
         "#]],
     );
 }

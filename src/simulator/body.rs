@@ -29,9 +29,9 @@ pub(super) struct Stream {
     wire: Option<Wire>,
     close_idle: Option<Duration>,
     promised: Option<u64>,
-    /// What was written has had its time to reach the socket.
-    flushed: bool,
     live: Live,
+    /// What was written before a cut is on its way.
+    flushed: bool,
     ended: bool,
 }
 
@@ -47,8 +47,8 @@ impl Stream {
             wire,
             close_idle: None,
             promised: None,
-            flushed: false,
             live,
+            flushed: false,
             ended: false,
         }
     }
@@ -134,7 +134,8 @@ impl MessageBody for Stream {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Step::End if this.promised.is_some() && !std::mem::replace(&mut this.flushed, true) => {
+                Step::End if this.promised.is_some() && !this.flushed => {
+                    this.flushed = true;
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }

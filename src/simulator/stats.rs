@@ -8,9 +8,9 @@ use std::{
 };
 
 /// Requests kept for inspection; the oldest is dropped first.
-pub const RECORDED_MAX: usize = 64;
+pub(super) const RECORDED_MAX: usize = 64;
 /// Bytes of a request body that are kept.
-pub const BODY_MAX: usize = 256 * 1024;
+pub(super) const BODY_MAX: usize = 256 * 1024;
 
 /// Counters since the start, and the last requests.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Recorded {
     pub path: String,
     /// Names in lower case. The value of `authorization` is not kept.
     pub headers: Vec<(String, String)>,
-    /// The JSON text, cut at [`BODY_MAX`].
+    /// The JSON text, cut at 256 KiB.
     pub body: String,
 }
 

@@ -104,11 +104,15 @@ async fn a_client_that_closes_is_noticed_also_in_silence() {
         let simulator = spawn();
         let mut socket = send(&simulator, "sk-x", message).await;
         if !message.contains("head") {
-            read_until(&mut socket, "event:result").await;
+            let (text, _) = read_until(&mut socket, "event:result").await;
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         }
-        while simulator.stats().open_streams() == 0 {
-            tokio::task::yield_now().await;
-        }
+        let asked = async {
+            while simulator.stats().open_streams() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, asked).await.expect("the request arrives");
         drop(socket);
         let took = cancelled(&simulator).await;
         assert!(took < Duration::from_millis(500), "{message}: {took:?}");
@@ -191,7 +195,7 @@ async fn compressed_bodies_unpack() {
         let mut bytes = Vec::new();
         let whole = async {
             while !bytes.ends_with(b"\r\n0\r\n\r\n") {
-                socket.read_buf(&mut bytes).await.expect("read");
+                assert_ne!(socket.read_buf(&mut bytes).await.expect("read"), 0, "the body is whole");
             }
         };
         timeout(PATIENCE, whole).await.expect("in time");

@@ -121,7 +121,7 @@ impl Connection {
             Err(_) if is_text => return self.close(ctx, Close::InvalidText),
             _ => Incoming::Binary,
         };
-        match self.codec.decode(incoming) {
+        match self.codec.decode(incoming, self.worker.settings.messages) {
             Ok(frame) => {
                 let (session, reader) = self.attach(ctx);
                 match session.try_send(FromClient { reader, frame }) {

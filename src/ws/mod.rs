@@ -13,7 +13,7 @@ pub mod window;
 pub use connection::Connection;
 pub use registry::{Life, Phase, Registry, Seat};
 
-use crate::{dispatch::Dispatcher, metrics::Metrics, session};
+use crate::{dispatch::Dispatcher, metrics::Metrics, protocol, session};
 use actix::{Addr, WeakAddr};
 use slab::Slab;
 use std::{
@@ -29,6 +29,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub limits: guard::Limits,
+    pub messages: protocol::Limits,
     pub bounds: context::Bounds,
     /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
     pub send_buffer: usize,

@@ -241,7 +241,7 @@ async fn a_slow_reader_gets_every_byte_in_fewer_larger_deltas() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut client = RawClient::upgrade(gateway.address).await;
-    socket2::SockRef::from(&client.stream).set_recv_buffer_size(4096).unwrap();
+    socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 * 1024).unwrap();
     client.write(&frame(0x81, b"go")).await;
     let mut connection = upstream.accept().await;
     connection.request().await;

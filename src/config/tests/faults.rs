@@ -4,6 +4,7 @@ use expect_test::expect;
 
 // faults: H108
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_kind_says_what_is_wrong_and_what_is_allowed() {
     let rows = [
         ("limits.ping", "15"),

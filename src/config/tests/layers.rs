@@ -45,6 +45,7 @@ fn short_variables_are_weaker_than_full_ones() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_named_file_is_read_and_must_be_there() {
     let source = toml("upstream.model = 'of-default-file'")
         .file("a.toml", "upstream.model = 'a'")

@@ -164,9 +164,16 @@ pub(super) const ALL: &[Switch] = &[
     fault("json_error", "", "56", "HTTP 200 with JSON that has a code and no output", |s, v| {
         head(s, v, HeadKind::JsonError)
     }),
-    fault("wrong_type", "a type", "57", "another content type over a good stream", |s, v| {
-        put(&mut s.head.content_type, Some(v.string()?))
-    }),
+    fault(
+        "wrong_type",
+        "a type",
+        "57",
+        "another content type over a good stream (default `text/html`)",
+        |s, v| {
+            let wanted = if v.value.is_some() { v.string()? } else { "text/html".to_owned() };
+            put(&mut s.head.content_type, Some(wanted))
+        },
+    ),
     fault("no_type", "", "57", "no content type", |s, v| head(s, v, HeadKind::NoType)),
     fault("redirect", "", "58", "307 to another path, or `status`", |s, v| head(s, v, HeadKind::Redirect)),
     fault("early_hints", "N", "59", "N interim responses (103) before the answer", |s, v| {

@@ -1,0 +1,75 @@
+//! What all sockets together have seen, and the stamps it is counted by.
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Shared by all sockets of this single-threaded client.
+pub(crate) type Shared = Rc<RefCell<Tally>>;
+
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Inside the window that is measured.
+    pub(crate) recording: bool,
+    /// One per delta of the window, in nanoseconds.
+    pub(crate) latencies: Vec<u64>,
+    /// Reads of the window that held deltas.
+    pub(crate) reads: u64,
+    /// Sockets that had a delta in the window.
+    pub(crate) live: usize,
+    /// Sockets that failed or were closed, and error texts.
+    pub(crate) troubles: u64,
+    pub(crate) first_trouble: Option<String>,
+}
+
+impl Tally {
+    pub(crate) fn trouble(&mut self, what: impl Into<String>) {
+        self.troubles += 1;
+        self.first_trouble.get_or_insert_with(|| what.into());
+    }
+
+    /// A sentence where something went wrong.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let first = self.first_trouble.as_ref()?;
+        Some(format!("{} sockets had trouble, the first: {first}", self.troubles))
+    }
+}
+
+/// Finds the simulator's stamps, `@`, nanoseconds and a blank, however the text was cut.
+#[derive(Default)]
+pub(crate) struct Stamps {
+    /// The digits of a stamp so far.
+    open: Option<u64>,
+    live: bool,
+}
+
+impl Stamps {
+    /// Counts every stamp in these bytes as a delta that arrived `now`.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], now: u64, tally: &mut Tally) {
+        while !bytes.is_empty() {
+            let Some(stamp) = &mut self.open else {
+                let Some(at) = memchr::memchr(b'@', bytes) else { return };
+                self.open = Some(0);
+                bytes = &bytes[at + 1..];
+                continue;
+            };
+            match bytes[0] {
+                digit @ b'0'..=b'9' => *stamp = stamp.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')),
+                b' ' if *stamp > 0 => {
+                    if tally.recording {
+                        tally.latencies.push(now.saturating_sub(*stamp));
+                        tally.live += usize::from(!self.live);
+                        self.live = true;
+                    }
+                    self.open = None;
+                }
+                _ => self.open = None,
+            }
+            bytes = &bytes[1..];
+        }
+    }
+}
+
+/// The value below which this share of the sorted values lies.
+pub(crate) fn percentile(sorted: &[u64], share: f64) -> u64 {
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)
+}

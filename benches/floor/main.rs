@@ -1,0 +1,393 @@
+//! The floor: the least that can relay an answer, which the gateway is measured against.
+//!
+//! No history, no limits, no pings, no pool: one single-threaded runtime per core behind
+//! `SO_REUSEPORT`, per-thread buffers, one read and one write per delta. `PORT` says where it
+//! listens on 127.0.0.1, `UPSTREAM` (host:port) where the simulator is.
+use actix_http::ws::hash_key;
+use anyhow::{Context as _, Result, bail};
+use memchr::{memchr, memchr2, memmem};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::task::{Context, Poll, ready};
+use std::thread;
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// The gateway's allocator, so that memory compares.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const CONTENT: &[u8] = b"\"content\":\"";
+static FIND_CONTENT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(CONTENT));
+/// The longest header of a frame; text is gathered behind this much room.
+const HEADER_MAX: usize = 10;
+
+thread_local! {
+    static INPUT: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 << 10]);
+    static OUTPUT: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(16 << 10));
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("floor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let (Some(port), Some(upstream)) = (variable("PORT"), variable("UPSTREAM")) else {
+        eprintln!("the floor needs PORT and UPSTREAM (host:port); benches/run starts it");
+        return Ok(());
+    };
+    let port = port.parse().context("PORT is not a port")?;
+    let upstream = upstream.parse().context("UPSTREAM is not an address with a port")?;
+    let workers = thread::available_parallelism()?.get();
+    let threads: Vec<_> = (0..workers).map(|_| thread::spawn(move || work(port, upstream))).collect();
+    for thread in threads {
+        match thread.join() {
+            Ok(result) => result?,
+            Err(_) => bail!("a worker panicked"),
+        }
+    }
+    Ok(())
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a program of its own, whose two settings come from the environment"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// One core's listener and all its sockets.
+fn work(port: u16, upstream: SocketAddr) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async move {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).context("cannot bind PORT")?;
+        let listener = socket.listen(4096)?;
+        loop {
+            let (client, _) = listener.accept().await.context("cannot accept")?;
+            // A socket that fails is its own business.
+            tokio::spawn(async move { serve(client, upstream).await.ok() });
+        }
+    })
+}
+
+/// One browser: each text it sends is a turn.
+async fn serve(client: TcpStream, upstream: SocketAddr) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    // Boxed, so that an idle socket's task does not keep room for what it is not doing.
+    Box::pin(shake_hands(&client)).await?;
+    let mut carry = Vec::new();
+    loop {
+        client.readable().await?;
+        match next_message(&client, &mut carry)? {
+            Some(Message::Text(text)) => Box::pin(relay(&client, upstream, text)).await?,
+            Some(Message::Close) => return Ok(()),
+            Some(Message::Other) | None => {}
+        }
+    }
+}
+
+async fn shake_hands(client: &TcpStream) -> io::Result<()> {
+    let mut head = Vec::new();
+    while memmem::find(&head, b"\r\n\r\n").is_none() {
+        client.readable().await?;
+        INPUT.with_borrow_mut(|input| {
+            read_some(client, input).map(|got| head.extend_from_slice(&input[..got.unwrap_or(0)]))
+        })?;
+    }
+    let head = String::from_utf8_lossy(&head);
+    let key = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| hash_key(value.trim().as_bytes()))
+    });
+    let Some(key) = key.filter(|_| head.starts_with("GET /chat ")) else {
+        return Err(io::Error::other("not an upgrade of /chat"));
+    };
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-accept: {}\r\n\r\n",
+        String::from_utf8_lossy(&key)
+    );
+    write_all(client, answer.as_bytes()).await
+}
+
+enum Message {
+    Text(String),
+    Close,
+    /// Pongs, and texts that hold nothing.
+    Other,
+}
+
+/// Reads once; `carry` keeps an incomplete frame and is empty otherwise.
+fn next_message(client: &TcpStream, carry: &mut Vec<u8>) -> io::Result<Option<Message>> {
+    INPUT.with_borrow_mut(|input| {
+        let Some(got) = read_some(client, input)? else { return Ok(None) };
+        if carry.is_empty() {
+            if let Some(message) = parse_message(&mut input[..got]) {
+                return Ok(Some(message));
+            }
+            carry.extend_from_slice(&input[..got]);
+            return Ok(None);
+        }
+        carry.extend_from_slice(&input[..got]);
+        let message = parse_message(carry);
+        if message.is_some() {
+            *carry = Vec::new();
+        }
+        Ok(message)
+    })
+}
+
+/// The first frame, when it is complete.
+fn parse_message(bytes: &mut [u8]) -> Option<Message> {
+    let payload = unmask(bytes)?;
+    let opcode = bytes[0] & 0x0f;
+    let text = String::from_utf8_lossy(&bytes[payload]);
+    Some(match opcode {
+        1 if !text.trim().is_empty() => Message::Text(text.into_owned()),
+        8 => Message::Close,
+        _ => Message::Other,
+    })
+}
+
+/// Where the payload of the first frame lies; it is unmasked in place.
+fn unmask(bytes: &mut [u8]) -> Option<Range<usize>> {
+    let (length, at) = match *bytes.get(1)? & 0x7f {
+        126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
+        127 => (usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?, 10),
+        short => (usize::from(short), 2),
+    };
+    let mask: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+    let payload = at + 4..(at + 4).checked_add(length)?;
+    for (byte, mask) in bytes.get_mut(payload.clone())?.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+    Some(payload)
+}
+
+/// One turn: asks the upstream, and writes one frame for each read of its answer.
+async fn relay(client: &TcpStream, address: SocketAddr, text: String) -> io::Result<()> {
+    let mut upstream = TcpStream::connect(address).await?;
+    upstream.set_nodelay(true)?;
+    write_all(&upstream, request(address, &text).as_bytes()).await?;
+    let mut answer = Answer::default();
+    while !answer.ended {
+        let unsent = poll_fn(|cx| {
+            discard_input(client, cx)?;
+            INPUT.with_borrow_mut(|input| {
+                // Not `try_read`: tokio clears readiness after a short read, which saves a read per delta.
+                let mut input = ReadBuf::new(input);
+                ready!(Pin::new(&mut upstream).poll_read(cx, &mut input))?;
+                Poll::Ready(forward(client, &mut answer, input.filled()))
+            })
+        });
+        let unsent = unsent.await?;
+        write_all(client, &unsent).await?;
+    }
+    Ok(())
+}
+
+/// Writes the text of one read as one frame; returns what the socket did not take.
+fn forward(client: &TcpStream, answer: &mut Answer, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    if bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    OUTPUT.with_borrow_mut(|output| {
+        output.clear();
+        output.extend_from_slice(&[0; HEADER_MAX]);
+        answer.feed(bytes, output)?;
+        let frame = frame_text(output);
+        match client.try_write(frame) {
+            Ok(sent) => Ok(frame[sent..].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(frame.to_vec()),
+            Err(error) => Err(error),
+        }
+    })
+}
+
+/// Turns room and text into a frame; no text, no frame.
+fn frame_text(output: &mut [u8]) -> &[u8] {
+    let length = output.len() - HEADER_MAX;
+    let start = match length {
+        0 => return &[],
+        1..126 => {
+            output[9] = length as u8;
+            8
+        }
+        126..0x1_0000 => {
+            output[7] = 126;
+            output[8..10].copy_from_slice(&(length as u16).to_be_bytes());
+            6
+        }
+        _ => {
+            output[1] = 127;
+            output[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+            0
+        }
+    };
+    output[start] = 0x81;
+    &output[start..]
+}
+
+fn request(address: SocketAddr, text: &str) -> String {
+    let text = serde_json::Value::from(text);
+    let body = format!(
+        r#"{{"model":"sim-chat","input":{{"messages":[{{"role":"user","content":{text}}}]}},"parameters":{{"result_format":"message","incremental_output":true}}}}"#
+    );
+    format!(
+        "POST /api/v1/services/aigc/text-generation/generation HTTP/1.1\r\nhost: {address}\r\n\
+         authorization: Bearer bench-key\r\naccept: text/event-stream\r\nx-dashscope-sse: enable\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// An upstream response as far as it was read.
+#[derive(Default)]
+struct Answer {
+    /// What came of the head; empty once it is complete.
+    head: Vec<u8>,
+    place: Place,
+    size: usize,
+    /// A line that the end of a read cut.
+    line: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Place {
+    #[default]
+    Head,
+    Size,
+    /// So many bytes of a chunk are to come.
+    Chunk(usize),
+    ChunkEnd,
+}
+
+impl Answer {
+    fn feed(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
+        if matches!(self.place, Place::Head) {
+            let before = self.head.len();
+            self.head.extend_from_slice(bytes);
+            let Some(end) = memmem::find(&self.head, b"\r\n\r\n") else { return Ok(()) };
+            if !self.head.starts_with(b"HTTP/1.1 200") {
+                return Err(io::Error::other("the upstream refused"));
+            }
+            bytes = &bytes[end + 4 - before..];
+            self.head = Vec::new();
+            self.place = Place::Size;
+        }
+        while let [first, rest @ ..] = bytes {
+            match self.place {
+                Place::Chunk(left) => {
+                    let (data, after) = bytes.split_at(left.min(bytes.len()));
+                    self.lines(data, text);
+                    bytes = after;
+                    self.place =
+                        if data.len() == left { Place::ChunkEnd } else { Place::Chunk(left - data.len()) };
+                }
+                Place::ChunkEnd => {
+                    bytes = rest;
+                    if *first == b'\n' {
+                        self.place = Place::Size;
+                    }
+                }
+                Place::Head | Place::Size => {
+                    bytes = rest;
+                    self.size_byte(*first);
+                    if self.ended {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn size_byte(&mut self, byte: u8) {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            self.size = self.size << 4 | digit as usize;
+        } else if byte == b'\n' {
+            self.ended = self.size == 0;
+            self.place = Place::Chunk(self.size);
+            self.size = 0;
+        }
+    }
+
+    fn lines(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) {
+        while let Some(end) = memchr(b'\n', bytes) {
+            if self.line.is_empty() {
+                content(&bytes[..end], text);
+            } else {
+                self.line.extend_from_slice(&bytes[..end]);
+                content(&self.line, text);
+                self.line.clear();
+            }
+            bytes = &bytes[end + 1..];
+        }
+        self.line.extend_from_slice(bytes);
+    }
+}
+
+/// Appends the answer's text in one line of the stream. Knows no escape but those of one character.
+fn content(line: &[u8], text: &mut Vec<u8>) {
+    if !line.starts_with(b"data:") {
+        return;
+    }
+    let Some(at) = FIND_CONTENT.find(line) else { return };
+    let mut rest = &line[at + CONTENT.len()..];
+    while let Some(stop) = memchr2(b'"', b'\\', rest) {
+        text.extend_from_slice(&rest[..stop]);
+        match rest[stop..] {
+            [b'\\', b'n', ..] => text.push(b'\n'),
+            [b'\\', other, ..] => text.push(other),
+            _ => return,
+        }
+        rest = &rest[stop + 2..];
+    }
+}
+
+/// Reads what the client sends during an answer, to learn when it leaves.
+fn discard_input(client: &TcpStream, cx: &mut Context<'_>) -> io::Result<()> {
+    while let Poll::Ready(readable) = client.poll_read_ready(cx) {
+        readable?;
+        INPUT.with_borrow_mut(|input| read_some(client, input))?;
+    }
+    Ok(())
+}
+
+/// Reads what is there; `None` when nothing is.
+fn read_some(socket: &TcpStream, input: &mut [u8]) -> io::Result<Option<usize>> {
+    match socket.try_read(input) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(got) => Ok(Some(got)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.try_write(bytes) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Costs of the pure hot path: a delta through the session machine, its spelling, a client's bytes
+//! through the guard.
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use std::{hint::black_box, sync::Arc};
+use tidegate::{
+    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId},
+    protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
+    session::{Effect, Input, Session, Settings},
+    ws::guard::{Guard, Limits},
+};
+
+const DELTAS: usize = 500;
+const TOKEN: &str = " token";
+
+fn session(readers: u32) -> Session {
+    let settings = Settings {
+        queued_messages: 8,
+        behind_bytes: 64 * 1024,
+        system_prompt: None,
+        history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
+    };
+    let mut session = Session::new(Arc::new(settings));
+    let mut fx = Vec::new();
+    for reader in 1..=readers {
+        session.handle(&mut fx, Input::Attach { reader: ReaderId(reader) });
+    }
+    session
+}
+
+/// A whole answer: a message in, deltas out, the end.
+fn turn(session: &mut Session, fx: &mut Vec<Effect>, run: u32) {
+    let frame = ClientFrame::Message { text: "hello".into() };
+    session.handle(fx, Input::Client { reader: ReaderId(1), frame });
+    for _ in 0..DELTAS {
+        session.handle(fx, Input::Run { run: RunId(run), event: RunEvent::Delta(TOKEN.into()) });
+        session.settle(fx);
+        black_box(&fx);
+        fx.clear();
+    }
+    let end = RunEnd { outcome: Ok(FinishReason::Stop), usage: None, request_id: None };
+    session.handle(fx, Input::Run { run: RunId(run), event: RunEvent::End(Box::new(end)) });
+    session.settle(fx);
+    fx.clear();
+}
+
+fn machine(c: &mut Criterion) {
+    let mut group = c.benchmark_group("session");
+    group.throughput(Throughput::Elements(DELTAS as u64));
+    for readers in [1, 3] {
+        group.bench_function(format!("delta to {readers} readers"), |b| {
+            let mut fx = Vec::new();
+            b.iter_batched(|| session(readers), |mut s| turn(&mut s, &mut fx, 1), BatchSize::SmallInput);
+        });
+    }
+    group.finish();
+}
+
+fn codec(c: &mut Criterion) {
+    let mut group = c.benchmark_group("codec");
+    let delta = ServerFrame::Delta { entry: 1, text: TOKEN.into() };
+    group.bench_function("plain encode delta", |b| {
+        let mut out = String::with_capacity(64);
+        b.iter(|| {
+            out.clear();
+            Codec::Plain.encode(black_box(&delta), |text| out.push_str(text));
+        });
+    });
+    let limits = protocol::Limits { message_bytes: 64 * 1024 };
+    group.bench_function("plain decode message", |b| {
+        b.iter(|| Codec::Plain.decode(black_box(Incoming::Text("what is the tide?\n")), limits));
+    });
+    group.finish();
+}
+
+fn guard(c: &mut Criterion) {
+    let payload = "what is the tide, and 什么是潮汐? ".repeat(40);
+    let mut frame = vec![0x81, 0x80 | 126];
+    frame.extend((payload.len() as u16).to_be_bytes());
+    frame.extend([1, 2, 3, 4]);
+    frame.extend(
+        payload.bytes().zip([1, 2, 3, 4].into_iter().cycle()).map(|(byte, mask): (u8, u8)| byte ^ mask),
+    );
+    let mut group = c.benchmark_group("guard");
+    group.throughput(Throughput::Bytes(frame.len() as u64));
+    group.bench_function("text message", |b| {
+        let limits = Limits { frame_bytes: 128 * 1024, fragments: 1024 };
+        b.iter(|| Guard::default().feed(limits, black_box(&frame)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, machine, codec, guard);
+criterion_main!(benches);

@@ -1,0 +1,122 @@
+//! Time limits of a lane's streams: one task per lane looks at all of them ten times a second, so
+//! that a delta costs a store and no timer.
+use super::control::RunControl;
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How finely limits are kept.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The lane's coarse clock and the streams that it watches.
+#[derive(Default)]
+pub(super) struct Watch {
+    ticks: Cell<u32>,
+    streams: RefCell<Slab<Rc<Limits>>>,
+}
+
+/// What a stream has exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exceeded {
+    /// No byte came for too long.
+    Silence,
+    /// The run's own end.
+    Deadline,
+}
+
+struct Limits {
+    /// When the last byte came, in ticks.
+    heard: Cell<u32>,
+    silence: u32,
+    deadline: Cell<Instant>,
+    exceeded: Cell<Option<Exceeded>>,
+    /// Wakes the run's task.
+    control: Arc<RunControl>,
+}
+
+/// A watched stream; dropping it ends the watch.
+pub(super) struct Watched {
+    watch: Rc<Watch>,
+    slot: usize,
+    limits: Rc<Limits>,
+}
+
+impl Watch {
+    /// Runs for as long as the lane's thread.
+    pub(super) async fn run(self: Rc<Self>) {
+        let mut clock = interval(TICK);
+        // After a pause of the process there is no storm of ticks.
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = clock.tick().await;
+            self.ticks.set(self.ticks.get().wrapping_add(1));
+            for (_, limits) in self.streams.borrow().iter() {
+                limits.look(self.ticks.get(), now);
+            }
+        }
+    }
+
+    /// Watches a stream from now on.
+    pub(super) fn add(
+        self: &Rc<Self>,
+        silence: Duration,
+        deadline: Instant,
+        control: Arc<RunControl>,
+    ) -> Watched {
+        let limits = Rc::new(Limits {
+            heard: Cell::new(self.ticks.get()),
+            // One more, because the first tick may come at once.
+            silence: u32::try_from(silence.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX - 1)
+                + 1,
+            deadline: Cell::new(deadline),
+            exceeded: Cell::new(None),
+            control,
+        });
+        let slot = self.streams.borrow_mut().insert(Rc::clone(&limits));
+        Watched { watch: Rc::clone(self), slot, limits }
+    }
+}
+
+impl Limits {
+    fn look(&self, ticks: u32, now: Instant) {
+        if self.control.is_held() {
+            self.heard.set(ticks); // It is we who do not read.
+        }
+        let exceeded = if now >= self.deadline.get() {
+            Exceeded::Deadline
+        } else if ticks.wrapping_sub(self.heard.get()) >= self.silence {
+            Exceeded::Silence
+        } else {
+            return;
+        };
+        self.exceeded.set(Some(exceeded));
+        self.control.nudge();
+    }
+}
+
+impl Watched {
+    /// A byte came.
+    pub(super) fn heard(&self) {
+        self.limits.heard.set(self.watch.ticks.get());
+    }
+
+    pub(super) fn exceeded(&self) -> Option<Exceeded> {
+        self.limits.exceeded.get()
+    }
+
+    /// The stream must end sooner.
+    pub(super) fn end_by(&self, deadline: Instant) {
+        self.limits.deadline.set(self.limits.deadline.get().min(deadline));
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watch.streams.borrow_mut().remove(self.slot);
+    }
+}
