@@ -5,7 +5,7 @@ use super::{
     watch::{Exceeded, Watched},
 };
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent},
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     upstream::{
         client::{OpenError, Response},
         dashscope::{self, Reader},
@@ -78,6 +78,8 @@ struct Tally {
     deltas: u64,
     bytes: u64,
     first_delta: Option<Duration>,
+    /// The last totals, so that a run that is cancelled counts what it has used.
+    usage: Option<Usage>,
 }
 
 impl Drop for Run {
@@ -170,6 +172,7 @@ impl Run {
         loop {
             let (control, events) = (&self.order.control, &mut self.events);
             let step = poll_fn(|cx| stream.poll_step(cx, control.is_held(), events)).await;
+            self.tally.usage = stream.reader.usage();
             let end = match step {
                 Step::More => None,
                 Step::End => Some(stream.reader.end(&mut self.events)),
@@ -252,7 +255,7 @@ impl Run {
         let metrics = &self.shared.metrics;
         metrics.runs_ended.get_or_create(&[("outcome", outcome)]).inc();
         metrics.run_duration.observe(self.started.elapsed().as_secs_f64());
-        let usage = end.and_then(|end| end.usage).unwrap_or_default();
+        let usage = end.map_or(self.tally.usage, |end| end.usage).unwrap_or_default();
         metrics.tokens.get_or_create(&[("type", "input")]).inc_by(usage.input_tokens);
         metrics.tokens.get_or_create(&[("type", "output")]).inc_by(usage.output_tokens);
         let error = end.and_then(|end| end.outcome.as_ref().err());
