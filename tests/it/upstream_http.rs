@@ -33,6 +33,8 @@ async fn refusals(rows: &[(&str, u64, Kind)]) {
         client.still_works().await;
         let messages = gateway.last_messages();
         assert!(messages.iter().all(|(role, text)| role == "assistant" || text == "/sim text=fine"));
+        let counted = format!("tidegate_runs_ended_total{{outcome=\"{}\"}} ", kind.code());
+        assert!(gateway.get("/metrics").await.1.contains(&counted), "{switches}");
     }
     client.close().await;
     gateway.stop().await;
@@ -547,6 +549,32 @@ async fn a_client_that_goes_ends_its_run_wherever_that_stands() {
         let closed = async || upstream.open_streams() == 0 && gateway.is_idle();
         within("upstream and slot are free", Duration::from_secs(1), until("they are", closed)).await;
         assert_eq!(upstream.requests() - before, requests, "{message}");
+    }
+    gateway.stop().await;
+}
+
+// faults: E85
+#[tokio::test]
+async fn tokens_of_a_cancelled_answer_are_counted() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("hi").await;
+    let mut connection = upstream.accept().await;
+    connection.request().await;
+    connection.send(sse_head()).await;
+    connection.delta("He").await;
+    client.expect("He").await;
+    drop(client);
+    connection.closed().await;
+    until("the run is over", async || gateway.is_idle()).await;
+    let metrics = gateway.get("/metrics").await.1;
+    for line in [
+        "tidegate_runs_ended_total{outcome=\"cancelled\"} 1\n",
+        "gen_ai_client_token_usage_total{type=\"input\"} 2\n",
+        "gen_ai_client_token_usage_total{type=\"output\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
     }
     gateway.stop().await;
 }

@@ -395,6 +395,29 @@ async fn silence_in_mid_stream_ends_the_run_and_closes_the_upstream() {
     gateway.stop().await;
 }
 
+// faults: E79, E82
+#[tokio::test]
+async fn a_stream_that_is_left_open_behind_its_finish_is_let_go() {
+    let upstream = ScriptedUpstream::bind().await;
+    let change = |config: &mut Config| config.upstream.stall = Duration::from_millis(200);
+    let gateway = Gateway::in_front_of(upstream.address, change).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("one").await;
+    client.say("two").await;
+    let mut connection = upstream.accept().await;
+    connection.request().await;
+    connection.send(good_answer("first").strip_suffix("0\r\n\r\n").unwrap()).await;
+    client.expect("first").await;
+    let mut next = upstream.accept().await;
+    connection.closed().await;
+    let (_, body) = next.request().await;
+    assert!(body.contains("first") && body.contains("two"), "{body}");
+    next.send(good_answer("second")).await;
+    client.expect("second").await;
+    client.close().await;
+    gateway.stop().await;
+}
+
 // faults: E82, E83
 #[tokio::test]
 async fn a_run_ends_at_its_time_limit_whatever_keeps_it_alive() {

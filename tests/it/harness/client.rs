@@ -76,10 +76,14 @@ impl TestClient {
     }
 
     /// Text messages, joined, until the error of this kind, which must be the first; the text.
+    /// Beside its sentence an error has a request id at most.
     pub(crate) async fn fails(&mut self, kind: RunErrorKind) -> String {
         let (text, error) = self.until_error().await;
         let sentence = format!("Error: {}", kind.sentence());
-        assert!(error.starts_with(&sentence), "expected {sentence:?}, got {error:?}");
+        let rest = error.strip_prefix(&sentence);
+        let rest = rest.unwrap_or_else(|| panic!("expected {sentence:?}, got {error:?}"));
+        let id = rest.strip_prefix(" (request ").and_then(|rest| rest.strip_suffix(')')).unwrap_or(rest);
+        assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{error:?}");
         text
     }
 
