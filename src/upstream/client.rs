@@ -9,7 +9,7 @@ use awc::{
     ClientResponse, Connector,
     error::{ConnectError, SendRequestError},
     http::{
-        StatusCode,
+        StatusCode, Version,
         header::{HeaderName, HeaderValue},
     },
 };
@@ -176,14 +176,14 @@ fn connect(plan: &Plan) -> awc::Client {
 }
 
 /// Whether awc took a response for a whole one of which more is still to come: it reads an interim
-/// response as the final one, and a body that is ended by close as none at all. The connection is
-/// back in the pool already, where the rest would be taken for the answer to somebody else.
+/// response as the final one, and in HTTP/1.1 a body that is ended by close as none at all. The
+/// connection is in the pool already, where the rest would be taken for the answer to somebody else.
 fn leaves_bytes_behind(response: &ClientResponse) -> bool {
     let (status, headers) = (response.status(), response.headers());
     let framed =
         headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-    status.is_informational() || !(framed || bodiless)
+    status.is_informational() || !(framed || bodiless || response.version() < Version::HTTP_11)
 }
 
 /// The head of a response, and its body as it comes.

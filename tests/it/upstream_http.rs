@@ -175,7 +175,7 @@ async fn heads_that_cannot_be_taken_end_the_run_at_once() {
     .await;
 }
 
-// faults: D54, D55, D56, D59, D60, E80, E81
+// faults: D54, D55, D56, D59, D60, E75, E80, E81
 #[tokio::test]
 async fn a_fault_that_passes_leaves_a_good_answer_and_no_error() {
     let change = |config: &mut Config| config.upstream.first_byte = Duration::from_millis(300);
@@ -251,7 +251,7 @@ async fn an_interim_response_leaves_no_answer_behind_for_somebody_else() {
     gateway.stop().await;
 }
 
-// faults: D55, E80
+// faults: E80
 #[tokio::test]
 async fn a_body_of_unknown_length_leaves_nothing_behind_either() {
     let upstream = ScriptedUpstream::bind().await;
@@ -268,6 +268,33 @@ async fn a_body_of_unknown_length_leaves_nothing_behind_either() {
     client.expect("good").await;
     client.close().await;
     gateway.stop().await;
+}
+
+// faults: E80
+#[tokio::test]
+async fn an_old_server_ends_its_answer_with_its_connection() {
+    let head = "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    for (finish, complete) in [("stop", true), ("null", false)] {
+        let upstream = ScriptedUpstream::bind().await;
+        let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("hi").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(format!("{head}{}{}", event("Hel", "null"), event("lo", finish))).await;
+        drop(connection);
+        client.expect("Hello").await;
+        if !complete {
+            assert_eq!(client.fails(Kind::Interrupted).await, "");
+        }
+        client.say("next").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(good_answer("fine")).await;
+        client.expect("fine").await;
+        client.close().await;
+        gateway.stop().await;
+    }
 }
 
 // faults: D60
@@ -462,7 +489,7 @@ async fn nobody_waits_for_a_slot_longer_than_allowed() {
     gateway.stop().await;
 }
 
-// faults: C45, D55, D62
+// faults: C45, D55
 #[tokio::test]
 async fn an_outage_is_not_multiplied_by_retries() {
     const RUNS: usize = 100;
