@@ -114,7 +114,7 @@ impl Run {
             self.attempts += 1;
             let (error, unanswered) = match self.attempt().await {
                 Attempt::Ended(end) => return self.end(end).await,
-                Attempt::Failed { error, unanswered } => (error, unanswered),
+                Attempt::Failed { error, unanswered } => (self.redacted(error), unanswered),
                 Attempt::Abandoned => return,
             };
             // A pooled connection that the server closed just then: not an attempt at all. It may
@@ -227,7 +227,16 @@ impl Run {
         true
     }
 
-    async fn end(mut self, end: RunEnd) {
+    /// The error without the key, should the upstream have repeated it.
+    fn redacted(&self, mut error: RunError) -> RunError {
+        let texts = [error.code.as_mut(), error.request_id.as_mut(), Some(&mut error.detail)];
+        texts.into_iter().flatten().for_each(|text| self.shared.client.redact(text));
+        error
+    }
+
+    async fn end(mut self, mut end: RunEnd) {
+        end.outcome = end.outcome.map_err(|error| self.redacted(error));
+        end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
         let outcome = match &end.outcome {
             Ok(reason) => reason.as_str(),
             Err(error) => error.kind.code(),

@@ -66,6 +66,7 @@ pub enum SetUpError {
 pub struct Plan {
     url: String,
     headers: Arc<Vec<(HeaderName, HeaderValue)>>,
+    api_key: Option<SecretString>,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,
     first_byte: Duration,
@@ -89,6 +90,7 @@ impl Plan {
         Ok(Plan {
             url: format!("{}{}", settings.base_url.trim_end_matches('/'), dashscope::path(dialect)),
             headers: Arc::new(headers),
+            api_key: settings.api_key.clone(),
             tls: Arc::new(tls_config(settings.ca_file.as_deref())?),
             connect_timeout: settings.connect_timeout,
             first_byte: settings.first_byte,
@@ -154,6 +156,27 @@ impl Client {
             self.awc.replace(connect(&self.plan));
         }
         Response::new(response).map_err(|error| OpenError { error, unanswered: false })
+    }
+
+    /// Takes the key out of a text of the upstream, which may repeat it.
+    pub fn redact(&self, text: &mut String) {
+        if let Some(key) = &self.plan.api_key {
+            redact(text, key.expose_secret());
+        }
+    }
+}
+
+/// Also takes out the beginning of a key at the end, where a text was cut.
+fn redact(text: &mut String, key: &str) {
+    /// So much of a key may stand: it is what all keys begin with.
+    const PREFIX: usize = 3;
+    if text.contains(key) {
+        *text = text.replace(key, "***");
+    }
+    let cut = (PREFIX + 1..key.len()).rev().filter_map(|end| key.get(..end)).find(|cut| text.ends_with(cut));
+    if let Some(cut) = cut {
+        text.truncate(text.len() - cut.len());
+        text.push_str("***");
     }
 }
 
@@ -276,4 +299,23 @@ fn body_error(error: &PayloadError) -> RunError {
         _ => RunErrorKind::UpstreamProtocol,
     };
     RunError::new(kind, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    // faults: I119
+    #[test]
+    fn a_key_is_taken_out_whole_and_in_part() {
+        for (said, left) in [
+            ("nothing", "nothing"),
+            ("wrong key sk-abcdef!", "wrong key ***!"),
+            ("sk-abcdef sk-abcdef", "*** ***"),
+            ("cut sk-abc", "cut ***"),
+            ("ask-", "ask-"),
+        ] {
+            let mut text = said.to_owned();
+            super::redact(&mut text, "sk-abcdef");
+            assert_eq!(text, left);
+        }
+    }
 }
