@@ -516,7 +516,7 @@ async fn an_outage_is_not_multiplied_by_retries() {
 #[tokio::test]
 async fn the_key_is_shown_nowhere_even_if_the_upstream_repeats_it() {
     const KEY: &str = "sk-canary-5f0c1d";
-    let told = format!(r#"{{"code":"{KEY}","message":"wrong key {KEY}","request_id":"<{KEY}>"}}"#);
+    let told = format!(r#"{{"code":"{KEY}","message":"wrong key {KEY}","request_id":"{KEY}"}}"#);
     let stream = |event: &str| format!("{}{:x}\r\n{event}\r\n0\r\n\r\n", sse_head(), event.len());
     let first = stream(&format!("event:error\n:HTTP_STATUS/401\ndata:{told}\n\n"));
     let later = stream(&format!("{}event:error\n:HTTP_STATUS/401\ndata:{told}\n\n", event("Hel", "null")));
