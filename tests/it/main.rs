@@ -3,3 +3,6 @@
 
 mod chat;
 mod harness;
+mod upstream_http;
+mod upstream_stream;
+mod upstream_tls;
