@@ -8,7 +8,7 @@ use crate::{
     metrics::Metrics,
     protocol, session,
     upstream::{client, dashscope},
-    ws::{self, Life, Phase, Registry, Worker, context, guard, reaper},
+    ws::{self, Life, Phase, Registry, Worker, guard, reaper, socket},
 };
 use actix::prelude::*;
 use anyhow::Context as _;
@@ -335,7 +335,7 @@ fn ws_settings(config: &Config) -> ws::Settings {
             fragments: u16::try_from(limits.fragments).unwrap_or(u16::MAX),
         },
         messages: protocol::Limits { message_bytes: limits.message_bytes },
-        bounds: context::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
+        bounds: socket::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
         send_buffer: limits.send_buffer,
         silence: limits.silence,
         ping: limits.ping,

@@ -5,7 +5,7 @@ use super::{
     watch::{Exceeded, Watched},
 };
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent},
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     upstream::{
         client::{OpenError, Response},
         dashscope::{self, Reader},
@@ -78,6 +78,8 @@ struct Tally {
     deltas: u64,
     bytes: u64,
     first_delta: Option<Duration>,
+    /// The last totals, so that a run that is cancelled counts what it has used.
+    usage: Option<Usage>,
 }
 
 impl Drop for Run {
@@ -112,11 +114,12 @@ impl Run {
             self.attempts += 1;
             let (error, unanswered) = match self.attempt().await {
                 Attempt::Ended(end) => return self.end(end).await,
-                Attempt::Failed { error, unanswered } => (error, unanswered),
+                Attempt::Failed { error, unanswered } => (self.redacted(error), unanswered),
                 Attempt::Abandoned => return,
             };
-            // A pooled connection that the server closed just then: not an attempt at all.
-            if unanswered && !excused && self.attempts == 1 {
+            // A pooled connection that the server closed just then: not an attempt at all. It may
+            // have been a new one, so the budget counts it.
+            if unanswered && !excused && self.attempts == 1 && self.shared.budget.withdraw() {
                 excused = true;
                 self.attempts = 0;
                 continue;
@@ -148,10 +151,7 @@ impl Run {
     async fn attempt(&mut self) -> Attempt {
         let response = match self.shared.client.send(self.body.clone(), self.deadline).await {
             Ok(response) => response,
-            Err(OpenError { mut error, unanswered }) => {
-                self.shared.client.redact_error(&mut error);
-                return Attempt::Failed { error, unanswered };
-            }
+            Err(OpenError { error, unanswered }) => return Attempt::Failed { error, unanswered },
         };
         let reader = Reader::new(
             &self.shared.settings.dialect,
@@ -172,7 +172,8 @@ impl Run {
         loop {
             let (control, events) = (&self.order.control, &mut self.events);
             let step = poll_fn(|cx| stream.poll_step(cx, control.is_held(), events)).await;
-            let mut end = match step {
+            self.tally.usage = stream.reader.usage();
+            let end = match step {
                 Step::More => None,
                 Step::End => Some(stream.reader.end(&mut self.events)),
                 Step::Failed(error) => {
@@ -182,9 +183,6 @@ impl Run {
                     Some(RunEnd { outcome: Err(error), usage, request_id })
                 }
             };
-            if let Some(end) = &mut end {
-                self.shared.client.redact(end);
-            }
             if !self.deliver().await {
                 return Attempt::Abandoned;
             }
@@ -229,7 +227,16 @@ impl Run {
         true
     }
 
-    async fn end(mut self, end: RunEnd) {
+    /// The error without the key, should the upstream have repeated it.
+    fn redacted(&self, mut error: RunError) -> RunError {
+        let texts = [error.code.as_mut(), error.request_id.as_mut(), Some(&mut error.detail)];
+        texts.into_iter().flatten().for_each(|text| self.shared.client.redact(text));
+        error
+    }
+
+    async fn end(mut self, mut end: RunEnd) {
+        end.outcome = end.outcome.map_err(|error| self.redacted(error));
+        end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
         let outcome = match &end.outcome {
             Ok(reason) => reason.as_str(),
             Err(error) => error.kind.code(),
@@ -257,7 +264,7 @@ impl Run {
         let metrics = &self.shared.metrics;
         metrics.runs_ended.get_or_create(&[("outcome", outcome)]).inc();
         metrics.run_duration.observe(self.started.elapsed().as_secs_f64());
-        let usage = end.and_then(|end| end.usage).unwrap_or_default();
+        let usage = end.map_or(self.tally.usage, |end| end.usage).unwrap_or_default();
         metrics.tokens.get_or_create(&[("type", "input")]).inc_by(usage.input_tokens);
         metrics.tokens.get_or_create(&[("type", "output")]).inc_by(usage.output_tokens);
         let error = end.and_then(|end| end.outcome.as_ref().err());

@@ -100,9 +100,12 @@ impl Limits {
 }
 
 impl Watched {
-    /// A byte came.
+    /// A byte came; one that comes while its silence is being noticed ends that silence.
     pub(super) fn heard(&self) {
         self.limits.heard.set(self.watch.ticks.get());
+        if self.limits.exceeded.get() == Some(Exceeded::Silence) {
+            self.limits.exceeded.set(None);
+        }
     }
 
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
@@ -118,5 +121,31 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.watch.streams.borrow_mut().remove(self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // faults: E82
+    #[tokio::test]
+    async fn silence_ends_with_a_byte_and_the_deadline_with_nothing() {
+        let (watch, now) = (Rc::new(Watch::default()), Instant::now());
+        let deadline = now + Duration::from_secs(9);
+        let watched = watch.add(2 * TICK, deadline, Arc::new(RunControl::default()));
+        let look = |ticks: u32, now: Instant| {
+            watch.ticks.set(watch.ticks.get() + ticks);
+            watched.limits.look(watch.ticks.get(), now);
+            watched.exceeded()
+        };
+        assert_eq!(look(2, now), None);
+        assert_eq!(look(1, now), Some(Exceeded::Silence));
+        watched.heard();
+        assert_eq!(watched.exceeded(), None);
+        assert_eq!(look(2, now), None);
+        assert_eq!(look(0, deadline), Some(Exceeded::Deadline));
+        watched.heard();
+        assert_eq!(watched.exceeded(), Some(Exceeded::Deadline));
     }
 }

@@ -1,11 +1,13 @@
 //! One conversation as a pure machine: inputs in, effects out, no world.
 //!
 //! Every rule about turns is here. The actor in `ws::session_actor` translates, calls and performs.
+mod event;
 mod queue;
 mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use event::{Effect, Input, Outgoing};
 pub use replay::{Cursor, TurnLog};
 
 use crate::{
@@ -26,62 +28,6 @@ pub struct Settings {
     pub behind_bytes: usize,
     pub system_prompt: Option<Arc<String>>,
     pub history: Budget,
-}
-
-/// What can happen to a session.
-#[derive(Debug)]
-pub enum Input {
-    /// A connection joins and is told everything from now on.
-    Attach { reader: ReaderId },
-    /// A connection is gone.
-    Detach { reader: ReaderId },
-    /// A client said something.
-    Client { reader: ReaderId, frame: ClientFrame },
-    /// A run said something.
-    Run { run: RunId, event: RunEvent },
-    /// A reader that was refused an [`Effect::Push`] can take more.
-    Ready { reader: ReaderId },
-    /// A reader did not take what was pushed; it comes back untouched.
-    PushRefused { reader: ReaderId, outgoing: Outgoing, from: Cursor },
-    /// The gateway is stopping: finish the answer, take nothing new, then close.
-    Drain,
-}
-
-/// What a session wants done, in this order.
-#[derive(Debug)]
-pub enum Effect {
-    StartRun {
-        run: RunId,
-        request: RunRequest,
-    },
-    CancelRun {
-        run: RunId,
-    },
-    /// Stop reading from the upstream until [`Effect::ContinueRun`].
-    HoldRun {
-        run: RunId,
-    },
-    ContinueRun {
-        run: RunId,
-    },
-    /// `from` is where the reader stood before; it comes back in [`Input::PushRefused`]. With `ask`
-    /// the reader gets nothing more until [`Input::Ready`] says that this push was written.
-    Push {
-        reader: ReaderId,
-        outgoing: Outgoing,
-        from: Cursor,
-        ask: bool,
-    },
-    /// Nobody is left. The last effect.
-    End,
-}
-
-/// What is pushed to a reader.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outgoing {
-    Frame(ServerFrame),
-    /// The last thing that a reader gets.
-    Close(Close),
 }
 
 /// A text that is pushed in one piece has at most this many bytes; beyond it the reader is asked

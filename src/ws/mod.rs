@@ -5,6 +5,7 @@ pub mod guard;
 pub mod reaper;
 pub mod registry;
 pub mod session_actor;
+pub mod socket;
 pub mod take_over;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 pub struct Settings {
     pub limits: guard::Limits,
     pub messages: protocol::Limits,
-    pub bounds: context::Bounds,
+    pub bounds: socket::Bounds,
     /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
     pub send_buffer: usize,
     /// A peer that says nothing for so long, no pong either, is gone.

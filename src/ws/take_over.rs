@@ -3,7 +3,7 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{Connection, Seat, Worker, context, guard::Guard};
+use super::{Connection, Seat, Worker, guard::Guard, socket};
 use crate::protocol::{Close, Codec};
 use actix::AsyncContext;
 use actix_codec::{Decoder, Encoder, Framed};
@@ -61,10 +61,10 @@ pub async fn take_over<B: MessageBody>(
 /// Starts the connection; `early` is what the client sent right behind its request.
 fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, early: &[u8]) {
     let settings = worker.settings;
-    let socket = socket2::SockRef::from(&io);
+    let options = socket2::SockRef::from(&io);
     // What they do not bound, the write deadline does; so a refusal by the kernel is no fault.
-    let _ = socket.set_send_buffer_size(settings.send_buffer);
-    let _ = socket.set_tcp_user_timeout(Some(settings.bounds.slow_client + settings.silence));
+    let _ = options.set_send_buffer_size(settings.send_buffer);
+    let _ = options.set_tcp_user_timeout(Some(settings.bounds.slow_client + settings.silence));
     let io = Rc::new(io);
     let frames = Frames {
         io: Rc::clone(&io),
@@ -74,7 +74,7 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
         good: BytesMut::new(),
         refused: None,
     };
-    let socket = context::Socket::new(io, head, settings.bounds, accepted.seat, |ctx| {
+    let socket = socket::Socket::new(io, head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
         Connection::new(worker, accepted.id, accepted.codec)
     });
@@ -136,7 +136,7 @@ impl Stream for Frames {
                 return Poll::Ready(None);
             }
             let io = Rc::clone(&this.io);
-            let read = context::IN
+            let read = socket::IN
                 .with_borrow_mut(|buffer| io.try_read(buffer).inspect(|read| this.take(&buffer[..*read])));
             match read {
                 Ok(0) => return Poll::Ready(None),

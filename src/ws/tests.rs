@@ -1,7 +1,8 @@
 //! What the socket side leans on in actix, and that one session's panic is nobody else's.
 use super::{
-    context::{Bounds, Socket, SocketContext},
+    context::SocketContext,
     session_actor::SessionActor,
+    socket::{Bounds, Socket},
 };
 use crate::{
     app::Gateway,

@@ -9,3 +9,6 @@ mod process;
 mod sdk;
 mod secrets;
 mod tidy;
+mod upstream_http;
+mod upstream_stream;
+mod upstream_tls;

@@ -2,6 +2,7 @@
 use super::{PATIENCE, within};
 use futures_util::{SinkExt, StreamExt};
 use std::{net::SocketAddr, time::Duration};
+use tidegate::chat::RunErrorKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -72,6 +73,24 @@ impl TestClient {
             }
             heard.push_str(&text);
         }
+    }
+
+    /// Text messages, joined, until the error of this kind, which must be the first; the text.
+    /// Beside its sentence an error has a request id at most.
+    pub(crate) async fn fails(&mut self, kind: RunErrorKind) -> String {
+        let (text, error) = self.until_error().await;
+        let sentence = format!("Error: {}", kind.sentence());
+        let rest = error.strip_prefix(&sentence);
+        let rest = rest.unwrap_or_else(|| panic!("expected {sentence:?}, got {error:?}"));
+        let id = rest.strip_prefix(" (request ").and_then(|rest| rest.strip_suffix(')')).unwrap_or(rest);
+        assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{error:?}");
+        text
+    }
+
+    /// A turn with the simulator that works, so that nothing of the turn before is still to come.
+    pub(crate) async fn still_works(&mut self) {
+        self.say("/sim text=fine").await;
+        self.expect("fine").await;
     }
 
     /// Reads to the close frame; its code.

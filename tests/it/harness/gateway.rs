@@ -97,6 +97,15 @@ impl Gateway {
         self.stats.as_ref().unwrap()
     }
 
+    /// The messages of the last request to the simulator: role and content.
+    pub(crate) fn last_messages(&self) -> Vec<(String, String)> {
+        let body = self.upstream().recorded().last().unwrap().body.clone();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let messages = body["input"]["messages"].as_array().unwrap();
+        messages.iter().map(|message| (text(&message["role"]), text(&message["content"]))).collect()
+    }
+
     /// A plain HTTP request; status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         http_get(self.address, path).await

@@ -7,7 +7,9 @@ mod upstream;
 pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake};
 pub(crate) use gateway::{Gateway, http_get};
 pub(crate) use process::{Process, Tidegate};
-pub(crate) use upstream::{ScriptedUpstream, sse_head};
+pub(crate) use upstream::{
+    CannedUpstream, ScriptedUpstream, event, good_answer, json_answer, read_request, sse_head,
+};
 
 use std::{future::Future, time::Duration};
 

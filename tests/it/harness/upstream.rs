@@ -1,9 +1,17 @@
 //! An upstream that sends exactly the bytes a test wants, and says when its sockets are closed.
 use super::{PATIENCE, within};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
     time::Instant,
 };
 
@@ -45,19 +53,19 @@ impl ScriptedUpstream {
 impl Connection {
     /// The next request: head and body. The head is in lower case.
     pub(crate) async fn request(&mut self) -> (String, String) {
-        within("a request", PATIENCE, async {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(self.stream.read_u8().await.unwrap());
-            }
-            let head = String::from_utf8(head).unwrap();
-            let lower = head.to_lowercase();
-            let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
-            let mut body = vec![0; length.unwrap_or("0").parse().unwrap()];
-            self.stream.read_exact(&mut body).await.unwrap();
-            (lower, String::from_utf8(body).unwrap())
-        })
-        .await
+        within("a request", PATIENCE, read_request(&mut self.stream)).await.unwrap()
+    }
+
+    /// The head of the next request, in lower case; its body is left on the wire.
+    pub(crate) async fn request_head(&mut self) -> String {
+        within("a request", PATIENCE, read_head(&mut self.stream)).await.unwrap()
+    }
+
+    /// Says that no more is written, and reads the body of the request with this head.
+    pub(crate) async fn half_close(mut self, head: &str) {
+        self.stream.shutdown().await.unwrap();
+        let body = read_body(&mut self.stream, head);
+        within("the rest of the request", PATIENCE, body).await.unwrap();
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -103,6 +111,88 @@ impl Connection {
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
+}
+
+async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    Ok(String::from_utf8(head).unwrap().to_lowercase())
+}
+
+/// One request with a length: its head in lower case, and its body.
+pub(crate) async fn read_request(
+    stream: &mut (impl AsyncReadExt + Unpin),
+) -> std::io::Result<(String, String)> {
+    let head = read_head(stream).await?;
+    let body = read_body(stream, &head).await?;
+    Ok((head, body))
+}
+
+async fn read_body(stream: &mut (impl AsyncReadExt + Unpin), head: &str) -> std::io::Result<String> {
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
+    let mut body = vec![0; length.unwrap_or("0").parse().unwrap()];
+    stream.read_exact(&mut body).await?;
+    Ok(String::from_utf8(body).unwrap())
+}
+
+/// An upstream that reads requests and answers them from a list, whose last answer is repeated.
+/// An empty answer closes the connection.
+pub(crate) struct CannedUpstream {
+    pub(crate) address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl CannedUpstream {
+    pub(crate) async fn serve(answers: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+        let answers = Arc::new(answers);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (answers, counter) = (Arc::clone(&answers), Arc::clone(&counter));
+                tokio::spawn(async move {
+                    while read_request(&mut stream).await.is_ok() {
+                        let answer = &answers[counter.fetch_add(1, SeqCst).min(answers.len() - 1)];
+                        if answer.is_empty() || stream.write_all(answer.as_bytes()).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        CannedUpstream { address, requests, task }
+    }
+
+    /// Requests read so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(SeqCst)
+    }
+}
+
+impl Drop for CannedUpstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A whole good response, in chunks.
+pub(crate) fn good_answer(text: &str) -> String {
+    let chunk = |event: String| format!("{:x}\r\n{event}\r\n", event.len());
+    format!("{}{}{}0\r\n\r\n", sse_head(), chunk(event(text, "null")), chunk(event("", "stop")))
+}
+
+/// A response with a length and a JSON body.
+pub(crate) fn json_answer(status: u16, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// A DashScope result frame.

@@ -1,0 +1,62 @@
+//! What goes into the session machine, and what comes out of it.
+use super::Cursor;
+use crate::{
+    chat::{ReaderId, RunEvent, RunId, RunRequest},
+    protocol::{ClientFrame, Close, ServerFrame},
+};
+
+/// What can happen to a session.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection joins and is told everything from now on.
+    Attach { reader: ReaderId },
+    /// A connection is gone.
+    Detach { reader: ReaderId },
+    /// A client said something.
+    Client { reader: ReaderId, frame: ClientFrame },
+    /// A run said something.
+    Run { run: RunId, event: RunEvent },
+    /// A reader that was refused an [`Effect::Push`] can take more.
+    Ready { reader: ReaderId },
+    /// A reader did not take what was pushed; it comes back untouched.
+    PushRefused { reader: ReaderId, outgoing: Outgoing, from: Cursor },
+    /// The gateway is stopping: finish the answer, take nothing new, then close.
+    Drain,
+}
+
+/// What a session wants done, in this order.
+#[derive(Debug)]
+pub enum Effect {
+    StartRun {
+        run: RunId,
+        request: RunRequest,
+    },
+    CancelRun {
+        run: RunId,
+    },
+    /// Stop reading from the upstream until [`Effect::ContinueRun`].
+    HoldRun {
+        run: RunId,
+    },
+    ContinueRun {
+        run: RunId,
+    },
+    /// `from` is where the reader stood before; it comes back in [`Input::PushRefused`]. With `ask`
+    /// the reader gets nothing more until [`Input::Ready`] says that this push was written.
+    Push {
+        reader: ReaderId,
+        outgoing: Outgoing,
+        from: Cursor,
+        ask: bool,
+    },
+    /// Nobody is left. The last effect.
+    End,
+}
+
+/// What is pushed to a reader.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    Frame(ServerFrame),
+    /// The last thing that a reader gets.
+    Close(Close),
+}

@@ -1,0 +1,139 @@
+//! Frames by hand against the guard.
+use super::*;
+use proptest::prelude::*;
+
+const LIMITS: Limits = Limits { frame_bytes: 1_000, fragments: 8 };
+
+/// A masked frame as a client sends it.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = head(first, payload.len() as u64);
+    bytes.extend(payload.iter().zip([1u8, 2, 3, 4].iter().cycle()).map(|(b, m)| b ^ m));
+    bytes
+}
+
+fn head(first: u8, length: u64) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match length {
+        0..=125 => bytes.push(0x80 | length as u8),
+        126..=0xffff => {
+            bytes.push(0x80 | 126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            bytes.push(0x80 | 127);
+            bytes.extend(length.to_be_bytes());
+        }
+    }
+    bytes.extend([1, 2, 3, 4]);
+    bytes
+}
+
+fn verdict(bytes: &[u8]) -> (usize, Option<Close>) {
+    Guard::default().feed(LIMITS, bytes)
+}
+
+// faults: A8
+#[test]
+fn a_large_frame_is_refused_at_its_header() {
+    for (length, close) in [
+        (1_001, Close::TooBig),
+        (2 << 30, Close::TooBig),
+        ((1 << 63) - 1, Close::TooBig),
+        (u64::MAX, Close::Protocol),
+    ] {
+        let head = head(0x81, length);
+        let (good, refused) = verdict(&head);
+        assert_eq!(refused, Some(close), "{length}");
+        assert!(good < head.len() - 4, "{length}: refused before its mask had come");
+    }
+    assert_eq!(verdict(&frame(0x81, &[b'x'; 1_000])).1, None);
+}
+
+// faults: A9
+#[test]
+fn fragments_are_summed_and_counted() {
+    let mut sum = frame(0x01, &[b'x'; 600]);
+    sum.extend(head(0x80, 401));
+    assert_eq!(verdict(&sum).1, Some(Close::TooBig));
+    let mut count = frame(0x01, b"x");
+    for _ in 0..8 {
+        count.extend(frame(0x00, b"x"));
+    }
+    assert_eq!(verdict(&count).1, Some(Close::TooBig));
+}
+
+// faults: A6
+#[test]
+fn what_breaks_the_protocol_is_refused() {
+    let mut unmasked = frame(0x81, b"");
+    unmasked[1] &= 0x7f;
+    let second_text = [frame(0x01, b"a"), frame(0x81, b"b")].concat();
+    let cases: [(&str, Vec<u8>); 11] = [
+        ("reserved bit", frame(0xc1, b"")),
+        ("unknown opcode", frame(0x83, b"")),
+        ("unknown control opcode", frame(0x8b, b"")),
+        ("unmasked", unmasked),
+        ("fragmented ping", frame(0x09, b"")),
+        ("ping of 126", frame(0x89, &[0; 126])),
+        ("continuation of nothing", frame(0x80, b"a")),
+        ("second text inside a message", second_text),
+        ("close of one byte", frame(0x88, &[3])),
+        ("close 1005", frame(0x88, &1005u16.to_be_bytes())),
+        ("close 5000", frame(0x88, &5000u16.to_be_bytes())),
+    ];
+    for (name, bytes) in cases {
+        assert_eq!(verdict(&bytes).1, Some(Close::Protocol), "{name}");
+    }
+    let fine = [frame(0x01, b"a"), frame(0x89, b"ping"), frame(0x80, b"b"), frame(0x82, b"\xff")].concat();
+    assert_eq!(verdict(&fine), (fine.len(), None));
+    assert_eq!(verdict(&frame(0x88, b"")).1, None);
+    assert_eq!(verdict(&frame(0x88, b"\x03\xe8bye")).1, None);
+}
+
+// faults: A7
+#[test]
+fn text_that_is_not_utf8_is_refused_at_the_byte() {
+    let whole = "κόσμε\u{10ffff}";
+    let split = [frame(0x01, &whole.as_bytes()[..3]), frame(0x80, &whole.as_bytes()[3..])].concat();
+    assert_eq!(verdict(&split).1, None);
+    assert_eq!(verdict(&frame(0x81, &whole.as_bytes()[..3])).1, Some(Close::InvalidText));
+    let bad = frame(0x81, b"ab\xed\xa0\x80cd");
+    let mut guard = Guard::default();
+    let refused = (0..bad.len()).find(|at| guard.feed(LIMITS, &bad[*at..=*at]).1.is_some());
+    assert_eq!(refused, Some(6 + 3), "at the first byte that cannot be");
+    assert_eq!(verdict(&frame(0x88, b"\x03\xe8\xff")).1, Some(Close::InvalidText));
+    assert_eq!(verdict(&frame(0x88, b"\x03\xe8\xe2\x82")).1, Some(Close::InvalidText));
+}
+
+proptest! {
+    /// Any split of the bytes gives the same verdict, and text is refused exactly when it is not UTF-8.
+    #[test]
+    fn splits_do_not_matter(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..4),
+        ascii in any::<bool>(),
+        cuts in prop::collection::vec(0..400usize, 0..8),
+    ) {
+        let mut whole = Vec::new();
+        let mut bytes = Vec::new();
+        for (at, payload) in payloads.iter().enumerate() {
+            let payload: Vec<u8> = payload.iter().map(|b| if ascii { b & 0x7f } else { *b }).collect();
+            let fin = if at + 1 == payloads.len() { 0x80 } else { 0 };
+            bytes.extend(frame(fin | u8::from(at == 0), &payload));
+            whole.extend(payload);
+        }
+        let at_once = verdict(&bytes);
+        prop_assert_eq!(at_once.1.is_none(), std::str::from_utf8(&whole).is_ok());
+        let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let mut guard = Guard::default();
+        let refused = cuts.windows(2).find_map(|cut| guard.feed(LIMITS, &bytes[cut[0]..cut[1]]).1);
+        prop_assert_eq!(refused, at_once.1);
+    }
+
+    #[test]
+    fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let (good, refused) = verdict(&bytes);
+        prop_assert!(good <= bytes.len());
+        prop_assert_eq!(refused.is_none(), good == bytes.len());
+    }
+}

@@ -1,0 +1,293 @@
+//! The task of one socket that was taken over: drives its actor, and sees the socket to its end.
+//!
+//! It leans on `actix::dev::{ContextFut, Mailbox}`, public but thinly documented; the tests in
+//! `ws::tests` hold what is relied on, and actix is pinned exactly.
+//!
+//! **Invariant:** while `high_water` bytes wait for the peer, the actor is not polled: it takes no
+//! message and reads no frame, its mailbox fills and refuses, and nothing is buffered beyond that.
+//! The write deadline does not need the actor: it is the socket's own, and exists only while
+//! something waits to be written.
+use super::context::SocketContext;
+use crate::protocol::Close;
+use actix::{
+    dev::{ContextFut, Mailbox},
+    prelude::*,
+};
+use std::{
+    cell::RefCell,
+    future::Future,
+    io::ErrorKind,
+    pin::Pin,
+    rc::Rc,
+    task::{Context as TaskContext, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
+};
+
+/// Reads that are discarded while the peer answers our close.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long the peer has to answer our close.
+const LINGER: Duration = Duration::from_secs(1);
+/// Rounds of one wake before other tasks of the thread get their turn.
+const ROUNDS_MAX: usize = 8;
+/// A thread's output buffer that one large answer has made larger than this is given up.
+const OUT_BYTES_MAX: usize = 256 * 1024;
+
+thread_local! {
+    /// The thread's output buffer, lent to a context for one poll: an idle socket has none.
+    static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The thread's input buffer.
+    pub(super) static IN: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 * 1024]);
+}
+
+/// Bounds of a socket's output.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes waiting for the peer beyond which the actor stands still.
+    pub high_water: usize,
+    /// How long a write may make no progress.
+    pub slow_client: Duration,
+}
+
+/// The task of one socket: polls the actor, writes what it said, and sees the socket to its end.
+pub struct Socket<A: Actor<Context = SocketContext<A>>, K = ()> {
+    io: Rc<TcpStream>,
+    slow_client: Duration,
+    state: State<A>,
+    /// Dropped when the socket is closed, which may be later than the actor's end.
+    _kept: K,
+}
+
+#[expect(clippy::large_enum_variant, reason = "the large variant is the one that there are thousands of")]
+enum State<A: Actor<Context = SocketContext<A>>> {
+    Running {
+        actor: ContextFut<A, SocketContext<A>>,
+        pending: Option<Box<Pending>>,
+    },
+    /// The actor has ended; what it said last is written.
+    Flushing(Box<Pending>),
+    /// Our side is closed; the peer has a moment to close its own.
+    Lingering {
+        timer: Pin<Box<Sleep>>,
+        discarded: usize,
+    },
+}
+
+/// Bytes that the kernel did not take, and until when it must take some.
+struct Pending {
+    bytes: Vec<u8>,
+    written: usize,
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// The socket is of no use any more.
+struct Gone;
+
+impl<A: Actor<Context = SocketContext<A>>, K> Socket<A, K> {
+    /// A socket whose first bytes out are `head`. `make` gets the context to add its frame stream;
+    /// `kept` lives as long as the socket is open.
+    pub fn new(
+        io: Rc<TcpStream>,
+        head: Vec<u8>,
+        bounds: Bounds,
+        kept: K,
+        make: impl FnOnce(&mut SocketContext<A>) -> A,
+    ) -> Self {
+        let mailbox = Mailbox::default();
+        let mut ctx = SocketContext::new(&mailbox, bounds.high_water);
+        let actor = make(&mut ctx);
+        let pending = Some(Box::new(Pending::new(head, bounds.slow_client)));
+        let state = State::Running { actor: ContextFut::new(ctx, actor, mailbox), pending };
+        Socket { io, slow_client: bounds.slow_client, state, _kept: kept }
+    }
+
+    /// One step towards the end. `Ready(Ok(()))` asks for another.
+    fn step(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Gone>> {
+        let (io, slow_client) = (&*self.io, self.slow_client);
+        match &mut self.state {
+            State::Running { actor, pending } => match run(io, slow_client, actor, pending, cx) {
+                Poll::Ready(Ok(Next::Again)) => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Next::End)) => {
+                    self.state = match pending.take() {
+                        Some(waiting) => State::Flushing(waiting),
+                        // Without a close frame there is nobody to say goodbye to.
+                        None if actor.ctx().closed => lingering(io)?,
+                        None => return Poll::Ready(Err(Gone)),
+                    };
+                    Poll::Ready(Ok(()))
+                }
+                Poll::Ready(Err(Gone)) => Poll::Ready(Err(Gone)),
+                Poll::Pending => Poll::Pending,
+            },
+            State::Flushing(waiting) => {
+                ready!(waiting.flush(io, cx, slow_client)).map_err(|_| Gone)?;
+                self.state = lingering(io)?;
+                Poll::Ready(Ok(()))
+            }
+            State::Lingering { timer, discarded } => {
+                if timer.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Gone));
+                }
+                ready!(io.poll_read_ready(cx)).map_err(|_| Gone)?;
+                match IN.with_borrow_mut(|buffer| io.try_read(buffer)) {
+                    Ok(read) if read > 0 && *discarded + read <= LINGER_BYTES_MAX => *discarded += read,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    // The peer has closed its side too, or does not want to.
+                    Ok(_) | Err(_) => return Poll::Ready(Err(Gone)),
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl<A: Actor<Context = SocketContext<A>>, K> Future for Socket<A, K> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        for _ in 0..ROUNDS_MAX {
+            if ready!(this.step(cx)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+// `ContextFut` is used without pinning; nothing here is self-referential.
+impl<A: Actor<Context = SocketContext<A>>, K> Unpin for Socket<A, K> {}
+
+/// What a running socket does next.
+enum Next {
+    Again,
+    /// The actor has ended.
+    End,
+}
+
+/// Writes what waits, lets the actor speak unless too much waits still, and writes what it said.
+fn run<A: Actor<Context = SocketContext<A>>>(
+    io: &TcpStream,
+    slow_client: Duration,
+    actor: &mut ContextFut<A, SocketContext<A>>,
+    pending: &mut Option<Box<Pending>>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Result<Next, Gone>> {
+    let high_water = actor.ctx().high_water;
+    if let Some(waiting) = pending {
+        match waiting.flush(io, cx, slow_client) {
+            Poll::Ready(Ok(())) => {
+                *pending = None;
+                actor.ctx().flushed();
+            }
+            Poll::Ready(Err(cut)) => {
+                actor.ctx().cut = cut;
+                return Poll::Ready(Err(Gone));
+            }
+            Poll::Pending if waiting.len() >= high_water => return Poll::Pending,
+            Poll::Pending => {}
+        }
+    }
+    let (said, ended) = speak(actor, cx);
+    let paused = said.len() >= high_water;
+    let written = if pending.is_some() { 0 } else { write(io, &said, cx)? };
+    match pending {
+        Some(waiting) => waiting.bytes.extend_from_slice(&said),
+        None if written == said.len() => actor.ctx().flushed(),
+        None => *pending = Some(Box::new(Pending::new(said[written..].to_vec(), slow_client))),
+    }
+    give_back(said);
+    if ended {
+        return Poll::Ready(Ok(Next::End));
+    }
+    if let Some(waiting) = pending
+        && waiting.poll_deadline(cx)
+    {
+        actor.ctx().cut = Some(Close::TooSlow);
+        return Poll::Ready(Err(Gone));
+    }
+    // At the high-water mark the actor paused by itself, with nobody to wake it but us.
+    if paused && pending.is_none() { Poll::Ready(Ok(Next::Again)) } else { Poll::Pending }
+}
+
+/// Polls the actor with the thread's buffer; what it said, and whether it has ended.
+fn speak<A: Actor<Context = SocketContext<A>>>(
+    actor: &mut ContextFut<A, SocketContext<A>>,
+    cx: &mut TaskContext<'_>,
+) -> (Vec<u8>, bool) {
+    actor.ctx().out = OUT.take();
+    let ended = Pin::new(&mut *actor).poll(cx).is_ready();
+    (std::mem::take(&mut actor.ctx().out), ended)
+}
+
+/// The buffer goes back to the thread, unless one large answer has made it large.
+fn give_back(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= OUT_BYTES_MAX {
+        buffer.clear();
+        OUT.set(buffer);
+    }
+}
+
+fn lingering<A: Actor<Context = SocketContext<A>>>(io: &TcpStream) -> Result<State<A>, Gone> {
+    socket2::SockRef::from(io).shutdown(std::net::Shutdown::Write).map_err(|_| Gone)?;
+    Ok(State::Lingering { timer: Box::pin(sleep(LINGER)), discarded: 0 })
+}
+
+/// Writes as much as the kernel takes. Where that is not all, the task is woken when it takes more.
+fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize, Gone> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match io.try_write(&bytes[written..]) {
+            Ok(n) => written += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => match io.poll_write_ready(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(Gone),
+            },
+            Err(_) => return Err(Gone),
+        }
+    }
+    Ok(written)
+}
+
+impl Pending {
+    fn new(bytes: Vec<u8>, slow_client: Duration) -> Self {
+        Pending { bytes, written: 0, deadline: Box::pin(sleep(slow_client)) }
+    }
+
+    /// Bytes still to be written.
+    fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Writes on. An error is the end: `Some` when the peer was too slow.
+    fn flush(
+        &mut self,
+        io: &TcpStream,
+        cx: &mut TaskContext<'_>,
+        slow_client: Duration,
+    ) -> Poll<Result<(), Option<Close>>> {
+        let written = write(io, &self.bytes[self.written..], cx).map_err(|Gone| None)?;
+        self.written += written;
+        if self.len() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if written > 0 {
+            self.deadline.as_mut().reset(Instant::now() + slow_client);
+        }
+        if self.written >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        if self.poll_deadline(cx) { Poll::Ready(Err(Some(Close::TooSlow))) } else { Poll::Pending }
+    }
+
+    /// Whether the time is up; otherwise the task is woken when it is.
+    fn poll_deadline(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        self.deadline.as_mut().poll(cx).is_ready()
+    }
+}

@@ -1,0 +1,607 @@
+//! What a user sees when the upstream fails before, in or instead of the head of its response.
+use crate::harness::{
+    CannedUpstream, Gateway, ScriptedUpstream, TestClient, event, good_answer, json_answer, sse_head, until,
+    within,
+};
+use futures_util::future::join_all;
+use secrecy::SecretString;
+use std::time::Duration;
+use tidegate::{chat::RunErrorKind as Kind, config::Config};
+use tokio::{net::TcpListener, time::Instant};
+
+/// Tables make many faults in a row; the budget of retries is the matter of one test.
+fn free_retries(config: &mut Config) {
+    config.retry.budget_percent = 100;
+}
+
+/// One worker has one pool of connections.
+fn one_worker(config: &mut Config) {
+    free_retries(config);
+    config.server.workers = 1;
+}
+
+/// Each row: switches of the simulator, requests that it must see, what the user must be told.
+/// No text is shown, the next message is answered, and the failed one is not sent again with it.
+async fn refusals(rows: &[(&str, u64, Kind)]) {
+    let gateway = Gateway::spawn(free_retries).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    for (switches, requests, kind) in rows {
+        let before = gateway.upstream().requests();
+        client.say(&format!("/sim {switches}")).await;
+        assert_eq!(client.fails(*kind).await, "", "{switches}");
+        assert_eq!(gateway.upstream().requests() - before, *requests, "{switches}");
+        client.still_works().await;
+        let messages = gateway.last_messages();
+        assert!(messages.iter().all(|(role, text)| role == "assistant" || text == "/sim text=fine"));
+        let counted = format!("tidegate_runs_ended_total{{outcome=\"{}\"}} ", kind.code());
+        assert!(gateway.get("/metrics").await.1.contains(&counted), "{switches}");
+    }
+    client.close().await;
+    gateway.stop().await;
+}
+
+/// Each row: switches that must give the answer "good", and the requests that it takes.
+async fn answers(change: impl FnOnce(&mut Config), rows: &[(&str, u64)]) {
+    let gateway = Gateway::spawn(|config| {
+        free_retries(config);
+        change(config);
+    })
+    .await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    for (switches, requests) in rows {
+        let before = gateway.upstream().requests();
+        client.say(&format!("/sim text=good {switches}")).await;
+        client.expect("good").await;
+        assert_eq!(gateway.upstream().requests() - before, *requests, "{switches}");
+        client.still_works().await;
+    }
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D47
+#[tokio::test]
+async fn a_refused_connection_is_tried_again_and_the_host_is_not_told() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gateway = Gateway::in_front_of(address, |_| {}).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("hi").await;
+    let told = client.hear().await;
+    assert_eq!(told, "Error: The model service cannot be reached. Try again later.");
+    assert_eq!(gateway.site.metrics.retries.get(), 2);
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D51, D52, D53
+#[tokio::test]
+async fn what_a_person_must_change_first_is_not_tried_again() {
+    refusals(&[
+        ("status=401", 1, Kind::NotSetUp),
+        ("status=401 code=invalid_api_key", 1, Kind::NotSetUp),
+        ("html status=401", 1, Kind::NotSetUp),
+        ("html status=403", 1, Kind::NotSetUp),
+        ("status=403 code=Model.AccessDenied", 1, Kind::NotSetUp),
+        ("status=403 code=AccessDenied.Unpurchased", 1, Kind::NotAvailable),
+        ("status=400", 1, Kind::BadRequest),
+        ("status=400 message=\"Range of input length should be [1, 30720]\"", 1, Kind::InputTooLong),
+        ("status=413", 1, Kind::InputTooLong),
+        ("html status=413", 1, Kind::InputTooLong),
+        ("status=404", 1, Kind::ModelNotFound),
+        ("status=400 code=Model.NotExist", 1, Kind::ModelNotFound),
+    ])
+    .await;
+}
+
+// faults: D54
+#[tokio::test]
+async fn rates_are_tried_again_unless_it_takes_too_long_or_is_a_bill() {
+    refusals(&[
+        ("status=429", 3, Kind::RateLimited),
+        ("status=429 retry_after=garbage", 3, Kind::RateLimited),
+        ("status=429 retry_after=-1", 3, Kind::RateLimited),
+        ("status=429 retry_after_ms=2 retry_after=86400", 3, Kind::RateLimited),
+        ("status=429 retry_after=\"Thu, 01 Jan 1970 00:00:00 GMT\"", 3, Kind::RateLimited),
+        ("status=429 code=Throttling.AllocationQuota", 3, Kind::RateLimited),
+        ("status=429 retry_after=86400", 1, Kind::RateLimited),
+        ("status=429 retry_after=61", 1, Kind::RateLimited),
+        ("status=429 retry_after=\"Fri, 31 Dec 2049 23:59:59 GMT\"", 1, Kind::RateLimited),
+        ("status=503 retry_after=86400", 1, Kind::UpstreamError),
+        ("status=429 code=PrepaidBillOverdue", 1, Kind::NotAvailable),
+        ("status=400 code=Arrearage", 1, Kind::NotAvailable),
+        ("status=403 code=AllocationQuota.FreeTierOnly", 1, Kind::NotAvailable),
+        (
+            "status=429 code=Throttling.AllocationQuota message=\"Free allocated quota exceeded.\"",
+            1,
+            Kind::NotAvailable,
+        ),
+    ])
+    .await;
+}
+
+// faults: D54
+#[tokio::test]
+async fn the_wait_that_the_upstream_asks_for_is_kept() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    let since = Instant::now();
+    client.say("/sim status=429 retry_after=1 times=1 text=good").await;
+    client.expect("good").await;
+    let took = since.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(gateway.upstream().requests(), 2);
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D55, D56, D57
+#[tokio::test]
+async fn faults_of_the_service_are_tried_again_and_foreign_answers_are_not() {
+    refusals(&[
+        ("status=500", 3, Kind::UpstreamError),
+        ("status=502", 3, Kind::UpstreamError),
+        ("status=503", 3, Kind::UpstreamError),
+        ("status=504", 2, Kind::UpstreamTimeout),
+        ("html", 3, Kind::UpstreamError),
+        ("html status=500", 3, Kind::UpstreamError),
+        ("empty", 3, Kind::UpstreamError),
+        ("empty status=504", 3, Kind::UpstreamError),
+        ("json_error", 3, Kind::UpstreamError),
+        ("json_error code=Throttling.RateQuota", 3, Kind::RateLimited),
+        ("json_error code=InvalidApiKey", 1, Kind::NotSetUp),
+        ("json_error code=DataInspectionFailed", 1, Kind::InputRefused),
+        ("html status=200", 1, Kind::UpstreamProtocol),
+        ("wrong_type=text/html", 1, Kind::UpstreamProtocol),
+        ("wrong_type=text/plain", 1, Kind::UpstreamProtocol),
+        ("no_type", 1, Kind::UpstreamProtocol),
+        ("empty status=200", 1, Kind::UpstreamProtocol),
+    ])
+    .await;
+}
+
+// faults: D58, D59, D61
+#[tokio::test]
+async fn heads_that_cannot_be_taken_end_the_run_at_once() {
+    refusals(&[
+        ("redirect", 1, Kind::NotSetUp),
+        ("redirect status=301", 1, Kind::NotSetUp),
+        ("redirect status=308", 1, Kind::NotSetUp),
+        ("headers=200", 1, Kind::UpstreamProtocol),
+        ("header_bytes=3000000", 1, Kind::UpstreamProtocol),
+        ("bad_status_line", 1, Kind::UpstreamProtocol),
+        ("gzip", 1, Kind::UpstreamProtocol),
+        ("bomb_mib=64", 1, Kind::UpstreamProtocol),
+    ])
+    .await;
+}
+
+// faults: D54, D55, D56, D59, D60, E75, E80, E81
+#[tokio::test]
+async fn a_fault_that_passes_leaves_a_good_answer_and_no_error() {
+    let change = |config: &mut Config| config.upstream.first_byte = Duration::from_millis(300);
+    answers(
+        change,
+        &[
+            ("json_instead", 1),
+            ("headers=60", 1),
+            ("header_bytes=20000", 1),
+            ("status=500 times=1", 2),
+            ("status=503 times=2", 3),
+            ("status=504 times=1", 2),
+            ("status=429 times=2", 3),
+            ("status=429 retry_after_ms=20 times=1", 2),
+            ("html times=1", 2),
+            ("empty times=2", 3),
+            ("carrier=b status=500 times=1", 2),
+            ("carrier=c status=500 times=1", 2),
+            ("json_error times=1", 2),
+            ("no_head times=1", 2),
+            ("until_close times=1", 2),
+            ("half_chunk text=\"\" text=good times=1", 1),
+            ("cut_after=0 times=1", 2),
+            ("reset_after=0 times=1", 2),
+            ("end_after=0 times=1", 2),
+        ],
+    )
+    .await;
+}
+
+// faults: D58
+#[tokio::test]
+async fn where_a_redirect_points_no_request_and_no_key_arrives() {
+    let target = ScriptedUpstream::bind().await;
+    let redirect = format!(
+        "HTTP/1.1 307 Elsewhere\r\nlocation: http://{}/api/v1\r\ncontent-length: 0\r\n\r\n",
+        target.address
+    );
+    let upstream = CannedUpstream::serve(&[&redirect]).await;
+    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("hi").await;
+    let told = client.hear().await;
+    assert_eq!(told, "Error: The service is not set up correctly. Tell the operator.");
+    assert!(target.is_left_alone(Duration::from_millis(100)).await);
+    assert_eq!(upstream.requests(), 1);
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D59
+#[tokio::test]
+async fn an_interim_response_leaves_no_answer_behind_for_somebody_else() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
+    let mut one = TestClient::connect(&gateway.chat_url()).await;
+    let mut other = TestClient::connect(&gateway.chat_url()).await;
+    one.say("one").await;
+    let mut first = upstream.accept().await;
+    first.request().await;
+    first.send("HTTP/1.1 103 Early Hints\r\nlink: </nowhere>; rel=preload\r\n\r\n").await;
+    assert_eq!(one.fails(Kind::UpstreamProtocol).await, "");
+    other.say("two").await;
+    // The first connection still owes an answer, so it must not be the one that is used.
+    let mut second = upstream.accept().await;
+    let (_, body) = second.request().await;
+    assert!(body.contains("\"two\""), "{body}");
+    first.closed().await;
+    second.send(good_answer("for two")).await;
+    other.expect("for two").await;
+    one.close().await;
+    other.close().await;
+    gateway.stop().await;
+}
+
+// faults: E80
+#[tokio::test]
+async fn a_body_of_unknown_length_leaves_nothing_behind_either() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("hi").await;
+    let mut first = upstream.accept().await;
+    first.request().await;
+    first.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await;
+    let mut second = upstream.accept().await;
+    second.request().await;
+    first.closed().await;
+    second.send(good_answer("good")).await;
+    client.expect("good").await;
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: E80
+#[tokio::test]
+async fn an_old_server_ends_its_answer_with_its_connection() {
+    let head = "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    for (finish, complete) in [("stop", true), ("null", false)] {
+        let upstream = ScriptedUpstream::bind().await;
+        let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("hi").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(format!("{head}{}{}", event("Hel", "null"), event("lo", finish))).await;
+        drop(connection);
+        client.expect("Hello").await;
+        if !complete {
+            assert_eq!(client.fails(Kind::Interrupted).await, "");
+        }
+        client.say("next").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(good_answer("fine")).await;
+        client.expect("fine").await;
+        client.close().await;
+        gateway.stop().await;
+    }
+}
+
+// faults: D60
+#[tokio::test]
+async fn a_head_that_never_comes_is_given_up_and_tried_once_more() {
+    let gateway = Gateway::spawn(|config| config.upstream.first_byte = Duration::from_millis(200)).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    let since = Instant::now();
+    client.say("/sim no_head").await;
+    assert_eq!(client.fails(Kind::UpstreamTimeout).await, "");
+    let took = since.elapsed();
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(gateway.upstream().requests(), 2);
+    until("both connections are closed", async || gateway.upstream().cancelled() == 2).await;
+    // A head that is late, but not too late, is no fault.
+    client.say("/sim head_ms=100 text=late").await;
+    client.expect("late").await;
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D62
+#[tokio::test]
+async fn a_kept_connection_that_is_closed_just_then_is_replaced_in_silence() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("one").await;
+    let mut connection = upstream.accept().await;
+    for (way, text) in [("after the request", "two"), ("with a reset", "three"), ("while idle", "four")] {
+        connection.request().await;
+        connection.send(good_answer("fine")).await;
+        client.expect("fine").await;
+        if way == "while idle" {
+            drop(connection);
+            client.say(text).await;
+        } else {
+            client.say(text).await;
+            connection.request().await;
+            if way == "with a reset" { connection.reset() } else { drop(connection) }
+        }
+        connection = upstream.accept().await;
+    }
+    let (_, body) = connection.request().await;
+    assert!(body.contains("\"four\""), "{body}");
+    connection.send(good_answer("good")).await;
+    client.expect("good").await;
+    assert_eq!(gateway.site.metrics.retries.get(), 0);
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D63
+#[tokio::test]
+async fn an_answer_or_an_error_that_comes_before_the_request_was_read_is_read() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, |config| {
+        config.limits.message_bytes = 1 << 20;
+        config.limits.frame_bytes = 2 << 20;
+    })
+    .await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("hi").await;
+    let mut connection = upstream.accept().await;
+    connection.send(good_answer("early")).await;
+    client.expect("early").await;
+    drop(connection);
+    let large = "x".repeat(1_000_000);
+    client.say(&large).await;
+    let mut connection = upstream.accept().await;
+    let head = connection.request_head().await;
+    let refusal = json_answer(413, r#"{"code":"BadRequest.TooLarge","message":"Payload Too Large"}"#);
+    connection.send(refusal).await;
+    connection.half_close(&head).await;
+    assert_eq!(client.fails(Kind::InputTooLong).await, "");
+    // One that hangs up in the middle of every request is a service that cannot be reached.
+    client.say(&large).await;
+    let mut connections = 0;
+    let told = tokio::select! {
+        told = client.fails(Kind::UpstreamUnreachable) => told,
+        () = async {
+            loop {
+                upstream.accept().await.request_head().await;
+                connections += 1;
+            }
+        } => unreachable!(),
+    };
+    assert_eq!((told.as_str(), connections), ("", 4), "one silent attempt and three counted ones");
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D64
+#[tokio::test]
+async fn more_runs_than_a_client_has_connections_by_default_stream_at_the_same_time() {
+    const RUNS: usize = 130;
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
+    let mut clients = join_all((0..RUNS).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
+    for client in &mut clients {
+        client.say("hi").await;
+    }
+    let mut streams = Vec::new();
+    for _ in 0..RUNS {
+        let mut stream = upstream.accept().await;
+        stream.request().await;
+        stream.send(sse_head()).await;
+        stream.delta("first ").await;
+        streams.push(stream);
+    }
+    for client in &mut clients {
+        client.expect("first ").await;
+    }
+    assert_eq!(gateway.site.metrics.runs.get(), RUNS as i64);
+    for stream in &mut streams {
+        stream.delta("last").await;
+        stream.finish().await;
+    }
+    for mut client in clients {
+        client.expect("last").await;
+        client.close().await;
+    }
+    gateway.stop().await;
+}
+
+// faults: C38, D64
+#[tokio::test]
+async fn beyond_the_slots_a_run_waits_and_beyond_the_queue_it_is_refused_at_once() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, |config| {
+        one_worker(config);
+        config.dispatch.runs = 2;
+        config.dispatch.queue = 1;
+    })
+    .await;
+    let mut clients = join_all((0..4).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
+    let mut streams = Vec::new();
+    for (n, client) in clients.iter_mut().take(2).enumerate() {
+        client.say(&format!("message {n}")).await;
+        let mut stream = upstream.accept().await;
+        stream.request().await;
+        stream.send(sse_head()).await;
+        streams.push(stream);
+    }
+    clients[2].say("message 2").await;
+    until("the third waits", async || gateway.site.metrics.runs_queued.get() == 1).await;
+    let since = Instant::now();
+    clients[3].say("message 3").await;
+    assert_eq!(clients[3].fails(Kind::Overloaded).await, "");
+    assert!(since.elapsed() < Duration::from_millis(100), "{:?}", since.elapsed());
+    assert!(upstream.is_left_alone(Duration::from_millis(50)).await, "only two run");
+    streams[0].delta("done").await;
+    streams[0].finish().await;
+    clients[0].expect("done").await;
+    // The slot goes to the one that waits, and the connection with it.
+    let (_, body) = streams[0].request().await;
+    assert!(body.contains("message 2"), "{body}");
+    streams[0].send(good_answer("done")).await;
+    clients[2].expect("done").await;
+    streams[1].delta("done").await;
+    streams[1].finish().await;
+    clients[1].expect("done").await;
+    for client in clients {
+        client.close().await;
+    }
+    gateway.stop().await;
+}
+
+// faults: C38
+#[tokio::test]
+async fn nobody_waits_for_a_slot_longer_than_allowed() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, |config| {
+        config.dispatch.runs = 1;
+        config.dispatch.queue_wait = Duration::from_millis(100);
+    })
+    .await;
+    let mut first = TestClient::connect(&gateway.chat_url()).await;
+    first.say("first").await;
+    let mut stream = upstream.accept().await;
+    stream.request().await;
+    let mut second = TestClient::connect(&gateway.chat_url()).await;
+    let since = Instant::now();
+    second.say("second").await;
+    assert_eq!(second.fails(Kind::QueueTimeout).await, "");
+    let took = since.elapsed();
+    assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(1), "{took:?}");
+    stream.send(good_answer("unharmed")).await;
+    first.expect("unharmed").await;
+    first.close().await;
+    second.close().await;
+    gateway.stop().await;
+}
+
+// faults: C45, D55
+#[tokio::test]
+async fn an_outage_is_not_multiplied_by_retries() {
+    const RUNS: usize = 100;
+    let refusal = json_answer(500, r#"{"code":"InternalError","message":"down"}"#);
+    for (answer, kind) in [(refusal.as_str(), Kind::UpstreamError), ("", Kind::UpstreamUnreachable)] {
+        let upstream = CannedUpstream::serve(&[answer]).await;
+        let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+        let clients = (0..10).map(async |_| {
+            let mut client = TestClient::connect(&gateway.chat_url()).await;
+            for _ in 0..RUNS / 10 {
+                client.say("hi").await;
+                assert_eq!(client.fails(kind).await, "");
+            }
+            client.close().await;
+        });
+        join_all(clients).await;
+        let requests = upstream.requests();
+        assert!((RUNS..=RUNS * 11 / 10 + 10).contains(&requests), "{requests} requests for {RUNS} runs");
+        gateway.stop().await;
+    }
+}
+
+// faults: D51, I119
+#[tokio::test]
+async fn the_key_is_shown_nowhere_even_if_the_upstream_repeats_it() {
+    const KEY: &str = "sk-canary-5f0c1d";
+    let told = format!(r#"{{"code":"{KEY}","message":"wrong key {KEY}","request_id":"{KEY}"}}"#);
+    let stream = |event: &str| format!("{}{:x}\r\n{event}\r\n0\r\n\r\n", sse_head(), event.len());
+    let first = stream(&format!("event:error\n:HTTP_STATUS/401\ndata:{told}\n\n"));
+    let later = stream(&format!("{}event:error\n:HTTP_STATUS/401\ndata:{told}\n\n", event("Hel", "null")));
+    let page = json_answer(502, &format!("<html>authorization: Bearer {KEY}</html>"));
+    let echo =
+        format!("HTTP/1.1 200 {KEY}\r\ncontent-type: {KEY}\r\nlocation: {KEY}\r\ncontent-length: 0\r\n\r\n");
+    let answers = [&json_answer(401, &told), &json_answer(200, &told), &first, &later, &page, &echo];
+    let mut shown = String::new();
+    for answer in answers {
+        let upstream = CannedUpstream::serve(&[answer]).await;
+        let gateway = Gateway::in_front_of(upstream.address, |config| {
+            config.upstream.api_key = Some(SecretString::from(KEY));
+        })
+        .await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("hi").await;
+        let (text, error) = client.until_error().await;
+        shown.push_str(&format!("{text}{error}\n"));
+        for path in ["/metrics", "/health", "/readyz?verbose=1", "/livez", "/v1/models", "/"] {
+            shown.push_str(&gateway.get(path).await.1);
+        }
+        client.close().await;
+        gateway.stop().await;
+    }
+    assert!(shown.contains("Hel") && shown.contains("tidegate_runs_ended"), "{shown}");
+    assert!(!shown.contains("canary"), "{shown}");
+}
+
+// faults: E85
+#[tokio::test]
+async fn a_client_that_goes_ends_its_run_wherever_that_stands() {
+    let gateway = Gateway::spawn(|config| {
+        free_retries(config);
+        config.dispatch.runs = 1;
+        config.retry.pause = Duration::from_secs(60);
+        config.retry.pause_max = Duration::from_secs(60);
+    })
+    .await;
+    let upstream = gateway.upstream();
+    for (message, requests) in [
+        ("/sim no_head", 1),
+        ("/sim stall_after=2", 1),
+        ("/sim status=429 retry_after=30", 1),
+        ("/sim tokens=100000 pace_ms=1", 1),
+    ] {
+        let before = upstream.requests();
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say(message).await;
+        until("it is asked", async || upstream.requests() - before == requests).await;
+        // This one waits for the only slot, and goes as well.
+        let mut waiting = TestClient::connect(&gateway.chat_url()).await;
+        waiting.say("/sim text=never").await;
+        until("the other waits", async || gateway.site.metrics.runs_queued.get() == 1).await;
+        drop(waiting);
+        until("it does not wait any more", async || gateway.site.metrics.runs_queued.get() == 0).await;
+        drop(client);
+        let closed = async || upstream.open_streams() == 0 && gateway.is_idle();
+        within("upstream and slot are free", Duration::from_secs(1), until("they are", closed)).await;
+        assert_eq!(upstream.requests() - before, requests, "{message}");
+    }
+    gateway.stop().await;
+}
+
+// faults: E85
+#[tokio::test]
+async fn tokens_of_a_cancelled_answer_are_counted() {
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("hi").await;
+    let mut connection = upstream.accept().await;
+    connection.request().await;
+    connection.send(sse_head()).await;
+    connection.delta("He").await;
+    client.expect("He").await;
+    drop(client);
+    connection.closed().await;
+    until("the run is over", async || gateway.is_idle()).await;
+    let metrics = gateway.get("/metrics").await.1;
+    for line in [
+        "tidegate_runs_ended_total{outcome=\"cancelled\"} 1\n",
+        "gen_ai_client_token_usage_total{type=\"input\"} 2\n",
+        "gen_ai_client_token_usage_total{type=\"output\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    gateway.stop().await;
+}

@@ -1,0 +1,189 @@
+//! The upstream over TLS: an authority of its own is trusted, everything else is refused.
+use crate::harness::{Gateway, TestClient, good_answer, read_request, within};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tidegate::config::Config;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// A certificate authority.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its certificate as a file.
+    fn pem_file(&self, folder: &TempDir) -> PathBuf {
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, self.0.pem()).unwrap();
+        path
+    }
+
+    /// A server with a certificate for this name that ends in this year.
+    fn server(&self, name: &str, until_year: i32) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(until_year, 1, 1);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            );
+        TlsAcceptor::from(Arc::new(config.unwrap()))
+    }
+}
+
+/// What listens on the upstream's port.
+#[derive(Clone)]
+enum Listener {
+    Tls(TlsAcceptor),
+    PlainHttp,
+    /// Accepts, and says nothing.
+    Stalled,
+}
+
+/// An upstream on localhost that answers "over TLS", and counts.
+struct TlsUpstream {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl TlsUpstream {
+    async fn serve(kind: Listener) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, asked) = (Arc::clone(&connections), Arc::clone(&requests));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, SeqCst);
+                tokio::spawn(answer(kind.clone(), stream, Arc::clone(&asked)));
+            }
+        });
+        TlsUpstream { port, connections, requests, task }
+    }
+
+    /// A gateway that is to reach it as `https://{host}`.
+    async fn gateway(&self, host: &str, change: impl FnOnce(&mut Config)) -> Gateway {
+        let base_url = format!("https://{host}:{}/api/v1", self.port);
+        Gateway::in_front_of(([127, 0, 0, 1], self.port).into(), |config| {
+            config.upstream.base_url = base_url.parse().unwrap();
+            change(config);
+        })
+        .await
+    }
+}
+
+impl Drop for TlsUpstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(kind: Listener, stream: TcpStream, requests: Arc<AtomicUsize>) {
+    match kind {
+        Listener::Tls(acceptor) => {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            while read_request(&mut stream).await.is_ok() {
+                requests.fetch_add(1, SeqCst);
+                stream.write_all(good_answer("over TLS").as_bytes()).await.unwrap();
+            }
+        }
+        Listener::PlainHttp => {
+            let mut stream = stream;
+            let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(answer.as_bytes()).await;
+            // What the gateway says is read, so that the answer is not lost to a reset.
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        }
+        Listener::Stalled => {
+            let mut stream = stream;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_with_an_authority_of_its_own_is_reached_over_tls() {
+    let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
+    for host in ["localhost", "127.0.0.1"] {
+        let upstream = TlsUpstream::serve(Listener::Tls(authority.server(host, 4000))).await;
+        let file = authority.pem_file(&folder);
+        let gateway = upstream.gateway(host, |config| config.upstream.ca_file = Some(file)).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        for _ in 0..2 {
+            client.say("hi").await;
+            client.expect("over TLS").await;
+        }
+        assert_eq!(upstream.requests.load(SeqCst), 2);
+        assert_eq!(upstream.connections.load(SeqCst), 1, "the connection is used again");
+        client.close().await;
+        gateway.stop().await;
+    }
+}
+
+// faults: D50
+#[tokio::test]
+async fn a_server_that_cannot_be_trusted_is_not_talked_to() {
+    let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
+    let trusted = Some(authority.pem_file(&folder));
+    let foreign = Authority::new().server("localhost", 4000);
+    for (what, listener, ca_file) in [
+        ("public authorities alone", Listener::Tls(authority.server("localhost", 4000)), None),
+        ("an unknown authority", Listener::Tls(foreign), trusted.clone()),
+        ("another name", Listener::Tls(authority.server("other.test", 4000)), trusted.clone()),
+        ("expired", Listener::Tls(authority.server("localhost", 2001)), trusted.clone()),
+        ("plain HTTP", Listener::PlainHttp, trusted),
+    ] {
+        let upstream = TlsUpstream::serve(listener).await;
+        let gateway = upstream.gateway("localhost", |config| config.upstream.ca_file = ca_file).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("hi").await;
+        let told = client.hear().await;
+        assert_eq!(told, "Error: No safe connection to the model service. Tell the operator.", "{what}");
+        assert_eq!(upstream.connections.load(SeqCst), 1, "{what}: tried once");
+        assert_eq!(upstream.requests.load(SeqCst), 0, "{what}: nothing was said");
+        client.close().await;
+        gateway.stop().await;
+    }
+}
+
+// faults: D50
+#[tokio::test]
+async fn a_handshake_that_stalls_is_tried_once_more() {
+    let upstream = TlsUpstream::serve(Listener::Stalled).await;
+    let gateway = upstream
+        .gateway("localhost", |config| config.upstream.connect_timeout = Duration::from_millis(200))
+        .await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("hi").await;
+    let told = within("an answer", Duration::from_secs(2), client.hear()).await;
+    assert_eq!(told, "Error: The model service cannot be reached. Try again later.");
+    assert_eq!(upstream.connections.load(SeqCst), 2);
+    client.close().await;
+    gateway.stop().await;
+}
