@@ -126,16 +126,6 @@ impl Session {
         }
     }
 
-    /// Whether an answer is being written.
-    pub fn is_running(&self) -> bool {
-        self.run.is_some()
-    }
-
-    /// The conversation so far, for sizes in logs and tests.
-    pub fn history(&self) -> &History {
-        &self.history
-    }
-
     fn on_attach(&mut self, fx: &mut Vec<Effect>, id: ReaderId) {
         let cursor = Cursor::start_of(self.first_log + self.logs.len() as u32);
         self.readers.push(Reader {
@@ -294,11 +284,10 @@ impl Session {
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) else { return };
         if reader.ready && reader.owed.is_empty() && !reader.closed {
             fx.push(Effect::Push { reader: id, outgoing, from: reader.cursor, ask: false });
-        } else if reader.owed.len() < OWED_MAX {
-            reader.owed.push_back(outgoing);
         } else {
-            // It sends without reading; its connection is about to be cut for that anyway.
-            reader.owed.pop_front();
+            if reader.owed.len() >= OWED_MAX {
+                reader.owed.pop_front(); // It sends without reading, and is about to be cut for that.
+            }
             reader.owed.push_back(outgoing);
         }
     }
