@@ -75,8 +75,10 @@ impl Gateway {
     /// Binds and starts. Must be called inside an actix system.
     ///
     /// # Errors
-    /// [`BindError`] when an address cannot be had; anything else is a fault of the configuration.
+    /// [`client::SetUpError`] for a fault of the configuration, before anything is bound;
+    /// [`BindError`] when an address cannot be had.
     pub async fn start(config: &Config, simulated: bool) -> anyhow::Result<Self> {
+        let client = client_plan(config)?;
         let listener = bind(config.server.listen)?;
         let ops_listener = config.server.ops_listen.map(bind).transpose()?;
         let workers = match config.server.workers {
@@ -98,7 +100,7 @@ impl Gateway {
             dispatcher,
             started: Instant::now(),
         });
-        let plan = plan(config, Arc::clone(&site)).context("setting up the upstream")?;
+        let plan = plan(config, client, Arc::clone(&site));
         let address = listener.local_addr()?;
         let ops_address = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let server = serve(listener, ops_listener, workers, plan)?;
@@ -264,21 +266,29 @@ async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'s
     }
 }
 
-fn plan(config: &Config, site: Arc<http::Site>) -> Result<Plan, client::SetUpError> {
-    let dialect = dialect_settings(config);
+/// What all clients of the upstream are made from: reads the authorities, sets up TLS.
+///
+/// # Errors
+/// What in the configuration no client can be made from.
+pub fn client_plan(config: &Config) -> Result<client::Plan, client::SetUpError> {
     let upstream = &config.upstream;
-    let client = client::Settings {
+    let settings = client::Settings {
         base_url: upstream.base_url.to_string(),
         api_key: upstream.api_key.clone(),
         ca_file: upstream.ca_file.clone(),
         connect_timeout: upstream.connect_timeout,
         first_byte: upstream.first_byte,
     };
+    client::Plan::new(&settings, &dialect_settings(config))
+}
+
+fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
+    let upstream = &config.upstream;
     let retry = retry_settings(config);
-    Ok(Plan {
-        client: client::Plan::new(&client, &dialect)?,
+    Plan {
+        client,
         lane: Arc::new(lane::Settings {
-            dialect,
+            dialect: dialect_settings(config),
             limits: dashscope::Limits {
                 line_bytes: upstream.line_bytes,
                 event_bytes: upstream.event_bytes,
@@ -294,7 +304,7 @@ fn plan(config: &Config, site: Arc<http::Site>) -> Result<Plan, client::SetUpErr
         session: Arc::new(session_settings(config)),
         next_worker: Arc::default(),
         site,
-    })
+    }
 }
 
 fn admission_settings(config: &Config) -> admission::Settings {

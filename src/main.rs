@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    app::{BindError, Ended, Gateway},
+    app::{BindError, Ended, Gateway, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, Flags, Process, Source},
     logging,
     simulator::{self, Simulator},
+    upstream::client::SetUpError,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -35,6 +36,18 @@ fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Where this is refused, the old limit holds, and running out is answered like any overload.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// A gateway that may take more sockets than it can open would refuse them without a word.
+fn warn_of_descriptors(config: &Config) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let wanted = (config.server.max_sockets + config.dispatch.runs) as u64;
+    if let Some(limit) = limit.filter(|limit| *limit < wanted) {
+        log::warn!(
+            "at most {limit} files can be open, but server.max_sockets and dispatch.runs want {wanted}: \
+             raise the hard limit (ulimit -Hn) or lower the keys"
+        );
+    }
 }
 
 fn main() -> ExitCode {
@@ -64,12 +77,22 @@ fn run(cli: &Cli) -> u8 {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             say(&format!("tidegate: {error:#}\n"), true);
-            if error.is::<BindError>() { EXIT_UNAVAILABLE } else { EXIT_INTERNAL }
+            exit_code(&error)
         }
         Err(text) => {
             say(&text, true);
             EXIT_USAGE
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<BindError>() {
+        EXIT_UNAVAILABLE
+    } else if error.is::<SetUpError>() {
+        EXIT_USAGE
+    } else {
+        EXIT_INTERNAL
     }
 }
 
@@ -82,6 +105,7 @@ fn load(flags: &Flags, check: impl Fn(&Config) -> Result<(), config::ConfigError
 
 fn check(config: &Config) -> anyhow::Result<u8> {
     config.print_effective(&mut io::stdout().lock())?;
+    client_plan(config)?;
     for warning in config.warnings() {
         say(&format!("warning: {warning}\n"), true);
     }
@@ -124,6 +148,8 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     if simulated {
         log::warn!("DEMO: the answers are simulated, no model is asked");
         say(&format!("Open http://{} in a browser. The answers are simulated.\n", gateway.address), false);
+    } else {
+        warn_of_descriptors(config);
     }
     if let Some(address) = gateway.ops_address {
         log::info!("health and metrics on http://{address}");

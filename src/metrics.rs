@@ -1,4 +1,5 @@
 //! Every metric, declared once. Label sets are closed: never an id, never a foreign text.
+use crate::logging;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -32,6 +33,8 @@ pub struct Metrics {
     pub retries: Counter,
     pub upstream_errors: Family<Label, Counter>,
     pub slow_peers: Counter,
+    /// Follows [`logging::DROPPED_LINES`] when it is read.
+    log_lines_dropped: Counter,
     pub upstream: Upstream,
 }
 
@@ -69,6 +72,8 @@ impl Default for Metrics {
             retries: of.one("tidegate_retries", "Attempts beyond the first of a run"),
             upstream_errors: of.one("tidegate_upstream_errors", "Failed attempts and runs, by kind"),
             slow_peers: of.one("tidegate_slow_peers", "WebSockets cut because the peer did not read"),
+            log_lines_dropped: of
+                .one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
             upstream: Upstream::default(),
             registry,
         }
@@ -78,6 +83,8 @@ impl Default for Metrics {
 impl Metrics {
     /// The Prometheus text (OpenMetrics 1.0).
     pub fn text(&self) -> Result<String, fmt::Error> {
+        let dropped = logging::DROPPED_LINES.load(Relaxed);
+        self.log_lines_dropped.inc_by(dropped.saturating_sub(self.log_lines_dropped.get()));
         let mut text = String::with_capacity(8 * 1024);
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -197,7 +197,7 @@ keys! {
         max_tokens: u32 = "0", Kind::Count(0, 10_000_000), "longest answer in tokens; 0 = not sent";
         workspace: String = "", Kind::Word(0, 128), "DashScope workspace; empty = not sent";
         ca_file: Option<PathBuf> = "", Kind::Path,
-            "certificate authorities in PEM, trusted in addition; empty = public ones only";
+            "certificate authorities in PEM, trusted instead of the public ones; empty = the public ones";
         allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible";
         allow_private: bool = "false", FLAG, "makes private and link-local addresses possible";
         connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included";

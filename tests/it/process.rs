@@ -135,6 +135,22 @@ async fn what_a_file_of_the_configuration_holds_wrong_is_told_with_its_line() {
     assert_eq!(usage.code, Some(64), "{}", usage.err);
 }
 
+// faults: H108, H109
+#[tokio::test]
+async fn authorities_that_cannot_be_read_are_a_fault_of_the_configuration() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    for (file, says) in [("nowhere.pem", "nowhere.pem"), ("tidegate.toml", "no certificate in it")] {
+        for command in ["check", "serve"] {
+            let authorities = format!("upstream.ca_file={file}");
+            let args = [command, "--listen", &listen, "--set", &authorities];
+            let ended = Tidegate::new(&args).file("tidegate.toml", "").env("API_KEY", "sk-test").run().await;
+            assert_eq!(ended.code, Some(64), "{command} {}", ended.err);
+            assert!(ended.err.contains("upstream.ca_file") && ended.err.contains(says), "{}", ended.err);
+        }
+    }
+}
+
 // faults: G104
 #[tokio::test]
 async fn a_port_that_cannot_be_had_ends_it_at_once_with_one_line() {
