@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
+    metrics::Metrics,
     upstream::{
         client::{OpenError, Response},
         dashscope::{self, Reader},
@@ -18,7 +19,7 @@ use std::{
     future::poll_fn,
     panic::AssertUnwindSafe,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -80,6 +81,29 @@ struct Tally {
     first_delta: Option<Duration>,
     /// The last totals, so that a run that is cancelled counts what it has used.
     usage: Option<Usage>,
+}
+
+/// What became of the gathered events.
+enum Handed {
+    All,
+    /// The mailbox is full; this one must be sent by waiting.
+    Refused(RunUpdate),
+    /// The session is no more.
+    Gone,
+}
+
+impl Tally {
+    fn note(&mut self, event: &RunEvent, order: &Order, metrics: &Metrics) {
+        let (RunEvent::Delta(text) | RunEvent::Reasoning(text)) = event else { return };
+        self.deltas += 1;
+        self.bytes += text.len() as u64;
+        metrics.deltas.inc();
+        if self.first_delta.is_none() {
+            let waited = order.submitted.elapsed();
+            self.first_delta = Some(waited);
+            metrics.time_to_first_delta.observe(waited.as_secs_f64());
+        }
+    }
 }
 
 impl Drop for Run {
@@ -169,62 +193,76 @@ impl Run {
 
     /// Reads a response to its end, telling the session once per wake.
     async fn read(&mut self, mut stream: Stream) -> Attempt {
-        loop {
-            let (control, events) = (&self.order.control, &mut self.events);
-            let step = poll_fn(|cx| stream.poll_step(cx, control.is_held(), events)).await;
-            self.tally.usage = stream.reader.usage();
-            let end = match step {
-                Step::More => None,
-                Step::End => Some(stream.reader.end(&mut self.events)),
-                Step::Failed(error) => {
-                    let usage = stream.reader.usage();
-                    let request_id =
-                        error.request_id.as_deref().or_else(|| stream.reader.request_id()).map(str::to_owned);
-                    Some(RunEnd { outcome: Err(error), usage, request_id })
+        let outcome = loop {
+            let step = poll_fn(|cx| {
+                let step = ready!(stream.poll_step(cx, self.order.control.is_held(), &mut self.events));
+                self.tally.usage = stream.reader.usage();
+                let Step::More = step else { return Poll::Ready(Ok(step)) };
+                match self.hand_over() {
+                    // All is told, and the stream has our waker: nothing is left to do in this wake.
+                    Handed::All => Poll::Pending,
+                    handed => Poll::Ready(Err(handed)),
                 }
-            };
-            if !self.deliver().await {
-                return Attempt::Abandoned;
-            }
-            match end {
-                None => {}
-                // The connection may be used again, unless it was left in the middle.
-                Some(RunEnd { outcome: Err(error), .. }) if self.tally.deltas == 0 => {
-                    return Attempt::Failed { error, unanswered: false };
+            })
+            .await;
+            match step {
+                Ok(Step::More) | Err(Handed::All) => {}
+                Ok(Step::End) => break Ok(()),
+                Ok(Step::Failed(error)) => break Err(error),
+                Err(Handed::Gone) => return Attempt::Abandoned,
+                Err(Handed::Refused(update)) => {
+                    if self.order.sink.send(update).await.is_err() || !self.deliver().await {
+                        return Attempt::Abandoned;
+                    }
                 }
-                Some(end) => return Attempt::Ended(end),
             }
+        };
+        let end = match outcome {
+            Ok(()) => stream.reader.end(&mut self.events),
+            Err(error) => {
+                let request_id = error.request_id.as_deref().or_else(|| stream.reader.request_id());
+                let request_id = request_id.map(str::to_owned);
+                RunEnd { outcome: Err(error), usage: stream.reader.usage(), request_id }
+            }
+        };
+        if !self.deliver().await {
+            return Attempt::Abandoned;
+        }
+        match end.outcome {
+            Err(error) if self.tally.deltas == 0 => Attempt::Failed { error, unanswered: false },
+            _ => Attempt::Ended(end),
         }
     }
 
     /// Hands the gathered events to the session; whether it is still there. Waits when the
     /// session's mailbox is full: that is how a slow session slows its upstream.
     async fn deliver(&mut self) -> bool {
-        if self.events.is_empty() {
-            return true;
-        }
-        let run = self.order.run;
-        for event in self.events.drain(..) {
-            if let RunEvent::Delta(text) | RunEvent::Reasoning(text) = &event {
-                self.tally.deltas += 1;
-                self.tally.bytes += text.len() as u64;
-                self.shared.metrics.deltas.inc();
-                if self.tally.first_delta.is_none() {
-                    let waited = self.order.submitted.elapsed();
-                    self.tally.first_delta = Some(waited);
-                    self.shared.metrics.time_to_first_delta.observe(waited.as_secs_f64());
+        loop {
+            match self.hand_over() {
+                Handed::All => return true,
+                Handed::Gone => return false,
+                Handed::Refused(update) => {
+                    if self.order.sink.send(update).await.is_err() {
+                        return false;
+                    }
                 }
             }
-            let alive = match self.order.sink.try_send(RunUpdate { run, event }) {
-                Ok(()) => true,
-                Err(SendError::Full(update)) => self.order.sink.send(update).await.is_ok(),
-                Err(SendError::Closed(_)) => false,
-            };
-            if !alive {
-                return false;
+        }
+    }
+
+    /// Hands over as much as the session's mailbox takes. What is refused counts as handed over.
+    fn hand_over(&mut self) -> Handed {
+        let run = self.order.run;
+        while !self.events.is_empty() {
+            let event = self.events.remove(0); // There is one, hardly ever two.
+            self.tally.note(&event, &self.order, &self.shared.metrics);
+            match self.order.sink.try_send(RunUpdate { run, event }) {
+                Ok(()) => {}
+                Err(SendError::Full(update)) => return Handed::Refused(update),
+                Err(SendError::Closed(_)) => return Handed::Gone,
             }
         }
-        true
+        Handed::All
     }
 
     /// The error without the key, should the upstream have repeated it.
