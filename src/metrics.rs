@@ -34,7 +34,7 @@ pub struct Metrics {
     pub upstream_errors: Family<Label, Counter>,
     pub slow_peers: Counter,
     /// Follows [`logging::DROPPED_LINES`] when it is read.
-    log_lines_dropped: Counter,
+    lines_dropped: Counter,
     pub upstream: Upstream,
 }
 
@@ -72,8 +72,7 @@ impl Default for Metrics {
             retries: of.one("tidegate_retries", "Attempts beyond the first of a run"),
             upstream_errors: of.one("tidegate_upstream_errors", "Failed attempts and runs, by kind"),
             slow_peers: of.one("tidegate_slow_peers", "WebSockets cut because the peer did not read"),
-            log_lines_dropped: of
-                .one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
+            lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
             upstream: Upstream::default(),
             registry,
         }
@@ -84,7 +83,7 @@ impl Metrics {
     /// The Prometheus text (OpenMetrics 1.0).
     pub fn text(&self) -> Result<String, fmt::Error> {
         let dropped = logging::DROPPED_LINES.load(Relaxed);
-        self.log_lines_dropped.inc_by(dropped.saturating_sub(self.log_lines_dropped.get()));
+        self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
         let mut text = String::with_capacity(8 * 1024);
         encode(&mut text, &self.registry)?;
         Ok(text)
