@@ -37,6 +37,17 @@ const START: Duration = Duration::from_secs(5);
 /// Sockets that are closed before their answers are out have this long to take the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// Runs a future and everything that it spawns on this thread. Where there is no actix system the
+/// server's workers are plain local runtimes, which wake a task with less ado than an arbiter's.
+///
+/// # Errors
+/// The runtime cannot be made.
+pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    Ok(runtime.block_on(future))
+}
+
 /// A running gateway.
 pub struct Gateway {
     pub address: SocketAddr,
@@ -72,7 +83,7 @@ struct Plan {
 }
 
 impl Gateway {
-    /// Binds and starts. Must be called inside an actix system.
+    /// Binds and starts. Must be called inside [`block_on`].
     ///
     /// # Errors
     /// [`client::SetUpError`] for a fault of the configuration, before anything is bound;
@@ -87,11 +98,8 @@ impl Gateway {
         };
         let metrics = Arc::new(Metrics::default());
         let admission = admission_settings(config);
-        let dispatcher = {
-            let metrics = Arc::clone(&metrics);
-            let new = move |_: &mut Context<Dispatcher>| Dispatcher::new(admission, workers, metrics);
-            Dispatcher::start_in_arbiter(&Arbiter::new().handle(), new)
-        };
+        // On this thread, which has nothing else to do.
+        let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&metrics)).start();
         let site = Arc::new(http::Site {
             settings: http_settings(config, simulated),
             life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    app::{BindError, Ended, Gateway, client_plan},
+    app::{BindError, Ended, Gateway, block_on, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, Flags, Process, Source},
     logging,
@@ -115,7 +115,7 @@ fn check(config: &Config) -> anyhow::Result<u8> {
 /// The gateway, in front of a simulator of its own when `simulator` says so.
 fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
     logging::init(config.log.format);
-    actix::System::new().block_on(async {
+    block_on(async {
         let mut signals = Signals::new()?;
         let mut config = config.clone();
         let simulator = simulator.map(simulator::start).transpose()?;
@@ -129,7 +129,7 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
             Simulator::stop(simulator).await;
         }
         Ok(code)
-    })
+    })?
 }
 
 fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
@@ -234,14 +234,14 @@ fn read_key(path: &Path) -> Result<SecretString, String> {
 
 fn simulate(settings: simulator::Settings) -> anyhow::Result<u8> {
     logging::init(logging::Format::Plain);
-    actix::System::new().block_on(async {
+    block_on(async {
         let mut signals = Signals::new()?;
         let simulator = simulator::start(settings)?;
         log::info!("simulator listens: base URL http://{}/api/v1", simulator.addr);
         signals.next().await;
         Simulator::stop(simulator).await;
         Ok(0)
-    })
+    })?
 }
 
 /// Writes for a person. A closed pipe is no reason to fail.

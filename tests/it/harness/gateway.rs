@@ -57,7 +57,7 @@ impl Gateway {
         let (started, starting) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            actix::System::new().block_on(async move {
+            app::block_on(async move {
                 let simulator = with_simulator.then(|| {
                     let settings = simulator::Settings {
                         listen: ([127, 0, 0, 1], 0).into(),
@@ -82,6 +82,7 @@ impl Gateway {
                 }
                 ended
             })
+            .unwrap()
         });
         let Started { address, site, stats } =
             tokio::task::spawn_blocking(move || starting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
