@@ -2,8 +2,8 @@
 use super::{
     Worker,
     context::SocketContext,
+    outlet::Line,
     session_actor::{Detach, FromClient, SessionActor},
-    window::Window,
 };
 use crate::{
     chat::ReaderId,
@@ -13,12 +13,14 @@ use crate::{
 use actix::prelude::*;
 use actix_web_actors::ws::{CloseReason, Frame};
 use bytes::{Bytes, BytesMut};
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
+use tokio::net::TcpStream;
 
 /// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
 /// behind `session`, what only an unfinished message needs behind `partial`.
 pub struct Connection {
     worker: Rc<Worker>,
+    io: Rc<TcpStream>,
     id: u64,
     codec: Codec,
     slot: usize,
@@ -49,7 +51,7 @@ struct Partial {
 #[rtype(result = "()")]
 pub struct Push {
     pub outgoing: Outgoing,
-    /// What [`Window`] was charged.
+    /// What the [`Window`](super::outlet::Window) was charged.
     pub cost: usize,
 }
 
@@ -72,10 +74,11 @@ pub enum Tick {
 
 impl Connection {
     /// `slot` is set when the actor starts.
-    pub fn new(worker: Rc<Worker>, id: u64, codec: Codec) -> Self {
+    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, codec: Codec) -> Self {
         let now = worker.ticks();
         Connection {
             worker,
+            io,
             id,
             codec,
             slot: usize::MAX,
@@ -147,8 +150,10 @@ impl Connection {
     fn attach(&mut self, ctx: &mut SocketContext<Self>) -> (Addr<SessionActor>, ReaderId) {
         let attached = self.session.get_or_insert_with(|| {
             let reader = ReaderId(1);
-            let (session, window) = SessionActor::begin(&self.worker, self.id, reader, ctx.address());
-            ctx.open_window(window);
+            let line = Rc::new(Line::new(Rc::clone(&self.io), self.codec));
+            let (session, window) =
+                SessionActor::begin(&self.worker, self.id, reader, ctx.address(), Rc::clone(&line));
+            ctx.open(window, line);
             Box::new(Attached { session, reader })
         });
         (attached.session.clone(), attached.reader)
@@ -263,6 +268,3 @@ impl Handler<Tick> for Connection {
         }
     }
 }
-
-/// The other end of a [`Window`].
-pub type Outlet = (Addr<Connection>, Arc<Window>);

@@ -2,13 +2,13 @@
 //!
 //! It leans on `actix::dev::{ContextParts, Envelope}`, public but thinly documented; the tests in
 //! `ws::tests` hold what is relied on, and actix is pinned exactly. [`super::socket`] drives it.
-use super::window::Window;
+use super::outlet::{Line, Window};
 use crate::protocol::Close;
 use actix::{
     dev::{AsyncContextParts, ContextParts, Envelope, Mailbox, ToEnvelope},
     prelude::*,
 };
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 use tokio::sync::oneshot;
 
 pub struct SocketContext<A: Actor<Context = Self>> {
@@ -21,6 +21,8 @@ pub struct SocketContext<A: Actor<Context = Self>> {
     /// Why the driver ended the socket.
     pub(super) cut: Option<Close>,
     window: Option<Arc<Window>>,
+    /// What the session of this thread writes to, once there is one.
+    pub(super) line: Option<Rc<Line>>,
     /// Cost of the pushes whose bytes are not yet with the kernel.
     unflushed: usize,
 }
@@ -88,6 +90,7 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
             closed: false,
             cut: None,
             window: None,
+            line: None,
             unflushed: 0,
         }
     }
@@ -118,6 +121,9 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         payload[2..2 + length].copy_from_slice(&reason.as_bytes()[..length]);
         self.frame(8, &payload[..2 + length]);
         self.closed = true;
+        if let Some(line) = &self.line {
+            line.block();
+        }
         self.parts.stop();
     }
 
@@ -126,9 +132,10 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         self.cut
     }
 
-    /// From now on pushes come through this window.
-    pub fn open_window(&mut self, window: Arc<Window>) {
+    /// From now on pushes come through this window and on this line.
+    pub fn open(&mut self, window: Arc<Window>, line: Rc<Line>) {
         self.window = Some(window);
+        self.line = Some(line);
     }
 
     /// A push of this cost was taken; the window learns when it has been written.
@@ -136,24 +143,10 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         self.unflushed += cost;
     }
 
-    /// An unfragmented, unmasked frame (RFC 6455 §5.2).
     fn frame(&mut self, opcode: u8, payload: &[u8]) {
-        if self.closed {
-            return;
+        if !self.closed {
+            write_frame(&mut self.out, opcode, payload);
         }
-        self.out.push(0x80 | opcode);
-        match payload.len() {
-            length @ 0..=125 => self.out.push(length as u8),
-            length @ 126..=0xffff => {
-                self.out.push(126);
-                self.out.extend_from_slice(&(length as u16).to_be_bytes());
-            }
-            length => {
-                self.out.push(127);
-                self.out.extend_from_slice(&(length as u64).to_be_bytes());
-            }
-        }
-        self.out.extend_from_slice(payload);
     }
 
     /// Everything that was taken is with the kernel.
@@ -162,4 +155,21 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
             window.release(std::mem::take(&mut self.unflushed));
         }
     }
+}
+
+/// Appends an unfragmented, unmasked frame (RFC 6455 §5.2).
+pub(super) fn write_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    out.push(0x80 | opcode);
+    match payload.len() {
+        length @ 0..=125 => out.push(length as u8),
+        length @ 126..=0xffff => {
+            out.push(126);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            out.push(127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
 }

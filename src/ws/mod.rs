@@ -2,6 +2,7 @@
 pub mod connection;
 pub mod context;
 pub mod guard;
+pub mod outlet;
 pub mod reaper;
 pub mod registry;
 pub mod session_actor;
@@ -9,7 +10,6 @@ pub mod socket;
 pub mod take_over;
 #[cfg(test)]
 mod tests;
-pub mod window;
 
 pub use connection::Connection;
 pub use registry::{Life, Phase, Registry, Seat};

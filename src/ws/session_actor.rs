@@ -1,8 +1,8 @@
 //! The actor of one session: translates messages into inputs, performs effects, and thinks nothing.
 use super::{
     Worker,
-    connection::{Connection, Push, SessionLost},
-    window::Window,
+    connection::Connection,
+    outlet::{Line, Outlet, Window},
 };
 use crate::{
     chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
@@ -28,8 +28,7 @@ pub struct SessionActor {
 /// An attached connection.
 struct Reader {
     id: ReaderId,
-    connection: Addr<Connection>,
-    window: Arc<Window>,
+    outlet: Outlet,
     /// It refused a push of this batch, so it gets no later one of the same batch.
     behind: bool,
 }
@@ -68,6 +67,7 @@ impl SessionActor {
         id: u64,
         reader: ReaderId,
         connection: Addr<Connection>,
+        line: Rc<Line>,
     ) -> (Addr<Self>, Arc<Window>) {
         let mut window = None;
         let session = Self::create(|ctx| {
@@ -77,7 +77,11 @@ impl SessionActor {
                 worker: Rc::clone(worker),
                 id: SessionId(id),
                 session: Session::new(Arc::clone(&worker.session_settings)),
-                readers: vec![Reader { id: reader, connection, window: opened, behind: false }],
+                readers: vec![Reader {
+                    id: reader,
+                    outlet: Outlet::new(connection, opened, line),
+                    behind: false,
+                }],
                 run: None,
                 effects: Vec::new(),
                 refused: Vec::new(),
@@ -159,32 +163,10 @@ impl SessionActor {
         if let Outgoing::Frame(ServerFrame::Refused { reason }) = &outgoing {
             self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
         }
-        let cost = match &outgoing {
-            Outgoing::Frame(frame) => frame.text_bytes(),
-            Outgoing::Close(_) => 0,
-        };
-        if ask {
-            reader.window.ask();
-        }
-        if reader.behind || !reader.window.take(cost) {
-            reader.behind = true;
+        if reader.behind {
             return Err(outgoing);
         }
-        let refused = match reader.connection.try_send(Push { outgoing, cost }) {
-            Ok(()) => return Ok(()),
-            Err(SendError::Closed(_)) => return Ok(()), // Its `Detach` is on the way.
-            Err(SendError::Full(push)) => push,
-        };
-        reader.window.ask();
-        // The connection may have emptied its mailbox before it could see that we ask.
-        match reader.connection.try_send(refused) {
-            Ok(()) | Err(SendError::Closed(_)) => Ok(()),
-            Err(SendError::Full(push)) => {
-                reader.window.give_back(cost);
-                reader.behind = true;
-                Err(push.outgoing)
-            }
-        }
+        reader.outlet.try_push(outgoing, ask).inspect_err(|_| reader.behind = true)
     }
 
     fn with_run(&self, act: impl FnOnce(&RunControl)) {
@@ -221,7 +203,7 @@ impl Drop for SessionActor {
         self.worker.metrics.sessions.dec();
         if !self.ended {
             for reader in &self.readers {
-                let _ = reader.connection.clone().try_send(SessionLost);
+                reader.outlet.lose();
             }
         }
     }

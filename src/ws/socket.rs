@@ -38,7 +38,7 @@ const OUT_BYTES_MAX: usize = 256 * 1024;
 
 thread_local! {
     /// The thread's output buffer, lent to a context for one poll: an idle socket has none.
-    static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    pub(super) static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The thread's input buffer.
     pub(super) static IN: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 * 1024]);
 }
@@ -104,6 +104,15 @@ impl<A: Actor<Context = SocketContext<A>>, K> Socket<A, K> {
         Socket { io, slow_client: bounds.slow_client, state, _kept: kept }
     }
 
+    /// Lets the session write to the socket directly while nothing waits to be written here.
+    fn settle_line(&mut self, cx: &mut TaskContext<'_>) {
+        let State::Running { actor, pending } = &mut self.state else { return };
+        let ctx = actor.ctx();
+        if let Some(line) = &ctx.line {
+            line.settle(pending.is_some() || ctx.closed, cx.waker());
+        }
+    }
+
     /// One step towards the end. `Ready(Ok(()))` asks for another.
     fn step(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Gone>> {
         let (io, slow_client) = (&*self.io, self.slow_client);
@@ -149,12 +158,19 @@ impl<A: Actor<Context = SocketContext<A>>, K> Future for Socket<A, K> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
-        for _ in 0..ROUNDS_MAX {
-            if ready!(this.step(cx)).is_err() {
-                return Poll::Ready(());
+        let mut rounds = 0;
+        let step = loop {
+            match this.step(cx) {
+                Poll::Ready(Ok(())) if rounds < ROUNDS_MAX => rounds += 1,
+                step => break step,
             }
+        };
+        match step {
+            Poll::Ready(Err(Gone)) => return Poll::Ready(()),
+            Poll::Ready(Ok(())) => cx.waker().wake_by_ref(),
+            Poll::Pending => {}
         }
-        cx.waker().wake_by_ref();
+        this.settle_line(cx);
         Poll::Pending
     }
 }
@@ -178,6 +194,12 @@ fn run<A: Actor<Context = SocketContext<A>>>(
     cx: &mut TaskContext<'_>,
 ) -> Poll<Result<Next, Gone>> {
     let high_water = actor.ctx().high_water;
+    if let Some(rest) = actor.ctx().line.as_ref().map(|line| line.take_rest()).filter(|rest| !rest.is_empty())
+    {
+        // The line is used only while nothing is pending.
+        actor.ctx().taken(rest.len());
+        pending.get_or_insert_with(|| Box::new(Pending::new(Vec::new(), slow_client))).bytes.extend(rest);
+    }
     if let Some(waiting) = pending {
         match waiting.flush(io, cx, slow_client) {
             Poll::Ready(Ok(())) => {
@@ -225,7 +247,7 @@ fn speak<A: Actor<Context = SocketContext<A>>>(
 }
 
 /// The buffer goes back to the thread, unless one large answer has made it large.
-fn give_back(mut buffer: Vec<u8>) {
+pub(super) fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() <= OUT_BYTES_MAX {
         buffer.clear();
         OUT.set(buffer);

@@ -74,9 +74,9 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
         good: BytesMut::new(),
         refused: None,
     };
-    let socket = socket::Socket::new(io, head, settings.bounds, accepted.seat, |ctx| {
+    let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
-        Connection::new(worker, accepted.id, accepted.codec)
+        Connection::new(worker, io, accepted.id, accepted.codec)
     });
     actix_rt::spawn(socket);
 }
