@@ -33,7 +33,7 @@ pub struct Order {
     pub request: RunRequest,
     pub sink: Recipient<RunUpdate>,
     pub control: Arc<RunControl>,
-    pub submitted: Instant,
+    pub submitted: tokio::time::Instant,
 }
 
 /// What a run tells its session. Sent by the dispatcher (queue) and by the run's task.

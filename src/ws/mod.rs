@@ -83,8 +83,3 @@ impl Worker {
         self.ticks.get()
     }
 }
-
-/// Ticks in a ping period, at least one.
-fn reaper_period(ping: Duration) -> usize {
-    (ping.as_millis() / TICK.as_millis()).max(1) as usize
-}

@@ -1,6 +1,6 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
 use super::{Phase, TICK, Worker, connection::Tick, session_actor::DrainSession};
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// After `/readyz` has turned red, proxies have so many ticks to notice before sockets are closed.
@@ -33,7 +33,7 @@ pub async fn run(worker: Rc<Worker>) {
 
 /// Each tick a share of the sockets, so that each one gets its turn once in a ping period.
 fn beat(worker: &Worker) {
-    let period = super::reaper_period(worker.settings.ping);
+    let period = period_of(worker.settings.ping);
     let phase = worker.ticks() as usize % period;
     let connections = worker.connections.borrow();
     let due = connections.iter().filter(|(slot, _)| slot % period == phase);
@@ -41,6 +41,11 @@ fn beat(worker: &Worker) {
         // A mailbox that refuses belongs to a peer that does not read; its write deadline is running.
         let _ = connection.try_send(Tick::Beat);
     }
+}
+
+/// Ticks in a ping period, at least one.
+fn period_of(ping: Duration) -> usize {
+    (ping.as_millis() / TICK.as_millis()).max(1) as usize
 }
 
 /// One wave. They come again and again until nobody is left, because sessions may begin on

@@ -137,7 +137,7 @@ impl SessionActor {
                     request,
                     sink: ctx.address().recipient(),
                     control: Arc::clone(&control),
-                    submitted: tokio::time::Instant::now().into_std(),
+                    submitted: tokio::time::Instant::now(),
                 };
                 if self.worker.dispatcher.try_send(order).is_ok() {
                     self.run = Some((run, control));
