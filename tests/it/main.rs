@@ -8,6 +8,7 @@ mod nginx;
 mod process;
 mod sdk;
 mod secrets;
+mod soak;
 mod tidy;
 mod upstream_http;
 mod upstream_stream;

@@ -1,14 +1,17 @@
 //! Clients: an independent WebSocket implementation that keeps a transcript, and one that writes bytes.
 use super::{PATIENCE, within};
 use futures_util::{SinkExt, StreamExt};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tidegate::chat::RunErrorKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, client_async, connect_async,
     tungstenite::{Message, protocol::frame::coding::CloseCode},
 };
 
@@ -22,6 +25,54 @@ impl TestClient {
     pub(crate) async fn connect(url: &str) -> Self {
         let (socket, _) = within("the handshake", PATIENCE, connect_async(url)).await.unwrap();
         TestClient { socket, transcript: Vec::new() }
+    }
+
+    /// As a client with this address of its own, such as 127.0.0.2.
+    pub(crate) async fn connect_from(here: IpAddr, gateway: SocketAddr) -> Result<Self, String> {
+        let tcp = TcpSocket::new_v4().unwrap();
+        tcp.bind((here, 0).into()).unwrap();
+        let handshake = async {
+            let stream = tcp.connect(gateway).await.map_err(|error| error.to_string())?;
+            stream.set_nodelay(true).unwrap();
+            let url = format!("ws://{gateway}/chat");
+            let (socket, _) =
+                client_async(url, MaybeTlsStream::Plain(stream)).await.map_err(|e| e.to_string())?;
+            Ok(TestClient { socket, transcript: Vec::new() })
+        };
+        within("the handshake", PATIENCE, handshake).await
+    }
+
+    /// Has the simulator answer with a text, and hears it to its end. Whatever comes must be the beginning
+    /// of the text: nothing twice, nothing left out.
+    pub(crate) async fn ask(&mut self, text: &str, switches: &str) -> Heard {
+        let message = format!("/sim text=\"{text}\" {switches}");
+        self.transcript.push(format!("> {message}"));
+        if self.socket.send(Message::text(message)).await.is_err() {
+            return Heard::Lost;
+        }
+        self.hear_all(text).await
+    }
+
+    /// The rest of an answer.
+    pub(crate) async fn hear_all(&mut self, text: &str) -> Heard {
+        let mut heard = String::new();
+        while heard != text {
+            let message = within("an answer's end", PATIENCE, self.socket.next()).await;
+            self.transcript.push(format!("< {message:?}"));
+            match message {
+                Some(Ok(Message::Text(more))) if more.starts_with("Error: ") => {
+                    return Heard::Error(more.to_string());
+                }
+                Some(Ok(Message::Text(more))) => heard.push_str(&more),
+                Some(Ok(Message::Close(frame))) => {
+                    return Heard::Closed(frame.map_or(1005, |frame| frame.code.into()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Heard::Lost,
+            }
+            assert!(text.starts_with(&heard), "expected the beginning of {text:?}, got {heard:?}");
+        }
+        Heard::Whole
     }
 
     pub(crate) async fn say(&mut self, text: &str) {
@@ -124,6 +175,16 @@ impl TestClient {
     }
 }
 
+/// How an answer came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Whole,
+    Error(String),
+    Closed(u16),
+    /// The socket ended without a close frame.
+    Lost,
+}
+
 impl Drop for TestClient {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -165,8 +226,18 @@ impl RawClient {
         String::from_utf8(head).unwrap()
     }
 
+    /// Ends with a reset, as a program that is killed with unread input.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The same where the server may have closed.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
     }
 
     /// Everything until the server closes.

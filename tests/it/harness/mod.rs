@@ -1,11 +1,15 @@
 //! What the tests share: gateways in this process and in their own, a client with a transcript, scripted upstreams.
 mod client;
 mod gateway;
+pub(crate) mod look;
+pub(crate) mod netns;
+pub(crate) mod nginx;
 mod process;
 mod upstream;
 
-pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake};
-pub(crate) use gateway::{Gateway, http_get};
+pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake};
+pub(crate) use gateway::{Gateway, http_get, http_try};
+pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, Tidegate};
 pub(crate) use upstream::{
     CannedUpstream, ScriptedUpstream, event, good_answer, json_answer, read_request, sse_head,

@@ -1,0 +1,61 @@
+//! The check before routing: what the parser lets through and no honest client sends is refused.
+use actix_web::{
+    Error, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{header, uri::Authority},
+    middleware::Next,
+};
+
+/// Passes good requests on; answers others with 400 and closes the connection, so that nothing that
+/// came behind them is taken for a request.
+pub(super) async fn check(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(fault) = fault(&request) else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    log::debug!("request refused reason={fault:?} address={:?}", request.peer_addr());
+    let mut response = HttpResponse::BadRequest();
+    response.force_close().content_type("text/plain; charset=utf-8");
+    Ok(request.into_response(response.body(format!("{fault}\n"))))
+}
+
+fn fault(request: &ServiceRequest) -> Option<&'static str> {
+    let headers = request.headers();
+    // Somebody else's proxy would be asked this way; a name here that differs from `Host` is a trick.
+    if request.uri().authority().is_some() {
+        return Some("the target must be a path, without a host");
+    }
+    // The parser has made sure that there is at most one, and in HTTP/1.1 exactly one.
+    if headers.get(header::HOST).is_some_and(|host| !is_host(host.as_bytes())) {
+        return Some("Host must be a name or an address, with a port at most");
+    }
+    // With a body the parser would not hand the socket over after the 101, but wait for a request.
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let has_body = length || headers.contains_key(header::TRANSFER_ENCODING);
+    if has_body && headers.contains_key(header::UPGRADE) {
+        return Some("a request for an upgrade has no body");
+    }
+    None
+}
+
+/// RFC 9112 §3.2: `uri-host [":" port]`, not empty.
+fn is_host(host: &[u8]) -> bool {
+    !host.contains(&b'@') && Authority::try_from(host).is_ok_and(|host| !host.host().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    // faults: B34
+    #[test]
+    fn hosts() {
+        for good in ["a", "chat.example.com", "chat.example.com:8080", "127.0.0.1:80", "[::1]:8000"] {
+            assert!(super::is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["", " ", "a b", "a/b", "a,b", "user@a", ":80", "a:b:c", "\u{e9}", "a\\b"] {
+            assert!(!super::is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}
