@@ -207,6 +207,13 @@ impl RawClient {
         client
     }
 
+    /// From an address of its own, such as 127.0.0.2.
+    pub(crate) async fn connect_from(here: IpAddr, address: SocketAddr) -> Self {
+        let tcp = TcpSocket::new_v4().unwrap();
+        tcp.bind((here, 0).into()).unwrap();
+        RawClient { stream: tcp.connect(address).await.unwrap() }
+    }
+
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
