@@ -6,6 +6,12 @@ use actix_web::{
     http::{header, uri::Authority},
     middleware::Next,
 };
+use std::cell::Cell;
+
+/// Of a connection: a request on it was refused. The parser may have read others behind it already, of
+/// which none is served.
+#[derive(Default)]
+pub(super) struct Refused(Cell<bool>);
 
 /// Passes good requests on; answers others with 400 and closes the connection, so that nothing that
 /// came behind them is taken for a request.
@@ -13,9 +19,14 @@ pub(super) async fn check(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(fault) = fault(&request) else {
+    let refused = request.request().conn_data::<Refused>();
+    let behind = refused.is_some_and(|refused| refused.0.get()).then_some("it came behind a bad request");
+    let Some(fault) = behind.or_else(|| fault(&request)) else {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
+    if let Some(refused) = refused {
+        refused.0.set(true);
+    }
     log::debug!("request refused reason={fault:?} address={:?}", request.peer_addr());
     let mut response = HttpResponse::BadRequest();
     response.force_close().content_type("text/plain; charset=utf-8");

@@ -94,6 +94,7 @@ pub fn service(
         },
     );
     HttpService::build()
+        .on_connect_ext(|_: &TcpStream, data| drop(data.insert(form::Refused::default())))
         .tcp_nodelay(true)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -115,6 +116,7 @@ pub fn ops_service(
     let app = App::new().app_data(web::Data::from(site)).configure(ops::configure).wrap(from_fn(form::check));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
     HttpService::build()
+        .on_connect_ext(|_: &TcpStream, data| drop(data.insert(form::Refused::default())))
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .h1(map_config(app, |()| AppConfig::default()))

@@ -4,9 +4,13 @@
 mod chat;
 mod docs;
 mod harness;
+mod http_raw;
+mod network;
 mod nginx;
 mod nginx_faults;
+mod parameters;
 mod process;
+mod resources;
 mod restart;
 mod sdk;
 mod secrets;

@@ -144,6 +144,18 @@ impl TestClient {
         self.expect("fine").await;
     }
 
+    /// How many pings come in so long. Each is answered.
+    pub(crate) async fn pings(&mut self, time: Duration) -> usize {
+        let mut pings = 0;
+        let count = async {
+            while let Some(Ok(message)) = self.socket.next().await {
+                pings += usize::from(message.is_ping());
+            }
+        };
+        assert!(tokio::time::timeout(time, count).await.is_err(), "the socket ended");
+        pings
+    }
+
     /// Reads to the close frame; its code.
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {
@@ -245,6 +257,11 @@ impl RawClient {
     /// The same where the server may have closed.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes).await
+    }
+
+    /// What is there to be read, added to the rest; 0 bytes, or a reset, are the end.
+    pub(crate) async fn read_some(&mut self, into: &mut Vec<u8>) -> usize {
+        self.stream.read_buf(into).await.unwrap_or(0)
     }
 
     /// Everything until the server closes.
