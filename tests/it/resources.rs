@@ -35,7 +35,8 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     until("the log tells it", async || gateway.log().contains(&told)).await;
 
     // As many sockets as may be: the next one is told, and those that are in get their answers.
-    let mut held: Vec<_> = join_all((0..max).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
+    let mut held: Vec<_> =
+        join_all((0..max).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
     let head = RawClient::connect(here).await.request(&handshake(here, &[])).await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     let (status, says) = http_get(here, "/readyz").await;
@@ -180,7 +181,7 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
     let upstream = ScriptedUpstream::bind().await;
     let base_url = format!("http://{}/api/v1", upstream.address);
     let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url];
-    for key in ["limits.ping=200ms", "limits.silence=1s", "upstream.run_time=2s", "upstream.stall=60s"] {
+    for key in ["limits.ping=200ms", "limits.silence=2s", "upstream.run_time=2s", "upstream.stall=60s"] {
         args.extend(["--set", key]);
     }
     let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
@@ -208,7 +209,12 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
     // Fifteen pings were missed; they do not all come now.
     let pings = idle.pings(Duration::from_secs(1)).await;
     assert!((1..=8).contains(&pings), "{pings} pings in a second");
-    until("the dead are found", async || gateway.metric("tidegate_sockets").await == 2.0).await;
+    let turn = Duration::from_millis(100);
+    until("the dead are found", async || {
+        tokio::join!(asks.pings(turn), idle.pings(turn)); // They live, and say so.
+        gateway.metric("tidegate_sockets").await == 2.0
+    })
+    .await;
     asks.say("Once more.").await;
     let mut connection = upstream.accept().await;
     connection.request().await;
