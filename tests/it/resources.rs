@@ -4,9 +4,13 @@ use crate::harness::{
     http_try, look, sse_head, until, within,
 };
 use futures_util::future::join_all;
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Stdio, time::Duration};
 use tidegate::{chat::RunErrorKind, config::Config, protocol::Close};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpListener,
+    process::Command,
+    time::{Instant, sleep},
+};
 
 /// `serve` in front of a simulator, with keys of the test's own, under another program.
 async fn serve(wrapper: &[&str], simulator: &Process, keys: &[&str]) -> Process {
@@ -114,6 +118,44 @@ async fn a_flood_within_the_caps_stays_within_a_bound() {
     assert_eq!(client.ask("fine", "").await, Heard::Whole);
     client.close().await;
     gateway.stop().await;
+    simulator.stop().await;
+}
+
+// faults: I115
+#[tokio::test]
+async fn it_serves_when_nobody_takes_its_log() {
+    let simulator = Process::simulate().await;
+    for (name, shell) in [("closed", "exec \"$@\" >&- 2>&-"), ("never read", "exec \"$@\"")] {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let (listen, base_url) = (free.to_string(), simulator.base_url());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", shell, "sh", env!("CARGO_BIN_EXE_tidegate"), "serve", "--listen", &listen]);
+        command.args(["--model", "sim-chat", "--base-url", &base_url]).env_clear();
+        command.env("API_KEY", "sk-test").env("RUST_LOG", "trace").kill_on_drop(true);
+        // The ends of the pipes are held, and nobody reads them.
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until("it serves", async || http_try(free, "/livez").await.is_ok_and(|(status, _)| status == 200))
+            .await;
+        for number in 0..30 {
+            let mut client = TestClient::connect(&format!("ws://{free}/chat")).await;
+            let text = format!("{name} {number}");
+            assert_eq!(client.ask(&text, "tokens=30").await, Heard::Whole, "{name}");
+            client.close().await;
+        }
+        let (_, metrics) = http_get(free, "/metrics").await;
+        let dropped = metrics.lines().find_map(|line| line.strip_prefix("tidegate_log_lines_dropped_total "));
+        let dropped: u64 = dropped.unwrap().parse().unwrap();
+        assert!(dropped > 0 || name == "closed", "{name}: {dropped} lines dropped");
+        let pid = child.id().unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid as i32).unwrap(),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        let status = within("it stops", Duration::from_secs(5), child.wait()).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{name}");
+    }
     simulator.stop().await;
 }
 
