@@ -75,8 +75,8 @@ impl Plan {
         let ms = Duration::from_millis;
         let Some(text) = variable("SOAK") else {
             return Plan {
-                time: ms(9_000),
-                fault: ms(200),
+                time: ms(6_000),
+                fault: ms(150),
                 churn: ms(20),
                 look: ms(200),
                 is_long: false,
@@ -260,7 +260,7 @@ async fn fault(soak: Rc<Soak>, kind: usize, mut rng: Rng) {
             let switches = SERVICE_FAULTS[rng.usize(..SERVICE_FAULTS.len())];
             client.say(&format!("/sim {switches} tag={}", rng.u32(..))).await;
             // It has some seconds to say something, and then it is left.
-            let _ = timeout(Duration::from_secs(rng.u64(0..4)), client.next()).await;
+            let _ = timeout(Duration::from_secs(rng.u64(0..2)), client.next()).await;
         }
         4 => vanish(gateway, true, rng.u64(0..200)).await,
         5 => vanish(gateway, false, rng.u64(0..200)).await,
@@ -366,7 +366,7 @@ fn slope(readings: &[Reading]) -> f64 {
 
 /// Growth over the second half that is still noise: what is in flight differs from second to second.
 fn noise_kib(plan: &Plan) -> f64 {
-    if plan.is_long { 4.0 * 1024.0 } else { 24.0 * 1024.0 }
+    if plan.is_long { 4.0 * 1024.0 } else { 8.0 * 1024.0 }
 }
 
 async fn load(soak: &Rc<Soak>, plan: &Plan) -> Vec<Reading> {
