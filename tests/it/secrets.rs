@@ -145,6 +145,7 @@ fn odd_requests(here: std::net::SocketAddr) -> Vec<(String, &'static [&'static s
     let taken: &[_] = &["101"];
     let mut requests = vec![
         (at("/chat?token=shibboleth&ticket=shibboleth"), taken),
+        (at("/chat?token=shibboleth").replace("version: 13", "version: 8"), &["426"]),
         (at("/chat?../../shibboleth%0d%0ashibboleth%1b%5b31m"), taken),
         (at(&format!("/chat?{}", long(50_000))), taken),
         (at(&format!("/chat?{}", long(70_000))), &["400"]),
