@@ -4,6 +4,7 @@
 mod canary;
 mod chat;
 mod docs;
+mod frames;
 mod harness;
 mod http_raw;
 mod network;
