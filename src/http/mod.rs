@@ -110,7 +110,7 @@ pub(crate) fn with_sockets(
         },
     );
     HttpService::build()
-        .on_connect_ext(|_: &TcpStream, data| drop(data.insert(form::Refused::default())))
+        .on_connect_ext(form::watch)
         .tcp_nodelay(true)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -132,7 +132,7 @@ pub fn ops_service(
     let app = App::new().app_data(web::Data::from(site)).configure(ops::configure).wrap(from_fn(form::check));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
     HttpService::build()
-        .on_connect_ext(|_: &TcpStream, data| drop(data.insert(form::Refused::default())))
+        .on_connect_ext(form::watch)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .h1(map_config(app, |()| AppConfig::default()))

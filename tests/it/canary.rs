@@ -1,7 +1,7 @@
 //! A key that is looked for everywhere after everything has gone wrong: whole, in parts, and disguised.
 use crate::harness::{
-    CannedUpstream, Process, RawClient, TestClient, Tidegate, event, frame, handshake, http_get,
-    read_request, sse_head, until,
+    CannedUpstream, Process, RawClient, TestClient, Tidegate, event, frame, handshake, read_request,
+    sse_head, until,
 };
 use secrecy::SecretString;
 use std::{net::SocketAddr, time::Duration};
@@ -376,6 +376,7 @@ fn debug_of_what_holds_the_key_does_not_show_it() {
         workers: 1,
         pace: Duration::ZERO,
         first: Duration::ZERO,
+        conformance_echo: false,
     };
     traces.assert_none("Debug of the simulator's settings", &format!("{simulator:?}"));
 }
