@@ -114,7 +114,9 @@ async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
 async fn when_all_are_full_or_gone_the_client_is_told_to_come_back() {
     let (one, two) =
         (demo(&["--set", "server.max_sockets=1"]).await, demo(&["--set", "server.max_sockets=1"]).await);
-    let nginx = Nginx::start(&[one.address, two.address]).await;
+    // A server that failed is tried again after one second instead of five.
+    let brisk = Wish { replace: &[("fail_timeout=5s", "fail_timeout=1s")], ..Wish::default() };
+    let nginx = Nginx::as_wished(&[one.address, two.address], brisk).await;
     let held = [RawClient::upgrade(one.address).await, RawClient::upgrade(two.address).await];
     let refused = async |what: &str| {
         for number in 0..12 {
@@ -178,7 +180,7 @@ async fn pings_come_more_often_than_nginx_cuts() {
     let brisk = demo(&["--set", "limits.ping=200ms"]).await;
     let nginx = Nginx::as_wished(&[brisk.address], hasty).await;
     let mut kept = TestClient::connect(&nginx.chat_url()).await;
-    let answer = kept.ask("late", "first_ms=2500").await;
+    let answer = kept.ask("late", "first_ms=1600").await;
     assert_eq!(answer, Heard::Whole);
     kept.close().await;
     brisk.stop().await;

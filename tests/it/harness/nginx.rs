@@ -25,7 +25,7 @@ pub(crate) fn shipped() -> &'static str {
 pub(crate) struct Wish {
     /// A master and a worker, as in production: only so there is a reload.
     pub(crate) master: bool,
-    /// Replaced in the shipped files, such as a time that is too long for a test.
+    /// Replaced in the shipped files and the main file, such as a time that is too long for a test.
     pub(crate) replace: &'static [(&'static str, &'static str)],
 }
 
@@ -53,7 +53,10 @@ impl Nginx {
                 }
                 fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
             }
-            let main = main_file(folder.path(), free, gateways, wish.master);
+            let mut main = main_file(folder.path(), free, gateways, wish.master);
+            for (from, to) in wish.replace {
+                main = main.replace(from, to);
+            }
             fs::write(folder.path().join("main.conf"), main).unwrap();
             if let Some(child) = run(folder.path(), free).await {
                 return Nginx { child, folder, address: free };
