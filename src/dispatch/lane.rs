@@ -1,5 +1,5 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Order, Permit, retry, run, watch::Watch};
+use super::{Breaker, Order, Permit, retry, run, watch::Watch};
 use crate::{
     metrics::Metrics,
     upstream::{client::Client, dashscope},
@@ -34,6 +34,7 @@ pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) settings: Arc<Settings>,
     pub(super) budget: Arc<retry::Budget>,
+    pub(super) breaker: Arc<Breaker>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Rc<Watch>,
 }
@@ -47,9 +48,10 @@ impl Lane {
         client: Client,
         settings: Arc<Settings>,
         budget: Arc<retry::Budget>,
+        breaker: Arc<Breaker>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Lane { shared: Rc::new(Shared { client, settings, budget, metrics, watch: Rc::default() }) }
+        Lane { shared: Rc::new(Shared { client, settings, budget, breaker, metrics, watch: Rc::default() }) }
     }
 }
 

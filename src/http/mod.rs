@@ -5,7 +5,7 @@ mod page;
 mod upgrade;
 
 use crate::{
-    dispatch::Dispatcher,
+    dispatch::{Breaker, Dispatcher},
     metrics::Metrics,
     ws::{self, Life, Registry, Worker},
 };
@@ -51,6 +51,7 @@ pub struct Site {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub dispatcher: Addr<Dispatcher>,
+    pub breaker: Arc<Breaker>,
     pub started: Instant,
 }
 

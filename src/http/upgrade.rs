@@ -1,6 +1,7 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
 use super::{Site, client_address, origin};
 use crate::{
+    dispatch::admission::Source,
     protocol::Codec,
     ws::{registry::NoSeat, take_over::Accepted},
 };
@@ -97,9 +98,10 @@ fn accept(request: &HttpRequest, site: &Site, codec: Codec) -> Result<HttpRespon
         .map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?
         .finish();
     let id = fastrand::u64(..);
+    let source = Source::of(address);
     let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     log::info!("socket opened connection={id:016x} address={address}");
-    request.extensions_mut().insert(Accepted { id, codec, seat });
+    request.extensions_mut().insert(Accepted { id, codec, source, seat });
     Ok(response)
 }
 

@@ -4,7 +4,7 @@ mod gateway;
 mod process;
 mod upstream;
 
-pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake};
+pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use gateway::{Gateway, http_get};
 pub(crate) use process::{Process, Tidegate};
 pub(crate) use upstream::{
