@@ -34,6 +34,8 @@ const BACKLOG: i32 = 4096;
 const WATCH: Duration = Duration::from_secs(1);
 /// The workers have this long to start.
 const START: Duration = Duration::from_secs(5);
+/// A session's mailbox may be full for so long before its run is given up.
+const DELIVERY: Duration = Duration::from_secs(30);
 /// Sockets that are closed before their answers are out have this long to take the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -309,6 +311,7 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
             retry,
             stall: upstream.stall,
             run_time: upstream.run_time,
+            delivery: DELIVERY,
             mailbox: config.dispatch.runs,
         }),
         budget: Arc::new(retry::Budget::new(retry.budget_percent)),

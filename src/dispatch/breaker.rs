@@ -43,6 +43,15 @@ impl Breaker {
         Ok(Ticket { breaker: Arc::clone(self), pass, told: false })
     }
 
+    /// As if the upstream had failed once more.
+    #[cfg(test)]
+    pub(crate) fn trip(&self) {
+        self.with(|inner| {
+            let pass = inner.pass(now()).unwrap();
+            inner.report(now(), pass, Verdict::Fails);
+        });
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut breaker::Breaker) -> T) -> T {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let before = inner.state();

@@ -17,6 +17,8 @@ pub struct Settings {
     pub stall: Duration,
     /// Longest run, all attempts and pauses counted.
     pub run_time: Duration,
+    /// How long a run waits for room in the mailbox of its session, for each word.
+    pub delivery: Duration,
     /// Runs that may be handed over at once; as many as there are slots.
     pub mailbox: usize,
 }

@@ -7,6 +7,8 @@ pub mod control;
 pub mod lane;
 pub mod retry;
 mod run;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod watchdog;
 

@@ -33,9 +33,6 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// can be used again.
 const TAIL: Duration = Duration::from_secs(5);
 
-/// How long a run waits for room in the mailbox of its session, for each word.
-const DELIVERY: Duration = Duration::from_secs(30);
-
 /// Executes a run to its end, or drops it as soon as it is cancelled.
 pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
     let control = order.control.clone();
@@ -286,7 +283,7 @@ impl Run {
     /// Waits for a place in the session's mailbox; whether there is still something to be told. A
     /// session that takes nothing for too long is told of the end in place of all that it has missed.
     async fn wait_to_send(&mut self, update: RunUpdate) -> bool {
-        if let Ok(sent) = timeout(DELIVERY, self.order.sink.send(update)).await {
+        if let Ok(sent) = timeout(self.shared.settings.delivery, self.order.sink.send(update)).await {
             return sent.is_ok();
         }
         let error = RunError::new(RunErrorKind::Overloaded, "the session took nothing for too long");

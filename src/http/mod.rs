@@ -2,6 +2,8 @@
 pub mod ops;
 mod origin;
 mod page;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use crate::{
