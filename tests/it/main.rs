@@ -5,6 +5,7 @@ mod chat;
 mod docs;
 mod harness;
 mod nginx;
+mod overload;
 mod process;
 mod sdk;
 mod secrets;

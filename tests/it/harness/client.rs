@@ -24,6 +24,18 @@ impl TestClient {
         TestClient { socket, transcript: Vec::new() }
     }
 
+    /// Over a connection that is there.
+    pub(crate) async fn over(url: &str, stream: TcpStream) -> Self {
+        let handshake = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream));
+        let (socket, _) = within("the handshake", PATIENCE, handshake).await.unwrap();
+        TestClient { socket, transcript: Vec::new() }
+    }
+
+    /// A long test needs no transcript of what went well.
+    pub(crate) fn forget(&mut self) {
+        self.transcript.clear();
+    }
+
     pub(crate) async fn say(&mut self, text: &str) {
         self.transcript.push(format!("> {text}"));
         self.socket.send(Message::text(text)).await.unwrap();
