@@ -180,7 +180,7 @@ keys! {
     /// Admission of runs.
     dispatch: Dispatch {
         runs: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time";
-        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot";
+        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; client addresses take turns";
         queue_wait: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
     }
     /// The language model's service.
