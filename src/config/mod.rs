@@ -19,7 +19,8 @@ pub use address::Origins;
 pub use check::PING_BEHIND_PROXY;
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
-    Config, Dispatch, History, KEYS, Key, Limits, Log, Retry, Server, Session, Upstream, find, markdown_table,
+    Breaker, Config, Dispatch, History, KEYS, Key, Limits, Log, Retry, Server, Session, Upstream, find,
+    markdown_table,
 };
 pub use layers::Flags;
 pub use source::{Map, Process, Source};

@@ -3,12 +3,14 @@ mod form;
 pub mod ops;
 mod origin;
 mod page;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 pub(crate) use upgrade::open;
 
 use crate::{
-    dispatch::Dispatcher,
+    dispatch::{Breaker, Dispatcher},
     metrics::Metrics,
     ws::{self, Life, Registry, Worker},
 };
@@ -54,6 +56,7 @@ pub struct Site {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub dispatcher: Addr<Dispatcher>,
+    pub breaker: Arc<Breaker>,
     pub started: Instant,
 }
 

@@ -65,8 +65,6 @@ pub enum SetUpError {
 #[derive(Clone)]
 pub struct Plan {
     url: String,
-    /// Who is asked, for the log.
-    host: String,
     headers: Arc<Vec<(HeaderName, HeaderValue)>>,
     api_key: Option<SecretString>,
     tls: Arc<ClientConfig>,
@@ -89,9 +87,7 @@ impl Plan {
             value.set_sensitive(true);
             headers.push((header::AUTHORIZATION, value));
         }
-        let host = settings.base_url.split('/').nth(2).unwrap_or_default().to_owned();
         Ok(Plan {
-            host,
             url: format!("{}{}", settings.base_url.trim_end_matches('/'), dashscope::path(dialect)),
             headers: Arc::new(headers),
             api_key: settings.api_key.clone(),
@@ -153,17 +149,23 @@ impl Client {
             request.headers_mut().insert(name.clone(), value.clone());
         }
         let wait = self.plan.first_byte.min(deadline.saturating_duration_since(Instant::now()));
-        let response = request
-            .timeout(wait)
-            .send_body(body)
-            .await
-            .map_err(|error| open_error(&error, &self.plan.host))?;
+        let response =
+            request.timeout(wait).send_body(body).await.map_err(|error| self.named(open_error(&error)))?;
         if leaves_bytes_behind(&response) {
             let status = response.status().as_u16();
             log::warn!("an upstream response without length: status={status}; connecting anew");
             self.awc.replace(connect(&self.plan));
         }
         Response::new(response).map_err(|error| OpenError { error, unanswered: false })
+    }
+
+    /// Says for the log which host could not be reached: the errors of the library do not.
+    fn named(&self, mut failed: OpenError) -> OpenError {
+        if failed.error.kind == RunErrorKind::UpstreamUnreachable {
+            let host = self.plan.url.split('/').nth(2).unwrap_or_default();
+            failed.error.detail = format!("{host}: {}", failed.error.detail);
+        }
+        failed
     }
 
     /// Takes the key out of a text of the upstream, which may repeat it.
@@ -273,7 +275,7 @@ fn wall_clock_seconds() -> u64 {
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn open_error(error: &SendRequestError, host: &str) -> OpenError {
+fn open_error(error: &SendRequestError) -> OpenError {
     use RunErrorKind as Kind;
     let (kind, retry, unanswered) = match error {
         SendRequestError::Timeout => (Kind::UpstreamTimeout, None, false),
@@ -295,7 +297,7 @@ fn open_error(error: &SendRequestError, host: &str) -> OpenError {
         SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None, false),
         _ => (Kind::UpstreamError, None, false),
     };
-    let mut told = RunError::new(kind, format!("{error} ({host})"));
+    let mut told = RunError::new(kind, error.to_string());
     told.retry = retry.unwrap_or(told.retry);
     OpenError { error: told, unanswered }
 }

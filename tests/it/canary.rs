@@ -203,6 +203,8 @@ async fn serve(upstream: &str, from_file: bool) -> Process {
         "--set",
         "retry.attempts=1",
         "--set",
+        "breaker.failures=0",
+        "--set",
         "upstream.first_byte=300ms",
         "--set",
         "upstream.stall=300ms",

@@ -10,6 +10,7 @@ mod http_raw;
 mod network;
 mod nginx;
 mod nginx_faults;
+mod overload;
 mod parameters;
 mod process;
 mod resources;

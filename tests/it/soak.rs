@@ -4,7 +4,8 @@
 //! `SOAK=20m cargo test --release --test it soak -- --nocapture` (SOAK_SEED chooses another order).
 #![allow(clippy::print_stdout, reason = "the figures of the long form")]
 use crate::harness::{
-    Heard, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, http_try, look, until,
+    Heard, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, http_try, is_error, look,
+    until,
 };
 use fastrand::Rng;
 use std::{
@@ -147,6 +148,7 @@ impl Soak {
             "upstream.stall=2s",
             "upstream.run_time=8s",
             "retry.attempts=3",
+            "breaker.pause=200ms",
             "retry.budget_percent=100",
             "retry.pause=200ms",
             "retry.after_max=1s",
@@ -208,13 +210,13 @@ async fn healthy(soak: Rc<Soak>, number: usize, seed: u64) {
     }
 }
 
-/// What a service that is killed, stopped, or busy with others makes of an honest question.
+/// What a service that is killed, stopped, left alone or busy with others makes of an honest question.
 fn is_expected(error: &str) -> bool {
-    use RunErrorKind::{Interrupted, Overloaded, QueueTimeout, UpstreamTimeout, UpstreamUnreachable};
-    let kinds = [Interrupted, Overloaded, QueueTimeout, UpstreamTimeout, UpstreamUnreachable];
-    kinds
-        .iter()
-        .any(|kind| error.strip_prefix("Error: ").is_some_and(|text| text.starts_with(kind.sentence())))
+    use RunErrorKind::{Interrupted, NotAvailable, Overloaded, QueueTimeout};
+    use RunErrorKind::{UpstreamError, UpstreamTimeout, UpstreamUnreachable};
+    let kinds = [Interrupted, NotAvailable, Overloaded, QueueTimeout];
+    let upstream = [UpstreamError, UpstreamTimeout, UpstreamUnreachable];
+    kinds.into_iter().chain(upstream).any(|kind| is_error(error, kind))
 }
 
 /// Connects and goes again, in all manners of going.

@@ -1,5 +1,6 @@
 //! What the tests share: gateways in this process and in their own, a client with a transcript, scripted upstreams.
 mod client;
+mod crowd;
 mod gateway;
 pub(crate) mod look;
 pub(crate) mod netns;
@@ -7,7 +8,8 @@ pub(crate) mod nginx;
 mod process;
 mod upstream;
 
-pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake};
+pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
+pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
 pub(crate) use gateway::{Gateway, http_get, http_try};
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, Tidegate};
