@@ -212,10 +212,10 @@ async fn healthy(soak: Rc<Soak>, number: usize, seed: u64) {
 
 /// What a service that is killed, stopped, left alone or busy with others makes of an honest question.
 fn is_expected(error: &str) -> bool {
-    use RunErrorKind::{Interrupted, NotAvailable, Overloaded, QueueTimeout};
-    use RunErrorKind::{UpstreamError, UpstreamTimeout, UpstreamUnreachable};
-    let kinds = [Interrupted, NotAvailable, Overloaded, QueueTimeout];
-    let upstream = [UpstreamError, UpstreamTimeout, UpstreamUnreachable];
+    use RunErrorKind::{Interrupted, Overloaded, QueueTimeout};
+    use RunErrorKind::{UpstreamDown, UpstreamError, UpstreamTimeout, UpstreamUnreachable};
+    let kinds = [Interrupted, Overloaded, QueueTimeout];
+    let upstream = [UpstreamDown, UpstreamError, UpstreamTimeout, UpstreamUnreachable];
     kinds.into_iter().chain(upstream).any(|kind| is_error(error, kind))
 }
 
