@@ -22,6 +22,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// Length of one tick of the worker's coarse clock.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -50,6 +51,7 @@ pub struct Worker {
     pub registry: Arc<Registry>,
     pub life: Arc<Life>,
     pub metrics: Arc<Metrics>,
+    began: Instant,
     /// The coarse clock: ticks since the worker began. Set by the reaper.
     ticks: Cell<u32>,
     /// This worker's connections; a weak address costs eight bytes and keeps nobody alive.
@@ -74,6 +76,7 @@ impl Worker {
             registry,
             life,
             metrics,
+            began: Instant::now(),
             ticks: Cell::new(0),
             connections: RefCell::default(),
         }
@@ -81,5 +84,10 @@ impl Worker {
 
     pub fn ticks(&self) -> u32 {
         self.ticks.get()
+    }
+
+    /// The fine clock: nanoseconds since the worker began, enough for five centuries.
+    pub fn nanos(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
     }
 }

@@ -102,7 +102,8 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let (good, refused) = self.guard.feed(self.worker.settings.limits, bytes);
+        let now = self.worker.nanos();
+        let (good, refused) = self.guard.feed(self.worker.settings.limits, now, bytes);
         self.good.extend_from_slice(&bytes[..good]);
         self.refused = refused;
     }
