@@ -166,7 +166,7 @@ keys! {
         send_buffer: usize = "64KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a socket";
         slow_client: Duration = "12s", time(SEC, 10 * MIN),
             "a socket with output and no progress is cut after this";
-        silence: Duration = "60s", time(SEC, HOUR),
+        silence: Duration = "30s", time(SEC, HOUR),
             "a socket that sends nothing, not even a pong, is cut after this";
         ping: Duration = "15s", time(100 * MS, HOUR), "pause between pings; below `limits.silence`";
     }

@@ -5,6 +5,7 @@ pub mod guard;
 pub mod outlet;
 pub mod reaper;
 pub mod registry;
+mod send_queue;
 pub mod session_actor;
 pub mod socket;
 pub mod take_over;
