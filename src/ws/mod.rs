@@ -3,9 +3,9 @@ pub mod connection;
 pub mod context;
 pub mod guard;
 pub mod outlet;
+mod progress;
 pub mod reaper;
 pub mod registry;
-mod send_queue;
 pub mod session_actor;
 pub mod socket;
 pub mod take_over;
@@ -40,6 +40,14 @@ pub struct Settings {
     pub silence: Duration,
     /// How often a silent peer is pinged.
     pub ping: Duration,
+}
+
+impl Settings {
+    /// How long a peer's kernel may acknowledge nothing (`TCP_USER_TIMEOUT`): there is no cable, or
+    /// nobody reads. The deadlines of our own come first where they can.
+    fn unacknowledged(&self) -> Duration {
+        self.silence.max(self.bounds.slow_client * 2)
+    }
 }
 
 /// What all sockets and sessions of one worker share. One per worker thread, behind an `Rc`.

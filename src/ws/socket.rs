@@ -7,7 +7,10 @@
 //! message and reads no frame, its mailbox fills and refuses, and nothing is buffered beyond that.
 //! The write deadline does not need the actor: it is the socket's own, and exists only while
 //! something waits to be written.
-use super::{context::SocketContext, send_queue};
+use super::{
+    context::SocketContext,
+    progress::{self, Progress},
+};
 use crate::protocol::Close;
 use actix::{
     dev::{ContextFut, Mailbox},
@@ -82,10 +85,10 @@ enum State<A: Actor<Context = SocketContext<A>>> {
 struct Pending {
     bytes: Vec<u8>,
     written: usize,
-    /// The next look at what the kernel holds.
+    /// The next look at what the peer has taken.
     check: Pin<Box<Sleep>>,
-    /// How much that was at the last look.
-    held: Option<u32>,
+    /// What the last look saw.
+    seen: Option<Progress>,
     /// Looks in a row that saw no progress.
     still: u32,
 }
@@ -290,7 +293,7 @@ fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize
 impl Pending {
     fn new(bytes: Vec<u8>, slow_client: Duration) -> Self {
         let check = Box::pin(sleep(slow_client / CHECKS));
-        Pending { bytes, written: 0, check, held: None, still: 0 }
+        Pending { bytes, written: 0, check, seen: None, still: 0 }
     }
 
     /// Bytes still to be written.
@@ -311,7 +314,7 @@ impl Pending {
             return Poll::Ready(Ok(()));
         }
         if written > 0 {
-            (self.held, self.still) = (None, 0);
+            (self.seen, self.still) = (None, 0);
             self.check.as_mut().reset(Instant::now() + slow_client / CHECKS);
         }
         if self.written >= self.bytes.len() / 2 {
@@ -329,10 +332,14 @@ impl Pending {
     /// look that saw the last progress, so it is up at most one look too late.
     fn poll_deadline(&mut self, io: &TcpStream, cx: &mut TaskContext<'_>, slow_client: Duration) -> bool {
         while self.check.as_mut().poll(cx).is_ready() {
-            let held = send_queue::bytes(io);
-            let progress = held.is_some() && (self.held.is_none() || held < self.held);
+            let seen = progress::look(io);
+            let progress = match (&seen, &self.seen) {
+                (Some(now), Some(earlier)) => now.is_beyond(earlier),
+                (Some(_), None) => true, // Nothing to compare with yet.
+                (None, _) => false,      // Then only what is written counts.
+            };
             self.still = if progress { 0 } else { self.still + 1 };
-            self.held = held;
+            self.seen = seen;
             if self.still >= CHECKS {
                 // Nobody reads what the kernel holds: it is not to keep it.
                 let _ = socket2::SockRef::from(io).set_linger(Some(Duration::ZERO));

@@ -64,7 +64,7 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     let options = socket2::SockRef::from(&io);
     // What they do not bound, the write deadline does; so a refusal by the kernel is no fault.
     let _ = options.set_send_buffer_size(settings.send_buffer);
-    let _ = options.set_tcp_user_timeout(Some(settings.bounds.slow_client + settings.silence));
+    let _ = options.set_tcp_user_timeout(Some(settings.unacknowledged()));
     let io = Rc::new(io);
     let frames = Frames {
         io: Rc::clone(&io),

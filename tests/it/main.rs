@@ -4,10 +4,13 @@
 mod chat;
 mod docs;
 mod harness;
+mod hostile;
+mod lost;
 mod nginx;
 mod process;
 mod sdk;
 mod secrets;
+mod slow;
 mod tidy;
 mod upstream_http;
 mod upstream_stream;
