@@ -161,9 +161,9 @@ keys! {
         queued_messages: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
         output_bytes: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
             "unsent output at which a socket takes no more";
-        behind_bytes: usize = "64KiB", Kind::Bytes(KIB, 16 * MIB),
+        behind_bytes: usize = "32KiB", Kind::Bytes(KIB, 16 * MIB),
             "how far all readers may be behind before the upstream has to wait";
-        send_buffer: usize = "64KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a socket";
+        send_buffer: usize = "16KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a socket";
         slow_client: Duration = "12s", time(SEC, 10 * MIN),
             "a socket with output and no progress is cut after this";
         silence: Duration = "30s", time(SEC, HOUR),
