@@ -42,14 +42,6 @@ pub struct Settings {
     pub ping: Duration,
 }
 
-impl Settings {
-    /// How long a peer's kernel may acknowledge nothing (`TCP_USER_TIMEOUT`): there is no cable, or
-    /// nobody reads. The deadlines of our own come first where they can.
-    fn unacknowledged(&self) -> Duration {
-        self.silence.max(self.bounds.slow_client * 2)
-    }
-}
-
 /// What all sockets and sessions of one worker share. One per worker thread, behind an `Rc`.
 pub struct Worker {
     pub index: usize,

@@ -36,6 +36,8 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 /// How often in a time without progress the kernel is asked whether there was some after all.
 const CHECKS: u32 = 6;
+/// So many times as long the kernel may keep what is unread when a socket has ended in order.
+const ORPHANED: u32 = 2;
 /// Rounds of one wake before other tasks of the thread get their turn.
 const ROUNDS_MAX: usize = 8;
 /// A thread's output buffer that one large answer has made larger than this is given up.
@@ -177,8 +179,9 @@ impl<A: Actor<Context = SocketContext<A>>, K> Future for Socket<A, K> {
         };
         match step {
             Poll::Ready(Err(Gone)) => {
-                // What the kernel still holds may be read, but it is not kept longer than ours would be.
-                let _ = socket2::SockRef::from(&*this.io).set_tcp_user_timeout(Some(this.slow_client));
+                // The peer may read what the kernel still holds, but not for ever: nobody sees to it now.
+                let rest = Some(this.slow_client * ORPHANED);
+                let _ = socket2::SockRef::from(&*this.io).set_tcp_user_timeout(rest);
                 return Poll::Ready(());
             }
             Poll::Ready(Ok(())) => cx.waker().wake_by_ref(),
