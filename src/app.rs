@@ -196,7 +196,7 @@ pub struct BindError {
     pub(crate) reason: std::io::Error,
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let listen = || {
         let socket =
             socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
@@ -347,7 +347,7 @@ fn dialect_settings(config: &Config) -> dashscope::Settings {
 
 fn ws_settings(config: &Config) -> ws::Settings {
     let limits = &config.limits;
-    let fragments = u16::try_from(limits.fragments).unwrap_or(u16::MAX);
+    let fragments = u32::try_from(limits.fragments).unwrap_or(u32::MAX);
     ws::Settings {
         limits: guard::Limits {
             frame_bytes: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),

@@ -1,6 +1,6 @@
 //! Clients that mean harm, against a real process: what they send costs them their socket and nobody
 //! else anything.
-use crate::harness::{PATIENCE, Process, RawClient, TestClient, frame, frame_head, handshake, until, within};
+use crate::harness::{PATIENCE, Process, RawClient, TestClient, frame, frame_head, until, within};
 use std::time::Duration;
 use tokio::{io::AsyncWriteExt, time::Instant};
 
@@ -214,31 +214,5 @@ async fn a_paste_and_a_message_in_many_fragments_are_no_flood() {
     assert_eq!((refused, heard), (21, 9));
     hasty.close().await;
     drop(client);
-    stop(simulator, gateway).await;
-}
-
-// faults: A27
-#[tokio::test]
-async fn compression_is_declined_however_it_is_offered() {
-    let (simulator, gateway) = serve(&[]).await;
-    for offer in [
-        "permessage-deflate",
-        "permessage-deflate; client_max_window_bits",
-        "permessage-deflate; server_max_window_bits=99; client_max_window_bits=\"x\"",
-        "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
-        "x-webkit-deflate-frame, permessage-deflate; nonsense=1, permessage-bzip2",
-        ";;,=",
-    ] {
-        let mut client = RawClient::connect(gateway.address).await;
-        let request = handshake(gateway.address, &[("sec-websocket-extensions", offer)]);
-        let answer = client.request(&request).await;
-        assert!(answer.starts_with("HTTP/1.1 101 "), "{offer}: {answer}");
-        assert!(!answer.to_lowercase().contains("extensions"), "{offer}: {answer}");
-        client.write(&frame(0x81, b"/sim text=plain")).await;
-        assert_eq!(client.read_frame().await, (0x81, b"plain".to_vec()), "{offer}");
-        client.write(&frame(0xc1, b"\x4b\x04\x00")).await;
-        let (first, payload) = client.read_frame().await;
-        assert_eq!((first, &payload[..2]), (0x88, &1002u16.to_be_bytes()[..]), "{offer}");
-    }
     stop(simulator, gateway).await;
 }
