@@ -157,7 +157,7 @@ keys! {
         frames_per_second: u32 = "20", Kind::Count(0, 1_000_000),
             "frames that a client may send for ever, pings and pongs counted; 0 = no limit";
         frames_burst: u32 = "40", Kind::Count(2, 1_000_000),
-            "frames that it may send at once; the fragments of one message count as half of them at most";
+            "frames that it may send at once; the fragments of one message count as a quarter of them at most";
         queued_messages: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
         output_bytes: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
             "unsent output at which a socket takes no more";

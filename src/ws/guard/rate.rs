@@ -5,7 +5,7 @@
 pub struct Allowance {
     /// One frame; 0 = no limit.
     frame: u64,
-    /// A fragment after the first: those that one message may have cost half a burst together, so
+    /// A fragment after the first: those that one message may have cost a quarter of a burst together, so
     /// that a message in as many fragments as allowed is no flood, and such messages without end are.
     fragment: u64,
     /// What may be owed.
@@ -26,7 +26,7 @@ impl Allowance {
     pub fn new(per_second: u32, burst: u32, fragments: u32) -> Self {
         let frame = if per_second == 0 { 0 } else { 1_000_000_000 / u64::from(per_second) };
         let burst = frame * u64::from(burst);
-        Allowance { frame, fragment: burst / 2 / u64::from(fragments.max(1)), burst }
+        Allowance { frame, fragment: burst / 4 / u64::from(fragments.max(1)), burst }
     }
 }
 
