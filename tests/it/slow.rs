@@ -136,18 +136,20 @@ async fn comes_back(gateway: &Process, before: u64) {
     );
 }
 
-/// Four times the pace of a reader at 1 KB/s and shorter limits to go with it, that the test may be
+/// Eight times the pace of a reader at 1 KB/s and shorter limits to go with it, that the test may be
 /// short. It never says a word, no pong either: it has not come to the pings yet.
 // faults: A18
 #[tokio::test]
 async fn a_reader_at_a_kilobyte_a_second_is_served_whole_and_slows_the_upstream() {
-    const PER_SECOND: usize = 4 << 10;
+    const PER_SECOND: usize = 8 << 10;
     const SLOW: Duration = Duration::from_secs(9);
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
         config.limits.slow_client = Duration::from_secs(3);
         config.limits.ping = Duration::from_secs(2);
         config.limits.silence = Duration::from_secs(4);
+        // So large that the kernel takes nothing for longer than the limit.
+        config.limits.send_buffer = 64 << 10;
     })
     .await;
     let mut client = RawClient::upgrade_narrow(gateway.address).await;
