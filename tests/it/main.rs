@@ -8,6 +8,7 @@ mod harness;
 mod hostile;
 mod lost;
 mod nginx;
+mod overload;
 mod process;
 mod sdk;
 mod secrets;

@@ -38,11 +38,6 @@ impl Process {
         self.kilobytes("status", "VmHWM:")
     }
 
-    /// Open descriptors.
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
-    }
-
     /// CPU time of all its threads.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
