@@ -298,9 +298,9 @@ async fn a_run_of_all_faults_with_the_key_from_a_file_leaves_no_trace_of_it() {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let mut heard = String::new();
     for fault in &faults {
-        client.say(fault).await;
         let ended = || gateway.log().lines().filter(|line| line.contains(" run ended ")).count();
         let before = ended();
+        client.say(fault).await;
         until(fault, async || ended() > before).await;
         client.say(" ").await;
         let (text, error) = client.until_error().await;

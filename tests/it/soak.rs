@@ -127,7 +127,7 @@ struct Reading {
     descriptors: usize,
     /// Of these, the connections to the service that wait to be used again.
     pooled: usize,
-    threads: u64,
+    threads: usize,
 }
 
 impl Soak {
@@ -169,7 +169,7 @@ impl Soak {
         let pid = self.gateway.pid();
         Reading {
             second: since.elapsed().as_secs_f64(),
-            rss_kib: look::rss(pid),
+            rss_kib: self.gateway.memory() >> 10,
             pooled: look::connections_to(pid, self.upstream),
             descriptors: look::descriptors(pid).len(),
             threads: look::threads(pid),
@@ -178,11 +178,11 @@ impl Soak {
 
     /// Nobody is there and nothing is going on.
     async fn idle(&self) -> bool {
-        let mut sum = 0.0;
+        let mut sum = 0;
         for name in ["tidegate_sockets", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
             sum += self.gateway.metric(name).await;
         }
-        sum == 0.0
+        sum == 0
     }
 }
 

@@ -1,20 +1,9 @@
-//! What the kernel says of a process: memory, descriptors, threads, time, connections.
+//! What the kernel says of a process: threads, descriptors, connections.
 use std::{fs, net::SocketAddr};
 
-/// A field of `/proc/PID/status` that is a number, such as `VmRSS` in KiB.
-pub(crate) fn status(pid: u32, field: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
-}
-
-/// Memory in use, in KiB.
-pub(crate) fn rss(pid: u32) -> u64 {
-    status(pid, "VmRSS")
-}
-
-pub(crate) fn threads(pid: u32) -> u64 {
-    status(pid, "Threads")
+/// How many threads it has.
+pub(crate) fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 
 /// What its descriptors are, as the kernel names them: `socket:[123]`.
@@ -23,13 +12,6 @@ pub(crate) fn descriptors(pid: u32) -> Vec<String> {
     // One may be closed while we look.
     let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     links.map(|link| link.to_string_lossy().into_owned()).collect()
-}
-
-/// Processor time used so far, in hundredths of a second.
-pub(crate) fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let after_name: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    after_name[11].parse::<u64>().unwrap() + after_name[12].parse::<u64>().unwrap()
 }
 
 /// How many of its sockets are connected to a port of 127.0.0.1.

@@ -1,5 +1,5 @@
 //! The real binary: started with a clean environment in an empty folder, and killed when dropped.
-use super::{PATIENCE, http_get, until, within};
+use super::{PATIENCE, until, within};
 use std::{
     net::SocketAddr,
     path::Path,
@@ -142,13 +142,6 @@ impl Process {
         self.child.id().expect("it runs")
     }
 
-    /// The value of a metric without labels.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let (_, text) = http_get(self.address, "/metrics").await;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{name} in {text}")).parse().unwrap()
-    }
-
     /// Kills it, and waits until it is gone.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
@@ -176,7 +169,7 @@ impl Process {
 
     /// Sends a signal by its name without `SIG`.
     pub(crate) async fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id().expect("it runs"));
+        let kill = format!("kill -{name} {}", self.pid());
         let status = Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap();
         assert!(status.success(), "{kill}");
     }
