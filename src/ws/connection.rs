@@ -2,6 +2,7 @@
 use super::{
     Worker,
     context::SocketContext,
+    inbound::Fragments,
     outlet::Line,
     session_actor::{Detach, FromClient, SessionActor},
 };
@@ -12,12 +13,12 @@ use crate::{
 };
 use actix::prelude::*;
 use actix_web_actors::ws::{CloseReason, Frame};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::rc::Rc;
 use tokio::net::TcpStream;
 
 /// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
-/// behind `session`, what only an unfinished message needs behind `partial`.
+/// behind `session`, what only an unfinished message needs behind `fragments`.
 pub struct Connection {
     worker: Rc<Worker>,
     io: Rc<TcpStream>,
@@ -29,7 +30,7 @@ pub struct Connection {
     heard: u32,
     messages: u32,
     session: Option<Box<Attached>>,
-    partial: Option<Box<Partial>>,
+    fragments: Fragments,
     /// Why it ended, once it has.
     reason: &'static str,
 }
@@ -38,12 +39,6 @@ pub struct Connection {
 struct Attached {
     session: Addr<SessionActor>,
     reader: ReaderId,
-}
-
-/// A message whose last fragment is still to come; the guard bounds it.
-struct Partial {
-    is_text: bool,
-    payload: BytesMut,
 }
 
 /// What the session tells. A refusal means that the peer is behind.
@@ -86,7 +81,7 @@ impl Connection {
             heard: now,
             messages: 0,
             session: None,
-            partial: None,
+            fragments: Fragments::default(),
             reason: "lost",
         }
     }
@@ -97,20 +92,8 @@ impl Connection {
     }
 
     fn on_fragment(&mut self, ctx: &mut SocketContext<Self>, item: actix_http::ws::Item) {
-        use actix_http::ws::Item;
-        let (is_first, is_last, is_text, payload) = match item {
-            Item::FirstText(payload) => (true, false, true, payload),
-            Item::FirstBinary(payload) => (true, false, false, payload),
-            Item::Continue(payload) => (false, false, false, payload),
-            Item::Last(payload) => (false, true, false, payload),
-        };
-        if is_first {
-            self.partial = Some(Box::new(Partial { is_text, payload: BytesMut::from(&payload[..]) }));
-        } else if let Some(partial) = &mut self.partial {
-            partial.payload.extend_from_slice(&payload);
-        }
-        if is_last && let Some(partial) = self.partial.take() {
-            self.on_message(ctx, partial.is_text, &partial.payload.freeze());
+        if let Some((is_text, payload)) = self.fragments.join(item) {
+            self.on_message(ctx, is_text, &payload);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod chat;
 mod docs;
+mod fuzz;
 mod harness;
 mod nginx;
 mod process;

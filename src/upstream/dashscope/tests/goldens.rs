@@ -341,3 +341,16 @@ fn text_that_looks_like_something_else() {
 fn payloads_that_are_no_json_are_text() {
     check("plain_text.sse", STREAM);
 }
+
+// faults: D58
+#[test]
+fn a_redirect_is_no_answer_whatever_its_body_holds() {
+    let body = include_bytes!("../../../../tests/fixtures/upstream/dashscope/incremental.sse");
+    for content_type in [STREAM.content_type, JSON.content_type, None] {
+        let (events, end) = status(307, content_type).read(LIMITS, [&body[..]]);
+        assert_eq!((events.len(), end.outcome.unwrap_err().kind), (0, RunErrorKind::NotSetUp));
+    }
+    let text = b"data: plain text, which is an answer elsewhere\n\n";
+    let (events, end) = status(307, STREAM.content_type).read(LIMITS, [&text[..]]);
+    assert_eq!((events.len(), end.outcome.unwrap_err().kind), (0, RunErrorKind::NotSetUp));
+}
