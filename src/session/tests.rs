@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::{
     collections::{HashMap, HashSet},
     fmt::Write,
+    time::Duration,
 };
 
 fn settings() -> Settings {
@@ -110,6 +111,7 @@ fn parse(line: &str) -> Input {
                 "delta" => RunEvent::Delta(text),
                 "think" => RunEvent::Reasoning(text),
                 "queued" => RunEvent::Queued { place: number(3) },
+                "retrying" => RunEvent::Retrying { attempt: number(3), after: Duration::ZERO },
                 "stop" => end(Ok(FinishReason::Stop), None),
                 "length" => end(Ok(FinishReason::Length), None),
                 code => {
@@ -511,6 +513,117 @@ fn a_reader_that_is_too_many_turns_behind_is_let_go() {
     let told: Vec<_> = shell.out.iter().map(show).collect();
     assert_eq!(told, ["2 <- close 1013"]);
     assert!(shell.session.logs.is_empty());
+    shell.out.clear();
+    shell.feed(parse("client 1 'x'"));
+    shell.feed(parse(&format!("run {} queued 1", LOGS_MAX + 3)));
+    assert!(!shell.out.iter().map(show).any(|effect| effect.starts_with("2 <-")), "nothing after the close");
+}
+
+#[test]
+fn a_reader_that_is_just_not_too_many_turns_behind_is_told_all() {
+    let mut shell = Shell::new(settings());
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("attach 2"));
+    shell.stuck.insert(2);
+    for run in 1..=LOGS_MAX {
+        shell.feed(parse("client 1 'x'"));
+        shell.feed(parse(&format!("run {run} delta 'y'")));
+        shell.feed(parse(&format!("run {run} stop")));
+    }
+    shell.feed(parse("client 1 'one more that runs'"));
+    shell.out.clear();
+    shell.stuck.clear();
+    shell.feed(parse("ready 2"));
+    let told: Vec<_> = shell.out.iter().map(show).collect();
+    assert_eq!(told.len(), 3 * LOGS_MAX + 1, "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("2 <- accepted run=17"));
+}
+
+#[test]
+fn the_queue_and_second_attempts_are_told_to_those_who_listen() {
+    check(
+        "
+        attach 1
+        attach 2
+        stick 2
+        client 1 'a'
+        run 1 queued 3
+        run 1 retrying 2
+        ready 2
+        ",
+        expect![[r#"
+            attach 1
+            attach 2
+            stick 2
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 queued 3
+                1 <- queued run=1 place=3
+            run 1 retrying 2
+                1 <- retrying run=1 attempt=2
+            ready 2
+                2 <- accepted run=1
+        "#]],
+    );
+}
+
+// faults: A17
+#[test]
+fn refusals_wait_for_who_does_not_read_up_to_a_bound() {
+    let mut shell = Shell::new(Settings { queued_messages: 0, ..settings() });
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("client 1 'a'"));
+    for (sent, told) in [(3, 3), (OWED_MAX, OWED_MAX), (OWED_MAX + 9, OWED_MAX)] {
+        shell.stuck.insert(1);
+        for _ in 0..sent {
+            shell.feed(parse("client 1 'too many'"));
+        }
+        shell.out.clear();
+        shell.stuck.clear();
+        shell.feed(parse("ready 1"));
+        let refusals = shell.out.drain(..).filter(|effect| show(effect) == "1 <- refused queue_full").count();
+        assert_eq!(refusals, told, "of {sent}");
+    }
+}
+
+#[test]
+fn a_delta_is_handed_on_without_a_copy_to_who_has_read_everything() {
+    let mut shell = Shell::new(settings());
+    for line in ["attach 1", "client 1 'a'", "run 1 delta 'A'", "run 1 stop", "attach 2", "client 1 'b'"] {
+        shell.feed(parse(line));
+    }
+    shell.out.clear();
+    let text = "a piece".to_owned();
+    let place = text.as_ptr();
+    shell.feed(Input::Run { run: RunId(2), event: RunEvent::Delta(text) });
+    let place_of = |effect: &Effect| match effect {
+        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), .. } => text.as_ptr(),
+        other => panic!("{}", show(other)),
+    };
+    let places: Vec<_> = shell.out.iter().map(place_of).collect();
+    assert_eq!((places.len(), places.last()), (2, Some(&place)), "the last reader gets the very bytes");
+}
+
+// faults: A18
+#[test]
+fn a_run_is_held_beyond_the_bound_and_goes_on_at_half_of_it() {
+    let told = |shell: &mut Shell| -> Vec<String> {
+        shell.out.drain(..).map(|effect| show(&effect)).filter(|effect| effect.ends_with("run=1")).collect()
+    };
+    let mut shell = Shell::new(Settings { behind_bytes: 3 * PUSH_BYTES_MAX, ..settings() });
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("client 1 'a'"));
+    shell.out.clear();
+    // The first piece leaves at once; what is left is just the bound, and then more.
+    shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta("x".repeat(4 * PUSH_BYTES_MAX)) });
+    assert_eq!(told(&mut shell), Vec::<String>::new());
+    shell.feed(parse("run 1 delta 'y'"));
+    assert_eq!(told(&mut shell), ["hold run=1"]);
+    shell.feed(parse("ready 1"));
+    assert_eq!(told(&mut shell), Vec::<String>::new(), "two pieces are left, more than half of the bound");
+    shell.feed(parse("ready 1"));
+    assert_eq!(told(&mut shell), ["continue run=1"]);
 }
 
 #[test]
@@ -521,22 +634,24 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     let text = "é水".repeat(10_000);
     shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta(text.clone()) });
     shell.feed(Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
-    let (mut got, mut pieces) = (String::new(), 0);
-    loop {
+    let pieces = text.len().div_ceil(PUSH_BYTES_MAX);
+    let mut got = String::new();
+    for piece in 1..=pieces {
+        let mut texts = Vec::new();
         for effect in shell.out.drain(..) {
-            if let Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), .. } = effect {
+            if let Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), ask, .. } =
+                effect
+            {
                 assert!(text.len() <= PUSH_BYTES_MAX);
-                got.push_str(&text);
-                pieces += 1;
+                assert_eq!(ask, piece < pieces, "it is asked as long as there is more");
+                texts.push(text);
             }
         }
-        if got.len() >= text.len() {
-            break;
-        }
+        assert_eq!(texts.len(), 1, "one piece at a time");
+        got.push_str(&texts[0]);
         shell.feed(parse("ready 1"));
     }
     assert!(got == text, "every byte, in order");
-    assert_eq!(pieces, text.len().div_ceil(PUSH_BYTES_MAX));
 }
 
 /// What random scripts are made of. Mostly the current run, tiny texts.
