@@ -308,6 +308,30 @@ fn a_run_that_is_over_may_still_talk() {
     );
 }
 
+#[test]
+fn the_history_learns_from_what_the_model_counted() {
+    let budget = Budget { tokens: 60, ..settings().history };
+    let mut shell = Shell::new(Settings { history: budget, ..settings() });
+    shell.feed(parse("attach 1"));
+    let omitted = |shell: &mut Shell| {
+        let omitted = |effect: Effect| match effect {
+            Effect::StartRun { request, .. } => Some(request.omitted_turns),
+            _ => None,
+        };
+        shell.out.drain(..).find_map(omitted).expect("a run")
+    };
+    let mut seen = Vec::new();
+    for run in 1..=4 {
+        shell.feed(parse("client 1 'four words of text'"));
+        seen.push(omitted(&mut shell));
+        shell.feed(parse(&format!("run {run} delta 'an answer'")));
+        let usage = Usage { input_tokens: 200, ..Usage::default() };
+        let event = end(Ok(FinishReason::Stop), Some(usage));
+        shell.feed(Input::Run { run: RunId(run), event });
+    }
+    assert_eq!(seen, [0, 0, 2, 3], "many more tokens than estimated, so less fits");
+}
+
 // faults: A17, A18
 #[test]
 fn a_slow_reader_gets_fewer_larger_deltas_and_then_holds_the_run() {
