@@ -26,7 +26,7 @@ const HEAD_BYTES: usize = 14;
 
 pub(crate) fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
-    let limits = Limits { frame_bytes: 1 << choices.below(13), fragments: 1 + choices.byte() as u16 % 9 };
+    let limits = Limits { frame_bytes: 1 << choices.below(13), fragments: 1 + u32::from(choices.byte()) % 9 };
     let most = choices.byte();
     let bytes = if choices.one_in(2) { frames(&mut choices) } else { choices.rest().to_vec() };
     let expected = simply(limits, &bytes);
@@ -138,8 +138,7 @@ fn one_frame(limits: Limits, bytes: &[u8], open: &mut Open) -> Result<Option<(us
         return Err(Close::Protocol);
     }
     let (before, count) = open.as_ref().map_or((0, 0), |(_, payload, count)| (payload.len(), *count));
-    if !is_control
-        && (before as u64 + length > u64::from(limits.frame_bytes) || count + 1 > limits.fragments.into())
+    if !is_control && (before as u64 + length > u64::from(limits.frame_bytes) || count + 1 > limits.fragments)
     {
         return Err(Close::TooBig);
     }
