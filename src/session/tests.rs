@@ -655,8 +655,10 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     let mut shell = Shell::new(settings());
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'x'"));
-    let text = "é水".repeat(10_000);
+    let mut text = "é水".repeat(10_000);
     shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta(text.clone()) });
+    shell.feed(parse("run 1 delta 'and what follows it'"));
+    text.push_str("and what follows it");
     shell.feed(Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
     let pieces = text.len().div_ceil(PUSH_BYTES_MAX);
     let mut got = String::new();
