@@ -291,6 +291,7 @@ mod tests {
     fn classes_of_characters_weigh_differently() {
         assert_eq!(raw_tokens("abcdefghijkl"), 4 + 3);
         assert_eq!(raw_tokens("你好你好你好"), 4 + 4);
+        assert_eq!(raw_tokens("！？！𠀀𠀀𠀀"), 4 + 4);
         assert_eq!(raw_tokens("😀😀😀😀"), 4 + 2);
     }
 }

@@ -659,25 +659,46 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta(text.clone()) });
     shell.feed(parse("run 1 delta 'and what follows it'"));
     text.push_str("and what follows it");
-    shell.feed(Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
     let pieces = text.len().div_ceil(PUSH_BYTES_MAX);
     let mut got = String::new();
     for piece in 1..=pieces {
-        let mut texts = Vec::new();
-        for effect in shell.out.drain(..) {
-            if let Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), ask, .. } =
-                effect
-            {
-                assert!(text.len() <= PUSH_BYTES_MAX);
-                assert_eq!(ask, piece < pieces, "it is asked as long as there is more");
-                texts.push(text);
-            }
-        }
-        assert_eq!(texts.len(), 1, "one piece at a time");
-        got.push_str(&texts[0]);
+        let told = deltas(&mut shell);
+        let [(entry, text, ask)] = told.as_slice() else { panic!("one piece at a time: {}", told.len()) };
+        assert!(text.len() <= PUSH_BYTES_MAX);
+        assert_eq!(*ask, piece < pieces, "it is asked as long as there is more");
+        assert_eq!(*entry, if *ask { 1 } else { 2 });
+        got.push_str(text);
         shell.feed(parse("ready 1"));
     }
     assert!(got == text, "every byte, in order");
+    shell.feed(parse("run 1 delta 'the end'"));
+    assert_eq!(deltas(&mut shell), [(3, "the end".to_owned(), false)]);
+}
+
+/// The answer's pieces that were pushed: entry, text, and whether the reader is to say when it has it.
+fn deltas(shell: &mut Shell) -> Vec<(u32, String, bool)> {
+    let delta = |effect| match effect {
+        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { entry, text }), ask, .. } => {
+            Some((entry, text, ask))
+        }
+        _ => None,
+    };
+    shell.out.drain(..).filter_map(delta).collect()
+}
+
+#[test]
+fn text_gathers_while_nobody_reads_and_comes_in_one() {
+    let mut shell = Shell::new(Settings { behind_bytes: 1 << 20, ..settings() });
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("client 1 'x'"));
+    shell.stuck.insert(1);
+    for _ in 0..1_000 {
+        shell.feed(parse("run 1 delta 'ten bytes.'"));
+    }
+    shell.stuck.clear();
+    shell.feed(parse("ready 1"));
+    // One that was refused, and all others in one entry; so little is not asked about.
+    assert_eq!(deltas(&mut shell), [(2, "ten bytes.".repeat(1_000), false)]);
 }
 
 /// What random scripts are made of. Mostly the current run, tiny texts.

@@ -20,8 +20,8 @@ pub(super) fn run(choices: &mut Choices<'_>) {
     let limits = match choices.byte() {
         0..=191 => WIDE,
         bound => {
-            let bound = usize::from(bound - 191) * 8;
-            Limits { line_bytes: bound * 2, event_bytes: bound * 2, answer_bytes: bound }
+            let bound = usize::from(bound - 191);
+            Limits { line_bytes: bound * 16, event_bytes: bound * 16, answer_bytes: bound }
         }
     };
     let most = choices.byte();
