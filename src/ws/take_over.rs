@@ -4,7 +4,7 @@
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
 use super::{Connection, Consumer, Seat, Worker, inbound::Inbound, socket};
-use crate::protocol::Close;
+use crate::{dispatch::admission::Source, protocol::Close};
 use actix::AsyncContext;
 use actix_codec::{Encoder, Framed};
 use actix_http::{Response, body::BodySize, h1};
@@ -24,6 +24,8 @@ pub struct Accepted {
     /// Names the connection in logs.
     pub id: u64,
     pub consumer: Consumer,
+    /// Where the client comes from, for its share of the queue.
+    pub source: Source,
     pub seat: Seat,
 }
 
@@ -68,7 +70,7 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     let frames = Frames { io: Rc::clone(&io), inbound: Inbound::new(settings.limits) };
     let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
-        Connection::new(worker, io, accepted.id, accepted.consumer)
+        Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source)
     });
     actix_rt::spawn(socket);
 }

@@ -7,6 +7,7 @@ mod frames;
 mod fuzz;
 mod harness;
 mod nginx;
+mod overload;
 mod process;
 mod sdk;
 mod secrets;
