@@ -340,6 +340,14 @@ fn text_that_looks_like_something_else() {
 #[test]
 fn payloads_that_are_no_json_are_text() {
     check("plain_text.sse", STREAM);
+    // An empty line inside such a text is a line of it; where nothing was said it says nothing.
+    let (events, end) = STREAM.read(LIMITS, [&b"data: a\ndata:\ndata: b\n\n"[..]]);
+    assert_eq!(
+        (answer(&events).as_str(), end.outcome.unwrap_err().kind),
+        ("a\n\nb", RunErrorKind::Interrupted)
+    );
+    let (events, end) = STREAM.read(LIMITS, [&b"data:\ndata: \n\ndata:\n\n"[..]]);
+    assert_eq!((events.len(), end.outcome.unwrap_err().kind), (0, RunErrorKind::UpstreamProtocol));
 }
 
 // faults: D58
