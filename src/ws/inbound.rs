@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 pub struct Inbound {
     codec: actix_http::ws::Codec,
     guard: Guard,
-    limits: Limits,
     /// Bytes that the guard has passed and the codec has not yet used.
     good: BytesMut,
     /// What comes after the good bytes.
@@ -24,15 +23,15 @@ impl Inbound {
         Inbound {
             codec: actix_http::ws::Codec::new().max_size(size),
             guard: Guard::default(),
-            limits,
             good: BytesMut::new(),
             refused: None,
         }
     }
 
-    /// Takes what was read. Not to be called again before [`Inbound::frame`] has nothing more.
-    pub fn take(&mut self, bytes: &[u8]) {
-        let (good, refused) = self.guard.feed(self.limits, bytes);
+    /// Takes what was read `now`, in nanoseconds. The limits are those it was made with. Not to be called
+    /// again before [`Inbound::frame`] has nothing more.
+    pub fn take(&mut self, limits: Limits, now: u64, bytes: &[u8]) {
+        let (good, refused) = self.guard.feed(limits, now, bytes);
         self.good.extend_from_slice(&bytes[..good]);
         self.refused = refused;
     }

@@ -4,6 +4,7 @@ pub mod context;
 pub mod guard;
 pub mod inbound;
 pub mod outlet;
+mod progress;
 pub mod reaper;
 pub mod registry;
 pub mod session_actor;
@@ -23,6 +24,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// Length of one tick of the worker's coarse clock.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -51,6 +53,7 @@ pub struct Worker {
     pub registry: Arc<Registry>,
     pub life: Arc<Life>,
     pub metrics: Arc<Metrics>,
+    began: Instant,
     /// The coarse clock: ticks since the worker began. Set by the reaper.
     ticks: Cell<u32>,
     /// This worker's connections; a weak address costs eight bytes and keeps nobody alive.
@@ -75,6 +78,7 @@ impl Worker {
             registry,
             life,
             metrics,
+            began: Instant::now(),
             ticks: Cell::new(0),
             connections: RefCell::default(),
         }
@@ -82,5 +86,10 @@ impl Worker {
 
     pub fn ticks(&self) -> u32 {
         self.ticks.get()
+    }
+
+    /// The fine clock: nanoseconds since the worker began, enough for five centuries.
+    pub fn nanos(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
     }
 }

@@ -63,11 +63,12 @@ pub async fn take_over<B: MessageBody>(
 fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, early: &[u8]) {
     let settings = worker.settings;
     let options = socket2::SockRef::from(&io);
-    // What they do not bound, the write deadline does; so a refusal by the kernel is no fault.
+    // What it does not bound, the write deadline does; so a refusal by the kernel is no fault. There is
+    // no TCP_USER_TIMEOUT: it counts on over the small steps in which a slow reader opens its window.
     let _ = options.set_send_buffer_size(settings.send_buffer);
-    let _ = options.set_tcp_user_timeout(Some(settings.bounds.slow_client + settings.silence));
     let io = Rc::new(io);
-    let frames = Frames { io: Rc::clone(&io), inbound: Inbound::new(settings.limits) };
+    let inbound = Inbound::new(settings.limits);
+    let frames = Frames { io: Rc::clone(&io), worker: Rc::clone(&worker), inbound };
     let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
         Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source)
@@ -78,15 +79,20 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
 /// The peer's frames.
 struct Frames {
     io: Rc<TcpStream>,
+    worker: Rc<Worker>,
     inbound: Inbound,
 }
 
 impl Frames {
     fn with(mut self, early: &[u8]) -> Self {
         if !early.is_empty() {
-            self.inbound.take(early);
+            self.take(early);
         }
         self
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.inbound.take(self.worker.settings.limits, self.worker.nanos(), bytes);
     }
 }
 
@@ -103,9 +109,8 @@ impl Stream for Frames {
                 return Poll::Ready(None);
             }
             let io = Rc::clone(&this.io);
-            let read = socket::IN.with_borrow_mut(|buffer| {
-                io.try_read(buffer).inspect(|read| this.inbound.take(&buffer[..*read]))
-            });
+            let read = socket::IN
+                .with_borrow_mut(|buffer| io.try_read(buffer).inspect(|read| this.take(&buffer[..*read])));
             match read {
                 Ok(0) => return Poll::Ready(None),
                 Ok(_) => {}

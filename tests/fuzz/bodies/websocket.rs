@@ -4,7 +4,7 @@ use actix_web_actors::ws::Frame;
 use tidegate::{
     protocol::{self, Close, Codec, Incoming},
     ws::{
-        guard::Limits,
+        guard::{Allowance, Limits},
         inbound::{Fragments, Inbound},
     },
 };
@@ -26,10 +26,13 @@ const HEAD_BYTES: usize = 14;
 
 pub(crate) fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
-    let limits = Limits { frame_bytes: 1 << choices.below(13), fragments: 1 + u32::from(choices.byte()) % 9 };
+    let frame_bytes = 1 << choices.below(13);
+    let (burst, fragments) = (u32::from(choices.byte()) / 9, 1 + u32::from(choices.byte()) % 9);
+    // Nothing of a burst is no limit; all frames come at one moment.
+    let limits = Limits { frame_bytes, fragments, rate: Allowance::new(burst.min(1), burst, fragments) };
     let most = choices.byte();
     let bytes = if choices.one_in(2) { frames(&mut choices) } else { choices.rest().to_vec() };
-    let expected = simply(limits, &bytes);
+    let expected = simply(limits, &mut Account::new(burst, fragments), &bytes);
     assert_eq!(heard(limits, &[&bytes]), expected, "in one piece");
     assert_eq!(heard(limits, &pieces(&bytes, most)), expected, "in pieces of up to {most}");
 }
@@ -39,7 +42,7 @@ fn heard(limits: Limits, chunks: &[&[u8]]) -> Vec<Said> {
     let (mut inbound, mut fragments, mut said) = (Inbound::new(limits), Fragments::default(), Vec::new());
     let most = limits.frame_bytes as usize;
     for chunk in chunks {
-        inbound.take(chunk);
+        inbound.take(limits, 0, chunk);
         while let Some(frame) = inbound.frame() {
             match frame {
                 Ok(Frame::Text(payload)) => said.push(message(true, &payload, limits)),
@@ -81,11 +84,39 @@ fn message(is_text: bool, payload: &[u8], limits: Limits) -> Said {
     Said::Message(is_text, payload.to_vec())
 }
 
+/// What frames cost and what may be owed, in nanoseconds.
+struct Account {
+    frame: u64,
+    fragment: u64,
+    left: u64,
+}
+
+impl Account {
+    fn new(burst: u32, fragments: u32) -> Self {
+        if burst == 0 {
+            return Account { frame: 0, fragment: 0, left: 0 };
+        }
+        let frame = 1_000_000_000;
+        let left = frame * u64::from(burst);
+        Account { frame, fragment: left / 4 / u64::from(fragments), left }
+    }
+
+    fn pay(&mut self, opcode: u8) -> Result<(), Close> {
+        let cost = match opcode {
+            8 => 0,
+            0 => self.fragment,
+            _ => self.frame,
+        };
+        self.left = self.left.checked_sub(cost).ok_or(Close::TooMany)?;
+        Ok(())
+    }
+}
+
 /// The same by hand, with all bytes at once.
-fn simply(limits: Limits, bytes: &[u8]) -> Vec<Said> {
+fn simply(limits: Limits, account: &mut Account, bytes: &[u8]) -> Vec<Said> {
     let (mut said, mut open, mut at) = (Vec::new(), None, 0);
     while at < bytes.len() {
-        match one_frame(limits, &bytes[at..], &mut open) {
+        match one_frame(limits, account, &bytes[at..], &mut open) {
             Ok(None) => break,
             Ok(Some((length, words))) => {
                 at += length;
@@ -109,7 +140,12 @@ type Open = Option<(bool, Vec<u8>, u32)>;
 
 /// What the first frame of `bytes` says and its length, nothing if it is not whole, or why it is refused as
 /// soon as that can be seen.
-fn one_frame(limits: Limits, bytes: &[u8], open: &mut Open) -> Result<Option<(usize, Option<Said>)>, Close> {
+fn one_frame(
+    limits: Limits,
+    account: &mut Account,
+    bytes: &[u8],
+    open: &mut Open,
+) -> Result<Option<(usize, Option<Said>)>, Close> {
     let fin = bytes[0] & 0x80 != 0;
     let opcode = bytes[0] & 0x0f;
     let is_control = opcode >= 8;
@@ -142,6 +178,7 @@ fn one_frame(limits: Limits, bytes: &[u8], open: &mut Open) -> Result<Option<(us
     {
         return Err(Close::TooBig);
     }
+    account.pay(opcode)?;
     let Some(mask) = bytes.get(2 + extended..6 + extended) else { return Ok(None) };
     let there = &bytes[6 + extended..];
     let payload: Vec<u8> =
