@@ -29,6 +29,9 @@ pub enum Consumer {
     Echo,
 }
 
+/// The slot of a connection that has none.
+const SLOT_NONE: u32 = u32::MAX;
+
 /// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
 /// behind `session`, what only an unfinished message needs behind `fragments`.
 pub struct Connection {
@@ -37,7 +40,7 @@ pub struct Connection {
     id: u64,
     consumer: Consumer,
     source: Source,
-    slot: usize,
+    slot: u32,
     opened: u32,
     /// When the peer was last heard, in ticks.
     heard: u32,
@@ -46,8 +49,8 @@ pub struct Connection {
     fragments: Fragments,
     /// What was seen of a peer that owes a pong.
     owes_pong: Option<Box<Progress>>,
-    /// Why it ended, once it has.
-    reason: &'static str,
+    /// Why it ended, once it has; nothing when the socket was lost.
+    reason: Option<Close>,
 }
 
 /// This connection as a reader of its session.
@@ -92,19 +95,19 @@ impl Connection {
             id,
             consumer,
             source,
-            slot: usize::MAX,
+            slot: SLOT_NONE,
             opened: now,
             heard: now,
             messages: 0,
             session: None,
             fragments: Fragments::default(),
             owes_pong: None,
-            reason: "lost",
+            reason: None,
         }
     }
 
     fn close(&mut self, ctx: &mut SocketContext<Self>, close: Close) {
-        self.reason = close.reason();
+        self.reason = Some(close);
         ctx.close(close);
     }
 
@@ -196,14 +199,15 @@ impl Actor for Connection {
     type Context = SocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.slot = self.worker.connections.borrow_mut().insert(ctx.address().downgrade());
+        let slot = self.worker.connections.borrow_mut().insert(ctx.address().downgrade());
+        self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // There are never so many sockets.
         self.worker.metrics.sockets.inc();
         self.worker.metrics.sockets_opened.inc();
     }
 
     fn stopped(&mut self, ctx: &mut Self::Context) {
         if let Some(cut) = ctx.cut() {
-            self.reason = cut.reason();
+            self.reason = Some(cut);
             if cut == Close::TooSlow {
                 self.worker.metrics.slow_peers.inc();
             }
@@ -218,10 +222,14 @@ impl Drop for Connection {
             // A new address has a place of its own in the mailbox: this is never refused.
             let _ = attached.session.clone().try_send(Detach { reader: attached.reader });
         }
-        let reason = if self.reason.is_empty() { "client" } else { self.reason };
+        let reason = match self.reason {
+            None => "lost",
+            Some(Close::Normal) => "client",
+            Some(close) => close.reason(),
+        };
         let metrics = &self.worker.metrics;
-        if self.slot != usize::MAX {
-            self.worker.connections.borrow_mut().try_remove(self.slot);
+        if self.slot != SLOT_NONE {
+            self.worker.connections.borrow_mut().try_remove(self.slot as usize);
             metrics.sockets.dec();
             metrics.sockets_closed.get_or_create(&[("reason", reason)]).inc();
         }
@@ -245,7 +253,7 @@ impl StreamHandler<Result<Frame, Close>> for Connection {
             Ok(Frame::Ping(payload)) => ctx.pong(&payload),
             Ok(Frame::Pong(_)) => {}
             Ok(Frame::Close(reason)) => {
-                self.reason = Close::Normal.reason();
+                self.reason = Some(Close::Normal);
                 let code = reason.map_or(Close::Normal.code(), |CloseReason { code, .. }| code.into());
                 ctx.close_with(code, "");
             }
