@@ -205,6 +205,8 @@ async fn serve(upstream: &str, from_file: bool) -> Process {
         "--set",
         "breaker.failures=0",
         "--set",
+        "limits.frames_per_second=0",
+        "--set",
         "upstream.first_byte=300ms",
         "--set",
         "upstream.stall=300ms",

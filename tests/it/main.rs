@@ -5,6 +5,7 @@ mod canary;
 mod chat;
 mod docs;
 mod frames;
+mod fuzz;
 mod harness;
 mod hostile;
 mod http_raw;
