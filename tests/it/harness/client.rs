@@ -341,6 +341,16 @@ impl RawClient {
         })
         .await
     }
+
+    /// The next frame that is not a ping: how many of those come before depends on the machine.
+    pub(crate) async fn read_beyond_pings(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            let frame = self.read_frame().await;
+            if frame.0 != 0x89 {
+                return frame;
+            }
+        }
+    }
 }
 
 /// An upgrade request with more headers.
