@@ -163,6 +163,22 @@ mod tests {
         let mut report = sample();
         let require = |text: &str| Requirement::parse(text, &figures()).expect(text);
         report.judge(&[require("p99_delivery_ms<5"), require("turns>=10"), require("p99_turn_ms<1")]);
-        expect![[""]].assert_eq(&render(&report));
+        expect![[r#"
+            ws://127.0.0.1:1/chat?a=<b>: 10.5 s, of them 10.0 s measured
+            sockets   100 opened, 0 refused, 100 open at once, at most 100 opened per second
+            turns     100 of 100 messages answered, 0 compared byte by byte, 0 under way at the end; 10.0 per second
+            deltas    10000; 1000 per second
+
+            milliseconds                   p50       p90       p99     p99.9       max
+            delivery of a delta            500       900       990       999      1000
+
+            server    10.0 µs of CPU per delta, 0.01 cores, 11.0 MiB at most, 10.0 KiB per socket
+
+            errors    1
+              closed_1013                1  the server closed with 1013 <script>
+            FAILS     p99_delivery_ms<5  (990)
+            holds     turns>=10  (100)
+            FAILS     p99_turn_ms<1  (not measured)
+        "#]].assert_eq(&render(&report));
     }
 }
