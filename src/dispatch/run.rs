@@ -1,6 +1,7 @@
 //! The task of one run: attempts, the stream, its time limits, and the one end that it always has.
 use super::{
     Order, Permit, RunUpdate,
+    breaker::Ticket,
     lane::Shared,
     watch::{Exceeded, Watched},
 };
@@ -8,6 +9,7 @@ use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     metrics::Metrics,
     upstream::{
+        breaker::Verdict,
         client::{OpenError, Response},
         dashscope::{self, Reader},
     },
@@ -22,7 +24,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Bytes that are taken from a stream that is always ready before others get their turn.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -71,6 +73,8 @@ struct Run {
     deadline: Instant,
     attempts: u32,
     tally: Tally,
+    /// The breaker's leave for the attempt under way.
+    ticket: Option<Ticket>,
 }
 
 /// What the run's log line and metrics tell.
@@ -129,15 +133,26 @@ impl Run {
             deadline,
             attempts: 0,
             tally: Tally::default(),
+            ticket: None,
         }
     }
 
     async fn drive(mut self) {
         let mut excused = false;
         loop {
+            match self.shared.breaker.ticket() {
+                Ok(ticket) => self.ticket = Some(ticket),
+                Err(after) => {
+                    let error = RunError::wait(RunErrorKind::UpstreamDown, after, "the breaker is open");
+                    return self.end(RunEnd::failed(error)).await;
+                }
+            }
             self.attempts += 1;
             let (error, unanswered) = match self.attempt().await {
-                Attempt::Ended(end) => return self.end(end).await,
+                Attempt::Ended(end) => {
+                    self.tell_breaker(end.outcome.as_ref().err());
+                    return self.end(end).await;
+                }
                 Attempt::Failed { error, unanswered } => (self.redacted(error), unanswered),
                 Attempt::Abandoned => return,
             };
@@ -146,12 +161,11 @@ impl Run {
             if unanswered && !excused && self.attempts == 1 && self.shared.budget.withdraw() {
                 excused = true;
                 self.attempts = 0;
+                self.ticket = None;
                 continue;
             }
-            let settings = self.shared.settings.clone();
-            let pause = settings.retry.next_pause(self.attempts, &error, fastrand::f64());
-            let in_time = pause.filter(|pause| Instant::now() + *pause < self.deadline);
-            let Some(pause) = in_time.filter(|_| self.shared.budget.withdraw()) else {
+            self.tell_breaker(Some(&error));
+            let Some(pause) = self.next_pause(&error) else {
                 return self.end(RunEnd::failed(error)).await;
             };
             self.note_error(&error);
@@ -169,6 +183,22 @@ impl Run {
                 return;
             }
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The pause before the next attempt, if there is to be one.
+    fn next_pause(&self, error: &RunError) -> Option<Duration> {
+        let shared = &self.shared;
+        let pause = shared.settings.retry.next_pause(self.attempts, error, fastrand::f64())?;
+        let in_time = Instant::now() + pause < self.deadline;
+        (in_time && shared.breaker.refuses().is_none() && shared.budget.withdraw()).then_some(pause)
+    }
+
+    /// An attempt is over: well, or with this error.
+    fn tell_breaker(&mut self, error: Option<&RunError>) {
+        let shown = self.tally.first_delta.is_some();
+        if let Some(mut ticket) = self.ticket.take() {
+            ticket.report(error.map_or(Verdict::Answers, |error| Verdict::of(error, shown)));
         }
     }
 
@@ -211,7 +241,7 @@ impl Run {
                 Ok(Step::Failed(error)) => break Err(error),
                 Err(Handed::Gone) => return Attempt::Abandoned,
                 Err(Handed::Refused(update)) => {
-                    if self.order.sink.send(update).await.is_err() || !self.deliver().await {
+                    if !self.wait_to_send(update).await || !self.deliver().await {
                         return Attempt::Abandoned;
                     }
                 }
@@ -242,12 +272,30 @@ impl Run {
                 Handed::All => return true,
                 Handed::Gone => return false,
                 Handed::Refused(update) => {
-                    if self.order.sink.send(update).await.is_err() {
+                    if !self.wait_to_send(update).await {
                         return false;
                     }
                 }
             }
         }
+    }
+
+    /// Waits for a place in the session's mailbox; whether there is still something to be told. A
+    /// session that takes nothing for too long is told of the end in place of all that it has missed.
+    async fn wait_to_send(&mut self, update: RunUpdate) -> bool {
+        if let Ok(sent) = timeout(self.shared.settings.delivery, self.order.sink.send(update)).await {
+            return sent.is_ok();
+        }
+        let error = RunError::new(RunErrorKind::Overloaded, "the session took nothing for too long");
+        let end = RunEnd::failed(error);
+        if self.attempts != u32::MAX {
+            self.report("overloaded", Some(&end));
+            self.attempts = u32::MAX;
+        }
+        // A new address has a place of its own in the mailbox.
+        let event = RunEvent::End(Box::new(end));
+        let _ = self.order.sink.clone().try_send(RunUpdate { run: self.order.run, event });
+        false
     }
 
     /// Hands over as much as the session's mailbox takes. What is refused counts as handed over.
@@ -256,6 +304,9 @@ impl Run {
         while !self.events.is_empty() {
             let event = self.events.remove(0); // There is one, hardly ever two.
             self.tally.note(&event, &self.order, &self.shared.metrics);
+            if let (Some(ticket), RunEvent::Delta(_) | RunEvent::Reasoning(_)) = (&mut self.ticket, &event) {
+                ticket.report(Verdict::Answers);
+            }
             match self.order.sink.try_send(RunUpdate { run, event }) {
                 Ok(()) => {}
                 Err(SendError::Full(update)) => return Handed::Refused(update),
@@ -279,9 +330,9 @@ impl Run {
             Ok(reason) => reason.as_str(),
             Err(error) => error.kind.code(),
         };
-        match &end.outcome {
-            Ok(_) => self.shared.metrics.upstream.note(true),
-            Err(error) => self.note_error(error),
+        // Nothing was asked of an upstream that is left alone.
+        if let Some(error) = end.outcome.as_ref().err().filter(|e| e.kind != RunErrorKind::UpstreamDown) {
+            self.note_error(error);
         }
         self.report(outcome, Some(&end));
         self.attempts = u32::MAX; // Reported.
@@ -291,11 +342,6 @@ impl Run {
 
     fn note_error(&self, error: &RunError) {
         self.shared.metrics.upstream_errors.get_or_create(&[("kind", error.kind.code())]).inc();
-        // A refused message is no fault of the upstream.
-        self.shared
-            .metrics
-            .upstream
-            .note(error.kind.is_refusal() || error.kind == RunErrorKind::InputTooLong);
     }
 
     fn report(&self, outcome: &'static str, end: Option<&RunEnd>) {

@@ -1,8 +1,9 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
 use super::{Site, client_address, origin};
 use crate::{
+    dispatch::admission::Source,
     protocol::Codec,
-    ws::{registry::NoSeat, take_over::Accepted},
+    ws::{Consumer, registry::NoSeat, take_over::Accepted},
 };
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
@@ -17,7 +18,12 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 
 /// `GET /chat`: the plain dialect.
 async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
-    accept(&request, &site, Codec::Plain).unwrap_or_else(|refusal| {
+    open(&request, &site, Consumer::Session(Codec::Plain))
+}
+
+/// Agrees to an upgrade, or says why not. The upgrade hook does the rest.
+pub(crate) fn open(request: &HttpRequest, site: &Site, consumer: Consumer) -> HttpResponse {
+    accept(request, site, consumer).unwrap_or_else(|refusal| {
         site.metrics.handshakes_refused.get_or_create(&[("reason", refusal.reason())]).inc();
         log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
         refusal.response()
@@ -82,7 +88,7 @@ impl Refusal {
     }
 }
 
-fn accept(request: &HttpRequest, site: &Site, codec: Codec) -> Result<HttpResponse, Refusal> {
+fn accept(request: &HttpRequest, site: &Site, consumer: Consumer) -> Result<HttpResponse, Refusal> {
     check_handshake(request)?;
     let origins: Vec<_> = values(request, &header::ORIGIN);
     let host = values(request, &header::HOST);
@@ -97,9 +103,10 @@ fn accept(request: &HttpRequest, site: &Site, codec: Codec) -> Result<HttpRespon
         .map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?
         .finish();
     let id = fastrand::u64(..);
+    let source = Source::of(address);
     let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     log::info!("socket opened connection={id:016x} address={address}");
-    request.extensions_mut().insert(Accepted { id, codec, seat });
+    request.extensions_mut().insert(Accepted { id, consumer, source, seat });
     Ok(response)
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
-    dispatch::{Order, RunControl, RunUpdate, Withdraw},
+    dispatch::{Order, RunControl, RunUpdate, Withdraw, admission::Source},
     protocol::{ClientFrame, ServerFrame},
     session::{Effect, Input, Outgoing, Session},
 };
@@ -16,6 +16,7 @@ use std::{mem, rc::Rc, sync::Arc};
 pub struct SessionActor {
     worker: Rc<Worker>,
     id: SessionId,
+    source: Source,
     session: Session,
     readers: Vec<Reader>,
     run: Option<(RunId, Arc<RunControl>)>,
@@ -65,6 +66,7 @@ impl SessionActor {
     pub fn begin(
         worker: &Rc<Worker>,
         id: u64,
+        source: Source,
         reader: ReaderId,
         connection: Addr<Connection>,
         line: Rc<Line>,
@@ -76,6 +78,7 @@ impl SessionActor {
             let mut actor = SessionActor {
                 worker: Rc::clone(worker),
                 id: SessionId(id),
+                source,
                 session: Session::new(Arc::clone(&worker.session_settings)),
                 readers: vec![Reader {
                     id: reader,
@@ -131,6 +134,7 @@ impl SessionActor {
                 self.worker.metrics.omitted_turns.inc_by(request.omitted_turns as u64);
                 let control = Arc::new(RunControl::default());
                 let order = Order {
+                    source: self.source,
                     session: self.id,
                     run,
                     worker: self.worker.index,

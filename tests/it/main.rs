@@ -3,8 +3,10 @@
 
 mod chat;
 mod docs;
+mod frames;
 mod harness;
 mod nginx;
+mod overload;
 mod process;
 mod sdk;
 mod secrets;
