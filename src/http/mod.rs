@@ -111,7 +111,6 @@ pub(crate) fn with_sockets(
         },
     );
     HttpService::build()
-        .tcp_nodelay(true)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .upgrade(upgrade)

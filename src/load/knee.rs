@@ -12,9 +12,9 @@ use std::{ffi::OsString, time::Duration};
 use tokio::time::sleep;
 
 /// From the last socket of a level to its measuring: the first answers have begun.
-pub(super) const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_millis(1500);
 /// Between two levels, for the server to forget the last one.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(500);
 /// The knee is known well enough when the first bad level is no more than this share above the last good one.
 const NEAR: f64 = 0.1;
 /// Levels at most; doubling and halving need fewer.

@@ -6,6 +6,8 @@ use url::Url;
 /// A page of metrics takes no longer, and is no longer.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 const METRICS_MAX: usize = 4 << 20;
+/// Processes of a server that are looked at.
+const FAMILY_MAX: usize = 256;
 
 /// Where the figures come from.
 pub(crate) enum Source {
@@ -35,8 +37,11 @@ impl Source {
     pub(crate) async fn look(&mut self) -> anyhow::Result<Look> {
         match self {
             Source::Process { pid, threads, ended_ns } => {
-                let cpu_ns = cpu_ns(*pid, threads, ended_ns)?;
-                let rss = settled_rss(*pid)?;
+                let family = family(*pid);
+                let cpu_ns = cpu_ns(&family, threads, ended_ns)?;
+                // A child may end between the listing and the look; the one that was named may not.
+                let rss = settled_rss(*pid)?
+                    + family[1..].iter().filter_map(|pid| settled_rss(*pid).ok()).sum::<u64>();
                 Ok(Look { cpu_ns, rss })
             }
             Source::Metrics { url, client } => {
@@ -68,15 +73,36 @@ fn parse_metrics(text: &str) -> Option<Look> {
     Some(Look { cpu_ns: (cpu * 1e9) as u64, rss: rss as u64 })
 }
 
+/// The process and what it started: some servers have one process per core.
+fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied().filter(|_| family.len() < FAMILY_MAX) {
+        next += 1;
+        let Ok(tasks) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        for task in tasks.flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            family.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    family
+}
+
 /// Exact, by thread; what threads used that have ended since we began to look is kept.
-fn cpu_ns(pid: u32, threads: &mut HashMap<String, u64>, ended_ns: &mut u64) -> anyhow::Result<u64> {
+fn cpu_ns(pids: &[u32], threads: &mut HashMap<String, u64>, ended_ns: &mut u64) -> anyhow::Result<u64> {
     let mut now = HashMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("no process {pid}"))? {
-        let entry = entry?;
-        // A thread may end between the listing and the look.
-        let Ok(times) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
-        let ran = times.split(' ').next().and_then(|ran| ran.parse().ok()).context("schedstat is odd")?;
-        now.insert(entry.file_name().to_string_lossy().into_owned(), ran);
+    for (place, pid) in pids.iter().enumerate() {
+        let tasks = match fs::read_dir(format!("/proc/{pid}/task")) {
+            Ok(tasks) => tasks,
+            Err(error) if place == 0 => return Err(error).with_context(|| format!("no process {pid}")),
+            Err(_) => continue,
+        };
+        for entry in tasks.flatten() {
+            // A thread may end between the listing and the look.
+            let Ok(times) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
+            let ran = times.split(' ').next().and_then(|ran| ran.parse().ok()).context("schedstat is odd")?;
+            now.insert(entry.file_name().to_string_lossy().into_owned(), ran);
+        }
     }
     *ended_ns +=
         threads.iter().filter(|(thread, _)| !now.contains_key(*thread)).map(|(_, ran)| ran).sum::<u64>();
@@ -127,12 +153,13 @@ mod tests {
     #[test]
     fn this_process_can_be_looked_at() {
         let (mut threads, mut ended) = (HashMap::new(), 0);
-        let first = cpu_ns(std::process::id(), &mut threads, &mut ended).expect("CPU");
-        assert!(first > 0 && cpu_ns(std::process::id(), &mut threads, &mut ended).expect("CPU") >= first);
+        let own = family(std::process::id());
+        let first = cpu_ns(&own, &mut threads, &mut ended).expect("CPU");
+        assert!(first > 0 && cpu_ns(&own, &mut threads, &mut ended).expect("CPU") >= first);
         assert!(settled_rss(std::process::id()).expect("memory") > 1 << 20);
         assert!(
             resident_bytes("self").expect("memory") > 1 << 20 && open_files_max(std::process::id()) > Some(0)
         );
-        assert!(cpu_ns(u32::MAX, &mut threads, &mut ended).is_err());
+        assert!(cpu_ns(&[u32::MAX], &mut threads, &mut ended).is_err());
     }
 }

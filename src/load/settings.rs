@@ -16,7 +16,9 @@ use url::Url;
 /// Descriptors beside the sockets: epoll, pipes, reports.
 const DESCRIPTORS_ASIDE: u64 = 64;
 /// Sockets opened per second when nothing is said.
-const RAMP_RATE: u64 = 500;
+const RAMP_RATE: f64 = 500.0;
+/// And not faster than this.
+const RAMP_MIN: f64 = 0.2;
 /// Talking sockets when nothing is said; the second where users come and go.
 const SOCKETS: u64 = 100;
 const SOCKETS_OPEN_MODEL: u64 = 10_000;
@@ -91,8 +93,8 @@ impl Settings {
         if all == 0 {
             return Err("no socket at all: give --sockets or --idle".to_owned());
         }
-        let ramp = flags.ramp.unwrap_or(Duration::from_secs(all.div_ceil(RAMP_RATE).max(1)));
-        let ramp = if is_open { Duration::from_secs(flags.idle.div_ceil(RAMP_RATE)) } else { ramp };
+        let ramp = flags.ramp.unwrap_or_else(|| ramp(all));
+        let ramp = if is_open { self::ramp(flags.idle) } else { ramp };
         let only_idle = talking == 0;
         let duration = flags.duration.or(only_idle.then(|| ramp + IDLE_STAY));
         if duration.is_some_and(|duration| duration <= flags.warmup) {
@@ -149,7 +151,7 @@ impl Settings {
     /// The same with another number of talking sockets.
     pub(crate) fn level(&self, talking: u64, step: Duration, settle: Duration) -> Settings {
         let all = talking + self.idle;
-        let ramp = Duration::from_secs(all.div_ceil(RAMP_RATE).max(1));
+        let ramp = ramp(all);
         let warmup = ramp + settle;
         Settings {
             arrivals: Arrivals::Ramp { talking, idle: self.idle, over: ramp },
@@ -194,6 +196,11 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// How long so many sockets take to come when nothing is said.
+fn ramp(sockets: u64) -> Duration {
+    Duration::from_secs_f64((sockets as f64 / RAMP_RATE).max(RAMP_MIN))
 }
 
 fn target(text: &str) -> Result<Target, String> {

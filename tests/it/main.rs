@@ -5,6 +5,7 @@ mod chat;
 mod docs;
 mod frames;
 mod harness;
+mod load;
 mod nginx;
 mod overload;
 mod process;
