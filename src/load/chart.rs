@@ -28,10 +28,10 @@ pub(crate) enum Axis {
 /// What stands below a chart: places with their labels.
 pub(crate) type Marks = Vec<(f64, String)>;
 
-/// A chart with its legend; nothing where there are no points.
+/// A chart with its legend; nothing where nothing is to be seen.
 pub(crate) fn render(title: &str, unit: &str, axis: Axis, marks: &Marks, lines: &[Line]) -> String {
     let values = || lines.iter().flat_map(|line| line.points.iter().copied());
-    if values().count() < 2 {
+    if values().count() < 2 || values().all(|(_, y)| y == 0.0) {
         return String::new();
     }
     let x_of = |pick: fn(f64, f64) -> f64, start: f64| values().map(|(x, _)| x).fold(start, pick);

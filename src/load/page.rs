@@ -58,7 +58,8 @@ fn summary(report: &Report) -> String {
 
 /// A table from rows of ready cells; the first row is its head.
 fn table(title: &str, head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut out = format!("<section><h2>{title}</h2><table><thead><tr>");
+    let class = title.split(' ').next().unwrap_or_default().to_lowercase();
+    let mut out = format!("<section class=\"{class}\"><h2>{title}</h2><table><thead><tr>");
     // Writing to a String cannot fail.
     head.iter().for_each(|cell| _ = write!(out, "<th>{cell}</th>"));
     out += "</tr></thead><tbody>";

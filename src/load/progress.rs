@@ -1,4 +1,4 @@
-//! What is seen while a run goes on: one line that changes on a terminal, a line now and then elsewhere.
+//! What is seen while a run goes on: a few lines that change on a terminal, a line now and then elsewhere.
 use super::{measure::Measure, story::Story, table::number};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -22,7 +22,7 @@ impl Progress {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(250));
@@ -84,15 +84,16 @@ fn line(story: &Story, at_s: f64) -> String {
     let (counts, point) = (story.counts(), story.points.last().copied().unwrap_or_default());
     let (name, p50, p99) = quantiles(story);
     let server = match (point.cores, point.rss) {
-        (Some(cores), Some(rss)) => format!(" · server {cores:.2} cores {} MiB", rss >> 20),
+        (Some(cores), Some(rss)) => format!("\n  server: {cores:.2} cores, {} MiB", rss >> 20),
         _ => String::new(),
     };
     let errors = match story.troubles().total() {
         0 => String::new(),
-        total => format!(" · {total} errors:{}", errors(story)),
+        total => format!("\n  {total} errors:{}", errors(story)),
     };
+    // No line is wider than a small terminal.
     format!(
-        "{at_s:.0} s · sockets {} open {} opening {} failed · {} answers · {:.1} turns/s {:.0} deltas/s · {name} p50 {p50} p99 {p99} ms{server}{errors}",
+        "{at_s:.0} s · {} open, {} opening, {} failed · {} answers under way\n  {:.1} turns/s, {:.0} deltas/s · {name} p50 {p50} ms, p99 {p99} ms{server}{errors}",
         counts.open, counts.opening, counts.refused, counts.answering, point.turns_per_s, point.deltas_per_s,
     )
 }
