@@ -171,6 +171,48 @@ fn machine() -> Machine {
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         date: httpdate::fmt_http_date(now),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command_line(std::env::args()),
+    }
+}
+
+/// The command line as it could be typed again, but for what may be secret.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    const SECRET: [&str; 2] = ["--header", "--cookie"];
+    let mut words = Vec::new();
+    let mut hide = false;
+    for argument in arguments {
+        let flag = argument.split('=').next().unwrap_or_default();
+        let is_secret = SECRET.contains(&flag);
+        words.push(match (hide, is_secret && argument.contains('=')) {
+            (true, _) => "(hidden)".to_owned(),
+            (false, true) => format!("{flag}=(hidden)"),
+            (false, false) if argument.contains(|c: char| !c.is_alphanumeric() && !"-_=./:,".contains(c)) => {
+                format!("'{argument}'")
+            }
+            (false, false) => argument.clone(),
+        });
+        hide = !hide && is_secret && !argument.contains('=');
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_how_it_was_made_but_no_secret() {
+        let arguments = [
+            "tidegate",
+            "load",
+            "ws://h:1/chat",
+            "--cookie",
+            "sid=CANARY",
+            "--header=A: CANARY",
+            "--prompt",
+            "a b",
+        ];
+        let line = command_line(arguments.into_iter().map(str::to_owned));
+        assert_eq!(line, "tidegate load ws://h:1/chat --cookie (hidden) --header=(hidden) --prompt 'a b'");
     }
 }

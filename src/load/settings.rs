@@ -215,6 +215,9 @@ fn target(text: &str) -> Result<Target, String> {
         }
         other => return Err(format!("{text:?} begins with {other}://, not with ws://")),
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the URL has a name or a password in it: give them by --header".to_owned());
+    }
     let addresses = url.socket_addrs(|| None).map_err(|error| format!("{text}: {error}"))?;
     let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
     let address = *first.ok_or_else(|| format!("{text}: the name has no address"))?;

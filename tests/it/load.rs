@@ -140,6 +140,7 @@ async fn flags_that_cannot_be_followed_end_with_64_before_any_socket() {
         (&["http://127.0.0.1:1/chat"][..], "not with ws://"),
         (&["wss://127.0.0.1:1/chat"], "TLS terminator"),
         (&["127.0.0.1"], "is not a URL"),
+        (&["ws://me:CANARY@127.0.0.1:1/chat"], "by --header"),
         (&[url, "--require", "p99_delivery<5"], "did you mean p99_delivery_ms?"),
         (&[url, "--sockets", "0"], "no socket at all"),
         (&[url, "--sockets", "900000"], "ulimit"),
