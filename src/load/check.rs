@@ -148,14 +148,19 @@ impl Known {
             while near.taken() < to && near.piece(&mut text) {}
             text
         };
-        let is_in = |text: &str| memchr::memmem::find(text.as_bytes(), &sample).is_some();
-        if is_in(&text(here, here + NEARBY)) {
-            Wrong::Lost
-        } else if is_in(&text(here.saturating_sub(NEARBY), here + 1)) {
-            Wrong::Doubled
-        } else {
-            Wrong::Foreign
+        let (ahead, behind) = (text(here, here + NEARBY), text(here.saturating_sub(NEARBY), here + 1));
+        // A long sample is surer; a short one finds what was repeated in part.
+        for length in [SAMPLE, SAMPLE / 2] {
+            let sample = &sample[..length.min(sample.len())];
+            let is_in = |text: &str| memchr::memmem::find(text.as_bytes(), sample).is_some();
+            if is_in(&ahead) {
+                return Wrong::Lost;
+            }
+            if is_in(&behind) {
+                return Wrong::Doubled;
+            }
         }
+        Wrong::Foreign
     }
 }
 
@@ -267,6 +272,7 @@ mod tests {
         let wrong = |text: &str| feed(message, text, text.len()).0.expect_err("wrong");
         assert_eq!(wrong(&joined(&[(0, 20), (24, 60)])), Wrong::Lost);
         assert_eq!(wrong(&joined(&[(0, 20), (10, 60)])), Wrong::Doubled);
+        assert_eq!(wrong(&joined(&[(0, 20), (16, 19), (20, 60)])), Wrong::Doubled, "a few words");
         assert_eq!(wrong(&joined(&[(0, 60), (30, 60)])), Wrong::Doubled, "behind the end");
         let other: String = pieces("/sim tokens=60 text=\"somebody else's words\"").concat();
         assert_eq!(wrong(&(joined(&[(0, 20)]) + &other)), Wrong::Foreign);

@@ -40,7 +40,7 @@ pub(super) async fn visit(shared: Rc<Shared>, arrival: Arrival) {
         Box::pin(talk(&shared, &mut socket, arrival.number, first)).await
     };
     match ended {
-        Ok(()) => leave(&mut socket).await,
+        Ok(()) => leave(&shared, &mut socket).await,
         // That a socket ends when the run does is no error.
         Err(_) if shared.closing.get() => {}
         Err(failed) => shared.tally.borrow_mut().troubles.count(failed.trouble, &failed.why),
@@ -84,10 +84,13 @@ async fn enter(shared: &Shared, arrival: Arrival, due: u64) -> Option<Socket> {
 }
 
 /// Says goodbye and waits until the server has closed, so that the ports that wait are the server's.
-async fn leave(socket: &mut Socket) {
+/// Text that still comes is one too many.
+async fn leave(shared: &Shared, socket: &mut Socket) {
     say_goodbye(&socket.writer());
-    let closed = socket.hear(None, |_, _| None::<()>);
-    let _ = Box::pin(timeout(GOODBYE, closed)).await;
+    let closed = socket.hear(None, |heard, _| stray(shared, &heard));
+    if let Ok(Ok(Some(failed))) = Box::pin(timeout(GOODBYE, closed)).await {
+        shared.tally.borrow_mut().troubles.count(failed.trouble, &failed.why);
+    }
 }
 
 /// Only stays. Whatever comes is wrong.
