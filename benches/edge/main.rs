@@ -4,6 +4,7 @@
 //! `cargo bench --bench edge -- stream --help`.
 #![allow(clippy::print_stdout, reason = "a program that prints what it measured")]
 
+mod hostile;
 mod idle;
 mod process;
 mod stream;
@@ -33,6 +34,8 @@ enum Mode {
     Direct(stream::Settings),
     /// Sockets that do nothing: the server's memory per socket
     Idle(idle::Settings),
+    /// Attacks on a gateway while another run measures; `benches/hostile` compares
+    Hostile(hostile::Settings),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn run() -> Result<()> {
             Mode::Stream(settings) => stream::run(settings, stream::Way::Socket).await,
             Mode::Direct(settings) => stream::run(settings, stream::Way::Direct).await,
             Mode::Idle(settings) => idle::run(settings).await,
+            Mode::Hostile(settings) => hostile::run(settings).await,
         }
     })
 }

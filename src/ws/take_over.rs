@@ -67,9 +67,9 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     // Without it a delta waits until the one before is acknowledged, which takes a peer up to 40 ms.
     // actix-http sets it for HTTP/2 alone.
     let _ = options.set_tcp_nodelay(true);
-    // What they do not bound, the write deadline does; so a refusal by the kernel is no fault.
+    // What it does not bound, the write deadline does; so a refusal by the kernel is no fault. There is
+    // no TCP_USER_TIMEOUT: it counts on over the small steps in which a slow reader opens its window.
     let _ = options.set_send_buffer_size(settings.send_buffer);
-    let _ = options.set_tcp_user_timeout(Some(settings.bounds.slow_client + settings.silence));
     let io = Rc::new(io);
     let frames = Frames {
         io: Rc::clone(&io),
@@ -107,7 +107,8 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let (good, refused) = self.guard.feed(self.worker.settings.limits, bytes);
+        let now = self.worker.nanos();
+        let (good, refused) = self.guard.feed(self.worker.settings.limits, now, bytes);
         self.good.extend_from_slice(&bytes[..good]);
         self.refused = refused;
     }

@@ -143,6 +143,10 @@ impl Process {
         Tidegate::new(&args).start().await
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// As an upstream.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/api/v1", self.address)
