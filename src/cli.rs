@@ -3,6 +3,8 @@ use crate::config::Flags;
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
+pub mod load;
+
 /// Exit code of a wrong command line or configuration, as in `sysexits.h`.
 pub const EXIT_USAGE: u8 = 64;
 
@@ -19,6 +21,7 @@ Examples:
   tidegate demo                                 try it, with nothing to set up
   API_KEY_FILE=/run/secrets/key tidegate serve  serve DashScope's models
   tidegate check --config tidegate.toml         see what a configuration means
+  tidegate load ws://127.0.0.1:8000/chat        see what a gateway can hold
 
 Every key of the configuration can be set by a flag (--set KEY=VALUE), by an environment variable
 (TIDEGATE_ + the key in upper case, `__` for the dot) or in tidegate.toml, in this order.
@@ -59,6 +62,10 @@ Examples:
 
 Secrets are shown as (set) or (not set). Exit code 64 when something is wrong.")]
     Check(Common),
+
+    /// Put load on a gateway and report what its users feel
+    #[command(after_help = load::EXAMPLES)]
+    Load(Box<load::Load>),
 }
 
 /// Flags about the configuration. Values are read with all other layers, so that all faults are told at once.

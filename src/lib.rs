@@ -6,6 +6,7 @@ pub mod config;
 pub mod descriptors;
 pub mod dispatch;
 pub mod http;
+pub mod load;
 pub mod logging;
 pub mod metrics;
 pub mod protocol;

@@ -10,7 +10,7 @@ use tidegate::{
     app::{BindError, Ended, Gateway, block_on, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, Flags, Process, Source},
-    descriptors, logging,
+    descriptors, load, logging,
     simulator::{self, Simulator},
     upstream::client::SetUpError,
 };
@@ -46,11 +46,12 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> u8 {
     let result = match &cli.command {
+        Command::Load(flags) => Ok(load_tester(flags)),
         Command::Serve(common) => {
-            load(&common.into(), Config::check_for_serve).map(|config| serve(&config, None))
+            read_config(&common.into(), Config::check_for_serve).map(|config| serve(&config, None))
         }
-        Command::Demo(common) => load(&common.into(), |_| Ok(())).map(demo),
-        Command::Check(common) => load(&common.into(), |_| Ok(())).map(|config| check(&config)),
+        Command::Demo(common) => read_config(&common.into(), |_| Ok(())).map(demo),
+        Command::Check(common) => read_config(&common.into(), |_| Ok(())).map(|config| check(&config)),
         Command::Simulate(flags) => simulate_settings(flags).map(simulate),
     };
     match result {
@@ -67,9 +68,9 @@ fn run(cli: &Cli) -> u8 {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<BindError>() {
+    if error.is::<BindError>() || error.is::<load::Unreachable>() {
         EXIT_UNAVAILABLE
-    } else if error.is::<SetUpError>() {
+    } else if error.is::<SetUpError>() || error.is::<load::UsageError>() {
         EXIT_USAGE
     } else {
         EXIT_INTERNAL
@@ -77,7 +78,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Reads and checks the configuration; an error is all of its faults, ready to be printed.
-fn load(flags: &Flags, check: impl Fn(&Config) -> Result<(), config::ConfigError>) -> Result<Config, String> {
+fn read_config(
+    flags: &Flags,
+    check: impl Fn(&Config) -> Result<(), config::ConfigError>,
+) -> Result<Config, String> {
     let config = config::load(flags, &Process).map_err(|error| format!("{error}\n"))?;
     check(&config).map_err(|error| format!("{error}\n"))?;
     Ok(config)
@@ -228,6 +232,11 @@ fn read_key(path: &Path) -> Result<SecretString, String> {
         "" => Err(fault("is empty")),
         key => Ok(SecretString::from(key)),
     }
+}
+
+fn load_tester(flags: &cli::load::Load) -> anyhow::Result<u8> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    load::run(flags, &arguments)
 }
 
 fn simulate(settings: simulator::Settings) -> anyhow::Result<u8> {

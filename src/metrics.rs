@@ -5,7 +5,11 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use std::{fmt, sync::atomic::Ordering::Relaxed};
+use rustix::time::{ClockId, clock_gettime};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// One label with a value from a closed set.
 type Label = [(&'static str, &'static str); 1];
@@ -35,6 +39,9 @@ pub struct Metrics {
     pub worker_stalls: Counter,
     /// Follows [`logging::DROPPED_LINES`] when it is read.
     lines_dropped: Counter,
+    /// These two follow the kernel when they are read; their names are those of every Prometheus client.
+    process_cpu: Counter<f64, AtomicU64>,
+    process_memory: Gauge,
 }
 
 impl Default for Metrics {
@@ -77,6 +84,8 @@ impl Default for Metrics {
             slow_peers: of.one("tidegate_slow_peers", "WebSockets cut because the peer did not read"),
             worker_stalls: of.one("tidegate_worker_stalls", "Times that a worker stood still for a second"),
             lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
+            process_cpu: of.one("process_cpu_seconds", "CPU time of the process, user and system"),
+            process_memory: of.one("process_resident_memory_bytes", "Resident memory of the process"),
             registry,
         }
     }
@@ -87,6 +96,12 @@ impl Metrics {
     pub fn text(&self) -> Result<String, fmt::Error> {
         let dropped = logging::DROPPED_LINES.load(Relaxed);
         self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        self.process_cpu.inc_by((cpu - self.process_cpu.get()).max(0.0));
+        if let Some(bytes) = resident_bytes() {
+            self.process_memory.set(bytes);
+        }
         let mut text = String::with_capacity(8 * 1024);
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -100,6 +115,13 @@ impl fmt::Debug for Metrics {
 }
 
 struct Declare<'a>(&'a mut Registry);
+
+/// Where the kernel does not tell, the metric keeps what it had.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()? << 10)
+}
 
 impl Declare<'_> {
     fn one<M>(&mut self, name: &str, help: &str) -> M

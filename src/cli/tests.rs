@@ -23,6 +23,7 @@ fn help_and_version_are_no_mistakes() {
         "demo -h",
         "simulate -h",
         "check -h",
+        "load -h",
         "help serve",
     ] {
         let exit = parse(line).unwrap_err();
@@ -33,7 +34,7 @@ fn help_and_version_are_no_mistakes() {
 
 #[test]
 fn every_help_has_examples() {
-    for line in ["--help", "serve --help", "demo --help", "simulate --help", "check --help"] {
+    for line in ["--help", "serve --help", "demo --help", "simulate --help", "check --help", "load --help"] {
         assert!(parse(line).unwrap_err().text.contains("Examples:\n  "), "{line}");
     }
 }
@@ -52,6 +53,11 @@ fn mistakes_are_usage_errors() {
         "demo --conformance-echo",
         "serve --set",
         "check extra",
+        "load",
+        "load ws://a/b --sockets -1",
+        "load ws://a/b --duration 5",
+        "load ws://a/b --dialect other",
+        "load ws://a/b --rate 5",
     ] {
         let exit = parse(line).unwrap_err();
         assert_eq!(exit.code, EXIT_USAGE, "{line}");

@@ -114,7 +114,6 @@ pub(crate) fn with_sockets(
     );
     HttpService::build()
         .on_connect_ext(form::watch)
-        .tcp_nodelay(true)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .upgrade(upgrade)

@@ -2,7 +2,7 @@
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since an arbitrary point, the same for all processes.
-pub(super) fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     // Never negative: the clock begins at start-up.
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

@@ -3,6 +3,7 @@
 //! Pure: no socket, no timer, no clock. Time and randomness are arguments.
 mod answer;
 mod error_table;
+mod expected;
 mod frame;
 mod pieces;
 mod plan;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use answer::reply;
 pub use error_table::Refusal;
+pub use expected::Expected;
 pub use frame::{Delta, Frames, Shape};
 pub use plan::{Chance, EVENT_STREAM, Fixed, Head, Pacing, Plan, plan};
 pub use player::{Player, Step};

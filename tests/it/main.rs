@@ -9,6 +9,7 @@ mod fuzz;
 mod harness;
 mod hostile;
 mod http_raw;
+mod load;
 mod lost;
 mod network;
 mod nginx;

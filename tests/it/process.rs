@@ -187,6 +187,7 @@ async fn help_has_examples_and_the_version_is_told() {
         &["demo", "--help"],
         &["simulate", "--help"],
         &["check", "--help"],
+        &["load", "--help"],
     ] {
         let ended = Tidegate::new(args).run().await;
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{args:?}");

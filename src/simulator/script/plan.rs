@@ -6,6 +6,8 @@ use std::time::Duration;
 
 mod content;
 
+pub(super) use content::seed_of;
+
 /// Bytes of an event stream, spelled as the service spells the type.
 pub const EVENT_STREAM: &str = "text/event-stream;charset=UTF-8";
 const JSON: &str = "application/json";

@@ -14,7 +14,7 @@ pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
 pub(crate) use gateway::{Gateway, http_get, http_try};
 pub(crate) use kernel::allow_descriptors;
 pub(crate) use nginx::Nginx;
-pub(crate) use process::{Process, Tidegate};
+pub(crate) use process::{Ended, Process, Tidegate};
 pub(crate) use upstream::{
     CannedUpstream, ScriptedUpstream, event, good_answer, json_answer, read_request, sse_head,
 };

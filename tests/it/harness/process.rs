@@ -80,14 +80,17 @@ impl Tidegate {
     }
 
     /// Runs to its end.
-    pub(crate) async fn run(mut self) -> Ended {
+    pub(crate) async fn run(self) -> Ended {
+        self.begin().ended(PATIENCE).await
+    }
+
+    /// Starts it; it ends by itself, or by a signal.
+    pub(crate) fn begin(mut self) -> Begun {
         let since = Instant::now();
         let mut child = self.command.spawn().unwrap();
         let out = Output::of(child.stdout.take().unwrap());
         let err = Output::of(child.stderr.take().unwrap());
-        let status = within("the process ends", PATIENCE, child.wait()).await.unwrap();
-        let after = since.elapsed();
-        Ended { code: status.code(), out: out.whole().await, err: err.whole().await, after }
+        Begun { child, out, err, since, _folder: self.folder }
     }
 
     /// Starts it and waits until it serves.
@@ -106,6 +109,35 @@ impl Tidegate {
         let ready_after = since.elapsed();
         Process { child, address: address.unwrap(), ready_after, err, folder: self.folder }
     }
+}
+
+/// A process that comes to an end.
+pub(crate) struct Begun {
+    child: Child,
+    out: Output,
+    err: Output,
+    since: Instant,
+    _folder: TempDir,
+}
+
+impl Begun {
+    /// Sends a signal by its name without `SIG`.
+    pub(crate) async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self, patience: Duration) -> Ended {
+        let status = within("the process ends", patience, self.child.wait()).await.unwrap();
+        let after = self.since.elapsed();
+        Ended { code: status.code(), out: self.out.whole().await, err: self.err.whole().await, after }
+    }
+}
+
+async fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id().expect("it runs"));
+    let status = Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap();
+    assert!(status.success(), "{kill}");
 }
 
 /// The address in a whole line that says `listens … http://ADDRESS`.
@@ -169,9 +201,7 @@ impl Process {
 
     /// Sends a signal by its name without `SIG`.
     pub(crate) async fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.pid());
-        let status = Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap();
-        assert!(status.success(), "{kill}");
+        signal(&self.child, name).await;
     }
 
     /// Waits for its end.

@@ -157,7 +157,7 @@ fn until_stop(mut text: String, stop: &[String]) -> String {
 }
 
 /// The same seed for the same message (FNV-1a).
-fn seed_of(text: &str) -> u64 {
+pub(in super::super) fn seed_of(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

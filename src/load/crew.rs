@@ -1,0 +1,154 @@
+//! Those who do the work: a thread here, or further processes of this program that report by a pipe.
+use super::{
+    engine::{self, Share},
+    measure::Snapshot,
+    settings::Settings,
+};
+use crate::{app::block_on, simulator::clock::now_ns};
+use anyhow::{Context as _, bail};
+use std::{
+    ffi::OsString,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+/// Snapshots on their way; whoever is faster waits.
+const SNAPSHOTS: usize = 64;
+
+/// All who work on a run.
+pub(super) struct Crew {
+    snapshots: mpsc::Receiver<anyhow::Result<Snapshot>>,
+    /// Parts that have not told their last.
+    at_work: usize,
+    stop: watch::Sender<bool>,
+    children: Vec<Child>,
+}
+
+impl Crew {
+    /// Sets everybody to work on a run that begins at `start_ns`.
+    ///
+    /// # Errors
+    /// A process or a thread cannot be made.
+    pub(super) fn start(
+        settings: &Arc<Settings>,
+        start_ns: u64,
+        level: Option<u64>,
+        arguments: &[OsString],
+    ) -> anyhow::Result<Crew> {
+        let parts = settings.processes;
+        let (tell, snapshots) = mpsc::channel(SNAPSHOTS);
+        let (stop, stopped) = watch::channel(false);
+        let mut crew = Crew { snapshots, at_work: parts as usize, stop, children: Vec::new() };
+        for part in 0..parts {
+            let share = Share { part, parts, start_ns, level };
+            let tell = tell.clone();
+            if parts == 1 {
+                let (settings, stopped) = (Arc::clone(settings), stopped.clone());
+                thread::Builder::new().name("load".to_owned()).spawn(move || {
+                    let to = tell.clone();
+                    let done =
+                        engine::run(settings, share, stopped, async move |one| _ = to.send(Ok(one)).await);
+                    if let Err(error) = done {
+                        let _ = tell.blocking_send(Err(error));
+                    }
+                })?;
+            } else {
+                let mut child = spawn(share, arguments)?;
+                let out = child.stdout.take().context("a process without its output")?;
+                crew.children.push(child);
+                thread::Builder::new().name("crew".to_owned()).spawn(move || read(out, part, &tell))?;
+            }
+        }
+        Ok(crew)
+    }
+
+    /// What somebody tells; `None` when all have told their last.
+    pub(super) async fn next(&mut self) -> Option<anyhow::Result<Snapshot>> {
+        if self.at_work == 0 {
+            return None;
+        }
+        let told = self.snapshots.recv().await;
+        if told.as_ref().is_some_and(|told| told.as_ref().map_or(true, |one| one.is_last)) {
+            self.at_work -= 1;
+        }
+        told
+    }
+
+    /// Asks everybody to come to an end.
+    pub(super) fn stop(&mut self) {
+        let _ = self.stop.send(true);
+        // The end of its standard input is what a process listens for.
+        self.children.iter_mut().for_each(|child| drop(child.stdin.take()));
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.stop();
+        for child in &mut self.children {
+            // It has told its last, or nobody listens any more.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// This program once more, with the same flags and its share.
+fn spawn(share: Share, arguments: &[OsString]) -> anyhow::Result<Child> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    Command::new(program)
+        .args(arguments)
+        .arg("--share")
+        .arg(share.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start a process of the load tester")
+}
+
+fn read(out: impl io::Read, part: u32, tell: &mpsc::Sender<anyhow::Result<Snapshot>>) {
+    let mut is_last = false;
+    for line in BufReader::new(out).lines() {
+        let told = line
+            .map_err(anyhow::Error::from)
+            .and_then(|line| Ok(serde_json::from_str::<Snapshot>(&line)?))
+            .with_context(|| format!("process {part} of the load tester"));
+        is_last = told.as_ref().map_or(true, |one| one.is_last);
+        if tell.blocking_send(told).is_err() || is_last {
+            return;
+        }
+    }
+    if !is_last {
+        let _ = tell.blocking_send(Err(anyhow::anyhow!("process {part} of the load tester ended early")));
+    }
+}
+
+/// Does one share in a process of its own and tells on standard output.
+///
+/// # Errors
+/// The run cannot be made, or nobody reads.
+pub(super) fn serve(settings: Settings, share: Share) -> anyhow::Result<()> {
+    // Ctrl-C reaches the whole group of processes; the first one decides what it means.
+    let _ignored = block_on(async { signal(SignalKind::interrupt()) })??;
+    let (stop, stopped) = watch::channel(false);
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let _ = io::stdin().lock().read_to_end(&mut Vec::new());
+        let _ = stop.send(true);
+    })?;
+    if share.start_ns > now_ns() + 60_000_000_000 {
+        bail!("--share is for the load tester itself");
+    }
+    engine::run(Arc::new(settings), share, stopped, async |snapshot| {
+        if let Ok(line) = serde_json::to_string(&snapshot) {
+            let mut out = io::stdout().lock();
+            // Where nobody reads, standard input ends as well.
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        }
+    })
+}

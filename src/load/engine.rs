@@ -1,0 +1,202 @@
+//! Runs the share of one process: lets users come, tells what they see, sends them home.
+use super::{
+    measure::{Snapshot, Tally},
+    settings::Settings,
+    user::{self, nanos},
+    wire::{instant_of, say_goodbye},
+};
+use crate::{app::block_on, simulator::clock::now_ns};
+use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::tcp::OwnedWriteHalf,
+    sync::{Notify, watch},
+    task::spawn_local,
+    time::{sleep, sleep_until},
+};
+
+/// How often the coordinator hears of us.
+const TELL: Duration = Duration::from_millis(250);
+/// Sockets have this long to close when the run is over.
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// Which share of the work this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) part: u32,
+    pub(crate) parts: u32,
+    /// On the clock that all processes of the machine share.
+    pub(crate) start_ns: u64,
+    /// Talking sockets, in a search for the knee.
+    pub(crate) level: Option<u64>,
+}
+
+impl Share {
+    /// Reads `K/N@START_NS`, with `:LEVEL` behind it in a search.
+    pub(crate) fn parse(text: &str) -> Option<Share> {
+        let (share, start) = text.split_once('@')?;
+        let (part, parts) = share.split_once('/')?;
+        let (start, level) =
+            start.split_once(':').map_or((start, None), |(start, level)| (start, Some(level)));
+        Some(Share {
+            part: part.parse().ok()?,
+            parts: parts.parse().ok().filter(|parts| *parts > 0)?,
+            start_ns: start.parse().ok()?,
+            level: level.map(str::parse).transpose().ok()?,
+        })
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}@{}", self.part, self.parts, self.start_ns)?;
+        self.level.map_or(Ok(()), |level| write!(f, ":{level}"))
+    }
+}
+
+/// What all users of this thread share. Times are on the machine's clock.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) start: u64,
+    /// No message is sent after this.
+    pub(super) asking_ends: u64,
+    pub(super) is_open_model: bool,
+    /// Of this share.
+    pub(super) sockets_max: u64,
+    pub(super) tally: RefCell<Tally>,
+    /// Every open socket, to say goodbye to.
+    pub(super) writers: RefCell<Slab<Rc<OwnedWriteHalf>>>,
+    /// The run is over; whatever ends now may.
+    pub(super) closing: Cell<bool>,
+    /// Talking users that have not left.
+    talking: Cell<u64>,
+    left: Notify,
+}
+
+/// Runs one share to its end, or until it is told to stop.
+///
+/// # Errors
+/// The runtime cannot be made.
+pub(super) fn run(
+    settings: Arc<Settings>,
+    share: Share,
+    stop: watch::Receiver<bool>,
+    mut tell: impl AsyncFnMut(Snapshot),
+) -> anyhow::Result<()> {
+    let window = window(&settings, share.start_ns);
+    let tally = Tally::new(window).context("cannot make histograms")?;
+    block_on(async move {
+        let shared = Rc::new(Shared {
+            start: share.start_ns,
+            asking_ends: window.1,
+            is_open_model: matches!(settings.arrivals, super::plan::Arrivals::Open { .. }),
+            sockets_max: settings.sockets_max.div_ceil(u64::from(share.parts)),
+            settings,
+            tally: RefCell::new(tally),
+            writers: RefCell::default(),
+            closing: Cell::new(false),
+            talking: Cell::new(0),
+            left: Notify::new(),
+        });
+        let lives = live(&shared, share, stop);
+        tokio::pin!(lives);
+        loop {
+            tokio::select! {
+                () = &mut lives => break,
+                () = sleep(TELL) => tell(snapshot(&shared, share.part, false)).await,
+            }
+        }
+        tell(snapshot(&shared, share.part, true)).await;
+    })?;
+    Ok(())
+}
+
+/// From the end of the warm-up to the end of the time.
+pub(super) fn window(settings: &Settings, start: u64) -> (u64, u64) {
+    let end = settings.duration.map_or(u64::MAX, |duration| start + nanos(duration));
+    (start + nanos(settings.warmup), end)
+}
+
+fn snapshot(shared: &Shared, part: u32, is_last: bool) -> Snapshot {
+    let mut tally = shared.tally.borrow_mut();
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    tally.counts.own_cpu_ns = cpu.tv_sec.unsigned_abs() * 1_000_000_000 + cpu.tv_nsec.unsigned_abs();
+    tally.counts.own_rss = super::server_side::resident_bytes("self").unwrap_or(0);
+    tally.snapshot(part, is_last)
+}
+
+async fn live(shared: &Rc<Shared>, share: Share, mut stop: watch::Receiver<bool>) {
+    let stopped = async { _ = stop.wait_for(|stop| *stop).await };
+    tokio::pin!(stopped);
+    let whole = async {
+        arrive(shared, share).await;
+        stay_until_the_end(shared).await;
+    };
+    tokio::select! {
+        () = whole => {}
+        () = &mut stopped => {}
+    }
+    shared.closing.set(true);
+    for (_, writer) in &*shared.writers.borrow() {
+        say_goodbye(writer);
+    }
+    let deadline = now_ns() + nanos(CLOSING);
+    while shared.tally.borrow().counts.open > 0 && now_ns() < deadline {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut tally = shared.tally.borrow_mut();
+    tally.counts.unfinished += tally.counts.answering;
+}
+
+/// Lets users come at their times.
+async fn arrive(shared: &Rc<Shared>, share: Share) {
+    let settings = &shared.settings;
+    for arrival in settings.arrivals.list(settings.seed) {
+        if arrival.number % u64::from(share.parts) != u64::from(share.part) {
+            continue;
+        }
+        let due = shared.start + nanos(arrival.at);
+        if due > now_ns() {
+            sleep_until(instant_of(due)).await;
+        }
+        if !arrival.idle {
+            shared.talking.set(shared.talking.get() + 1);
+        }
+        let shared = Rc::clone(shared);
+        spawn_local(async move {
+            user::visit(Rc::clone(&shared), arrival).await;
+            if !arrival.idle {
+                shared.talking.set(shared.talking.get() - 1);
+                shared.left.notify_one();
+            }
+        });
+    }
+}
+
+/// The end comes when all who talk have left; with a duration, when that and the grace are over.
+async fn stay_until_the_end(shared: &Shared) {
+    let settings = &shared.settings;
+    let all_left = async {
+        while shared.talking.get() > 0 {
+            shared.left.notified().await;
+        }
+        // Idle sockets stay as long as they were meant to.
+        if settings.idle > 0 && settings.duration.is_some() && shared.asking_ends > now_ns() {
+            sleep_until(instant_of(shared.asking_ends)).await;
+        }
+    };
+    if settings.duration.is_none() {
+        return all_left.await;
+    }
+    tokio::select! {
+        () = all_left => {}
+        () = sleep_until(instant_of(shared.asking_ends.saturating_add(nanos(settings.grace)))) => {}
+    }
+}

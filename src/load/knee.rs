@@ -1,0 +1,131 @@
+//! Finds how many sockets a server holds: more and more of them, until a limit does not hold.
+use super::{
+    measure::Measure,
+    progress::Progress,
+    report::{Knee, Level, Report},
+    require::Requirement,
+    run,
+    settings::Settings,
+    table::number,
+};
+use std::{ffi::OsString, time::Duration};
+use tokio::time::sleep;
+
+/// From the last socket of a level to its measuring: the first answers have begun.
+pub(super) const SETTLE: Duration = Duration::from_millis(1500);
+/// Between two levels, for the server to forget the last one.
+const REST: Duration = Duration::from_millis(500);
+/// The knee is known well enough when the first bad level is no more than this share above the last good one.
+const NEAR: f64 = 0.1;
+/// Levels at most; doubling and halving need fewer.
+const LEVELS_MAX: usize = 24;
+
+/// What the next level is, from the highest good one and the lowest bad one.
+fn next(good: Option<u64>, bad: Option<u64>) -> Option<u64> {
+    match (good, bad) {
+        (None, None) => None,
+        (Some(good), None) => Some(good * 2),
+        (None, Some(bad)) => (bad > 1).then_some(bad / 2),
+        (Some(good), Some(bad)) => {
+            let far = (bad - good) as f64 > (good as f64 * NEAR).max(1.0);
+            far.then_some(u64::midpoint(good, bad))
+        }
+    }
+}
+
+/// Searches; the report is that of the best level.
+///
+/// # Errors
+/// As [`run::run`].
+pub(super) async fn find(
+    settings: &Settings,
+    limit: &Requirement,
+    step: Duration,
+    arguments: &[OsString],
+    progress: &mut Progress,
+) -> anyhow::Result<Report> {
+    let mut knee = Knee { limit: limit.to_string(), levels: Vec::new(), good: None };
+    let (mut bad, mut best) = (None, None::<Report>);
+    let mut sockets = Some(settings.talking.max(1));
+    while let Some(level) = sockets.filter(|_| knee.levels.len() < LEVELS_MAX) {
+        let run = settings.level(level, step, SETTLE);
+        if let Err(why) = run.check_machine() {
+            progress.note(&format!("no further: {why}"));
+            break;
+        }
+        progress.stage(format!("{level} sockets · "));
+        let report = run::run(&run, Some(level), arguments, progress).await?;
+        let value = report.figure(&limit.figure);
+        let holds = limit.judge(value).holds && report.troubles.total() == 0;
+        let late_ms = report.time_ms("p99", Measure::Late).unwrap_or(0.0);
+        progress.note(&format!(
+            "{level} sockets: {} = {} {}",
+            limit.figure,
+            number(value),
+            if holds { "holds" } else { "fails" }
+        ));
+        knee.levels.push(Level {
+            sockets: level,
+            value,
+            deltas_per_s: report.figure("deltas_per_s").unwrap_or(0.0),
+            cpu_us_per_delta: report.figure("cpu_us_per_delta"),
+            late_ms,
+            errors: report.troubles.total(),
+            holds,
+        });
+        let interrupted = report.interrupted;
+        if holds && !interrupted {
+            knee.good = Some(level);
+        } else if !interrupted {
+            bad = Some(level);
+        }
+        if holds || best.is_none() || knee.good.is_none() || interrupted {
+            best = Some(report);
+        }
+        if interrupted {
+            break;
+        }
+        sockets = next(knee.good, bad);
+        sleep(REST).await;
+    }
+    let mut report = best.ok_or_else(|| anyhow::anyhow!("no level could be run"))?;
+    report.knee = Some(knee);
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The levels of a search on a server that holds so many, and what was found.
+    fn search(start: u64, holds: u64) -> (Vec<u64>, Option<u64>) {
+        let (mut good, mut bad, mut levels) = (None, None, Vec::new());
+        let mut level = Some(start);
+        while let Some(sockets) = level {
+            levels.push(sockets);
+            if sockets <= holds {
+                good = Some(sockets)
+            } else {
+                bad = Some(sockets)
+            }
+            level = next(good, bad);
+            assert!(levels.len() <= LEVELS_MAX, "{levels:?}");
+        }
+        (levels, good)
+    }
+
+    #[test]
+    fn the_knee_is_found_from_below_and_from_above() {
+        assert_eq!(search(100, 750).0, [100, 200, 400, 800, 600, 700, 750]);
+        for start in [1, 7, 100, 5000] {
+            for holds in [1, 2, 30, 999, 12_345] {
+                let found = search(start, holds).1.expect("a knee");
+                assert!(
+                    found <= holds && found as f64 >= holds as f64 * 0.89 - 1.0,
+                    "{start} {holds}: {found}"
+                );
+            }
+        }
+        assert_eq!(search(100, 0).1, None);
+    }
+}

@@ -1,0 +1,392 @@
+//! What is measured and counted, in a form that several processes can add up.
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// From one microsecond ...
+const LOWEST_US: u64 = 1;
+/// ... to an hour; what is longer counts as an hour.
+const HIGHEST_US: u64 = 3_600_000_000;
+/// Of every value.
+const DIGITS: u8 = 3;
+/// Kinds of errors that are told apart; more of them count as `other`.
+const KINDS_MAX: usize = 64;
+/// Bytes of an example that are kept.
+const EXAMPLE_MAX: usize = 200;
+
+/// What takes time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Measure {
+    /// From the intended start of a socket until it is open.
+    Connect,
+    /// From a message to the first delta of its answer.
+    FirstDelta,
+    /// Between two messages that carry deltas.
+    Gap,
+    /// From the simulator's stamp to the arrival here.
+    Delivery,
+    /// From a message to the last delta of its answer.
+    Turn,
+    /// The longest gap of each answer.
+    Stall,
+    /// How late the load tester itself was.
+    Late,
+}
+
+impl Measure {
+    pub(crate) const ALL: [Measure; 7] = [
+        Measure::Connect,
+        Measure::FirstDelta,
+        Measure::Gap,
+        Measure::Delivery,
+        Measure::Turn,
+        Measure::Stall,
+        Measure::Late,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Measure::Connect => "connect",
+            Measure::FirstDelta => "first_delta",
+            Measure::Gap => "gap",
+            Measure::Delivery => "delivery",
+            Measure::Turn => "turn",
+            Measure::Stall => "stall",
+            Measure::Late => "late",
+        }
+    }
+
+    /// For people.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Measure::Connect => "connect",
+            Measure::FirstDelta => "first delta",
+            Measure::Gap => "gap between deltas",
+            Measure::Delivery => "delivery of a delta",
+            Measure::Turn => "whole turn",
+            Measure::Stall => "longest gap of a turn",
+            Measure::Late => "load tester late",
+        }
+    }
+}
+
+/// One histogram for each measure, in microseconds.
+#[derive(Clone)]
+pub(crate) struct Histograms(Vec<Histogram<u64>>);
+
+/// Values with their counts, one list for each measure.
+pub(crate) type Sparse = Vec<Vec<(u64, u64)>>;
+
+impl Histograms {
+    /// # Errors
+    /// Never with these bounds.
+    pub(crate) fn new() -> Result<Self, hdrhistogram::CreationError> {
+        let one = || Histogram::new_with_bounds(LOWEST_US, HIGHEST_US, DIGITS);
+        Measure::ALL.iter().map(|_| one()).collect::<Result<_, _>>().map(Histograms)
+    }
+
+    pub(crate) fn record(&mut self, measure: Measure, ns: u64) {
+        self.0[measure as usize].saturating_record((ns / 1000).max(LOWEST_US));
+    }
+
+    pub(crate) fn of(&self, measure: Measure) -> &Histogram<u64> {
+        &self.0[measure as usize]
+    }
+
+    /// Empties them, and gives what was in them.
+    pub(crate) fn take(&mut self) -> Sparse {
+        let take = |histogram: &mut Histogram<u64>| {
+            let values = histogram
+                .iter_recorded()
+                .map(|value| (value.value_iterated_to(), value.count_since_last_iteration()))
+                .collect();
+            histogram.reset();
+            values
+        };
+        self.0.iter_mut().map(take).collect()
+    }
+
+    pub(crate) fn add(&mut self, sparse: &Sparse) {
+        for (histogram, values) in self.0.iter_mut().zip(sparse) {
+            for (value, count) in values {
+                histogram.saturating_record_n(*value, *count);
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.iter_mut().for_each(Histogram::reset);
+    }
+}
+
+/// What is counted, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// Sockets that were to be opened by now.
+    pub(crate) arrivals: u64,
+    /// Sockets that were opened.
+    pub(crate) opened: u64,
+    /// Sockets that could not be opened.
+    pub(crate) refused: u64,
+    /// Sockets that are open now.
+    pub(crate) open: u64,
+    /// Handshakes under way now.
+    pub(crate) opening: u64,
+    /// Answers under way now.
+    pub(crate) answering: u64,
+    /// Messages sent.
+    pub(crate) messages: u64,
+    /// Answers that were complete.
+    pub(crate) turns: u64,
+    /// Answers that were compared byte by byte, and right.
+    pub(crate) verified: u64,
+    /// Answers that were cut because the run was over: no errors.
+    pub(crate) unfinished: u64,
+    pub(crate) deltas: u64,
+    /// Messages from the server with text.
+    pub(crate) texts: u64,
+    /// Of them those inside the window that is measured.
+    pub(crate) deltas_measured: u64,
+    pub(crate) turns_measured: u64,
+    /// CPU time of the load tester, in nanoseconds.
+    pub(crate) own_cpu_ns: u64,
+    /// Its memory, in bytes.
+    pub(crate) own_rss: u64,
+}
+
+impl Counts {
+    pub(crate) fn plus(self, other: Counts) -> Counts {
+        Counts {
+            arrivals: self.arrivals + other.arrivals,
+            opened: self.opened + other.opened,
+            refused: self.refused + other.refused,
+            open: self.open + other.open,
+            opening: self.opening + other.opening,
+            answering: self.answering + other.answering,
+            messages: self.messages + other.messages,
+            turns: self.turns + other.turns,
+            verified: self.verified + other.verified,
+            unfinished: self.unfinished + other.unfinished,
+            deltas: self.deltas + other.deltas,
+            texts: self.texts + other.texts,
+            deltas_measured: self.deltas_measured + other.deltas_measured,
+            turns_measured: self.turns_measured + other.turns_measured,
+            own_cpu_ns: self.own_cpu_ns + other.own_cpu_ns,
+            own_rss: self.own_rss + other.own_rss,
+        }
+    }
+}
+
+/// A kind of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    ConnectRefused,
+    ConnectTimeout,
+    ConnectFailed,
+    HandshakeTimeout,
+    /// The upgrade was answered with another status than 101.
+    Http(u16),
+    Handshake,
+    /// As many sockets as may be were open when one more was due.
+    TooMany,
+    /// The server closed with this code.
+    Closed(u16),
+    /// The connection ended without a close frame.
+    Lost,
+    /// A frame that breaks RFC 6455, or one of no use here.
+    Frame,
+    /// A text that begins with `Error: `.
+    ErrorText,
+    NoAnswer,
+    LostText,
+    DoubledText,
+    ForeignText,
+}
+
+impl Trouble {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Trouble::ConnectRefused => "connect_refused".into(),
+            Trouble::ConnectTimeout => "connect_timeout".into(),
+            Trouble::ConnectFailed => "connect_failed".into(),
+            Trouble::HandshakeTimeout => "handshake_timeout".into(),
+            Trouble::Http(status) => format!("http_{status}"),
+            Trouble::Handshake => "handshake".into(),
+            Trouble::TooMany => "too_many".into(),
+            Trouble::Closed(code) => format!("closed_{code}"),
+            Trouble::Lost => "lost_connection".into(),
+            Trouble::Frame => "bad_frame".into(),
+            Trouble::ErrorText => "error_text".into(),
+            Trouble::NoAnswer => "no_answer".into(),
+            Trouble::LostText => "lost_text".into(),
+            Trouble::DoubledText => "doubled_text".into(),
+            Trouble::ForeignText => "foreign_text".into(),
+        }
+    }
+
+    /// Text that is wrong fails a run; the rest is for requirements to judge.
+    pub(crate) fn is_wrong_text(name: &str) -> bool {
+        ["lost_text", "doubled_text", "foreign_text"].contains(&name)
+    }
+}
+
+/// Errors of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Errors {
+    pub(crate) count: u64,
+    /// The first of them, in words.
+    pub(crate) example: String,
+}
+
+/// Errors by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Troubles(pub(crate) BTreeMap<String, Errors>);
+
+impl Troubles {
+    pub(crate) fn count(&mut self, trouble: Trouble, example: &str) {
+        let example: String = example.chars().filter(|c| !c.is_control()).take(EXAMPLE_MAX).collect();
+        self.add(&trouble.name(), &Errors { count: 1, example });
+    }
+
+    fn add(&mut self, name: &str, errors: &Errors) {
+        let known = self.0.len() < KINDS_MAX || self.0.contains_key(name);
+        let name = if known { name } else { "other" };
+        match self.0.get_mut(name) {
+            Some(one) => one.count += errors.count,
+            None => _ = self.0.insert(name.to_owned(), errors.clone()),
+        }
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Troubles) {
+        for (name, errors) in &other.0 {
+            self.add(name, errors);
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.values().map(|errors| errors.count).sum()
+    }
+
+    pub(crate) fn of(&self, name: &str) -> u64 {
+        self.0.get(name).map_or(0, |errors| errors.count)
+    }
+
+    pub(crate) fn wrong_texts(&self) -> u64 {
+        let wrong = self.0.iter().filter(|(name, _)| Trouble::is_wrong_text(name));
+        wrong.map(|(_, errors)| errors.count).sum()
+    }
+}
+
+/// What one process or thread of the load tester tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) part: u32,
+    /// Since the start.
+    pub(crate) counts: Counts,
+    /// Since the start.
+    pub(crate) troubles: Troubles,
+    /// Since the last snapshot.
+    pub(crate) values: Sparse,
+    pub(crate) is_last: bool,
+}
+
+/// What the sockets of one thread have seen.
+pub(crate) struct Tally {
+    pub(crate) counts: Counts,
+    pub(crate) troubles: Troubles,
+    values: Histograms,
+    /// Nanoseconds since the start: the window that is measured.
+    window: (u64, u64),
+}
+
+impl Tally {
+    /// # Errors
+    /// As [`Histograms::new`].
+    pub(crate) fn new(window: (u64, u64)) -> Result<Self, hdrhistogram::CreationError> {
+        let values = Histograms::new()?;
+        Ok(Tally { counts: Counts::default(), troubles: Troubles::default(), values, window })
+    }
+
+    pub(crate) fn is_measured(&self, now: u64) -> bool {
+        (self.window.0..self.window.1).contains(&now)
+    }
+
+    /// Records a duration that ended `now`, if that is measured.
+    pub(crate) fn record(&mut self, now: u64, measure: Measure, ns: u64) {
+        if self.is_measured(now) {
+            self.values.record(measure, ns);
+        }
+    }
+
+    /// Nothing here is a sample: connects happen before what is measured.
+    pub(crate) fn record_always(&mut self, measure: Measure, ns: u64) {
+        self.values.record(measure, ns);
+    }
+
+    pub(crate) fn snapshot(&mut self, part: u32, is_last: bool) -> Snapshot {
+        Snapshot {
+            part,
+            counts: self.counts,
+            troubles: self.troubles.clone(),
+            values: self.values.take(),
+            is_last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_to_what_one_would_have_measured() {
+        let mut whole = Histograms::new().expect("bounds");
+        let mut parts = [Histograms::new().expect("bounds"), Histograms::new().expect("bounds")];
+        for k in 0..10_000_u64 {
+            whole.record(Measure::Delivery, k * k * 10);
+            parts[(k % 2) as usize].record(Measure::Delivery, k * k * 10);
+        }
+        let mut sum = Histograms::new().expect("bounds");
+        for part in &mut parts {
+            let spelled = serde_json::to_string(&part.take()).expect("JSON");
+            sum.add(&serde_json::from_str(&spelled).expect("JSON"));
+            assert!(part.of(Measure::Delivery).is_empty());
+        }
+        for share in [0.0, 0.5, 0.9, 0.99, 0.999, 1.0] {
+            let of = |histograms: &Histograms| histograms.of(Measure::Delivery).value_at_quantile(share);
+            assert_eq!(of(&sum), of(&whole), "{share}");
+        }
+        assert_eq!(sum.of(Measure::Delivery).len(), 10_000);
+        sum.record(Measure::Turn, u64::MAX);
+        assert!(sum.of(Measure::Turn).max() >= HIGHEST_US, "what is too long counts as an hour");
+    }
+
+    #[test]
+    fn errors_are_counted_by_kind_and_their_kinds_are_bounded() {
+        let mut troubles = Troubles::default();
+        troubles.count(Trouble::ErrorText, "busy\u{1b}[2J");
+        troubles.count(Trouble::ErrorText, "another");
+        troubles.count(Trouble::DoubledText, "");
+        assert_eq!((troubles.total(), troubles.of("error_text"), troubles.wrong_texts()), (3, 2, 1));
+        assert_eq!(troubles.0["error_text"].example, "busy[2J");
+        let mut sum = Troubles::default();
+        sum.add_all(&troubles);
+        sum.add_all(&troubles);
+        assert_eq!(sum.total(), 6);
+        for code in 0..1000 {
+            sum.count(Trouble::Closed(code), "");
+        }
+        assert!(sum.0.len() <= KINDS_MAX + 1 && sum.of("other") > 900);
+    }
+
+    #[test]
+    fn only_the_window_is_measured() {
+        let mut tally = Tally::new((10, 20)).expect("bounds");
+        for now in [9, 10, 19, 20] {
+            tally.record(now, Measure::Gap, 1000);
+        }
+        let snapshot = tally.snapshot(0, true);
+        assert_eq!(snapshot.values[Measure::Gap as usize], [(1, 2)]);
+    }
+}

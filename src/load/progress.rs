@@ -1,0 +1,119 @@
+//! What is seen while a run goes on: a few lines that change on a terminal, a line now and then elsewhere.
+use super::{measure::Measure, story::Story, table::number};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+/// Lines for programs come so often, in seconds.
+const EVERY_S: f64 = 5.0;
+/// Kinds of errors in the line.
+const KINDS: usize = 3;
+
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    told_s: f64,
+    prefix: String,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        Progress { bar, told_s: 0.0, prefix: String::new() }
+    }
+
+    /// Which of several runs this is.
+    pub(super) fn stage(&mut self, prefix: String) {
+        self.prefix = prefix;
+        self.told_s = 0.0;
+    }
+
+    pub(super) fn show(&mut self, story: &Story, at_s: f64) {
+        match &self.bar {
+            Some(bar) => bar.set_message(self.prefix.clone() + &line(story, at_s)),
+            None if at_s - self.told_s >= EVERY_S => {
+                self.told_s = at_s;
+                let _ = writeln!(io::stderr(), "{}{}", self.prefix, pairs(story, at_s));
+            }
+            None => {}
+        }
+    }
+
+    /// A line that stays.
+    pub(super) fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => _ = writeln!(io::stderr(), "{text}"),
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn quantiles(story: &Story) -> (&'static str, String, String) {
+    let measure = [Measure::Delivery, Measure::FirstDelta]
+        .into_iter()
+        .find(|measure| !story.total.of(*measure).is_empty())
+        .unwrap_or(Measure::Connect);
+    let values = story.total.of(measure);
+    let ms = |share| number((!values.is_empty()).then(|| values.value_at_quantile(share) as f64 / 1e3));
+    (measure.name(), ms(0.5), ms(0.99))
+}
+
+fn errors(story: &Story) -> String {
+    let troubles = story.troubles();
+    let mut kinds: Vec<_> = troubles.0.iter().map(|(kind, errors)| (errors.count, kind)).collect();
+    kinds.sort_by(|left, right| right.cmp(left));
+    kinds.iter().take(KINDS).map(|(count, kind)| format!(" {kind}={count}")).collect()
+}
+
+fn line(story: &Story, at_s: f64) -> String {
+    let (counts, point) = (story.counts(), story.points.last().copied().unwrap_or_default());
+    let (name, p50, p99) = quantiles(story);
+    let server = match (point.cores, point.rss) {
+        (Some(cores), Some(rss)) => format!("\n  server: {cores:.2} cores, {} MiB", rss >> 20),
+        _ => String::new(),
+    };
+    let errors = match story.troubles().total() {
+        0 => String::new(),
+        total => format!("\n  {total} errors:{}", errors(story)),
+    };
+    // No line is wider than a small terminal.
+    format!(
+        "{at_s:.0} s · {} open, {} opening, {} failed · {} answers under way\n  {:.1} turns/s, {:.0} deltas/s · {name} p50 {p50} ms, p99 {p99} ms{server}{errors}",
+        counts.open, counts.opening, counts.refused, counts.answering, point.turns_per_s, point.deltas_per_s,
+    )
+}
+
+fn pairs(story: &Story, at_s: f64) -> String {
+    let (counts, point) = (story.counts(), story.points.last().copied().unwrap_or_default());
+    let (name, p50, p99) = quantiles(story);
+    let server = match (point.cores, point.rss) {
+        (Some(cores), Some(rss)) => format!(" server_cores={cores:.2} server_rss={rss}"),
+        _ => String::new(),
+    };
+    format!(
+        "at_s={at_s:.0} open={} opening={} refused={} answering={} turns_per_s={:.1} deltas_per_s={:.0} {name}_p50_ms={p50} {name}_p99_ms={p99}{server} errors={}{}",
+        counts.open,
+        counts.opening,
+        counts.refused,
+        counts.answering,
+        point.turns_per_s,
+        point.deltas_per_s,
+        story.troubles().total(),
+        errors(story)
+    )
+}

@@ -1,0 +1,218 @@
+//! One run from the first look to the last: starts those who work, listens to them, watches the server.
+use super::{
+    Unreachable, UsageError,
+    crew::Crew,
+    engine::window,
+    measure::Trouble,
+    progress::Progress,
+    report::{Machine, Report},
+    server_side::{Look, Source, open_files_max},
+    settings::Settings,
+    story::Story,
+    wire::{Failed, Heard, Socket, instant_of, say_goodbye},
+};
+use crate::simulator::clock::now_ns;
+use anyhow::Context as _;
+use std::{ffi::OsString, fs, sync::Arc, thread::available_parallelism, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
+};
+
+/// How often the series gets a point.
+const TICK: Duration = Duration::from_secs(1);
+/// Everybody has so long to be ready for the start.
+const PREPARE: Duration = Duration::from_millis(100);
+const PREPARE_PROCESSES: Duration = Duration::from_millis(500);
+/// A server that closes at once does so within this.
+const AT_ONCE: Duration = Duration::from_millis(150);
+
+/// Runs once; `level` tells other processes which step of a search this is.
+///
+/// # Errors
+/// [`UsageError`] and [`Unreachable`] before the first socket; else what broke it off.
+pub(super) async fn run(
+    settings: &Settings,
+    level: Option<u64>,
+    arguments: &[OsString],
+    progress: &mut Progress,
+) -> anyhow::Result<Report> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut server = server(settings)?;
+    let mut story = Story::new(settings.processes).context("cannot make histograms")?;
+    let mut look = see(&mut server, &mut story).await.map_err(|error| UsageError(format!("{error:#}")))?;
+    probe(settings).await?;
+    let machine = machine();
+    let prepare = if settings.processes > 1 { PREPARE_PROCESSES } else { PREPARE };
+    let start = now_ns() + prepare.as_nanos() as u64;
+    let (from, to) = window(settings, start);
+    let mut crew = Crew::start(&Arc::new(settings.clone()), start, level, arguments)?;
+    let mut ticks = interval_at(instant_of(start) + TICK, TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let begins = sleep_until(instant_of(from));
+    let ends = sleep_until(if to == u64::MAX { Instant::now() + FOREVER } else { instant_of(to) });
+    tokio::pin!(begins, ends);
+    let (mut has_begun, mut has_ended, mut interrupted) = (false, None, false);
+    let since_start = || now_ns().saturating_sub(start) as f64 / 1e9;
+    loop {
+        tokio::select! {
+            told = crew.next() => match told {
+                Some(told) => story.take(told?),
+                None => break,
+            },
+            () = &mut begins, if !has_begun => {
+                has_begun = true;
+                look = see(&mut server, &mut story).await?;
+                story.begin();
+            }
+            () = &mut ends, if has_ended.is_none() => {
+                look = see(&mut server, &mut story).await?;
+                story.end();
+                has_ended = Some(now_ns());
+            }
+            _ = ticks.tick() => {
+                look = see(&mut server, &mut story).await?.or(look);
+                story.tick(since_start(), look.map(|look| (look.cpu_ns, look.rss)));
+                progress.show(&story, since_start());
+            }
+            _ = interrupt.recv() => {
+                if interrupted {
+                    break;
+                }
+                interrupted = true;
+                progress.note("interrupted: the sockets are closed, then comes the report; once more ends at once");
+                crew.stop();
+            }
+        }
+    }
+    // A server that is gone by now has been seen often enough.
+    look = see(&mut server, &mut story).await.unwrap_or(look);
+    story.tick(since_start(), look.map(|look| (look.cpu_ns, look.rss)));
+    let end = has_ended.unwrap_or_else(now_ns);
+    let measured_s = end.saturating_sub(from) as f64 / 1e9;
+    Ok(Report::new(story, &settings.url, machine, (since_start(), measured_s), interrupted))
+}
+
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(30 * 86_400);
+
+fn server(settings: &Settings) -> anyhow::Result<Option<Source>> {
+    if let Some(pid) = settings.pid {
+        let may = open_files_max(pid).unwrap_or(u64::MAX);
+        if may < settings.sockets_max {
+            let need = settings.sockets_max;
+            let why = format!(
+                "process {pid} may have {may} open files, which is less than {need} sockets: ulimit -n {need} where it is started"
+            );
+            return Err(UsageError(why).into());
+        }
+        return Ok(Some(Source::process(pid)));
+    }
+    Ok(settings.metrics.clone().map(Source::metrics))
+}
+
+async fn see(server: &mut Option<Source>, story: &mut Story) -> anyhow::Result<Option<Look>> {
+    let Some(source) = server else { return Ok(None) };
+    let look = source.look().await?;
+    story.look(look.cpu_ns, look.rss);
+    Ok(Some(look))
+}
+
+/// One socket before all others: whoever mistook the address learns it at once, in a sentence.
+async fn probe(settings: &Settings) -> Result<(), Unreachable> {
+    let source = settings.sources.first().copied();
+    let opened = match Socket::open(settings, source).await {
+        Ok(mut socket) => {
+            let mut alarm = Box::pin(sleep(AT_ONCE));
+            let ignore = |_: Heard<'_>, _| None::<()>;
+            let heard = socket.hear(Some(alarm.as_mut()), ignore).await;
+            say_goodbye(&socket.writer());
+            heard.map(|_| ())
+        }
+        Err(failed) => Err(failed),
+    };
+    opened.map_err(|failed| Unreachable(advice(settings, &failed)))
+}
+
+fn advice(settings: &Settings, failed: &Failed) -> String {
+    let what = match failed.trouble {
+        Trouble::ConnectRefused => {
+            "nothing listens there; is the gateway running? `tidegate demo` starts one"
+        }
+        Trouble::ConnectTimeout => "no connection; check the address, and whether something is between",
+        Trouble::ConnectFailed => "check the address and --source",
+        Trouble::HandshakeTimeout => {
+            "it accepts connections and does not answer: no WebSocket server, or stuck"
+        }
+        Trouble::Http(401 | 403) => "it refuses us; look at --header, --cookie and the gateway's origins",
+        Trouble::Http(404) => "the path is not there; Tidegate's is /chat",
+        Trouble::Http(429 | 503) => "it is full, stopping, or limits sockets per address",
+        Trouble::Http(_) | Trouble::Handshake => "is this the path of a WebSocket?",
+        _ => "it closes new sockets at once; its log says why",
+    };
+    format!("{}: {}: {what}", settings.url, failed.why)
+}
+
+/// Where and when this is measured.
+fn machine() -> Machine {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned())).unwrap_or_default()
+    };
+    let memory = field(&read("/proc/meminfo"), "MemTotal");
+    let kilobytes: u64 = memory.trim_end_matches("kB").trim().parse().unwrap_or(0);
+    #[expect(clippy::disallowed_methods, reason = "a report tells when it was made")]
+    let now = std::time::SystemTime::now();
+    Machine {
+        cpu: field(&read("/proc/cpuinfo"), "model name"),
+        cores: available_parallelism().map_or(1, std::num::NonZero::get),
+        memory: kilobytes << 10,
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        date: httpdate::fmt_http_date(now),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: command_line(std::env::args()),
+    }
+}
+
+/// The command line as it could be typed again, but for what may be secret.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    const SECRET: [&str; 2] = ["--header", "--cookie"];
+    let mut words = Vec::new();
+    let mut hide = false;
+    for argument in arguments {
+        let flag = argument.split('=').next().unwrap_or_default();
+        let is_secret = SECRET.contains(&flag);
+        words.push(match (hide, is_secret && argument.contains('=')) {
+            (true, _) => "(hidden)".to_owned(),
+            (false, true) => format!("{flag}=(hidden)"),
+            (false, false) if argument.contains(|c: char| !c.is_alphanumeric() && !"-_=./:,".contains(c)) => {
+                format!("'{argument}'")
+            }
+            (false, false) => argument.clone(),
+        });
+        hide = !hide && is_secret && !argument.contains('=');
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_how_it_was_made_but_no_secret() {
+        let arguments = [
+            "tidegate",
+            "load",
+            "ws://h:1/chat",
+            "--cookie",
+            "sid=CANARY",
+            "--header=A: CANARY",
+            "--prompt",
+            "a b",
+        ];
+        let line = command_line(arguments.into_iter().map(str::to_owned));
+        assert_eq!(line, "tidegate load ws://h:1/chat --cookie (hidden) --header=(hidden) --prompt 'a b'");
+    }
+}

@@ -1,0 +1,276 @@
+//! What a run is to do, checked before the first socket.
+use super::{
+    plan::{self, Arrivals},
+    report,
+    require::Requirement,
+};
+use crate::cli::load::Load;
+use rustix::process::{Resource, getrlimit};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+use url::Url;
+
+/// Descriptors beside the sockets: epoll, pipes, reports.
+const DESCRIPTORS_ASIDE: u64 = 64;
+/// Sockets opened per second when nothing is said.
+const RAMP_RATE: f64 = 500.0;
+/// And not faster than this.
+const RAMP_MIN: f64 = 0.2;
+/// Talking sockets when nothing is said; the second where users come and go.
+const SOCKETS: u64 = 100;
+const SOCKETS_OPEN_MODEL: u64 = 10_000;
+/// How long idle sockets stay when nothing is said.
+const IDLE_STAY: Duration = Duration::from_secs(10);
+/// Where the kernel says which ports connections take.
+const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// A file of prompts is not larger.
+const PROMPTS_MAX: u64 = 64 << 20;
+
+/// What answers are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Auto,
+    Echo,
+    Nothing,
+}
+
+/// Where the sockets are opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// As it stands in the `Host` header.
+    pub(crate) authority: String,
+    pub(crate) path: String,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) url: String,
+    pub(crate) target: Target,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) talking: u64,
+    pub(crate) idle: u64,
+    /// Open at once, in all processes together.
+    pub(crate) sockets_max: u64,
+    /// `None`: as many as there is time for.
+    pub(crate) turns: Option<u64>,
+    pub(crate) think: (Duration, Duration),
+    pub(crate) prompts: Vec<String>,
+    pub(crate) expect: Expect,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) warmup: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) quiet: Duration,
+    pub(crate) seed: u64,
+    pub(crate) processes: u32,
+    pub(crate) pid: Option<u32>,
+    pub(crate) metrics: Option<Url>,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
+    pub(crate) requirements: Vec<Requirement>,
+    /// What has to hold, and how long each level is measured.
+    pub(crate) knee: Option<(Requirement, Duration)>,
+}
+
+impl Settings {
+    /// Checks flags.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub(crate) fn new(flags: &Load) -> Result<Settings, String> {
+        let target = target(&flags.url)?;
+        let is_open = flags.rate.is_some();
+        let talking = flags.sockets.unwrap_or(if is_open { SOCKETS_OPEN_MODEL } else { SOCKETS });
+        let all = talking + flags.idle;
+        if all == 0 {
+            return Err("no socket at all: give --sockets or --idle".to_owned());
+        }
+        let ramp = flags.ramp.unwrap_or_else(|| ramp(all));
+        let ramp = if is_open { self::ramp(flags.idle) } else { ramp };
+        let only_idle = talking == 0;
+        let duration = flags.duration.or(only_idle.then(|| ramp + IDLE_STAY));
+        if duration.is_some_and(|duration| duration <= flags.warmup) {
+            return Err("--warmup leaves nothing of --duration to measure".to_owned());
+        }
+        let arrivals = match flags.rate {
+            Some(rate) if !(rate > 0.0 && rate <= 1e6) => {
+                return Err(format!("--rate {rate} is not between 0 and 1000000 per second"));
+            }
+            Some(rate) => {
+                Arrivals::Open { idle: flags.idle, over: ramp, rate, until: duration.unwrap_or_default() }
+            }
+            None => Arrivals::Ramp { talking, idle: flags.idle, over: ramp },
+        };
+        let known = report::figures();
+        let requirement = |text: &String| Requirement::parse(text, &known);
+        let knee = flags.find_knee.as_ref().map(requirement).transpose()?.map(|limit| (limit, flags.step));
+        let settings = Settings {
+            url: flags.url.clone(),
+            target,
+            headers: headers(flags)?,
+            sources: flags.source.clone(),
+            arrivals,
+            talking,
+            idle: flags.idle,
+            sockets_max: all,
+            turns: flags.turns.or((is_open || flags.duration.is_none()).then_some(1)),
+            think: flags.think,
+            prompts: prompts(flags)?,
+            expect: match flags.expect.as_str() {
+                "echo" => Expect::Echo,
+                "none" => Expect::Nothing,
+                _ => Expect::Auto,
+            },
+            duration,
+            warmup: flags.warmup,
+            grace: flags.grace,
+            connect_timeout: flags.connect_timeout,
+            answer_timeout: flags.answer_timeout,
+            quiet: flags.quiet,
+            seed: flags.seed,
+            processes: flags.processes,
+            pid: flags.pid,
+            metrics: flags.metrics.as_deref().map(metrics_url).transpose()?,
+            json: flags.json.clone(),
+            html: flags.html.clone(),
+            requirements: flags.require.iter().map(requirement).collect::<Result<_, _>>()?,
+            knee,
+        };
+        settings.check_machine()?;
+        Ok(settings)
+    }
+
+    /// The same with another number of talking sockets.
+    pub(crate) fn level(&self, talking: u64, step: Duration, settle: Duration) -> Settings {
+        let all = talking + self.idle;
+        let ramp = ramp(all);
+        let warmup = ramp + settle;
+        Settings {
+            arrivals: Arrivals::Ramp { talking, idle: self.idle, over: ramp },
+            talking,
+            sockets_max: all,
+            turns: None,
+            warmup,
+            duration: Some(warmup + step),
+            grace: Duration::ZERO,
+            ..self.clone()
+        }
+    }
+
+    /// Whether this machine lets us open so many sockets: better told now than in the middle.
+    pub(crate) fn check_machine(&self) -> Result<(), String> {
+        let processes = u64::from(self.processes);
+        let need = self.sockets_max.div_ceil(processes) + DESCRIPTORS_ASIDE;
+        let may = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        if need > may {
+            let enough = self.sockets_max.div_ceil(may.saturating_sub(DESCRIPTORS_ASIDE).max(1));
+            return Err(format!(
+                "{} sockets need {need} open files in each of {processes} processes, and {may} are allowed: \
+                 raise the hard limit (as root: ulimit -Hn {need}; ulimit -n {need}), or use --processes {enough}",
+                self.sockets_max
+            ));
+        }
+        let Some(ports) = std::fs::read_to_string(PORT_RANGE).ok().and_then(|range| {
+            let mut ends = range.split_whitespace().map(str::parse::<u64>);
+            let (from, to) = (ends.next()?.ok()?, ends.next()?.ok()?);
+            Some(to.saturating_sub(from) + 1)
+        }) else {
+            return Ok(());
+        };
+        let sources = self.sources.len().max(1) as u64;
+        if self.sockets_max > ports * sources {
+            let wanted = self.sockets_max.div_ceil(ports);
+            return Err(format!(
+                "{} sockets need {wanted} source addresses, since each has {ports} ports: \
+                 give as many to --source, such as 127.0.0.2,127.0.0.3",
+                self.sockets_max
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How long so many sockets take to come when nothing is said.
+fn ramp(sockets: u64) -> Duration {
+    Duration::from_secs_f64((sockets as f64 / RAMP_RATE).max(RAMP_MIN))
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let url = Url::parse(text)
+        .map_err(|error| format!("{text:?} is not a URL such as ws://127.0.0.1:8000/chat: {error}"))?;
+    match url.scheme() {
+        "ws" => {}
+        "wss" => {
+            return Err(
+                "wss is not spoken here: load the gateway behind its TLS terminator, by ws://".to_owned()
+            );
+        }
+        other => return Err(format!("{text:?} begins with {other}://, not with ws://")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the URL has a name or a password in it: give them by --header".to_owned());
+    }
+    let addresses = url.socket_addrs(|| None).map_err(|error| format!("{text}: {error}"))?;
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    let address = *first.ok_or_else(|| format!("{text}: the name has no address"))?;
+    let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+    Ok(Target {
+        address,
+        authority: url[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),
+        path,
+    })
+}
+
+fn headers(flags: &Load) -> Result<Vec<(String, String)>, String> {
+    let is_token = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_!#$%&'*+.^`|~".contains(&byte))
+    };
+    let is_value = |value: &str| value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+    let mut headers = Vec::new();
+    for header in &flags.headers {
+        let (name, value) =
+            header.split_once(':').ok_or_else(|| format!("--header {header:?} has no colon"))?;
+        let (name, value) = (name.trim(), value.trim());
+        if !is_token(name) || !is_value(value) {
+            return Err(format!("--header {header:?} cannot stand in a request"));
+        }
+        headers.push((name.to_owned(), value.to_owned()));
+    }
+    if !flags.cookies.is_empty() {
+        let cookies = flags.cookies.join("; ");
+        if !is_value(&cookies) {
+            return Err("a --cookie cannot stand in a request".to_owned());
+        }
+        headers.push(("Cookie".to_owned(), cookies));
+    }
+    Ok(headers)
+}
+
+fn prompts(flags: &Load) -> Result<Vec<String>, String> {
+    let Some(path) = &flags.prompts else { return Ok(vec![flags.prompt.clone()]) };
+    let fault = |what: String| format!("--prompts {}: {what}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
+    if size > PROMPTS_MAX {
+        return Err(fault(format!("is larger than {PROMPTS_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    plan::prompts(&text).map_err(fault)
+}
+
+fn metrics_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("--metrics {text:?}: {error}"))?;
+    if url.scheme() == "http" {
+        Ok(url)
+    } else {
+        Err(format!("--metrics {text:?} does not begin with http://"))
+    }
+}

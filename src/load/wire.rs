@@ -1,0 +1,365 @@
+//! One WebSocket of the load tester: little memory while it waits, one read and no timer per delta.
+use super::{
+    measure::Trouble,
+    settings::{Settings, Target},
+};
+use crate::simulator::clock::now_ns;
+use actix_codec::{Decoder as _, Encoder as _};
+use actix_http::ws::{CloseReason, Codec, Frame, Item, Message, hash_key};
+use bytes::{Bytes, BytesMut};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead as _, ReadBuf},
+    net::{
+        TcpSocket, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::{Instant, Sleep, timeout_at},
+};
+
+/// The head of an answer to a handshake is not longer than this.
+const HEAD_MAX: usize = 16 << 10;
+/// Nor is a frame of the server, which sends an answer in pieces, longer than this.
+const FRAME_MAX: usize = 16 << 20;
+/// All sockets of a thread read into one buffer of this size.
+const READ: usize = 64 << 10;
+/// The key of the handshake. That it is random protects proxies from scripts, and there are none here.
+const KEY: &str = "dGlkZWdhdGUgbG9hZCBrZQ==";
+
+thread_local! {
+    /// What was read, until its frames are taken out: nothing is kept here between two reads.
+    static BUFFERS: RefCell<(Vec<u8>, BytesMut)> = RefCell::new((vec![0; READ], BytesMut::with_capacity(READ)));
+}
+
+/// Why a socket could not be opened, or ended.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) trouble: Trouble,
+    /// In words.
+    pub(crate) why: String,
+}
+
+impl Failed {
+    fn new(trouble: Trouble, why: impl Into<String>) -> Self {
+        Failed { trouble, why: why.into() }
+    }
+}
+
+/// An open WebSocket.
+pub(crate) struct Socket {
+    read: OwnedReadHalf,
+    write: Rc<OwnedWriteHalf>,
+    codec: Codec,
+    /// The beginning of a frame whose end has not come; without heap memory while there is none.
+    carry: BytesMut,
+}
+
+/// What a socket has heard.
+pub(crate) enum Heard<'a> {
+    /// The whole of a message, or a part of it.
+    Text { bytes: &'a [u8], is_first: bool },
+}
+
+impl Socket {
+    /// Connects and shakes hands, within the time that the settings allow.
+    pub(crate) async fn open(settings: &Settings, source: Option<IpAddr>) -> Result<Socket, Failed> {
+        let deadline = Instant::now() + settings.connect_timeout;
+        let limit = settings.connect_timeout;
+        let late = |trouble, what: &str| Failed::new(trouble, format!("{what} within {limit:?}"));
+        let stream = timeout_at(deadline, connect(settings.target.address, source))
+            .await
+            .map_err(|_| late(Trouble::ConnectTimeout, "no connection"))??;
+        timeout_at(deadline, shake_hands(stream, &settings.target, &settings.headers))
+            .await
+            .map_err(|_| late(Trouble::HandshakeTimeout, "no answer to the handshake"))?
+    }
+
+    /// A way to write that outlives the reading.
+    pub(crate) fn writer(&self) -> Rc<OwnedWriteHalf> {
+        Rc::clone(&self.write)
+    }
+
+    pub(crate) async fn say(&mut self, text: &str) -> Result<(), Failed> {
+        let mut frame = BytesMut::new();
+        self.codec
+            .encode(Message::Text(text.into()), &mut frame)
+            .map_err(|error| Failed::new(Trouble::Frame, error.to_string()))?;
+        write_all(&self.write, &frame).await.map_err(lost)
+    }
+
+    /// Reads until `on` returns something, or the alarm rings (`None`). `on` gets the time of the read.
+    ///
+    /// # Errors
+    /// The socket ended.
+    pub(crate) async fn hear<T>(
+        &mut self,
+        mut alarm: Option<Pin<&mut Sleep>>,
+        mut on: impl FnMut(Heard<'_>, u64) -> Option<T>,
+    ) -> Result<Option<T>, Failed> {
+        loop {
+            let mut pongs = BytesMut::new();
+            let got = poll_fn(|cx| self.poll_hear(cx, alarm.as_mut(), &mut pongs, &mut on)).await;
+            if !pongs.is_empty() {
+                write_all(&self.write, &pongs).await.map_err(lost)?;
+            }
+            match got? {
+                Got::Nothing => {}
+                Got::Alarm => return Ok(None),
+                Got::Value(value) => return Ok(Some(value)),
+            }
+        }
+    }
+
+    fn poll_hear<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        alarm: Option<&mut Pin<&mut Sleep>>,
+        pongs: &mut BytesMut,
+        on: &mut impl FnMut(Heard<'_>, u64) -> Option<T>,
+    ) -> Poll<Result<Got<T>, Failed>> {
+        BUFFERS.with_borrow_mut(|(input, frames)| {
+            frames.clear();
+            // What was left when `on` had enough comes before what is new.
+            if !self.carry.is_empty() {
+                frames.extend_from_slice(&std::mem::take(&mut self.carry));
+                let got = self.frames(frames, pongs, on, now_ns());
+                if !matches!(got, Ok(Got::Nothing)) || !pongs.is_empty() {
+                    self.keep(frames);
+                    return Poll::Ready(got);
+                }
+            }
+            // Not `try_read`: tokio clears readiness after a short read, which saves a read per delta.
+            let mut input = ReadBuf::new(input);
+            match Pin::new(&mut self.read).poll_read(cx, &mut input) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error))),
+                Poll::Pending => {
+                    self.keep(frames);
+                    return match alarm {
+                        Some(alarm) => {
+                            ready!(alarm.as_mut().poll(cx));
+                            Poll::Ready(Ok(Got::Alarm))
+                        }
+                        None => Poll::Pending,
+                    };
+                }
+            }
+            if input.filled().is_empty() {
+                return Poll::Ready(Err(Failed::new(
+                    Trouble::Lost,
+                    "the server closed without a close frame",
+                )));
+            }
+            frames.extend_from_slice(input.filled());
+            let got = self.frames(frames, pongs, on, now_ns());
+            self.keep(frames);
+            Poll::Ready(got)
+        })
+    }
+
+    fn keep(&mut self, frames: &mut BytesMut) {
+        if !frames.is_empty() {
+            self.carry.extend_from_slice(frames);
+            frames.clear();
+        }
+    }
+
+    /// Takes frames out until there is none or `on` has enough.
+    fn frames<T>(
+        &mut self,
+        bytes: &mut BytesMut,
+        pongs: &mut BytesMut,
+        on: &mut impl FnMut(Heard<'_>, u64) -> Option<T>,
+        now: u64,
+    ) -> Result<Got<T>, Failed> {
+        let bad = |why: String| Failed::new(Trouble::Frame, why);
+        while let Some(frame) = self.codec.decode(bytes).map_err(|error| bad(error.to_string()))? {
+            let (text, is_first): (Bytes, bool) = match frame {
+                Frame::Text(text) | Frame::Continuation(Item::FirstText(text)) => (text, true),
+                Frame::Continuation(Item::Continue(text) | Item::Last(text)) => (text, false),
+                Frame::Ping(payload) => {
+                    let pong = self.codec.encode(Message::Pong(payload), pongs);
+                    pong.map_err(|error| bad(error.to_string()))?;
+                    continue;
+                }
+                Frame::Pong(_) => continue,
+                Frame::Binary(_) | Frame::Continuation(Item::FirstBinary(_)) => {
+                    return Err(bad("a binary message".to_owned()));
+                }
+                Frame::Close(reason) => return Err(closed(reason)),
+            };
+            if let Some(value) = on(Heard::Text { bytes: &text, is_first }, now) {
+                return Ok(Got::Value(value));
+            }
+        }
+        Ok(Got::Nothing)
+    }
+}
+
+enum Got<T> {
+    Nothing,
+    Alarm,
+    Value(T),
+}
+
+fn closed(reason: Option<CloseReason>) -> Failed {
+    let (code, text) = match reason {
+        Some(reason) => (u16::from(reason.code), reason.description.unwrap_or_default()),
+        None => (1005, String::new()),
+    };
+    Failed::new(Trouble::Closed(code), format!("the server closed with {code} {text}").trim_end())
+}
+
+fn lost(error: io::Error) -> Failed {
+    Failed::new(Trouble::Lost, error.to_string())
+}
+
+/// Asks the server to close.
+pub(crate) fn say_goodbye(socket: &OwnedWriteHalf) {
+    let mut frame = BytesMut::new();
+    let close = Message::Close(Some(actix_http::ws::CloseCode::Normal.into()));
+    if Codec::new().client_mode().encode(close, &mut frame).is_ok() {
+        // Where the socket takes nothing more, the end of the connection says the same.
+        let _ = socket.try_write(&frame);
+    }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, Failed> {
+    let connected = async {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(source) = source {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    connected.await.map_err(|error: io::Error| {
+        let trouble = match error.kind() {
+            io::ErrorKind::ConnectionRefused => Trouble::ConnectRefused,
+            io::ErrorKind::TimedOut => Trouble::ConnectTimeout,
+            _ => Trouble::ConnectFailed,
+        };
+        Failed::new(trouble, error.to_string())
+    })
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    target: &Target,
+    headers: &[(String, String)],
+) -> Result<Socket, Failed> {
+    let (mut read, write) = stream.into_split();
+    let (path, host) = (&target.path, &target.authority);
+    let mut request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
+    );
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request += "\r\n";
+    write_all(&write, request.as_bytes()).await.map_err(lost)?;
+    let mut head = BytesMut::new();
+    let end = loop {
+        if let Some(end) = memchr::memmem::find(&head, b"\r\n\r\n") {
+            break end + 4;
+        }
+        if head.len() > HEAD_MAX {
+            return Err(Failed::new(Trouble::Handshake, "the answer to the handshake has no end"));
+        }
+        let got = poll_fn(|cx| read_some(&mut read, cx, &mut head)).await.map_err(lost)?;
+        if got == 0 {
+            return Err(Failed::new(Trouble::Lost, "the server closed in the handshake"));
+        }
+    };
+    let rest = head.split_off(end);
+    check_head(&head)?;
+    // Not the handshake's own buffer, which is larger than what is left in it.
+    let carry = if rest.is_empty() { BytesMut::new() } else { BytesMut::from(&rest[..]) };
+    let codec = Codec::new().max_size(FRAME_MAX).client_mode();
+    Ok(Socket { read, write: Rc::new(write), codec, carry })
+}
+
+fn read_some(read: &mut OwnedReadHalf, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+    BUFFERS.with_borrow_mut(|(input, _)| {
+        let mut input = ReadBuf::new(input);
+        ready!(Pin::new(read).poll_read(cx, &mut input))?;
+        into.extend_from_slice(input.filled());
+        Poll::Ready(Ok(input.filled().len()))
+    })
+}
+
+/// Whether the answer agrees to the upgrade.
+fn check_head(head: &[u8]) -> Result<(), Failed> {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+    match status {
+        Some(101) => {}
+        Some(status) => return Err(Failed::new(Trouble::Http(status), first)),
+        None => return Err(Failed::new(Trouble::Handshake, format!("no HTTP: {first:.80}"))),
+    }
+    let accept = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("sec-websocket-accept"))
+        .map(|(_, value)| value.trim());
+    if accept.map(str::as_bytes) == Some(&hash_key(KEY.as_bytes())[..]) {
+        Ok(())
+    } else {
+        Err(Failed::new(Trouble::Handshake, "Sec-WebSocket-Accept does not belong to the key"))
+    }
+}
+
+async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.try_write(bytes) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// When an alarm rings that was set to a time of the machine's clock.
+pub(crate) fn instant_of(ns: u64) -> Instant {
+    let now = now_ns();
+    if ns >= now {
+        Instant::now() + Duration::from_nanos(ns - now)
+    } else {
+        Instant::now().checked_sub(Duration::from_nanos(now - ns)).unwrap_or_else(Instant::now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_right_answer_to_the_handshake_is_taken() {
+        let accept = String::from_utf8_lossy(&hash_key(KEY.as_bytes())).into_owned();
+        let good = format!("HTTP/1.1 101 Switching Protocols\r\nSEC-WebSocket-Accept:  {accept}\r\n\r\n");
+        assert!(check_head(good.as_bytes()).is_ok());
+        for (head, trouble) in [
+            ("HTTP/1.1 101 Yes\r\n\r\n", Trouble::Handshake),
+            ("HTTP/1.1 101 Yes\r\nsec-websocket-accept: other\r\n\r\n", Trouble::Handshake),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", Trouble::Http(503)),
+            ("HTTP/1.1 200 OK\r\n\r\n", Trouble::Http(200)),
+            ("SSH-2.0-OpenSSH\r\n\r\n", Trouble::Handshake),
+            ("\r\n\r\n", Trouble::Handshake),
+        ] {
+            assert_eq!(check_head(head.as_bytes()).expect_err(head).trouble, trouble, "{head}");
+        }
+    }
+}
