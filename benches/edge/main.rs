@@ -4,6 +4,7 @@
 //! `cargo bench --bench edge -- stream --help`.
 #![allow(clippy::print_stdout, reason = "a program that prints what it measured")]
 
+mod first;
 mod idle;
 mod process;
 mod stream;
@@ -33,6 +34,8 @@ enum Mode {
     Direct(stream::Settings),
     /// Sockets that do nothing: the server's memory per socket
     Idle(idle::Settings),
+    /// One answer at a time: what the gateway adds to the time to the first delta
+    First(first::Settings),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn run() -> Result<()> {
             Mode::Stream(settings) => stream::run(settings, stream::Way::Socket).await,
             Mode::Direct(settings) => stream::run(settings, stream::Way::Direct).await,
             Mode::Idle(settings) => idle::run(settings).await,
+            Mode::First(settings) => first::run(settings).await,
         }
     })
 }
