@@ -196,7 +196,7 @@ pub struct BindError {
     pub(crate) reason: std::io::Error,
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let listen = || {
         let socket =
             socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
@@ -350,7 +350,7 @@ fn ws_settings(config: &Config) -> ws::Settings {
     ws::Settings {
         limits: guard::Limits {
             frame_bytes: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),
-            fragments: u16::try_from(limits.fragments).unwrap_or(u16::MAX),
+            fragments: u32::try_from(limits.fragments).unwrap_or(u32::MAX),
         },
         messages: protocol::Limits { message_bytes: limits.message_bytes },
         bounds: socket::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },

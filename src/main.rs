@@ -206,6 +206,7 @@ fn demo(mut config: Config) -> anyhow::Result<u8> {
         workers: 1,
         pace: Duration::from_millis(25),
         first: Duration::from_millis(250),
+        conformance_echo: false,
     };
     serve(&config, Some(simulator))
 }
@@ -219,6 +220,7 @@ fn simulate_settings(flags: &cli::Simulate) -> Result<simulator::Settings, Strin
         workers: flags.workers.map_or_else(cores, usize::from),
         pace: Duration::from_millis(flags.pace_ms.unwrap_or(25)),
         first: Duration::from_millis(flags.first_ms.unwrap_or(250)),
+        conformance_echo: flags.conformance_echo,
     })
 }
 

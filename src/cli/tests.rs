@@ -48,6 +48,8 @@ fn mistakes_are_usage_errors() {
         "serve --api-key=CANARY",
         "simulate --workers 0",
         "simulate --listen here",
+        "serve --conformance-echo",
+        "demo --conformance-echo",
         "serve --set",
         "check extra",
     ] {
@@ -116,4 +118,5 @@ fn the_simulator_has_its_own_flags() {
     };
     assert_eq!(flags.listen.to_string(), "127.0.0.1:8100");
     assert_eq!((flags.pace_ms, flags.first_ms, flags.workers), (Some(5), None, Some(2)));
+    assert!(!flags.conformance_echo);
 }

@@ -4,6 +4,8 @@ mod origin;
 mod page;
 mod upgrade;
 
+pub(crate) use upgrade::open;
+
 use crate::{
     dispatch::Dispatcher,
     metrics::Metrics,
@@ -54,8 +56,7 @@ pub struct Site {
     pub started: Instant,
 }
 
-/// The service of one worker's public listener: the App for HTTP, and the same App in front of the
-/// upgrade hook for whatever asks for an upgrade.
+/// The service of one worker's public listener.
 pub fn service(
     site: Arc<Site>,
     worker: Rc<Worker>,
@@ -75,6 +76,21 @@ pub fn service(
         }
         config.app_data(web::Data::from(Arc::clone(&site)));
     };
+    with_sockets(worker, routes)
+}
+
+/// A listener whose routes may open WebSockets: an App for HTTP, and the same App in front of the
+/// upgrade hook for whatever asks for an upgrade.
+pub(crate) fn with_sockets(
+    worker: Rc<Worker>,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + 'static,
+) -> impl ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (),
+    Error = actix_http::error::DispatchError,
+    InitError = (),
+> {
     let app = {
         let worker = Rc::clone(&worker);
         move || {

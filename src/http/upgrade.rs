@@ -2,7 +2,7 @@
 use super::{Site, client_address, origin};
 use crate::{
     protocol::Codec,
-    ws::{registry::NoSeat, take_over::Accepted},
+    ws::{Consumer, registry::NoSeat, take_over::Accepted},
 };
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
@@ -17,7 +17,12 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 
 /// `GET /chat`: the plain dialect.
 async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
-    accept(&request, &site, Codec::Plain).unwrap_or_else(|refusal| {
+    open(&request, &site, Consumer::Session(Codec::Plain))
+}
+
+/// Agrees to an upgrade, or says why not. The upgrade hook does the rest.
+pub(crate) fn open(request: &HttpRequest, site: &Site, consumer: Consumer) -> HttpResponse {
+    accept(request, site, consumer).unwrap_or_else(|refusal| {
         site.metrics.handshakes_refused.get_or_create(&[("reason", refusal.reason())]).inc();
         log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
         refusal.response()
@@ -82,7 +87,7 @@ impl Refusal {
     }
 }
 
-fn accept(request: &HttpRequest, site: &Site, codec: Codec) -> Result<HttpResponse, Refusal> {
+fn accept(request: &HttpRequest, site: &Site, consumer: Consumer) -> Result<HttpResponse, Refusal> {
     check_handshake(request)?;
     let origins: Vec<_> = values(request, &header::ORIGIN);
     let host = values(request, &header::HOST);
@@ -99,7 +104,7 @@ fn accept(request: &HttpRequest, site: &Site, codec: Codec) -> Result<HttpRespon
     let id = fastrand::u64(..);
     let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     log::info!("socket opened connection={id:016x} address={address}");
-    request.extensions_mut().insert(Accepted { id, codec, seat });
+    request.extensions_mut().insert(Accepted { id, consumer, seat });
     Ok(response)
 }
 

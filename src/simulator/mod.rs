@@ -4,13 +4,18 @@ pub mod script;
 mod body;
 mod clock;
 mod dashscope;
+mod echo;
 mod stats;
 mod wire;
 
 pub use stats::{Recorded, Stats};
 
 use crate::app::BindError;
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    web,
+};
 use anyhow::Context as _;
 use script::{Pacing, Times};
 use secrecy::SecretString;
@@ -41,6 +46,8 @@ pub struct Settings {
     pub pace: Duration,
     /// Time to the first delta where a message says nothing.
     pub first: Duration,
+    /// `/chat` is a WebSocket that says everything again, on the gateway's own connections.
+    pub conformance_echo: bool,
 }
 
 /// What all requests share.
@@ -72,6 +79,14 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
         stats: Arc::clone(&stats),
         times: Mutex::default(),
     });
+    if settings.conformance_echo {
+        let routes = move |config: &mut web::ServiceConfig| {
+            config.app_data(shared.clone());
+            dashscope::routes(config);
+        };
+        let (server, addr) = echo::serve(settings.listen, settings.workers, routes)?;
+        return Ok(Simulator::running(server, addr, stats));
+    }
     let server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(dashscope::routes))
         .workers(settings.workers)
         .backlog(BACKLOG)
@@ -87,13 +102,16 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
         .bind(settings.listen)
         .map_err(|reason| BindError { address: settings.listen, reason })?;
     let addr = server.addrs().first().copied().context("the simulator has no address")?;
-    let server = server.run();
-    let handle = server.handle();
-    actix_web::rt::spawn(server);
-    Ok(Simulator { addr, stats, handle })
+    Ok(Simulator::running(server.run(), addr, stats))
 }
 
 impl Simulator {
+    fn running(server: Server, addr: SocketAddr, stats: Arc<Stats>) -> Self {
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Simulator { addr, stats, handle }
+    }
+
     /// What was asked and how it went.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats

@@ -16,13 +16,23 @@ use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 use tokio::net::TcpStream;
 
+/// Who takes a connection's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// A session of its own, in this spelling.
+    Session(Codec),
+    /// Each message goes back as it came: what a conformance suite talks to. No route of the gateway
+    /// makes one.
+    Echo,
+}
+
 /// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
 /// behind `session`, what only an unfinished message needs behind `partial`.
 pub struct Connection {
     worker: Rc<Worker>,
     io: Rc<TcpStream>,
     id: u64,
-    codec: Codec,
+    consumer: Consumer,
     slot: usize,
     opened: u32,
     /// When the peer was last heard, in ticks.
@@ -74,13 +84,13 @@ pub enum Tick {
 
 impl Connection {
     /// `slot` is set when the actor starts.
-    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, codec: Codec) -> Self {
+    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, consumer: Consumer) -> Self {
         let now = worker.ticks();
         Connection {
             worker,
             io,
             id,
-            codec,
+            consumer,
             slot: usize::MAX,
             opened: now,
             heard: now,
@@ -122,9 +132,14 @@ impl Connection {
             Err(_) if is_text => return self.close(ctx, Close::InvalidText),
             _ => Incoming::Binary,
         };
-        match self.codec.decode(incoming, self.worker.settings.messages) {
+        let codec = match (self.consumer, incoming) {
+            (Consumer::Session(codec), _) => codec,
+            (Consumer::Echo, Incoming::Text(text)) => return ctx.text(text),
+            (Consumer::Echo, Incoming::Binary) => return ctx.binary(payload),
+        };
+        match codec.decode(incoming, self.worker.settings.messages) {
             Ok(frame) => {
-                let (session, reader) = self.attach(ctx);
+                let (session, reader) = self.attach(ctx, codec);
                 match session.try_send(FromClient { reader, frame }) {
                     Ok(()) => {}
                     // Nothing is lost: this socket is not read until the session has room.
@@ -141,16 +156,16 @@ impl Connection {
             }
             Err(reason) => {
                 self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
-                self.codec.encode(&ServerFrame::Refused { reason }, |text| ctx.text(text));
+                codec.encode(&ServerFrame::Refused { reason }, |text| ctx.text(text));
             }
         }
     }
 
     /// The session of this socket; it begins with the first message.
-    fn attach(&mut self, ctx: &mut SocketContext<Self>) -> (Addr<SessionActor>, ReaderId) {
+    fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (Addr<SessionActor>, ReaderId) {
         let attached = self.session.get_or_insert_with(|| {
             let reader = ReaderId(1);
-            let line = Rc::new(Line::new(Rc::clone(&self.io), self.codec));
+            let line = Rc::new(Line::new(Rc::clone(&self.io), codec));
             let (session, window) =
                 SessionActor::begin(&self.worker, self.id, reader, ctx.address(), Rc::clone(&line));
             ctx.open(window, line);
@@ -232,7 +247,11 @@ impl Handler<Push> for Connection {
 
     fn handle(&mut self, Push { outgoing, cost }: Push, ctx: &mut Self::Context) {
         match outgoing {
-            Outgoing::Frame(frame) => self.codec.encode(&frame, |text| ctx.text(text)),
+            Outgoing::Frame(frame) => {
+                if let Consumer::Session(codec) = self.consumer {
+                    codec.encode(&frame, |text| ctx.text(text));
+                }
+            }
             Outgoing::Close(close) => self.close(ctx, close),
         }
         ctx.taken(cost);

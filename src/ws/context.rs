@@ -100,6 +100,11 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         self.frame(1, text.as_bytes());
     }
 
+    /// Writes a binary message.
+    pub fn binary(&mut self, payload: &[u8]) {
+        self.frame(2, payload);
+    }
+
     pub fn ping(&mut self) {
         self.frame(9, b"");
     }

@@ -10,7 +10,7 @@ pub struct Limits {
     /// Payload of a frame, and of a message in all its fragments, in bytes.
     pub frame_bytes: u32,
     /// Frames of one message.
-    pub fragments: u16,
+    pub fragments: u32,
 }
 
 /// RFC 6455 §5.5: payload of a control frame.
@@ -32,7 +32,7 @@ pub struct Guard {
     seen: u32,
     /// The open message: its payload so far and its frames; text or not.
     message_bytes: u32,
-    fragments: u16,
+    fragments: u32,
     open: bool,
     text: bool,
     close_code: u8,

@@ -11,7 +11,7 @@ pub mod take_over;
 #[cfg(test)]
 mod tests;
 
-pub use connection::Connection;
+pub use connection::{Connection, Consumer};
 pub use registry::{Life, Phase, Registry, Seat};
 
 use crate::{dispatch::Dispatcher, metrics::Metrics, protocol, session};

@@ -3,8 +3,8 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{Connection, Seat, Worker, guard::Guard, socket};
-use crate::protocol::{Close, Codec};
+use super::{Connection, Consumer, Seat, Worker, guard::Guard, socket};
+use crate::protocol::Close;
 use actix::AsyncContext;
 use actix_codec::{Decoder, Encoder, Framed};
 use actix_http::{Response, body::BodySize, h1};
@@ -24,7 +24,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 pub struct Accepted {
     /// Names the connection in logs.
     pub id: u64,
-    pub codec: Codec,
+    pub consumer: Consumer,
     pub seat: Seat,
 }
 
@@ -76,7 +76,7 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     };
     let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
-        Connection::new(worker, io, accepted.id, accepted.codec)
+        Connection::new(worker, io, accepted.id, accepted.consumer)
     });
     actix_rt::spawn(socket);
 }

@@ -263,7 +263,7 @@ async fn the_drawing_of_the_protocol_can_be_played() {
     gateway.stop().await;
 }
 
-// faults: A1, A2, A3, A4
+// faults: A1, A2
 #[tokio::test]
 async fn the_statuses_before_a_socket_are_those_of_the_protocol() {
     let gateway = Gateway::spawn(|config| {

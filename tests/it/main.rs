@@ -3,6 +3,7 @@
 
 mod chat;
 mod docs;
+mod frames;
 mod harness;
 mod nginx;
 mod process;

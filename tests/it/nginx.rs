@@ -121,6 +121,33 @@ async fn everything_is_reached_through_nginx() {
     gateway.stop().await;
 }
 
+// faults: A3, A28
+#[tokio::test]
+async fn what_stands_in_a_url_forges_no_line_of_the_access_log() {
+    let gateway = demo().await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    let good = handshake(nginx.address, &[]);
+    for (path, status) in [
+        ("/chat?token=shibboleth", 101),
+        ("/chat?shibboleth%0d%0ashibboleth%1b%5b31m", 101),
+        ("/nowhere%0d%0a%7b%22forged%22%3atrue%7d%1b%5b31m", 404),
+        ("/nowhere%22%2c%22forged%22%3a%22", 404),
+        ("/last", 404),
+    ] {
+        let mut client = RawClient::connect(nginx.address).await;
+        let answer = client.request(&good.replacen("/chat", path, 1)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
+    until("all is logged", async || nginx.access_log().lines().count() == 5).await;
+    let log = nginx.access_log();
+    assert!(!log.contains("shibboleth"), "{log}");
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(line.get("forged").is_none() && line["path"].is_string(), "{line}");
+    }
+    gateway.stop().await;
+}
+
 // faults: A2
 #[tokio::test]
 async fn only_pages_of_nginx_own_address_may_open_a_socket() {

@@ -1,5 +1,5 @@
 //! What must not get out: keys anywhere, people's words in the log, forged lines.
-use crate::harness::{Process, TestClient, Tidegate, http_get, until};
+use crate::harness::{Process, RawClient, TestClient, Tidegate, handshake, http_get, until};
 
 const CANARY: &str = "sk-canary-0123456789";
 
@@ -134,4 +134,76 @@ async fn json_lines_cannot_be_forged_either() {
         assert_eq!(keys, ["level", "message", "target", "time"], "{line}");
     }
     simulator.stop().await;
+}
+
+/// Everything that can be put into a request, with what is answered: used, ignored or refused.
+fn odd_requests(here: std::net::SocketAddr) -> Vec<(String, &'static [&'static str])> {
+    let good = handshake(here, &[]);
+    let at = |path: &str| good.replacen("/chat", path, 1);
+    let with = |name: &str, value: &str| handshake(here, &[(name, value)]);
+    let long = |bytes: usize| "shibboleth".repeat(bytes / 10);
+    let taken: &[_] = &["101"];
+    let mut requests = vec![
+        (at("/chat?token=shibboleth&ticket=shibboleth"), taken),
+        (at("/chat?token=shibboleth").replace("version: 13", "version: 8"), &["426"]),
+        (at("/chat?../../shibboleth%0d%0ashibboleth%1b%5b31m"), taken),
+        (at(&format!("/chat?{}", long(50_000))), taken),
+        (at(&format!("/chat?{}", long(70_000))), &["400"]),
+        (at(&format!("/{}", long(50_000))), &["404"]),
+        (at(&format!("/{}", long(10 << 20))), &["431"]),
+        (with("x-request-id", &long(50_000)), taken),
+        (with("x-request-id", &long(10 << 20)), &["431"]),
+        (with("x-forwarded-for", "shibboleth, ../../shibboleth, 999.1.1.1"), taken),
+        (with("sec-websocket-protocol", "shibboleth, ../shibboleth"), taken),
+        (with("origin", "http://shibboleth.test/../%0d%0ashibboleth"), &["403"]),
+        (with("sec-websocket-key", "../shibboleth"), &["400"]),
+        (with("sec-websocket-version", "shibboleth"), &["426"]),
+        (good.replace(&here.to_string(), "../shibboleth\\..:99999"), &["101", "400"]),
+    ];
+    for path in ["/../chat", "/chat/../shibboleth", "//chat", "/chat%2f..%2fshibboleth", "/chat%00shibboleth"]
+    {
+        requests.push((at(path), &["404"]));
+    }
+    requests.push((at("/chat%0d%0ashibboleth%1b%5b31mshibboleth"), &["404"]));
+    for control in ["\u{1b}[31m", "\0", "\r", "\u{7f}", "\u{8}"] {
+        requests.push((at(&format!("/chat?shibboleth{control}shibboleth")), &["400"]));
+        for name in ["x-request-id", "user-agent", "x-forwarded-for", "origin"] {
+            requests.push((with(name, &format!("shibboleth{control}shibboleth")), &["400"]));
+        }
+    }
+    requests
+}
+
+// faults: A3, A28
+#[tokio::test]
+async fn what_a_stranger_puts_into_a_request_is_in_no_log() {
+    for format in ["plain", "json"] {
+        // Proxies are trusted, so that what they would say is looked at as well.
+        let args = ["demo", "--listen", "127.0.0.1:0", "--log-format", format];
+        let trusting = ["--set", "server.trusted_proxies=127.0.0.1"];
+        let args: Vec<_> = args.into_iter().chain(trusting).collect();
+        let gateway = Tidegate::new(&args).env("RUST_LOG", "trace").start().await;
+        for (request, statuses) in odd_requests(gateway.address) {
+            let short: String = request.chars().take(200).collect();
+            let client = RawClient::connect(gateway.address).await;
+            let answer = client.answer(&request).await;
+            let status = answer.split(' ').nth(1).unwrap_or_default();
+            assert!(statuses.contains(&status), "{short:?}: {answer:?}");
+            assert!(!answer.contains("shibboleth"), "{short:?} is not said again: {answer:?}");
+        }
+        let (_, metrics) = http_get(gateway.address, "/metrics").await;
+        assert!(!metrics.contains("shibboleth"), "{metrics}");
+        // It serves as before.
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("/sim text=fine pace_ms=0 first_ms=0").await;
+        client.expect("fine").await;
+        client.close().await;
+        let log = gateway.stop().await;
+        let said = log.lines().find(|line| line.contains("shibboleth"));
+        assert!(said.is_none(), "{}", said.unwrap_or_default());
+        let all = ["trace", "socket refused"].iter().all(|word| log.to_lowercase().contains(word));
+        assert!(all, "the log says all it can");
+        let forged = log.chars().find(|c| c.is_control() && *c != '\n');
+        assert!(forged.is_none(), "{forged:?} in the log");
+    }
 }

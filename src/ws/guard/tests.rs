@@ -60,6 +60,12 @@ fn fragments_are_summed_and_counted() {
         count.extend(frame(0x00, b"x"));
     }
     assert_eq!(verdict(&count).1, Some(Close::TooBig));
+    // More than sixteen bits of them.
+    let limits = Limits { frame_bytes: 100_000, fragments: 70_000 };
+    let many = [frame(0x01, b"x"), frame(0x00, b"x").repeat(69_999)].concat();
+    let mut guard = Guard::default();
+    assert_eq!(guard.feed(limits, &many), (many.len(), None));
+    assert_eq!(guard.feed(limits, &frame(0x80, b"x")).1, Some(Close::TooBig));
 }
 
 // faults: A6

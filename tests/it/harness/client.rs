@@ -165,6 +165,18 @@ impl RawClient {
         String::from_utf8(head).unwrap()
     }
 
+    /// Sends a request which may be refused before all of it is there; what is answered.
+    pub(crate) async fn answer(self, request: &str) -> String {
+        let (mut from, mut to) = self.stream.into_split();
+        let mut head = vec![0; 1024];
+        let (_, read) = tokio::join!(
+            to.write_all(request.as_bytes()),
+            within("an answer", PATIENCE, from.read(&mut head)),
+        );
+        head.truncate(read.unwrap_or(0));
+        String::from_utf8(head).unwrap()
+    }
+
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }

@@ -65,6 +65,7 @@ impl Gateway {
                         workers: 1,
                         pace: Duration::ZERO,
                         first: Duration::ZERO,
+                        conformance_echo: false,
                     };
                     simulator::start(settings).unwrap()
                 });

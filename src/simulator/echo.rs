@@ -1,0 +1,115 @@
+//! A WebSocket that says everything again, for conformance suites: the gateway's own handshake
+//! checks, upgrade hook, guard, connection and socket, with nobody behind them.
+use super::{BACKLOG, CONNECTIONS_MAX};
+use crate::{
+    app,
+    dispatch::{Dispatcher, admission},
+    http::{self, Site},
+    metrics::Metrics,
+    protocol, session,
+    ws::{self, Consumer, Life, Phase, Registry, Worker, guard, reaper, socket},
+};
+use actix::Actor as _;
+use actix_server::Server;
+use actix_web::{HttpRequest, web};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// A suite sends messages of 16 MiB, in fragments of 64 bytes too: far more than a gateway takes.
+const LIMITS: guard::Limits = guard::Limits { frame_bytes: 16 << 20, fragments: 1 << 18 };
+
+/// Serves the echo at `/chat` beside the other `routes`, and where it listens.
+///
+/// # Errors
+/// [`app::BindError`] when the address cannot be had.
+pub(super) fn serve(
+    listen: SocketAddr,
+    workers: usize,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+) -> anyhow::Result<(Server, SocketAddr)> {
+    let listener = app::bind(listen)?;
+    let address = listener.local_addr()?;
+    let site = Arc::new(site(workers));
+    let next = Arc::new(AtomicUsize::new(0));
+    let server = Server::build()
+        .workers(workers)
+        .backlog(BACKLOG)
+        .max_concurrent_connections(CONNECTIONS_MAX)
+        .disable_signals()
+        .shutdown_timeout(0)
+        .listen("simulator", listener, move || {
+            let (site, routes) = (Arc::clone(&site), routes.clone());
+            let worker = worker(next.fetch_add(1, Relaxed), &site);
+            http::with_sockets(worker, move |config| {
+                config.app_data(web::Data::from(Arc::clone(&site)));
+                config.route("/chat", web::get().to(echo));
+                routes(config);
+            })
+        })?;
+    Ok((server.run(), address))
+}
+
+async fn echo(request: HttpRequest, site: web::Data<Site>) -> actix_web::HttpResponse {
+    http::open(&request, &site, Consumer::Echo)
+}
+
+/// What the checks before an upgrade need. Nothing is ever dispatched.
+fn site(workers: usize) -> Site {
+    let metrics = Arc::new(Metrics::default());
+    let admission = admission::Settings { runs: 0, queue: 0, queue_wait: Duration::ZERO };
+    let life = Life::new(CONNECTIONS_MAX, 0);
+    life.enter(Phase::Ready);
+    Site {
+        settings: http::Settings {
+            origins: Vec::new(),
+            allow_any_origin: false,
+            trusted_proxies: Vec::new(),
+            model: String::new(),
+            upstream: String::new(),
+            simulated: true,
+            queue: 0,
+            separate_ops: true,
+        },
+        life: Arc::new(life),
+        registry: Arc::new(Registry::default()),
+        dispatcher: Dispatcher::new(admission, workers, Arc::clone(&metrics)).start(),
+        metrics,
+        started: Instant::now(),
+    }
+}
+
+fn worker(index: usize, site: &Site) -> Rc<Worker> {
+    let settings = ws::Settings {
+        limits: LIMITS,
+        messages: protocol::Limits { message_bytes: LIMITS.frame_bytes as usize },
+        bounds: socket::Bounds { high_water: 32 << 10, slow_client: Duration::from_secs(12) },
+        send_buffer: 64 << 10,
+        silence: Duration::from_secs(60),
+        ping: Duration::from_secs(15),
+    };
+    let no_session = session::Settings {
+        queued_messages: 0,
+        behind_bytes: 0,
+        system_prompt: None,
+        history: crate::chat::Budget { tokens: 0, bytes: 0, messages: 0 },
+    };
+    let worker = Rc::new(Worker::new(
+        index,
+        settings,
+        Arc::new(no_session),
+        site.dispatcher.clone(),
+        Arc::clone(&site.life),
+        Arc::clone(&site.registry),
+        Arc::clone(&site.metrics),
+    ));
+    actix::spawn(reaper::run(Rc::clone(&worker)));
+    worker
+}
