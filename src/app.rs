@@ -3,11 +3,11 @@
 use crate::{
     chat, config,
     config::Config,
-    dispatch::{self, Dispatcher, Lane, admission, lane, retry},
+    dispatch::{self, Breaker, Dispatcher, Lane, admission, lane, retry},
     http,
     metrics::Metrics,
     protocol, session,
-    upstream::{client, dashscope},
+    upstream::{breaker, client, dashscope},
     ws::{self, Life, Phase, Registry, Worker, guard, reaper, socket},
 };
 use actix::prelude::*;
@@ -34,6 +34,8 @@ const BACKLOG: i32 = 4096;
 const WATCH: Duration = Duration::from_secs(1);
 /// The workers have this long to start.
 const START: Duration = Duration::from_secs(5);
+/// A session's mailbox may be full for so long before its run is given up.
+const DELIVERY: Duration = Duration::from_secs(30);
 /// Sockets that are closed before their answers are out have this long to take the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -99,13 +101,16 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let admission = admission_settings(config);
         // On this thread, which has nothing else to do.
-        let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&metrics)).start();
+        let breaker = Arc::new(Breaker::new(breaker_settings(config), Arc::clone(&metrics)));
+        let dispatcher =
+            Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics)).start();
         let site = Arc::new(http::Site {
             settings: http_settings(config, simulated),
             life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),
             registry: Arc::new(Registry::default()),
             metrics,
             dispatcher,
+            breaker,
             started: Instant::now(),
         });
         let plan = plan(config, client, Arc::clone(&site));
@@ -237,7 +242,8 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     let site = &plan.site;
     let client = client::Client::new(plan.client.clone());
     let (settings, budget) = (Arc::clone(&plan.lane), Arc::clone(&plan.budget));
-    let lane = Lane::new(client, settings, budget, Arc::clone(&site.metrics)).start();
+    let lane =
+        Lane::new(client, settings, budget, Arc::clone(&site.breaker), Arc::clone(&site.metrics)).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
@@ -305,6 +311,7 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
             retry,
             stall: upstream.stall,
             run_time: upstream.run_time,
+            delivery: DELIVERY,
             mailbox: config.dispatch.runs,
         }),
         budget: Arc::new(retry::Budget::new(retry.budget_percent)),
@@ -323,6 +330,11 @@ fn admission_settings(config: &Config) -> admission::Settings {
 fn retry_settings(config: &Config) -> retry::Settings {
     let config::Retry { attempts, pause, pause_max, after_max, budget_percent } = config.retry.clone();
     retry::Settings { attempts, pause, pause_max, after_max, budget_percent }
+}
+
+fn breaker_settings(config: &Config) -> breaker::Settings {
+    let config::Breaker { failures, share, window, pause } = config.breaker.clone();
+    breaker::Settings { failures, share, window, pause }
 }
 
 fn dialect_settings(config: &Config) -> dashscope::Settings {

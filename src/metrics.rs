@@ -5,10 +5,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use std::{
-    fmt,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
-};
+use std::{fmt, sync::atomic::Ordering::Relaxed};
 
 /// One label with a value from a closed set.
 type Label = [(&'static str, &'static str); 1];
@@ -32,10 +29,12 @@ pub struct Metrics {
     pub tokens: Family<Label, Counter>,
     pub retries: Counter,
     pub upstream_errors: Family<Label, Counter>,
+    /// 1 for the state that the breaker is in.
+    pub upstream_state: Family<Label, Gauge>,
     pub slow_peers: Counter,
+    pub worker_stalls: Counter,
     /// Follows [`logging::DROPPED_LINES`] when it is read.
     lines_dropped: Counter,
-    pub upstream: Upstream,
 }
 
 impl Default for Metrics {
@@ -56,7 +55,7 @@ impl Default for Metrics {
             ),
             runs: of.one("tidegate_runs", "Runs that hold a slot now"),
             runs_queued: of.one("tidegate_runs_queued", "Runs that wait for a slot now"),
-            runs_ended: of.one("tidegate_runs_ended", "Runs ended, by outcome"),
+            runs_ended: of.one("tidegate_runs_ended", "Runs ended or refused, by outcome"),
             run_duration: of.seconds(
                 "gen_ai_client_operation_duration",
                 "Duration of a run, all attempts and pauses counted",
@@ -71,9 +70,13 @@ impl Default for Metrics {
             tokens: of.one("gen_ai_client_token_usage", "Tokens as the upstream counted them, by type"),
             retries: of.one("tidegate_retries", "Attempts beyond the first of a run"),
             upstream_errors: of.one("tidegate_upstream_errors", "Failed attempts and runs, by kind"),
+            upstream_state: of.one(
+                "tidegate_upstream_state",
+                "1 for the state of the breaker before the upstream: closed, open or half_open",
+            ),
             slow_peers: of.one("tidegate_slow_peers", "WebSockets cut because the peer did not read"),
+            worker_stalls: of.one("tidegate_worker_stalls", "Times that a worker stood still for a second"),
             lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
-            upstream: Upstream::default(),
             registry,
         }
     }
@@ -93,55 +96,6 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
-    }
-}
-
-/// How the last runs with the upstream went, for `/health`.
-#[derive(Default)]
-pub struct Upstream {
-    answered: AtomicBool,
-    failures: AtomicU32,
-}
-
-/// What is known of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamState {
-    /// Nothing was asked yet.
-    Unknown,
-    Ok,
-    /// The last attempts failed for its sake.
-    Failing,
-}
-
-impl UpstreamState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            UpstreamState::Unknown => "unknown",
-            UpstreamState::Ok => "ok",
-            UpstreamState::Failing => "failing",
-        }
-    }
-}
-
-impl Upstream {
-    /// So many failures in a row are no accident.
-    const FAILING: u32 = 3;
-
-    pub fn note(&self, ok: bool) {
-        if ok {
-            self.answered.store(true, Relaxed);
-            self.failures.store(0, Relaxed);
-        } else {
-            self.failures.fetch_add(1, Relaxed);
-        }
-    }
-
-    pub fn state(&self) -> UpstreamState {
-        match (self.failures.load(Relaxed), self.answered.load(Relaxed)) {
-            (Self::FAILING.., _) => UpstreamState::Failing,
-            (_, true) => UpstreamState::Ok,
-            _ => UpstreamState::Unknown,
-        }
     }
 }
 

@@ -157,12 +157,38 @@ impl RunError {
         }
     }
 
-    /// The sentence for a person, with the upstream's request id where one is known.
+    /// The same, with when it is worth trying again.
+    pub fn wait(kind: RunErrorKind, after: Duration, detail: &str) -> Self {
+        RunError { retry_after: Some(after), ..RunError::new(kind, detail) }
+    }
+
+    /// The sentence for a person, with when to try again and the upstream's request id where they are known.
     pub fn client_text(&self) -> String {
+        let sentence = self.kind.sentence();
+        let exact = self.retry_after.and_then(|after| {
+            let vague = VAGUE.iter().find_map(|vague| sentence.strip_suffix(vague))?;
+            Some(format!("{vague} Try again in {}.", rounded(after)?))
+        });
+        let text = exact.unwrap_or_else(|| sentence.to_owned());
         match &self.request_id {
-            Some(id) => format!("{} (request {id})", self.kind.sentence()),
-            None => self.kind.sentence().to_owned(),
+            Some(id) => format!("{text} (request {id})"),
+            None => text,
         }
+    }
+}
+
+/// Ends of sentences in whose place a known time stands.
+const VAGUE: [&str; 2] = [" Try again in a few seconds.", " Try again in a moment."];
+
+/// A wait in words, never shorter than it is; `None` when it is longer than anybody waits.
+fn rounded(wait: Duration) -> Option<String> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    match seconds {
+        0..=1 => Some("1 s".to_owned()),
+        2..=119 => Some(format!("{seconds} s")),
+        120..=7_199 => Some(format!("{} min", seconds.div_ceil(60))),
+        7_200..=360_000 => Some(format!("{} h", seconds.div_ceil(3_600))),
+        _ => None,
     }
 }
 
@@ -212,6 +238,8 @@ pub enum RunErrorKind {
     UpstreamError,
     /// No connection, or the name is unknown.
     UpstreamUnreachable,
+    /// The service failed so often that it is left alone for a while.
+    UpstreamDown,
     /// TLS failed: certificate, name, version.
     UpstreamTls,
     /// What came was not the protocol.
@@ -240,7 +268,7 @@ pub enum RunErrorKind {
 
 impl RunErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [RunErrorKind; 22] = [
+    pub const ALL: [RunErrorKind; 23] = [
         RunErrorKind::NotSetUp,
         RunErrorKind::NotAvailable,
         RunErrorKind::ModelNotFound,
@@ -251,6 +279,7 @@ impl RunErrorKind {
         RunErrorKind::RateLimited,
         RunErrorKind::UpstreamError,
         RunErrorKind::UpstreamUnreachable,
+        RunErrorKind::UpstreamDown,
         RunErrorKind::UpstreamTls,
         RunErrorKind::UpstreamProtocol,
         RunErrorKind::UpstreamTimeout,
@@ -278,6 +307,7 @@ impl RunErrorKind {
             RunErrorKind::RateLimited => "rate_limited",
             RunErrorKind::UpstreamError => "upstream_error",
             RunErrorKind::UpstreamUnreachable => "upstream_unreachable",
+            RunErrorKind::UpstreamDown => "upstream_down",
             RunErrorKind::UpstreamTls => "upstream_tls",
             RunErrorKind::UpstreamProtocol => "upstream_protocol",
             RunErrorKind::UpstreamTimeout => "upstream_timeout",
@@ -306,6 +336,7 @@ impl RunErrorKind {
             RunErrorKind::RateLimited => "The model is busy. Try again in a moment.",
             RunErrorKind::UpstreamError => "The model service had a fault. Try again.",
             RunErrorKind::UpstreamUnreachable => "The model service cannot be reached. Try again later.",
+            RunErrorKind::UpstreamDown => "The model service is not working. Try again in a few seconds.",
             RunErrorKind::UpstreamTls => "No safe connection to the model service. Tell the operator.",
             RunErrorKind::UpstreamProtocol => {
                 "The model service sent something that could not be read. Try again."
@@ -341,6 +372,7 @@ impl RunErrorKind {
             | RunErrorKind::BadRequest
             | RunErrorKind::InputRefused
             | RunErrorKind::OutputRefused
+            | RunErrorKind::UpstreamDown
             | RunErrorKind::UpstreamTls
             | RunErrorKind::UpstreamProtocol
             | RunErrorKind::AnswerTooLong
@@ -357,5 +389,28 @@ impl RunErrorKind {
     /// A refusal by the content filter: the turn leaves the history, else all later turns fail too.
     pub fn is_refusal(self) -> bool {
         matches!(self, RunErrorKind::InputRefused | RunErrorKind::OutputRefused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // faults: C38, D54
+    #[test]
+    fn whoever_is_sent_away_is_told_for_how_long() {
+        for (kind, ms, text) in [
+            (RunErrorKind::Overloaded, 0, "The service is busy. Try again in 1 s."),
+            (RunErrorKind::Overloaded, 1_001, "The service is busy. Try again in 2 s."),
+            (RunErrorKind::UpstreamDown, 4_900, "The model service is not working. Try again in 5 s."),
+            (RunErrorKind::RateLimited, 150_000, "The model is busy. Try again in 3 min."),
+            (RunErrorKind::RateLimited, 86_400_000, "The model is busy. Try again in 24 h."),
+            (RunErrorKind::RateLimited, u64::MAX, "The model is busy. Try again in a moment."),
+            (RunErrorKind::UpstreamError, 5_000, "The model service had a fault. Try again."),
+        ] {
+            assert_eq!(RunError::wait(kind, Duration::from_millis(ms), "").client_text(), text);
+        }
+        let plain = RunError::new(RunErrorKind::Overloaded, "");
+        assert_eq!(plain.client_text(), "The service is busy. Try again in a few seconds.");
     }
 }

@@ -180,7 +180,7 @@ keys! {
     /// Admission of runs.
     dispatch: Dispatch {
         runs: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time";
-        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot";
+        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; client addresses take turns";
         queue_wait: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
     }
     /// The language model's service.
@@ -218,6 +218,16 @@ keys! {
         after_max: Duration = "60s", time(SEC, HOUR), "longest `Retry-After` that is waited for";
         budget_percent: u32 = "10", Kind::Count(0, 100),
             "retries per hundred runs, so that an outage is not multiplied";
+    }
+    /// When an upstream that fails is left alone.
+    breaker: Breaker {
+        failures: u32 = "5", Kind::Count(0, 1000),
+            "failures in a row after which the upstream is left alone; 0 = never";
+        share: u32 = "50", Kind::Count(1, 100),
+            "percentage of failures, of at least 20 attempts within `breaker.window`, that does the same";
+        window: Duration = "10s", time(SEC, 10 * MIN), "how long an attempt counts for `breaker.share`";
+        pause: Duration = "5s", time(100 * MS, 10 * MIN),
+            "how long it is left alone before one attempt tries it again";
     }
     /// What is written to standard error.
     log: Log {

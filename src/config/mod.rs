@@ -18,7 +18,8 @@ mod tests;
 pub use address::Origins;
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
-    Config, Dispatch, History, KEYS, Key, Limits, Log, Retry, Server, Session, Upstream, find, markdown_table,
+    Breaker, Config, Dispatch, History, KEYS, Key, Limits, Log, Retry, Server, Session, Upstream, find,
+    markdown_table,
 };
 pub use layers::Flags;
 pub use source::{Map, Process, Source};

@@ -1,12 +1,20 @@
-//! The gate before the upstream: slots, a bounded queue in order of arrival, deadlines. Pure.
+//! The gate before the upstream: slots, a bounded fair queue, deadlines. Pure.
 //!
-//! A session has one run at a time, so order of arrival is fair between sessions: one that floods
-//! holds one slot or one place in the queue, like everybody else.
+//! A session has one run at a time, so one that floods holds one slot or one place in the queue, like
+//! everybody else. Many sessions of one address take turns with the other addresses, and make room
+//! for them when the queue is full.
 use crate::chat::SessionId;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     time::{Duration, Instant},
 };
+
+/// What somebody is told to wait who comes before anything is known.
+const WAIT_GUESS: Duration = Duration::from_secs(5);
+const WAIT_MIN: Duration = Duration::from_secs(1);
+/// A place in the queue is counted up to here.
+const PLACE_MAX: usize = 10_000;
 
 /// What is let through.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +27,31 @@ pub struct Settings {
     pub queue_wait: Duration,
 }
 
+/// Where a client comes from: an address of the fourth version, or a network of the sixth, of which one
+/// client has all addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source(u64);
+
+impl Source {
+    pub fn of(address: Option<IpAddr>) -> Self {
+        /// Bits in which addresses of the sixth version are multicast and nobody's own.
+        const FOURTH: u64 = 0xffff_ffff << 32;
+        match address.map(|address| address.to_canonical()) {
+            None => Source::default(),
+            Some(IpAddr::V4(address)) => Source(FOURTH | u64::from(u32::from(address))),
+            Some(IpAddr::V6(address)) => Source((u128::from(address) >> 64) as u64),
+        }
+    }
+}
+
 /// What became of a submitted run.
 #[derive(Debug, PartialEq)]
 pub enum Admitted<T> {
     /// A slot is taken; [`Admission::finish`] gives it back.
     Start(T),
-    /// It waits; `place` counts from 1.
-    Queued { place: u32 },
+    /// It waits; `place` counts from 1. The queue was full where another run went out for it: the
+    /// newest one of the address with the most.
+    Queued { place: u32, out: Option<T> },
     /// No slot and no place in the queue.
     Refused(T),
 }
@@ -34,17 +60,55 @@ pub enum Admitted<T> {
 pub struct Admission<T> {
     settings: Settings,
     running: usize,
-    /// Waiting runs by arrival. Arrival order is deadline order, because all wait equally long.
-    queue: BTreeMap<u64, Waiting<T>>,
-    arrival_of: HashMap<SessionId, u64>,
+    /// Waiting runs in the order in which they are let through: a source has one in each round.
+    queue: BTreeMap<Turn, Waiting<T>>,
+    /// The round of each by arrival. Arrival order is deadline order, because all wait equally long.
+    arrivals: BTreeMap<u64, u64>,
+    turn_of: HashMap<SessionId, Turn>,
+    /// What waits of each source: arrivals by round. A source of which nothing waits is not here.
+    sources: HashMap<Source, BTreeMap<u64, u64>>,
+    /// The same sources by how much waits of them.
+    by_size: BTreeSet<(usize, Source)>,
+    /// The round of the last one that was let through.
+    round: u64,
     next_arrival: u64,
+    pace: Pace,
 }
+
+/// When a waiting run is let through: by round, and in the round by arrival.
+type Turn = (u64, u64);
 
 #[derive(Debug)]
 struct Waiting<T> {
     session: SessionId,
+    source: Source,
     deadline: Instant,
     item: T,
+}
+
+/// How fast slots come free while all are taken.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    /// Between two of them, averaged.
+    interval: Option<Duration>,
+}
+
+impl Pace {
+    fn finished(&mut self, now: Instant, all_taken: bool) {
+        if let Some(last) = self.last.filter(|_| all_taken) {
+            let took = now.saturating_duration_since(last);
+            self.interval = Some(self.interval.map_or(took, |interval| (interval * 7 + took) / 8));
+        }
+        self.last = all_taken.then_some(now);
+    }
+
+    /// How long it takes until so many have come free; a standstill since the last one counts.
+    fn until(&self, now: Instant, slots: usize) -> Option<Duration> {
+        let since = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let interval = self.interval?.max(since);
+        Some(interval.saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX)))
+    }
 }
 
 impl<T> Admission<T> {
@@ -53,60 +117,72 @@ impl<T> Admission<T> {
             settings,
             running: 0,
             queue: BTreeMap::new(),
-            arrival_of: HashMap::new(),
+            arrivals: BTreeMap::new(),
+            turn_of: HashMap::new(),
+            sources: HashMap::new(),
+            by_size: BTreeSet::new(),
+            round: 0,
             next_arrival: 0,
+            pace: Pace::default(),
         }
     }
 
     /// Asks for a slot. A second run of a session that waits already is refused.
-    pub fn submit(&mut self, now: Instant, session: SessionId, item: T) -> Admitted<T> {
+    pub fn submit(&mut self, now: Instant, source: Source, session: SessionId, item: T) -> Admitted<T> {
         if self.running < self.settings.runs && self.queue.is_empty() {
             self.running += 1;
             return Admitted::Start(item);
         }
-        if self.queue.len() >= self.settings.queue || self.arrival_of.contains_key(&session) {
+        if self.turn_of.contains_key(&session) {
             return Admitted::Refused(item);
         }
-        let arrival = self.next_arrival;
-        self.next_arrival += 1;
-        let deadline = now + self.settings.queue_wait;
-        self.queue.insert(arrival, Waiting { session, deadline, item });
-        self.arrival_of.insert(session, arrival);
-        Admitted::Queued { place: u32::try_from(self.queue.len()).unwrap_or(u32::MAX) }
+        let mut out = None;
+        if self.queue.len() >= self.settings.queue {
+            let Some(turn) = self.gives_way_to(source) else { return Admitted::Refused(item) };
+            out = self.take(turn).map(|waiting| waiting.item);
+        }
+        let place =
+            self.insert(source, Waiting { session, source, deadline: now + self.settings.queue_wait, item });
+        Admitted::Queued { place, out }
     }
 
     /// Gives a slot back; the run that takes it, if one waits.
-    pub fn finish(&mut self) -> Option<T> {
+    pub fn finish(&mut self, now: Instant) -> Option<T> {
+        self.pace.finished(now, self.running >= self.settings.runs);
         self.running = self.running.saturating_sub(1);
         if self.running >= self.settings.runs {
             return None;
         }
-        let (_, next) = self.queue.pop_first()?;
-        self.arrival_of.remove(&next.session);
+        let turn = *self.queue.first_key_value()?.0;
+        self.round = turn.0;
         self.running += 1;
-        Some(next.item)
+        self.take(turn).map(|next| next.item)
     }
 
     /// Takes a waiting run out of the queue.
     pub fn withdraw(&mut self, session: SessionId) -> Option<T> {
-        let arrival = self.arrival_of.remove(&session)?;
-        self.queue.remove(&arrival).map(|waiting| waiting.item)
+        let turn = *self.turn_of.get(&session)?;
+        self.take(turn).map(|waiting| waiting.item)
     }
 
     /// Takes out the first run whose time is up.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
-        let first = self.queue.first_entry()?;
-        if first.get().deadline > now {
+        let turn = self.oldest()?;
+        if self.queue.get(&turn)?.deadline > now {
             return None;
         }
-        let waiting = first.remove();
-        self.arrival_of.remove(&waiting.session);
-        Some(waiting.item)
+        self.take(turn).map(|waiting| waiting.item)
     }
 
     /// When [`Admission::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.queue.first_key_value().map(|(_, waiting)| waiting.deadline)
+        Some(self.queue.get(&self.oldest()?)?.deadline)
+    }
+
+    /// When it is worth trying again for somebody who was refused: when what waits now is through.
+    pub fn busy_for(&self, now: Instant) -> Duration {
+        let wait = self.pace.until(now, self.queue.len() + 1).unwrap_or(WAIT_GUESS);
+        wait.clamp(WAIT_MIN, self.settings.queue_wait.max(WAIT_MIN))
     }
 
     pub fn running(&self) -> usize {
@@ -116,88 +192,53 @@ impl<T> Admission<T> {
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
+
+    fn oldest(&self) -> Option<Turn> {
+        self.arrivals.first_key_value().map(|(arrival, round)| (*round, *arrival))
+    }
+
+    /// Whose turn ends in a full queue so that one of `source` may wait: only where that makes the
+    /// shares more equal, so that nobody is put out by his own kind.
+    fn gives_way_to(&self, source: Source) -> Option<Turn> {
+        let mine = self.sources.get(&source).map_or(0, BTreeMap::len);
+        let (size, largest) = self.by_size.last()?;
+        let newest = self.sources.get(largest)?.last_key_value();
+        newest.filter(|_| *size > mine + 1).map(|(round, arrival)| (*round, *arrival))
+    }
+
+    /// Puts a run behind all others of its source; its place.
+    fn insert(&mut self, source: Source, waiting: Waiting<T>) -> u32 {
+        let arrival = self.next_arrival;
+        self.next_arrival += 1;
+        let rounds = self.sources.entry(source).or_default();
+        let last = rounds.last_key_value().map_or(self.round, |(round, _)| self.round.max(*round));
+        let turn = (last + 1, arrival);
+        self.by_size.remove(&(rounds.len(), source));
+        rounds.insert(turn.0, arrival);
+        self.by_size.insert((rounds.len(), source));
+        self.arrivals.insert(arrival, turn.0);
+        self.turn_of.insert(waiting.session, turn);
+        let before = self.queue.range(..turn).take(PLACE_MAX).count();
+        self.queue.insert(turn, waiting);
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
+    }
+
+    fn take(&mut self, turn: Turn) -> Option<Waiting<T>> {
+        let waiting = self.queue.remove(&turn)?;
+        self.arrivals.remove(&turn.1);
+        self.turn_of.remove(&waiting.session);
+        if let Some(rounds) = self.sources.get_mut(&waiting.source) {
+            self.by_size.remove(&(rounds.len(), waiting.source));
+            rounds.remove(&turn.0);
+            if rounds.is_empty() {
+                self.sources.remove(&waiting.source);
+            } else {
+                self.by_size.insert((rounds.len(), waiting.source));
+            }
+        }
+        Some(waiting)
+    }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::VecDeque;
-
-    fn settings(runs: usize, queue: usize) -> Settings {
-        Settings { runs, queue, queue_wait: Duration::from_secs(30) }
-    }
-
-    // faults: C38
-    #[test]
-    fn beyond_the_slots_runs_wait_in_order_and_beyond_the_queue_they_are_refused() {
-        let now = Instant::now();
-        let mut gate = Admission::new(settings(1, 2));
-        assert_eq!(gate.submit(now, SessionId(1), "a"), Admitted::Start("a"));
-        assert_eq!(gate.submit(now, SessionId(2), "b"), Admitted::Queued { place: 1 });
-        assert_eq!(gate.submit(now, SessionId(3), "c"), Admitted::Queued { place: 2 });
-        assert_eq!(gate.submit(now, SessionId(4), "d"), Admitted::Refused("d"));
-        assert_eq!(gate.withdraw(SessionId(2)), Some("b"));
-        assert_eq!(gate.withdraw(SessionId(2)), None);
-        assert_eq!(gate.finish(), Some("c"));
-        assert_eq!((gate.finish(), gate.running()), (None, 0));
-    }
-
-    #[test]
-    fn nobody_waits_longer_than_allowed() {
-        let now = Instant::now();
-        let mut gate = Admission::new(settings(1, 9));
-        gate.submit(now, SessionId(1), 1);
-        gate.submit(now, SessionId(2), 2);
-        gate.submit(now + Duration::from_secs(1), SessionId(3), 3);
-        let deadline = gate.next_deadline().expect("one waits");
-        assert_eq!(gate.expire(deadline - Duration::from_millis(1)), None);
-        assert_eq!(gate.expire(deadline), Some(2));
-        assert_eq!(gate.expire(deadline), None);
-        assert_eq!(gate.finish(), Some(3));
-    }
-
-    proptest! {
-        /// Never over-admits, starves or forgets: against a list.
-        #[test]
-        fn it_is_a_queue(runs in 1..4usize, queue in 0..4usize, steps in prop::collection::vec((0..4u8, 0..8u64), 1..200)) {
-            let start = Instant::now();
-            let mut gate = Admission::new(settings(runs, queue));
-            let (mut running, mut waiting) = (0usize, VecDeque::new());
-            for (at, (step, session)) in steps.into_iter().enumerate() {
-                let now = start + Duration::from_secs(at as u64 * 10);
-                match step {
-                    0 | 1 => match gate.submit(now, SessionId(session), session) {
-                        Admitted::Start(_) => { prop_assert!(running < runs && waiting.is_empty()); running += 1 }
-                        Admitted::Queued { place } => {
-                            waiting.push_back((session, now));
-                            prop_assert_eq!(place as usize, waiting.len());
-                            prop_assert!(running == runs && waiting.len() <= queue);
-                        }
-                        Admitted::Refused(_) => {
-                            prop_assert!(running == runs);
-                            prop_assert!(waiting.len() == queue || waiting.iter().any(|(s, _)| *s == session));
-                        }
-                    },
-                    2 if running > 0 => {
-                        let next = waiting.pop_front();
-                        prop_assert_eq!(gate.finish(), next.map(|(s, _)| s));
-                        running -= usize::from(next.is_none());
-                    }
-                    3 => {
-                        let at = waiting.iter().position(|(s, _)| *s == session);
-                        prop_assert_eq!(gate.withdraw(SessionId(session)), at.map(|at| waiting.remove(at).expect("there").0));
-                    }
-                    _ => {}
-                }
-                while let Some(expired) = gate.expire(now) {
-                    let (session, since) = waiting.pop_front().expect("one waits");
-                    prop_assert_eq!(expired, session);
-                    prop_assert!(now - since >= Duration::from_secs(30));
-                }
-                prop_assert_eq!((gate.running(), gate.queued()), (running, waiting.len()));
-            }
-        }
-    }
-}
+mod tests;

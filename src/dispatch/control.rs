@@ -6,15 +6,17 @@ use std::{
     mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU32, Ordering},
     },
     task::{Context, Waker},
 };
 
 const CANCELLED: u8 = 1;
 const HELD: u8 = 2;
-/// The session has not taken what was said.
+/// The session has not taken so much that the run waits.
 const FULL: u8 = 4;
+/// The session has not taken what was said.
+const UNHEARD: u8 = 8;
 
 /// Text that waits for the session, in bytes, at which the run stops reading. What came in one
 /// read of the upstream goes beyond it.
@@ -32,6 +34,8 @@ pub struct RunControl {
     task: AtomicWaker,
     said: Mutex<Said>,
     session: AtomicWaker,
+    /// How often the session has taken something.
+    heard: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -86,9 +90,8 @@ impl RunControl {
         } else {
             events.drain(..).for_each(|event| event.join(&mut said.events));
         }
-        if said.bytes >= SAID_BYTES_MAX {
-            self.state.fetch_or(FULL, Ordering::Release);
-        }
+        let full = if said.bytes >= SAID_BYTES_MAX { FULL } else { 0 };
+        self.state.fetch_or(UNHEARD | full, Ordering::Release);
         drop(said);
         self.session.wake();
     }
@@ -106,10 +109,20 @@ impl RunControl {
         }
         mem::swap(&mut said.events, heard);
         said.bytes = 0;
-        if self.state.load(Ordering::Relaxed) & FULL != 0 {
-            self.state.fetch_and(!FULL, Ordering::Release);
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        if self.state.fetch_and(!(UNHEARD | FULL), Ordering::Release) & FULL != 0 {
             self.task.wake();
         }
+    }
+
+    /// Whether something was said that the session has not taken.
+    pub fn is_unheard(&self) -> bool {
+        self.state.load(Ordering::Acquire) & UNHEARD != 0
+    }
+
+    /// How often the session has taken something.
+    pub fn times_heard(&self) -> u32 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// Nothing in here can be half done, whoever panicked.

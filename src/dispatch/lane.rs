@@ -1,5 +1,5 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Order, Permit, retry, run, watch::Watch};
+use super::{Breaker, Order, Permit, retry, run, watch::Watch};
 use crate::{
     metrics::Metrics,
     upstream::{client::Client, dashscope},
@@ -17,6 +17,8 @@ pub struct Settings {
     pub stall: Duration,
     /// Longest run, all attempts and pauses counted.
     pub run_time: Duration,
+    /// How long a run waits for room in the mailbox of its session, for each word.
+    pub delivery: Duration,
     /// Runs that may be handed over at once; as many as there are slots.
     pub mailbox: usize,
 }
@@ -34,6 +36,7 @@ pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) settings: Arc<Settings>,
     pub(super) budget: Arc<retry::Budget>,
+    pub(super) breaker: Arc<Breaker>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Rc<Watch>,
 }
@@ -47,9 +50,10 @@ impl Lane {
         client: Client,
         settings: Arc<Settings>,
         budget: Arc<retry::Budget>,
+        breaker: Arc<Breaker>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Lane { shared: Rc::new(Shared { client, settings, budget, metrics, watch: Rc::default() }) }
+        Lane { shared: Rc::new(Shared { client, settings, budget, breaker, metrics, watch: Rc::default() }) }
     }
 }
 

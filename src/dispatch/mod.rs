@@ -2,12 +2,17 @@
 //! session's own worker, so that a delta never changes threads. It hears of a run a handful of
 //! times, and of no delta.
 pub mod admission;
+mod breaker;
 pub mod control;
 pub mod lane;
 pub mod retry;
 mod run;
+#[cfg(test)]
+mod tests;
 mod watch;
+mod watchdog;
 
+pub use breaker::Breaker;
 pub use control::RunControl;
 pub use lane::Lane;
 
@@ -16,7 +21,7 @@ use crate::{
     metrics::Metrics,
 };
 use actix::prelude::*;
-use admission::{Admission, Admitted};
+use admission::{Admission, Admitted, Source};
 use std::{sync::Arc, time::Instant};
 
 /// Messages that may wait for the dispatcher; beyond it a run is refused as overloaded.
@@ -26,6 +31,8 @@ const MAILBOX: usize = 4096;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Order {
+    /// Where the client comes from.
+    pub source: Source,
     pub session: SessionId,
     pub run: RunId,
     /// The session's worker; its lane executes the run.
@@ -91,38 +98,77 @@ impl Drop for Permit {
 pub struct Dispatcher {
     admission: Admission<Order>,
     lanes: Vec<Option<Addr<Lane>>>,
+    breaker: Arc<Breaker>,
     metrics: Arc<Metrics>,
     expiry: Option<SpawnHandle>,
 }
 
 impl Dispatcher {
     /// A dispatcher for `workers` lanes.
-    pub fn new(settings: admission::Settings, workers: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        settings: admission::Settings,
+        workers: usize,
+        breaker: Arc<Breaker>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let lanes = vec![None; workers];
-        Dispatcher { admission: Admission::new(settings), lanes, metrics, expiry: None }
+        Dispatcher { admission: Admission::new(settings), lanes, breaker, metrics, expiry: None }
     }
 
     fn start_run(&mut self, ctx: &mut Context<Self>, order: Order) {
         let permit = Permit { dispatcher: ctx.address() };
         let lane = self.lanes.get(order.worker).and_then(Option::as_ref);
         let Some(lane) = lane else {
-            return refuse(&order, RunErrorKind::Internal, "the worker has no lane");
+            return self.refuse(&order, RunError::new(RunErrorKind::Internal, "the worker has no lane"));
         };
         if let Err(error) = lane.try_send(lane::Start { order, permit }) {
             let (kind, detail) = match &error {
                 SendError::Full(_) => (RunErrorKind::Overloaded, "the lane's mailbox is full"),
                 SendError::Closed(_) => (RunErrorKind::Internal, "the lane is dead"),
             };
-            refuse(&error.into_inner().order, kind, detail);
+            self.refuse(&error.into_inner().order, RunError::new(kind, detail));
         }
     }
 
     fn expire(&mut self, ctx: &mut Context<Self>) {
         self.expiry = None;
         while let Some(order) = self.admission.expire(now()) {
-            refuse(&order, RunErrorKind::QueueTimeout, "");
+            self.refuse(&order, RunError::new(RunErrorKind::QueueTimeout, ""));
         }
         self.after_change(ctx);
+    }
+
+    /// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
+    fn refuse(&self, order: &Order, error: RunError) {
+        log::debug!("run refused session={} run={} error={error}", order.session, order.run);
+        self.metrics.runs_ended.get_or_create(&[("outcome", error.kind.code())]).inc();
+        let event = RunEvent::End(Box::new(RunEnd::failed(error)));
+        // Only a session that is gone does not take it.
+        let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });
+    }
+
+    /// Why a run is not even tried: the upstream is left alone.
+    fn down(&self) -> Option<RunError> {
+        let after = self.breaker.refuses()?;
+        Some(RunError::wait(RunErrorKind::UpstreamDown, after, "the breaker is open"))
+    }
+
+    /// The refusal for want of a place. A random time is added, so that not all come back together.
+    fn busy(&self, detail: &str) -> RunError {
+        let after = self.admission.busy_for(now()).mul_f64(1.0 + fastrand::f64());
+        RunError::wait(RunErrorKind::Overloaded, after, detail)
+    }
+
+    /// A slot is free: the next one that waits takes it.
+    fn next(&mut self, ctx: &mut Context<Self>) {
+        while let Some(order) = self.admission.finish(now()) {
+            if order.control.is_cancelled() {
+                continue;
+            }
+            let Some(error) = self.down() else { return self.start_run(ctx, order) };
+            // Nobody waits for an upstream that is left alone.
+            self.refuse(&order, error);
+        }
     }
 
     /// Keeps the gauges and the one timer true.
@@ -136,13 +182,6 @@ impl Dispatcher {
             self.expiry = Some(ctx.run_later(wait, |this, ctx| this.expire(ctx)));
         }
     }
-}
-
-/// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
-fn refuse(order: &Order, kind: RunErrorKind, detail: &str) {
-    let event = RunEvent::End(Box::new(RunEnd::failed(RunError::new(kind, detail))));
-    // Only a session that is gone does not take it.
-    let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });
 }
 
 /// The dispatcher's clock.
@@ -166,6 +205,7 @@ impl Handler<Register> for Dispatcher {
         if worker >= self.lanes.len() {
             self.lanes.resize(worker + 1, None);
         }
+        actix::spawn(watchdog::watch(worker, lane.clone(), Arc::clone(&self.metrics)));
         self.lanes[worker] = Some(lane);
     }
 }
@@ -185,11 +225,17 @@ impl Handler<Order> for Dispatcher {
         if order.control.is_cancelled() {
             return;
         }
+        if let Some(error) = self.down() {
+            return self.refuse(&order, error);
+        }
         let (sink, run) = (order.sink.clone(), order.run);
-        match self.admission.submit(now(), order.session, order) {
+        match self.admission.submit(now(), order.source, order.session, order) {
             Admitted::Start(order) => self.start_run(ctx, order),
-            Admitted::Refused(order) => refuse(&order, RunErrorKind::Overloaded, "no slot and no place"),
-            Admitted::Queued { place } => {
+            Admitted::Refused(order) => self.refuse(&order, self.busy("no slot and no place")),
+            Admitted::Queued { place, out } => {
+                if let Some(order) = out {
+                    self.refuse(&order, self.busy("others of its address have enough places"));
+                }
                 // Its place is a courtesy; a session too busy to hear it can do without.
                 let _ = sink.try_send(RunUpdate { run, event: RunEvent::Queued { place } });
             }
@@ -211,14 +257,7 @@ impl Handler<Finished> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: Finished, ctx: &mut Self::Context) {
-        let mut next = self.admission.finish();
-        while let Some(order) = next {
-            if !order.control.is_cancelled() {
-                self.start_run(ctx, order);
-                break;
-            }
-            next = self.admission.finish();
-        }
+        self.next(ctx);
         self.after_change(ctx);
     }
 }

@@ -1,6 +1,7 @@
 //! The task of one run: attempts, the stream, its time limits, and the one end that it always has.
 use super::{
     Order, Permit, RunUpdate,
+    breaker::Ticket,
     lane::Shared,
     watch::{Exceeded, Watched},
 };
@@ -8,6 +9,7 @@ use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     metrics::Metrics,
     upstream::{
+        breaker::Verdict,
         client::{OpenError, Response},
         dashscope::{self, Reader},
     },
@@ -22,7 +24,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Bytes that are taken from a stream that is always ready before others get their turn.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -30,6 +32,8 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// How long the rest of a body is read after the finish: for usage, and so that the connection
 /// can be used again.
 const TAIL: Duration = Duration::from_secs(5);
+
+const NOT_TAKEN: &str = "the session took nothing for too long";
 
 /// Executes a run to its end, or drops it as soon as it is cancelled.
 pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
@@ -72,6 +76,8 @@ struct Run {
     deadline: Instant,
     attempts: u32,
     tally: Tally,
+    /// The breaker's leave for the attempt under way.
+    ticket: Option<Ticket>,
 }
 
 /// What the run's log line and metrics tell.
@@ -131,15 +137,26 @@ impl Run {
             deadline,
             attempts: 0,
             tally: Tally::default(),
+            ticket: None,
         }
     }
 
     async fn drive(mut self) {
         let mut excused = false;
         loop {
+            match self.shared.breaker.ticket() {
+                Ok(ticket) => self.ticket = Some(ticket),
+                Err(after) => {
+                    let error = RunError::wait(RunErrorKind::UpstreamDown, after, "the breaker is open");
+                    return self.end(RunEnd::failed(error)).await;
+                }
+            }
             self.attempts += 1;
             let (error, unanswered) = match self.attempt().await {
-                Attempt::Ended(end) => return self.end(end).await,
+                Attempt::Ended(end) => {
+                    self.tell_breaker(end.outcome.as_ref().err());
+                    return self.end(end).await;
+                }
                 Attempt::Failed { error, unanswered } => (self.redacted(error), unanswered),
             };
             // A pooled connection that the server closed just then: not an attempt at all. It may
@@ -147,12 +164,11 @@ impl Run {
             if unanswered && !excused && self.attempts == 1 && self.shared.budget.withdraw() {
                 excused = true;
                 self.attempts = 0;
+                self.ticket = None;
                 continue;
             }
-            let settings = self.shared.settings.clone();
-            let pause = settings.retry.next_pause(self.attempts, &error, fastrand::f64());
-            let in_time = pause.filter(|pause| Instant::now() + *pause < self.deadline);
-            let Some(pause) = in_time.filter(|_| self.shared.budget.withdraw()) else {
+            self.tell_breaker(Some(&error));
+            let Some(pause) = self.next_pause(&error) else {
                 return self.end(RunEnd::failed(error)).await;
             };
             self.note_error(&error);
@@ -172,6 +188,22 @@ impl Run {
         }
     }
 
+    /// The pause before the next attempt, if there is to be one.
+    fn next_pause(&self, error: &RunError) -> Option<Duration> {
+        let shared = &self.shared;
+        let pause = shared.settings.retry.next_pause(self.attempts, error, fastrand::f64())?;
+        let in_time = Instant::now() + pause < self.deadline;
+        (in_time && shared.breaker.refuses().is_none() && shared.budget.withdraw()).then_some(pause)
+    }
+
+    /// An attempt is over: well, or with this error.
+    fn tell_breaker(&mut self, error: Option<&RunError>) {
+        let shown = self.tally.first_delta.is_some();
+        if let Some(mut ticket) = self.ticket.take() {
+            ticket.report(error.map_or(Verdict::Answers, |error| Verdict::of(error, shown)));
+        }
+    }
+
     async fn attempt(&mut self) -> Attempt {
         // In a box, because the task would keep its kilobytes while it reads the answer.
         let sent = Box::pin(self.shared.client.send(self.body.clone(), self.deadline)).await;
@@ -187,8 +219,8 @@ impl Run {
             response.retry_after,
             response.request_id.as_deref(),
         );
-        let stall = self.shared.settings.stall;
-        let watched = self.shared.watch.add(stall, self.deadline, self.order.control.clone());
+        let (stall, delivery) = (self.shared.settings.stall, self.shared.settings.delivery);
+        let watched = self.shared.watch.add(stall, delivery, self.deadline, self.order.control.clone());
         self.read(Stream { response, reader, watched }).await
     }
 
@@ -196,9 +228,12 @@ impl Run {
     async fn read(&mut self, stream: Stream) -> Attempt {
         let stream = self.stream.insert(stream);
         let (events, order, tally) = (&mut self.events, &self.order, &mut self.tally);
-        let metrics = &self.shared.metrics;
+        let (metrics, ticket) = (&self.shared.metrics, &mut self.ticket);
         let outcome = poll_fn(|cx| match ready!(stream.poll_step(cx, order.control.is_held(), events)) {
             Step::More => {
+                if let Some(ticket) = ticket {
+                    ticket.report(Verdict::Answers);
+                }
                 tally.say(events, order, metrics);
                 Poll::Pending // The stream has our waker: nothing is left to do in this wake.
             }
@@ -229,13 +264,26 @@ impl Run {
         }
     }
 
-    /// Sends what is not text; whether the session is still there. Waits when its mailbox is full.
+    /// Sends what is not text; whether the session is still there. Waits when its mailbox is full, but
+    /// a session that takes nothing for too long is told of the end in place of it.
     async fn tell(&mut self, event: RunEvent) -> bool {
-        match self.order.sink.try_send(RunUpdate { run: self.order.run, event }) {
-            Ok(()) => true,
-            Err(SendError::Full(update)) => self.order.sink.send(update).await.is_ok(),
-            Err(SendError::Closed(_)) => false,
+        let update = match self.order.sink.try_send(RunUpdate { run: self.order.run, event }) {
+            Ok(()) => return true,
+            Err(SendError::Closed(_)) => return false,
+            Err(SendError::Full(update)) => update,
+        };
+        if let Ok(sent) = timeout(self.shared.settings.delivery, self.order.sink.send(update)).await {
+            return sent.is_ok();
         }
+        let end = RunEnd::failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN));
+        if self.attempts != u32::MAX {
+            self.report("overloaded", Some(&end));
+            self.attempts = u32::MAX;
+        }
+        // A new address has a place of its own in the mailbox.
+        let event = RunEvent::End(Box::new(end));
+        let _ = self.order.sink.clone().try_send(RunUpdate { run: self.order.run, event });
+        false
     }
 
     /// The error without the key, should the upstream have repeated it.
@@ -252,9 +300,10 @@ impl Run {
             Ok(reason) => reason.as_str(),
             Err(error) => error.kind.code(),
         };
-        match &end.outcome {
-            Ok(_) => self.shared.metrics.upstream.note(true),
-            Err(error) => self.note_error(error),
+        // Nothing was asked of an upstream that is left alone, and a session's fault is not its own.
+        let not_its_own = [RunErrorKind::UpstreamDown, RunErrorKind::Overloaded];
+        if let Some(error) = end.outcome.as_ref().err().filter(|e| !not_its_own.contains(&e.kind)) {
+            self.note_error(error);
         }
         self.report(outcome, Some(&end));
         self.attempts = u32::MAX; // Reported.
@@ -263,11 +312,6 @@ impl Run {
 
     fn note_error(&self, error: &RunError) {
         self.shared.metrics.upstream_errors.get_or_create(&[("kind", error.kind.code())]).inc();
-        // A refused message is no fault of the upstream.
-        self.shared
-            .metrics
-            .upstream
-            .note(error.kind.is_refusal() || error.kind == RunErrorKind::InputTooLong);
     }
 
     fn report(&self, outcome: &'static str, end: Option<&RunEnd>) {
@@ -350,6 +394,9 @@ impl Stream {
         match self.watched.exceeded() {
             None => Poll::Pending,
             Some(_) if self.reader.finished() => Poll::Ready(Step::End),
+            Some(Exceeded::Delivery) => {
+                Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
+            }
             Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
             Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
         }

@@ -2,12 +2,14 @@
 pub mod ops;
 mod origin;
 mod page;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 pub(crate) use upgrade::open;
 
 use crate::{
-    dispatch::Dispatcher,
+    dispatch::{Breaker, Dispatcher},
     metrics::Metrics,
     ws::{self, Life, Registry, Worker},
 };
@@ -53,6 +55,7 @@ pub struct Site {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub dispatcher: Addr<Dispatcher>,
+    pub breaker: Arc<Breaker>,
     pub started: Instant,
 }
 

@@ -107,7 +107,7 @@ async fn health(site: Data<Site>) -> HttpResponse {
             "name": "default",
             "host": site.settings.upstream,
             "model": site.settings.model,
-            "state": metrics.upstream.state().as_str(),
+            "state": site.breaker.state().as_str(),
         }],
     }))
 }

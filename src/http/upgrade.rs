@@ -1,6 +1,7 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
 use super::{Site, client_address, origin};
 use crate::{
+    dispatch::admission::Source,
     protocol::Codec,
     ws::{Consumer, registry::NoSeat, take_over::Accepted},
 };
@@ -102,9 +103,10 @@ fn accept(request: &HttpRequest, site: &Site, consumer: Consumer) -> Result<Http
         .map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?
         .finish();
     let id = fastrand::u64(..);
+    let source = Source::of(address);
     let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     log::info!("socket opened connection={id:016x} address={address}");
-    request.extensions_mut().insert(Accepted { id, consumer, seat });
+    request.extensions_mut().insert(Accepted { id, consumer, source, seat });
     Ok(response)
 }
 

@@ -3,10 +3,11 @@
 use super::{BACKLOG, CONNECTIONS_MAX};
 use crate::{
     app,
-    dispatch::{Dispatcher, admission},
+    dispatch::{Breaker, Dispatcher, admission},
     http::{self, Site},
     metrics::Metrics,
     protocol, session,
+    upstream::breaker,
     ws::{self, Consumer, Life, Phase, Registry, Worker, guard, reaper, socket},
 };
 use actix::Actor as _;
@@ -65,6 +66,9 @@ async fn echo(request: HttpRequest, site: web::Data<Site>) -> actix_web::HttpRes
 fn site(workers: usize) -> Site {
     let metrics = Arc::new(Metrics::default());
     let admission = admission::Settings { runs: 0, queue: 0, queue_wait: Duration::ZERO };
+    let breaker =
+        breaker::Settings { failures: 0, share: 100, window: Duration::ZERO, pause: Duration::ZERO };
+    let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
     let life = Life::new(CONNECTIONS_MAX, 0);
     life.enter(Phase::Ready);
     Site {
@@ -80,8 +84,9 @@ fn site(workers: usize) -> Site {
         },
         life: Arc::new(life),
         registry: Arc::new(Registry::default()),
-        dispatcher: Dispatcher::new(admission, workers, Arc::clone(&metrics)).start(),
+        dispatcher: Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics)).start(),
         metrics,
+        breaker,
         started: Instant::now(),
     }
 }

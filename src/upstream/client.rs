@@ -149,13 +149,23 @@ impl Client {
             request.headers_mut().insert(name.clone(), value.clone());
         }
         let wait = self.plan.first_byte.min(deadline.saturating_duration_since(Instant::now()));
-        let response = request.timeout(wait).send_body(body).await.map_err(|error| open_error(&error))?;
+        let response =
+            request.timeout(wait).send_body(body).await.map_err(|error| self.named(open_error(&error)))?;
         if leaves_bytes_behind(&response) {
             let status = response.status().as_u16();
             log::warn!("an upstream response without length: status={status}; connecting anew");
             self.awc.replace(connect(&self.plan));
         }
         Response::new(response).map_err(|error| OpenError { error, unanswered: false })
+    }
+
+    /// Says for the log which host could not be reached: the errors of the library do not.
+    fn named(&self, mut failed: OpenError) -> OpenError {
+        if failed.error.kind == RunErrorKind::UpstreamUnreachable {
+            let host = self.plan.url.split('/').nth(2).unwrap_or_default();
+            failed.error.detail = format!("{host}: {}", failed.error.detail);
+        }
+        failed
     }
 
     /// Takes the key out of a text of the upstream, which may repeat it.

@@ -1,4 +1,5 @@
 //! The model services: their wire formats (pure) and the one client that speaks to them.
+pub mod breaker;
 pub mod client;
 pub mod dashscope;
 pub mod error;

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     chat::ReaderId,
+    dispatch::admission::Source,
     protocol::{Close, Codec, Incoming, ServerFrame},
     session::Outgoing,
 };
@@ -33,6 +34,7 @@ pub struct Connection {
     io: Rc<TcpStream>,
     id: u64,
     consumer: Consumer,
+    source: Source,
     slot: usize,
     opened: u32,
     /// When the peer was last heard, in ticks.
@@ -84,13 +86,14 @@ pub enum Tick {
 
 impl Connection {
     /// `slot` is set when the actor starts.
-    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, consumer: Consumer) -> Self {
+    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, consumer: Consumer, source: Source) -> Self {
         let now = worker.ticks();
         Connection {
             worker,
             io,
             id,
             consumer,
+            source,
             slot: usize::MAX,
             opened: now,
             heard: now,
@@ -166,8 +169,14 @@ impl Connection {
         let attached = self.session.get_or_insert_with(|| {
             let reader = ReaderId(1);
             let line = Rc::new(Line::new(Rc::clone(&self.io), codec));
-            let (session, window) =
-                SessionActor::begin(&self.worker, self.id, reader, ctx.address(), Rc::clone(&line));
+            let (session, window) = SessionActor::begin(
+                &self.worker,
+                self.id,
+                self.source,
+                reader,
+                ctx.address(),
+                Rc::clone(&line),
+            );
             ctx.open(window, line);
             Box::new(Attached { session, reader })
         });

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
-    dispatch::{Order, RunControl, RunUpdate, Withdraw},
+    dispatch::{Order, RunControl, RunUpdate, Withdraw, admission::Source},
     protocol::{ClientFrame, ServerFrame},
     session::{Effect, Input, Outgoing, Session},
 };
@@ -22,6 +22,7 @@ use std::{
 pub struct SessionActor {
     worker: Rc<Worker>,
     id: SessionId,
+    source: Source,
     session: Session,
     readers: Vec<Reader>,
     run: Option<(RunId, Arc<RunControl>)>,
@@ -79,6 +80,7 @@ impl SessionActor {
     pub fn begin(
         worker: &Rc<Worker>,
         id: u64,
+        source: Source,
         reader: ReaderId,
         connection: Addr<Connection>,
         line: Rc<Line>,
@@ -90,6 +92,7 @@ impl SessionActor {
             let mut actor = SessionActor {
                 worker: Rc::clone(worker),
                 id: SessionId(id),
+                source,
                 session: Session::new(Arc::clone(&worker.session_settings)),
                 readers: vec![Reader {
                     id: reader,
@@ -146,6 +149,7 @@ impl SessionActor {
                 self.worker.metrics.omitted_turns.inc_by(request.omitted_turns as u64);
                 let control = Arc::new(RunControl::default());
                 let order = Order {
+                    source: self.source,
                     session: self.id,
                     run,
                     worker: self.worker.index,

@@ -4,7 +4,7 @@
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
 use super::{Connection, Consumer, Seat, Worker, guard::Guard, socket};
-use crate::protocol::Close;
+use crate::{dispatch::admission::Source, protocol::Close};
 use actix::AsyncContext;
 use actix_codec::{Decoder, Encoder, Framed};
 use actix_http::{Response, body::BodySize, h1};
@@ -25,6 +25,8 @@ pub struct Accepted {
     /// Names the connection in logs.
     pub id: u64,
     pub consumer: Consumer,
+    /// Where the client comes from, for its share of the queue.
+    pub source: Source,
     pub seat: Seat,
 }
 
@@ -76,7 +78,7 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     };
     let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
-        Connection::new(worker, io, accepted.id, accepted.consumer)
+        Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source)
     });
     actix_rt::spawn(socket);
 }

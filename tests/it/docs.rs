@@ -86,6 +86,7 @@ fn metrics_text() -> String {
     ] {
         family.get_or_create(&[(label, "")]).inc();
     }
+    metrics.upstream_state.get_or_create(&[("state", "")]).set(1);
     metrics.text().unwrap()
 }
 

@@ -6,6 +6,7 @@ mod docs;
 mod frames;
 mod harness;
 mod nginx;
+mod overload;
 mod process;
 mod sdk;
 mod secrets;

@@ -1,8 +1,9 @@
 //! The program as an operator meets it: commands, exit codes, start and stop.
 use crate::harness::{PATIENCE, Process, TestClient, Tidegate, http_get, until, within};
 use expect_test::expect;
+use futures_util::future::join_all;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 #[tokio::test]
@@ -211,30 +212,40 @@ async fn to_the_end(client: &mut TestClient) -> (String, u16) {
 // faults: G99
 #[tokio::test]
 async fn sigterm_lets_answers_finish_and_tells_every_socket() {
+    let (sockets, answers) = (2_000, 500);
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;
+    let url = gateway.chat_url();
     let mut clients = Vec::new();
-    for _ in 0..200 {
-        clients.push(TestClient::connect(&gateway.chat_url()).await);
+    while clients.len() < sockets {
+        clients.extend(join_all((0..50).map(|_| TestClient::connect(&url))).await);
     }
     // Every fourth is in the middle of an answer when the signal comes.
-    for client in clients.iter_mut().step_by(4) {
-        client.say("/sim number tokens=80 pace_ms=25").await;
-    }
-    for client in clients.iter_mut().step_by(4) {
+    let every = sockets / answers;
+    let ask = async |client: &mut TestClient| {
+        client.say("/sim number tokens=20 pace_ms=200").await;
         assert!(client.hear().await.starts_with("#0 "));
-    }
-    let (url, address) = (gateway.chat_url(), gateway.address);
+    };
+    join_all(clients.iter_mut().step_by(every).map(ask)).await;
+    let address = gateway.address;
     gateway.signal("TERM").await;
+    let since = Instant::now();
     until("readyz is red", async || http_get(address, "/readyz").await.0 == 503).await;
     let refused = connect_async(&url).await.unwrap_err().to_string();
     assert!(refused.contains("503"), "no new sockets: {refused}");
-    for (number, client) in clients.iter_mut().enumerate() {
+    let ends = clients.iter_mut().enumerate().map(async |(number, client)| {
         let (text, code) = to_the_end(client).await;
         assert_eq!(code, 1012);
-        assert_eq!(text.contains("#79 "), number % 4 == 0, "finished: {text}");
-    }
+        assert_eq!(text.contains("#19 "), number % every == 0, "finished: {text}");
+        since.elapsed()
+    });
+    let ends = join_all(ends).await;
     let ended = gateway.ended().await;
+    println!(
+        "{sockets} sockets, {answers} answers: told={:?} ended={:?}",
+        ends.iter().max(),
+        since.elapsed()
+    );
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(ended.err.contains("stopped: Drained"), "{}", ended.err);
     simulator.stop().await;

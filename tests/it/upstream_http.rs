@@ -1,13 +1,16 @@
 //! What a user sees when the upstream fails before, in or instead of the head of its response.
 use crate::harness::{
-    CannedUpstream, Gateway, ScriptedUpstream, TestClient, event, good_answer, json_answer, sse_head, until,
-    within,
+    CannedUpstream, Gateway, ScriptedUpstream, TestClient, Tidegate, event, good_answer, json_answer,
+    sse_head, until, within,
 };
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use std::time::Duration;
 use tidegate::{chat::RunErrorKind as Kind, config::Config};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::{Instant, timeout},
+};
 
 /// Tables make many faults in a row; the budget of retries is the matter of one test.
 fn free_retries(config: &mut Config) {
@@ -71,6 +74,52 @@ async fn a_refused_connection_is_tried_again_and_the_host_is_not_told() {
     assert_eq!(gateway.site.metrics.retries.get(), 2);
     client.close().await;
     gateway.stop().await;
+}
+
+// faults: D49
+#[tokio::test]
+async fn a_connection_that_is_never_answered_is_given_up_and_tried_once_more() {
+    // A listener that accepts nobody and has its queue full: the kernel drops what more knocks.
+    let hole = TcpSocket::new_v4().unwrap();
+    hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let hole = hole.listen(1).unwrap();
+    let address = hole.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        queued.push(stream.unwrap());
+    }
+    let gateway =
+        Gateway::in_front_of(address, |config| config.upstream.connect_timeout = Duration::from_millis(400))
+            .await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    let since = Instant::now();
+    client.say("hi").await;
+    assert_eq!(client.hear().await, "Error: The model service cannot be reached. Try again later.");
+    let took = since.elapsed();
+    assert!(took >= Duration::from_millis(800) && took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(gateway.site.metrics.retries.get(), 1);
+    client.close().await;
+    gateway.stop().await;
+}
+
+// faults: D48
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_in_the_log_and_not_with_the_user() {
+    let started =
+        Tidegate::new(&["serve", "--listen", "127.0.0.1:0", "--base-url", "https://nowhere.invalid"]);
+    let gateway =
+        started.env("API_KEY", "sk-test").env("TIDEGATE_UPSTREAM__CONNECT_TIMEOUT", "2s").start().await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    let since = Instant::now();
+    client.say("hi").await;
+    assert_eq!(client.hear().await, "Error: The model service cannot be reached. Try again later.");
+    // Two or three attempts, and nobody waits for a resolver that is silent.
+    assert!(since.elapsed() < Duration::from_secs(9), "{:?}", since.elapsed());
+    client.close().await;
+    let log = gateway.stop().await;
+    let told =
+        |line: &str| line.contains("outcome=upstream_unreachable") && line.contains("nowhere.invalid: ");
+    assert!(log.lines().any(told), "{log}");
 }
 
 // faults: D51, D52, D53

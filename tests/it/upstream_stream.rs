@@ -1,6 +1,6 @@
 //! What a user sees of a stream that is spelled oddly, is broken, or never ends.
 use crate::harness::{
-    Gateway, PATIENCE, ScriptedUpstream, TestClient, event, good_answer, sse_head, until, within,
+    Gateway, PATIENCE, ScriptedUpstream, TestClient, event, good_answer, is_error, sse_head, until, within,
 };
 use std::time::Duration;
 use tidegate::{chat::RunErrorKind as Kind, config::Config};
@@ -436,7 +436,7 @@ async fn a_run_ends_at_its_time_limit_whatever_keeps_it_alive() {
         client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
         let (text, error) = client.until_error().await;
         let kind = if switches.contains("503") { Kind::UpstreamError } else { Kind::UpstreamTimeout };
-        assert!(error.starts_with(&format!("Error: {}", kind.sentence())), "{switches}: {error}");
+        assert!(is_error(&error, kind), "{switches}: {error}");
         assert_eq!(text, shown, "{switches}");
         assert!(since.elapsed() < Duration::from_millis(1_900), "{switches}: {:?}", since.elapsed());
         client.still_works().await;

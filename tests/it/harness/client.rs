@@ -24,6 +24,18 @@ impl TestClient {
         TestClient { socket, transcript: Vec::new() }
     }
 
+    /// Over a connection that is there.
+    pub(crate) async fn over(url: &str, stream: TcpStream) -> Self {
+        let handshake = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream));
+        let (socket, _) = within("the handshake", PATIENCE, handshake).await.unwrap();
+        TestClient { socket, transcript: Vec::new() }
+    }
+
+    /// A long test needs no transcript of what went well.
+    pub(crate) fn forget(&mut self) {
+        self.transcript.clear();
+    }
+
     pub(crate) async fn say(&mut self, text: &str) {
         self.transcript.push(format!("> {text}"));
         self.socket.send(Message::text(text)).await.unwrap();
@@ -79,11 +91,7 @@ impl TestClient {
     /// Beside its sentence an error has a request id at most.
     pub(crate) async fn fails(&mut self, kind: RunErrorKind) -> String {
         let (text, error) = self.until_error().await;
-        let sentence = format!("Error: {}", kind.sentence());
-        let rest = error.strip_prefix(&sentence);
-        let rest = rest.unwrap_or_else(|| panic!("expected {sentence:?}, got {error:?}"));
-        let id = rest.strip_prefix(" (request ").and_then(|rest| rest.strip_suffix(')')).unwrap_or(rest);
-        assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{error:?}");
+        assert!(is_error(&error, kind), "expected {kind:?}, got {error:?}");
         text
     }
 
@@ -122,6 +130,26 @@ impl TestClient {
         })
         .await;
     }
+}
+
+/// Whether a message tells an error of this kind: its sentence, with a time where that has an end such
+/// as "in a moment", and perhaps a request id.
+pub(crate) fn is_error(message: &str, kind: RunErrorKind) -> bool {
+    let Some(text) = message.strip_prefix("Error: ") else { return false };
+    let (text, id) = match text.strip_suffix(')').and_then(|text| text.split_once(" (request ")) {
+        Some((text, id)) => (text, id),
+        None => (text, ""),
+    };
+    let vague = [" in a few seconds.", " in a moment."];
+    let stem = vague.iter().find_map(|vague| kind.sentence().strip_suffix(vague));
+    let time = stem.and_then(|stem| text.strip_prefix(stem)?.strip_prefix(" in ")?.strip_suffix('.'));
+    let is_time = |time: &str| {
+        time.split_once(' ').is_some_and(|(n, unit)| {
+            n.parse::<u32>().is_ok_and(|n| n > 0) && ["s", "min", "h"].contains(&unit)
+        })
+    };
+    let known = text == kind.sentence() || time.is_some_and(is_time);
+    known && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
 impl Drop for TestClient {

@@ -1,10 +1,12 @@
 //! What the tests share: gateways in this process and in their own, a client with a transcript, scripted upstreams.
 mod client;
+mod crowd;
 mod gateway;
 mod process;
 mod upstream;
 
-pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake};
+pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake, is_error};
+pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
 pub(crate) use gateway::{Gateway, http_get};
 pub(crate) use process::{Process, Tidegate};
 pub(crate) use upstream::{

@@ -125,6 +125,12 @@ impl Process {
         self.err.text()
     }
 
+    /// Descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let id = self.child.id().expect("it runs");
+        std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
+    }
+
     /// Sends a signal by its name without `SIG`.
     pub(crate) async fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id().expect("it runs"));

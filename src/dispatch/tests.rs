@@ -1,0 +1,264 @@
+//! A session that takes nothing, and a worker that stands still.
+use super::*;
+use crate::{
+    app::Gateway,
+    chat::{FinishReason, Message as Said, Role},
+    config::Config,
+    upstream::{
+        breaker as upstream_breaker,
+        client::{self, Client},
+        dashscope,
+    },
+};
+use futures_util::{SinkExt, StreamExt};
+use std::{rc::Rc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::{Instant, sleep, timeout},
+};
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+/// Nothing in a test may take longer than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A session with one place in its mailbox that takes its time, or takes nothing after the first word.
+struct Slow {
+    told: Rc<std::cell::RefCell<Vec<RunEvent>>>,
+    control: Arc<RunControl>,
+    pause: Duration,
+}
+
+impl Slow {
+    /// Takes the text that was left, and then nothing for a while.
+    fn hear(&mut self, ctx: &mut Context<Self>) {
+        let mut heard = Vec::new();
+        self.control.hear(&mut heard);
+        if !heard.is_empty() {
+            self.told.borrow_mut().append(&mut heard);
+            ctx.wait(sleep(self.pause).into_actor(self));
+        }
+    }
+}
+
+/// Polled with the actor.
+struct Listener;
+
+impl ActorFuture<Slow> for Listener {
+    type Output = ();
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        slow: &mut Slow,
+        ctx: &mut Context<Slow>,
+        task: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        slow.control.listen(task.waker());
+        slow.hear(ctx);
+        std::task::Poll::Pending
+    }
+}
+
+impl Actor for Slow {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1);
+        ctx.spawn(Listener);
+    }
+}
+
+impl Handler<RunUpdate> for Slow {
+    type Result = ();
+
+    fn handle(&mut self, update: RunUpdate, ctx: &mut Self::Context) {
+        self.hear(ctx);
+        self.told.borrow_mut().push(update.event);
+    }
+}
+
+fn event(text: &str, finish: &str) -> String {
+    let event = format!(
+        "data:{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":\"{text}\",\"role\":\"assistant\"}},\
+         \"finish_reason\":\"{finish}\"}}]}},\"request_id\":\"r\"}}\n\n"
+    );
+    format!("{:x}\r\n{event}\r\n", event.len())
+}
+
+/// Answers every request with these texts, each in a write of its own.
+async fn upstream(texts: Vec<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    actix::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes()).await;
+            for text in &texts {
+                let _ = stream.write_all(event(text, "null").as_bytes()).await;
+                sleep(Duration::from_millis(1)).await;
+            }
+            let _ = stream.write_all(format!("{}0\r\n\r\n", event("", "stop")).as_bytes()).await;
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A dispatcher and its only lane on this thread.
+fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> Addr<Dispatcher> {
+    let dialect = dashscope::Settings {
+        model: "m".into(),
+        endpoint: dashscope::Endpoint::Auto,
+        incremental: true,
+        thinking: None,
+        max_tokens: None,
+        workspace: None,
+    };
+    let wait = Duration::from_secs(5);
+    let settings =
+        client::Settings { base_url, api_key: None, ca_file: None, connect_timeout: wait, first_byte: wait };
+    let client = Client::new(client::Plan::new(&settings, &dialect).unwrap());
+    let (pause, pause_max, after_max) = (Duration::ZERO, Duration::ZERO, wait);
+    let settings = lane::Settings {
+        dialect,
+        limits: dashscope::Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },
+        retry: retry::Settings { attempts: 1, pause, pause_max, after_max, budget_percent: 0 },
+        stall: wait,
+        run_time: 2 * wait,
+        delivery,
+        mailbox: 4,
+    };
+    let breaker = upstream_breaker::Settings { failures: 5, share: 50, window: wait, pause: wait };
+    let breaker = Arc::new(Breaker::new(breaker, Arc::clone(metrics)));
+    let budget = Arc::new(retry::Budget::new(0));
+    let lane = Lane::new(client, Arc::new(settings), budget, Arc::clone(&breaker), Arc::clone(metrics));
+    let admission = admission::Settings { runs: 4, queue: 4, queue_wait: wait };
+    let dispatcher = Dispatcher::new(admission, 1, breaker, Arc::clone(metrics)).start();
+    dispatcher.try_send(Register { worker: 0, lane: lane.start() }).unwrap();
+    dispatcher
+}
+
+/// A run for a session that pauses so long after each word; all that it was told, once there is an end.
+async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<RunEvent>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::default());
+    let dispatcher = dispatcher(upstream(texts.to_vec()).await, delivery, &metrics);
+    let (told, control) = (Rc::default(), Arc::<RunControl>::default());
+    let session = Slow { told: Rc::clone(&told), control: Arc::clone(&control), pause }.start();
+    let order = Order {
+        source: Source::default(),
+        session: SessionId(1),
+        run: RunId(1),
+        worker: 0,
+        request: RunRequest { messages: vec![Said::new(Role::User, "hi")], omitted_turns: 0 },
+        sink: session.recipient(),
+        control,
+        submitted: Instant::now(),
+    };
+    dispatcher.send(order).await.unwrap();
+    let ended = async {
+        while !told.borrow().iter().any(|event| matches!(event, RunEvent::End(_))) || metrics.runs.get() > 0 {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("the run ends and gives its slot back");
+    let told = told.borrow().clone();
+    (told, metrics)
+}
+
+fn text_of(told: &[RunEvent]) -> String {
+    let text =
+        |event: &RunEvent| if let RunEvent::Delta(text) = event { text.clone() } else { String::new() };
+    told.iter().map(text).collect()
+}
+
+// faults: C43
+#[actix::test]
+async fn a_run_waits_for_a_session_that_takes_its_time_and_skips_nothing() {
+    // Each is an eighth of what may wait.
+    let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
+    let (told, _) = told(&texts, Duration::from_millis(10), PATIENCE).await;
+    assert_eq!(text_of(&told), texts.concat());
+    assert!(told.len() < texts.len() / 2, "it waited: {} words for {} texts", told.len(), texts.len());
+    // What may wait, and what one read brings on top of it.
+    assert!(
+        told.iter().all(|event| event.text_bytes() <= 2 * 64 * 1024),
+        "and never for more than its bound"
+    );
+    let Some(RunEvent::End(end)) = told.last() else { panic!("the end is last: {told:?}") };
+    assert_eq!(end.outcome, Ok(FinishReason::Stop));
+    assert_eq!(told.iter().filter(|event| matches!(event, RunEvent::End(_))).count(), 1);
+}
+
+// faults: C43
+#[actix::test]
+async fn a_session_that_takes_nothing_for_too_long_is_told_the_end_and_its_slot_is_free() {
+    let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
+    let (told, metrics) = told(&texts, Duration::from_secs(1), Duration::from_millis(300)).await;
+    let text = text_of(&told);
+    assert!(texts.concat().starts_with(&text), "nothing is skipped before the end");
+    let Some(RunEvent::End(end)) = told.last() else { panic!("the end is last: {told:?}") };
+    assert_eq!(end.outcome.as_ref().unwrap_err().kind, RunErrorKind::Overloaded);
+    assert_eq!(metrics.runs_ended.get_or_create(&[("outcome", "overloaded")]).get(), 1);
+}
+
+/// Blocks the thread of one worker.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Block {
+    worker: usize,
+    time: Duration,
+}
+
+impl Handler<Block> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, block: Block, _: &mut Self::Context) {
+        self.lanes[block.worker].as_ref().unwrap().try_send(block).unwrap();
+    }
+}
+
+impl Handler<Block> for Lane {
+    type Result = ();
+
+    fn handle(&mut self, block: Block, _: &mut Self::Context) {
+        std::thread::sleep(block.time);
+    }
+}
+
+// faults: C42
+#[actix::test]
+async fn a_worker_that_stands_still_is_told_of_and_the_others_serve() {
+    const SOCKETS: usize = 8;
+    let mut config = Config::default();
+    config.server.listen = ([127, 0, 0, 1], 0).into();
+    config.server.workers = 2;
+    config.upstream.base_url = upstream(vec!["He".into()]).await.parse().unwrap();
+    let gateway = Gateway::start(&config, false).await.unwrap();
+    let url = format!("ws://{}/chat", gateway.address);
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        sockets.push(tokio_tungstenite::connect_async(&url).await.unwrap().0);
+    }
+    let stalls = &gateway.site().metrics.worker_stalls;
+    assert_eq!(stalls.get(), 0);
+    let since = Instant::now();
+    gateway.site().dispatcher.send(Block { worker: 0, time: Duration::from_secs(2) }).await.unwrap();
+    // The command goes round by one more thread.
+    sleep(Duration::from_millis(100)).await;
+    let answers = sockets.iter_mut().map(async |socket| {
+        socket.send(Frame::text("hi")).await.unwrap();
+        while !matches!(timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap(), Frame::Text(_)) {}
+        since.elapsed()
+    });
+    let mut answered = futures_util::future::join_all(answers).await;
+    answered.sort();
+    // Sockets go to the workers in turn.
+    let served = answered.iter().filter(|after| **after < Duration::from_millis(1_500)).count();
+    let held = answered.iter().filter(|after| **after >= Duration::from_millis(1_900)).count();
+    assert!(served >= 2 && held >= 2 && served + held == SOCKETS, "{answered:?}");
+    assert_eq!(stalls.get(), 1);
+    drop(sockets);
+    gateway.stop(std::future::pending()).await;
+}

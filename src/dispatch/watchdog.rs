@@ -1,0 +1,44 @@
+//! Asks each lane again and again whether its thread still turns, and tells when one stands still.
+use super::Lane;
+use crate::metrics::Metrics;
+use actix::prelude::*;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often a lane is asked.
+const EVERY: Duration = Duration::from_millis(250);
+/// A lane that has not answered for so long is said to stand still.
+const STALL: Duration = Duration::from_secs(1);
+
+/// Asked by the watchdog; an answer says that the lane's thread turns.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Turns;
+
+/// Watches one worker for as long as its lane lives. Runs on the dispatcher's thread.
+pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>) {
+    loop {
+        sleep(EVERY).await;
+        let since = Instant::now();
+        let mut answer = std::pin::pin!(lane.send(Turns));
+        let answered = match timeout(STALL, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                metrics.worker_stalls.inc();
+                log::error!("worker {worker} did not answer for {} ms", STALL.as_millis());
+                let answered = answer.await;
+                log::warn!("worker {worker} stood still for {} ms", since.elapsed().as_millis());
+                answered
+            }
+        };
+        if answered.is_err() {
+            return; // The lane is dead; that is told elsewhere.
+        }
+    }
+}
+
+impl Handler<Turns> for Lane {
+    type Result = ();
+
+    fn handle(&mut self, _: Turns, _: &mut Self::Context) {}
+}

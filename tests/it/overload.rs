@@ -1,0 +1,325 @@
+//! More than the gateway or its upstream can bear: outages, too much load, floods, everybody at once.
+//!
+//! `LONG=1 cargo test --release --test it overload:: -- --test-threads 1 --nocapture` takes minutes and
+//! prints its figures; without it the same happens in seconds with wider bounds.
+use crate::harness::{
+    Crowd, Gateway, Process, TestClient, Turn, come_back, http_get, is_error, quantile, short_or_long, until,
+};
+use std::{collections::BTreeMap, time::Duration};
+use tidegate::{
+    chat::RunErrorKind as Kind,
+    config::{self, Config},
+};
+use tokio::{net::TcpListener, time::Instant};
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// As they are without a configuration; tests have others by default.
+fn as_served(config: &mut Config) {
+    config.retry = config::Retry::default();
+    config.breaker = config::Breaker::default();
+}
+
+/// Everybody from the same address.
+fn here(_: usize) -> [u8; 4] {
+    [127, 0, 0, 1]
+}
+
+/// How many turns ended how.
+fn outcomes(turns: &[Turn]) -> BTreeMap<String, usize> {
+    let mut outcomes = BTreeMap::new();
+    for turn in turns {
+        let name = match &turn.error {
+            None => "good",
+            Some(error) => {
+                Kind::ALL.iter().find(|kind| is_error(error, **kind)).map_or("?", |kind| kind.code())
+            }
+        };
+        *outcomes.entry(name.to_owned()).or_default() += 1;
+    }
+    assert!(!outcomes.contains_key("?"), "{outcomes:?}");
+    outcomes
+}
+
+/// The sum of a metric's values over its labels.
+fn sum(metrics: &str, name: &str) -> usize {
+    let values = metrics.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
+}
+
+/// An outage under a steady load, and the first good answer after it.
+#[expect(clippy::print_stdout, reason = "figures for a person")]
+async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
+    let crowd = Crowd::connect(gateway.address, 400, here).await;
+    let turns = crowd.ask(100.0, short_or_long(ms(2_000), ms(60_000)), message, "never").await;
+    let metrics = gateway.get("/metrics").await.1;
+    let retries = sum(&metrics, "tidegate_retries_total");
+    let is_down = |turn: &&Turn| turn.error.as_ref().is_some_and(|error| is_error(error, Kind::UpstreamDown));
+    let down = turns.iter().filter(is_down);
+    // The first ones may have been in the pause before a second attempt.
+    let told = quantile(down.clone().filter(|turn| turn.asked > ms(1_000)).map(|turn| turn.whole), 1.0);
+    println!(
+        "{message}: offered={} retries={retries} told_at_once={} p100={told:?} {:?}",
+        turns.len(),
+        down.clone().count(),
+        outcomes(&turns)
+    );
+    // 10 are free at the start, and then one in ten.
+    assert!(retries <= turns.len() / 10 + 10, "{retries} retries for {} runs", turns.len());
+    assert!(down.count() > turns.len() / 2, "most are told at once: {:?}", outcomes(&turns));
+    assert!(told <= short_or_long(ms(1_000), ms(100)), "{told:?}");
+    assert!(metrics.contains("tidegate_upstream_state{state=\"open\"} 1\n"), "{metrics}");
+    assert_eq!((gateway.get("/readyz").await.0, gateway.get("/livez").await.0), (200, 200));
+    crowd.close().await;
+    (turns, retries)
+}
+
+// faults: C45, D55, G107
+#[tokio::test]
+async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
+    let pause = short_or_long(ms(1_000), config::Breaker::default().pause);
+    let gateway = Gateway::spawn(|config| {
+        as_served(config);
+        config.breaker.pause = pause;
+    })
+    .await;
+    let (turns, _) = storm(&gateway, "/sim status=503").await;
+    let requests = gateway.upstream().requests() as usize;
+    println!("upstream requests: {requests} for {} runs", turns.len());
+    assert!(requests * 10 <= turns.len() * 11, "{requests} requests for {} runs", turns.len());
+    assert!(requests < turns.len() / 2, "and far fewer, because it is left alone: {requests}");
+    // It is back; the first one after the pause finds that out.
+    let crowd = Crowd::connect(gateway.address, 1, here).await;
+    let since = Instant::now();
+    until("it is found again", async || {
+        crowd.ask(1_000.0, ms(1), "/sim text=fine", "fine").await[0].is_good()
+    })
+    .await;
+    assert!(since.elapsed() < pause + ms(1_500), "{:?}", since.elapsed());
+    assert!(gateway.get("/metrics").await.1.contains("tidegate_upstream_state{state=\"closed\"} 1\n"));
+    assert!(gateway.get("/health").await.1.contains("\"state\":\"closed\""));
+    crowd.close().await;
+    gateway.stop().await;
+}
+
+// faults: C45, D47
+#[tokio::test]
+async fn an_upstream_that_refuses_connections_is_left_alone() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gateway = Gateway::in_front_of(address, as_served).await;
+    let (turns, _) = storm(&gateway, "hi").await;
+    // Nobody is there to count them; each failed attempt is an error here.
+    let attempts = sum(&gateway.get("/metrics").await.1, "tidegate_upstream_errors_total");
+    println!("attempts: {attempts} for {} runs", turns.len());
+    assert!(attempts * 10 <= turns.len() * 11, "{attempts} attempts for {} runs", turns.len());
+    assert!(attempts < turns.len() / 2, "and far fewer, because it is left alone: {attempts}");
+    gateway.stop().await;
+}
+
+// faults: C45, E80
+#[tokio::test]
+async fn an_upstream_that_breaks_off_in_the_answer_is_not_asked_twice() {
+    let gateway = Gateway::spawn(as_served).await;
+    let (turns, retries) = storm(&gateway, "/sim tokens=5 cut_after=2").await;
+    let shown =
+        turns.iter().filter(|turn| turn.error.as_ref().is_some_and(|e| is_error(e, Kind::Interrupted)));
+    assert_eq!((retries, gateway.upstream().requests() as usize), (0, shown.count()));
+    gateway.stop().await;
+}
+
+// faults: C45
+#[tokio::test]
+async fn a_probe_whose_client_goes_makes_room_for_the_next() {
+    let gateway = Gateway::spawn(|config| {
+        as_served(config);
+        config.retry.attempts = 1;
+        config.breaker.pause = ms(300);
+    })
+    .await;
+    let crowd = Crowd::connect(gateway.address, 5, here).await;
+    crowd.ask(1_000.0, ms(5), "/sim status=500", "never").await;
+    let state = || gateway.site.breaker.state().as_str();
+    assert_eq!(state(), "open");
+    let mut probe = TestClient::connect(&gateway.chat_url()).await;
+    until("a probe is under way", async || {
+        if state() == "open" {
+            probe.say("/sim no_head").await;
+        }
+        tokio::time::sleep(ms(20)).await;
+        state() == "half_open"
+    })
+    .await;
+    let turns = crowd.ask(1_000.0, ms(3), "/sim text=fine", "fine").await;
+    assert_eq!(outcomes(&turns), BTreeMap::from([("upstream_down".to_owned(), 3)]), "one probe at a time");
+    drop(probe);
+    until("the place is free", async || state() == "open").await;
+    let turns = crowd.ask(1_000.0, ms(1), "/sim text=fine", "fine").await;
+    assert!(turns[0].is_good(), "{turns:?}");
+    assert_eq!(state(), "closed");
+    crowd.close().await;
+    gateway.stop().await;
+}
+
+/// Turns that were answered within a part of a load, per second.
+fn goodput(turns: &[Turn], from: Duration, to: Duration) -> f64 {
+    let within = |turn: &&Turn| (from..to).contains(&(turn.asked + turn.whole));
+    turns.iter().filter(|turn| turn.is_good()).filter(within).count() as f64 / (to - from).as_secs_f64()
+}
+
+/// What a refused user is told to wait, in seconds.
+fn told_to_wait(error: &str) -> u64 {
+    let rest = error.strip_prefix("Error: The service is busy. Try again in ").expect(error);
+    rest.strip_suffix(" s.").expect(error).parse().expect(error)
+}
+
+// faults: C38, C39
+#[tokio::test]
+async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
+    const RUNS: usize = 20;
+    const MESSAGE: &str = "/sim text=x tokens=10 pace_ms=40";
+    const WAIT: Duration = ms(2_000);
+    let gateway = Gateway::spawn(|config| {
+        config.dispatch.runs = RUNS;
+        config.dispatch.queue = RUNS / 2;
+        config.dispatch.queue_wait = WAIT;
+    })
+    .await;
+    let crowd = Crowd::connect(gateway.address, 200, here).await;
+    // Nine pauses, all but the first delta early by half a pace on average: so many a second fill the slots.
+    let capacity = RUNS as f64 / 0.34;
+    let time = short_or_long(ms(3_000), ms(60_000));
+    let settled = ms(1_000);
+    let at_capacity = crowd.ask(capacity, time, MESSAGE, "xxxxxxxxxx").await;
+    let peak = goodput(&at_capacity, settled, time);
+    let overloaded = crowd.ask(3.0 * capacity, time, MESSAGE, "xxxxxxxxxx").await;
+    let under = goodput(&overloaded, settled, time);
+    let after = crowd.ask(0.5 * capacity, ms(1_500), MESSAGE, "xxxxxxxxxx").await;
+    let refused: Vec<_> = overloaded.iter().filter(|turn| !turn.is_good()).collect();
+    let refusal = quantile(refused.iter().map(|turn| turn.whole), 1.0);
+    let waited = first_text(&overloaded, 1.0);
+    println!(
+        "capacity={capacity:.1}/s peak={peak:.1}/s at 3 times: {under:.1}/s ({:.0} %) {:?} refused p100={refusal:?} \
+         longest wait={waited:?}; first text at p99 before={:?} after={:?}",
+        100.0 * under / peak,
+        outcomes(&overloaded),
+        first_text(&at_capacity, 0.99),
+        first_text(&after, 0.99),
+    );
+    assert!(under >= 0.9 * peak, "{under:.1} of {peak:.1} answers a second");
+    assert!(refused.len() > overloaded.len() / 2, "{:?}", outcomes(&overloaded));
+    for turn in &refused {
+        let seconds = told_to_wait(turn.error.as_ref().unwrap());
+        assert!((1..=2 * WAIT.as_secs()).contains(&seconds), "{turn:?}");
+    }
+    assert!(refusal <= short_or_long(ms(1_000), ms(100)), "{refusal:?}");
+    assert!(waited <= WAIT + ms(500), "{waited:?}");
+    // Normal at once: nobody is refused, nobody waits.
+    assert!(after.iter().all(Turn::is_good), "{:?}", outcomes(&after));
+    assert!(first_text(&after, 0.5) < ms(200), "{after:?}");
+    assert_eq!(gateway.site.metrics.runs_queued.get(), 0);
+    // Each turn was accepted or refused, and none twice.
+    let turns = at_capacity.len() + overloaded.len() + after.len();
+    assert_eq!(sum(&gateway.get("/metrics").await.1, "tidegate_runs_ended_total"), turns);
+    crowd.close().await;
+    gateway.stop().await;
+}
+
+/// How long good answers took to begin, at a quantile.
+fn first_text(turns: &[Turn], part: f64) -> Duration {
+    quantile(turns.iter().filter(|turn| turn.is_good()).map(|turn| turn.first), part)
+}
+
+/// Others talk, perhaps while a crowd floods; the turns of the others.
+#[expect(clippy::print_stdout, reason = "figures for a person")]
+async fn talk(others: &Crowd, rate: f64, flooders: Option<&Crowd>) -> Vec<Turn> {
+    // Of different lengths, as answers are, so that slots come free one by one.
+    let message = |n: usize| (format!("/sim text=x tokens={n} first_ms=250 pace_ms=20"), "x".repeat(n));
+    let messages: Vec<_> = (1..10).map(message).collect();
+    let (time, head_start) = (short_or_long(ms(2_500), ms(20_000)), ms(700));
+    let flooding = async {
+        match flooders {
+            Some(flooders) => flooders.ask_in_turn(5.0 * rate, time + head_start, &messages).await,
+            None => Vec::new(),
+        }
+    };
+    let talking = async {
+        tokio::time::sleep(head_start).await;
+        others.ask_in_turn(rate, time, &messages).await
+    };
+    let (flooded, turns) = tokio::join!(flooding, talking);
+    println!(
+        "flood={} others: {:?} first text at p50={:?} p99={:?}; flooders: {:?}",
+        flooders.is_some(),
+        outcomes(&turns),
+        first_text(&turns, 0.5),
+        first_text(&turns, 0.99),
+        outcomes(&flooded)
+    );
+    turns
+}
+
+// faults: C41
+#[tokio::test]
+async fn one_address_that_floods_with_many_sessions_holds_nobody_back() {
+    let (sessions, rate) = short_or_long((200, 40.0), (1_000, 100.0));
+    // The others need a third of it; the flood would fill it almost twice.
+    let runs = (rate * 0.33 * 3.0) as usize;
+    let gateway = Gateway::spawn(|config| {
+        config.dispatch.runs = runs;
+        config.dispatch.queue = runs;
+    })
+    .await;
+    let everywhere = |n: usize| [127, 1, (n / 200) as u8, (n % 200) as u8 + 1];
+    let others = Crowd::connect(gateway.address, sessions, everywhere).await;
+    let flooders = Crowd::connect(gateway.address, 2 * sessions, |_| [127, 2, 0, 1]).await;
+    let quiet = talk(&others, rate, None).await;
+    let flooded = talk(&others, rate, Some(&flooders)).await;
+    assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "nobody is refused for another's flood");
+    let ratio = first_text(&flooded, 0.99).as_secs_f64() / first_text(&quiet, 0.99).as_secs_f64();
+    println!("others' first text at p99: {ratio:.2} times");
+    assert!(ratio <= short_or_long(1.5, 1.2), "{ratio:.2}");
+    others.close().await;
+    flooders.close().await;
+    gateway.stop().await;
+}
+
+// faults: C40
+#[tokio::test]
+async fn everybody_comes_back_at_once_and_nothing_is_left_behind() {
+    let (size, time) = short_or_long((1_500, ms(900)), (8_000, ms(5_000)));
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &[]).await;
+    let gauge = async |name: &str| sum(&http_get(gateway.address, "/metrics").await.1, name);
+    // A turn first, so that what is made once is there.
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.still_works().await;
+    client.close().await;
+    let descriptors = gateway.descriptors();
+    let (sockets, _) = come_back(gateway.address, size, time).await;
+    assert_eq!(gauge("tidegate_sockets ").await, size);
+    // The network is gone for a moment: the old ones end while the new ones come.
+    let since = Instant::now();
+    drop(sockets);
+    let (sockets, took) = come_back(gateway.address, size, time).await;
+    println!(
+        "{size} were back after {:?}; each within p50={:?} p99={:?} p100={:?}",
+        since.elapsed(),
+        quantile(took.iter().copied(), 0.5),
+        quantile(took.iter().copied(), 0.99),
+        quantile(took.iter().copied(), 1.0)
+    );
+    assert!(since.elapsed() < ms(60_000), "{:?}", since.elapsed());
+    until("the old ones are gone", async || gauge("tidegate_sockets ").await == size).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.still_works().await;
+    client.close().await;
+    drop(sockets);
+    until("nothing is left", async || gauge("tidegate_sockets ").await == 0).await;
+    assert_eq!(gauge("tidegate_sessions ").await, 0);
+    // The probe's own connection, and the pool's.
+    until("descriptors are given back", async || gateway.descriptors() <= descriptors + 4).await;
+    gateway.stop().await;
+    simulator.stop().await;
+}
