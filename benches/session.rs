@@ -6,7 +6,7 @@ use tidegate::{
     chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId},
     protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Session, Settings},
-    ws::guard::{Guard, Limits},
+    ws::guard::{Allowance, Guard, Limits},
 };
 
 const DELTAS: usize = 500;
@@ -83,8 +83,9 @@ fn guard(c: &mut Criterion) {
     let mut group = c.benchmark_group("guard");
     group.throughput(Throughput::Bytes(frame.len() as u64));
     group.bench_function("text message", |b| {
-        let limits = Limits { frame_bytes: 128 * 1024, fragments: 1024 };
-        b.iter(|| Guard::default().feed(limits, black_box(&frame)));
+        let rate = Allowance::new(20, 40, 1024);
+        let limits = Limits { frame_bytes: 128 * 1024, fragments: 1024, rate };
+        b.iter(|| Guard::default().feed(limits, 0, black_box(&frame)));
     });
     group.finish();
 }

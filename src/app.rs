@@ -359,10 +359,12 @@ fn dialect_settings(config: &Config) -> dashscope::Settings {
 
 fn ws_settings(config: &Config) -> ws::Settings {
     let limits = &config.limits;
+    let fragments = u32::try_from(limits.fragments).unwrap_or(u32::MAX);
     ws::Settings {
         limits: guard::Limits {
             frame_bytes: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),
-            fragments: u32::try_from(limits.fragments).unwrap_or(u32::MAX),
+            fragments,
+            rate: guard::Allowance::new(limits.frames_per_second, limits.frames_burst, fragments),
         },
         messages: protocol::Limits { message_bytes: limits.message_bytes },
         bounds: socket::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },

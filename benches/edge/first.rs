@@ -50,7 +50,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
             let took = if way == 0 {
                 until(gateway.open().await?, &frame, |got| got.len() > 2 && got[0] == 0x81).await?
             } else {
-                until(simulator.connect().await?, request.as_bytes(), says_something).await?
+                until(simulator.connect(None).await?, request.as_bytes(), says_something).await?
             };
             if turn >= WARM {
                 if way == 0 { &mut through } else { &mut direct }.push(took);

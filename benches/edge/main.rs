@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a program that prints what it measured")]
 
 mod first;
+mod hostile;
 mod idle;
 mod process;
 mod stream;
@@ -36,6 +37,8 @@ enum Mode {
     Idle(idle::Settings),
     /// One answer at a time: what the gateway adds to the time to the first delta
     First(first::Settings),
+    /// Attacks on a gateway while another run measures; `benches/hostile` compares
+    Hostile(hostile::Settings),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn run() -> Result<()> {
             Mode::Direct(settings) => stream::run(settings, stream::Way::Direct).await,
             Mode::Idle(settings) => idle::run(settings).await,
             Mode::First(settings) => first::run(settings).await,
+            Mode::Hostile(settings) => hostile::run(settings).await,
         }
     })
 }

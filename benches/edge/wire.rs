@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
-use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+use tokio::net::TcpSocket;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use url::Url;
 
@@ -41,8 +41,13 @@ impl Target {
         Ok(Target { address, authority: url.authority().to_owned(), path })
     }
 
-    pub(crate) async fn connect(&self) -> Result<Socket> {
-        let stream = TcpStream::connect(self.address)
+    pub(crate) async fn connect(&self, receive_buffer: Option<u32>) -> Result<Socket> {
+        let socket = if self.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(bytes) = receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        let stream = socket
+            .connect(self.address)
             .await
             .with_context(|| format!("cannot connect to {}", self.address))?;
         stream.set_nodelay(true)?;
@@ -52,7 +57,15 @@ impl Target {
 
     /// A WebSocket, opened with the headers of a browser.
     pub(crate) async fn open(&self) -> Result<Socket> {
-        let mut socket = self.connect().await?;
+        self.upgrade(self.connect(None).await?).await
+    }
+
+    /// The same with the smallest receive buffer.
+    pub(crate) async fn open_narrow(&self) -> Result<Socket> {
+        self.upgrade(self.connect(Some(4 << 10)).await?).await
+    }
+
+    async fn upgrade(&self, mut socket: Socket) -> Result<Socket> {
         let (path, host) = (&self.path, &self.authority);
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nPragma: no-cache\r\n\
@@ -78,7 +91,7 @@ impl Target {
 
     /// The request that a gateway would send for one user message, straight to the simulator.
     pub(crate) async fn post(&self, prompt: &str, model: &str) -> Result<Socket> {
-        let socket = self.connect().await?;
+        let socket = self.connect(None).await?;
         send(&socket.write, self.request(prompt, model).as_bytes()).await?;
         Ok(socket)
     }
@@ -126,6 +139,13 @@ impl Socket {
             })
         })
         .await
+    }
+
+    /// Reads so many bytes at most, and forgets them.
+    pub(crate) async fn sip(&mut self, most: usize) -> Result<()> {
+        let mut bytes = vec![0; most];
+        ensure!(self.read.read(&mut bytes).await? > 0, "the server closed the connection");
+        Ok(())
     }
 
     /// Counts the deltas of a WebSocket until it ends; answers pings.
@@ -198,22 +218,29 @@ pub(crate) fn text_frame(text: &str) -> Vec<u8> {
     frame(0x81, text.as_bytes())
 }
 
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        short @ 0..126 => frame.push(0x80 | short as u8),
-        medium @ 126..0x1_0000 => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(medium as u16).to_be_bytes());
-        }
-        long => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(long as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&MASK);
+/// A masked frame.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = head(first, payload.len() as u64);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
+}
+
+/// A header that claims so many bytes.
+pub(crate) fn head(first: u8, length: u64) -> Vec<u8> {
+    let mut head = vec![first];
+    match length {
+        short @ 0..126 => head.push(0x80 | short as u8),
+        medium @ 126..0x1_0000 => {
+            head.push(0x80 | 126);
+            head.extend_from_slice(&(medium as u16).to_be_bytes());
+        }
+        long => {
+            head.push(0x80 | 127);
+            head.extend_from_slice(&long.to_be_bytes());
+        }
+    }
+    head.extend_from_slice(&MASK);
+    head
 }
 
 /// A part of what the server sends.

@@ -154,15 +154,19 @@ keys! {
         frame_bytes: usize = "128KiB", Kind::Bytes(1, 16 * MIB),
             "one WebSocket frame, or what its fragments make together";
         fragments: usize = "1024", Kind::Count(1, 1_000_000), "fragments of one message";
+        frames_per_second: u32 = "20", Kind::Count(0, 1_000_000),
+            "frames that a client may send for ever, pings and pongs counted; 0 = no limit";
+        frames_burst: u32 = "40", Kind::Count(2, 1_000_000),
+            "frames that it may send at once; the fragments of one message count as a quarter of them at most";
         queued_messages: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
         output_bytes: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
             "unsent output at which a socket takes no more";
-        behind_bytes: usize = "64KiB", Kind::Bytes(KIB, 16 * MIB),
+        behind_bytes: usize = "32KiB", Kind::Bytes(KIB, 16 * MIB),
             "how far all readers may be behind before the upstream has to wait";
-        send_buffer: usize = "64KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a socket";
+        send_buffer: usize = "16KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a socket";
         slow_client: Duration = "12s", time(SEC, 10 * MIN),
             "a socket with output and no progress is cut after this";
-        silence: Duration = "60s", time(SEC, HOUR),
+        silence: Duration = "30s", time(SEC, HOUR),
             "a socket that sends nothing, not even a pong, is cut after this";
         ping: Duration = "15s", time(100 * MS, HOUR), "pause between pings; below `limits.silence`";
     }

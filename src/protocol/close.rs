@@ -20,6 +20,8 @@ pub enum Close {
     Restart,
     /// 1013: the client reads too slowly, or we are overloaded. Come back after a pause.
     TooSlow,
+    /// 4429: too many frames in a time. Come back after a pause, and send less.
+    TooMany,
 }
 
 impl Close {
@@ -33,6 +35,7 @@ impl Close {
             Close::Internal => 1011,
             Close::Restart => 1012,
             Close::TooSlow => 1013,
+            Close::TooMany => 4429,
         }
     }
 
@@ -47,6 +50,7 @@ impl Close {
             Close::Internal => "internal error",
             Close::Restart => "service restart",
             Close::TooSlow => "reading too slowly",
+            Close::TooMany => "too many frames",
         }
     }
 }

@@ -612,6 +612,7 @@ proptest! {
 
     /// One open run at most, and none after the end; every reader is told every turn since it came,
     /// each text whole, in order and once, whenever it chooses to read.
+    // faults: A14
     #[test]
     fn nobody_misses_or_repeats_a_word(script in steps()) {
         let mut shell = Shell::new(settings());

@@ -25,7 +25,8 @@ use std::{
 use tokio::time::Instant;
 
 /// A suite sends messages of 16 MiB, in fragments of 64 bytes too: far more than a gateway takes.
-const LIMITS: guard::Limits = guard::Limits { frame_bytes: 16 << 20, fragments: 1 << 18 };
+const LIMITS: guard::Limits =
+    guard::Limits { frame_bytes: 16 << 20, fragments: 1 << 18, rate: guard::Allowance::UNLIMITED };
 
 /// Serves the echo at `/chat` beside the other `routes`, and where it listens.
 ///

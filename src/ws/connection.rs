@@ -3,6 +3,7 @@ use super::{
     Worker,
     context::SocketContext,
     outlet::Line,
+    progress::{self, Progress},
     session_actor::{Detach, FromClient, SessionActor},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct Connection {
     messages: u32,
     session: Option<Box<Attached>>,
     partial: Option<Box<Partial>>,
+    /// What was seen of a peer that owes a pong.
+    owes_pong: Option<Box<Progress>>,
     /// Why it ended, once it has.
     reason: &'static str,
 }
@@ -100,6 +103,7 @@ impl Connection {
             messages: 0,
             session: None,
             partial: None,
+            owes_pong: None,
             reason: "lost",
         }
     }
@@ -107,6 +111,27 @@ impl Connection {
     fn close(&mut self, ctx: &mut SocketContext<Self>, close: Close) {
         self.reason = close.reason();
         ctx.close(close);
+    }
+
+    /// Whether it is time to give up a peer: nothing was heard for too long, and nothing is seen of its
+    /// reading either. A slow reader has to read all that is before a ping until it can answer it.
+    fn is_gone(&mut self) -> bool {
+        let settings = &self.worker.settings;
+        let silent = super::TICK * self.worker.ticks().wrapping_sub(self.heard);
+        if silent <= settings.ping {
+            self.owes_pong = None; // The usual case: the last ping was answered.
+            return false;
+        }
+        let seen = progress::look(&self.io);
+        let reads = match (&seen, &self.owes_pong) {
+            (Some(now), Some(earlier)) => now.shows_reading_since(earlier),
+            _ => false,
+        };
+        self.owes_pong = seen.map(Box::new);
+        if reads {
+            self.heard = self.worker.ticks();
+        }
+        !reads && silent > settings.silence
     }
 
     fn on_fragment(&mut self, ctx: &mut SocketContext<Self>, item: actix_http::ws::Item) {
@@ -282,8 +307,7 @@ impl Handler<Tick> for Connection {
     fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
         match tick {
             Tick::Beat => {
-                let silent = super::TICK * self.worker.ticks().wrapping_sub(self.heard);
-                if silent >= self.worker.settings.silence {
+                if self.is_gone() {
                     self.close(ctx, Close::Silent);
                 } else {
                     ctx.ping();

@@ -2,7 +2,12 @@
 //!
 //! The codec behind it looks at a frame only once all of it is there, so that a header which claims
 //! 2 GiB would be believed. Here nothing is buffered: every byte is seen once. RFC 6455 §5, §8.1.
+mod rate;
+
+pub use rate::Allowance;
+
 use crate::protocol::Close;
+use rate::Rate;
 
 /// What a client may send.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +16,8 @@ pub struct Limits {
     pub frame_bytes: u32,
     /// Frames of one message.
     pub fragments: u32,
+    /// Frames in a time.
+    pub rate: Allowance,
 }
 
 /// RFC 6455 §5.5: payload of a control frame.
@@ -37,6 +44,7 @@ pub struct Guard {
     text: bool,
     close_code: u8,
     utf8: Utf8,
+    rate: Rate,
 }
 
 /// A frame header, byte by byte: two fixed bytes, an extended length, the mask.
@@ -50,9 +58,10 @@ struct Head {
 }
 
 impl Guard {
-    /// Looks at the next bytes. Returns how many of them belong to good frames, and why the rest is
-    /// refused. After a refusal the guard must not be asked again.
-    pub fn feed(&mut self, limits: Limits, bytes: &[u8]) -> (usize, Option<Close>) {
+    /// Looks at the next bytes, which came `now`, in nanoseconds since any moment. Returns how many of
+    /// them belong to good frames, and why the rest is refused. After a refusal the guard must not be
+    /// asked again.
+    pub fn feed(&mut self, limits: Limits, now: u64, bytes: &[u8]) -> (usize, Option<Close>) {
         let mut at = 0;
         while at < bytes.len() {
             let step = if self.left > 0 {
@@ -62,7 +71,7 @@ impl Guard {
                 self.payload(payload)
             } else {
                 at += 1;
-                self.header_byte(limits, bytes[at - 1])
+                self.header_byte(limits, now, bytes[at - 1])
             };
             if let Err(close) = step {
                 return (at - 1, Some(close));
@@ -71,7 +80,7 @@ impl Guard {
         (at, None)
     }
 
-    fn header_byte(&mut self, limits: Limits, byte: u8) -> Result<(), Close> {
+    fn header_byte(&mut self, limits: Limits, now: u64, byte: u8) -> Result<(), Close> {
         let head = &mut self.head;
         head.have += 1;
         match head.have {
@@ -98,6 +107,7 @@ impl Guard {
         let head = &self.head;
         if head.have == 2 + head.extended() {
             self.check_length(limits)?;
+            self.check_rate(limits.rate, now)?;
         }
         if self.head.have == 6 + self.head.extended() {
             self.begin_payload()?;
@@ -135,6 +145,17 @@ impl Guard {
         }
         (self.message_bytes, self.fragments) = (before + length as u32, fragments);
         Ok(())
+    }
+
+    /// A flood ends at the header of the first frame too many. Nothing follows a close frame, so it is
+    /// not counted.
+    fn check_rate(&mut self, rate: Allowance, now: u64) -> Result<(), Close> {
+        let allowed = match self.opcode() {
+            CLOSE => true,
+            CONTINUATION => self.rate.fragment(rate, now),
+            _ => self.rate.frame(rate, now),
+        };
+        if allowed { Ok(()) } else { Err(Close::TooMany) }
     }
 
     fn begin_payload(&mut self) -> Result<(), Close> {

@@ -3,6 +3,7 @@ pub mod connection;
 pub mod context;
 pub mod guard;
 pub mod outlet;
+mod progress;
 pub mod reaper;
 pub mod registry;
 pub mod session_actor;
@@ -22,6 +23,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// Length of one tick of the worker's coarse clock.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -50,6 +52,7 @@ pub struct Worker {
     pub registry: Arc<Registry>,
     pub life: Arc<Life>,
     pub metrics: Arc<Metrics>,
+    began: Instant,
     /// The coarse clock: ticks since the worker began. Set by the reaper.
     ticks: Cell<u32>,
     /// This worker's connections; a weak address costs eight bytes and keeps nobody alive.
@@ -74,6 +77,7 @@ impl Worker {
             registry,
             life,
             metrics,
+            began: Instant::now(),
             ticks: Cell::new(0),
             connections: RefCell::default(),
         }
@@ -81,5 +85,10 @@ impl Worker {
 
     pub fn ticks(&self) -> u32 {
         self.ticks.get()
+    }
+
+    /// The fine clock: nanoseconds since the worker began, enough for five centuries.
+    pub fn nanos(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
     }
 }

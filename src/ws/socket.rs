@@ -7,7 +7,10 @@
 //! message and reads no frame, its mailbox fills and refuses, and nothing is buffered beyond that.
 //! The write deadline does not need the actor: it is the socket's own, and exists only while
 //! something waits to be written.
-use super::context::SocketContext;
+use super::{
+    context::SocketContext,
+    progress::{self, Progress},
+};
 use crate::protocol::Close;
 use actix::{
     dev::{ContextFut, Mailbox},
@@ -31,6 +34,10 @@ use tokio::{
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long the peer has to answer our close.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often in a time without progress the kernel is asked whether there was some after all.
+const CHECKS: u32 = 6;
+/// So many times as long the kernel may keep what is unread when a socket has ended in order.
+const ORPHANED: u32 = 2;
 /// Rounds of one wake before other tasks of the thread get their turn.
 const ROUNDS_MAX: usize = 8;
 /// A thread's output buffer that one large answer has made larger than this is given up.
@@ -76,11 +83,16 @@ enum State<A: Actor<Context = SocketContext<A>>> {
     },
 }
 
-/// Bytes that the kernel did not take, and until when it must take some.
+/// Bytes that the kernel did not take, and until when the peer must take some.
 struct Pending {
     bytes: Vec<u8>,
     written: usize,
-    deadline: Pin<Box<Sleep>>,
+    /// The next look at what the peer has taken.
+    check: Pin<Box<Sleep>>,
+    /// What the last look saw.
+    seen: Option<Progress>,
+    /// Looks in a row that saw no progress.
+    still: u32,
 }
 
 /// The socket is of no use any more.
@@ -166,7 +178,12 @@ impl<A: Actor<Context = SocketContext<A>>, K> Future for Socket<A, K> {
             }
         };
         match step {
-            Poll::Ready(Err(Gone)) => return Poll::Ready(()),
+            Poll::Ready(Err(Gone)) => {
+                // The peer may read what the kernel still holds, but not for ever: nobody sees to it now.
+                let rest = Some(this.slow_client * ORPHANED);
+                let _ = socket2::SockRef::from(&*this.io).set_tcp_user_timeout(rest);
+                return Poll::Ready(());
+            }
             Poll::Ready(Ok(())) => cx.waker().wake_by_ref(),
             Poll::Pending => {}
         }
@@ -227,7 +244,7 @@ fn run<A: Actor<Context = SocketContext<A>>>(
         return Poll::Ready(Ok(Next::End));
     }
     if let Some(waiting) = pending
-        && waiting.poll_deadline(cx)
+        && waiting.poll_deadline(io, cx, slow_client)
     {
         actor.ctx().cut = Some(Close::TooSlow);
         return Poll::Ready(Err(Gone));
@@ -278,7 +295,8 @@ fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize
 
 impl Pending {
     fn new(bytes: Vec<u8>, slow_client: Duration) -> Self {
-        Pending { bytes, written: 0, deadline: Box::pin(sleep(slow_client)) }
+        let check = Box::pin(sleep(slow_client / CHECKS));
+        Pending { bytes, written: 0, check, seen: None, still: 0 }
     }
 
     /// Bytes still to be written.
@@ -299,17 +317,39 @@ impl Pending {
             return Poll::Ready(Ok(()));
         }
         if written > 0 {
-            self.deadline.as_mut().reset(Instant::now() + slow_client);
+            (self.seen, self.still) = (None, 0);
+            self.check.as_mut().reset(Instant::now() + slow_client / CHECKS);
         }
         if self.written >= self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.written = 0;
         }
-        if self.poll_deadline(cx) { Poll::Ready(Err(Some(Close::TooSlow))) } else { Poll::Pending }
+        if self.poll_deadline(io, cx, slow_client) {
+            Poll::Ready(Err(Some(Close::TooSlow)))
+        } else {
+            Poll::Pending
+        }
     }
 
-    /// Whether the time is up; otherwise the task is woken when it is.
-    fn poll_deadline(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        self.deadline.as_mut().poll(cx).is_ready()
+    /// Whether the time is up; otherwise the task is woken for the next look. The time begins with the
+    /// look that saw the last progress, so it is up at most one look too late.
+    fn poll_deadline(&mut self, io: &TcpStream, cx: &mut TaskContext<'_>, slow_client: Duration) -> bool {
+        while self.check.as_mut().poll(cx).is_ready() {
+            let seen = progress::look(io);
+            let progress = match (&seen, &self.seen) {
+                (Some(now), Some(earlier)) => now.is_beyond(earlier),
+                (Some(_), None) => true, // Nothing to compare with yet.
+                (None, _) => false,      // Then only what is written counts.
+            };
+            self.still = if progress { 0 } else { self.still + 1 };
+            self.seen = seen;
+            if self.still >= CHECKS {
+                // Nobody reads what the kernel holds: it is not to keep it.
+                let _ = socket2::SockRef::from(io).set_linger(Some(Duration::ZERO));
+                return true;
+            }
+            self.check.as_mut().reset(Instant::now() + slow_client / CHECKS);
+        }
+        false
     }
 }

@@ -64,9 +64,9 @@ pub async fn take_over<B: MessageBody>(
 fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, early: &[u8]) {
     let settings = worker.settings;
     let options = socket2::SockRef::from(&io);
-    // What they do not bound, the write deadline does; so a refusal by the kernel is no fault.
+    // What it does not bound, the write deadline does; so a refusal by the kernel is no fault. There is
+    // no TCP_USER_TIMEOUT: it counts on over the small steps in which a slow reader opens its window.
     let _ = options.set_send_buffer_size(settings.send_buffer);
-    let _ = options.set_tcp_user_timeout(Some(settings.bounds.slow_client + settings.silence));
     let io = Rc::new(io);
     let frames = Frames {
         io: Rc::clone(&io),
@@ -104,7 +104,8 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let (good, refused) = self.guard.feed(self.worker.settings.limits, bytes);
+        let now = self.worker.nanos();
+        let (good, refused) = self.guard.feed(self.worker.settings.limits, now, bytes);
         self.good.extend_from_slice(&bytes[..good]);
         self.refused = refused;
     }

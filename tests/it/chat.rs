@@ -173,7 +173,7 @@ async fn fragments_are_joined_and_control_frames_between_them_are_answered() {
     gateway.stop().await;
 }
 
-// faults: E85
+// faults: A14, A19, E85
 #[tokio::test]
 async fn closing_the_socket_closes_the_upstream_at_once_even_when_it_is_silent() {
     let upstream = ScriptedUpstream::bind().await;

@@ -237,6 +237,7 @@ fn the_protocol_has_every_close_code() {
         Close::Internal,
         Close::Restart,
         Close::TooSlow,
+        Close::TooMany,
     ];
     assert_eq!(said, all.map(|close| (close.code(), close.reason().to_owned())));
 }

@@ -120,12 +120,12 @@ async fn all_faults_of_a_configuration_are_told_at_once() {
 // faults: H108
 #[tokio::test]
 async fn what_a_file_of_the_configuration_holds_wrong_is_told_with_its_line() {
-    let contradictory = "[limits]\nping = '61s'\nframe_bytes = '1KiB'\n";
+    let contradictory = "[limits]\nping = '31s'\nframe_bytes = '1KiB'\n";
     let ended = Tidegate::new(&["check"]).file("tidegate.toml", contradictory).run().await;
     assert_eq!(ended.code, Some(64));
     expect![[r#"
         the configuration has 2 faults:
-          limits.ping = "61s" (tidegate.toml:2): not below limits.silence = 60s
+          limits.ping = "31s" (tidegate.toml:2): not below limits.silence = 30s
           limits.frame_bytes = "1KiB" (tidegate.toml:3): less than limits.message_bytes = 64KiB
     "#]]
     .assert_eq(&ended.err);

@@ -166,7 +166,7 @@ fn contradictions_name_both_keys() {
           server.ops_listen = "127.0.0.1:8000" (--set): the same as server.listen
           server.origins = "*" (--set): `*` lets every page of the web in; only with server.allow_any_origin = true
           limits.frame_bytes = "32KiB" (--set): less than limits.message_bytes = 64KiB
-          limits.ping = "60s" (--set): not below limits.silence = 60s
+          limits.ping = "60s" (--set): not below limits.silence = 30s
           retry.pause = "20s" (--set): more than retry.pause_max = 8s
           upstream.base_url = "http://10.0.0.1/" (--set): http to another machine sends the key in the clear; use https, or upstream.allow_insecure = true
           upstream.base_url = "http://10.0.0.1/" (--set): a private address; only with upstream.allow_private = true

@@ -2,7 +2,12 @@
 use super::*;
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits { frame_bytes: 1_000, fragments: 8 };
+/// So many frames at once that only a test of the rate meets it.
+const BURST: u32 = 200;
+
+fn limits() -> Limits {
+    Limits { frame_bytes: 1_000, fragments: 8, rate: Allowance::new(20, BURST, 8) }
+}
 
 /// A masked frame as a client sends it.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -29,7 +34,7 @@ fn head(first: u8, length: u64) -> Vec<u8> {
 }
 
 fn verdict(bytes: &[u8]) -> (usize, Option<Close>) {
-    Guard::default().feed(LIMITS, bytes)
+    Guard::default().feed(limits(), 0, bytes)
 }
 
 // faults: A8
@@ -61,11 +66,36 @@ fn fragments_are_summed_and_counted() {
     }
     assert_eq!(verdict(&count).1, Some(Close::TooBig));
     // More than sixteen bits of them.
-    let limits = Limits { frame_bytes: 100_000, fragments: 70_000 };
+    let limits = Limits { frame_bytes: 100_000, fragments: 70_000, rate: Allowance::UNLIMITED };
     let many = [frame(0x01, b"x"), frame(0x00, b"x").repeat(69_999)].concat();
     let mut guard = Guard::default();
-    assert_eq!(guard.feed(limits, &many), (many.len(), None));
-    assert_eq!(guard.feed(limits, &frame(0x80, b"x")).1, Some(Close::TooBig));
+    assert_eq!(guard.feed(limits, 0, &many), (many.len(), None));
+    assert_eq!(guard.feed(limits, 0, &frame(0x80, b"x")).1, Some(Close::TooBig));
+}
+
+// faults: A16
+#[test]
+fn too_many_frames_are_refused_at_the_header_of_the_first() {
+    for first in [0x81, 0x82, 0x89, 0x8a] {
+        let frame = frame(first, b"x");
+        let flood = frame.repeat(BURST as usize + 10);
+        let good = frame.len() * BURST as usize;
+        assert_eq!(verdict(&flood), (good + 1, Some(Close::TooMany)), "{first:x}");
+        let mut guard = Guard::default();
+        assert_eq!(guard.feed(limits(), 0, &flood[..good]), (good, None));
+        assert_eq!(guard.feed(limits(), 50_000_000, &flood[good..]).1, Some(Close::TooMany));
+    }
+    // A close frame is welcome at any time.
+    let mut bytes = frame(0x89, b"").repeat(BURST as usize);
+    bytes.extend(frame(0x88, b""));
+    assert_eq!(verdict(&bytes), (bytes.len(), None));
+    // Messages of many fragments without end are a flood too; one of them is none.
+    let mut message = frame(0x01, b"x");
+    for at in 1..8 {
+        message.extend(frame(if at == 7 { 0x80 } else { 0x00 }, b"x"));
+    }
+    assert_eq!(verdict(&message), (message.len(), None));
+    assert_eq!(verdict(&message.repeat(10)).1, Some(Close::TooMany));
 }
 
 // faults: A6
@@ -105,7 +135,7 @@ fn text_that_is_not_utf8_is_refused_at_the_byte() {
     assert_eq!(verdict(&frame(0x81, &whole.as_bytes()[..3])).1, Some(Close::InvalidText));
     let bad = frame(0x81, b"ab\xed\xa0\x80cd");
     let mut guard = Guard::default();
-    let refused = (0..bad.len()).find(|at| guard.feed(LIMITS, &bad[*at..=*at]).1.is_some());
+    let refused = (0..bad.len()).find(|at| guard.feed(limits(), 0, &bad[*at..=*at]).1.is_some());
     assert_eq!(refused, Some(6 + 3), "at the first byte that cannot be");
     assert_eq!(verdict(&frame(0x88, b"\x03\xe8\xff")).1, Some(Close::InvalidText));
     assert_eq!(verdict(&frame(0x88, b"\x03\xe8\xe2\x82")).1, Some(Close::InvalidText));
@@ -132,7 +162,7 @@ proptest! {
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
         cuts.sort_unstable();
         let mut guard = Guard::default();
-        let refused = cuts.windows(2).find_map(|cut| guard.feed(LIMITS, &bytes[cut[0]..cut[1]]).1);
+        let refused = cuts.windows(2).find_map(|cut| guard.feed(limits(), 0, &bytes[cut[0]..cut[1]]).1);
         prop_assert_eq!(refused, at_once.1);
     }
 

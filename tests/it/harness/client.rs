@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tidegate::chat::RunErrorKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -178,6 +178,25 @@ impl RawClient {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         RawClient { stream }
+    }
+
+    /// Opens `/chat` with the smallest receive buffer, and segments of the size of an Ethernet: over
+    /// loopback's a reader's progress would be seen in steps of half its buffer.
+    pub(crate) async fn upgrade_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket2::SockRef::from(&socket).set_tcp_mss(1460).unwrap();
+        let stream = within("it connects", PATIENCE, socket.connect(address)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut client = RawClient { stream };
+        let answer = client.request(&handshake(address, &[])).await;
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        client
+    }
+
+    /// Closes with a reset.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Sends a request; the head of the answer.

@@ -111,6 +111,10 @@ impl Process {
         Tidegate::new(&args).start().await
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// As an upstream.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/api/v1", self.address)
@@ -133,7 +137,7 @@ impl Process {
 
     /// Sends a signal by its name without `SIG`.
     pub(crate) async fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id().expect("it runs"));
+        let kill = format!("kill -{name} {}", self.pid());
         let status = Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap();
         assert!(status.success(), "{kill}");
     }

@@ -107,6 +107,11 @@ impl Connection {
         since.elapsed()
     }
 
+    /// Lets the kernel hold little of what is sent.
+    pub(crate) fn narrow(&self) {
+        socket2::SockRef::from(&self.stream).set_send_buffer_size(16 * 1024).unwrap();
+    }
+
     /// Closes with a reset.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();

@@ -1,0 +1,140 @@
+//! How many frames a client may send: the generic cell rate algorithm, one number for each socket. Pure.
+
+/// What frames cost, in nanoseconds of waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// One frame; 0 = no limit.
+    frame: u64,
+    /// A fragment after the first: those that one message may have cost a quarter of a burst together, so
+    /// that a message in as many fragments as allowed is no flood, and such messages without end are.
+    fragment: u64,
+    /// What may be owed.
+    burst: u64,
+}
+
+/// One client's account.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    /// When all that was sent is paid for by waiting.
+    paid_at: u64,
+}
+
+impl Allowance {
+    pub const UNLIMITED: Allowance = Allowance { frame: 0, fragment: 0, burst: 0 };
+
+    /// `per_second` frames for ever and `burst` at once; 0 per second = no limit.
+    pub fn new(per_second: u32, burst: u32, fragments: u32) -> Self {
+        let frame = if per_second == 0 { 0 } else { 1_000_000_000 / u64::from(per_second) };
+        let burst = frame * u64::from(burst);
+        Allowance { frame, fragment: burst / 4 / u64::from(fragments.max(1)), burst }
+    }
+}
+
+impl Rate {
+    /// Whether another frame is allowed, `now` in nanoseconds of a clock that does not go back.
+    pub(super) fn frame(&mut self, allowance: Allowance, now: u64) -> bool {
+        self.take(allowance.frame, allowance.burst, now)
+    }
+
+    /// The same for a fragment after the first of its message.
+    pub(super) fn fragment(&mut self, allowance: Allowance, now: u64) -> bool {
+        self.take(allowance.fragment, allowance.burst, now)
+    }
+
+    fn take(&mut self, cost: u64, burst: u64, now: u64) -> bool {
+        let paid_at = self.paid_at.max(now) + cost;
+        let allowed = paid_at - now <= burst;
+        if allowed {
+            self.paid_at = paid_at;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const DEFAULT: (u32, u32, u32) = (20, 40, 1024);
+
+    fn allowance((per_second, burst, fragments): (u32, u32, u32)) -> Allowance {
+        Allowance::new(per_second, burst, fragments)
+    }
+
+    // faults: A16
+    #[test]
+    fn a_burst_is_allowed_at_once_and_then_the_rate() {
+        let allowance = allowance(DEFAULT);
+        let mut rate = Rate::default();
+        let taken = (0..100).filter(|_| rate.frame(allowance, SECOND)).count();
+        assert_eq!(taken, 40);
+        let mut at = SECOND;
+        for frame in 0..1_000 {
+            at += SECOND / 20;
+            assert!(rate.frame(allowance, at), "frame {frame}");
+        }
+        assert!(!rate.frame(allowance, at));
+        let taken = (0..100).filter(|_| rate.frame(allowance, at + 60 * SECOND)).count();
+        assert_eq!(taken, 40, "a pause is worth one burst and no more");
+    }
+
+    // faults: A16
+    #[test]
+    fn floods_end_within_a_second() {
+        for (kind, per_second) in [("frames", 1_000), ("frames", 10_000), ("fragments", 10_000)] {
+            let allowance = allowance(DEFAULT);
+            let mut rate = Rate::default();
+            let first_refused = (0..).map(|n| n * SECOND / per_second).find(|now| match kind {
+                "frames" => !rate.frame(allowance, *now),
+                _ => !rate.fragment(allowance, *now),
+            });
+            assert!(first_refused < Some(SECOND), "{per_second} {kind}: {first_refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_in_as_many_fragments_as_allowed_is_no_flood() {
+        for limits in [DEFAULT, (20, 2, 1024), (1, 2, 1_000_000), (100_000, 1_000_000, 1)] {
+            let allowance = allowance(limits);
+            let mut rate = Rate::default();
+            assert!(rate.frame(allowance, 0));
+            assert!((1..limits.2).all(|_| rate.fragment(allowance, 0)), "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_per_second_is_no_limit() {
+        let allowance = allowance((0, 40, 1024));
+        let mut rate = Rate::default();
+        assert!((0..100_000).all(|_| rate.frame(allowance, 0) && rate.fragment(allowance, 0)));
+    }
+
+    proptest! {
+        /// In no stretch of time, however frames come, are there more than a burst and the rate.
+        #[test]
+        fn never_more_than_the_burst_and_the_rate(
+            pauses in prop::collection::vec(0..SECOND / 4, 1..300),
+            per_second in 1..50u32,
+            burst in 2..60u32,
+        ) {
+            let allowance = Allowance::new(per_second, burst, 8);
+            let mut rate = Rate::default();
+            let mut now = 0;
+            let mut taken = Vec::new();
+            for pause in pauses {
+                now += pause;
+                if rate.frame(allowance, now) {
+                    taken.push(now);
+                }
+            }
+            for (n, first) in taken.iter().enumerate() {
+                for (m, last) in taken.iter().enumerate().skip(n) {
+                    let most = u64::from(burst) + (last - first) * u64::from(per_second) / SECOND + 1;
+                    prop_assert!((m - n + 1) as u64 <= most);
+                }
+            }
+        }
+    }
+}

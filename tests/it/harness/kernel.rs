@@ -1,0 +1,93 @@
+//! What the kernel says of a process and of its sockets.
+use super::{Process, http_get};
+use std::{fs, time::Duration};
+use tokio::process::Command;
+
+/// A socket as the kernel sees it.
+#[derive(Debug)]
+pub(crate) struct KernelSocket {
+    pub(crate) state: String,
+    /// Memory of its send queue in bytes, the kernel's own structures counted.
+    pub(crate) send_memory: u64,
+}
+
+impl Process {
+    fn proc(&self, file: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.pid());
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn kilobytes(&self, file: &str, name: &str) -> u64 {
+        let text = self.proc(file);
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Resident memory now.
+    pub(crate) fn memory(&self) -> u64 {
+        self.kilobytes("smaps_rollup", "Rss:")
+    }
+
+    /// From now on [`Process::memory_peak`] counts anew.
+    pub(crate) fn forget_memory_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+    }
+
+    /// The most memory that was resident since.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        self.kilobytes("status", "VmHWM:")
+    }
+
+    /// CPU time of all its threads.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let ran = tasks.map(|task| {
+            let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|ran| ran.parse().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(ran.sum())
+    }
+
+    /// The value of a metric, with its labels as they are written; 0 where it was never counted.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let (_, text) = http_get(self.address, "/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// No socket, session or run is left.
+    pub(crate) async fn is_idle(&self) -> bool {
+        let (_, health) = http_get(self.address, "/health").await;
+        let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+        ["sockets", "sessions", "runs", "queued"].iter().all(|name| health[name] == 0)
+    }
+
+    /// What the kernel holds for the peers of its listener, orphans included.
+    pub(crate) async fn kernel_sockets(&self) -> Vec<KernelSocket> {
+        let port = format!(":{}", self.address.port());
+        let ss = Command::new("ss").args(["-tanmOH", "sport", "=", &port]).output().await;
+        let ss = ss.expect("ss, of iproute2, is installed");
+        assert!(ss.status.success(), "{}", String::from_utf8_lossy(&ss.stderr));
+        let text = String::from_utf8(ss.stdout).unwrap();
+        let sockets = text.lines().map(|line| {
+            // skmem:(r0,rb131072,t0,tb87040,f0,w0,…): `w` is what the send queue takes.
+            let fields = line.split_once("skmem:(").map_or("", |(_, rest)| rest);
+            let queue = fields.split([',', ')']).find_map(|field| field.strip_prefix('w')?.parse().ok());
+            KernelSocket {
+                state: line.split_whitespace().next().unwrap_or_default().to_owned(),
+                send_memory: queue.unwrap_or(0),
+            }
+        });
+        sockets.filter(|socket| !matches!(socket.state.as_str(), "LISTEN" | "TIME-WAIT")).collect()
+    }
+}
+
+/// Lets this process hold so many descriptors, as far as it may.
+pub(crate) fn allow_descriptors(wanted: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+            .unwrap_or_else(|_| panic!("{wanted} descriptors are needed: raise `ulimit -Hn`"));
+    }
+}
