@@ -51,7 +51,7 @@ const GATEWAY_MAX: f64 = 1.2;
 /// the allocator. Most of it is awc's: 30 KiB to read into and 8 KiB to write from.
 const HELD_STREAMS: usize = 8;
 const HELD_DELTAS: usize = 400;
-const HELD_BYTES_MAX: usize = 80_000;
+const HELD_BYTES_MAX: usize = 70_000;
 
 /// Allocations and reallocations for each delta, least of the rounds.
 fn each(mut deltas: impl FnMut(usize)) -> f64 {
