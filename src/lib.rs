@@ -3,6 +3,7 @@ pub mod app;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod dispatch;
 pub mod http;
 pub mod logging;

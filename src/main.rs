@@ -10,7 +10,7 @@ use tidegate::{
     app::{BindError, Ended, Gateway, block_on, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, Flags, Process, Source},
-    logging,
+    descriptors, logging,
     simulator::{self, Simulator},
     upstream::client::SetUpError,
 };
@@ -30,26 +30,6 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// Keys are short; a file that is longer is not one.
 const KEY_FILE_BYTES: u64 = 4096;
 
-/// As many descriptors as the system allows us; the soft limit is for programs that use `select`.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where this is refused, the old limit holds, and running out is answered like any overload.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-}
-
-/// A gateway that may take more sockets than it can open would refuse them without a word.
-fn warn_of_descriptors(config: &Config) {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let wanted = (config.server.max_sockets + config.dispatch.runs) as u64;
-    if let Some(limit) = limit.filter(|limit| *limit < wanted) {
-        log::warn!(
-            "at most {limit} files can be open, but server.max_sockets and dispatch.runs want {wanted}: \
-             raise the hard limit (ulimit -Hn) or lower the keys"
-        );
-    }
-}
-
 fn main() -> ExitCode {
     let cli = match cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
@@ -58,7 +38,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit.code);
         }
     };
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     let code = run(&cli);
     logging::flush(FLUSH);
     ExitCode::from(code)
@@ -122,14 +102,32 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
         if let Some(simulator) = &simulator {
             config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse()?;
         }
+        let wanted = config.server.max_sockets;
+        config.server.max_sockets = sockets_max(&config);
         let gateway = Gateway::start(&config, simulator.is_some()).await?;
         announce(&config, &gateway, simulator.is_some());
+        if config.server.max_sockets < wanted {
+            log::warn!(
+                "server.max_sockets is {} instead of {wanted}: only {} files may be open; \
+                 raise the hard limit (ulimit -Hn) or lower the key",
+                config.server.max_sockets,
+                descriptors::limit()
+            );
+        }
         let code = until_stopped(gateway, &mut signals).await;
         if let Some(simulator) = simulator {
             Simulator::stop(simulator).await;
         }
         Ok(code)
     })?
+}
+
+/// As many as are asked for, if there are descriptors for them.
+fn sockets_max(config: &Config) -> usize {
+    let (server, runs) = (&config.server, config.dispatch.runs);
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = if server.workers == 0 { cores() } else { server.workers };
+    descriptors::sockets_max(descriptors::limit(), server.max_sockets, workers, runs)
 }
 
 fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
@@ -148,8 +146,6 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     if simulated {
         log::warn!("DEMO: the answers are simulated, no model is asked");
         say(&format!("Open http://{} in a browser. The answers are simulated.\n", gateway.address), false);
-    } else {
-        warn_of_descriptors(config);
     }
     if let Some(address) = gateway.ops_address {
         log::info!("health and metrics on http://{address}");

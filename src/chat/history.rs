@@ -247,6 +247,23 @@ mod tests {
     }
 
     #[test]
+    fn what_just_fits_is_in_and_the_newest_turn_always() {
+        let turns = [("one", "1"), ("two", "2"), ("three", "3")];
+        // The prompt is 6 tokens, the turns are 10, 10 and 11.
+        for (tokens, omitted) in [(37, 0), (36, 1), (27, 1), (26, 2), (1, 2)] {
+            let history = history(Budget { tokens, ..WIDE }, &turns);
+            assert_eq!((texts(&history).1, history.turns()), (omitted, 3), "{tokens}");
+        }
+        for (bytes, turns_left) in [(14, 3), (13, 2), (8, 1), (1, 1)] {
+            let history = history(Budget { bytes, ..WIDE }, &turns);
+            assert_eq!(history.turns(), turns_left, "{bytes}");
+        }
+        for (messages, turns_left) in [(6, 3), (5, 2), (1, 1)] {
+            assert_eq!(history(Budget { messages, ..WIDE }, &turns).turns(), turns_left, "{messages}");
+        }
+    }
+
+    #[test]
     fn a_withdrawn_turn_leaves_no_trace() {
         let mut history = history(WIDE, &[("one", "1")]);
         let before = (history.window(), history.bytes());
@@ -274,6 +291,7 @@ mod tests {
     fn classes_of_characters_weigh_differently() {
         assert_eq!(raw_tokens("abcdefghijkl"), 4 + 3);
         assert_eq!(raw_tokens("你好你好你好"), 4 + 4);
+        assert_eq!(raw_tokens("！？！𠀀𠀀𠀀"), 4 + 4);
         assert_eq!(raw_tokens("😀😀😀😀"), 4 + 2);
     }
 }

@@ -56,3 +56,18 @@ impl fmt::Debug for ReaderId {
         fmt::Display::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_written_as_they_are_searched_for_in_logs() {
+        assert_eq!(
+            (SessionId(0x2a).to_string(), format!("{:?}", SessionId(!0))),
+            ("000000000000002a".to_owned(), "f".repeat(16))
+        );
+        assert_eq!((RunId(7).to_string(), format!("{:?}", RunId(7))), ("7".to_owned(), "7".to_owned()));
+        assert_eq!((ReaderId(3).to_string(), format!("{:?}", ReaderId(3))), ("3".to_owned(), "3".to_owned()));
+    }
+}

@@ -395,6 +395,70 @@ impl RunErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_kind_has_its_own_code_and_a_sentence_that_says_what_to_do() {
+        let codes: HashSet<_> = RunErrorKind::ALL.iter().map(|kind| kind.code()).collect();
+        let sentences: HashSet<_> = RunErrorKind::ALL.iter().map(|kind| kind.sentence()).collect();
+        assert_eq!((codes.len(), sentences.len()), (RunErrorKind::ALL.len(), RunErrorKind::ALL.len()));
+        assert!(
+            codes
+                .iter()
+                .all(|code| code.len() > 5 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
+        assert!(sentences.iter().all(|text| text.ends_with('.') && text.starts_with(char::is_uppercase)));
+        let finishes = [FinishReason::Stop, FinishReason::Length, FinishReason::ToolCalls];
+        assert_eq!(finishes.map(FinishReason::as_str), ["stop", "length", "tool_calls"]);
+    }
+
+    #[test]
+    fn what_can_be_tried_again() {
+        let again: Vec<_> = RunErrorKind::ALL.into_iter().filter(|kind| kind.retry() != Retry::No).collect();
+        assert_eq!(
+            again,
+            [
+                RunErrorKind::RateLimited,
+                RunErrorKind::UpstreamError,
+                RunErrorKind::UpstreamUnreachable,
+                RunErrorKind::UpstreamTimeout,
+                RunErrorKind::Interrupted,
+            ]
+        );
+    }
+
+    #[test]
+    fn an_error_has_a_face_for_the_client_and_one_for_the_log() {
+        let mut error = RunError::new(RunErrorKind::RateLimited, "");
+        assert_eq!(error.client_text(), "The model is busy. Try again in a moment.");
+        assert_eq!(error.to_string(), "rate_limited");
+        error = RunError::new(RunErrorKind::RateLimited, "x\n".repeat(RunError::DETAIL_MAX));
+        assert_eq!(error.detail.chars().count(), RunError::DETAIL_MAX, "cut");
+        error.detail = "a\nforged line".to_owned();
+        error.status = Some(429);
+        error.code = Some("Throttling\n".to_owned());
+        error.request_id = Some("r-1".to_owned());
+        assert_eq!(
+            error.to_string(),
+            "rate_limited status=429 upstream_code=Throttling\\n upstream_request=r-1 detail=\"a\\nforged line\""
+        );
+        assert!(!error.client_text().contains("forged"));
+        let end = RunEnd::failed(error.clone());
+        assert_eq!((end.request_id.as_deref(), end.usage, end.outcome), (Some("r-1"), None, Err(error)));
+    }
+
+    #[test]
+    fn text_of_one_kind_is_joined_and_nothing_is_dropped() {
+        let mut events = Vec::new();
+        for (is_answer, text) in
+            [(true, "a"), (true, "b"), (true, ""), (false, "c"), (false, "d"), (false, ""), (true, "e")]
+        {
+            let push = if is_answer { RunEvent::push_delta } else { RunEvent::push_reasoning };
+            push(&mut events, text);
+        }
+        let [first, second, third] = ["ab", "cd", "e"].map(str::to_owned);
+        assert_eq!(events, [RunEvent::Delta(first), RunEvent::Reasoning(second), RunEvent::Delta(third)]);
+    }
 
     // faults: C38, D54
     #[test]

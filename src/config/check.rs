@@ -1,5 +1,9 @@
 //! What no single key can know: contradictions, risky choices, and what serving needs.
 use super::{Config, ConfigError, Fault, Origin, address, keys::find};
+use std::time::Duration;
+
+/// Above it two pings no longer fit into the time after which nginx/server.conf cuts a quiet socket.
+pub const PING_BEHIND_PROXY: Duration = Duration::from_secs(20);
 
 impl Config {
     /// Finds contradictions between keys. Keys that are themselves at fault hold their default here,
@@ -68,6 +72,13 @@ impl Config {
         }
         if self.server.trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
             warnings.push("server.trusted_proxies has everybody: client addresses can be forged".to_owned());
+        }
+        if self.limits.ping > PING_BEHIND_PROXY {
+            warnings.push(format!(
+                "limits.ping = {} is slow: proxies cut quiet sockets (nginx/server.conf after 45s); \
+                 keep it at 20s or less",
+                self.text("limits.ping"),
+            ));
         }
         let url = &self.upstream.base_url;
         if url.scheme() == "http" && !address::is_loopback(url) {

@@ -16,6 +16,7 @@ mod source;
 mod tests;
 
 pub use address::Origins;
+pub use check::PING_BEHIND_PROXY;
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
     Breaker, Config, Dispatch, History, KEYS, Key, Limits, Log, Retry, Server, Session, Upstream, find,

@@ -169,3 +169,45 @@ mod tests {
         assert!(control.is_held(), "held by the session itself");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::{Arc, atomic::AtomicU32},
+        task::{Wake, Waker},
+    };
+
+    #[derive(Default)]
+    struct Wakes(AtomicU32);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the handle says: cancelled, held, and how often the task was woken since.
+    fn after(control: &RunControl, act: impl FnOnce(&RunControl)) -> (bool, bool, u32) {
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let before = control.poll_cancelled(&mut Context::from_waker(&waker));
+        assert_eq!(before, control.is_cancelled());
+        act(control);
+        (control.is_cancelled(), control.is_held(), wakes.0.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_run_is_held_let_go_and_cancelled() {
+        let control = RunControl::default();
+        assert_eq!(after(&control, |_| {}), (false, false, 0));
+        // Held by not reading on: there is nothing to wake the task for.
+        assert_eq!(after(&control, RunControl::hold), (false, true, 0));
+        assert_eq!(after(&control, RunControl::nudge), (false, true, 1));
+        assert_eq!(after(&control, RunControl::go_on), (false, false, 1));
+        assert_eq!(after(&control, RunControl::hold), (false, true, 0));
+        assert_eq!(after(&control, RunControl::cancel), (true, true, 1));
+        assert_eq!(after(&control, RunControl::go_on), (true, false, 1));
+        assert_eq!(after(&control, RunControl::cancel), (true, false, 1));
+    }
+}

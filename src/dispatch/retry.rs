@@ -112,6 +112,23 @@ mod tests {
         assert_eq!(pauses(&error(Retry::No, Some(3))), [None, None, None]);
     }
 
+    #[test]
+    fn so_many_retries_are_free_and_saved_up_and_no_more() {
+        let budget = Budget::new(10);
+        let all = |budget: &Budget| (0..100).filter(|_| budget.withdraw()).count();
+        assert_eq!(all(&budget), 10);
+        for _ in 0..9 {
+            budget.deposit();
+        }
+        assert!(!budget.withdraw(), "not a whole one yet");
+        budget.deposit();
+        assert_eq!(all(&budget), 1);
+        for _ in 0..10_000 {
+            budget.deposit();
+        }
+        assert_eq!(all(&budget), 10);
+    }
+
     // faults: C45
     #[test]
     fn an_outage_is_not_multiplied() {

@@ -1,4 +1,5 @@
 //! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
+mod form;
 pub mod ops;
 mod origin;
 mod page;
@@ -19,7 +20,7 @@ use actix_http::{HttpService, Request, h1};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config,
 };
-use actix_web::{App, dev::AppConfig, error::ErrorInternalServerError, web};
+use actix_web::{App, dev::AppConfig, error::ErrorInternalServerError, middleware::from_fn, web};
 use ipnet::IpNet;
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::Instant};
@@ -98,6 +99,7 @@ pub(crate) fn with_sockets(
         let worker = Rc::clone(&worker);
         move || {
             let app = App::new().app_data(Rc::clone(&worker)).configure(routes.clone());
+            let app = app.wrap(from_fn(form::check));
             let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
             map_config(app, |()| AppConfig::default())
         }
@@ -111,6 +113,7 @@ pub(crate) fn with_sockets(
         },
     );
     HttpService::build()
+        .on_connect_ext(form::watch)
         .tcp_nodelay(true)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -129,9 +132,10 @@ pub fn ops_service(
     Error = actix_http::error::DispatchError,
     InitError = (),
 > {
-    let app = App::new().app_data(web::Data::from(site)).configure(ops::configure);
+    let app = App::new().app_data(web::Data::from(site)).configure(ops::configure).wrap(from_fn(form::check));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
     HttpService::build()
+        .on_connect_ext(form::watch)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .h1(map_config(app, |()| AppConfig::default()))

@@ -100,6 +100,7 @@ async fn health(site: Data<Site>) -> HttpResponse {
         "model": site.settings.model,
         "simulated": site.settings.simulated,
         "sockets": site.life.sockets(),
+        "sockets_max": site.life.sockets_max(),
         "sessions": site.registry.len(),
         "runs": metrics.runs.get(),
         "queued": metrics.runs_queued.get(),

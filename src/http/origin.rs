@@ -28,7 +28,8 @@ fn is_same_host(origin: &str, host: &str) -> bool {
     }
     // The scheme is the origin's: behind nginx we do not see how the browser came.
     let Ok(here) = Url::parse(&format!("{}://{host}", url.scheme())) else { return false };
-    let is_plain = here.path() == "/" && here.query().is_none() && here.username().is_empty();
+    let is_bare = here.path() == "/" && here.query().is_none() && here.fragment().is_none();
+    let is_plain = is_bare && here.username().is_empty() && here.password().is_none();
     is_plain && here.host() == url.host() && here.port_or_known_default() == url.port_or_known_default()
 }
 
@@ -72,6 +73,9 @@ mod tests {
             "http://user@chat.example.com:8080",
         ] {
             assert!(!is_allowed(&[], false, &[origin], host), "{origin:?}");
+        }
+        for host in ["a/path", "a?query", "user@a", ":secret@a", "a/path?query", "a#fragment", "a b", ""] {
+            assert!(!is_allowed(&[], false, &["http://a"], Some(host)), "a Host that is none: {host:?}");
         }
         assert!(!is_allowed(&[], false, &["http://a"; 2], Some("a")), "two of them");
         assert!(!is_allowed(&[], false, &["http://a"], None), "no host");

@@ -60,3 +60,27 @@ impl fmt::Display for Close {
         fmt::Display::fmt(&self.code(), f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_reasons_are_those_of_the_protocol() {
+        let all = [
+            (Close::Normal, "1000", ""),
+            (Close::Protocol, "1002", "protocol error"),
+            (Close::InvalidText, "1007", "text is not UTF-8"),
+            (Close::Silent, "1008", "no answer to pings"),
+            (Close::TooBig, "1009", "frame or message too big"),
+            (Close::Internal, "1011", "internal error"),
+            (Close::Restart, "1012", "service restart"),
+            (Close::TooSlow, "1013", "reading too slowly"),
+            (Close::TooMany, "4429", "too many frames"),
+        ];
+        for (close, code, reason) in all {
+            assert_eq!((close.to_string().as_str(), close.reason()), (code, reason));
+            assert!(close.reason().len() <= 123, "a close frame has no room for more");
+        }
+    }
+}

@@ -156,3 +156,38 @@ impl Codec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_a_code_and_says_what_to_do() {
+        let all = [
+            (Refusal::Empty, "empty_message", "The message is empty. Write something."),
+            (
+                Refusal::TooLong { bytes: 70_000, limit: 65_536 },
+                "message_too_long",
+                "The message has 70000 bytes; at most 65536 are allowed. Shorten it.",
+            ),
+            (Refusal::Binary, "binary_message", "Binary messages are not understood. Send text."),
+            (
+                Refusal::QueueFull { limit: 8 },
+                "queue_full",
+                "8 messages are waiting already. Wait for an answer first.",
+            ),
+            (Refusal::Draining, "draining", "The service is restarting. Reconnect and send it again."),
+        ];
+        for (refusal, code, sentence) in all {
+            assert_eq!((refusal.code(), refusal.to_string().as_str()), (code, sentence));
+        }
+    }
+
+    #[test]
+    fn only_text_counts_as_text() {
+        let text = "水".to_owned();
+        assert_eq!(ServerFrame::Delta { entry: 1, text: text.clone() }.text_bytes(), 3);
+        assert_eq!(ServerFrame::Reasoning { entry: 1, text }.text_bytes(), 3);
+        assert_eq!(ServerFrame::Queued { run: RunId(1), place: 9 }.text_bytes(), 0);
+    }
+}

@@ -58,6 +58,8 @@ mod tests {
         let long = "x".repeat(101);
         let refused = Codec::Plain.decode(Incoming::Text(&long), LIMITS);
         assert_eq!(refused, Err(Refusal::TooLong { bytes: 101, limit: 100 }));
+        let just = "x".repeat(100);
+        assert!(Codec::Plain.decode(Incoming::Text(&just), LIMITS).is_ok(), "as long as it may be");
         let odd = "\u{feff}\0hi\u{202e}";
         let taken = Codec::Plain.decode(Incoming::Text(odd), LIMITS);
         assert_eq!(taken, Ok(ClientFrame::Message { text: odd.into() }));

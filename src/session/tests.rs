@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::{
     collections::{HashMap, HashSet},
     fmt::Write,
+    time::Duration,
 };
 
 fn settings() -> Settings {
@@ -110,6 +111,7 @@ fn parse(line: &str) -> Input {
                 "delta" => RunEvent::Delta(text),
                 "think" => RunEvent::Reasoning(text),
                 "queued" => RunEvent::Queued { place: number(3) },
+                "retrying" => RunEvent::Retrying { attempt: number(3), after: Duration::ZERO },
                 "stop" => end(Ok(FinishReason::Stop), None),
                 "length" => end(Ok(FinishReason::Length), None),
                 code => {
@@ -304,6 +306,30 @@ fn a_run_that_is_over_may_still_talk() {
                 1 <- delta #1 'B'
         "#]],
     );
+}
+
+#[test]
+fn the_history_learns_from_what_the_model_counted() {
+    let budget = Budget { tokens: 60, ..settings().history };
+    let mut shell = Shell::new(Settings { history: budget, ..settings() });
+    shell.feed(parse("attach 1"));
+    let omitted = |shell: &mut Shell| {
+        let omitted = |effect: Effect| match effect {
+            Effect::StartRun { request, .. } => Some(request.omitted_turns),
+            _ => None,
+        };
+        shell.out.drain(..).find_map(omitted).expect("a run")
+    };
+    let mut seen = Vec::new();
+    for run in 1..=4 {
+        shell.feed(parse("client 1 'four words of text'"));
+        seen.push(omitted(&mut shell));
+        shell.feed(parse(&format!("run {run} delta 'an answer'")));
+        let usage = Usage { input_tokens: 200, ..Usage::default() };
+        let event = end(Ok(FinishReason::Stop), Some(usage));
+        shell.feed(Input::Run { run: RunId(run), event });
+    }
+    assert_eq!(seen, [0, 0, 2, 3], "many more tokens than estimated, so less fits");
 }
 
 // faults: A17, A18
@@ -511,6 +537,117 @@ fn a_reader_that_is_too_many_turns_behind_is_let_go() {
     let told: Vec<_> = shell.out.iter().map(show).collect();
     assert_eq!(told, ["2 <- close 1013"]);
     assert!(shell.session.logs.is_empty());
+    shell.out.clear();
+    shell.feed(parse("client 1 'x'"));
+    shell.feed(parse(&format!("run {} queued 1", LOGS_MAX + 3)));
+    assert!(!shell.out.iter().map(show).any(|effect| effect.starts_with("2 <-")), "nothing after the close");
+}
+
+#[test]
+fn a_reader_that_is_just_not_too_many_turns_behind_is_told_all() {
+    let mut shell = Shell::new(settings());
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("attach 2"));
+    shell.stuck.insert(2);
+    for run in 1..=LOGS_MAX {
+        shell.feed(parse("client 1 'x'"));
+        shell.feed(parse(&format!("run {run} delta 'y'")));
+        shell.feed(parse(&format!("run {run} stop")));
+    }
+    shell.feed(parse("client 1 'one more that runs'"));
+    shell.out.clear();
+    shell.stuck.clear();
+    shell.feed(parse("ready 2"));
+    let told: Vec<_> = shell.out.iter().map(show).collect();
+    assert_eq!(told.len(), 3 * LOGS_MAX + 1, "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("2 <- accepted run=17"));
+}
+
+#[test]
+fn the_queue_and_second_attempts_are_told_to_those_who_listen() {
+    check(
+        "
+        attach 1
+        attach 2
+        stick 2
+        client 1 'a'
+        run 1 queued 3
+        run 1 retrying 2
+        ready 2
+        ",
+        expect![[r#"
+            attach 1
+            attach 2
+            stick 2
+            client 1 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 queued 3
+                1 <- queued run=1 place=3
+            run 1 retrying 2
+                1 <- retrying run=1 attempt=2
+            ready 2
+                2 <- accepted run=1
+        "#]],
+    );
+}
+
+// faults: A17
+#[test]
+fn refusals_wait_for_who_does_not_read_up_to_a_bound() {
+    let mut shell = Shell::new(Settings { queued_messages: 0, ..settings() });
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("client 1 'a'"));
+    for (sent, told) in [(3, 3), (OWED_MAX, OWED_MAX), (OWED_MAX + 9, OWED_MAX)] {
+        shell.stuck.insert(1);
+        for _ in 0..sent {
+            shell.feed(parse("client 1 'too many'"));
+        }
+        shell.out.clear();
+        shell.stuck.clear();
+        shell.feed(parse("ready 1"));
+        let refusals = shell.out.drain(..).filter(|effect| show(effect) == "1 <- refused queue_full").count();
+        assert_eq!(refusals, told, "of {sent}");
+    }
+}
+
+#[test]
+fn a_delta_is_handed_on_without_a_copy_to_who_has_read_everything() {
+    let mut shell = Shell::new(settings());
+    for line in ["attach 1", "client 1 'a'", "run 1 delta 'A'", "run 1 stop", "attach 2", "client 1 'b'"] {
+        shell.feed(parse(line));
+    }
+    shell.out.clear();
+    let text = "a piece".to_owned();
+    let place = text.as_ptr();
+    shell.feed(Input::Run { run: RunId(2), event: RunEvent::Delta(text) });
+    let place_of = |effect: &Effect| match effect {
+        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), .. } => text.as_ptr(),
+        other => panic!("{}", show(other)),
+    };
+    let places: Vec<_> = shell.out.iter().map(place_of).collect();
+    assert_eq!((places.len(), places.last()), (2, Some(&place)), "the last reader gets the very bytes");
+}
+
+// faults: A18
+#[test]
+fn a_run_is_held_beyond_the_bound_and_goes_on_at_half_of_it() {
+    let told = |shell: &mut Shell| -> Vec<String> {
+        shell.out.drain(..).map(|effect| show(&effect)).filter(|effect| effect.ends_with("run=1")).collect()
+    };
+    let mut shell = Shell::new(Settings { behind_bytes: 3 * PUSH_BYTES_MAX, ..settings() });
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("client 1 'a'"));
+    shell.out.clear();
+    // The first piece leaves at once; what is left is just the bound, and then more.
+    shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta("x".repeat(4 * PUSH_BYTES_MAX)) });
+    assert_eq!(told(&mut shell), Vec::<String>::new());
+    shell.feed(parse("run 1 delta 'y'"));
+    assert_eq!(told(&mut shell), ["hold run=1"]);
+    shell.feed(parse("ready 1"));
+    assert_eq!(told(&mut shell), Vec::<String>::new(), "two pieces are left, more than half of the bound");
+    shell.feed(parse("ready 1"));
+    assert_eq!(told(&mut shell), ["continue run=1"]);
 }
 
 #[test]
@@ -518,25 +655,50 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     let mut shell = Shell::new(settings());
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'x'"));
-    let text = "é水".repeat(10_000);
+    let mut text = "é水".repeat(10_000);
     shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta(text.clone()) });
-    shell.feed(Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
-    let (mut got, mut pieces) = (String::new(), 0);
-    loop {
-        for effect in shell.out.drain(..) {
-            if let Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), .. } = effect {
-                assert!(text.len() <= PUSH_BYTES_MAX);
-                got.push_str(&text);
-                pieces += 1;
-            }
-        }
-        if got.len() >= text.len() {
-            break;
-        }
+    shell.feed(parse("run 1 delta 'and what follows it'"));
+    text.push_str("and what follows it");
+    let pieces = text.len().div_ceil(PUSH_BYTES_MAX);
+    let mut got = String::new();
+    for piece in 1..=pieces {
+        let told = deltas(&mut shell);
+        let [(entry, text, ask)] = told.as_slice() else { panic!("one piece at a time: {}", told.len()) };
+        assert!(text.len() <= PUSH_BYTES_MAX);
+        assert_eq!(*ask, piece < pieces, "it is asked as long as there is more");
+        assert_eq!(*entry, if *ask { 1 } else { 2 });
+        got.push_str(text);
         shell.feed(parse("ready 1"));
     }
     assert!(got == text, "every byte, in order");
-    assert_eq!(pieces, text.len().div_ceil(PUSH_BYTES_MAX));
+    shell.feed(parse("run 1 delta 'the end'"));
+    assert_eq!(deltas(&mut shell), [(3, "the end".to_owned(), false)]);
+}
+
+/// The answer's pieces that were pushed: entry, text, and whether the reader is to say when it has it.
+fn deltas(shell: &mut Shell) -> Vec<(u32, String, bool)> {
+    let delta = |effect| match effect {
+        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { entry, text }), ask, .. } => {
+            Some((entry, text, ask))
+        }
+        _ => None,
+    };
+    shell.out.drain(..).filter_map(delta).collect()
+}
+
+#[test]
+fn text_gathers_while_nobody_reads_and_comes_in_one() {
+    let mut shell = Shell::new(Settings { behind_bytes: 1 << 20, ..settings() });
+    shell.feed(parse("attach 1"));
+    shell.feed(parse("client 1 'x'"));
+    shell.stuck.insert(1);
+    for _ in 0..1_000 {
+        shell.feed(parse("run 1 delta 'ten bytes.'"));
+    }
+    shell.stuck.clear();
+    shell.feed(parse("ready 1"));
+    // One that was refused, and all others in one entry; so little is not asked about.
+    assert_eq!(deltas(&mut shell), [(2, "ten bytes.".repeat(1_000), false)]);
 }
 
 /// What random scripts are made of. Mostly the current run, tiny texts.

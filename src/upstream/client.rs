@@ -176,17 +176,21 @@ impl Client {
     }
 }
 
-/// Also takes out the beginning of a key at the end, where a text was cut.
+/// In any case of letters, since a header's value may have been put in lower case; and also the beginning
+/// of a key at the end, where a text was cut.
 fn redact(text: &mut String, key: &str) {
     /// So much of a key may stand: it is what all keys begin with.
     const PREFIX: usize = 3;
-    if text.contains(key) {
-        *text = text.replace(key, "***");
-    }
-    let cut = (PREFIX + 1..key.len()).rev().filter_map(|end| key.get(..end)).find(|cut| text.ends_with(cut));
-    if let Some(cut) = cut {
+    // Where the letters stand is not changed by this.
+    let (mut lower, key) = (text.to_ascii_lowercase(), key.to_ascii_lowercase());
+    let cut = (PREFIX + 1..key.len()).rev().filter_map(|end| key.get(..end)).find(|cut| lower.ends_with(cut));
+    if let Some(cut) = cut.filter(|_| !lower.ends_with(&key)) {
         text.truncate(text.len() - cut.len());
         text.push_str("***");
+        lower.truncate(lower.len() - cut.len());
+    }
+    for (at, key) in lower.rmatch_indices(&key) {
+        text.replace_range(at..at + key.len(), "***");
     }
 }
 
@@ -323,6 +327,8 @@ mod tests {
             ("wrong key sk-abcdef!", "wrong key ***!"),
             ("sk-abcdef sk-abcdef", "*** ***"),
             ("cut sk-abc", "cut ***"),
+            ("cut é sk-abcdef SK-ABCdef sk-ABC", "cut é *** *** ***"),
+            ("sk-abcdef", "***"),
             ("ask-", "ask-"),
         ] {
             let mut text = said.to_owned();

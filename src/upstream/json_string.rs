@@ -85,7 +85,18 @@ mod tests {
 
     #[test]
     fn half_a_pair_is_refused() {
-        for inner in [r"\ud83d", r"\ud83dx", r"\ud83d\n", r"\ude00", r"\ud83d\ud83d", r"\ud83d\u0041"] {
+        for inner in [
+            r"\ud83d",
+            r"\ud83dx",
+            r"\ud83d\n",
+            r"\ude00",
+            r"\ud83d\ud83d",
+            r"\ud83d\u0041",
+            r"\ud83dxyde00",
+            r"\ude00\ude00",
+            r"\udc00\udc00",
+            r"\ud83d\ue000",
+        ] {
             assert_eq!(decoded(inner), Err(BadEscape), "{inner}");
         }
     }

@@ -2,6 +2,7 @@
 use super::{
     Worker,
     context::SocketContext,
+    inbound::Fragments,
     outlet::Line,
     progress::{self, Progress},
     session_actor::{Detach, FromClient, SessionActor},
@@ -14,7 +15,7 @@ use crate::{
 };
 use actix::prelude::*;
 use actix_web_actors::ws::{CloseReason, Frame};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::rc::Rc;
 use tokio::net::TcpStream;
 
@@ -28,37 +29,34 @@ pub enum Consumer {
     Echo,
 }
 
+/// The slot of a connection that has none.
+const SLOT_NONE: u32 = u32::MAX;
+
 /// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
-/// behind `session`, what only an unfinished message needs behind `partial`.
+/// behind `session`, what only an unfinished message needs behind `fragments`.
 pub struct Connection {
     worker: Rc<Worker>,
     io: Rc<TcpStream>,
     id: u64,
     consumer: Consumer,
     source: Source,
-    slot: usize,
+    slot: u32,
     opened: u32,
     /// When the peer was last heard, in ticks.
     heard: u32,
     messages: u32,
     session: Option<Box<Attached>>,
-    partial: Option<Box<Partial>>,
+    fragments: Fragments,
     /// What was seen of a peer that owes a pong.
     owes_pong: Option<Box<Progress>>,
-    /// Why it ended, once it has.
-    reason: &'static str,
+    /// Why it ended, once it has; nothing when the socket was lost.
+    reason: Option<Close>,
 }
 
 /// This connection as a reader of its session.
 struct Attached {
     session: Addr<SessionActor>,
     reader: ReaderId,
-}
-
-/// A message whose last fragment is still to come; the guard bounds it.
-struct Partial {
-    is_text: bool,
-    payload: BytesMut,
 }
 
 /// What the session tells. A refusal means that the peer is behind.
@@ -97,19 +95,19 @@ impl Connection {
             id,
             consumer,
             source,
-            slot: usize::MAX,
+            slot: SLOT_NONE,
             opened: now,
             heard: now,
             messages: 0,
             session: None,
-            partial: None,
+            fragments: Fragments::default(),
             owes_pong: None,
-            reason: "lost",
+            reason: None,
         }
     }
 
     fn close(&mut self, ctx: &mut SocketContext<Self>, close: Close) {
-        self.reason = close.reason();
+        self.reason = Some(close);
         ctx.close(close);
     }
 
@@ -135,20 +133,8 @@ impl Connection {
     }
 
     fn on_fragment(&mut self, ctx: &mut SocketContext<Self>, item: actix_http::ws::Item) {
-        use actix_http::ws::Item;
-        let (is_first, is_last, is_text, payload) = match item {
-            Item::FirstText(payload) => (true, false, true, payload),
-            Item::FirstBinary(payload) => (true, false, false, payload),
-            Item::Continue(payload) => (false, false, false, payload),
-            Item::Last(payload) => (false, true, false, payload),
-        };
-        if is_first {
-            self.partial = Some(Box::new(Partial { is_text, payload: BytesMut::from(&payload[..]) }));
-        } else if let Some(partial) = &mut self.partial {
-            partial.payload.extend_from_slice(&payload);
-        }
-        if is_last && let Some(partial) = self.partial.take() {
-            self.on_message(ctx, partial.is_text, &partial.payload.freeze());
+        if let Some((is_text, payload)) = self.fragments.join(item) {
+            self.on_message(ctx, is_text, &payload);
         }
     }
 
@@ -213,14 +199,15 @@ impl Actor for Connection {
     type Context = SocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.slot = self.worker.connections.borrow_mut().insert(ctx.address().downgrade());
+        let slot = self.worker.connections.borrow_mut().insert(ctx.address().downgrade());
+        self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // There are never so many sockets.
         self.worker.metrics.sockets.inc();
         self.worker.metrics.sockets_opened.inc();
     }
 
     fn stopped(&mut self, ctx: &mut Self::Context) {
         if let Some(cut) = ctx.cut() {
-            self.reason = cut.reason();
+            self.reason = Some(cut);
             if cut == Close::TooSlow {
                 self.worker.metrics.slow_peers.inc();
             }
@@ -235,10 +222,14 @@ impl Drop for Connection {
             // A new address has a place of its own in the mailbox: this is never refused.
             let _ = attached.session.clone().try_send(Detach { reader: attached.reader });
         }
-        let reason = if self.reason.is_empty() { "client" } else { self.reason };
+        let reason = match self.reason {
+            None => "lost",
+            Some(Close::Normal) => "client",
+            Some(close) => close.reason(),
+        };
         let metrics = &self.worker.metrics;
-        if self.slot != usize::MAX {
-            self.worker.connections.borrow_mut().try_remove(self.slot);
+        if self.slot != SLOT_NONE {
+            self.worker.connections.borrow_mut().try_remove(self.slot as usize);
             metrics.sockets.dec();
             metrics.sockets_closed.get_or_create(&[("reason", reason)]).inc();
         }
@@ -262,7 +253,7 @@ impl StreamHandler<Result<Frame, Close>> for Connection {
             Ok(Frame::Ping(payload)) => ctx.pong(&payload),
             Ok(Frame::Pong(_)) => {}
             Ok(Frame::Close(reason)) => {
-                self.reason = Close::Normal.reason();
+                self.reason = Some(Close::Normal);
                 let code = reason.map_or(Close::Normal.code(), |CloseReason { code, .. }| code.into());
                 ctx.close_with(code, "");
             }

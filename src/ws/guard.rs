@@ -21,7 +21,7 @@ pub struct Limits {
 }
 
 /// RFC 6455 §5.5: payload of a control frame.
-const CONTROL_BYTES_MAX: u64 = 125;
+pub(super) const CONTROL_BYTES_MAX: u64 = 125;
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;

@@ -2,6 +2,7 @@
 pub mod connection;
 pub mod context;
 pub mod guard;
+pub mod inbound;
 pub mod outlet;
 mod progress;
 pub mod reaper;

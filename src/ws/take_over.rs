@@ -3,14 +3,13 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{Connection, Consumer, Seat, Worker, guard::Guard, socket};
+use super::{Connection, Consumer, Seat, Worker, inbound::Inbound, socket};
 use crate::{dispatch::admission::Source, protocol::Close};
 use actix::AsyncContext;
-use actix_codec::{Decoder, Encoder, Framed};
+use actix_codec::{Encoder, Framed};
 use actix_http::{Response, body::BodySize, h1};
 use actix_web::{HttpMessage, body::MessageBody, dev::ServiceResponse};
 use actix_web_actors::ws::Frame;
-use bytes::BytesMut;
 use futures_core::Stream;
 use std::{
     io::ErrorKind,
@@ -68,14 +67,8 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     // no TCP_USER_TIMEOUT: it counts on over the small steps in which a slow reader opens its window.
     let _ = options.set_send_buffer_size(settings.send_buffer);
     let io = Rc::new(io);
-    let frames = Frames {
-        io: Rc::clone(&io),
-        worker: Rc::clone(&worker),
-        codec: actix_http::ws::Codec::new().max_size(settings.limits.frame_bytes as usize),
-        guard: Guard::default(),
-        good: BytesMut::new(),
-        refused: None,
-    };
+    let inbound = Inbound::new(settings.limits);
+    let frames = Frames { io: Rc::clone(&io), worker: Rc::clone(&worker), inbound };
     let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
         Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source)
@@ -83,16 +76,11 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     actix_rt::spawn(socket);
 }
 
-/// The peer's frames. It holds bytes only while a frame is incomplete.
+/// The peer's frames.
 struct Frames {
     io: Rc<TcpStream>,
     worker: Rc<Worker>,
-    codec: actix_http::ws::Codec,
-    guard: Guard,
-    /// Bytes that the guard has passed and the codec has not yet used.
-    good: BytesMut,
-    /// What comes after the good bytes.
-    refused: Option<Close>,
+    inbound: Inbound,
 }
 
 impl Frames {
@@ -104,20 +92,7 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let now = self.worker.nanos();
-        let (good, refused) = self.guard.feed(self.worker.settings.limits, now, bytes);
-        self.good.extend_from_slice(&bytes[..good]);
-        self.refused = refused;
-    }
-
-    /// A whole frame of the good bytes, if there is one.
-    fn decode(&mut self) -> Option<Result<Frame, Close>> {
-        match self.codec.decode(&mut self.good) {
-            Ok(Some(frame)) => Some(Ok(frame)),
-            Ok(None) => self.refused.take().map(Err),
-            // The guard has looked at it before, so this is what it does not know of.
-            Err(_) => Some(Err(Close::Protocol)),
-        }
+        self.inbound.take(self.worker.settings.limits, self.worker.nanos(), bytes);
     }
 }
 
@@ -127,13 +102,8 @@ impl Stream for Frames {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if (!this.good.is_empty() || this.refused.is_some())
-                && let Some(frame) = this.decode()
-            {
+            if let Some(frame) = this.inbound.frame() {
                 return Poll::Ready(Some(frame));
-            }
-            if this.good.is_empty() {
-                this.good = BytesMut::new(); // An idle socket holds no buffer.
             }
             if ready!(this.io.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(None);

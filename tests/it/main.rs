@@ -1,18 +1,27 @@
 //! The gateway from outside: real sockets, real processes, scripted upstreams.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod canary;
 mod chat;
 mod docs;
 mod frames;
+mod fuzz;
 mod harness;
 mod hostile;
+mod http_raw;
 mod lost;
+mod network;
 mod nginx;
+mod nginx_faults;
 mod overload;
+mod parameters;
 mod process;
+mod resources;
+mod restart;
 mod sdk;
 mod secrets;
 mod slow;
+mod soak;
 mod tidy;
 mod upstream_http;
 mod upstream_stream;

@@ -1,93 +1,9 @@
 //! The real nginx with the shipped files, in front of real gateways.
-use crate::harness::{Process, RawClient, TestClient, Tidegate, handshake, http_get, until, within};
-use std::{fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
-use tempfile::TempDir;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    process::{Child, Command},
-    time::Instant,
+use crate::harness::{
+    Nginx, Process, RawClient, TestClient, Tidegate, handshake, http_get, nginx, until, within,
 };
-
-/// `nginx` by name, or in Debian's place for it, which is not in everybody's path.
-fn nginx() -> Command {
-    let debian = Path::new("/usr/sbin/nginx");
-    let mut command = Command::new(if debian.exists() { debian } else { Path::new("nginx") });
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-fn shipped() -> &'static str {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/nginx")
-}
-
-/// nginx on a free port; killed when dropped.
-struct Nginx {
-    _child: Child,
-    folder: TempDir,
-    address: SocketAddr,
-}
-
-impl Nginx {
-    async fn start(gateways: &[SocketAddr]) -> Self {
-        // nginx cannot choose a port by itself, and somebody may take the free one before it.
-        for _ in 0..5 {
-            let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join("main.conf"), main_file(folder.path(), free, gateways)).unwrap();
-            let mut command = nginx();
-            command
-                .args(["-e", "stderr", "-p"])
-                .arg(folder.path())
-                .arg("-c")
-                .arg(folder.path().join("main.conf"));
-            let mut child = command.spawn().expect("nginx is installed; tests/run installs it");
-            let mut gone = false;
-            until("nginx listens", async || {
-                gone = child.try_wait().unwrap().is_some();
-                gone || TcpStream::connect(free).await.is_ok()
-            })
-            .await;
-            if !gone {
-                return Nginx { _child: child, folder, address: free };
-            }
-        }
-        panic!("nginx does not start");
-    }
-
-    fn chat_url(&self) -> String {
-        format!("ws://{}/chat", self.address)
-    }
-
-    /// The first line of the answer to a handshake with these headers.
-    async fn handshake(&self, headers: &[(&str, &str)]) -> String {
-        let mut client = RawClient::connect(self.address).await;
-        let head = client.request(&handshake(self.address, headers)).await;
-        head.lines().next().unwrap().to_owned()
-    }
-
-    fn access_log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("access.log")).unwrap()
-    }
-}
-
-/// A main file as nginx/README.md describes it.
-fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr]) -> String {
-    let (folder, shipped) = (folder.display(), shipped());
-    let servers: String =
-        gateways.iter().map(|gateway| format!("server {gateway} max_fails=2 fail_timeout=5s;\n")).collect();
-    format!(
-        "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;
-         events {{ worker_connections 1024; }}
-         http {{
-             client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
-             uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
-             include {shipped}/http.conf;
-             access_log {folder}/access.log tidegate;
-             upstream gateway {{ include {shipped}/upstream.conf; {servers} }}
-             server {{ listen {listen}; include {shipped}/server.conf; }}
-         }}"
-    )
-}
+use std::{fs, time::Duration};
+use tokio::time::Instant;
 
 async fn demo() -> Process {
     let args = ["demo", "--listen", "127.0.0.1:0", "--set", "server.trusted_proxies=127.0.0.1"];
@@ -256,7 +172,7 @@ async fn a_draining_gateway_is_not_noticed_by_newcomers() {
 /// `nginx -t` of a main file among the shipped ones, in a copy that fits this machine.
 async fn check(main: &str, change: impl Fn(&str) -> String) {
     let folder = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(shipped()).unwrap() {
+    for entry in fs::read_dir(nginx::shipped()).unwrap() {
         let entry = entry.unwrap();
         let text = fs::read_to_string(entry.path()).unwrap();
         let here = format!("{}/", folder.path().display());
@@ -266,7 +182,7 @@ async fn check(main: &str, change: impl Fn(&str) -> String) {
     let key = rcgen::generate_simple_self_signed(["chat.example.com".to_owned()]).unwrap();
     fs::write(folder.path().join("tls_cert"), key.cert.pem()).unwrap();
     fs::write(folder.path().join("tls_key"), key.signing_key.serialize_pem()).unwrap();
-    let mut command = nginx();
+    let mut command = nginx::command();
     command.args(["-t", "-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(folder.path().join(main));
     let output = command.output().await.expect("nginx is installed; tests/run installs it");
     let said = String::from_utf8_lossy(&output.stderr);

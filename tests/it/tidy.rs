@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("app", 5),
     ("cli", 5),
     ("config", 5),
+    ("descriptors", 5),
     ("lib", 5),
     ("main", 5),
     ("simulator", 5),

@@ -110,3 +110,20 @@ const ERRORS: &[(&str, u16, &str)] = &[
     ("ModelServingError", 500, "The model serving is overloaded."),
     ("ModelUnavailable", 503, "Model is unavailable, please try again later."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_has_a_code_that_has_that_status() {
+        for status in [401, 403, 404, 408, 413, 429, 503] {
+            let (_, usual, _) =
+                ERRORS.iter().find(|(code, ..)| *code == code_of(status)).expect("a known code");
+            assert_eq!(*usual, status);
+        }
+        assert_eq!([400, 418, 499].map(code_of), ["InvalidParameter"; 3]);
+        assert_eq!([500, 502, 505].map(code_of), ["InternalError"; 3]);
+        assert_eq!(code_of(504), "InternalError.Timeout");
+    }
+}

@@ -188,7 +188,7 @@ impl Answer {
         if self.finish.is_some() {
             return Ok(());
         }
-        if self.event.is_error() || self.head_status >= 400 {
+        if self.event.is_error() || self.is_refused_by_head() {
             return Err(self.refused(Refusal { code: None, message: text.to_owned() }));
         }
         if mem::replace(&mut self.event.plain, true) {
@@ -224,7 +224,7 @@ impl Answer {
 
     /// What an unreadable frame means: an error is an error even where its JSON is broken.
     fn malformed(&self, line: &[u8], detail: String) -> RunError {
-        if !self.event.is_error() && self.head_status < 400 {
+        if !self.event.is_error() && !self.is_refused_by_head() {
             return protocol(detail);
         }
         self.refused(Refusal { code: None, message: String::from_utf8_lossy(line).into_owned() })
@@ -324,10 +324,15 @@ impl Answer {
         if self.finish.is_some() {
             return Ok(false);
         }
-        if self.event.is_error() || self.head_status >= 400 || frame.is_refusal() {
+        if self.event.is_error() || self.is_refused_by_head() || frame.is_refusal() {
             return Err(self.refused(frame.refusal()));
         }
         Ok(true)
+    }
+
+    /// Under such a status nothing is an answer, whatever it looks like; a redirect's body neither.
+    fn is_refused_by_head(&self) -> bool {
+        !(200..300).contains(&self.head_status)
     }
 
     fn note_request_id(&mut self, frame: &Frame<'_>) {

@@ -55,6 +55,11 @@ fn a_long_conversation_is_told_from_other_bad_parameters() {
     check("InvalidURL", 400, "", (BadRequest, Retry::No));
     check("invalid_parameter_error", 400, "", (BadRequest, Retry::No));
     check("SomethingNew", 400, "", (BadRequest, Retry::No));
+    // The message is asked where the code is new, and not where the code says something else.
+    check("SomethingNew", 400, long, (InputTooLong, Retry::No));
+    check("SomethingNew", 429, "Free allocated quota exceeded.", (NotAvailable, Retry::No));
+    check("InvalidApiKey", 401, long, (NotSetUp, Retry::No));
+    check("AccessDenied.New", 403, long, (NotAvailable, Retry::No));
     check("ClientDisconnect", 400, "", (Cancelled, Retry::No));
 }
 

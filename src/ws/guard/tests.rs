@@ -9,10 +9,13 @@ fn limits() -> Limits {
     Limits { frame_bytes: 1_000, fragments: 8, rate: Allowance::new(20, BURST, 8) }
 }
 
+/// With high bits, so that the wrong byte of it makes text no text.
+const MASK: [u8; 4] = [0x91, 0x42, 0xa3, 0x1c];
+
 /// A masked frame as a client sends it.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = head(first, payload.len() as u64);
-    bytes.extend(payload.iter().zip([1u8, 2, 3, 4].iter().cycle()).map(|(b, m)| b ^ m));
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(b, m)| b ^ m));
     bytes
 }
 
@@ -29,7 +32,7 @@ fn head(first: u8, length: u64) -> Vec<u8> {
             bytes.extend(length.to_be_bytes());
         }
     }
-    bytes.extend([1, 2, 3, 4]);
+    bytes.extend(MASK);
     bytes
 }
 
@@ -171,5 +174,67 @@ proptest! {
         let (good, refused) = verdict(&bytes);
         prop_assert!(good <= bytes.len());
         prop_assert_eq!(refused.is_none(), good == bytes.len());
+    }
+}
+
+// faults: A8, A9
+#[test]
+fn what_is_just_within_the_limits_passes() {
+    let fine = |bytes: &[u8]| assert_eq!(verdict(bytes), (bytes.len(), None));
+    fine(&frame(0x89, &[0; 125]));
+    fine(&[frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 400])].concat());
+    fine(&[frame(0x01, b"x"), frame(0x00, b"x").repeat(6), frame(0x80, b"x")].concat());
+    // The count begins anew with each message.
+    fine(&[frame(0x02, &[0; 999]), frame(0x80, b"x")].concat().repeat(3));
+    // A length in more bytes than it needs is a length.
+    for (code, length) in [(126, 3u64.to_be_bytes()[6..].to_vec()), (127, 300u64.to_be_bytes().to_vec())] {
+        let bytes = if code == 126 { 3 } else { 300 };
+        fine(&[vec![0x82, 0x80 | code], length, vec![0; 4 + bytes]].concat());
+    }
+}
+
+// faults: A7
+#[test]
+fn utf8_is_what_the_standard_library_takes() {
+    for c in '\0'..=char::MAX {
+        let mut utf8 = Utf8::default();
+        assert!(
+            c.encode_utf8(&mut [0; 4]).bytes().all(|byte| utf8.push(byte).is_ok()) && utf8.is_whole(),
+            "{c:?}"
+        );
+    }
+    // At the edges of all ranges, and one beyond.
+    const EDGES: [u8; 11] = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xed, 0xff];
+    for first in 0x80..=0xff {
+        for rest in 0..EDGES.len().pow(3) {
+            let [a, b, c] =
+                [rest, rest / EDGES.len(), rest / EDGES.len().pow(2)].map(|at| EDGES[at % EDGES.len()]);
+            let bytes = [first, a, b, c];
+            let (mut utf8, expected) = (Utf8::default(), std::str::from_utf8(&bytes));
+            let refused = bytes.iter().any(|byte| utf8.push(*byte).is_err());
+            assert_eq!(refused, expected.is_err_and(|error| error.error_len().is_some()), "{bytes:x?}");
+            assert_eq!(!refused && utf8.is_whole(), expected.is_ok(), "{bytes:x?}");
+        }
+    }
+}
+
+// faults: A7
+#[test]
+fn a_close_frame_is_judged_by_itself_wherever_it_is_cut() {
+    let half = frame(0x01, &"你".as_bytes()[..1]);
+    for (payload, close) in [
+        (&b"\x03\xe8\xe4\xbd\xa0 bye"[..], None),
+        (b"\x03\xe8", None),
+        (b"\x03\xe8\xbd\xa0", Some(Close::InvalidText)),
+        (b"\x03\xe8ok\xe4\xbd", Some(Close::InvalidText)),
+        (b"\x03\xed", Some(Close::Protocol)),
+    ] {
+        let bytes = [half.clone(), frame(0x88, payload)].concat();
+        for cut in half.len()..=bytes.len() {
+            let mut guard = Guard::default();
+            let refused =
+                [&bytes[..cut], &bytes[cut..]].iter().find_map(|part| guard.feed(limits(), 0, part).1);
+            assert_eq!(refused, close, "{payload:x?} cut at {cut}");
+        }
     }
 }

@@ -1,14 +1,17 @@
 //! Clients: an independent WebSocket implementation that keeps a transcript, and one that writes bytes.
 use super::{PATIENCE, within};
 use futures_util::{SinkExt, StreamExt};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tidegate::chat::RunErrorKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, client_async, connect_async,
     tungstenite::{Message, protocol::frame::coding::CloseCode},
 };
 
@@ -22,6 +25,54 @@ impl TestClient {
     pub(crate) async fn connect(url: &str) -> Self {
         let (socket, _) = within("the handshake", PATIENCE, connect_async(url)).await.unwrap();
         TestClient { socket, transcript: Vec::new() }
+    }
+
+    /// As a client with this address of its own, such as 127.0.0.2.
+    pub(crate) async fn connect_from(here: IpAddr, gateway: SocketAddr) -> Result<Self, String> {
+        let tcp = TcpSocket::new_v4().unwrap();
+        tcp.bind((here, 0).into()).unwrap();
+        let handshake = async {
+            let stream = tcp.connect(gateway).await.map_err(|error| error.to_string())?;
+            stream.set_nodelay(true).unwrap();
+            let url = format!("ws://{gateway}/chat");
+            let (socket, _) =
+                client_async(url, MaybeTlsStream::Plain(stream)).await.map_err(|e| e.to_string())?;
+            Ok(TestClient { socket, transcript: Vec::new() })
+        };
+        within("the handshake", PATIENCE, handshake).await
+    }
+
+    /// Has the simulator answer with a text, and hears it to its end. Whatever comes must be the beginning
+    /// of the text: nothing twice, nothing left out.
+    pub(crate) async fn ask(&mut self, text: &str, switches: &str) -> Heard {
+        let message = format!("/sim text=\"{text}\" {switches}");
+        self.transcript.push(format!("> {message}"));
+        if self.socket.send(Message::text(message)).await.is_err() {
+            return Heard::Lost;
+        }
+        self.hear_all(text).await
+    }
+
+    /// The rest of an answer.
+    pub(crate) async fn hear_all(&mut self, text: &str) -> Heard {
+        let mut heard = String::new();
+        while heard != text {
+            let message = within("an answer's end", PATIENCE, self.socket.next()).await;
+            self.transcript.push(format!("< {message:?}"));
+            match message {
+                Some(Ok(Message::Text(more))) if more.starts_with("Error: ") => {
+                    return Heard::Error(more.to_string());
+                }
+                Some(Ok(Message::Text(more))) => heard.push_str(&more),
+                Some(Ok(Message::Close(frame))) => {
+                    return Heard::Closed(frame.map_or(1005, |frame| frame.code.into()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Heard::Lost,
+            }
+            assert!(text.starts_with(&heard), "expected the beginning of {text:?}, got {heard:?}");
+        }
+        Heard::Whole
     }
 
     /// Over a connection that is there.
@@ -101,6 +152,18 @@ impl TestClient {
         self.expect("fine").await;
     }
 
+    /// How many pings come in so long. Each is answered.
+    pub(crate) async fn pings(&mut self, time: Duration) -> usize {
+        let mut pings = 0;
+        let count = async {
+            while let Some(Ok(message)) = self.socket.next().await {
+                pings += usize::from(message.is_ping());
+            }
+        };
+        assert!(tokio::time::timeout(time, count).await.is_err(), "the socket ended");
+        pings
+    }
+
     /// Reads to the close frame; its code.
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {
@@ -130,6 +193,16 @@ impl TestClient {
         })
         .await;
     }
+}
+
+/// How an answer came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Whole,
+    Error(String),
+    Closed(u16),
+    /// The socket ended without a close frame.
+    Lost,
 }
 
 /// Whether a message tells an error of this kind: its sentence, with a time where that has an end such
@@ -172,6 +245,13 @@ impl RawClient {
         let answer = client.request(&handshake(address, &[])).await;
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         client
+    }
+
+    /// From an address of its own, such as 127.0.0.2.
+    pub(crate) async fn connect_from(here: IpAddr, address: SocketAddr) -> Self {
+        let tcp = TcpSocket::new_v4().unwrap();
+        tcp.bind((here, 0).into()).unwrap();
+        RawClient { stream: tcp.connect(address).await.unwrap() }
     }
 
     pub(crate) async fn connect(address: SocketAddr) -> Self {
@@ -226,6 +306,16 @@ impl RawClient {
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The same where the server may have closed.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// What is there to be read, added to the rest; 0 bytes, or a reset, are the end.
+    pub(crate) async fn read_some(&mut self, into: &mut Vec<u8>) -> usize {
+        self.stream.read_buf(into).await.unwrap_or(0)
     }
 
     /// Everything until the server closes.

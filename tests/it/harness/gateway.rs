@@ -149,13 +149,19 @@ impl Gateway {
 
 /// `GET` over a fresh connection; status and body.
 pub(crate) async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    http_try(address, path).await.unwrap()
+}
+
+/// The same where the answer may not come.
+pub(crate) async fn http_try(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    within("an HTTP answer", PATIENCE, stream.read_to_string(&mut answer)).await.unwrap();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+    within("an HTTP answer", PATIENCE, stream.read_to_string(&mut answer)).await?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    (status, body)
+    Ok((status, body))
 }

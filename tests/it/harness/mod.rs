@@ -3,13 +3,17 @@ mod client;
 mod crowd;
 mod gateway;
 mod kernel;
+pub(crate) mod look;
+pub(crate) mod netns;
+pub(crate) mod nginx;
 mod process;
 mod upstream;
 
-pub(crate) use client::{RawClient, TestClient, frame, frame_head, handshake, is_error};
+pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
-pub(crate) use gateway::{Gateway, http_get};
+pub(crate) use gateway::{Gateway, http_get, http_try};
 pub(crate) use kernel::allow_descriptors;
+pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, Tidegate};
 pub(crate) use upstream::{
     CannedUpstream, ScriptedUpstream, event, good_answer, json_answer, read_request, sse_head,

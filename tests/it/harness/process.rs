@@ -2,6 +2,7 @@
 use super::{PATIENCE, until, within};
 use std::{
     net::SocketAddr,
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
     time::Duration,
@@ -41,9 +42,15 @@ pub(crate) struct Ended {
 
 impl Tidegate {
     pub(crate) fn new(args: &[&str]) -> Self {
+        Self::under(&[], args)
+    }
+
+    /// Started by another program, which becomes it, such as `prlimit --nofile=64`.
+    pub(crate) fn under(wrapper: &[&str], args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(args).env_clear().current_dir(folder.path()).kill_on_drop(true);
+        let whole: Vec<_> = wrapper.iter().chain([&env!("CARGO_BIN_EXE_tidegate")]).chain(args).collect();
+        let mut command = Command::new(whole[0]);
+        command.args(&whole[1..]).env_clear().current_dir(folder.path()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Tidegate { command, folder }
     }
@@ -57,6 +64,19 @@ impl Tidegate {
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         std::fs::write(self.folder.path().join(name), content).unwrap();
         self
+    }
+
+    /// The folder in which it runs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it and kills it after a while; its folder, to be looked at.
+    pub(crate) async fn killed_after(mut self, time: Duration) -> TempDir {
+        let mut child = self.command.spawn().unwrap();
+        tokio::time::sleep(time).await;
+        child.kill().await.unwrap();
+        self.folder
     }
 
     /// Runs to its end.
@@ -111,8 +131,20 @@ impl Process {
         Tidegate::new(&args).start().await
     }
 
+    /// The same on an address that was its before.
+    pub(crate) async fn simulate_again(address: SocketAddr) -> Process {
+        let listen = address.to_string();
+        let args = ["simulate", "--listen", &listen, "--workers", "1", "--pace-ms", "0", "--first-ms", "0"];
+        Tidegate::new(&args).start().await
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// As an upstream.

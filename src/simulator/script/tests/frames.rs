@@ -132,3 +132,26 @@ fn stamps_and_numbers_begin_each_delta() {
     assert!(text.contains("\"content\":\"@1000000 #0 "), "{text}");
     assert!(text.contains("\"content\":\"@2000000 #1 "), "{text}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_escaped_so_that_json_gives_it_back(text in "([ -~]|[\0-\u{1f}]|\"|\\\\|你|😀|\u{2028}|\u{7f}){0,20}") {
+        let mut inner = Vec::new();
+        super::super::frame::escape(&text, &mut inner);
+        let quoted = format!("\"{}\"", std::str::from_utf8(&inner).expect("UTF-8"));
+        proptest::prop_assert_eq!(serde_json::from_str::<String>(&quoted).expect("JSON"), text);
+    }
+
+    #[test]
+    fn pieces_are_short_and_make_the_text(text in "([a-z]{1,20}| {1,12}|[你好吗]{1,6}|[.,!\n]){0,20}") {
+        let ends = super::super::pieces::ends(&text);
+        let starts = [0].into_iter().chain(ends.iter().copied());
+        let pieces: Vec<&str> = starts.zip(&ends).map(|(from, to)| &text[from..*to]).collect();
+        proptest::prop_assert_eq!(pieces.concat(), &*text);
+        for piece in pieces {
+            let word = piece.trim_start();
+            let is_wide = word.starts_with(['你', '好', '吗']);
+            proptest::prop_assert!(!piece.is_empty() && piece.chars().count() <= if is_wide { 3 } else { 9 }, "{piece:?}");
+        }
+    }
+}

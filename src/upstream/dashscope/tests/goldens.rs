@@ -340,4 +340,61 @@ fn text_that_looks_like_something_else() {
 #[test]
 fn payloads_that_are_no_json_are_text() {
     check("plain_text.sse", STREAM);
+    // An empty line inside such a text is a line of it; where nothing was said it says nothing.
+    let (events, end) = STREAM.read(LIMITS, [&b"data: a\ndata:\ndata: b\n\n"[..]]);
+    assert_eq!(
+        (answer(&events).as_str(), end.outcome.unwrap_err().kind),
+        ("a\n\nb", RunErrorKind::Interrupted)
+    );
+    let (events, end) = STREAM.read(LIMITS, [&b"data:\ndata: \n\ndata:\n\n"[..]]);
+    assert_eq!((events.len(), end.outcome.unwrap_err().kind), (0, RunErrorKind::UpstreamProtocol));
+}
+
+// faults: D58
+#[test]
+fn a_redirect_is_no_answer_whatever_its_body_holds() {
+    let body = include_bytes!("../../../../tests/fixtures/upstream/dashscope/incremental.sse");
+    for content_type in [STREAM.content_type, JSON.content_type, None] {
+        let (events, end) = status(307, content_type).read(LIMITS, [&body[..]]);
+        assert_eq!((events.len(), end.outcome.unwrap_err().kind), (0, RunErrorKind::NotSetUp));
+    }
+    let text = b"data: plain text, which is an answer elsewhere\n\n";
+    let (events, end) = status(307, STREAM.content_type).read(LIMITS, [&text[..]]);
+    assert_eq!((events.len(), end.outcome.unwrap_err().kind), (0, RunErrorKind::NotSetUp));
+}
+
+// faults: E84
+#[test]
+fn a_body_that_is_no_stream_is_held_up_to_its_bound() {
+    let body = br#"{"output":{"text":"hi","finish_reason":"stop"}}"#;
+    let read = |limit| JSON.read(Limits { event_bytes: limit, ..LIMITS }, body.chunks(7)).1.outcome;
+    assert!(read(body.len()).is_ok());
+    assert_eq!(read(body.len() - 1).unwrap_err().kind, RunErrorKind::UpstreamProtocol);
+    // Of an error page the beginning is enough.
+    let limits = Limits { event_bytes: 20, ..LIMITS };
+    let page = [[b'x'; 15], [b'y'; 15]];
+    let (_, end) = status(502, Some("text/html")).read(limits, page.iter().map(<[u8; 15]>::as_slice));
+    assert_eq!(end.outcome.unwrap_err().detail, "xxxxxxxxxxxxxxxyyyyy");
+    let (_, end) = status(502, Some("text/html")).read(LIMITS, []);
+    assert_eq!(end.outcome.unwrap_err().detail, "an empty body");
+    let long = "你".repeat(RunError::DETAIL_MAX + 9);
+    let (_, end) = status(502, None).read(LIMITS, [long.as_bytes()]);
+    assert_eq!(end.outcome.unwrap_err().detail, long[..3 * RunError::DETAIL_MAX]);
+    // Another kind of body is refused with its first byte and not before.
+    let mut reader = Head { content_type: Some("text/html"), ..STREAM }.reader(LIMITS);
+    assert!(reader.feed(b"", &mut Vec::new()).is_ok());
+    assert!(reader.feed(b"<", &mut Vec::new()).is_err());
+}
+
+#[test]
+fn a_call_of_a_tool_is_one_whatever_the_finish_says() {
+    for (calls, is_call) in [("[]", false), ("[ ]", false), ("[{\"id\":\"1\"}]", true), ("{}", true)] {
+        let message = format!("{{\"content\":\"x\",\"tool_calls\":{calls}}}");
+        let body = format!(
+            "data:{{\"output\":{{\"choices\":[{{\"message\":{message},\"finish_reason\":\"stop\"}}]}}}}\n\n"
+        );
+        let (_, end) = STREAM.read(LIMITS, [body.as_bytes()]);
+        let kind = end.outcome.err().map(|error| error.kind);
+        assert_eq!(kind, is_call.then_some(RunErrorKind::ToolsNotSupported), "{calls}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Properties: no split, no mode and no bytes make a difference that they should not make.
 use super::*;
-use crate::chat::FinishReason;
+use crate::chat::{FinishReason, RunErrorKind};
 use proptest::prelude::*;
 
 /// How a generated frame spells its strings.
@@ -217,7 +217,7 @@ proptest! {
             prop_assert!(end.outcome.is_ok());
             prop_assert_eq!(answer(&events), if other.is_empty() { text } else { other });
         } else {
-            prop_assert_eq!(end.outcome.unwrap_err().kind, crate::chat::RunErrorKind::UpstreamProtocol);
+            prop_assert_eq!(end.outcome.unwrap_err().kind, RunErrorKind::UpstreamProtocol);
             prop_assert_eq!(answer(&events), text);
         }
     }
@@ -232,6 +232,19 @@ proptest! {
         let whole = head.read(LIMITS, [body.as_slice()]);
         prop_assert_eq!(&head.read(LIMITS, pieces_of(&body, &cuts)), &whole);
         prop_assert_eq!(&head.read(LIMITS, body.chunks(1)), &whole);
+    }
+
+    // faults: E84
+    #[test]
+    fn an_answer_is_cut_at_its_bound_and_said_to_be(steps in steps(), bound in 0usize..40) {
+        let (text, incremental, cumulative) = streams(&steps);
+        let limits = Limits { answer_bytes: bound, ..LIMITS };
+        for (head, body) in [(STREAM, &incremental), (CUMULATIVE, &cumulative)] {
+            let (events, end) = head.read(limits, [body.as_bytes()]);
+            prop_assert_eq!(answer(&events), &text[..text.floor_char_boundary(bound)]);
+            let expected = if text.len() > bound { Err(RunErrorKind::AnswerTooLong) } else { Ok(FinishReason::Stop) };
+            prop_assert_eq!(end.outcome.map_err(|error| error.kind), expected);
+        }
     }
 
     // faults: E71, E84

@@ -1,0 +1,182 @@
+//! The reader of the model service's answer, with a session behind it: one end, the text that was sent and no
+//! other, and never a cut answer that looks complete.
+mod raw;
+mod script;
+
+use super::{Choices, pieces};
+use std::sync::Arc;
+use tidegate::{
+    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId},
+    protocol::{ClientFrame, Codec, ServerFrame, TurnEnd},
+    session::{self, Effect, Input, Outgoing, Session},
+    upstream::dashscope::{Endpoint, Limits, Reader, Settings},
+};
+
+pub(crate) fn run(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    match choices.below(2) {
+        0 => raw::run(&mut choices),
+        _ => script::run(&mut choices),
+    }
+}
+
+/// The head of a response, and what was asked for.
+#[derive(Clone, Copy)]
+struct Head {
+    incremental: bool,
+    status: u16,
+    content_type: Option<&'static str>,
+}
+
+const WIDE: Limits = Limits { line_bytes: 1 << 20, event_bytes: 1 << 20, answer_bytes: 1 << 20 };
+
+/// What came of a response.
+#[derive(Debug, PartialEq)]
+struct Heard {
+    text: String,
+    thinking: String,
+    /// Text and thinking in their order; `true` is text.
+    turns: Vec<(bool, String)>,
+    end: RunEnd,
+}
+
+impl Head {
+    fn reader(self, limits: Limits) -> Reader {
+        let settings = Settings {
+            model: "qwen-plus".to_owned(),
+            endpoint: Endpoint::Auto,
+            incremental: self.incremental,
+            thinking: None,
+            max_tokens: None,
+            workspace: None,
+        };
+        Reader::new(&settings, limits, self.status, self.content_type, None, None)
+    }
+
+    /// Reads a response as a run does, and has a session tell a person of it.
+    fn read<'a>(self, limits: Limits, chunks: impl IntoIterator<Item = &'a [u8]>) -> Heard {
+        let mut reader = self.reader(limits);
+        let (mut listener, mut events) = (Listener::new(), Vec::new());
+        for chunk in chunks {
+            let was_finished = reader.finished();
+            let read = reader.feed(chunk, &mut events);
+            assert!(reader.finished() || !was_finished, "a finish was undone");
+            listener.take(&mut events);
+            if let Err(error) = read {
+                assert!(!reader.finished(), "finished and failed");
+                assert_eq!(reader.feed(b"data:more\n\n", &mut events), Err(error), "not the same error");
+                assert!(events.is_empty(), "words after the failure");
+                break;
+            }
+        }
+        let end = reader.end(&mut events);
+        listener.take(&mut events);
+        assert_eq!(
+            end.outcome.is_ok(),
+            reader.finished(),
+            "complete without a finish, or the other way round"
+        );
+        let heard = listener.end(end);
+        assert!(heard.text.len() + heard.thinking.len() <= limits.answer_bytes, "more than the bound");
+        heard
+    }
+}
+
+/// A session with one person who reads at once.
+struct Listener {
+    session: Session,
+    run: RunId,
+    text: String,
+    thinking: String,
+    turns: Vec<(bool, String)>,
+    /// What stood on the page.
+    shown: String,
+    ends: Vec<TurnEnd>,
+}
+
+impl Listener {
+    fn new() -> Self {
+        let settings = session::Settings {
+            queued_messages: 1,
+            behind_bytes: 1 << 20,
+            system_prompt: None,
+            history: Budget { tokens: 100, bytes: 1 << 10, messages: 10 },
+        };
+        let mut listener = Listener {
+            session: Session::new(Arc::new(settings)),
+            run: RunId(0),
+            text: String::new(),
+            thinking: String::new(),
+            turns: Vec::new(),
+            shown: String::new(),
+            ends: Vec::new(),
+        };
+        let reader = ReaderId(1);
+        listener.feed(Input::Attach { reader });
+        listener.feed(Input::Client { reader, frame: ClientFrame::Message { text: "?".to_owned() } });
+        listener
+    }
+
+    /// What one network read has brought.
+    fn take(&mut self, events: &mut Vec<RunEvent>) {
+        for event in events.drain(..) {
+            let (is_text, text) = match &event {
+                RunEvent::Delta(text) => (true, text),
+                RunEvent::Reasoning(text) => (false, text),
+                other => panic!("a reader said {other:?}"),
+            };
+            assert!(!text.is_empty(), "a word of nothing");
+            if is_text { &mut self.text } else { &mut self.thinking }.push_str(text);
+            match self.turns.last_mut() {
+                Some((kind, open)) if *kind == is_text => open.push_str(text),
+                _ => self.turns.push((is_text, text.clone())),
+            }
+            let run = self.run;
+            self.feed(Input::Run { run, event });
+        }
+    }
+
+    fn end(mut self, end: RunEnd) -> Heard {
+        assert!(self.ends.is_empty(), "an end before the end");
+        let before = self.shown.clone();
+        assert_eq!(before, self.text, "shown is what was said");
+        let run = self.run;
+        for _ in 0..2 {
+            // The second one is of a run that is over.
+            self.feed(Input::Run { run, event: RunEvent::End(Box::new(end.clone())) });
+        }
+        let [told] = self.ends.as_slice() else { panic!("{} ends", self.ends.len()) };
+        let is_whole = end.outcome.is_ok() && !self.text.is_empty();
+        assert_eq!(told.outcome.is_ok(), is_whole, "told {:?} of {:?}", told.outcome, end.outcome);
+        let last_words = self.shown.strip_prefix(before.as_str()).expect("nothing is taken back");
+        assert_eq!(last_words.starts_with("Error: "), !is_whole, "a person sees {last_words:?}");
+        Heard { text: self.text, thinking: self.thinking, turns: self.turns, end }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.session.handle(&mut effects, input);
+        self.session.settle(&mut effects);
+        let mut asked = false;
+        for effect in effects {
+            match effect {
+                Effect::StartRun { run, .. } => self.run = run,
+                Effect::Push { outgoing: Outgoing::Frame(frame), ask, .. } => {
+                    asked |= ask;
+                    Codec::Plain.encode(&frame, |text| self.shown.push_str(text));
+                    if let ServerFrame::TurnEnd { end, .. } = frame {
+                        self.ends.push(*end);
+                    }
+                }
+                other => panic!("nobody asked for {other:?}"),
+            }
+        }
+        if asked {
+            self.feed(Input::Ready { reader: ReaderId(1) });
+        }
+    }
+}
+
+fn is_terminal(reason: &str) -> bool {
+    [FinishReason::Stop, FinishReason::Length].iter().any(|finish| finish.as_str() == reason)
+}

@@ -1,0 +1,388 @@
+//! The session machine under any order of inputs: one end for each turn, every reader told each text once and in
+//! order, whenever it chooses to read.
+use super::Choices;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tidegate::{
+    chat::{Budget, FinishReason, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId},
+    protocol::{ClientFrame, Close, ServerFrame, TurnEnd},
+    session::{Effect, Input, Outgoing, Session, Settings},
+};
+
+const QUEUED: usize = 2;
+const BEHIND: usize = 40;
+/// A reader so many turns behind may be let go.
+const TURNS_BEHIND: usize = 16;
+/// So many words beside the answer are kept for a reader.
+const OWED: usize = 64;
+
+pub(crate) fn run(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let mut world = World::new();
+    world.feed(Input::Attach { reader: ReaderId(1) });
+    world.readers.insert(1, Reader::default());
+    while !choices.is_empty() {
+        world.step(&mut choices);
+    }
+    world.everybody_reads();
+    world.check_end();
+}
+
+/// What a run has said, which is what every reader must be told.
+#[derive(Debug, Default)]
+struct Truth {
+    text: String,
+    thinking: String,
+    outcome: Option<Result<FinishReason, RunErrorKind>>,
+}
+
+/// What one reader was told.
+#[derive(Default)]
+struct Reader {
+    /// Runs before this one it need not know.
+    since: u32,
+    stuck: bool,
+    /// It was asked to say when it has read.
+    asked: bool,
+    open: Option<u32>,
+    ended: u32,
+    text: String,
+    thinking: String,
+    entry: u32,
+    /// Messages of its that were to be refused, and those that were.
+    refusals: usize,
+    refused: usize,
+    closed: Option<Close>,
+}
+
+struct World {
+    session: Session,
+    truth: BTreeMap<u32, Truth>,
+    open: Option<u32>,
+    last_run: u32,
+    held: bool,
+    readers: BTreeMap<u32, Reader>,
+    next_reader: u32,
+    /// Who sent the messages that wait.
+    queue: VecDeque<u32>,
+    /// Turns that must have begun.
+    begun: u32,
+    drained: bool,
+    over: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let settings = Settings {
+            queued_messages: QUEUED,
+            behind_bytes: BEHIND,
+            system_prompt: None,
+            history: Budget { tokens: 1_000, bytes: 500, messages: 10 },
+        };
+        World {
+            session: Session::new(Arc::new(settings)),
+            truth: BTreeMap::new(),
+            open: None,
+            last_run: 0,
+            held: false,
+            readers: BTreeMap::new(),
+            next_reader: 1,
+            queue: VecDeque::new(),
+            begun: 0,
+            drained: false,
+            over: false,
+        }
+    }
+
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        let what = choices.byte();
+        let input = match what % 32 {
+            0..=5 => return self.message(choices),
+            6..=15 => self.text(choices, true),
+            16..=17 => self.text(choices, false),
+            18..=20 => self.end(choices),
+            21 => self.open.map(|run| Input::Run { run: RunId(run), event: RunEvent::Queued { place: 1 } }),
+            22 => self.open.map(|run| {
+                let event = RunEvent::Retrying { attempt: 2, after: Duration::ZERO };
+                Input::Run { run: RunId(run), event }
+            }),
+            23 => self.over_run(choices),
+            24..=26 => {
+                if let Some((_, reader)) = self.some_reader(choices) {
+                    reader.stuck = true;
+                }
+                None
+            }
+            27..=29 => self.some_reader(choices).map(|(id, reader)| {
+                (reader.stuck, reader.asked) = (false, false);
+                Input::Ready { reader: ReaderId(id) }
+            }),
+            30 => return self.come_or_go(choices),
+            // Rarely: after it little can happen.
+            _ if what == 31 => self.drain(),
+            _ => None,
+        };
+        if let Some(input) = input {
+            self.feed(input);
+        }
+    }
+
+    fn message(&mut self, choices: &mut Choices<'_>) {
+        let Some((id, _)) = self.some_reader(choices) else { return };
+        if self.drained || (self.open.is_some() && self.queue.len() == QUEUED) {
+            self.owe_refusal(id);
+        } else if self.open.is_some() {
+            self.queue.push_back(id);
+        } else {
+            self.begun += 1;
+        }
+        let frame = ClientFrame::Message { text: "m".repeat(1 + choices.below(90)) };
+        self.feed(Input::Client { reader: ReaderId(id), frame });
+    }
+
+    fn owe_refusal(&mut self, id: u32) {
+        if let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.closed.is_none()) {
+            reader.refusals += 1;
+        }
+    }
+
+    fn drain(&mut self) -> Option<Input> {
+        self.drained = true;
+        while let Some(id) = self.queue.pop_front() {
+            self.owe_refusal(id);
+        }
+        Some(Input::Drain)
+    }
+
+    fn text(&mut self, choices: &mut Choices<'_>, is_answer: bool) -> Option<Input> {
+        let run = self.open?;
+        let unit = choices.pick(&["a", "b ", "水", "é", "😀"]);
+        let text = match choices.byte() {
+            255 => unit.repeat(9_000), // Longer than one push.
+            short => unit.repeat(usize::from(short % 12)),
+        };
+        let truth = self.truth.get_mut(&run)?;
+        if is_answer { &mut truth.text } else { &mut truth.thinking }.push_str(&text);
+        let event = if is_answer { RunEvent::Delta(text) } else { RunEvent::Reasoning(text) };
+        Some(Input::Run { run: RunId(run), event })
+    }
+
+    fn end(&mut self, choices: &mut Choices<'_>) -> Option<Input> {
+        let run = self.open.take()?;
+        let said = choices.pick(&[
+            Ok(FinishReason::Stop),
+            Ok(FinishReason::Length),
+            Err(RunErrorKind::Interrupted),
+            Err(RunErrorKind::OutputRefused),
+        ]);
+        let truth = self.truth.get_mut(&run)?;
+        // An answer without a word is none.
+        truth.outcome =
+            Some(if truth.text.is_empty() { said.and(Err(RunErrorKind::EmptyAnswer)) } else { said });
+        self.held = false;
+        self.begun += u32::from(self.queue.pop_front().is_some());
+        Some(Input::Run { run: RunId(run), event: RunEvent::End(Box::new(ended(said))) })
+    }
+
+    /// A run that is over may still talk.
+    fn over_run(&self, choices: &mut Choices<'_>) -> Option<Input> {
+        let run = self.last_run.saturating_sub(u32::from(choices.byte() % 4));
+        let event = match choices.below(2) {
+            0 => RunEvent::End(Box::new(ended(Err(RunErrorKind::Internal)))),
+            _ => RunEvent::Delta("old".to_owned()),
+        };
+        (Some(run) != self.open).then_some(Input::Run { run: RunId(run), event })
+    }
+
+    fn come_or_go(&mut self, choices: &mut Choices<'_>) {
+        if choices.one_in(4) {
+            let Some((id, _)) = self.some_reader(choices) else { return };
+            self.readers.remove(&id);
+            self.feed(Input::Detach { reader: ReaderId(id) });
+            assert_eq!(self.over, self.readers.is_empty(), "over when the last one has gone, and not before");
+        } else {
+            self.next_reader += 1;
+            if !self.over {
+                // What is running when it comes is told from the next turn on.
+                self.readers.insert(self.next_reader, Reader { since: self.last_run, ..Reader::default() });
+            }
+            self.feed(Input::Attach { reader: ReaderId(self.next_reader) });
+        }
+    }
+
+    fn some_reader(&mut self, choices: &mut Choices<'_>) -> Option<(u32, &mut Reader)> {
+        let count = self.readers.len();
+        if count == 0 {
+            return None;
+        }
+        let nth = choices.below(count);
+        self.readers.iter_mut().nth(nth).map(|(id, reader)| (*id, reader))
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.session.handle(&mut effects, input);
+        self.perform(&mut effects);
+        self.session.settle(&mut effects);
+        self.perform(&mut effects);
+        assert_eq!(self.last_run, self.begun, "a message begins a turn when none is open, in order");
+        // Somebody who has read everything is never made to wait for those who have not.
+        let is_read = |reader: &Reader| {
+            let told = self.open.filter(|run| reader.open == Some(*run)).map(|run| &self.truth[&run]);
+            told.is_some_and(|t| {
+                t.text.len() == reader.text.len() && t.thinking.len() == reader.thinking.len()
+            })
+        };
+        assert!(!self.held || !self.readers.values().any(is_read), "held though somebody has read all");
+    }
+
+    fn perform(&mut self, effects: &mut Vec<Effect>) {
+        while !effects.is_empty() {
+            let mut refused = Vec::new();
+            for effect in effects.drain(..) {
+                assert!(!self.over, "nothing after the end");
+                match effect {
+                    Effect::StartRun { run, .. } => {
+                        assert_eq!(self.open, None, "one run at a time");
+                        assert!(!self.drained, "nothing begins in a drain");
+                        assert!(run.0 > self.last_run);
+                        (self.open, self.last_run, self.held) = (Some(run.0), run.0, false);
+                        self.truth.insert(run.0, Truth::default());
+                    }
+                    Effect::CancelRun { run } => assert_eq!(self.open.take(), Some(run.0)),
+                    Effect::HoldRun { run } => {
+                        assert_eq!((self.open, self.held), (Some(run.0), false));
+                        self.held = true;
+                    }
+                    Effect::ContinueRun { run } => {
+                        assert_eq!((self.open, self.held), (Some(run.0), true));
+                        self.held = false;
+                    }
+                    Effect::Push { reader, outgoing, from, ask } => {
+                        let Some(told) = self.readers.get_mut(&reader.0) else { panic!("{reader} has gone") };
+                        if told.stuck {
+                            refused.push(Input::PushRefused { reader, outgoing, from });
+                            continue;
+                        }
+                        assert!(!told.asked, "a push before the last one was read");
+                        told.asked = ask;
+                        told.hear(&outgoing, &self.truth);
+                    }
+                    Effect::End => {
+                        assert_eq!(self.open, None, "a run outlives its session");
+                        self.over = true;
+                    }
+                }
+            }
+            for input in refused {
+                self.session.handle(effects, input);
+            }
+        }
+    }
+
+    fn everybody_reads(&mut self) {
+        let ids: Vec<u32> = self.readers.keys().copied().collect();
+        for id in ids {
+            while let Some(reader) = self.readers.get_mut(&id) {
+                (reader.stuck, reader.asked) = (false, false);
+                self.feed(Input::Ready { reader: ReaderId(id) });
+                if !self.readers[&id].asked {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn check_end(&self) {
+        for reader in self.readers.values() {
+            let turns = self.truth.len() - usize::from(self.open.is_some());
+            match reader.closed {
+                Some(Close::Restart) => assert!(self.drained && self.open.is_none()),
+                Some(close) => {
+                    assert_eq!(close, Close::TooSlow);
+                    assert!(turns > TURNS_BEHIND, "let go for {turns} turns");
+                    continue;
+                }
+                None => assert!(!self.drained || self.open.is_some(), "a drain closes who has read all"),
+            }
+            assert!(
+                reader.refused == reader.refusals || reader.refusals > OWED,
+                "every refusal is told once"
+            );
+            let last = self.truth.keys().rev().find(|run| Some(**run) != self.open).copied().unwrap_or(0);
+            assert_eq!(
+                reader.ended.max(reader.since),
+                last.max(reader.since),
+                "every turn was told to its end"
+            );
+            let open = self.open.filter(|run| *run > reader.since);
+            assert_eq!(reader.open, open);
+            if let Some(run) = open {
+                assert_eq!(
+                    (&reader.text, &reader.thinking),
+                    (&self.truth[&run].text, &self.truth[&run].thinking)
+                );
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn hear(&mut self, outgoing: &Outgoing, truth: &BTreeMap<u32, Truth>) {
+        assert_eq!(self.closed, None, "nothing after the close");
+        let frame = match outgoing {
+            Outgoing::Close(close) => {
+                self.closed = Some(*close);
+                return;
+            }
+            Outgoing::Frame(frame) => frame,
+        };
+        match frame {
+            ServerFrame::Accepted { run } => {
+                assert_eq!(self.open, None, "one turn at a time");
+                assert!(run.0 > self.since && run.0 > self.ended);
+                assert_eq!(run.0, self.ended.max(self.since) + 1, "no turn is left out");
+                (self.open, self.entry) = (Some(run.0), 0);
+                (self.text, self.thinking) = (String::new(), String::new());
+            }
+            ServerFrame::Delta { entry, text } | ServerFrame::Reasoning { entry, text } => {
+                let Some(run) = self.open else { panic!("text outside a turn") };
+                assert!(!text.is_empty() && *entry >= self.entry, "entry {entry} after {}", self.entry);
+                self.entry = *entry;
+                let is_answer = matches!(frame, ServerFrame::Delta { .. });
+                let (heard, said) = if is_answer {
+                    (&mut self.text, &truth[&run].text)
+                } else {
+                    (&mut self.thinking, &truth[&run].thinking)
+                };
+                assert!(said[heard.len()..].starts_with(text.as_str()), "{text:?} is not what comes next");
+                heard.push_str(text);
+            }
+            ServerFrame::TurnEnd { run, end } => {
+                assert_eq!(self.open.take(), Some(run.0), "exactly one end");
+                let truth = &truth[&run.0];
+                assert_eq!(
+                    (&self.text, &self.thinking),
+                    (&truth.text, &truth.thinking),
+                    "all of it, before its end"
+                );
+                let TurnEnd { outcome, .. } = end.as_ref();
+                let outcome = outcome.as_ref().copied().map_err(|error| error.kind);
+                assert_eq!(Some(outcome), truth.outcome);
+                self.ended = run.0;
+            }
+            ServerFrame::Queued { run, .. } | ServerFrame::Retrying { run, .. } => {
+                assert!(truth.contains_key(&run.0))
+            }
+            ServerFrame::Refused { .. } => self.refused += 1,
+        }
+    }
+}
+
+fn ended(outcome: Result<FinishReason, RunErrorKind>) -> RunEnd {
+    let outcome = outcome.map_err(|kind| RunError::new(kind, ""));
+    RunEnd { outcome, usage: None, request_id: None }
+}

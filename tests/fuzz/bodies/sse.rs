@@ -1,0 +1,89 @@
+//! The event-stream decoder: any split gives the lines of a simple reading, and nothing beyond the bound is held.
+use super::{Choices, pieces};
+use tidegate::upstream::sse::{Decoder, Line, LineTooLong};
+
+#[derive(Debug, PartialEq)]
+enum Said {
+    Blank,
+    Comment(Vec<u8>),
+    Field(Vec<u8>, Vec<u8>),
+    TooLong,
+}
+
+impl From<Line<'_>> for Said {
+    fn from(line: Line<'_>) -> Self {
+        match line {
+            Line::Blank => Said::Blank,
+            Line::Comment(text) => Said::Comment(text.to_vec()),
+            Line::Field { name, value } => Said::Field(name.to_vec(), value.to_vec()),
+        }
+    }
+}
+
+pub(crate) fn run(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let limit = match choices.byte() {
+        0xff => 1 << 20,
+        small => usize::from(small),
+    };
+    let most = choices.byte();
+    let stream = choices.rest();
+    let expected = simply(stream, limit);
+    assert_eq!(decoded(&[stream], limit), expected, "in one piece");
+    assert_eq!(decoded(&pieces(stream, most), limit), expected, "in pieces of up to {most}");
+}
+
+fn decoded(chunks: &[&[u8]], limit: usize) -> Vec<Said> {
+    let mut decoder = Decoder::new(limit);
+    let mut said = Vec::new();
+    for chunk in chunks {
+        let fed = decoder.feed(chunk, |line| {
+            said.push(Said::from(line));
+            Ok::<(), LineTooLong>(())
+        });
+        assert!(decoder.held() <= limit, "{} bytes held", decoder.held());
+        if fed.is_err() {
+            said.push(Said::TooLong);
+            return said;
+        }
+    }
+    let last = decoder.finish(|line| {
+        said.push(Said::from(line));
+        Ok::<(), LineTooLong>(())
+    });
+    assert_eq!(last, Ok(()));
+    assert_eq!(decoder.held(), 0);
+    said
+}
+
+/// The same by hand: all lines, then each by itself.
+fn simply(stream: &[u8], limit: usize) -> Vec<Said> {
+    let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
+    if lines.last().is_some_and(|last| last.is_empty()) {
+        lines.pop(); // What follows the last line end is no line.
+    }
+    let mut said = Vec::new();
+    for (at, mut line) in lines.into_iter().enumerate() {
+        if line.len() > limit {
+            said.push(Said::TooLong);
+            break;
+        }
+        if at == 0 && line.starts_with("\u{feff}".as_bytes()) {
+            line = &line[3..];
+        }
+        if line.last() == Some(&b'\r') {
+            line = &line[..line.len() - 1];
+        }
+        said.push(match line.iter().position(|byte| *byte == b':') {
+            None if line.is_empty() => Said::Blank,
+            None => Said::Field(line.to_vec(), Vec::new()),
+            Some(0) => Said::Comment(line[1..].to_vec()),
+            Some(colon) => {
+                let value = &line[colon + 1..];
+                let skip = usize::from(value.first() == Some(&b' '));
+                Said::Field(line[..colon].to_vec(), value[skip..].to_vec())
+            }
+        });
+    }
+    said
+}

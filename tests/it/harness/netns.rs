@@ -1,0 +1,94 @@
+//! A network of one's own: a namespace joined to this one by a cable of two ends, gone when dropped.
+use std::{
+    fs,
+    net::Ipv4Addr,
+    process::Command,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+/// Namespaces of this process.
+static NEXT: AtomicU8 = AtomicU8::new(0);
+
+pub(crate) struct Namespace {
+    name: String,
+    /// The end of the cable in the test's own network.
+    pub(crate) outside: Ipv4Addr,
+    /// The end inside.
+    pub(crate) inside: Ipv4Addr,
+}
+
+impl Namespace {
+    pub(crate) fn new() -> Self {
+        let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
+        // Names of links have at most 15 characters; addresses are those for tests between networks.
+        let name = format!("tg{pid}n{number}");
+        let (third, fourth) = ((pid % 250) as u8, number.wrapping_mul(4));
+        let outside = Ipv4Addr::new(198, 18, third, fourth.wrapping_add(1));
+        let inside = Ipv4Addr::new(198, 18, third, fourth.wrapping_add(2));
+        run(&format!("ip netns add {name}"));
+        let namespace = Namespace { name, outside, inside };
+        let name = &namespace.name;
+        run(&format!("ip link add {name} type veth peer name {name}i netns {name}"));
+        run(&format!("ip address add {outside}/30 dev {name}"));
+        run(&format!("ip link set {name} up"));
+        namespace.run(&format!("ip address add {inside}/30 dev {name}i"));
+        namespace.run(&format!("ip link set {name}i up"));
+        namespace.run("ip link set lo up");
+        namespace
+    }
+
+    /// What starts a program inside; for `Tidegate::under`.
+    pub(crate) fn wrapper(&self) -> [&str; 4] {
+        ["ip", "netns", "exec", &self.name]
+    }
+
+    /// Runs a command inside to its end.
+    pub(crate) fn run(&self, command: &str) {
+        run(&format!("ip netns exec {} {command}", self.name));
+    }
+
+    /// Programs that start inside from now on ask only this name server.
+    pub(crate) fn name_server(&self, address: Ipv4Addr) {
+        fs::create_dir_all(self.etc()).unwrap();
+        fs::write(format!("{}/resolv.conf", self.etc()), format!("nameserver {address}\n")).unwrap();
+    }
+
+    /// What goes out from inside to this port is lost without a word.
+    pub(crate) fn swallow(&self, port: u16) {
+        self.run(&format!("iptables -w -A OUTPUT -p tcp --dport {port} -j DROP"));
+    }
+
+    /// From now on nothing passes the cable, and neither end is told.
+    #[allow(dead_code, reason = "for tests of a lost network")]
+    pub(crate) fn pull(&self) {
+        let link = format!("{}i", self.name);
+        self.run(&format!("iptables -w -A INPUT -i {link} -j DROP"));
+        self.run(&format!("iptables -w -A OUTPUT -o {link} -j DROP"));
+    }
+
+    /// Where `ip netns exec` looks for files that stand in for those of /etc.
+    fn etc(&self) -> String {
+        format!("/etc/netns/{}", self.name)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.etc());
+        let _ = fs::remove_dir("/etc/netns"); // Unless somebody else uses it.
+        let _ = Command::new("ip").args(["link", "delete", &self.name]).output();
+        let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
+    }
+}
+
+fn run(command: &str) {
+    assert!(
+        rustix::process::getuid().is_root(),
+        "network namespaces are made by root alone: run tests/run as root, in a container for example"
+    );
+    let words: Vec<_> = command.split(' ').collect();
+    let output = Command::new(words[0]).args(&words[1..]).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("{command}: {error}; tests/run installs what is needed"));
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,148 @@
+//! The real nginx with the shipped files, on a free port of this machine; ended when dropped.
+use super::{PATIENCE, RawClient, handshake, until, within};
+use rustix::process::{Pid, Signal, getuid, kill_process, kill_process_group};
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+};
+
+/// `nginx` by name, or in Debian's place for it, which is not in everybody's path.
+pub(crate) fn command() -> Command {
+    let debian = Path::new("/usr/sbin/nginx");
+    let mut command = Command::new(if debian.exists() { debian } else { Path::new("nginx") });
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+pub(crate) fn shipped() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/nginx")
+}
+
+/// How a test wants its nginx.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wish {
+    /// A master and a worker, as in production: only so there is a reload.
+    pub(crate) master: bool,
+    /// Replaced in the shipped files and the main file, such as a time that is too long for a test.
+    pub(crate) replace: &'static [(&'static str, &'static str)],
+}
+
+pub(crate) struct Nginx {
+    child: Child,
+    folder: TempDir,
+    pub(crate) address: SocketAddr,
+}
+
+impl Nginx {
+    pub(crate) async fn start(gateways: &[SocketAddr]) -> Self {
+        Self::as_wished(gateways, Wish::default()).await
+    }
+
+    pub(crate) async fn as_wished(gateways: &[SocketAddr], wish: Wish) -> Self {
+        // nginx cannot choose a port by itself, and somebody may take the free one before it.
+        for _ in 0..5 {
+            let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            for entry in fs::read_dir(shipped()).unwrap() {
+                let path = entry.unwrap().path();
+                let mut text = fs::read_to_string(&path).unwrap();
+                for (from, to) in wish.replace {
+                    text = text.replace(from, to);
+                }
+                fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
+            }
+            let mut main = main_file(folder.path(), free, gateways, wish.master);
+            for (from, to) in wish.replace {
+                main = main.replace(from, to);
+            }
+            fs::write(folder.path().join("main.conf"), main).unwrap();
+            if let Some(child) = run(folder.path(), free).await {
+                return Nginx { child, folder, address: free };
+            }
+        }
+        panic!("nginx does not start");
+    }
+
+    pub(crate) fn chat_url(&self) -> String {
+        format!("ws://{}/chat", self.address)
+    }
+
+    /// The first line of the answer to a handshake with these headers.
+    pub(crate) async fn handshake(&self, headers: &[(&str, &str)]) -> String {
+        let mut client = RawClient::connect(self.address).await;
+        let head = client.request(&handshake(self.address, headers)).await;
+        head.lines().next().unwrap().to_owned()
+    }
+
+    pub(crate) fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("access.log")).unwrap()
+    }
+
+    /// Reads its files anew: new workers serve, old ones keep their sockets for a while.
+    pub(crate) fn reload(&self) {
+        kill_process(self.pid(), Signal::HUP).unwrap();
+    }
+
+    /// Kills master and workers at once, and waits until they are gone.
+    pub(crate) async fn kill(&mut self) {
+        kill_process_group(self.pid(), Signal::KILL).unwrap();
+        within("nginx is gone", PATIENCE, self.child.wait()).await.unwrap();
+        let here = self.address;
+        until("nobody listens", async || TcpStream::connect(here).await.is_err()).await;
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) async fn start_again(&mut self) {
+        self.child = run(self.folder.path(), self.address).await.expect("nginx starts again");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().expect("it runs") as i32).unwrap()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if self.child.id().is_some() {
+            let _ = kill_process_group(self.pid(), Signal::KILL); // The workers too.
+        }
+    }
+}
+
+/// Runs the main file in this folder, in a process group of its own.
+async fn run(folder: &Path, listen: SocketAddr) -> Option<Child> {
+    let mut command = command();
+    command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(folder.join("main.conf"));
+    let mut child = command.process_group(0).spawn().expect("nginx is installed; tests/run installs it");
+    let mut gone = false;
+    until("nginx listens", async || {
+        gone = child.try_wait().unwrap().is_some();
+        gone || TcpStream::connect(listen).await.is_ok()
+    })
+    .await;
+    (!gone).then_some(child)
+}
+
+/// A main file as nginx/README.md describes it.
+fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], master: bool) -> String {
+    let folder = folder.display();
+    let servers: String =
+        gateways.iter().map(|gateway| format!("server {gateway} max_fails=2 fail_timeout=5s;\n")).collect();
+    let user = if getuid().is_root() { "user root;" } else { "" };
+    let process =
+        if master { "worker_processes 1; worker_shutdown_timeout 2s;" } else { "master_process off;" };
+    format!(
+        "daemon off; {process} {user} pid {folder}/nginx.pid; error_log stderr crit;
+         events {{ worker_connections 1024; }}
+         http {{
+             client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
+             uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+             include {folder}/http.conf;
+             access_log {folder}/access.log tidegate;
+             upstream gateway {{ include {folder}/upstream.conf; {servers} }}
+             server {{ listen {listen}; include {folder}/server.conf; }}
+         }}"
+    )
+}

@@ -1,0 +1,346 @@
+//! What goes wrong between browser and gateway, with the real nginx and the shipped files.
+use crate::harness::{
+    Heard, Nginx, Process, RawClient, ScriptedUpstream, TestClient, Tidegate, handshake, http_get, http_try,
+    nginx::Wish, until, within,
+};
+use futures_util::future::join_all;
+use std::{net::IpAddr, time::Duration};
+use tidegate::config::{Config, PING_BEHIND_PROXY};
+use tokio::time::Instant;
+
+async fn demo(more: &[&str]) -> Process {
+    let args = ["demo", "--listen", "127.0.0.1:0", "--set", "server.trusted_proxies=127.0.0.1"];
+    let args: Vec<_> = args.iter().chain(more).copied().collect();
+    Tidegate::new(&args).start().await
+}
+
+/// Clients have addresses of their own, since nginx counts handshakes by address.
+fn address(number: usize) -> IpAddr {
+    [127, 1, (number / 250) as u8, (number % 250 + 1) as u8].into()
+}
+
+const REPLICA_GONE: &str = "a replica does not answer";
+
+// faults: B30
+#[tokio::test]
+async fn a_frozen_replica_is_left_out_as_soon_as_a_page_was_asked_for() {
+    let (frozen, alive) = (demo(&[]).await, demo(&[]).await);
+    let gateways = [frozen.address, alive.address];
+    let shipped = Nginx::start(&gateways).await;
+    // A handshake that meets it first has to wait as long as a quiet socket may be quiet: 45 s.
+    let hasty = Wish { replace: &[("proxy_read_timeout 45s", "proxy_read_timeout 2s")], ..Wish::default() };
+    let hasty = Nginx::as_wished(&gateways, hasty).await;
+    frozen.signal("STOP").await;
+    let since = Instant::now();
+    let pages = join_all((0..4).map(|_| http_get(shipped.address, "/")));
+    let sockets = join_all((0..4).map(async |number| {
+        let client = TestClient::connect_from(address(number), hasty.address).await;
+        client.expect(REPLICA_GONE).ask("here", "pace_ms=0 first_ms=0").await
+    }));
+    let (pages, answers) = tokio::join!(pages, sockets);
+    assert!(pages.iter().all(|(status, _)| *status == 200), "{pages:?}");
+    assert!(answers.iter().all(|answer| *answer == Heard::Whole), "{answers:?}");
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+    // Now nginx knows, and a handshake does not try it.
+    let since = Instant::now();
+    let client = TestClient::connect_from(address(9), shipped.address).await;
+    assert_eq!(client.expect(REPLICA_GONE).ask("here", "pace_ms=0 first_ms=0").await, Heard::Whole);
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    frozen.signal("CONT").await;
+    for gateway in [frozen, alive] {
+        gateway.stop().await;
+    }
+}
+
+/// So many clients in the middle of an answer.
+async fn streaming(nginx: &Nginx, count: usize, text: &str) -> Vec<TestClient> {
+    let connect = (0..count).map(|number| TestClient::connect_from(address(number), nginx.address));
+    let mut clients: Vec<_> =
+        join_all(connect).await.into_iter().map(|client| client.expect("101")).collect();
+    for client in &mut clients {
+        client.say(&format!("/sim text=\"{text}\" pace_ms=40 first_ms=0")).await;
+    }
+    clients
+}
+
+async fn ends(clients: Vec<TestClient>, text: &str) -> Vec<Heard> {
+    join_all(clients.into_iter().map(|mut client| async move { client.hear_all(text).await })).await
+}
+
+async fn left_over(gateway: &Process) -> u64 {
+    let mut sum = 0;
+    for name in ["tidegate_sockets", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
+        sum += gateway.metric(name).await;
+    }
+    sum
+}
+
+const CLIENTS: usize = 100;
+
+// faults: B31
+#[tokio::test]
+async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
+    let gateway = demo(&[]).await;
+    // As shipped, but with 2 s instead of 40 s for old workers.
+    let mut nginx = Nginx::as_wished(&[gateway.address], Wish { master: true, ..Wish::default() }).await;
+    let short: String = (0..20).map(|word| format!("word{word} ")).collect();
+    let long = short.repeat(40);
+
+    // Old workers go on until their time is over: what is done by then is whole, the rest is cut.
+    let brief = streaming(&nginx, CLIENTS, &short).await;
+    let lasting = streaming(&nginx, CLIENTS / 10, &long).await;
+    nginx.reload();
+    let (brief, lasting) = tokio::join!(ends(brief, &short), ends(lasting, &long));
+    assert!(brief.iter().all(|end| *end == Heard::Whole), "{brief:?}");
+    assert!(lasting.iter().all(|end| *end == Heard::Lost), "{lasting:?}");
+    until("the gateway has nothing left over", async || left_over(&gateway).await == 0).await;
+
+    // Killed: everybody is cut at once.
+    let clients = streaming(&nginx, CLIENTS, &long).await;
+    nginx.kill().await;
+    let cut = within("everybody notices", Duration::from_secs(2), ends(clients, &long)).await;
+    assert!(cut.iter().all(|end| *end == Heard::Lost), "{cut:?}");
+    until("the gateway has nothing left over", async || left_over(&gateway).await == 0).await;
+
+    nginx.start_again().await;
+    let clients = streaming(&nginx, CLIENTS, &short).await;
+    let whole = ends(clients, &short).await;
+    assert!(whole.iter().all(|end| *end == Heard::Whole), "{whole:?}");
+    gateway.stop().await;
+}
+
+// faults: B32
+#[tokio::test]
+async fn when_all_are_full_or_gone_the_client_is_told_to_come_back() {
+    let (one, two) =
+        (demo(&["--set", "server.max_sockets=1"]).await, demo(&["--set", "server.max_sockets=1"]).await);
+    // A server that failed is tried again after one second instead of five.
+    let brisk = Wish { replace: &[("fail_timeout=5s", "fail_timeout=1s")], ..Wish::default() };
+    let nginx = Nginx::as_wished(&[one.address, two.address], brisk).await;
+    let held = [RawClient::upgrade(one.address).await, RawClient::upgrade(two.address).await];
+    let refused = async |what: &str| {
+        for number in 0..12 {
+            let mut client = RawClient::connect(nginx.address).await;
+            let head = client.request(&handshake(nginx.address, &[])).await.to_lowercase();
+            assert!(head.starts_with("http/1.1 503 "), "{what} {number}: {head}");
+            assert_eq!(head.matches("retry-after: 5").count(), 1, "{what} {number}: {head}");
+        }
+    };
+    refused("full").await;
+    let mut tried = 100;
+    // With room again, somebody is let in as soon as nginx looks.
+    drop(held);
+    until("a newcomer is let in", async || {
+        tried += 1;
+        TestClient::connect_from(address(tried), nginx.address).await.is_ok()
+    })
+    .await;
+    for gateway in [&one, &two] {
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("/sim text=endless stall_after=1 first_ms=0").await;
+        client.hear().await;
+        gateway.signal("TERM").await;
+        until("it drains", async || http_get(gateway.address, "/readyz").await.0 == 503).await;
+        std::mem::forget(client);
+    }
+    refused("draining").await;
+    for gateway in [one, two] {
+        gateway.kill().await;
+    }
+    refused("gone").await;
+    let (status, text) = http_get(nginx.address, "/").await;
+    assert_eq!((status, text.as_str()), (503, "the service is not available\n"));
+}
+
+/// The seconds of this directive in a shipped file.
+fn seconds(file: &str, directive: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("{}/{file}", crate::harness::nginx::shipped())).unwrap();
+    let value = text.split(directive).nth(1).unwrap().trim_start();
+    value.split('s').next().unwrap().parse().unwrap()
+}
+
+// faults: B33
+#[tokio::test]
+async fn pings_come_more_often_than_nginx_cuts() {
+    let cut = Duration::from_secs(seconds("server.conf", "proxy_read_timeout "));
+    assert!(Config::default().limits.ping * 3 <= cut, "one ping and its answer may be lost");
+    assert!(PING_BEHIND_PROXY * 2 < cut);
+    let quiet = Tidegate::new(&["check", "--set", "limits.ping=20s"]).run().await;
+    assert!(quiet.code == Some(0) && !quiet.err.contains("limits.ping"), "{quiet:?}");
+    let slow = demo(&["--set", "limits.ping=21s"]).await;
+    let warning = "limits.ping = 21s is slow: proxies cut quiet sockets (nginx/server.conf after 45s)";
+    until("the warning is in the log", async || slow.log().contains(warning)).await;
+    slow.stop().await;
+    // And this is why: a socket on which nothing comes for so long is cut, one with pings is not.
+    let hasty = Wish { replace: &[("proxy_read_timeout 45s", "proxy_read_timeout 1s")], ..Wish::default() };
+    let slow = demo(&[]).await;
+    let nginx = Nginx::as_wished(&[slow.address], hasty).await;
+    let mut cut = TestClient::connect(&nginx.chat_url()).await;
+    cut.cut().await;
+    let brisk = demo(&["--set", "limits.ping=200ms"]).await;
+    let nginx = Nginx::as_wished(&[brisk.address], hasty).await;
+    let mut kept = TestClient::connect(&nginx.chat_url()).await;
+    let answer = kept.ask("late", "first_ms=1600").await;
+    assert_eq!(answer, Heard::Whole);
+    kept.close().await;
+    brisk.stop().await;
+}
+
+/// The address that the gateway takes for the client's, which its log tells.
+async fn seen_as(gateway: &Process, before: usize) -> String {
+    let opened = || {
+        let log = gateway.log();
+        let lines: Vec<_> =
+            log.lines().filter(|line| line.contains(" socket opened ")).map(str::to_owned).collect();
+        lines.get(before).cloned()
+    };
+    until("the socket is in the log", async || opened().is_some()).await;
+    opened().unwrap().rsplit("address=").next().unwrap().to_owned()
+}
+
+// faults: B35
+#[tokio::test]
+async fn a_forged_address_is_not_believed() {
+    let many = (0..50).map(|n| format!("10.9.8.{n}")).collect::<Vec<_>>().join(", ");
+    let forged = [
+        ("x-forwarded-for", "10.1.2.3"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-for", many.as_str()),
+        ("x-forwarded-for", "no address"),
+        ("x-forwarded-for", "10.1.2.3\r\nx-forwarded-for: 10.4.5.6"),
+        ("x-forwarded-for", "::ffff:10.1.2.3"),
+        ("x-real-ip", "10.1.2.3"),
+        ("forwarded", "for=10.1.2.3"),
+        ("x-forwarded-for", ""),
+    ];
+    let gateway = demo(&["--set", "server.max_sockets_per_address=2"]).await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    let mut opened = 0;
+    for (number, header) in forged.iter().enumerate() {
+        // Through nginx, the peer's address counts, whatever it says; and so it does for somebody who
+        // comes to the gateway directly and is no proxy of ours.
+        for server in [nginx.address, gateway.address] {
+            let here = [127, 3, 0, number as u8 + 1].into();
+            let mut held = Vec::new();
+            for expected in [101, 101, 429] {
+                let mut client = RawClient::connect_from(here, server).await;
+                let head = client.request(&handshake(server, &[*header])).await;
+                assert!(head.starts_with(&format!("HTTP/1.1 {expected} ")), "{header:?}: {head}");
+                held.push(client);
+            }
+            for _ in 0..2 {
+                assert_eq!(seen_as(&gateway, opened).await, here.to_string(), "{header:?}");
+                opened += 1;
+            }
+            drop(held);
+            until("they are gone", async || left_over(&gateway).await == 0).await;
+        }
+    }
+    // The proxy itself is believed, but only as far as it has seen: to the last hop that is not a proxy.
+    for (list, client) in [
+        ("10.1.2.3", "10.1.2.3"),
+        ("10.9.9.9, 10.1.2.3", "10.1.2.3"),
+        ("10.9.9.9, 10.1.2.3, 127.0.0.1", "10.1.2.3"),
+        ("10.1.2.3, no address", "127.0.0.1"),
+        ("no address", "127.0.0.1"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("2001:db8::1", "2001:db8::1"),
+    ] {
+        let mut proxy = RawClient::connect(gateway.address).await;
+        proxy.request(&handshake(gateway.address, &[("x-forwarded-for", list)])).await;
+        assert_eq!(seen_as(&gateway, opened).await, client, "{list}");
+        opened += 1;
+    }
+    gateway.stop().await;
+}
+
+// faults: B36
+#[tokio::test]
+async fn only_websocket_upgrades_are_passed_on() {
+    // Stands in for the gateway, to see what reaches it.
+    let gateway = ScriptedUpstream::bind().await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    for (upgrade, more, passed) in [
+        ("websocket", "", "websocket"),
+        ("WebSocket", "", "websocket"),
+        ("h2c", "http2-settings: AAMAAABkAAQAAP__\r\n", ""),
+        ("websocket, h2c", "", ""),
+        ("h2c, websocket", "", ""),
+        ("h2c", "upgrade: websocket\r\n", ""),
+        ("TLS/1.2", "", ""),
+        ("websocket/13", "", ""),
+    ] {
+        let mut client = RawClient::connect(nginx.address).await;
+        let request = format!(
+            "GET /chat HTTP/1.1\r\nhost: {}\r\nconnection: upgrade, http2-settings\r\nupgrade: {upgrade}\r\n{more}\r\n",
+            nginx.address
+        );
+        client.write(request.as_bytes()).await;
+        let mut connection = gateway.accept().await;
+        let head = connection.request_head().await;
+        let lines = |name: &str| {
+            let name = format!("{name}: ");
+            head.lines().filter_map(|line| line.strip_prefix(&name)).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(lines("upgrade"), passed, "{upgrade}: {head}");
+        assert_eq!(lines("connection"), if passed.is_empty() { "" } else { "upgrade" }, "{upgrade}: {head}");
+        connection.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    }
+}
+
+// faults: B29
+#[tokio::test]
+async fn of_three_replicas_one_may_die_in_the_middle_of_everything() {
+    let replicas = [demo(&[]).await, demo(&[]).await, demo(&[]).await];
+    let nginx = Nginx::start(&replicas.each_ref().map(|replica| replica.address)).await;
+    let text = "some words ".repeat(40);
+    let clients = streaming(&nginx, 30, &text).await;
+    let [first, second, third] = replicas;
+    let on_first = first.metric("tidegate_sockets").await as usize;
+    assert!(on_first > 5, "{on_first}");
+    first.kill().await;
+    let killed = Instant::now();
+    let newcomers = (50..60).map(|number| TestClient::connect_from(address(number), nginx.address));
+    let newcomers = join_all(newcomers).await;
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    for newcomer in newcomers {
+        assert_eq!(newcomer.expect("101").ask("here", "pace_ms=0 first_ms=0").await, Heard::Whole);
+    }
+    let ends = ends(clients, &text).await;
+    let lost = ends.iter().filter(|end| **end == Heard::Lost).count();
+    let whole = ends.iter().filter(|end| **end == Heard::Whole).count();
+    assert_eq!((lost, whole), (on_first, 30 - on_first), "{ends:?}");
+    for replica in [second, third] {
+        until("nothing is left over", async || left_over(&replica).await == 0).await;
+        replica.stop().await;
+    }
+}
+
+// faults: I120
+#[tokio::test]
+async fn the_operators_routes_are_not_reached_through_nginx_however_they_are_spelled() {
+    let gateway = demo(&[]).await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    for path in [
+        "/metrics",
+        "/metrics/",
+        "//metrics",
+        "/./metrics",
+        "/x/../metrics",
+        "/%6detrics",
+        "/metrics?x",
+        "/metrics%00",
+        "/METRICS",
+        "/metrics;x",
+        "/metrics%2f",
+        "/%2e/metrics",
+        "/readyz",
+        "//readyz",
+        "/%72eadyz?verbose",
+    ] {
+        let (status, text) = http_try(nginx.address, path).await.unwrap();
+        assert!([400, 404].contains(&status) && !text.contains("tidegate_"), "{path}: {status} {text}");
+        assert!(!text.contains("ready"), "{path}: {text}");
+    }
+    gateway.stop().await;
+}
