@@ -134,6 +134,7 @@ impl RunControl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{sync::Arc, task::Wake};
 
     fn text(text: &str) -> RunEvent {
         RunEvent::Delta(text.into())
@@ -168,15 +169,6 @@ mod tests {
         control.hear(&mut Vec::new());
         assert!(control.is_held(), "held by the session itself");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{
-        sync::{Arc, atomic::AtomicU32},
-        task::{Wake, Waker},
-    };
 
     #[derive(Default)]
     struct Wakes(AtomicU32);
