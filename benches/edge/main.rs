@@ -4,6 +4,7 @@
 //! `cargo bench --bench edge -- stream --help`.
 #![allow(clippy::print_stdout, reason = "a program that prints what it measured")]
 
+mod first;
 mod hostile;
 mod idle;
 mod process;
@@ -34,6 +35,8 @@ enum Mode {
     Direct(stream::Settings),
     /// Sockets that do nothing: the server's memory per socket
     Idle(idle::Settings),
+    /// One answer at a time: what the gateway adds to the time to the first delta
+    First(first::Settings),
     /// Attacks on a gateway while another run measures; `benches/hostile` compares
     Hostile(hostile::Settings),
 }
@@ -60,6 +63,7 @@ fn run() -> Result<()> {
             Mode::Stream(settings) => stream::run(settings, stream::Way::Socket).await,
             Mode::Direct(settings) => stream::run(settings, stream::Way::Direct).await,
             Mode::Idle(settings) => idle::run(settings).await,
+            Mode::First(settings) => first::run(settings).await,
             Mode::Hostile(settings) => hostile::run(settings).await,
         }
     })

@@ -41,7 +41,7 @@ impl Target {
         Ok(Target { address, authority: url.authority().to_owned(), path })
     }
 
-    async fn connect(&self, receive_buffer: Option<u32>) -> Result<Socket> {
+    pub(crate) async fn connect(&self, receive_buffer: Option<u32>) -> Result<Socket> {
         let socket = if self.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
@@ -92,21 +92,25 @@ impl Target {
     /// The request that a gateway would send for one user message, straight to the simulator.
     pub(crate) async fn post(&self, prompt: &str, model: &str) -> Result<Socket> {
         let socket = self.connect(None).await?;
+        send(&socket.write, self.request(prompt, model).as_bytes()).await?;
+        Ok(socket)
+    }
+
+    /// The same, not sent.
+    pub(crate) fn request(&self, prompt: &str, model: &str) -> String {
         let body = serde_json::json!({
             "model": model,
             "input": { "messages": [{ "role": "user", "content": prompt }] },
             "parameters": { "result_format": "message", "incremental_output": true },
         });
         let body = body.to_string();
-        let request = format!(
+        format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer bench-key\r\nAccept: text/event-stream\r\n\
              X-DashScope-SSE: enable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.path,
             self.authority,
             body.len()
-        );
-        send(&socket.write, request.as_bytes()).await?;
-        Ok(socket)
+        )
     }
 }
 
@@ -119,7 +123,7 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Reads once and hands over what came.
-    async fn receive<R>(&mut self, mut on: impl FnMut(&[u8]) -> R) -> Result<R> {
+    pub(crate) async fn receive<R>(&mut self, mut on: impl FnMut(&[u8]) -> R) -> Result<R> {
         poll_fn(|cx| {
             BUFFER.with_borrow_mut(|buffer| {
                 // Not `try_read`: tokio clears readiness after a short read, which saves a read per delta.

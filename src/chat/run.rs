@@ -44,6 +44,23 @@ impl RunEvent {
             _ => events.push(RunEvent::Reasoning(text.to_owned())),
         }
     }
+
+    /// Follows the events, joined to the last one where both are text of one kind.
+    pub fn join(self, events: &mut Vec<RunEvent>) {
+        match (self, events.last_mut()) {
+            (RunEvent::Delta(text), Some(RunEvent::Delta(open)))
+            | (RunEvent::Reasoning(text), Some(RunEvent::Reasoning(open))) => open.push_str(&text),
+            (event, _) => events.push(event),
+        }
+    }
+
+    /// Bytes of answer or thinking in it.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            RunEvent::Delta(text) | RunEvent::Reasoning(text) => text.len(),
+            RunEvent::Queued { .. } | RunEvent::Retrying { .. } | RunEvent::End(_) => 0,
+        }
+    }
 }
 
 /// How a run ended.

@@ -1,19 +1,47 @@
-//! The handle by which a session cancels or holds its run, from whatever thread it lives on.
+//! What a session and the task of its run share, from whatever threads: the session cancels or holds
+//! the run, and the run leaves its text for the session.
+use crate::chat::RunEvent;
 use futures_util::task::AtomicWaker;
 use std::{
-    sync::atomic::{AtomicU8, Ordering},
-    task::Context,
+    mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU32, Ordering},
+    },
+    task::{Context, Waker},
 };
 
 const CANCELLED: u8 = 1;
 const HELD: u8 = 2;
+/// The session has not taken so much that the run waits.
+const FULL: u8 = 4;
+/// The session has not taken what was said.
+const UNHEARD: u8 = 8;
+
+/// Text that waits for the session, in bytes, at which the run stops reading. What came in one
+/// read of the upstream goes beyond it.
+const SAID_BYTES_MAX: usize = 64 * 1024;
 
 /// Shared by a session and the task of its run. The task polls it first on every wake, so that a
 /// run ends at once also while its upstream is silent.
+///
+/// Text goes through here and not through the session's mailbox, which takes two allocations for
+/// each message. What the session has not taken yet is joined by what follows. Everything else that a
+/// run says is a message; before one is read, the session takes the text that was said before it.
 #[derive(Debug, Default)]
 pub struct RunControl {
     state: AtomicU8,
     task: AtomicWaker,
+    said: Mutex<Said>,
+    session: AtomicWaker,
+    /// How often the session has taken something.
+    heard: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    events: Vec<RunEvent>,
+    bytes: usize,
 }
 
 impl RunControl {
@@ -42,8 +70,9 @@ impl RunControl {
         self.state.load(Ordering::Acquire) & CANCELLED != 0
     }
 
+    /// Whether the session has enough for now.
     pub fn is_held(&self) -> bool {
-        self.state.load(Ordering::Acquire) & HELD != 0
+        self.state.load(Ordering::Acquire) & (HELD | FULL) != 0
     }
 
     /// Has the task woken by the next change; whether the run is cancelled now.
@@ -51,15 +80,95 @@ impl RunControl {
         self.task.register(cx.waker());
         self.is_cancelled()
     }
+
+    /// For the run: leaves text for the session and wakes it.
+    pub fn say(&self, events: &mut Vec<RunEvent>) {
+        let mut said = self.said();
+        said.bytes += events.iter().map(RunEvent::text_bytes).sum::<usize>();
+        if said.events.is_empty() {
+            mem::swap(&mut said.events, events);
+        } else {
+            events.drain(..).for_each(|event| event.join(&mut said.events));
+        }
+        let full = if said.bytes >= SAID_BYTES_MAX { FULL } else { 0 };
+        self.state.fetch_or(UNHEARD | full, Ordering::Release);
+        drop(said);
+        self.session.wake();
+    }
+
+    /// For the session: has it woken when something is said.
+    pub fn listen(&self, session: &Waker) {
+        self.session.register(session);
+    }
+
+    /// For the session: takes what was said. `heard` is an empty list that is lent for it.
+    pub fn hear(&self, heard: &mut Vec<RunEvent>) {
+        let mut said = self.said();
+        if said.events.is_empty() {
+            return;
+        }
+        mem::swap(&mut said.events, heard);
+        said.bytes = 0;
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        if self.state.fetch_and(!(UNHEARD | FULL), Ordering::Release) & FULL != 0 {
+            self.task.wake();
+        }
+    }
+
+    /// Whether something was said that the session has not taken.
+    pub fn is_unheard(&self) -> bool {
+        self.state.load(Ordering::Acquire) & UNHEARD != 0
+    }
+
+    /// How often the session has taken something.
+    pub fn times_heard(&self) -> u32 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Nothing in here can be half done, whoever panicked.
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        sync::{Arc, atomic::AtomicU32},
-        task::{Wake, Waker},
-    };
+    use std::{sync::Arc, task::Wake};
+
+    fn text(text: &str) -> RunEvent {
+        RunEvent::Delta(text.into())
+    }
+
+    #[test]
+    fn what_was_not_taken_is_joined_and_taken_once() {
+        let control = RunControl::default();
+        let mut heard = Vec::new();
+        control.say(&mut vec![RunEvent::Reasoning("hm".into()), text("a")]);
+        control.say(&mut vec![text("b")]);
+        control.hear(&mut heard);
+        assert_eq!(heard, [RunEvent::Reasoning("hm".into()), text("ab")]);
+        heard.clear();
+        control.hear(&mut heard);
+        assert!(heard.is_empty());
+        control.say(&mut vec![text("c")]);
+        control.hear(&mut heard);
+        assert_eq!(heard, [text("c")]);
+    }
+
+    #[test]
+    fn a_session_that_takes_nothing_holds_its_run() {
+        let control = RunControl::default();
+        control.say(&mut vec![text(&"x".repeat(SAID_BYTES_MAX - 1))]);
+        assert!(!control.is_held());
+        control.say(&mut vec![text("x")]);
+        assert!(control.is_held());
+        control.hear(&mut Vec::new());
+        assert!(!control.is_held());
+        control.hold();
+        control.hear(&mut Vec::new());
+        assert!(control.is_held(), "held by the session itself");
+    }
 
     #[derive(Default)]
     struct Wakes(AtomicU32);

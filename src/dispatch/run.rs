@@ -33,6 +33,8 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// can be used again.
 const TAIL: Duration = Duration::from_secs(5);
 
+const NOT_TAKEN: &str = "the session took nothing for too long";
+
 /// Executes a run to its end, or drops it as soon as it is cancelled.
 pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
     let control = order.control.clone();
@@ -60,14 +62,15 @@ enum Attempt {
     Ended(RunEnd),
     /// It failed before anything was shown, so that another attempt may follow.
     Failed { error: RunError, unanswered: bool },
-    /// The session is gone.
-    Abandoned,
 }
 
 struct Run {
     shared: Rc<Shared>,
     order: Order,
     body: Bytes,
+    /// The response that is read.
+    stream: Option<Stream>,
+    /// Text that is to be told.
     events: Vec<RunEvent>,
     started: Instant,
     deadline: Instant,
@@ -83,20 +86,19 @@ struct Tally {
     deltas: u64,
     bytes: u64,
     first_delta: Option<Duration>,
-    /// The last totals, so that a run that is cancelled counts what it has used.
+    /// The last totals of an attempt that is over.
     usage: Option<Usage>,
 }
 
-/// What became of the gathered events.
-enum Handed {
-    All,
-    /// The mailbox is full; this one must be sent by waiting.
-    Refused(RunUpdate),
-    /// The session is no more.
-    Gone,
-}
-
 impl Tally {
+    /// Leaves text for the session.
+    fn say(&mut self, events: &mut Vec<RunEvent>, order: &Order, metrics: &Metrics) {
+        if !events.is_empty() {
+            events.iter().for_each(|event| self.note(event, order, metrics));
+            order.control.say(events);
+        }
+    }
+
     fn note(&mut self, event: &RunEvent, order: &Order, metrics: &Metrics) {
         let (RunEvent::Delta(text) | RunEvent::Reasoning(text)) = event else { return };
         self.deltas += 1;
@@ -114,6 +116,7 @@ impl Drop for Run {
     /// A run that is dropped before its end was cancelled.
     fn drop(&mut self) {
         if self.attempts != u32::MAX {
+            self.end_attempt(); // What it has used is counted.
             self.report("cancelled", None);
         }
     }
@@ -128,6 +131,7 @@ impl Run {
             shared,
             order,
             body,
+            stream: None,
             events: Vec::new(),
             started,
             deadline,
@@ -154,7 +158,6 @@ impl Run {
                     return self.end(end).await;
                 }
                 Attempt::Failed { error, unanswered } => (self.redacted(error), unanswered),
-                Attempt::Abandoned => return,
             };
             // A pooled connection that the server closed just then: not an attempt at all. It may
             // have been a new one, so the budget counts it.
@@ -178,8 +181,7 @@ impl Run {
             );
             self.shared.metrics.retries.inc();
             let attempt = self.attempts + 1;
-            self.events.push(RunEvent::Retrying { attempt, after: pause });
-            if !self.deliver().await {
+            if !self.tell(RunEvent::Retrying { attempt, after: pause }).await {
                 return;
             }
             tokio::time::sleep(pause).await;
@@ -203,7 +205,9 @@ impl Run {
     }
 
     async fn attempt(&mut self) -> Attempt {
-        let response = match self.shared.client.send(self.body.clone(), self.deadline).await {
+        // In a box, because the task would keep its kilobytes while it reads the answer.
+        let sent = Box::pin(self.shared.client.send(self.body.clone(), self.deadline)).await;
+        let response = match sent {
             Ok(response) => response,
             Err(OpenError { error, unanswered }) => return Attempt::Failed { error, unanswered },
         };
@@ -215,79 +219,63 @@ impl Run {
             response.retry_after,
             response.request_id.as_deref(),
         );
-        let stall = self.shared.settings.stall;
-        let watched = self.shared.watch.add(stall, self.deadline, self.order.control.clone());
-        let stream = Stream { response, reader, watched };
-        self.read(stream).await
+        let (stall, delivery) = (self.shared.settings.stall, self.shared.settings.delivery);
+        let watched = self.shared.watch.add(stall, delivery, self.deadline, self.order.control.clone());
+        self.read(Stream { response, reader, watched }).await
     }
 
-    /// Reads a response to its end, telling the session once per wake.
-    async fn read(&mut self, mut stream: Stream) -> Attempt {
-        let outcome = loop {
-            let step = poll_fn(|cx| {
-                let step = ready!(stream.poll_step(cx, self.order.control.is_held(), &mut self.events));
-                self.tally.usage = stream.reader.usage();
-                let Step::More = step else { return Poll::Ready(Ok(step)) };
-                match self.hand_over() {
-                    // All is told, and the stream has our waker: nothing is left to do in this wake.
-                    Handed::All => Poll::Pending,
-                    handed => Poll::Ready(Err(handed)),
+    /// Reads a response to its end. A session that is gone has cancelled the run.
+    async fn read(&mut self, stream: Stream) -> Attempt {
+        let stream = self.stream.insert(stream);
+        let (events, order, tally) = (&mut self.events, &self.order, &mut self.tally);
+        let (metrics, ticket) = (&self.shared.metrics, &mut self.ticket);
+        let outcome = poll_fn(|cx| match ready!(stream.poll_step(cx, order.control.is_held(), events)) {
+            Step::More => {
+                if let Some(ticket) = ticket {
+                    ticket.report(Verdict::Answers);
                 }
-            })
-            .await;
-            match step {
-                Ok(Step::More) | Err(Handed::All) => {}
-                Ok(Step::End) => break Ok(()),
-                Ok(Step::Failed(error)) => break Err(error),
-                Err(Handed::Gone) => return Attempt::Abandoned,
-                Err(Handed::Refused(update)) => {
-                    if !self.wait_to_send(update).await || !self.deliver().await {
-                        return Attempt::Abandoned;
-                    }
-                }
+                tally.say(events, order, metrics);
+                Poll::Pending // The stream has our waker: nothing is left to do in this wake.
             }
-        };
+            Step::End => Poll::Ready(Ok(())),
+            Step::Failed(error) => Poll::Ready(Err(error)),
+        })
+        .await;
         let end = match outcome {
-            Ok(()) => stream.reader.end(&mut self.events),
+            Ok(()) => stream.reader.end(events),
             Err(error) => {
                 let request_id = error.request_id.as_deref().or_else(|| stream.reader.request_id());
                 let request_id = request_id.map(str::to_owned);
                 RunEnd { outcome: Err(error), usage: stream.reader.usage(), request_id }
             }
         };
-        if !self.deliver().await {
-            return Attempt::Abandoned;
-        }
+        tally.say(events, order, metrics);
+        self.end_attempt();
         match end.outcome {
             Err(error) if self.tally.deltas == 0 => Attempt::Failed { error, unanswered: false },
             _ => Attempt::Ended(end),
         }
     }
 
-    /// Hands the gathered events to the session; whether it is still there. Waits when the
-    /// session's mailbox is full: that is how a slow session slows its upstream.
-    async fn deliver(&mut self) -> bool {
-        loop {
-            match self.hand_over() {
-                Handed::All => return true,
-                Handed::Gone => return false,
-                Handed::Refused(update) => {
-                    if !self.wait_to_send(update).await {
-                        return false;
-                    }
-                }
-            }
+    /// Drops the response.
+    fn end_attempt(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.tally.usage = stream.reader.usage();
         }
     }
 
-    /// Waits for a place in the session's mailbox; whether there is still something to be told. A
-    /// session that takes nothing for too long is told of the end in place of all that it has missed.
-    async fn wait_to_send(&mut self, update: RunUpdate) -> bool {
+    /// Sends what is not text; whether the session is still there. Waits when its mailbox is full, but
+    /// a session that takes nothing for too long is told of the end in place of it.
+    async fn tell(&mut self, event: RunEvent) -> bool {
+        let update = match self.order.sink.try_send(RunUpdate { run: self.order.run, event }) {
+            Ok(()) => return true,
+            Err(SendError::Closed(_)) => return false,
+            Err(SendError::Full(update)) => update,
+        };
         if let Ok(sent) = timeout(self.shared.settings.delivery, self.order.sink.send(update)).await {
             return sent.is_ok();
         }
-        let error = RunError::new(RunErrorKind::Overloaded, "the session took nothing for too long");
-        let end = RunEnd::failed(error);
+        let end = RunEnd::failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN));
         if self.attempts != u32::MAX {
             self.report("overloaded", Some(&end));
             self.attempts = u32::MAX;
@@ -296,24 +284,6 @@ impl Run {
         let event = RunEvent::End(Box::new(end));
         let _ = self.order.sink.clone().try_send(RunUpdate { run: self.order.run, event });
         false
-    }
-
-    /// Hands over as much as the session's mailbox takes. What is refused counts as handed over.
-    fn hand_over(&mut self) -> Handed {
-        let run = self.order.run;
-        while !self.events.is_empty() {
-            let event = self.events.remove(0); // There is one, hardly ever two.
-            self.tally.note(&event, &self.order, &self.shared.metrics);
-            if let (Some(ticket), RunEvent::Delta(_) | RunEvent::Reasoning(_)) = (&mut self.ticket, &event) {
-                ticket.report(Verdict::Answers);
-            }
-            match self.order.sink.try_send(RunUpdate { run, event }) {
-                Ok(()) => {}
-                Err(SendError::Full(update)) => return Handed::Refused(update),
-                Err(SendError::Closed(_)) => return Handed::Gone,
-            }
-        }
-        Handed::All
     }
 
     /// The error without the key, should the upstream have repeated it.
@@ -330,14 +300,14 @@ impl Run {
             Ok(reason) => reason.as_str(),
             Err(error) => error.kind.code(),
         };
-        // Nothing was asked of an upstream that is left alone.
-        if let Some(error) = end.outcome.as_ref().err().filter(|e| e.kind != RunErrorKind::UpstreamDown) {
+        // Nothing was asked of an upstream that is left alone, and a session's fault is not its own.
+        let not_its_own = [RunErrorKind::UpstreamDown, RunErrorKind::Overloaded];
+        if let Some(error) = end.outcome.as_ref().err().filter(|e| !not_its_own.contains(&e.kind)) {
             self.note_error(error);
         }
         self.report(outcome, Some(&end));
         self.attempts = u32::MAX; // Reported.
-        self.events.push(RunEvent::End(Box::new(end)));
-        self.deliver().await;
+        self.tell(RunEvent::End(Box::new(end))).await;
     }
 
     fn note_error(&self, error: &RunError) {
@@ -424,6 +394,9 @@ impl Stream {
         match self.watched.exceeded() {
             None => Poll::Pending,
             Some(_) if self.reader.finished() => Poll::Ready(Step::End),
+            Some(Exceeded::Delivery) => {
+                Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
+            }
             Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
             Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
         }

@@ -25,7 +25,38 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A session with one place in its mailbox that takes its time, or takes nothing after the first word.
 struct Slow {
     told: Rc<std::cell::RefCell<Vec<RunEvent>>>,
+    control: Arc<RunControl>,
     pause: Duration,
+}
+
+impl Slow {
+    /// Takes the text that was left, and then nothing for a while.
+    fn hear(&mut self, ctx: &mut Context<Self>) {
+        let mut heard = Vec::new();
+        self.control.hear(&mut heard);
+        if !heard.is_empty() {
+            self.told.borrow_mut().append(&mut heard);
+            ctx.wait(sleep(self.pause).into_actor(self));
+        }
+    }
+}
+
+/// Polled with the actor.
+struct Listener;
+
+impl ActorFuture<Slow> for Listener {
+    type Output = ();
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        slow: &mut Slow,
+        ctx: &mut Context<Slow>,
+        task: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        slow.control.listen(task.waker());
+        slow.hear(ctx);
+        std::task::Poll::Pending
+    }
 }
 
 impl Actor for Slow {
@@ -33,6 +64,7 @@ impl Actor for Slow {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1);
+        ctx.spawn(Listener);
     }
 }
 
@@ -40,8 +72,8 @@ impl Handler<RunUpdate> for Slow {
     type Result = ();
 
     fn handle(&mut self, update: RunUpdate, ctx: &mut Self::Context) {
+        self.hear(ctx);
         self.told.borrow_mut().push(update.event);
-        ctx.wait(sleep(self.pause).into_actor(self));
     }
 }
 
@@ -112,8 +144,8 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
 async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<RunEvent>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let dispatcher = dispatcher(upstream(texts.to_vec()).await, delivery, &metrics);
-    let told = Rc::default();
-    let session = Slow { told: Rc::clone(&told), pause }.start();
+    let (told, control) = (Rc::default(), Arc::<RunControl>::default());
+    let session = Slow { told: Rc::clone(&told), control: Arc::clone(&control), pause }.start();
     let order = Order {
         source: Source::default(),
         session: SessionId(1),
@@ -121,7 +153,7 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
         worker: 0,
         request: RunRequest { messages: vec![Said::new(Role::User, "hi")], omitted_turns: 0 },
         sink: session.recipient(),
-        control: Arc::default(),
+        control,
         submitted: Instant::now(),
     };
     dispatcher.send(order).await.unwrap();
@@ -143,11 +175,17 @@ fn text_of(told: &[RunEvent]) -> String {
 
 // faults: C43
 #[actix::test]
-async fn a_run_waits_for_a_session_whose_mailbox_is_full_and_skips_nothing() {
-    let texts: Vec<_> = (0..60).map(|n| format!("{n} ")).collect();
+async fn a_run_waits_for_a_session_that_takes_its_time_and_skips_nothing() {
+    // Each is an eighth of what may wait.
+    let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
     let (told, _) = told(&texts, Duration::from_millis(10), PATIENCE).await;
     assert_eq!(text_of(&told), texts.concat());
-    assert!(told.len() < texts.len() / 2, "it was full: {} words for {} texts", told.len(), texts.len());
+    assert!(told.len() < texts.len() / 2, "it waited: {} words for {} texts", told.len(), texts.len());
+    // What may wait, and what one read brings on top of it.
+    assert!(
+        told.iter().all(|event| event.text_bytes() <= 2 * 64 * 1024),
+        "and never for more than its bound"
+    );
     let Some(RunEvent::End(end)) = told.last() else { panic!("the end is last: {told:?}") };
     assert_eq!(end.outcome, Ok(FinishReason::Stop));
     assert_eq!(told.iter().filter(|event| matches!(event, RunEvent::End(_))).count(), 1);
@@ -156,10 +194,10 @@ async fn a_run_waits_for_a_session_whose_mailbox_is_full_and_skips_nothing() {
 // faults: C43
 #[actix::test]
 async fn a_session_that_takes_nothing_for_too_long_is_told_the_end_and_its_slot_is_free() {
-    let texts: Vec<_> = (0..60).map(|n| format!("{n} ")).collect();
+    let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
     let (told, metrics) = told(&texts, Duration::from_secs(1), Duration::from_millis(300)).await;
     let text = text_of(&told);
-    assert!(texts.concat().starts_with(&text), "nothing is skipped before the end: {text}");
+    assert!(texts.concat().starts_with(&text), "nothing is skipped before the end");
     let Some(RunEvent::End(end)) = told.last() else { panic!("the end is last: {told:?}") };
     assert_eq!(end.outcome.as_ref().unwrap_err().kind, RunErrorKind::Overloaded);
     assert_eq!(metrics.runs_ended.get_or_create(&[("outcome", "overloaded")]).get(), 1);

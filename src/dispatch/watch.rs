@@ -27,12 +27,17 @@ pub(super) enum Exceeded {
     Silence,
     /// The run's own end.
     Deadline,
+    /// The session took nothing of what was said for too long.
+    Delivery,
 }
 
 struct Limits {
     /// When the last byte came, in ticks.
     heard: Cell<u32>,
     silence: u32,
+    /// When the session was last seen to take what was said, in ticks, and how often it had by then.
+    taken: Cell<(u32, u32)>,
+    delivery: u32,
     deadline: Cell<Instant>,
     exceeded: Cell<Option<Exceeded>>,
     /// Wakes the run's task.
@@ -65,14 +70,19 @@ impl Watch {
     pub(super) fn add(
         self: &Rc<Self>,
         silence: Duration,
+        delivery: Duration,
         deadline: Instant,
         control: Arc<RunControl>,
     ) -> Watched {
+        // One more, because the first tick may come at once.
+        let ticks = |time: Duration| {
+            u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX - 1) + 1
+        };
         let limits = Rc::new(Limits {
             heard: Cell::new(self.ticks.get()),
-            // One more, because the first tick may come at once.
-            silence: u32::try_from(silence.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX - 1)
-                + 1,
+            silence: ticks(silence),
+            taken: Cell::new((self.ticks.get(), control.times_heard())),
+            delivery: ticks(delivery),
             deadline: Cell::new(deadline),
             exceeded: Cell::new(None),
             control,
@@ -87,8 +97,14 @@ impl Limits {
         if self.control.is_held() {
             self.heard.set(ticks); // It is we who do not read.
         }
+        let times = self.control.times_heard();
+        if !self.control.is_unheard() || times != self.taken.get().1 {
+            self.taken.set((ticks, times));
+        }
         let exceeded = if now >= self.deadline.get() {
             Exceeded::Deadline
+        } else if ticks.wrapping_sub(self.taken.get().0) >= self.delivery {
+            Exceeded::Delivery
         } else if ticks.wrapping_sub(self.heard.get()) >= self.silence {
             Exceeded::Silence
         } else {
@@ -127,13 +143,15 @@ impl Drop for Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::RunEvent;
 
     // faults: E82
     #[tokio::test]
     async fn silence_ends_with_a_byte_and_the_deadline_with_nothing() {
         let (watch, now) = (Rc::new(Watch::default()), Instant::now());
         let deadline = now + Duration::from_secs(9);
-        let watched = watch.add(2 * TICK, deadline, Arc::new(RunControl::default()));
+        let control = Arc::new(RunControl::default());
+        let watched = watch.add(2 * TICK, 4 * TICK, deadline, Arc::clone(&control));
         let look = |ticks: u32, now: Instant| {
             watch.ticks.set(watch.ticks.get() + ticks);
             watched.limits.look(watch.ticks.get(), now);
@@ -144,6 +162,22 @@ mod tests {
         watched.heard();
         assert_eq!(watched.exceeded(), None);
         assert_eq!(look(2, now), None);
+        // A session that takes something now and then is not counted out.
+        for _ in 0..3 {
+            control.say(&mut vec![RunEvent::Delta("a".into())]);
+            watched.heard();
+            assert_eq!(look(2, now), None);
+            control.hear(&mut Vec::new());
+            control.say(&mut vec![RunEvent::Delta("b".into())]);
+            watched.heard();
+            assert_eq!(look(2, now), None);
+        }
+        watched.heard();
+        assert_eq!(look(2, now), None);
+        watched.heard();
+        look(2, now);
+        watched.heard();
+        assert_eq!(look(1, now), Some(Exceeded::Delivery));
         assert_eq!(look(0, deadline), Some(Exceeded::Deadline));
         watched.heard();
         assert_eq!(watched.exceeded(), Some(Exceeded::Deadline));

@@ -1,6 +1,7 @@
 //! The replay log: the one place where an answer's text lives while it is written and read.
 //!
-//! Append-only. The answer is one string, the reasoning another; an entry is where a delta ended.
+//! Append-only. The answer is one string, the reasoning another; an entry is where a delta ended, four
+//! bytes for each, since most of an answer's deltas are shorter than what one could note of them.
 //! A reader has a cursor. While no reader can take more, text gathers in the open entry, so that a
 //! slow client gets fewer and larger deltas and the numbers stay free of gaps.
 use crate::{
@@ -53,20 +54,30 @@ pub struct TurnLog {
     run: RunId,
     text: Arc<String>,
     reasoning: String,
-    entries: Vec<Entry>,
+    /// Where each entry ends, in bytes of both texts together.
+    ends: Vec<u32>,
+    /// Entries of one kind that follow each other: hardly ever more than two such parts.
+    parts: Vec<Part>,
     /// The last entry may still grow, because nobody has been told of it.
     open: bool,
     end: Option<Box<TurnEnd>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Part {
     kind: Kind,
-    /// Offset in the kind's text, in bytes.
-    end: u32,
-    /// Bytes of both texts up to here.
+    /// Its first entry.
+    entry: u32,
+    /// Bytes of both texts before it.
     total: u32,
+    /// Bytes of its kind's text before it.
+    begin: u32,
 }
+
+/// A text that is full grows by this part of itself, and by this much at least: doubling would
+/// leave half of it empty, for each of thousands of answers.
+const GROWTH: usize = 4;
+const GROWTH_MIN: usize = 256;
 
 impl TurnLog {
     pub fn new(run: RunId) -> Self {
@@ -74,7 +85,8 @@ impl TurnLog {
             run,
             text: Arc::default(),
             reasoning: String::new(),
-            entries: Vec::new(),
+            ends: Vec::new(),
+            parts: Vec::new(),
             open: false,
             end: None,
         }
@@ -101,15 +113,22 @@ impl TurnLog {
             Kind::Reasoning => &mut self.reasoning,
             Kind::Answer => Arc::make_mut(&mut self.text),
         };
-        whole.push_str(text);
-        let end = whole.len() as u32;
+        let begin = whole.len() as u32;
+        push(whole, text);
         let total = (self.text.len() + self.reasoning.len()) as u32;
-        match self.entries.last_mut() {
-            Some(entry) if self.open && entry.kind == kind => *entry = Entry { kind, end, total },
-            _ => self.entries.push(Entry { kind, end, total }),
+        let continues = self.parts.last().is_some_and(|part| part.kind == kind);
+        match self.ends.last_mut() {
+            Some(end) if self.open && continues => *end = total,
+            _ => {
+                if !continues {
+                    let (entry, total) = (self.ends.len() as u32, total - text.len() as u32);
+                    self.parts.push(Part { kind, entry, total, begin });
+                }
+                self.ends.push(total);
+            }
         }
         self.open = !cut;
-        self.entries.len() as u32
+        self.ends.len() as u32
     }
 
     pub fn end(&mut self, end: TurnEnd) {
@@ -119,7 +138,7 @@ impl TurnLog {
 
     /// Where a reader stands that has been told everything but the end.
     pub(super) fn end_cursor(&self, log: u32) -> Cursor {
-        Cursor { log, begun: true, entries: self.entries.len() as u32, bytes: 0 }
+        Cursor { log, begun: true, entries: self.ends.len() as u32, bytes: 0 }
     }
 
     /// What comes next for a reader that stands at `from`, and where it stands then: neighbouring
@@ -130,27 +149,26 @@ impl TurnLog {
             return Some((ServerFrame::Accepted { run: self.run }, next));
         }
         let at = from.entries as usize;
-        let Some(first) = self.entries.get(at).copied() else {
+        if at >= self.ends.len() {
             let end = self.end.clone()?;
             return Some((ServerFrame::TurnEnd { run: self.run, end }, Cursor::start_of(from.log + 1)));
-        };
+        }
         self.open = false; // From now on somebody knows of the last entry.
-        let whole = match first.kind {
+        let number = self.parts.iter().rposition(|part| part.entry as usize <= at)?;
+        let part = self.parts[number];
+        let last = self.parts.get(number + 1).map_or(self.ends.len(), |part| part.entry as usize);
+        let whole = match part.kind {
             Kind::Reasoning => self.reasoning.as_str(),
             Kind::Answer => self.text.as_str(),
         };
-        let begin = self.begin_of(at) + from.bytes as usize;
+        let place = |total: usize| part.begin as usize + (total - part.total as usize);
+        let begin = place(self.total_before(at)) + from.bytes as usize;
         let mut next = at;
-        while self
-            .entries
-            .get(next)
-            .is_some_and(|e| e.kind == first.kind && e.end as usize - begin <= bytes_max)
-        {
+        while next < last && place(self.ends[next] as usize) - begin <= bytes_max {
             next += 1;
         }
         let (end, cursor) = if next > at {
-            let end = self.entries[next - 1].end as usize;
-            (end, Cursor { entries: next as u32, bytes: 0, ..from })
+            (place(self.total_before(next)), Cursor { entries: next as u32, bytes: 0, ..from })
         } else {
             // One entry that is larger than a push: a piece of it, whole characters only.
             let mut end = begin + bytes_max;
@@ -160,7 +178,7 @@ impl TurnLog {
             (end, Cursor { bytes: from.bytes + (end - begin) as u32, ..from })
         };
         let entry = (next.max(at + 1)) as u32;
-        Some((first.kind.frame(entry, whole[begin..end].to_owned()), cursor))
+        Some((part.kind.frame(entry, whole[begin..end].to_owned()), cursor))
     }
 
     /// Bytes of this log, which is number `log`, that a reader has not been given.
@@ -175,14 +193,15 @@ impl TurnLog {
         all - self.total_before(cursor.entries as usize) - cursor.bytes as usize
     }
 
-    /// Where entry `at` begins in its text.
-    fn begin_of(&self, at: usize) -> usize {
-        let Entry { end, total, .. } = self.entries[at];
-        end as usize - (total as usize - self.total_before(at))
-    }
-
     /// Bytes of both texts before entry `at`.
     fn total_before(&self, at: usize) -> usize {
-        self.entries[..at].last().map_or(0, |entry| entry.total as usize)
+        self.ends[..at].last().map_or(0, |end| *end as usize)
     }
+}
+
+fn push(whole: &mut String, text: &str) {
+    if whole.capacity() - whole.len() < text.len() {
+        whole.reserve_exact(text.len().max(whole.len() / GROWTH).max(GROWTH_MIN));
+    }
+    whole.push_str(text);
 }

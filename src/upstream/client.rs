@@ -4,7 +4,7 @@
 //! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
 use super::dashscope;
 use crate::chat::{Retry, RunError, RunErrorKind};
-use actix_http::{error::PayloadError, header};
+use actix_http::{BoxedPayloadStream, HttpMessage as _, Payload, error::PayloadError, header};
 use awc::{
     ClientResponse, Connector,
     error::{ConnectError, SendRequestError},
@@ -229,13 +229,14 @@ pub struct Response {
     pub content_type: Option<String>,
     pub retry_after: Option<Duration>,
     pub request_id: Option<String>,
-    body: ClientResponse,
+    /// The body alone: the head's headers would keep awc's first read buffer.
+    body: Payload<BoxedPayloadStream>,
 }
 
 impl Response {
-    fn new(body: ClientResponse) -> Result<Self, RunError> {
-        let text = |name: &str| body.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let status = body.status().as_u16();
+    fn new(mut response: ClientResponse) -> Result<Self, RunError> {
+        let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let status = response.status().as_u16();
         let fault = |kind, detail: String| {
             let mut error = RunError::new(kind, detail);
             error.status = Some(status);
@@ -257,6 +258,7 @@ impl Response {
             wall_clock_seconds(),
         );
         let (content_type, request_id) = (text("content-type"), text("x-request-id"));
+        let body = response.take_payload();
         Ok(Response { status, content_type, retry_after, request_id, body })
     }
 

@@ -11,7 +11,13 @@ use crate::{
     session::{Effect, Input, Outgoing, Session},
 };
 use actix::prelude::*;
-use std::{mem, rc::Rc, sync::Arc};
+use std::{
+    mem,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
 
 pub struct SessionActor {
     worker: Rc<Worker>,
@@ -23,7 +29,15 @@ pub struct SessionActor {
     /// Kept between inputs, so that a delta allocates no list.
     effects: Vec<Effect>,
     refused: Vec<Input>,
+    heard: Vec<RunEvent>,
     ended: bool,
+}
+
+/// Takes what a run leaves for its session, for as long as that is the session's run. One of the
+/// actor's own futures: woken by the run, polled with the mailbox.
+struct Listener {
+    run: RunId,
+    control: Arc<RunControl>,
 }
 
 /// An attached connection.
@@ -88,6 +102,7 @@ impl SessionActor {
                 run: None,
                 effects: Vec::new(),
                 refused: Vec::new(),
+                heard: Vec::new(),
                 ended: false,
             };
             actor.feed(ctx, Input::Attach { reader });
@@ -144,6 +159,7 @@ impl SessionActor {
                     submitted: tokio::time::Instant::now(),
                 };
                 if self.worker.dispatcher.try_send(order).is_ok() {
+                    ctx.spawn(Listener { run, control: Arc::clone(&control) });
                     self.run = Some((run, control));
                 } else {
                     let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
@@ -173,6 +189,18 @@ impl SessionActor {
         reader.outlet.try_push(outgoing, ask).inspect_err(|_| reader.behind = true)
     }
 
+    /// Takes the text that the run has left.
+    fn hear(&mut self, ctx: &mut Context<Self>) {
+        let Some((run, control)) = &self.run else { return };
+        let run = *run;
+        let mut heard = mem::take(&mut self.heard);
+        control.hear(&mut heard);
+        for event in heard.drain(..) {
+            self.feed(ctx, Input::Run { run, event });
+        }
+        self.heard = heard;
+    }
+
     fn with_run(&self, act: impl FnOnce(&RunControl)) {
         if let Some((_, control)) = &self.run {
             act(control);
@@ -185,6 +213,24 @@ impl SessionActor {
             // Should this be refused, the dispatcher sees the cancelled run when its turn comes.
             let _ = self.worker.dispatcher.try_send(Withdraw { session: self.id });
         }
+    }
+}
+
+impl ActorFuture<SessionActor> for Listener {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut SessionActor,
+        ctx: &mut Context<SessionActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if actor.run.as_ref().is_none_or(|(current, _)| *current != self.run) {
+            return Poll::Ready(());
+        }
+        self.control.listen(task.waker());
+        actor.hear(ctx);
+        Poll::Pending
     }
 }
 
@@ -250,6 +296,7 @@ impl Handler<RunUpdate> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, RunUpdate { run, event }: RunUpdate, ctx: &mut Self::Context) {
+        self.hear(ctx); // What was said before.
         if matches!(event, RunEvent::End(_)) {
             self.run.take_if(|(current, _)| *current == run);
         }

@@ -3,8 +3,9 @@ use std::mem;
 
 use super::Limits;
 use super::cumulative::{Cumulative, New};
-use super::event::{Finish, Frame, Refusal, Said, Unreadable, inner};
+use super::event::{Finish, Frame, Refusal, Said, Text, Unreadable, inner};
 use super::outlet::{Outlet, Trouble, boundary};
+use super::template::Template;
 use crate::chat::{FinishReason, RunError, RunErrorKind, RunEvent, Usage};
 use crate::upstream::error::classify;
 use crate::upstream::sse::Line;
@@ -20,11 +21,13 @@ pub(super) struct Answer {
     head_status: u16,
     /// Present in cumulative mode.
     cumulative: Option<Box<Cumulative>>,
+    template: Template,
     event: Event,
     outlet: Outlet,
     request_id_of_body: bool,
     pub(super) request_id: Option<String>,
-    pub(super) usage: Option<Usage>,
+    /// The totals of the last frame that was parsed and had any.
+    usage: Option<Usage>,
     pub(super) finish: Option<FinishReason>,
     /// A `data:` line with something in it has come.
     pub(super) heard: bool,
@@ -59,6 +62,7 @@ impl Answer {
             limits,
             head_status,
             cumulative: (!incremental).then(Box::default),
+            template: Template::default(),
             event: Event::default(),
             outlet: Outlet::new(limits.answer_bytes),
             request_id_of_body: false,
@@ -67,6 +71,11 @@ impl Answer {
             finish: None,
             heard: false,
         }
+    }
+
+    /// The last running totals.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.template.usage().or(self.usage)
     }
 
     /// Takes one line of the event stream.
@@ -223,11 +232,21 @@ impl Answer {
 
     fn frame(&mut self, line: &[u8], events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
         let Some(mut cumulative) = self.cumulative.take() else {
+            if self.expects_text()
+                && let Some(piece) = self.template.read(line)
+            {
+                let text = New::Raw(Text::of(piece.raw));
+                return match piece.is_thought {
+                    true => self.outlet.thought_new(text, events),
+                    false => self.outlet.text_new(text, events),
+                };
+            }
             let frame = Frame::parse(line)?;
             if !self.note(&frame)? {
                 return Ok(());
             }
             let mut said = frame.said()?;
+            self.template.learn(line, &frame, &said);
             let (thought, text) = (mem::take(&mut said.reasoning), mem::take(&mut said.text));
             return self.say(&said, New::Raw(thought), New::Raw(text), events);
         };
@@ -266,10 +285,20 @@ impl Answer {
         spliced: &[u8],
         events: &mut Vec<RunEvent>,
     ) -> Option<Result<(), Trouble>> {
+        if self.expects_text()
+            && let Some(text) = self.template.read(spliced).map(|piece| Text::of(piece.raw))
+            && cumulative.is_piece(spliced, &text)
+        {
+            cumulative.grow(&text);
+            return Some(self.outlet.text_new(New::Raw(text), events));
+        }
         let frame = Frame::parse(spliced).ok()?;
         let mut said = frame.said().ok()?;
         if !cumulative.is_piece(spliced, &said.text) {
             return None;
+        }
+        if said.reasoning.is_empty() {
+            self.template.learn(spliced, &frame, &said);
         }
         let text = mem::take(&mut said.text);
         cumulative.grow(&text);
@@ -282,13 +311,16 @@ impl Answer {
         }))
     }
 
+    /// Whether a frame is answer text unless it says otherwise itself.
+    fn expects_text(&self) -> bool {
+        self.finish.is_none() && self.head_status < 400 && !self.event.is_error()
+    }
+
     /// Takes what a frame carries beside text. `false` once the answer is finished: then only
     /// this is wanted.
     fn note(&mut self, frame: &Frame<'_>) -> Result<bool, RunError> {
         self.note_request_id(frame);
-        if let Some(usage) = frame.usage() {
-            self.usage = Some(usage);
-        }
+        self.usage = frame.usage().or(self.template.take_usage()).or(self.usage);
         if self.finish.is_some() {
             return Ok(false);
         }

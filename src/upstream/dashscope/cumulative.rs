@@ -2,6 +2,7 @@
 use std::mem;
 
 use super::event::{Text, Unreadable};
+use super::template::offset;
 use crate::upstream::json_string::unescape;
 
 /// Finds the new part of each frame at a cost that grows with the new part, not with the text.
@@ -136,12 +137,6 @@ fn decoded<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Result<String, Unre
         unescape(piece, &mut text)?;
     }
     Ok(text)
-}
-
-/// Where `part`, a slice of `line`, begins in it.
-fn offset(line: &[u8], part: &str) -> Option<usize> {
-    let at = part.as_ptr().addr().checked_sub(line.as_ptr().addr())?;
-    (at + part.len() <= line.len()).then_some(at)
 }
 
 #[cfg(test)]

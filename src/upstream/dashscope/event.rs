@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::usage::WireUsage;
+use super::usage;
 use crate::chat::Usage;
 use crate::upstream::json_string::BadEscape;
 
@@ -36,7 +36,8 @@ impl From<BadEscape> for Unreadable {
 pub(super) struct Frame<'a> {
     #[serde(borrow)]
     pub(super) output: Option<Output<'a>>,
-    usage: Option<WireUsage>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) request_id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -128,7 +129,12 @@ impl<'a> Frame<'a> {
 
     /// The running totals, if this frame gives any.
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.usage.as_ref().and_then(WireUsage::totals)
+        self.usage_raw().and_then(usage::totals)
+    }
+
+    /// The running totals as they came.
+    pub(super) fn usage_raw(&self) -> Option<&'a str> {
+        self.usage.map(RawValue::get)
     }
 
     /// Whether the frame is an error by its own fields: `error`, or a code without output.

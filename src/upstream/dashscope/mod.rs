@@ -5,6 +5,7 @@ mod cumulative;
 mod event;
 mod outlet;
 mod reader;
+mod template;
 mod usage;
 
 pub use body::{body, headers, path};

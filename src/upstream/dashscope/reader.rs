@@ -121,7 +121,7 @@ impl Reader {
 
     /// The last running totals; `None` while unknown.
     pub fn usage(&self) -> Option<Usage> {
-        self.answer.usage
+        self.answer.usage()
     }
 
     /// The upstream's id of the request: the body's, else the header's.

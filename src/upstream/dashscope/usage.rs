@@ -7,7 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use crate::chat::Usage;
 
 #[derive(Deserialize)]
-pub(super) struct WireUsage {
+struct WireUsage {
     #[serde(default)]
     input_tokens: Count,
     #[serde(default)]
@@ -28,9 +28,14 @@ struct OutputDetails {
     reasoning_tokens: Count,
 }
 
+/// The totals in the value of `usage`. What cannot be read is unknown and costs nobody the answer.
+pub(super) fn totals(raw: &str) -> Option<Usage> {
+    serde_json::from_str::<WireUsage>(raw).ok()?.totals()
+}
+
 impl WireUsage {
     /// The totals; `None` where neither side is counted, as in `{}`.
-    pub(super) fn totals(&self) -> Option<Usage> {
+    fn totals(&self) -> Option<Usage> {
         if self.input_tokens.0.is_none() && self.output_tokens.0.is_none() {
             return None;
         }

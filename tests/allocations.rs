@@ -1,0 +1,257 @@
+//! What a delta allocates on its way, held by bounds: first the pure parts one by one, then the whole
+//! gateway in this process, between an upstream and a client that allocate nothing.
+//!
+//! One test, because the counter is the process's: nothing else may run beside what is counted.
+//! `cargo test --test allocations -- --nocapture` prints where they come from.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+use secrecy::SecretString;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::{
+    alloc::System,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+use tidegate::{
+    app,
+    chat::{Budget, ReaderId, RunEvent, RunId},
+    config::Config,
+    dispatch::RunControl,
+    protocol::{ClientFrame, Codec},
+    session::{Effect, Input, Outgoing, Session},
+    upstream::dashscope::{self, Endpoint, Reader},
+};
+use tokio::sync::oneshot;
+
+#[global_allocator]
+static COUNTER: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Deltas before the count begins, and those that are counted.
+const WARM: usize = 200;
+const DELTAS: usize = 1000;
+/// The counted part is repeated; the least is taken, because the process's own threads may wake.
+const ROUNDS: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bounds of allocations for each delta. A growing list takes a new one now and then.
+const READER_MAX: f64 = 1.01;
+const HANDOVER_MAX: f64 = 0.0;
+const SESSION_MAX: f64 = 0.05;
+const SPELLING_MAX: f64 = 0.0;
+const GATEWAY_MAX: f64 = 1.2;
+/// Bytes that each of so many sockets with an answer of so many deltas holds, as they were asked of
+/// the allocator. Most of it is awc's: 30 KiB to read into and 8 KiB to write from.
+const HELD_STREAMS: usize = 8;
+const HELD_DELTAS: usize = 400;
+const HELD_BYTES_MAX: usize = 70_000;
+
+/// Allocations and reallocations for each delta, least of the rounds.
+fn each(mut deltas: impl FnMut(usize)) -> f64 {
+    deltas(WARM);
+    let count = |_| {
+        let region = Region::new(COUNTER);
+        deltas(DELTAS);
+        let change = region.change();
+        (change.allocations + change.reallocations) as f64 / DELTAS as f64
+    };
+    (0..ROUNDS).map(count).fold(f64::MAX, f64::min)
+}
+
+fn event(number: usize) -> String {
+    format!(
+        "id:{number}\nevent:result\n:HTTP_STATUS/200\ndata:{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":\
+         \" token {number}\",\"role\":\"assistant\"}},\"finish_reason\":\"null\"}}]}},\"usage\":{{\"total_tokens\":{},\
+         \"output_tokens\":{number},\"input_tokens\":22}},\"request_id\":\"4c1b05a2\"}}\n\n",
+        number + 22
+    )
+}
+
+fn reader() -> f64 {
+    let settings = dashscope::Settings {
+        model: "qwen-plus".to_owned(),
+        endpoint: Endpoint::Text,
+        incremental: true,
+        thinking: None,
+        max_tokens: None,
+        workspace: None,
+    };
+    let limits = dashscope::Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
+    let mut reader = Reader::new(&settings, limits, 200, Some("text/event-stream"), None, None);
+    let frames: Vec<String> = (100..200).map(event).collect();
+    let mut events = Vec::new();
+    each(|deltas| {
+        for frame in frames.iter().cycle().take(deltas) {
+            events.clear();
+            assert!(reader.feed(frame.as_bytes(), &mut events).is_ok());
+            assert_eq!(events.len(), 1);
+        }
+    })
+}
+
+/// From the run's task to the session; the texts are made beforehand, as they are the reader's.
+fn handover() -> f64 {
+    let control = RunControl::default();
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    each(|deltas| {
+        for _ in 0..deltas {
+            said.push(RunEvent::Delta(String::new()));
+            control.say(&mut said);
+            control.hear(&mut heard);
+            assert_eq!(heard.len(), 1);
+            heard.clear();
+        }
+    })
+}
+
+/// The session machine, and the frame's spelling of what it pushes.
+fn session() -> (f64, f64) {
+    let settings = tidegate::session::Settings {
+        queued_messages: 8,
+        behind_bytes: 64 * 1024,
+        system_prompt: None,
+        history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
+    };
+    let mut session = Session::new(Arc::new(settings));
+    let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
+    session.handle(&mut fx, Input::Attach { reader: ReaderId(1) });
+    let frame = ClientFrame::Message { text: "hello".into() };
+    session.handle(&mut fx, Input::Client { reader: ReaderId(1), frame });
+    fx.clear();
+    let mut texts: Vec<String> = (0..WARM + ROUNDS * DELTAS).map(|at| format!(" token {at}")).collect();
+    let machine = each(|deltas| {
+        for text in texts.drain(..deltas) {
+            session.handle(&mut fx, Input::Run { run: RunId(1), event: RunEvent::Delta(text) });
+            session.settle(&mut fx);
+            pushed.extend(fx.drain(..).filter_map(|effect| match effect {
+                Effect::Push { outgoing: Outgoing::Frame(frame), .. } => Some(frame),
+                _ => None,
+            }));
+        }
+    });
+    assert_eq!(pushed.len(), WARM + ROUNDS * DELTAS);
+    let mut out = Vec::with_capacity(1024);
+    let spelling = each(|deltas| {
+        for frame in &pushed[..deltas] {
+            out.clear();
+            Codec::Plain.encode(frame, |text| out.extend_from_slice(text.as_bytes()));
+            assert!(!out.is_empty());
+        }
+    });
+    (machine, spelling)
+}
+
+/// A gateway with one worker in front of this upstream, until the sender is used.
+fn gateway(upstream: SocketAddr) -> (SocketAddr, oneshot::Sender<()>, thread::JoinHandle<()>) {
+    let mut config = Config::default();
+    config.server.listen = ([127, 0, 0, 1], 0).into();
+    config.server.workers = 1;
+    config.upstream.api_key = Some(SecretString::from("sk-test"));
+    config.upstream.base_url = format!("http://{upstream}/api/v1").parse().unwrap();
+    let (started, starting) = mpsc::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let thread = thread::spawn(move || {
+        app::block_on(async move {
+            let gateway = app::Gateway::start(&config, false).await.unwrap();
+            started.send(gateway.address).unwrap();
+            let _ = stopped.await;
+            gateway.stop(std::future::pending()).await;
+        })
+        .unwrap();
+    });
+    (starting.recv_timeout(PATIENCE).unwrap(), stop, thread)
+}
+
+/// Reads up to the end of a head.
+fn head(stream: &mut TcpStream) {
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !seen.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+}
+
+/// A socket whose answer has begun: the client's end, and the upstream's.
+fn stream(address: SocketAddr, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    head(&mut client);
+    client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i']).unwrap();
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.set_nodelay(true).unwrap();
+    head(&mut upstream);
+    upstream
+        .write_all(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )
+        .unwrap();
+    (client, upstream)
+}
+
+/// Allocations for each delta of a whole gateway, and the bytes that a stream holds.
+fn whole() -> (f64, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, stop, thread) = gateway(listener.local_addr().unwrap());
+    let chunks: Vec<Vec<u8>> = (100..200)
+        .map(|number| {
+            let event = event(number);
+            format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
+        })
+        .collect();
+    // Each delta is written to the gateway, and read from it before the next one is written.
+    let relay = |(client, upstream): &mut (TcpStream, TcpStream), deltas: usize| {
+        let (mut header, mut text) = ([0; 2], [0; " token 100".len()]);
+        for chunk in chunks.iter().cycle().take(deltas) {
+            upstream.write_all(chunk).unwrap();
+            client.read_exact(&mut header).unwrap();
+            if header == [0x89, 0] {
+                client.read_exact(&mut header).unwrap(); // That was a ping.
+            }
+            client.read_exact(&mut text).unwrap();
+            assert!(header == [0x81, 10] && text.starts_with(b" token "), "{}", text.escape_ascii());
+        }
+    };
+    // The first one also fills what the thread keeps.
+    let mut first = stream(address, &listener);
+    let counted = each(|deltas| relay(&mut first, deltas));
+    let region = Region::new(COUNTER);
+    let mut others: Vec<_> = (0..HELD_STREAMS).map(|_| stream(address, &listener)).collect();
+    others.iter_mut().for_each(|stream| relay(stream, HELD_DELTAS));
+    let change = region.change();
+    let held = (change.bytes_allocated - change.bytes_deallocated) / HELD_STREAMS;
+    drop((first, others));
+    stop.send(()).unwrap();
+    thread.join().unwrap();
+    (counted, held)
+}
+
+#[test]
+fn a_delta_allocates_next_to_nothing() {
+    let (reader, handover) = (reader(), handover());
+    let (session, spelling) = session();
+    let (gateway, held) = whole();
+    println!(
+        "allocations for each delta: reader {reader:.3} (its text), handover {handover:.3}, \
+         session {session:.3} (the log grows), spelling {spelling:.3}; whole gateway {gateway:.3}; a stream of {HELD_DELTAS} deltas holds {held} bytes"
+    );
+    for (name, counted, most) in [
+        ("reader", reader, READER_MAX),
+        ("handover", handover, HANDOVER_MAX),
+        ("session", session, SESSION_MAX),
+        ("spelling", spelling, SPELLING_MAX),
+        ("whole gateway", gateway, GATEWAY_MAX),
+    ] {
+        assert!(counted <= most, "{name}: {counted:.3} allocations for each delta, at most {most}");
+    }
+    assert!(held <= HELD_BYTES_MAX, "a stream holds {held} bytes, at most {HELD_BYTES_MAX}");
+}
