@@ -4,9 +4,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Listeners, log, signals and the like; and the event loop of each worker.
 const OWN: usize = 24;
 const OWN_OF_WORKER: usize = 8;
-/// An eighth of the rest is kept for connections to the model service, but no more than there are
+/// A sixteenth of the rest is kept for connections to the model service, but no more than there are
 /// answers at once; with less than this no answer could be had.
-const UPSTREAM_SHARE: usize = 8;
+const UPSTREAM_SHARE: usize = 16;
 const UPSTREAM_MIN: usize = 4;
 /// So many are kept for pages, health checks and handshakes, so that a full gateway can say that it is.
 const REQUESTS_SHARE: usize = 32;
@@ -45,7 +45,8 @@ mod tests {
         // Where there is plenty, nothing is taken away.
         assert_eq!(sockets_max(65_536, 18_000, 2, 4096), 18_000);
         assert_eq!(sockets_max(usize::MAX, 10_000_000, 512, 1_000_000), 10_000_000);
-        assert_eq!(sockets_max(20_000, 18_000, 2, 4096), 17_209);
+        assert_eq!(sockets_max(20_000, 18_000, 2, 4096), 18_000);
+        assert_eq!(sockets_max(20_000, 20_000, 2, 4096), 18_457);
         // No more is kept for the upstream than it can use.
         assert_eq!(sockets_max(20_000, 20_000, 2, 100), 19_604);
         assert_eq!(sockets_max(64, 18_000, 2, 4096), 16);

@@ -92,6 +92,44 @@ fn half_of_twenty_opens_it_within_the_window_only() {
 }
 
 #[test]
+fn a_share_opens_it_when_it_is_reached_and_not_before() {
+    let mut bench = Bench::new(Settings { failures: 1_000, share: 25, ..SETTINGS });
+    for _ in 0..19 {
+        bench.request(0, Answers);
+    }
+    for failures in 1..=7 {
+        // Seven of twenty-six are the first that make a quarter.
+        let expected = if failures < 7 { State::Closed } else { State::Open };
+        assert_eq!(bench.request(0, Fails), expected, "{failures} failures");
+    }
+}
+
+#[test]
+fn the_window_moves_on_in_parts() {
+    let mut bench = Bench::new(Settings { failures: 1_000, ..SETTINGS });
+    for _ in 0..19 {
+        bench.request(0, Answers);
+    }
+    for _ in 0..9 {
+        bench.request(9_000, Fails);
+    }
+    // The answers are forgotten, the failures are not.
+    for failures in 10..=20 {
+        let expected = if failures < 20 { State::Closed } else { State::Open };
+        assert_eq!(bench.request(10_000, Fails), expected, "{failures} failures");
+    }
+    for at in 0..100_000 {
+        bench.request(20_000 + at, Answers);
+        assert!(bench.breaker.parts.len() <= PARTS as usize + 1);
+    }
+}
+
+#[test]
+fn states_have_names() {
+    assert_eq!(State::ALL.map(State::as_str), ["closed", "open", "half_open"]);
+}
+
+#[test]
 fn what_was_sent_before_the_last_change_says_nothing() {
     let mut bench = Bench::new(SETTINGS);
     let old: Vec<_> = (0..9).map(|_| bench.pass(0).expect("it is closed")).collect();
