@@ -8,7 +8,7 @@ use crate::{
     metrics::Metrics,
     protocol, session,
     upstream::{breaker, client, dashscope},
-    ws::{self, Life, Phase, Registry, Worker, guard, reaper, socket},
+    ws::{self, Life, Phase, Registry, Worker, guard, socket},
 };
 use actix::prelude::*;
 use anyhow::Context as _;
@@ -247,7 +247,7 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
-    let worker = Rc::new(Worker::new(
+    Worker::start(
         index,
         plan.ws,
         Arc::clone(&plan.session),
@@ -255,9 +255,7 @@ fn worker(plan: &Plan) -> Rc<Worker> {
         Arc::clone(&site.life),
         Arc::clone(&site.registry),
         Arc::clone(&site.metrics),
-    ));
-    actix::spawn(reaper::run(Rc::clone(&worker)));
-    worker
+    )
 }
 
 /// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.

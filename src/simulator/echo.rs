@@ -8,7 +8,7 @@ use crate::{
     metrics::Metrics,
     protocol, session,
     upstream::breaker,
-    ws::{self, Consumer, Life, Phase, Registry, Worker, guard, reaper, socket},
+    ws::{self, Consumer, Life, Phase, Registry, Worker, guard, socket},
 };
 use actix::Actor as _;
 use actix_server::Server;
@@ -107,7 +107,7 @@ fn worker(index: usize, site: &Site) -> Rc<Worker> {
         system_prompt: None,
         history: crate::chat::Budget { tokens: 0, bytes: 0, messages: 0 },
     };
-    let worker = Rc::new(Worker::new(
+    Worker::start(
         index,
         settings,
         Arc::new(no_session),
@@ -115,7 +115,5 @@ fn worker(index: usize, site: &Site) -> Rc<Worker> {
         Arc::clone(&site.life),
         Arc::clone(&site.registry),
         Arc::clone(&site.metrics),
-    ));
-    actix::spawn(reaper::run(Rc::clone(&worker)));
-    worker
+    )
 }

@@ -21,6 +21,7 @@ use actix::{Addr, WeakAddr};
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -61,7 +62,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(
+    /// Makes this thread's worker and starts its reaper.
+    pub fn start(
         index: usize,
         settings: Settings,
         session_settings: Arc<session::Settings>,
@@ -69,8 +71,8 @@ impl Worker {
         life: Arc<Life>,
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        Worker {
+    ) -> Rc<Self> {
+        let worker = Rc::new(Worker {
             index,
             settings,
             session_settings,
@@ -81,7 +83,9 @@ impl Worker {
             began: Instant::now(),
             ticks: Cell::new(0),
             connections: RefCell::default(),
-        }
+        });
+        actix::spawn(reaper::run(Rc::clone(&worker)));
+        worker
     }
 
     pub fn ticks(&self) -> u32 {

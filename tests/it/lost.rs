@@ -1,6 +1,6 @@
 //! Clients that are lost or half there: in the middle of an answer, at any moment, without a cable.
 use crate::harness::{
-    Gateway, PATIENCE, Process, RawClient, ScriptedUpstream, Tidegate, frame, sse_head, until, within,
+    Gateway, PATIENCE, Process, RawClient, ScriptedUpstream, Tidegate, frame, kernel, sse_head, until, within,
 };
 use std::time::Duration;
 use tidegate::config::Config;
@@ -69,7 +69,7 @@ async fn a_hundred_sockets_that_come_speak_and_are_lost_in_a_second_leave_nothin
     };
     round(&["fin"]).await;
     until("it is idle", async || gateway.is_idle().await).await;
-    let threads = || std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap().count();
+    let threads = || kernel::threads(gateway.pid());
     let (descriptors, threads_before) = (gateway.descriptors(), threads());
     let took = round(&["reset", "fin", "close"]).await;
     assert!(took < Duration::from_secs(2), "{took:?}");

@@ -1,7 +1,7 @@
 //! The machine below: descriptors, memory, clocks, a process that is paused, and what a scrape costs.
 use crate::harness::{
     Gateway, Heard, Process, RawClient, ScriptedUpstream, TestClient, Tidegate, frame, handshake, http_get,
-    http_try, look, sse_head, until, within,
+    http_try, kernel, sse_head, until, within,
 };
 use futures_util::future::join_all;
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
@@ -49,7 +49,7 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
 
     // Now all descriptors: connections that ask for nothing. Nobody spins over them.
     let idle: Vec<_> = join_all((0..80).map(|_| RawClient::connect(here))).await;
-    until("they are used up", async || look::descriptors(gateway.pid()).len() >= 63).await;
+    until("they are used up", async || kernel::descriptors(gateway.pid()).len() >= 63).await;
     let before = gateway.cpu();
     sleep(Duration::from_secs(2)).await;
     let spent = gateway.cpu() - before;

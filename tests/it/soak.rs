@@ -4,8 +4,8 @@
 //! `SOAK=20m cargo test --release --test it soak -- --nocapture` (SOAK_SEED chooses another order).
 #![allow(clippy::print_stdout, reason = "the figures of the long form")]
 use crate::harness::{
-    Heard, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, http_try, is_error, look,
-    until,
+    Heard, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, http_try, is_error,
+    kernel, until,
 };
 use fastrand::Rng;
 use std::{
@@ -170,9 +170,9 @@ impl Soak {
         Reading {
             second: since.elapsed().as_secs_f64(),
             rss_kib: self.gateway.memory() >> 10,
-            pooled: look::connections_to(pid, self.upstream),
-            descriptors: look::descriptors(pid).len(),
-            threads: look::threads(pid),
+            pooled: kernel::connections_to(pid, self.upstream),
+            descriptors: kernel::descriptors(pid).len(),
+            threads: kernel::threads(pid),
         }
     }
 
@@ -463,7 +463,7 @@ async fn soak() {
     // At the service nothing is open but what the gateway keeps for the next one.
     let simulator = soak.simulator.borrow_mut().take().unwrap();
     let metrics = http_try(soak.gateway.address, "/metrics").await.unwrap().1;
-    let open = look::connections_from(simulator.pid(), soak.upstream);
+    let open = kernel::connections_from(simulator.pid(), soak.upstream);
     assert!(open <= last.pooled, "{open} connections at the service, {} of them in the pool", last.pooled);
     let half = &readings[readings.len() / 2..];
     let growth = slope(half) * (half[half.len() - 1].second - half[0].second);

@@ -1,6 +1,6 @@
 //! What the kernel says of a process and of its sockets.
 use super::{Process, http_get};
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 use tokio::process::Command;
 
 /// A socket as the kernel sees it.
@@ -80,6 +80,42 @@ impl Process {
         });
         sockets.filter(|socket| !matches!(socket.state.as_str(), "LISTEN" | "TIME-WAIT")).collect()
     }
+}
+
+/// How many threads a process has.
+pub(crate) fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+}
+
+/// What its descriptors are, as the kernel names them: `socket:[123]`.
+pub(crate) fn descriptors(pid: u32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    // One may be closed while we look.
+    let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
+}
+
+/// How many of its sockets are connected to a port of 127.0.0.1.
+pub(crate) fn connections_to(pid: u32, peer: SocketAddr) -> usize {
+    connections(pid, 2, peer)
+}
+
+/// How many of its sockets are connections that others made to this port of its own.
+pub(crate) fn connections_from(pid: u32, here: SocketAddr) -> usize {
+    connections(pid, 1, here)
+}
+
+/// How many of its sockets have this address in a column of the kernel's table: 1 is theirs, 2 the peer's.
+fn connections(pid: u32, column: usize, address: SocketAddr) -> usize {
+    let address = format!("0100007F:{:04X}", address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = table.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        // 0A is a listener.
+        (*fields.get(column)? == address && fields[3] != "0A").then(|| format!("socket:[{}]", fields[9]))
+    });
+    let own = descriptors(pid);
+    sockets.filter(|socket| own.contains(socket)).count()
 }
 
 /// Lets this process hold so many descriptors, as far as it may.

@@ -2,8 +2,7 @@
 mod client;
 mod crowd;
 mod gateway;
-mod kernel;
-pub(crate) mod look;
+pub(crate) mod kernel;
 pub(crate) mod netns;
 pub(crate) mod nginx;
 mod process;

@@ -1,5 +1,5 @@
 //! The real binary: started with a clean environment in an empty folder, and killed when dropped.
-use super::{PATIENCE, until, within};
+use super::{PATIENCE, kernel, until, within};
 use std::{
     net::SocketAddr,
     path::Path,
@@ -195,8 +195,7 @@ impl Process {
 
     /// Descriptors that it has open.
     pub(crate) fn descriptors(&self) -> usize {
-        let id = self.child.id().expect("it runs");
-        std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
+        kernel::descriptors(self.child.id().expect("it runs")).len()
     }
 
     /// Sends a signal by its name without `SIG`.
