@@ -45,12 +45,15 @@ impl RunEvent {
         }
     }
 
-    /// Follows the events, joined to the last one where both are text of one kind.
-    pub fn join(self, events: &mut Vec<RunEvent>) {
-        match (self, events.last_mut()) {
-            (RunEvent::Delta(text), Some(RunEvent::Delta(open)))
-            | (RunEvent::Reasoning(text), Some(RunEvent::Reasoning(open))) => open.push_str(&text),
-            (event, _) => events.push(event),
+    /// Follows the last event, joined to it where both are text of one kind; otherwise it comes back.
+    pub fn join(self, last: &mut RunEvent) -> Option<RunEvent> {
+        match (self, last) {
+            (RunEvent::Delta(text), RunEvent::Delta(open))
+            | (RunEvent::Reasoning(text), RunEvent::Reasoning(open)) => {
+                open.push_str(&text);
+                None
+            }
+            (event, _) => Some(event),
         }
     }
 

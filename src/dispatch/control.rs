@@ -3,7 +3,6 @@
 use crate::chat::RunEvent;
 use futures_util::task::AtomicWaker;
 use std::{
-    mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU32, Ordering},
@@ -38,10 +37,26 @@ pub struct RunControl {
     heard: AtomicU32,
 }
 
+/// Nearly always one event waits, so that one has a place of its own.
 #[derive(Debug, Default)]
 struct Said {
-    events: Vec<RunEvent>,
+    first: Option<RunEvent>,
+    rest: Vec<RunEvent>,
     bytes: usize,
+}
+
+impl Said {
+    fn add(&mut self, event: RunEvent) {
+        self.bytes += event.text_bytes();
+        let unjoined = match self.rest.last_mut().or(self.first.as_mut()) {
+            Some(last) => event.join(last),
+            None => {
+                self.first = Some(event);
+                None
+            }
+        };
+        self.rest.extend(unjoined);
+    }
 }
 
 impl RunControl {
@@ -84,12 +99,7 @@ impl RunControl {
     /// For the run: leaves text for the session and wakes it.
     pub fn say(&self, events: &mut Vec<RunEvent>) {
         let mut said = self.said();
-        said.bytes += events.iter().map(RunEvent::text_bytes).sum::<usize>();
-        if said.events.is_empty() {
-            mem::swap(&mut said.events, events);
-        } else {
-            events.drain(..).for_each(|event| event.join(&mut said.events));
-        }
+        events.drain(..).for_each(|event| said.add(event));
         let full = if said.bytes >= SAID_BYTES_MAX { FULL } else { 0 };
         self.state.fetch_or(UNHEARD | full, Ordering::Release);
         drop(said);
@@ -101,13 +111,12 @@ impl RunControl {
         self.session.register(session);
     }
 
-    /// For the session: takes what was said. `heard` is an empty list that is lent for it.
+    /// For the session: adds what was said to `heard`.
     pub fn hear(&self, heard: &mut Vec<RunEvent>) {
         let mut said = self.said();
-        if said.events.is_empty() {
-            return;
-        }
-        mem::swap(&mut said.events, heard);
+        let Some(first) = said.first.take() else { return };
+        heard.push(first);
+        heard.append(&mut said.rest);
         said.bytes = 0;
         self.heard.fetch_add(1, Ordering::Relaxed);
         if self.state.fetch_and(!(UNHEARD | FULL), Ordering::Release) & FULL != 0 {

@@ -1,11 +1,12 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
 use super::{Breaker, Order, Permit, retry, run, watch::Watch};
 use crate::{
+    chat::RunEvent,
     metrics::Metrics,
     upstream::{client::Client, dashscope},
 };
 use actix::prelude::*;
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 /// What a run may take.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) breaker: Arc<Breaker>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Rc<Watch>,
+    /// Lent to each run for one poll: one list for all stays in the cache.
+    pub(super) events: Cell<Vec<RunEvent>>,
 }
 
 pub struct Lane {
@@ -53,7 +56,8 @@ impl Lane {
         breaker: Arc<Breaker>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Lane { shared: Rc::new(Shared { client, settings, budget, breaker, metrics, watch: Rc::default() }) }
+        let (watch, events) = Default::default();
+        Lane { shared: Rc::new(Shared { client, settings, budget, breaker, metrics, watch, events }) }
     }
 }
 

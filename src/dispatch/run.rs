@@ -20,6 +20,7 @@ use futures_util::FutureExt;
 use std::{
     future::poll_fn,
     panic::AssertUnwindSafe,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -41,14 +42,14 @@ pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
     let sink = order.sink.clone();
     let run = order.run;
     shared.budget.deposit();
-    let mut task = Box::pin(AssertUnwindSafe(Run::new(shared, order).drive()).catch_unwind());
-    let ended = poll_fn(|cx| match control.poll_cancelled(cx) {
-        true => Poll::Ready(None),
-        false => task.as_mut().poll(cx).map(Some),
+    let mut task = pin!(Some(AssertUnwindSafe(Run::new(shared, order).drive()).catch_unwind()));
+    let ended = poll_fn(|cx| match (control.poll_cancelled(cx), task.as_mut().as_pin_mut()) {
+        (false, Some(task)) => task.poll(cx).map(Some),
+        _ => Poll::Ready(None),
     })
     .await;
     // Dropping the task drops the response, which closes the upstream's connection.
-    drop(task);
+    task.set(None);
     if let Some(Err(_panic)) = ended {
         let end = RunEnd::failed(RunError::new(RunErrorKind::Internal, "the run panicked"));
         let _ = sink.send(RunUpdate { run, event: RunEvent::End(Box::new(end)) }).await;
@@ -59,19 +60,19 @@ pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
 /// Why an attempt is over.
 enum Attempt {
     /// The run is over, well or badly.
-    Ended(RunEnd),
+    Ended(Box<RunEnd>),
     /// It failed before anything was shown, so that another attempt may follow.
     Failed { error: RunError, unanswered: bool },
 }
 
+/// In a box, and with a box for each future that it awaits now and then: what it is while it reads is
+/// in memory thousands of times, and few lines of a cache.
 struct Run {
     shared: Rc<Shared>,
     order: Order,
     body: Bytes,
     /// The response that is read.
     stream: Option<Stream>,
-    /// Text that is to be told.
-    events: Vec<RunEvent>,
     started: Instant,
     deadline: Instant,
     attempts: u32,
@@ -123,39 +124,42 @@ impl Drop for Run {
 }
 
 impl Run {
-    fn new(shared: Rc<Shared>, order: Order) -> Self {
+    fn new(shared: Rc<Shared>, order: Order) -> Box<Self> {
         let started = Instant::now();
         let body = dashscope::body(&shared.settings.dialect, &order.request).into();
         let deadline = started + shared.settings.run_time;
-        Run {
+        Box::new(Run {
             shared,
             order,
             body,
             stream: None,
-            events: Vec::new(),
             started,
             deadline,
             attempts: 0,
             tally: Tally::default(),
             ticket: None,
-        }
+        })
     }
 
-    async fn drive(mut self) {
+    async fn drive(mut self: Box<Self>) {
         let mut excused = false;
         loop {
             match self.shared.breaker.ticket() {
                 Ok(ticket) => self.ticket = Some(ticket),
                 Err(after) => {
                     let error = RunError::wait(RunErrorKind::UpstreamDown, after, "the breaker is open");
-                    return self.end(RunEnd::failed(error)).await;
+                    return Box::pin(self.end(RunEnd::failed(error))).await;
                 }
             }
             self.attempts += 1;
-            let (error, unanswered) = match self.attempt().await {
+            let attempt = match Box::pin(self.open()).await {
+                Ok(()) => self.read().await,
+                Err(OpenError { error, unanswered }) => Attempt::Failed { error, unanswered },
+            };
+            let (error, unanswered) = match attempt {
                 Attempt::Ended(end) => {
                     self.tell_breaker(end.outcome.as_ref().err());
-                    return self.end(end).await;
+                    return Box::pin(self.end(*end)).await;
                 }
                 Attempt::Failed { error, unanswered } => (self.redacted(error), unanswered),
             };
@@ -169,7 +173,7 @@ impl Run {
             }
             self.tell_breaker(Some(&error));
             let Some(pause) = self.next_pause(&error) else {
-                return self.end(RunEnd::failed(error)).await;
+                return Box::pin(self.end(RunEnd::failed(error))).await;
             };
             self.note_error(&error);
             log::info!(
@@ -181,10 +185,10 @@ impl Run {
             );
             self.shared.metrics.retries.inc();
             let attempt = self.attempts + 1;
-            if !self.tell(RunEvent::Retrying { attempt, after: pause }).await {
+            if !Box::pin(self.tell(RunEvent::Retrying { attempt, after: pause })).await {
                 return;
             }
-            tokio::time::sleep(pause).await;
+            Box::pin(tokio::time::sleep(pause)).await;
         }
     }
 
@@ -204,13 +208,9 @@ impl Run {
         }
     }
 
-    async fn attempt(&mut self) -> Attempt {
-        // In a box, because the task would keep its kilobytes while it reads the answer.
-        let sent = Box::pin(self.shared.client.send(self.body.clone(), self.deadline)).await;
-        let response = match sent {
-            Ok(response) => response,
-            Err(OpenError { error, unanswered }) => return Attempt::Failed { error, unanswered },
-        };
+    /// Sends the request and waits for the head of a response.
+    async fn open(&mut self) -> Result<(), OpenError> {
+        let response = self.shared.client.send(self.body.clone(), self.deadline).await?;
         let reader = Reader::new(
             &self.shared.settings.dialect,
             self.shared.settings.limits,
@@ -221,26 +221,39 @@ impl Run {
         );
         let (stall, delivery) = (self.shared.settings.stall, self.shared.settings.delivery);
         let watched = self.shared.watch.add(stall, delivery, self.deadline, self.order.control.clone());
-        self.read(Stream { response, reader, watched }).await
+        self.stream = Some(Stream { response, reader, watched });
+        Ok(())
     }
 
-    /// Reads a response to its end. A session that is gone has cancelled the run.
-    async fn read(&mut self, stream: Stream) -> Attempt {
-        let stream = self.stream.insert(stream);
-        let (events, order, tally) = (&mut self.events, &self.order, &mut self.tally);
-        let (metrics, ticket) = (&self.shared.metrics, &mut self.ticket);
-        let outcome = poll_fn(|cx| match ready!(stream.poll_step(cx, order.control.is_held(), events)) {
+    /// Reads the response to its end. A session that is gone has cancelled the run.
+    async fn read(&mut self) -> Attempt {
+        poll_fn(|cx| self.poll_read(cx)).await
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Attempt> {
+        let shared = Rc::clone(&self.shared);
+        // Empty but for this poll: what is in it is said before the poll ends.
+        let mut events = shared.events.take();
+        let polled = self.poll_events(cx, &mut events);
+        shared.events.set(events);
+        polled
+    }
+
+    fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<RunEvent>) -> Poll<Attempt> {
+        let Run { stream: Some(stream), order, tally, ticket, shared, .. } = self else {
+            unreachable!("a response is read after it was opened");
+        };
+        let outcome = match ready!(stream.poll_step(cx, order.control.is_held(), events)) {
             Step::More => {
                 if let Some(ticket) = ticket {
                     ticket.report(Verdict::Answers);
                 }
-                tally.say(events, order, metrics);
-                Poll::Pending // The stream has our waker: nothing is left to do in this wake.
+                tally.say(events, order, &shared.metrics);
+                return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
             }
-            Step::End => Poll::Ready(Ok(())),
-            Step::Failed(error) => Poll::Ready(Err(error)),
-        })
-        .await;
+            Step::End => Ok(()),
+            Step::Failed(error) => Err(error),
+        };
         let end = match outcome {
             Ok(()) => stream.reader.end(events),
             Err(error) => {
@@ -249,12 +262,12 @@ impl Run {
                 RunEnd { outcome: Err(error), usage: stream.reader.usage(), request_id }
             }
         };
-        tally.say(events, order, metrics);
+        tally.say(events, order, &shared.metrics);
         self.end_attempt();
-        match end.outcome {
+        Poll::Ready(match end.outcome {
             Err(error) if self.tally.deltas == 0 => Attempt::Failed { error, unanswered: false },
-            _ => Attempt::Ended(end),
-        }
+            _ => Attempt::Ended(Box::new(end)),
+        })
     }
 
     /// Drops the response.
@@ -293,7 +306,7 @@ impl Run {
         error
     }
 
-    async fn end(mut self, mut end: RunEnd) {
+    async fn end(mut self: Box<Self>, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
         end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
         let outcome = match &end.outcome {

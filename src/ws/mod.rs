@@ -54,6 +54,7 @@ pub struct Worker {
     pub registry: Arc<Registry>,
     pub life: Arc<Life>,
     pub metrics: Arc<Metrics>,
+    lists: session_actor::Lists,
     began: Instant,
     /// The coarse clock: ticks since the worker began. Set by the reaper.
     ticks: Cell<u32>,
@@ -80,6 +81,7 @@ impl Worker {
             registry,
             life,
             metrics,
+            lists: session_actor::Lists::default(),
             began: Instant::now(),
             ticks: Cell::new(0),
             connections: RefCell::default(),

@@ -12,7 +12,7 @@ use crate::{
 };
 use actix::prelude::*;
 use std::{
-    mem,
+    cell::Cell,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -26,11 +26,16 @@ pub struct SessionActor {
     session: Session,
     readers: Vec<Reader>,
     run: Option<(RunId, Arc<RunControl>)>,
-    /// Kept between inputs, so that a delta allocates no list.
-    effects: Vec<Effect>,
-    refused: Vec<Input>,
-    heard: Vec<RunEvent>,
     ended: bool,
+}
+
+/// Lists that all sessions of a thread use in turn: one of each for all of them stays in the cache, and
+/// a delta allocates none.
+#[derive(Default)]
+pub(super) struct Lists {
+    effects: Cell<Vec<Effect>>,
+    refused: Cell<Vec<Input>>,
+    heard: Cell<Vec<RunEvent>>,
 }
 
 /// Takes what a run leaves for its session, for as long as that is the session's run. One of the
@@ -100,9 +105,6 @@ impl SessionActor {
                     behind: false,
                 }],
                 run: None,
-                effects: Vec::new(),
-                refused: Vec::new(),
-                heard: Vec::new(),
                 ended: false,
             };
             actor.feed(ctx, Input::Attach { reader });
@@ -114,35 +116,35 @@ impl SessionActor {
 
     /// One input, its effects, and what came back from them.
     fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
-        let mut effects = mem::take(&mut self.effects);
+        let mut effects = self.worker.lists.effects.take();
         self.session.handle(&mut effects, input);
         self.perform_all(ctx, &mut effects);
         self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
-        self.effects = effects;
+        self.worker.lists.effects.set(effects);
     }
 
     fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect>) {
         while !effects.is_empty() {
+            let mut refused = self.worker.lists.refused.take();
             for effect in effects.drain(..) {
-                self.perform(ctx, effect);
+                self.perform(ctx, effect, &mut refused);
             }
             for reader in &mut self.readers {
                 reader.behind = false;
             }
-            let mut refused = mem::take(&mut self.refused);
             for input in refused.drain(..) {
                 self.session.handle(effects, input);
             }
-            self.refused = refused;
+            self.worker.lists.refused.set(refused);
         }
     }
 
-    fn perform(&mut self, ctx: &mut Context<Self>, effect: Effect) {
+    fn perform(&mut self, ctx: &mut Context<Self>, effect: Effect, refused: &mut Vec<Input>) {
         match effect {
             Effect::Push { reader, outgoing, from, ask } => {
                 if let Err(outgoing) = self.push(reader, outgoing, ask) {
-                    self.refused.push(Input::PushRefused { reader, outgoing, from });
+                    refused.push(Input::PushRefused { reader, outgoing, from });
                 }
             }
             Effect::StartRun { run, request } => {
@@ -164,7 +166,7 @@ impl SessionActor {
                 } else {
                     let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
                     let event = RunEvent::End(Box::new(RunEnd::failed(error)));
-                    self.refused.push(Input::Run { run, event });
+                    refused.push(Input::Run { run, event });
                 }
             }
             Effect::CancelRun { run } => self.cancel(run),
@@ -193,12 +195,12 @@ impl SessionActor {
     fn hear(&mut self, ctx: &mut Context<Self>) {
         let Some((run, control)) = &self.run else { return };
         let run = *run;
-        let mut heard = mem::take(&mut self.heard);
+        let mut heard = self.worker.lists.heard.take();
         control.hear(&mut heard);
         for event in heard.drain(..) {
             self.feed(ctx, Input::Run { run, event });
         }
-        self.heard = heard;
+        self.worker.lists.heard.set(heard);
     }
 
     fn with_run(&self, act: impl FnOnce(&RunControl)) {
