@@ -364,7 +364,10 @@ fn ws_settings(config: &Config) -> ws::Settings {
             fragments,
             rate: guard::Allowance::new(limits.frames_per_second, limits.frames_burst, fragments),
         },
-        messages: protocol::Limits { message_bytes: limits.message_bytes },
+        messages: protocol::Limits {
+            message_bytes: limits.message_bytes,
+            client_system_prompt: config.session.client_system_prompt,
+        },
         bounds: socket::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
         send_buffer: limits.send_buffer,
         silence: limits.silence,
@@ -376,6 +379,11 @@ fn session_settings(config: &Config) -> session::Settings {
     let prompt = &config.session.system_prompt;
     session::Settings {
         queued_messages: config.limits.queued_messages,
+        readers: config.limits.readers,
+        model: config.upstream.model.as_str().into(),
+        linger: config.session.linger,
+        idle: config.session.idle,
+        retain: config.session.retain,
         behind_bytes: config.limits.behind_bytes,
         system_prompt: (!prompt.is_empty()).then(|| Arc::new(prompt.clone())),
         history: chat::Budget {

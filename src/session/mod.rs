@@ -12,18 +12,29 @@ pub use replay::{Cursor, TurnLog};
 
 use crate::{
     chat::{
-        Budget, FinishReason, History, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest,
+        Budget, FinishReason, History, MessageId, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId,
+        RunRequest, SessionId,
     },
-    protocol::{ClientFrame, Close, Refusal, ServerFrame, TurnEnd},
+    protocol::{ClientFrame, Close, Opening, Refusal, ServerFrame, TurnEnd},
 };
 use queue::Queue;
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// What a session may do.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Messages that may wait while an answer is running.
     pub queued_messages: usize,
+    /// Readers at the same time; the oldest goes when one more comes.
+    pub readers: usize,
+    /// What is told of the model in [`Opening`](crate::protocol::Opening).
+    pub model: Arc<str>,
+    /// How long a run goes on without readers.
+    pub linger: Duration,
+    /// How long a conversation without readers and runs is kept.
+    pub idle: Duration,
+    /// How long a finished turn can be followed again.
+    pub retain: Duration,
     /// When every reader has at least this much text still to read, the run is held.
     pub behind_bytes: usize,
     pub system_prompt: Option<Arc<String>>,
@@ -41,8 +52,18 @@ const LOGS_MAX: usize = 16;
 /// Words beside the answer (refusals) that may wait for one reader.
 const OWED_MAX: usize = 64;
 
+/// What a session lives as long as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// The socket that it began with: when the last reader goes, it ends and its run is cancelled.
+    OfSocket,
+    /// Its conversation: sockets come and go, see [`Settings::linger`] and [`Settings::idle`].
+    OfChat,
+}
+
 #[derive(Debug)]
 pub struct Session {
+    id: SessionId,
     settings: Arc<Settings>,
     history: History,
     readers: Vec<Reader>,
@@ -82,9 +103,11 @@ struct Reader {
 }
 
 impl Session {
-    pub fn new(settings: Arc<Settings>) -> Self {
+    /// `id` is what the names of its answers are made from.
+    pub fn new(settings: Arc<Settings>, id: SessionId, _lifetime: Lifetime) -> Self {
         let history = History::new(settings.system_prompt.clone(), settings.history);
         Session {
+            id,
             settings,
             history,
             readers: Vec::new(),
@@ -100,7 +123,9 @@ impl Session {
 
     /// Takes one input; every consequence is pushed as an [`Effect`]. A push that was not taken comes
     /// back as [`Input::PushRefused`] before any other input; then [`Session::settle`] is called.
-    pub fn handle(&mut self, fx: &mut Vec<Effect>, input: Input) {
+    ///
+    /// `now` is the time since any fixed moment; it may be coarse, and never goes back.
+    pub fn handle(&mut self, fx: &mut Vec<Effect>, _now: Duration, input: Input) {
         if self.ended {
             return; // Late words to a session that is over.
         }
@@ -110,6 +135,11 @@ impl Session {
             Input::Client { reader, frame: ClientFrame::Message { text } } => {
                 self.on_message(fx, reader, text)
             }
+            Input::Client { .. }
+            | Input::Ask { .. }
+            | Input::Resume { .. }
+            | Input::Abort { .. }
+            | Input::Wake => {}
             Input::Run { run, event } => self.on_run(fx, run, event),
             Input::Ready { reader } => self.on_ready(fx, reader),
             Input::PushRefused { reader, outgoing, from } => self.on_push_refused(reader, outgoing, from),
@@ -174,10 +204,21 @@ impl Session {
         self.history.begin(text);
         let window = self.history.window();
         self.run = Some(Run { id: self.last_run, held: false, estimated_tokens: window.estimated_tokens });
-        self.logs.push_back(TurnLog::new(self.last_run));
+        let opening = Opening {
+            answer: self.answer_id(),
+            model: Arc::clone(&self.settings.model),
+            omitted_turns: window.omitted_turns,
+        };
+        self.logs.push_back(TurnLog::new(self.last_run, Arc::new(opening)));
         self.pump_all(fx);
         let request = RunRequest { messages: window.messages, omitted_turns: window.omitted_turns };
         fx.push(Effect::StartRun { run: self.last_run, request });
+    }
+
+    /// The name of the answer that the last run writes.
+    #[expect(clippy::expect_used, reason = "letters, digits and hyphens, and short")]
+    fn answer_id(&self) -> MessageId {
+        MessageId::new(&format!("msg-{}-{}", self.id, self.last_run)).expect("a good name")
     }
 
     fn on_run(&mut self, fx: &mut Vec<Effect>, run: RunId, event: RunEvent) {
@@ -186,7 +227,9 @@ impl Session {
         }
         match event {
             RunEvent::Queued { place } => self.tell_all(fx, ServerFrame::Queued { run, place }),
-            RunEvent::Retrying { attempt, .. } => self.tell_all(fx, ServerFrame::Retrying { run, attempt }),
+            RunEvent::Retrying { attempt, after } => {
+                self.tell_all(fx, ServerFrame::Retrying { run, attempt, after })
+            }
             RunEvent::Reasoning(text) => self.on_text(fx, replay::Kind::Reasoning, text),
             RunEvent::Delta(text) => self.on_text(fx, replay::Kind::Answer, text),
             RunEvent::End(end) => self.on_run_end(fx, run, *end),
@@ -213,7 +256,7 @@ impl Session {
                 // The common case: this reader has read everything, so it gets the delta as it came.
                 let piece = if at + 1 == last { text.take() } else { text.clone() };
                 reader.cursor = log.end_cursor(newest);
-                let outgoing = Outgoing::Frame(kind.frame(entry, piece.unwrap_or_default()));
+                let outgoing = Outgoing::Frame(replay::frame(kind, entry, piece.unwrap_or_default()));
                 fx.push(Effect::Push { reader: reader.id, outgoing, from: before, ask: false });
             } else {
                 Self::pump(fx, reader, self.first_log, &mut self.logs, None);
@@ -239,7 +282,7 @@ impl Session {
             outcome => self.history.complete(log.share_text(), outcome.is_err()),
         }
         debug_assert_eq!(log.run(), id);
-        log.end(TurnEnd { outcome, usage: end.usage });
+        log.end(TurnEnd { outcome, usage: end.usage, timing: end.timing });
         self.pump_all(fx);
         if let Some(text) = self.queue.pop() {
             self.start_turn(fx, text);
@@ -262,12 +305,20 @@ impl Session {
                 ServerFrame::Accepted { .. }
                 | ServerFrame::Delta { .. }
                 | ServerFrame::Reasoning { .. }
-                | ServerFrame::TurnEnd { .. },
+                | ServerFrame::TurnEnd { .. }
+                | ServerFrame::Resumed { .. },
             ) => reader.cursor = reader.cursor.min(from),
             Outgoing::Close(_) => reader.closed = false,
             // A place in the queue or a retry is old news by the time it could be read.
-            Outgoing::Frame(ServerFrame::Queued { .. } | ServerFrame::Retrying { .. }) => {}
-            outgoing @ Outgoing::Frame(ServerFrame::Refused { .. }) => reader.owed.push_back(outgoing),
+            Outgoing::Frame(
+                ServerFrame::Queued { .. }
+                | ServerFrame::Waiting { .. }
+                | ServerFrame::Retrying { .. }
+                | ServerFrame::Pong,
+            ) => {}
+            outgoing @ Outgoing::Frame(ServerFrame::Refused { .. } | ServerFrame::NoActive) => {
+                reader.owed.push_back(outgoing)
+            }
         }
     }
 

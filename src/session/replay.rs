@@ -6,23 +6,16 @@
 //! slow client gets fewer and larger deltas and the numbers stay free of gaps.
 use crate::{
     chat::RunId,
-    protocol::{ServerFrame, TurnEnd},
+    protocol::{Opening, ServerFrame, TurnEnd},
 };
 use std::sync::Arc;
 
-/// Which of the two texts an entry belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Reasoning,
-    Answer,
-}
+pub(super) use crate::protocol::Kind;
 
-impl Kind {
-    pub(super) fn frame(self, entry: u32, text: String) -> ServerFrame {
-        match self {
-            Kind::Reasoning => ServerFrame::Reasoning { entry, text },
-            Kind::Answer => ServerFrame::Delta { entry, text },
-        }
+pub(super) fn frame(kind: Kind, entry: u32, text: String) -> ServerFrame {
+    match kind {
+        Kind::Reasoning => ServerFrame::Reasoning { entry, text },
+        Kind::Answer => ServerFrame::Delta { entry, text },
     }
 }
 
@@ -52,6 +45,7 @@ impl Cursor {
 #[derive(Debug)]
 pub struct TurnLog {
     run: RunId,
+    opening: Arc<Opening>,
     text: Arc<String>,
     reasoning: String,
     /// Where each entry ends, in bytes of both texts together.
@@ -80,9 +74,10 @@ const GROWTH: usize = 4;
 const GROWTH_MIN: usize = 256;
 
 impl TurnLog {
-    pub fn new(run: RunId) -> Self {
+    pub fn new(run: RunId, opening: Arc<Opening>) -> Self {
         TurnLog {
             run,
+            opening,
             text: Arc::default(),
             reasoning: String::new(),
             ends: Vec::new(),
@@ -146,7 +141,8 @@ impl TurnLog {
     pub fn read(&mut self, from: Cursor, bytes_max: usize) -> Option<(ServerFrame, Cursor)> {
         if !from.begun {
             let next = Cursor { begun: true, ..from };
-            return Some((ServerFrame::Accepted { run: self.run }, next));
+            let opening = Arc::clone(&self.opening);
+            return Some((ServerFrame::Accepted { run: self.run, opening }, next));
         }
         let at = from.entries as usize;
         if at >= self.ends.len() {
@@ -178,7 +174,7 @@ impl TurnLog {
             (end, Cursor { bytes: from.bytes + (end - begin) as u32, ..from })
         };
         let entry = (next.max(at + 1)) as u32;
-        Some((part.kind.frame(entry, whole[begin..end].to_owned()), cursor))
+        Some((frame(part.kind, entry, whole[begin..end].to_owned()), cursor))
     }
 
     /// Bytes of this log, which is number `log`, that a reader has not been given.

@@ -1,6 +1,6 @@
 //! Scripts against the session machine, and properties that random scripts attack.
 use super::*;
-use crate::chat::Usage;
+use crate::chat::{Timing, Usage};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{
@@ -11,6 +11,11 @@ use std::{
 
 fn settings() -> Settings {
     Settings {
+        readers: 8,
+        model: "m".into(),
+        linger: Duration::from_secs(60),
+        idle: Duration::from_secs(1800),
+        retain: Duration::from_secs(120),
         queued_messages: 2,
         behind_bytes: 40,
         system_prompt: None,
@@ -21,18 +26,22 @@ fn settings() -> Settings {
 /// A shell without a world: performs effects on a list, refuses pushes to readers that are stuck.
 struct Shell {
     session: Session,
-    stuck: HashSet<u32>,
+    stuck: HashSet<u64>,
     out: Vec<Effect>,
 }
 
 impl Shell {
     fn new(settings: Settings) -> Self {
-        Shell { session: Session::new(Arc::new(settings)), stuck: HashSet::new(), out: Vec::new() }
+        Shell {
+            session: Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket),
+            stuck: HashSet::new(),
+            out: Vec::new(),
+        }
     }
 
     fn feed(&mut self, input: Input) {
         let mut fx = Vec::new();
-        self.session.handle(&mut fx, input);
+        self.session.handle(&mut fx, Duration::ZERO, input);
         self.perform(fx);
         let mut fx = Vec::new();
         self.session.settle(&mut fx);
@@ -51,7 +60,7 @@ impl Shell {
                 }
             }
             for input in refused {
-                self.session.handle(&mut fx, input);
+                self.session.handle(&mut fx, Duration::ZERO, input);
             }
         }
     }
@@ -67,13 +76,15 @@ fn show(effect: &Effect) -> String {
         Effect::CancelRun { run } => format!("cancel run={run}"),
         Effect::HoldRun { run } => format!("hold run={run}"),
         Effect::ContinueRun { run } => format!("continue run={run}"),
+        Effect::Release { reader } => format!("release {reader}"),
+        Effect::WakeAt { at } => format!("wake at={at:?}"),
         Effect::End => "end".into(),
         Effect::Push { reader, outgoing: Outgoing::Close(close), .. } => format!("{reader} <- close {close}"),
         Effect::Push { reader, outgoing: Outgoing::Frame(frame), .. } => {
             let words = match frame {
-                ServerFrame::Accepted { run } => format!("accepted run={run}"),
+                ServerFrame::Accepted { run, .. } => format!("accepted run={run}"),
                 ServerFrame::Queued { run, place } => format!("queued run={run} place={place}"),
-                ServerFrame::Retrying { run, attempt } => format!("retrying run={run} attempt={attempt}"),
+                ServerFrame::Retrying { run, attempt, .. } => format!("retrying run={run} attempt={attempt}"),
                 ServerFrame::Reasoning { entry, text } => format!("reasoning #{entry} '{text}'"),
                 ServerFrame::Delta { entry, text } => format!("delta #{entry} '{text}'"),
                 ServerFrame::TurnEnd { run, end } => match &end.outcome {
@@ -81,6 +92,12 @@ fn show(effect: &Effect) -> String {
                     Err(error) => format!("turn_end run={run} {}", error.kind.code()),
                 },
                 ServerFrame::Refused { reason } => format!("refused {}", reason.code()),
+                ServerFrame::Resumed { place } => {
+                    format!("resumed run={} after={:?}", place.run, place.after)
+                }
+                ServerFrame::NoActive => "no_active".into(),
+                ServerFrame::Waiting { place } => format!("waiting place={place}"),
+                ServerFrame::Pong => "pong".into(),
             };
             format!("{reader} <- {words}")
         }
@@ -89,7 +106,7 @@ fn show(effect: &Effect) -> String {
 
 fn end(outcome: Result<FinishReason, RunErrorKind>, usage: Option<Usage>) -> RunEvent {
     let outcome = outcome.map_err(|kind| RunError::new(kind, ""));
-    RunEvent::End(Box::new(RunEnd { outcome, usage, request_id: None }))
+    RunEvent::End(Box::new(RunEnd { outcome, usage, request_id: None, timing: Timing::default() }))
 }
 
 fn parse(line: &str) -> Input {
@@ -99,7 +116,7 @@ fn parse(line: &str) -> Input {
     };
     let words: Vec<_> = head.split_whitespace().collect();
     let number = |at: usize| words[at].parse::<u32>().expect("a number");
-    let reader = || ReaderId(number(1));
+    let reader = || ReaderId(u64::from(number(1)));
     match words[0] {
         "attach" => Input::Attach { reader: reader() },
         "detach" => Input::Detach { reader: reader() },
@@ -747,7 +764,7 @@ impl Witness {
         assert!(!self.closed, "nothing after the close");
         match outgoing {
             Outgoing::Close(_) => self.closed = true,
-            Outgoing::Frame(ServerFrame::Accepted { run }) => {
+            Outgoing::Frame(ServerFrame::Accepted { run, .. }) => {
                 assert_eq!(self.open, None, "one turn at a time");
                 (self.open, self.entry) = (Some(*run), 0);
                 self.answer.clear();
@@ -781,13 +798,13 @@ proptest! {
         // The model: what each run has said, which is the truth that every reader must be told.
         let mut truth: HashMap<RunId, String> = HashMap::new();
         let mut open: Option<RunId> = None;
-        let mut witnesses: HashMap<u32, (Witness, RunId)> = HashMap::new();
+        let mut witnesses: HashMap<u64, (Witness, RunId)> = HashMap::new();
         let mut ended = false;
-        let mut next_reader = 0;
+        let mut next_reader = 0u64;
         let mut last_run = RunId(0);
         let mut script = script;
         script.insert(0, Step::Attach);
-        let nth = |witnesses: &HashMap<u32, (Witness, RunId)>, n: u8| -> Option<ReaderId> {
+        let nth = |witnesses: &HashMap<u64, (Witness, RunId)>, n: u8| -> Option<ReaderId> {
             let mut ids: Vec<_> = witnesses.keys().copied().collect();
             ids.sort_unstable();
             (!ids.is_empty()).then(|| ReaderId(ids[n as usize % ids.len()]))
@@ -854,6 +871,7 @@ proptest! {
                             witness.hear(&outgoing);
                         }
                     }
+                    Effect::Release { .. } | Effect::WakeAt { .. } => {}
                     Effect::End => { ended = true; prop_assert_eq!(open, None) }
                 }
             }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     chat::ReaderId,
     dispatch::admission::Source,
-    protocol::{Close, Codec, Incoming, ServerFrame},
+    protocol::{Close, Codec, Incoming, Misunderstood, ServerFrame},
     session::Outgoing,
 };
 use actix::prelude::*;
@@ -168,9 +168,11 @@ impl Connection {
                     Err(SendError::Closed(_)) => self.close(ctx, Close::Internal),
                 }
             }
-            Err(reason) => {
+            Err(Misunderstood { request, reason }) => {
                 self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
-                codec.encode(&ServerFrame::Refused { reason }, |text| ctx.text(text));
+                codec
+                    .speller(request.as_ref())
+                    .spell(&ServerFrame::Refused { reason }, |text| ctx.text(text));
             }
         }
     }
@@ -178,7 +180,7 @@ impl Connection {
     /// The session of this socket; it begins with the first message.
     fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (Addr<SessionActor>, ReaderId) {
         let attached = self.session.get_or_insert_with(|| {
-            let reader = ReaderId(1);
+            let reader = ReaderId(self.id);
             let line = Rc::new(Line::new(Rc::clone(&self.io), codec));
             let (session, window) = SessionActor::begin(
                 &self.worker,
@@ -274,7 +276,7 @@ impl Handler<Push> for Connection {
         match outgoing {
             Outgoing::Frame(frame) => {
                 if let Consumer::Session(codec) = self.consumer {
-                    codec.encode(&frame, |text| ctx.text(text));
+                    codec.speller(None).spell(&frame, |text| ctx.text(text));
                 }
             }
             Outgoing::Close(close) => self.close(ctx, close),

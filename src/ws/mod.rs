@@ -94,6 +94,11 @@ impl Worker {
         self.ticks.get()
     }
 
+    /// The coarse clock as a time since the worker began.
+    pub fn now(&self) -> Duration {
+        TICK * self.ticks.get()
+    }
+
     /// The fine clock: nanoseconds since the worker began, enough for five centuries.
     pub fn nanos(&self) -> u64 {
         self.began.elapsed().as_nanos() as u64

@@ -169,7 +169,7 @@ impl Line {
     /// Writes a frame; how many bytes of it are left to the socket's task.
     fn write(&self, frame: &ServerFrame) -> usize {
         let mut bytes = socket::OUT.take();
-        self.codec.encode(frame, |text| write_frame(&mut bytes, 1, text.as_bytes()));
+        self.codec.speller(None).spell(frame, |text| write_frame(&mut bytes, 1, text.as_bytes()));
         // An error is the task's to notice: it reads the same socket.
         let written = if bytes.is_empty() { 0 } else { self.io.try_write(&bytes).unwrap_or(0) };
         let left = bytes.len() - written;

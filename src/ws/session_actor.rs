@@ -8,7 +8,7 @@ use crate::{
     chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
     dispatch::{Order, RunControl, RunUpdate, Withdraw, admission::Source},
     protocol::{ClientFrame, ServerFrame},
-    session::{Effect, Input, Outgoing, Session},
+    session::{Effect, Input, Lifetime, Outgoing, Session},
 };
 use actix::prelude::*;
 use std::{
@@ -98,7 +98,11 @@ impl SessionActor {
                 worker: Rc::clone(worker),
                 id: SessionId(id),
                 source,
-                session: Session::new(Arc::clone(&worker.session_settings)),
+                session: Session::new(
+                    Arc::clone(&worker.session_settings),
+                    SessionId(id),
+                    Lifetime::OfSocket,
+                ),
                 readers: vec![Reader {
                     id: reader,
                     outlet: Outlet::new(connection, opened, line),
@@ -117,7 +121,8 @@ impl SessionActor {
     /// One input, its effects, and what came back from them.
     fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
         let mut effects = self.worker.lists.effects.take();
-        self.session.handle(&mut effects, input);
+        let now = self.worker.now();
+        self.session.handle(&mut effects, now, input);
         self.perform_all(ctx, &mut effects);
         self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
@@ -134,7 +139,7 @@ impl SessionActor {
                 reader.behind = false;
             }
             for input in refused.drain(..) {
-                self.session.handle(effects, input);
+                self.session.handle(effects, self.worker.now(), input);
             }
             self.worker.lists.refused.set(refused);
         }
@@ -172,6 +177,7 @@ impl SessionActor {
             Effect::CancelRun { run } => self.cancel(run),
             Effect::HoldRun { .. } => self.with_run(RunControl::hold),
             Effect::ContinueRun { .. } => self.with_run(RunControl::go_on),
+            Effect::Release { .. } | Effect::WakeAt { .. } => {}
             Effect::End => {
                 self.ended = true;
                 ctx.stop();
