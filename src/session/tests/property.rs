@@ -253,14 +253,12 @@ impl World {
             if newest_known.is_none() {
                 client.ticket = waiting.unwrap_or(ticket);
             } else {
-                let runs = self.runs.iter().rev();
-                client.target = runs.filter(|(_, truth)| truth.asked == text).map(|(run, _)| *run).next();
+                client.target = newest_known.as_ref().map(|turn| turn.run);
             }
             if newest_known.is_none() {
                 client.ticket = waiting.unwrap_or(ticket);
             } else {
-                let runs = self.runs.iter().rev();
-                client.target = runs.filter(|(_, truth)| truth.asked == text).map(|(run, _)| *run).next();
+                client.target = newest_known.as_ref().map(|turn| turn.run);
             }
             if self.open.is_none() && self.retained.is_none_or(|until| until <= self.now) {
                 self.retained = None;
