@@ -383,6 +383,24 @@ fn a_seam_in_a_growing_answer_loses_nothing() {
     );
 }
 
+// faults: A21
+#[test]
+fn a_reader_that_claims_more_than_it_was_told_misses_nothing_that_follows() {
+    check_chat(
+        "
+        ask 1 a 'a'
+        detach 1
+        run 1 delta 'A'
+        resume 2 3
+        stick 2
+        run 1 delta 'B'
+        run 1 delta 'C'
+        ready 2
+        ",
+        expect![[""]],
+    );
+}
+
 // faults: A23
 #[test]
 fn two_tabs_read_one_answer_at_their_own_pace_and_the_oldest_goes_when_there_are_too_many() {
