@@ -1,5 +1,5 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
-use super::{Site, client_address, origin};
+use super::{Site, client_address, origin, principal};
 use crate::{
     chat::Principal,
     dispatch::admission::Source,
@@ -34,21 +34,12 @@ async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
 
 /// `GET /api/chat`: the dialect of the AI SDK.
 async fn chats(request: HttpRequest, site: Data<Site>) -> HttpResponse {
-    let (principal, cookie) = principal(&request);
+    let Ok((principal, cookie)) = principal::of(&request, &site.settings) else {
+        log::error!("the operating system has no randomness for a cookie");
+        return HttpResponse::InternalServerError().finish();
+    };
     let consumer = Consumer::Session(Codec::AiSdk);
     enter(&request, &site, Entrance { consumer, principal, cookie, transcripts: true })
-}
-
-/// Stands in for `http::principal`.
-fn principal(request: &HttpRequest) -> (Principal, Option<header::HeaderValue>) {
-    let known = values(request, &header::COOKIE).into_iter().flat_map(|cookies| cookies.split(';'));
-    let known = known.filter_map(|cookie| cookie.trim().strip_prefix("tidegate_principal="));
-    if let Some(known) = known.filter_map(|hex| u128::from_str_radix(hex, 16).ok()).next() {
-        return (Principal::new(known), None);
-    }
-    let fresh = fastrand::u128(..);
-    let cookie = format!("tidegate_principal={fresh:032x}; HttpOnly; SameSite=Strict; Path=/");
-    (Principal::new(fresh), header::HeaderValue::from_str(&cookie).ok())
 }
 
 /// A socket with nobody behind it but its consumer.
