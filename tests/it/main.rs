@@ -21,6 +21,7 @@ mod resources;
 mod restart;
 mod sdk;
 mod secrets;
+mod sessions;
 mod slow;
 mod soak;
 mod tidy;
