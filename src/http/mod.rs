@@ -3,6 +3,7 @@ mod form;
 pub mod ops;
 mod origin;
 mod page;
+pub(crate) mod principal;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -35,7 +36,7 @@ pub struct Settings {
     /// Origins that may open a WebSocket; empty: those of the request's own host.
     pub origins: Vec<String>,
     pub allow_any_origin: bool,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The model that answers.
     pub model: String,
@@ -47,6 +48,13 @@ pub struct Settings {
     pub queue: usize,
     /// The operator's routes are on another address.
     pub separate_ops: bool,
+}
+
+impl Settings {
+    /// Whether this address is a proxy's whose word is taken.
+    fn trusts(&self, address: &std::net::IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(address))
+    }
 }
 
 /// What the routes of all workers share.
@@ -145,9 +153,7 @@ pub fn ops_service(
 /// from the right, because everything left of the last trusted hop is a stranger's word.
 fn client_address(settings: &Settings, request: &actix_web::HttpRequest) -> Option<std::net::IpAddr> {
     let peer = request.peer_addr().map(|peer: SocketAddr| peer.ip().to_canonical())?;
-    let trusted =
-        |address: &std::net::IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(address));
-    if !trusted(&peer) {
+    if !settings.trusts(&peer) {
         return Some(peer);
     }
     let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
@@ -158,7 +164,7 @@ fn client_address(settings: &Settings, request: &actix_web::HttpRequest) -> Opti
             Ok(address) => client = address.to_canonical(),
             Err(_) => break,
         }
-        if !trusted(&client) {
+        if !settings.trusts(&client) {
             break;
         }
     }
