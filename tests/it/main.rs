@@ -3,6 +3,7 @@
 
 mod canary;
 mod chat;
+mod cuts;
 mod docs;
 mod frames;
 mod fuzz;

@@ -113,9 +113,14 @@ impl Chats {
 }
 
 pub(crate) fn ask(request: &str, chat: &str, text: &str) -> Value {
+    ask_with(request, chat, request, text)
+}
+
+/// Asks with a message of this name.
+pub(crate) fn ask_with(request: &str, chat: &str, message: &str, text: &str) -> Value {
     json!({
         "type": "send", "requestId": request, "id": chat, "trigger": "submit-message",
-        "messages": [{"id": request, "role": "user", "parts": [{"type": "text", "text": text}]}],
+        "messages": [{"id": message, "role": "user", "parts": [{"type": "text", "text": text}]}],
         "headers": {}, "body": {},
     })
 }
