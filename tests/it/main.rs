@@ -12,6 +12,7 @@ mod hostile;
 mod http_raw;
 mod load;
 mod lost;
+mod many_chats;
 mod network;
 mod nginx;
 mod nginx_faults;
