@@ -364,6 +364,8 @@ fn ws_settings(config: &Config) -> ws::Settings {
             fragments,
             rate: guard::Allowance::new(limits.frames_per_second, limits.frames_burst, fragments),
         },
+        transcript_bytes: u32::try_from(limits.transcript_bytes).unwrap_or(u32::MAX),
+        requests: limits.requests,
         messages: protocol::Limits {
             message_bytes: limits.message_bytes,
             client_system_prompt: config.session.client_system_prompt,

@@ -97,6 +97,8 @@ fn site(workers: usize) -> Site {
 fn worker(index: usize, site: &Site) -> Rc<Worker> {
     let settings = ws::Settings {
         limits: LIMITS,
+        transcript_bytes: LIMITS.frame_bytes,
+        requests: 0,
         messages: protocol::Limits {
             message_bytes: LIMITS.frame_bytes as usize,
             client_system_prompt: false,
