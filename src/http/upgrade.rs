@@ -118,11 +118,8 @@ impl Refusal {
 
 fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<HttpResponse, Refusal> {
     check_handshake(request)?;
-    let origins: Vec<_> = values(request, &header::ORIGIN);
-    let host = values(request, &header::HOST);
-    let host = if let [host] = host[..] { Some(host) } else { None };
     let settings = &site.settings;
-    if !origin::is_allowed(&settings.origins, settings.allow_any_origin, &origins, host) {
+    if !origin::of_request_is_allowed(request, settings) {
         return Err(Refusal::Origin);
     }
     let address = client_address(settings, request);

@@ -82,6 +82,8 @@ fn site(workers: usize) -> Site {
             simulated: true,
             queue: 0,
             separate_ops: true,
+            limits: http::api::Limits::default(),
+            features: http::api::Features::default(),
         },
         life: Arc::new(life),
         registry: Arc::new(Registry::default()),

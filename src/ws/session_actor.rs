@@ -8,7 +8,7 @@ use crate::{
     chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
     dispatch::{Order, RunControl, RunUpdate, Withdraw, admission::Source},
     protocol::{ClientFrame, ServerFrame},
-    session::{Effect, Input, Lifetime, Outgoing, Session},
+    session::{Effect, Input, Lifetime, Outgoing, Session, Transcript},
 };
 use actix::prelude::*;
 use std::{
@@ -86,6 +86,11 @@ pub struct ReaderReady {
 pub struct Abort {
     pub reader: ReaderId,
 }
+
+/// What was said so far? Reading changes nothing, and does not keep a session from ending.
+#[derive(Message)]
+#[rtype(result = "Transcript")]
+pub struct GetTranscript;
 
 /// From the reaper.
 #[derive(Clone, Copy, Message)]
@@ -360,6 +365,14 @@ impl Handler<Abort> for SessionActor {
 
     fn handle(&mut self, Abort { reader }: Abort, ctx: &mut Self::Context) {
         self.feed(ctx, Input::Abort { reader });
+    }
+}
+
+impl Handler<GetTranscript> for SessionActor {
+    type Result = MessageResult<GetTranscript>;
+
+    fn handle(&mut self, _: GetTranscript, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.session.transcript())
     }
 }
 
