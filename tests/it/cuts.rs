@@ -152,7 +152,7 @@ fn variable(name: &str) -> Option<u64> {
     value.map(|value| value.parse().unwrap())
 }
 
-// faults: A11, A13, A15, A19, A21, A22
+// faults: A15, A19, A20, A21, A22
 #[tokio::test]
 async fn no_cut_loses_doubles_or_reorders_a_word() {
     let cuts = variable("CUTS").map_or(CUTS, |cuts| cuts as usize);

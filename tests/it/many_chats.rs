@@ -157,3 +157,46 @@ async fn a_frame_may_hold_a_transcript_and_no_more_and_a_name_only_letters() {
     drop((socket, plain));
     drain(gateway).await;
 }
+
+#[tokio::test]
+async fn a_drain_lets_answers_end_and_then_closes_with_1012() {
+    let mut gateway = Gateway::spawn(|_| {}).await;
+    let mut idle = Chats::connect(gateway.address).await;
+    let mut busy = Chats::connect(gateway.address).await;
+    let mut left = Chats::connect(gateway.address).await;
+    left.ask("gone", "gone", "/sim tokens=20 pace_ms=50").await;
+    left.next().await;
+    drop(left);
+    busy.ask("r1", "chat", "/sim text=\"a few words that take a while\" pace_ms=200").await;
+    let mut answer = Answer::of("r1");
+    let frame = busy.next().await;
+    answer.take(&frame);
+    let ended = gateway.begin_drain();
+    assert_eq!(idle.closed().await, 1012);
+    busy.ask("r2", "other", "/sim text=no").await;
+    let mut late = Answer::of("r2");
+    while answer.end.is_none() {
+        let frame = busy.next().await;
+        answer.take(&frame);
+        late.take(&frame);
+    }
+    assert_eq!(late.end, Some(End::Failed("draining".to_owned())));
+    assert_eq!((answer.text.as_str(), answer.end), ("a few words that take a while", Some(End::Whole)));
+    assert_eq!(busy.closed().await, 1012);
+    assert_eq!(ended.await.unwrap(), tidegate::app::Ended::Drained);
+}
+
+#[tokio::test]
+async fn the_end_of_the_grace_period_cuts_what_still_runs() {
+    let mut gateway = Gateway::spawn(|config| config.server.drain = Duration::from_secs(1)).await;
+    let mut busy = Chats::connect(gateway.address).await;
+    busy.ask("r1", "chat", "/sim tokens=9 stall_after=1").await;
+    let mut left = Chats::connect(gateway.address).await;
+    left.ask("r1", "chat", "/sim tokens=9 stall_after=1").await;
+    until("both run", async || gateway.upstream().open_streams() == 2).await;
+    drop(left);
+    let ended = gateway.begin_drain();
+    assert_eq!(busy.closed().await, 1012);
+    assert_eq!(ended.await.unwrap(), tidegate::app::Ended::GraceOver(1));
+    until("the upstream is closed", async || gateway.site.metrics.sessions.get() == 0).await;
+}
