@@ -7,7 +7,7 @@ pub mod principal;
 pub mod run;
 
 pub use ask::{Ask, AskKind, Past, UserMessage};
-pub use history::{Budget, History, Window};
+pub use history::{Budget, History, Known, Said, UserText, Window};
 pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{Message, Role};
 pub use principal::Principal;

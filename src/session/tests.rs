@@ -1,6 +1,9 @@
 //! Scripts against the session machine, and properties that random scripts attack.
 use super::*;
-use crate::chat::{Timing, Usage};
+use crate::{
+    chat::{FinishReason, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage},
+    protocol::ServerFrame,
+};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{
@@ -683,13 +686,14 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
         let [(entry, text, ask)] = told.as_slice() else { panic!("one piece at a time: {}", told.len()) };
         assert!(text.len() <= PUSH_BYTES_MAX);
         assert_eq!(*ask, piece < pieces, "it is asked as long as there is more");
-        assert_eq!(*entry, if *ask { 1 } else { 2 });
+        // Each piece is an entry of its own; what follows joins the last one.
+        assert_eq!(*entry as usize, if *ask { piece } else { piece + 1 });
         got.push_str(text);
         shell.feed(parse("ready 1"));
     }
     assert!(got == text, "every byte, in order");
     shell.feed(parse("run 1 delta 'the end'"));
-    assert_eq!(deltas(&mut shell), [(3, "the end".to_owned(), false)]);
+    assert_eq!(deltas(&mut shell), [(6, "the end".to_owned(), false)]);
 }
 
 /// The answer's pieces that were pushed: entry, text, and whether the reader is to say when it has it.
