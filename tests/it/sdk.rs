@@ -37,7 +37,9 @@ async fn the_chat_client_of_the_ai_sdk_reads_our_frames_and_we_read_its() {
     let said = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("\n# fail 0\n"), "{said}{complaint}");
-    let of = |what: &str| said.lines().find_map(|line| line.strip_prefix(&format!("# {what} "))?.parse::<u32>().ok());
+    let of = |what: &str| {
+        said.lines().find_map(|line| line.strip_prefix(&format!("# {what} "))?.parse::<u32>().ok())
+    };
     assert_eq!((of("skipped"), of("todo"), of("cancelled")), (Some(0), Some(0), Some(0)), "{said}");
     assert!(of("pass") >= Some(6), "{said}");
 }
