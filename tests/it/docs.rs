@@ -310,6 +310,12 @@ async fn the_statuses_before_a_socket_are_those_of_the_protocol() {
 
 const AI_SDK: &str = "\n# The AI SDK dialect of `/api/chat`\n";
 
+/// The dialect's part of the protocol.
+fn ai_sdk(protocol: &str) -> &str {
+    let rest = protocol.split_once(AI_SDK).expect("the dialect has a part").1;
+    rest.split("\n# ").next().unwrap_or_default()
+}
+
 /// Lines of JSON in the fenced blocks of a text.
 fn json_lines(text: &str) -> Vec<&str> {
     let blocks = text.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("json\n"));
@@ -319,7 +325,7 @@ fn json_lines(text: &str) -> Vec<&str> {
 #[test]
 fn the_frames_of_the_protocol_are_those_that_are_read_and_written() {
     let protocol = read("docs/PROTOCOL.md");
-    let section = protocol.split_once(AI_SDK).expect("the dialect has a section").1;
+    let section = ai_sdk(&protocol);
     let written = read("tests/fixtures/ai_sdk/server.json");
     let written: BTreeSet<_> = written.lines().map(|line| line.trim_end_matches(',')).collect();
     let limits = protocol::Limits { message_bytes: 64 * 1024, client_system_prompt: false };
@@ -350,7 +356,7 @@ fn the_frames_of_the_protocol_are_those_that_are_read_and_written() {
 #[test]
 fn the_protocol_says_which_requests_may_be_sent_again() {
     let protocol = read("docs/PROTOCOL.md");
-    let section = protocol.split_once(AI_SDK).unwrap().1;
+    let section = ai_sdk(&protocol);
     let list = section.split_once("Worth trying again are").unwrap().1.split_once('.').unwrap().0;
     let right = RunErrorKind::ALL.into_iter().filter(|kind| kind.can_be_asked_again());
     assert_eq!(spans(list), right.map(|kind| kind.code().to_owned()).collect::<Vec<_>>());
