@@ -38,7 +38,10 @@ impl Cutter {
         let next = self.attached + Duration::from_millis(110);
         tokio::time::sleep_until(next).await;
         self.attached = Instant::now();
-        let socket = Chats::connect_as(self.gateway, &self.cookie).await;
+        let socket = match self.random.bool() {
+            true => Chats::connect_narrow(self.gateway, &self.cookie).await,
+            false => Chats::connect_as(self.gateway, &self.cookie).await,
+        };
         socket.cookie.clone_into(&mut self.cookie);
         socket
     }
@@ -47,8 +50,12 @@ impl Cutter {
     async fn turn(&mut self) {
         self.turns += 1;
         let think = if self.random.bool() { " think=5" } else { "" };
-        let (tokens, seed) = (self.random.u32(50..400), self.random.u32(..));
-        let text = format!("/sim tokens={tokens}{think} pace_ms=4 alphabet=mixed seed={seed}");
+        // At a person's pace, or so fast that readers are behind.
+        let (tokens, form) = match self.random.u8(0..4) {
+            0 => (self.random.u32(500..2000), "word_len=40 pace_ms=0"),
+            _ => (self.random.u32(50..400), "pace_ms=4 alphabet=mixed"),
+        };
+        let text = format!("/sim tokens={tokens}{think} {form} seed={}", self.random.u32(..));
         let mut whole = String::new();
         let mut expected = Expected::of(&text).unwrap();
         while expected.piece(&mut whole) {}

@@ -3,7 +3,7 @@ use super::{PATIENCE, within};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
@@ -32,7 +32,19 @@ impl Chats {
     }
 
     pub(crate) async fn try_connect(gateway: SocketAddr, cookie: &str) -> Result<Self, String> {
-        let stream = TcpStream::connect(gateway).await.map_err(|error| error.to_string())?;
+        let socket = TcpSocket::new_v4().unwrap();
+        Self::try_connect_on(socket, gateway, cookie).await
+    }
+
+    /// With the smallest receive buffer: what is not read is soon the gateway's.
+    pub(crate) async fn connect_narrow(gateway: SocketAddr, cookie: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        within("the handshake", PATIENCE, Self::try_connect_on(socket, gateway, cookie)).await.unwrap()
+    }
+
+    async fn try_connect_on(tcp: TcpSocket, gateway: SocketAddr, cookie: &str) -> Result<Self, String> {
+        let stream = tcp.connect(gateway).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).unwrap();
         let mut request = format!("ws://{gateway}/api/chat").into_client_request().unwrap();
         if !cookie.is_empty() {
