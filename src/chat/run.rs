@@ -402,6 +402,35 @@ impl RunErrorKind {
         }
     }
 
+    /// Asking once more may bring an answer: what a person is told, not what the gateway does by itself.
+    pub fn can_be_asked_again(self) -> bool {
+        match self {
+            RunErrorKind::RateLimited
+            | RunErrorKind::UpstreamError
+            | RunErrorKind::UpstreamUnreachable
+            | RunErrorKind::UpstreamDown
+            | RunErrorKind::UpstreamProtocol
+            | RunErrorKind::UpstreamTimeout
+            | RunErrorKind::Interrupted
+            | RunErrorKind::EmptyAnswer
+            | RunErrorKind::Overloaded
+            | RunErrorKind::QueueTimeout
+            | RunErrorKind::Draining
+            | RunErrorKind::Internal => true,
+            RunErrorKind::NotSetUp
+            | RunErrorKind::NotAvailable
+            | RunErrorKind::ModelNotFound
+            | RunErrorKind::InputTooLong
+            | RunErrorKind::BadRequest
+            | RunErrorKind::InputRefused
+            | RunErrorKind::OutputRefused
+            | RunErrorKind::UpstreamTls
+            | RunErrorKind::AnswerTooLong
+            | RunErrorKind::ToolsNotSupported
+            | RunErrorKind::Cancelled => false,
+        }
+    }
+
     /// A refusal by the content filter: the turn leaves the history, else all later turns fail too.
     pub fn is_refusal(self) -> bool {
         matches!(self, RunErrorKind::InputRefused | RunErrorKind::OutputRefused)

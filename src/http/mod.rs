@@ -1,4 +1,5 @@
 //! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
+pub mod api;
 mod form;
 pub mod ops;
 mod origin;
@@ -48,6 +49,9 @@ pub struct Settings {
     pub queue: usize,
     /// The operator's routes are on another address.
     pub separate_ops: bool,
+    /// For `/api/config`.
+    pub limits: api::Limits,
+    pub features: api::Features,
 }
 
 impl Settings {
@@ -81,6 +85,7 @@ pub fn service(
 > {
     let routes = move |config: &mut web::ServiceConfig| {
         upgrade::configure(config);
+        api::configure(config);
         page::configure(config);
         ops::configure_models(config);
         if !site.settings.separate_ops {

@@ -22,14 +22,19 @@ pub(crate) fn of(
     request: &HttpRequest,
     settings: &Settings,
 ) -> Result<(Principal, Option<HeaderValue>), getrandom::Error> {
-    let cookies = request.headers().get_all(header::COOKIE).map(HeaderValue::as_bytes);
-    if let Some(principal) = cookies.flat_map(|cookies| cookies.split(|b| *b == b';')).find_map(read) {
+    if let Some(principal) = known(request) {
         return Ok((principal, None));
     }
     let mut bytes = [0; DIGITS / 2];
     getrandom::fill(&mut bytes)?;
     let principal = Principal::new(u128::from_be_bytes(bytes));
     Ok((principal, set_cookie(principal, came_over_tls(request, settings))))
+}
+
+/// The principal of a request's cookie.
+pub(super) fn known(request: &HttpRequest) -> Option<Principal> {
+    let cookies = request.headers().get_all(header::COOKIE).map(HeaderValue::as_bytes);
+    cookies.flat_map(|cookies| cookies.split(|b| *b == b';')).find_map(read)
 }
 
 /// One cookie, if it is ours and as we write it; of several, the first such counts.

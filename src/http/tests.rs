@@ -26,6 +26,8 @@ pub(super) fn settings() -> Settings {
         simulated: false,
         queue: 2,
         separate_ops: false,
+        limits: api::Limits::default(),
+        features: api::Features::default(),
     }
 }
 

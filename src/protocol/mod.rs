@@ -152,6 +152,34 @@ impl Refusal {
             Refusal::Unavailable => "unavailable",
         }
     }
+
+    /// The same message may be taken later.
+    pub fn can_be_sent_again(&self) -> bool {
+        match self {
+            Refusal::QueueFull { .. }
+            | Refusal::Draining
+            | Refusal::TooManyRequests { .. }
+            | Refusal::TooOften { .. }
+            | Refusal::Unavailable => true,
+            Refusal::Empty
+            | Refusal::TooLong { .. }
+            | Refusal::Binary
+            | Refusal::Malformed { .. }
+            | Refusal::BadId { .. }
+            | Refusal::UnsupportedPart { .. }
+            | Refusal::DuplicateRequest
+            | Refusal::BadResume
+            | Refusal::TakenOver => false,
+        }
+    }
+
+    /// When it may be, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Refusal::TooOften { after } => Some(*after),
+            _ => None,
+        }
+    }
 }
 
 /// The sentence for a person.
@@ -170,7 +198,9 @@ impl fmt::Display for Refusal {
             Refusal::Malformed { field, fault } => {
                 write!(f, "The request cannot be read: `{field}` {fault}. See docs/PROTOCOL.md.")
             }
-            Refusal::BadId { field, fault } => write!(f, "The request cannot be read: `{field}` {fault}."),
+            Refusal::BadId { field, fault } => {
+                write!(f, "The request cannot be read: `{field}` {fault}. See docs/PROTOCOL.md.")
+            }
             Refusal::UnsupportedPart { kind } => {
                 write!(f, "Parts of type `{kind}` are not understood. Send text.")
             }
@@ -262,12 +292,31 @@ pub enum Speller {
     AiSdk(Box<ai_sdk::Speller>),
 }
 
+/// What a speller has said, to come back to when a word was spelled but not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(ai_sdk::Mark);
+
 impl Speller {
     /// Spells one frame as any number of text messages, each given to `send`.
     pub fn spell(&mut self, frame: &ServerFrame, send: impl FnMut(&str)) {
         match self {
             Speller::Plain => plain::encode(frame, send),
             Speller::AiSdk(speller) => speller.spell(frame, send),
+        }
+    }
+
+    pub fn mark(&self) -> Mark {
+        match self {
+            Speller::Plain => Mark(ai_sdk::Mark::default()),
+            Speller::AiSdk(speller) => Mark(speller.mark()),
+        }
+    }
+
+    /// Forgets what was spelled since `mark`.
+    pub fn reset(&mut self, mark: Mark) {
+        match self {
+            Speller::Plain => {}
+            Speller::AiSdk(speller) => speller.reset(mark.0),
         }
     }
 }

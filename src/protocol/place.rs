@@ -22,8 +22,8 @@ pub const ENDING: u32 = 2;
 pub struct Place {
     pub run: RunId,
     pub answer: MessageId,
-    /// What the reader has: everything up to this number. `None`: nothing, it is told from the
-    /// beginning. Words from here to the point itself are not to be told.
+    /// What the reader has: everything up to this number, which may lie beyond the point: words between
+    /// the two are not told again. `None`: nothing, it is told from the beginning.
     pub after: Option<u32>,
     /// The beginning lies before the point.
     pub begun: bool,
@@ -37,6 +37,34 @@ pub struct Place {
 
 /// The number of entry `entry` (counted from 1) in part `part` (counted from 1).
 pub fn number(entry: u32, part: u32) -> u32 {
-    // Before it: the beginning, so many openings, one closing less, and the entries before it.
-    BEGINNING + part + (part - 1) + (entry - 1)
+    opening(entry - 1, part) + 1
+}
+
+/// The number of the opening of part `part`, before which there are `entries`.
+pub fn opening(entries: u32, part: u32) -> u32 {
+    ending(entries, part - 1)
+}
+
+/// The number of the closing of part `part`, whose last entry is number `entries`.
+pub fn closing(entries: u32, part: u32) -> u32 {
+    number(entries, part) + 1
+}
+
+/// The first number after the last part of a turn: of its end, if it has no more.
+pub fn ending(entries: u32, parts: u32) -> u32 {
+    BEGINNING + entries + 2 * parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_numbered_without_gaps() {
+        // Two parts, of two entries and of one.
+        let numbers = [opening(0, 1), number(1, 1), number(2, 1), closing(2, 1)];
+        let more = [opening(2, 2), number(3, 2), closing(3, 2), ending(3, 2)];
+        assert!(numbers.into_iter().chain(more).eq(BEGINNING..BEGINNING + 8));
+        assert_eq!(ending(0, 0), BEGINNING, "an answer without a word");
+    }
 }

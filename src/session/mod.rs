@@ -16,7 +16,7 @@ pub use event::{Effect, Input, Outgoing};
 pub use replay::{Cursor, TurnLog};
 
 use crate::{
-    chat::{Budget, History, RunId, Said, SessionId},
+    chat::{Budget, History, Role, RunId, Said, SessionId},
     protocol::ClientFrame,
 };
 use life::{Due, Life};
@@ -67,6 +67,15 @@ pub enum Lifetime {
     OfSocket,
     /// Its conversation: sockets come and go, see [`Settings::linger`] and [`Settings::idle`].
     OfChat,
+}
+
+/// A conversation as it can be read at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transcript {
+    /// Oldest first.
+    pub said: Vec<Said>,
+    /// The last of them is an answer that is still being written.
+    pub is_writing: bool,
 }
 
 #[derive(Debug)]
@@ -159,10 +168,18 @@ impl Session {
         fx.extend(wake.map(|at| Effect::WakeAt { at }));
     }
 
-    /// All that is remembered of the conversation and has a name, oldest first; the answer that is being
-    /// written is not in it.
-    pub fn transcript(&self) -> Vec<Said> {
-        self.history.transcript()
+    /// All that is remembered of the conversation and has a name, oldest first, and what is being written.
+    pub fn transcript(&self) -> Transcript {
+        let mut said = self.history.transcript();
+        let log = self.run.as_ref().and_then(|_| self.logs.back());
+        said.extend(log.map(|log| Said {
+            role: Role::Assistant,
+            id: log.answer().clone(),
+            // Copied: were it shared, the next delta would have to copy it.
+            text: Arc::new(log.text().to_owned()),
+            incomplete: false,
+        }));
+        Transcript { said, is_writing: log.is_some() }
     }
 
     fn on_wake(&mut self) {

@@ -82,6 +82,8 @@ fn site(workers: usize) -> Site {
             simulated: true,
             queue: 0,
             separate_ops: true,
+            limits: http::api::Limits::default(),
+            features: http::api::Features::default(),
         },
         life: Arc::new(life),
         registry: Arc::new(Registry::default()),
@@ -95,6 +97,8 @@ fn site(workers: usize) -> Site {
 fn worker(index: usize, site: &Site) -> Rc<Worker> {
     let settings = ws::Settings {
         limits: LIMITS,
+        transcript_bytes: LIMITS.frame_bytes,
+        requests: 0,
         messages: protocol::Limits {
             message_bytes: LIMITS.frame_bytes as usize,
             client_system_prompt: false,

@@ -397,7 +397,20 @@ fn a_reader_that_claims_more_than_it_was_told_misses_nothing_that_follows() {
         run 1 delta 'C'
         ready 2
         ",
-        expect![[""]],
+        expect![[r#"
+            ask 1 a 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            detach 1
+            run 1 delta 'A'
+            resume 2 3
+                2 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Answer)
+            stick 2
+            run 1 delta 'B'
+            run 1 delta 'C'
+            ready 2
+                2 <- delta #3 'BC'
+        "#]],
     );
 }
 
@@ -631,8 +644,8 @@ fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
     ];
     shell.feed(ask("q", transcript));
     assert_eq!(sent(&mut shell).unwrap(), "start run=1 [user 'two', assistant '2', user 'q']");
-    let known: Vec<String> = shell.session.transcript().iter().map(|said| said.id.to_string()).collect();
-    assert_eq!(known, ["u1", "u2", "a2", "q"]);
+    let known: Vec<String> = shell.session.transcript().said.iter().map(|said| said.id.to_string()).collect();
+    assert_eq!(known, ["u1", "u2", "a2", "q", "msg-0000000000000001-1"]);
     shell.feed(parse("run 1 delta 'Q'"));
     shell.feed(parse("run 1 stop"));
     shell.feed(ask("q2", vec![past(Role::User, "w", "what the client thinks")]));
