@@ -232,12 +232,6 @@ fn a_reader_goes_on_at_any_number_that_was_written() {
         resume 25 7
         resume 26 8
         resume 27 9
-        run 1 stop
-        at 10
-        resume 30 9
-        resume 31 11
-        resume 32 12
-        resume 33 4294967295
         ",
         expect![[r#"
             ask 1 a 'a'
@@ -280,38 +274,72 @@ fn a_reader_goes_on_at_any_number_that_was_written() {
             resume 27 9
                 27 <- refused bad_resume
                 release 27
+        "#]],
+    );
+}
+
+// faults: A21
+#[test]
+fn a_reader_goes_on_at_any_number_of_an_answer_that_has_ended() {
+    check_chat(
+        "
+        ask 1 a 'a'
+        run 1 think 'hm'
+        run 1 delta 'A'
+        run 1 stop
+        resume 2 3
+        resume 3 4
+        resume 4 5
+        resume 5 6
+        resume 6 7
+        resume 7 9
+        resume 8 10
+        resume 9 4294967295
+        ",
+        expect![[r#"
+            ask 1 a 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 think 'hm'
+                1 <- reasoning #1 'hm'
+            run 1 delta 'A'
+                1 <- delta #2 'A'
             run 1 stop
                 1 <- turn_end run=1 stop
-                20 <- turn_end run=1 stop
-                21 <- turn_end run=1 stop
-                22 <- turn_end run=1 stop
-                23 <- turn_end run=1 stop
-                24 <- turn_end run=1 stop
-                25 <- turn_end run=1 stop
-                26 <- turn_end run=1 stop
                 release 1
-                release 20
-                release 21
-                release 22
-                release 23
-                release 24
-                release 25
-                release 26
-            at 10
-            resume 30 9
-                30 <- resumed run=1 after=Some(9) entries=4 parts=2 open=Some(Answer)
-                30 <- turn_end run=1 stop
-                release 30
-            resume 31 11
-                31 <- resumed run=1 after=Some(11) entries=4 parts=2 open=Some(Answer)
-                31 <- turn_end run=1 stop
-                release 31
-            resume 32 12
-                32 <- refused bad_resume
-                release 32
-            resume 33 4294967295
-                33 <- refused bad_resume
-                release 33
+            resume 2 3
+                2 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Reasoning)
+                2 <- delta #2 'A'
+                2 <- turn_end run=1 stop
+                release 2
+            resume 3 4
+                3 <- resumed run=1 after=Some(4) entries=1 parts=1 open=Some(Reasoning)
+                3 <- delta #2 'A'
+                3 <- turn_end run=1 stop
+                release 3
+            resume 4 5
+                4 <- resumed run=1 after=Some(5) entries=1 parts=1 open=Some(Reasoning)
+                4 <- delta #2 'A'
+                4 <- turn_end run=1 stop
+                release 4
+            resume 5 6
+                5 <- resumed run=1 after=Some(6) entries=2 parts=2 open=Some(Answer)
+                5 <- turn_end run=1 stop
+                release 5
+            resume 6 7
+                6 <- resumed run=1 after=Some(7) entries=2 parts=2 open=Some(Answer)
+                6 <- turn_end run=1 stop
+                release 6
+            resume 7 9
+                7 <- resumed run=1 after=Some(9) entries=2 parts=2 open=Some(Answer)
+                7 <- turn_end run=1 stop
+                release 7
+            resume 8 10
+                8 <- refused bad_resume
+                release 8
+            resume 9 4294967295
+                9 <- refused bad_resume
+                release 9
         "#]],
     );
 }
@@ -484,7 +512,7 @@ fn a_chat_is_joined_ten_times_a_second_at_most() {
 }
 
 #[test]
-fn an_edit_and_a_second_answer_cut_the_history() {
+fn an_edit_cuts_the_history() {
     check_chat(
         "
         ask 1 a 'a'
@@ -496,19 +524,11 @@ fn an_edit_and_a_second_answer_cut_the_history() {
         edit 3 b2 b 'better'
         run 3 delta 'C'
         run 3 stop
-        regenerate 4 b2 'b from the client'
+        edit 4 a a 'from the beginning'
+        edit 5 a a 'from the beginning'
         run 4 delta 'D'
         run 4 stop
-        at 2
-        regenerate 5 x msg-0000000000000001-4 'x'
-        run 5 upstream_error
-        regenerate 6 y 'as new'
-        run 6 delta 'E'
-        run 6 stop
-        edit 7 a2 a 'from the beginning'
-        run 7 delta 'F'
-        run 7 stop
-        edit 8 z nothing 'new too'
+        edit 6 z nothing 'new'
         ",
         expect![[r#"
             ask 1 a 'a'
@@ -535,40 +555,77 @@ fn an_edit_and_a_second_answer_cut_the_history() {
             run 3 stop
                 3 <- turn_end run=3 stop
                 release 3
-            regenerate 4 b2 'b from the client'
+            edit 4 a a 'from the beginning'
                 4 <- accepted run=4
-                start run=4 [user 'a', assistant 'A', user 'better']
+                start run=4 [user 'from the beginning']
+            edit 5 a a 'from the beginning'
+                5 <- accepted run=4
             run 4 delta 'D'
                 4 <- delta #1 'D'
+                5 <- delta #1 'D'
             run 4 stop
                 4 <- turn_end run=4 stop
+                5 <- turn_end run=4 stop
                 release 4
-            at 2
-            regenerate 5 x msg-0000000000000001-4 'x'
-                5 <- accepted run=5
-                start run=5 [user 'a', assistant 'A', user 'better']
-            run 5 upstream_error
-                5 <- turn_end run=5 upstream_error
                 release 5
-            regenerate 6 y 'as new'
-                6 <- accepted run=6
-                start run=6 [user 'a', assistant 'A', user 'as new']
-            run 6 delta 'E'
-                6 <- delta #1 'E'
-            run 6 stop
-                6 <- turn_end run=6 stop
-                release 6
-            edit 7 a2 a 'from the beginning'
-                7 <- accepted run=7
-                start run=7 [user 'from the beginning']
-            run 7 delta 'F'
-                7 <- delta #1 'F'
-            run 7 stop
-                7 <- turn_end run=7 stop
-                release 7
-            edit 8 z nothing 'new too'
-                8 <- accepted run=8
-                start run=8 [user 'from the beginning', assistant 'F', user 'new too']
+            edit 6 z nothing 'new'
+                6 <- accepted run=5
+                start run=5 [user 'from the beginning', assistant 'D', user 'new']
+        "#]],
+    );
+}
+
+#[test]
+fn a_second_answer_takes_the_place_of_the_first() {
+    check_chat(
+        "
+        ask 1 a 'a'
+        run 1 delta 'A'
+        run 1 stop
+        ask 2 b 'b'
+        run 2 delta 'B'
+        run 2 stop
+        regenerate 3 b 'b as the client has it'
+        run 3 delta 'C'
+        run 3 stop
+        regenerate 4 x msg-0000000000000001-3 'x'
+        run 4 upstream_error
+        regenerate 5 y 'as new'
+        ",
+        expect![[r#"
+            ask 1 a 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 delta 'A'
+                1 <- delta #1 'A'
+            run 1 stop
+                1 <- turn_end run=1 stop
+                release 1
+            ask 2 b 'b'
+                2 <- accepted run=2
+                start run=2 [user 'a', assistant 'A', user 'b']
+            run 2 delta 'B'
+                2 <- delta #1 'B'
+            run 2 stop
+                2 <- turn_end run=2 stop
+                release 2
+            regenerate 3 b 'b as the client has it'
+                3 <- accepted run=3
+                start run=3 [user 'a', assistant 'A', user 'b']
+            run 3 delta 'C'
+                3 <- delta #1 'C'
+            run 3 stop
+                3 <- turn_end run=3 stop
+                release 3
+            regenerate 4 x msg-0000000000000001-3 'x'
+                4 <- accepted run=4
+                start run=4 [user 'a', assistant 'A', user 'b']
+            run 4 upstream_error
+                4 <- turn_end run=4 upstream_error
+                release 4
+            regenerate 5 y 'as new'
+                5 <- accepted run=5
+                start run=5 [user 'a', assistant 'A', user 'as new']
         "#]],
     );
 }

@@ -212,14 +212,12 @@ impl World {
         self.next
     }
 
-    fn ask(&mut self, a: u8, b: u8) {
-        if self.over {
-            return;
-        }
+    /// What is asked: something new, the same again, an edit, another answer.
+    fn choose(&self, a: u8, b: u8) -> (String, AskKind) {
         let newest = self.runs.last_key_value().map(|(run, truth)| (*run, truth.asked.clone()));
         let fresh = || format!("q{}", self.questions + 1);
         let known = || self.history.get(b as usize % self.history.len().max(1)).map(|turn| turn.text.clone());
-        let (text, kind) = match a % 8 {
+        match a % 8 {
             0 => (newest.as_ref().map_or_else(fresh, |(_, text)| text.clone()), AskKind::Submit),
             1 => (self.queue.back().map_or_else(fresh, |waits| waits.text.clone()), AskKind::Submit),
             2 => (fresh(), AskKind::Edit { replaces: id(&known().unwrap_or("x".into())) }),
@@ -230,7 +228,14 @@ impl World {
                 (fresh(), AskKind::Regenerate { answer })
             }
             _ => (fresh(), AskKind::Submit),
-        };
+        }
+    }
+
+    fn ask(&mut self, a: u8, b: u8) {
+        if self.over {
+            return;
+        }
+        let (text, kind) = self.choose(a, b);
         self.questions += u32::from(text == format!("q{}", self.questions + 1));
         let submit = kind == AskKind::Submit;
         let newest_known = self.history.last().filter(|turn| turn.text == text).cloned();
@@ -365,7 +370,7 @@ impl World {
 
     fn notice(&mut self, a: u8) {
         // A run that is over may still talk.
-        let run = self.runs.len() as u32 - u32::from(a % 2 == 0).min(self.runs.len() as u32);
+        let run = self.runs.len() as u32 - u32::from(a.is_multiple_of(2)).min(self.runs.len() as u32);
         let event = if Some(run) == self.open {
             RunEvent::Queued { place: 1 + u32::from(a) }
         } else {
