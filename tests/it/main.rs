@@ -4,6 +4,7 @@
 mod api;
 mod canary;
 mod chat;
+mod cuts;
 mod docs;
 mod frames;
 mod fuzz;
@@ -22,6 +23,7 @@ mod resources;
 mod restart;
 mod sdk;
 mod secrets;
+mod sessions;
 mod slow;
 mod soak;
 mod tidy;

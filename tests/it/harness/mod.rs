@@ -1,4 +1,5 @@
 //! What the tests share: gateways in this process and in their own, a client with a transcript, scripted upstreams.
+mod chats;
 mod client;
 mod crowd;
 mod gateway;
@@ -8,6 +9,7 @@ pub(crate) mod nginx;
 mod process;
 mod upstream;
 
+pub(crate) use chats::{Answer, Chats, End, ask_with, resume};
 pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
 pub(crate) use gateway::{Gateway, get_with, http_get, http_try};
