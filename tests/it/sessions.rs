@@ -1,5 +1,5 @@
 //! Chats that outlive their sockets: `/api/chat` from end to end.
-use crate::harness::{Answer, Chats, End, Gateway, within, PATIENCE, RawClient, TestClient, resume, until};
+use crate::harness::{Answer, Chats, End, Gateway, PATIENCE, RawClient, TestClient, resume, until, within};
 use std::time::Duration;
 use tokio::time::Instant;
 

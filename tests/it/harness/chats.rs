@@ -126,8 +126,7 @@ pub(crate) fn ask_with(request: &str, chat: &str, message: &str, text: &str) -> 
 }
 
 pub(crate) fn resume(request: &str, chat: &str, after: Option<u64>) -> Value {
-    let mut frame =
-        json!({"type": "resume", "requestId": request, "id": chat, "headers": {}, "body": {}});
+    let mut frame = json!({"type": "resume", "requestId": request, "id": chat, "headers": {}, "body": {}});
     if let Some(after) = after {
         frame["lastSequence"] = after.into();
     }
