@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId, SessionId, Timing},
+    chat::{Budget, FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, Timing},
     protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Lifetime, Session, Settings},
     ws::guard::{Allowance, Guard, Limits},
@@ -65,6 +65,22 @@ fn machine(c: &mut Criterion) {
     group.finish();
 }
 
+/// A question after a hundred messages of 1 KiB, as the stock client sends it.
+fn transcript() -> String {
+    let text = r#"what is the tide, \"and\" 什么是潮汐? "#.repeat(22);
+    let message = |at, role: &str| {
+        format!(
+            r#"{{"id":"m{at}","role":"{role}","parts":[{{"type":"text","text":"{text}","state":"done"}}]}}"#
+        )
+    };
+    let turns: Vec<_> =
+        (0..50).flat_map(|at| [message(2 * at, "user"), message(2 * at + 1, "assistant")]).collect();
+    let messages = [turns.join(","), message(100, "user")].join(",");
+    format!(
+        r#"{{"type":"send","requestId":"r1","id":"c1","trigger":"submit-message","messages":[{messages}],"headers":{{}},"body":{{}}}}"#
+    )
+}
+
 fn codec(c: &mut Criterion) {
     let mut group = c.benchmark_group("codec");
     let delta = ServerFrame::Delta { entry: 1, text: TOKEN.into() };
@@ -75,7 +91,30 @@ fn codec(c: &mut Criterion) {
             Codec::Plain.speller(None).spell(black_box(&delta), |text| out.push_str(text));
         });
     });
+    group.bench_function("ai sdk encode delta", |b| {
+        let request = RequestId::new("kR3fJ2x9QpLm4TzB").expect("a good name");
+        let mut speller = Codec::AiSdk.speller(Some(&request));
+        let mut out = String::with_capacity(256);
+        let mut entry = 0;
+        b.iter(|| {
+            out.clear();
+            entry += 1;
+            let delta = ServerFrame::Delta { entry, text: TOKEN.into() };
+            speller.spell(black_box(&delta), |text| out.push_str(text));
+        });
+    });
+    group.bench_function("ai sdk encode delta, of which its text", |b| {
+        let mut entry = 0;
+        b.iter(|| {
+            entry += 1;
+            black_box(ServerFrame::Delta { entry, text: TOKEN.into() });
+        });
+    });
     let limits = protocol::Limits { message_bytes: 64 * 1024, client_system_prompt: false };
+    let transcript = transcript();
+    group.bench_function("ai sdk decode 100 KiB of transcript", |b| {
+        b.iter(|| Codec::AiSdk.decode(black_box(Incoming::Text(&transcript)), limits));
+    });
     group.bench_function("plain decode message", |b| {
         b.iter(|| Codec::Plain.decode(black_box(Incoming::Text("what is the tide?\n")), limits));
     });

@@ -22,7 +22,7 @@ use std::{
 };
 use tidegate::{
     app,
-    chat::{Budget, ReaderId, RunEvent, RunId, SessionId},
+    chat::{Budget, ReaderId, RequestId, RunEvent, RunId, SessionId},
     config::Config,
     dispatch::RunControl,
     protocol::{ClientFrame, Codec},
@@ -147,12 +147,19 @@ fn session() -> (f64, f64) {
     });
     assert_eq!(pushed.len(), WARM + ROUNDS * DELTAS);
     let mut out = Vec::with_capacity(1024);
+    let request = RequestId::new("r1").unwrap();
+    let mut spellers = [Codec::Plain.speller(None), Codec::AiSdk.speller(Some(&request))];
+    let mut from = 0;
     let spelling = each(|deltas| {
-        for frame in &pushed[..deltas] {
-            out.clear();
-            Codec::Plain.speller(None).spell(frame, |text| out.extend_from_slice(text.as_bytes()));
-            assert!(!out.is_empty());
+        // Each delta once: a speller says nothing twice.
+        for frame in &pushed[from..from + deltas] {
+            for speller in &mut spellers {
+                out.clear();
+                speller.spell(frame, |text| out.extend_from_slice(text.as_bytes()));
+                assert!(!out.is_empty());
+            }
         }
+        from += deltas;
     });
     (machine, spelling)
 }
