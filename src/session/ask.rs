@@ -78,22 +78,21 @@ impl Session {
             AskKind::Edit { .. } => true,
             AskKind::Regenerate { .. } => return Before::Never,
         };
+        let is_same = |text: &str| !is_edit || text == message.text;
+        let newest = self.history.newest().filter(|newest| *newest.user == message.id);
+        if self.run.is_some() && newest.as_ref().is_some_and(|newest| is_same(newest.question)) {
+            return Before::Told(self.newest_log());
+        }
         let waits = self.queue.find(|question| match question {
-            Question::Named { message: waiting, .. } => {
-                waiting.id == message.id && (!is_edit || waiting.text == message.text)
+            Question::Named { kind: AskKind::Submit | AskKind::Edit { .. }, message: waiting } => {
+                waiting.id == message.id && is_same(&waiting.text)
             }
-            Question::Plain(_) => false,
+            Question::Named { .. } | Question::Plain(_) => false,
         });
         if let Some(ticket) = waits {
             return Before::Waits(ticket);
         }
-        let Some(newest) = self.history.newest().filter(|newest| *newest.user == message.id) else {
-            return Before::Never;
-        };
-        if self.run.is_some() {
-            let same = !is_edit || **newest.question == message.text;
-            return if same { Before::Told(self.newest_log()) } else { Before::Never };
-        }
+        let Some(newest) = newest.filter(|_| self.run.is_none()) else { return Before::Never };
         if is_edit {
             return Before::Never;
         }
@@ -101,13 +100,9 @@ impl Session {
             return Before::Told(self.newest_log());
         }
         let (answer, incomplete) = (newest.answer.clone(), newest.incomplete);
-        match newest.text.map(Arc::clone) {
+        match newest.text.cloned() {
             Some(text) => Before::Told(self.tell_again(answer, text, incomplete)),
-            None => {
-                // It was stopped before its first word, and is asked anew.
-                self.history.withdraw();
-                Before::Never
-            }
+            None => Before::Never,
         }
     }
 

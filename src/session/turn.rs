@@ -60,7 +60,13 @@ impl Session {
     /// Cuts the history where the question wants it, and says what is to be answered then.
     fn make_room(&mut self, kind: &AskKind, message: UserMessage) -> UserText {
         match kind {
-            AskKind::Submit => message.into(),
+            AskKind::Submit => {
+                let newest = self.history.newest();
+                if newest.is_some_and(|newest| *newest.user == message.id && newest.text.is_none()) {
+                    self.history.withdraw(); // It was stopped before its first word, and is asked anew.
+                }
+                message.into()
+            }
             AskKind::Edit { replaces } => {
                 self.history.cut_before(replaces);
                 message.into()
