@@ -183,7 +183,7 @@ keys! {
             "take instructions to the model from the transcripts of clients";
         linger: Duration = "60s", time(100 * MS, HOUR), "how long an answer goes on when nobody follows it";
         idle: Duration = "30m", time(SEC, 24 * HOUR), "how long a conversation that nobody follows is kept";
-        retain: Duration = "2m", time(SEC, HOUR), "how long a finished answer can be followed again";
+        retain: Duration = "120s", time(SEC, HOUR), "how long a finished answer can be followed again";
     }
     /// How much of a conversation goes to the model.
     history: History {

@@ -1,5 +1,5 @@
 //! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
-use super::{Site, origin, principal};
+use super::{Site, origin_is_allowed, principal};
 use crate::{
     chat::{ChatId, Said},
     session::Transcript,
@@ -56,7 +56,7 @@ pub struct Features {
 
 async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     let settings = &site.settings;
-    if !origin::of_request_is_allowed(&request, settings) {
+    if !origin_is_allowed(&request, settings) {
         return Refusal::ForeignOrigin.response();
     }
     let Ok((_, cookie)) = principal::of(&request, settings) else {
@@ -90,7 +90,7 @@ async fn chat(request: HttpRequest, site: Data<Site>, id: Path<String>) -> HttpR
 }
 
 async fn transcript(request: &HttpRequest, site: &Site, id: &str) -> Result<(ChatId, Transcript), Refusal> {
-    if !origin::of_request_is_allowed(request, &site.settings) {
+    if !origin_is_allowed(request, &site.settings) {
         return Err(Refusal::ForeignOrigin);
     }
     let chat = ChatId::new(id).map_err(|_| Refusal::BadId)?;

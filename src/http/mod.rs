@@ -22,7 +22,9 @@ use actix_http::{HttpService, Request, h1};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config,
 };
-use actix_web::{App, dev::AppConfig, error::ErrorInternalServerError, middleware::from_fn, web};
+use actix_web::{
+    App, dev::AppConfig, error::ErrorInternalServerError, http::header, middleware::from_fn, web,
+};
 use ipnet::IpNet;
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::Instant};
@@ -152,6 +154,17 @@ pub fn ops_service(
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .h1(map_config(app, |()| AppConfig::default()))
         .tcp()
+}
+
+/// Whether a page of this request's origin may have an answer.
+fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> bool {
+    let values = |name| {
+        // One that is not ASCII is no origin and no host.
+        request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let hosts = values(header::HOST);
+    let host = if let [host] = hosts[..] { Some(host) } else { None };
+    origin::is_allowed(&settings.origins, settings.allow_any_origin, &values(header::ORIGIN), host)
 }
 
 /// The client's address: the peer's, unless the peer is a trusted proxy that names another. Read

@@ -1,23 +1,10 @@
-//! Which pages may open a WebSocket or read what is a browser's own. A browser sends `Origin` and cannot be made not to;
+//! Which pages may open a WebSocket or read what is a browser's own. Pure. A browser sends `Origin` and cannot be made not to;
 //! what sends none is no browser and brings no cookies of a stranger (RFC 6455 §10.2).
-use super::Settings;
-use actix_web::{HttpRequest, http::header};
 use url::Url;
-
-/// Whether a page of this request's origin may have an answer.
-pub(super) fn of_request_is_allowed(request: &HttpRequest, settings: &Settings) -> bool {
-    let values = |name| {
-        // One that is not ASCII is no origin and no host.
-        request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>()
-    };
-    let hosts = values(header::HOST);
-    let host = if let [host] = hosts[..] { Some(host) } else { None };
-    is_allowed(&settings.origins, settings.allow_any_origin, &values(header::ORIGIN), host)
-}
 
 /// Whether the request's `Origin` headers are allowed: all of `allowed` and nothing else, or,
 /// where that is empty, the request's own host.
-fn is_allowed(allowed: &[String], any: bool, origins: &[&str], host: Option<&str>) -> bool {
+pub(super) fn is_allowed(allowed: &[String], any: bool, origins: &[&str], host: Option<&str>) -> bool {
     let origin = match origins {
         [] => return true,
         [origin] => *origin,

@@ -1,5 +1,5 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
-use super::{Site, client_address, origin, principal};
+use super::{Site, client_address, origin_is_allowed, principal};
 use crate::{
     chat::Principal,
     dispatch::admission::Source,
@@ -119,7 +119,7 @@ impl Refusal {
 fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<HttpResponse, Refusal> {
     check_handshake(request)?;
     let settings = &site.settings;
-    if !origin::of_request_is_allowed(request, settings) {
+    if !origin_is_allowed(request, settings) {
         return Err(Refusal::Origin);
     }
     let address = client_address(settings, request);

@@ -1,7 +1,15 @@
 //! What a page reads beside its socket: `/api/config`, `/api/chats/{id}`, and the cookie that says whose they are.
-use crate::harness::{Gateway, PATIENCE, RawClient, Tidegate, get_with};
+use crate::harness::{
+    Answer, Chats, End, Gateway, PATIENCE, RawClient, ScriptedUpstream, Tidegate, get_with, handshake,
+    sse_head, until,
+};
 use serde_json::{Value, json};
-use std::{collections::HashSet, fs, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    net::SocketAddr,
+    time::Duration,
+};
 
 pub(crate) const COOKIE: &str = "tidegate_principal";
 
@@ -190,4 +198,188 @@ async fn only_get_is_allowed() {
         }
     }
     gateway.stop().await;
+}
+
+/// What a browser with this cookie reads of a chat.
+async fn read_chat(address: SocketAddr, cookie: &str, chat: &str) -> (u16, Value) {
+    let (status, head, body) = get_with(address, &format!("/api/chats/{chat}"), &[("cookie", cookie)]).await;
+    assert_eq!(header(&head, "content-type"), Some("application/json"), "{head}");
+    assert_eq!(set_cookie(&head), None, "reading makes nobody: {head}");
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+/// Conversations are kept, so that the gateway is not idle at the end.
+async fn drain(mut gateway: Gateway) {
+    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
+}
+
+#[tokio::test]
+async fn a_chat_is_read_as_the_document_says() {
+    let mut expected = documented("## `GET /api/chats/{id}`");
+    let texts: Vec<_> =
+        expected["messages"].as_array().unwrap().iter().map(|m| m["parts"][0]["text"].clone()).collect();
+    let texts: Vec<_> = texts.iter().map(|text| text.as_str().unwrap()).collect();
+    let upstream = ScriptedUpstream::bind().await;
+    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    let id = expected["id"].as_str().unwrap().to_owned();
+    let names = [0, 2, 4].map(|at| expected["messages"][at]["id"].as_str().unwrap().to_owned());
+    // A whole answer, one that is stopped, and one that is being written.
+    let mut last = None;
+    for (turn, name) in names.iter().enumerate() {
+        socket.ask(name, &id, texts[2 * turn]).await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(sse_head()).await;
+        connection.delta(texts[2 * turn + 1]).await;
+        let mut answer = Answer::of(name);
+        while answer.text != texts[2 * turn + 1] {
+            answer.take(&socket.next().await);
+        }
+        match turn {
+            0 => {
+                connection.finish().await;
+                socket.hear(&mut answer).await;
+                assert_eq!(answer.end, Some(End::Whole));
+            }
+            1 => {
+                socket.abort(name).await;
+                let cookie = socket.cookie.clone();
+                until("it is stopped", async || {
+                    let (_, chat) = read_chat(gateway.address, &cookie, &id).await;
+                    chat["messages"][3]["metadata"]["incomplete"] == true
+                })
+                .await;
+            }
+            _ => {}
+        }
+        expected["messages"][2 * turn + 1]["id"] = answer.message.clone().unwrap().into();
+        // Dropped, a connection ends: the next question comes on one of its own.
+        last = (turn == 2).then_some((connection, answer));
+    }
+    let (status, chat) = read_chat(gateway.address, &socket.cookie, &id).await;
+    assert_eq!((status, &chat), (200, &expected));
+    // It is the same message when it is whole.
+    let (mut connection, mut answer) = last.unwrap();
+    connection.finish().await;
+    socket.hear(&mut answer).await;
+    let (_, chat) = read_chat(gateway.address, &socket.cookie, &id).await;
+    expected["messages"][5]["parts"][0]["state"] = "done".into();
+    assert_eq!(chat, expected);
+    drop(socket);
+    drain(gateway).await;
+}
+
+/// Whatever the worker that the request lands on: there are two.
+#[tokio::test]
+async fn a_chat_is_its_owner_s_alone() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let here = gateway.address;
+    let mut socket = Chats::connect(here).await;
+    let owner = socket.cookie.clone();
+    assert_eq!(socket.turn("q", "mine", "/sim text=answer").await.end, Some(End::Whole));
+    for _ in 0..8 {
+        let (status, chat) = read_chat(here, &owner, "mine").await;
+        assert_eq!((status, &chat["messages"][1]["parts"][0]["text"]), (200, &json!("answer")));
+    }
+    // A stranger, somebody without a cookie, and a name that never was: word for word the same.
+    let stranger = new_browser(here).await;
+    let forged = format!("{COOKIE}={}", "0".repeat(32));
+    let answers = [
+        get_with(here, "/api/chats/mine", &[("cookie", &stranger)]).await,
+        get_with(here, "/api/chats/mine", &[("cookie", &forged)]).await,
+        get_with(here, "/api/chats/mine", &[("cookie", &owner.to_uppercase())]).await,
+        get_with(here, "/api/chats/mine", &[]).await,
+        get_with(here, "/api/chats/never", &[("cookie", &owner)]).await,
+        get_with(here, "/api/chats/never", &[("cookie", &stranger)]).await,
+        get_with(here, "/api/chats/MINE", &[("cookie", &owner)]).await,
+    ];
+    let without_date = |head: &str| {
+        let lines = head.lines().filter(|line| !line.to_lowercase().starts_with("date: "));
+        lines.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    for (status, head, body) in &answers {
+        assert_eq!((*status, without_date(head)), (404, without_date(&answers[0].1)));
+        assert_eq!(body, r#"{"code":"unknown_chat","message":"There is no such chat. Start a new one."}"#);
+    }
+    // The stranger's own chat of this name is another one.
+    let mut other = Chats::connect_as(here, &stranger).await;
+    assert_eq!(other.turn("q", "mine", "/sim text=theirs").await.text, "theirs");
+    assert_eq!(read_chat(here, &stranger, "mine").await.1["messages"][1]["parts"][0]["text"], "theirs");
+    assert_eq!(read_chat(here, &owner, "mine").await.1["messages"][1]["parts"][0]["text"], "answer");
+    drop((socket, other));
+    drain(gateway).await;
+}
+
+// faults: A28
+#[tokio::test]
+async fn a_chat_s_name_is_checked_before_it_is_looked_for() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let cookie = new_browser(gateway.address).await;
+    for (id, status) in [
+        ("a", 404),
+        ("A.b_c:d~e@f=g+h-1", 404),
+        ("a%3Ab", 404),
+        (&"x".repeat(128), 404),
+        (&"x".repeat(129), 400),
+        (&"x".repeat(10_000), 400),
+        ("a%20b", 400),
+        ("a%2Fb", 400),
+        ("a%00b", 400),
+        ("a%0d%0ab", 400),
+        ("%1b%5b31m", 400),
+        ("{id}", 400),
+        ("%C3%A9", 400),
+        ("a%ff", 400),
+        ("a*b", 400),
+    ] {
+        let (found, body) = read_chat(gateway.address, &cookie, id).await;
+        let code = if status == 404 { "unknown_chat" } else { "bad_id" };
+        assert_eq!((found, body["code"].as_str()), (status, Some(code)), "{id:.40}");
+    }
+    for path in
+        ["/api/chats", "/api/chats/", "/api/chats/a/b", "/api/chats/../config", "/api/config/", "/api"]
+    {
+        assert_eq!(gateway.get(path).await.0, 404, "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn reading_does_not_keep_a_chat_and_an_ended_one_is_unknown() {
+    let gateway = Gateway::spawn(|config| {
+        config.session.idle = Duration::from_secs(1);
+    })
+    .await;
+    let mut socket = Chats::connect(gateway.address).await;
+    let cookie = socket.cookie.clone();
+    socket.turn("q", "brief", "/sim text=answer").await;
+    assert_eq!(read_chat(gateway.address, &cookie, "brief").await.0, 200);
+    until("it is forgotten", async || read_chat(gateway.address, &cookie, "brief").await.0 == 404).await;
+    drop(socket);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_s_handshake_gives_the_cookie() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let here = gateway.address;
+    let open = async |headers: &[(&str, &str)]| {
+        let request = handshake(here, headers).replacen("/chat", "/api/chat", 1);
+        RawClient::connect(here).await.request(&request).await
+    };
+    let head = open(&[]).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let (cookie, attributes) = set_cookie(&head).expect(&head);
+    assert!(is_own(&cookie), "{cookie}");
+    assert_eq!(attributes, ["Path=/", "Max-Age=2592000", "HttpOnly", "SameSite=Strict"]);
+    assert_eq!(set_cookie(&open(&[("cookie", &cookie)]).await), None);
+    let (again, _) = set_cookie(&open(&[("cookie", "tidegate_principal=odd")]).await).unwrap();
+    assert_ne!(again, cookie);
+    // What is refused makes nobody, and the plain dialect has no chats that could be somebody's.
+    assert_eq!(set_cookie(&open(&[("origin", "http://evil.test")]).await), None);
+    let plain = RawClient::connect(here).await.request(&handshake(here, &[])).await;
+    assert!(plain.starts_with("HTTP/1.1 101 ") && set_cookie(&plain).is_none(), "{plain}");
+    drain(gateway).await;
 }

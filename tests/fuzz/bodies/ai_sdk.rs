@@ -6,7 +6,7 @@ const MESSAGE_BYTES: usize = 64;
 
 pub(crate) fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let limits = Limits { message_bytes: MESSAGE_BYTES, client_system_prompt: data.len() % 2 == 0 };
+    let limits = Limits { message_bytes: MESSAGE_BYTES, client_system_prompt: data.len().is_multiple_of(2) };
     match Codec::AiSdk.decode(Incoming::Text(&text), limits) {
         Ok(frame) => {
             let whole = serde_json::from_str::<serde::de::IgnoredAny>(&text);

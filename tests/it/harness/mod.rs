@@ -12,7 +12,7 @@ mod upstream;
 pub(crate) use chats::{Answer, Chats, End, ask_with, resume};
 pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
-pub(crate) use gateway::{Gateway, get_with, http_get, http_try};
+pub(crate) use gateway::{Gateway, get_over, get_with, http_get, http_try};
 pub(crate) use kernel::allow_descriptors;
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Ended, Process, Tidegate};
