@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::thread;
+use std::time::Duration;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -28,6 +29,8 @@ const CONTENT: &[u8] = b"\"content\":\"";
 static FIND_CONTENT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(CONTENT));
 /// The longest header of a frame; text is gathered behind this much room.
 const HEADER_MAX: usize = 10;
+/// No timer is run for this: the whole thread waits.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 thread_local! {
     static INPUT: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 << 10]);
@@ -80,7 +83,11 @@ fn work(port: u16, upstream: SocketAddr) -> Result<()> {
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).context("cannot bind PORT")?;
         let listener = socket.listen(4096)?;
         loop {
-            let (client, _) = listener.accept().await.context("cannot accept")?;
+            // Out of descriptors, as a rule; the sockets that are there go on.
+            let Ok((client, _)) = listener.accept().await else {
+                thread::sleep(ACCEPT_PAUSE);
+                continue;
+            };
             // A socket that fails is its own business.
             tokio::spawn(async move { serve(client, upstream).await.ok() });
         }

@@ -149,6 +149,10 @@ pub struct Load {
     )]
     pub find_knee: Option<String>,
 
+    /// --find-knee goes no further than this, which leaves the server its descriptors
+    #[arg(long, value_name = "N", requires = "find_knee", value_parser = clap::value_parser!(u64).range(1..))]
+    pub knee_max: Option<u64>,
+
     /// How long each number of sockets is measured by --find-knee
     #[arg(long, value_name = "TIME", default_value = "8s", value_parser = duration)]
     pub step: Duration,

@@ -3,9 +3,8 @@ use super::{
     measure::Measure,
     progress::Progress,
     report::{Knee, Level, Report},
-    require::Requirement,
     run,
-    settings::Settings,
+    settings::{Search, Settings},
     table::number,
 };
 use std::{ffi::OsString, time::Duration};
@@ -33,28 +32,35 @@ fn next(good: Option<u64>, bad: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Searches; the report is that of the best level.
+/// Searches; the report is that of the best level. A server that is gone, or cannot be looked at any
+/// more, ends the search.
 ///
 /// # Errors
-/// As [`run::run`].
+/// As [`run::run`], where not one level could be run.
 pub(super) async fn find(
     settings: &Settings,
-    limit: &Requirement,
-    step: Duration,
+    Search { limit, step, most }: &Search,
     arguments: &[OsString],
     progress: &mut Progress,
 ) -> anyhow::Result<Report> {
     let mut knee = Knee { limit: limit.to_string(), levels: Vec::new(), good: None };
     let (mut bad, mut best) = (None, None::<Report>);
-    let mut sockets = Some(settings.talking.max(1));
+    let most = most.unwrap_or(u64::MAX);
+    let mut sockets = Some(settings.talking.clamp(1, most));
     while let Some(level) = sockets.filter(|_| knee.levels.len() < LEVELS_MAX) {
-        let run = settings.level(level, step, SETTLE);
+        let run = settings.level(level, *step, SETTLE);
         if let Err(why) = run.check_machine() {
             progress.note(&format!("no further: {why}"));
             break;
         }
         progress.stage(format!("{level} sockets · "));
-        let report = run::run(&run, Some(level), arguments, progress).await?;
+        let report = match run::run(&run, Some(level), arguments, progress).await {
+            Err(why) if best.is_some() => {
+                progress.note(&format!("no further: with {level} sockets, {why:#}"));
+                break;
+            }
+            report => report?,
+        };
         let value = report.figure(&limit.figure);
         let holds = limit.judge(value).holds && report.troubles.total() == 0;
         let late_ms = report.time_ms("p99", Measure::Late).unwrap_or(0.0);
@@ -85,7 +91,10 @@ pub(super) async fn find(
         if interrupted {
             break;
         }
-        sockets = next(knee.good, bad);
+        if knee.good == Some(most) {
+            progress.note(&format!("no further: --knee-max {most}"));
+        }
+        sockets = next(knee.good, bad).map(|level| level.min(most)).filter(|level| knee.good != Some(*level));
         sleep(REST).await;
     }
     let mut report = best.ok_or_else(|| anyhow::anyhow!("no level could be run"))?;

@@ -57,7 +57,7 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
     if let Some(share) = &flags.share {
         let share = Share::parse(share).ok_or_else(|| UsageError("--share cannot be read".to_owned()))?;
         let settings = match (share.level, &settings.knee) {
-            (Some(level), Some((_, step))) => settings.level(level, *step, knee::SETTLE),
+            (Some(level), Some(search)) => settings.level(level, search.step, knee::SETTLE),
             _ => settings,
         };
         return crew::serve(settings, share).map(|()| 0);
@@ -65,7 +65,7 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
     block_on(async {
         let mut progress = Progress::new();
         let report = match &settings.knee {
-            Some((limit, step)) => knee::find(&settings, limit, *step, arguments, &mut progress).await,
+            Some(search) => knee::find(&settings, search, arguments, &mut progress).await,
             None => run::run(&settings, None, arguments, &mut progress).await,
         };
         progress.end();

@@ -46,6 +46,16 @@ pub(crate) struct Target {
     pub(crate) path: String,
 }
 
+/// A search for the knee.
+#[derive(Clone, Debug)]
+pub(crate) struct Search {
+    pub(crate) limit: Requirement,
+    /// How long a level is measured.
+    pub(crate) step: Duration,
+    /// The highest level.
+    pub(crate) most: Option<u64>,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -77,7 +87,7 @@ pub(crate) struct Settings {
     pub(crate) html: Option<PathBuf>,
     pub(crate) requirements: Vec<Requirement>,
     /// What has to hold, and how long each level is measured.
-    pub(crate) knee: Option<(Requirement, Duration)>,
+    pub(crate) knee: Option<Search>,
 }
 
 impl Settings {
@@ -111,7 +121,8 @@ impl Settings {
         };
         let known = report::figures();
         let requirement = |text: &String| Requirement::parse(text, &known);
-        let knee = flags.find_knee.as_ref().map(requirement).transpose()?.map(|limit| (limit, flags.step));
+        let limit = flags.find_knee.as_ref().map(requirement).transpose()?;
+        let knee = limit.map(|limit| Search { limit, step: flags.step, most: flags.knee_max });
         let settings = Settings {
             url: flags.url.clone(),
             target,

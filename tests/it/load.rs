@@ -103,7 +103,29 @@ async fn the_knee_is_found() {
     let levels: Vec<_> =
         knee["levels"].as_array().unwrap().iter().map(|level| level["sockets"].as_u64().unwrap()).collect();
     assert_eq!((knee["sockets"].as_u64(), &levels[..2]), (Some(5), &[3, 6][..]), "{knee}");
+    let no_further = load(&gateway.chat_url(), &[&args[..], &["--knee-max", "4"]].concat()).await;
+    let knee = &report(&no_further)["knee"];
+    let levels = knee["levels"].as_array().unwrap().iter().map(|level| level["sockets"].as_u64().unwrap());
+    assert_eq!((knee["sockets"].as_u64(), levels.collect()), (Some(4), vec![3, 4]), "{knee}");
     gateway.stop().await;
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_a_search_leaves_what_held_before() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &[]).await;
+    let (url, pid, address) = (gateway.chat_url(), gateway.pid().to_string(), gateway.address);
+    let args = ["load", &url, "--sockets", "2", "--find-knee", "p99_delivery_ms<9999", "--step", "500ms"];
+    let endless = "/sim tokens=100000 pace_ms=20 first_ms=0 stamp=1";
+    let search = Tidegate::new(&[&args[..], &["--pid", &pid, "--prompt", endless, "--json", "-"]].concat());
+    let search = search.begin();
+    until("the second level runs", async || gateway_runs(address).await == 4).await;
+    gateway.kill().await;
+    let ended = search.ended(3 * PATIENCE).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(report(&ended)["knee"]["sockets"].as_u64(), Some(2), "{ended:?}");
+    assert!(ended.err.contains("no further: with ") && ended.err.contains("no process"), "{}", ended.err);
     simulator.stop().await;
 }
 

@@ -1,38 +1,62 @@
 //! Frames that differ from one that was parsed in nothing but their text and their token counts.
-use super::event::{Finish, Frame, Said, Text};
+use super::event::{Finish, Frame, Said, inner};
 use super::usage;
 use crate::chat::Usage;
-use std::ops::Range;
+use std::{cell::RefCell, fmt::Write, ops::Range, rc::Rc};
 
-/// Digits of a count that always fit into 64 bits.
-const COUNT_DIGITS: usize = 19;
-/// Holes of a frame: its text and its counts. A frame with more is parsed each time.
-const HOLES_MAX: usize = 16;
+/// Digits of a count that is kept.
+const COUNT_DIGITS: usize = 9;
+/// Numbers inside `usage`. A frame with more is parsed each time.
+const COUNTS_MAX: usize = 12;
+/// Letters of a request's id.
+const ID_BYTES_MAX: usize = 128;
 /// Frames in a row that did not fit; after these the service is taken to spell each one anew.
 const MISSES_MAX: u8 = 16;
+/// Shapes that a thread shares among its answers; beyond it the oldest is forgotten.
+const SHAPES_MAX: usize = 16;
+
+thread_local! {
+    /// Shapes that were learnt last. A service spells all of its answers alike, and one copy of that
+    /// stays in the cache where a thousand do not.
+    static SHAPES: RefCell<Vec<Rc<Shape>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Reads most frames of an answer without parsing them.
 ///
 /// A service spells the frames of one answer alike: only the text and the numbers inside `usage`
-/// differ. So a frame that was parsed is kept as a template with holes, one in place of the string
-/// that was its text and one for each number in `usage`. A line that is the same bytes round the
-/// holes, with a JSON string in the one and plain numbers in the others, parses to the same frame
-/// with that text and those counts. Whatever else comes is parsed, and becomes the template.
+/// differ. So a frame that was parsed is kept as a shape with holes, one in place of the string that was
+/// its text, one for each number in `usage` and one for the request's id, of which the first frame has told.
+/// A line that is the same bytes round the holes, with a JSON string in the one, plain numbers and a plain id
+/// in the others, parses to the same frame with that text and those counts. Whatever else comes is
+/// parsed, and becomes the shape.
 #[derive(Debug, Default)]
 pub(super) struct Template {
-    line: Vec<u8>,
-    /// What must be the same: ranges of `line`. A hole stands between each and the next.
-    fixed: Vec<Range<u32>>,
-    /// Which hole is the text's.
-    text: usize,
-    is_thought: bool,
-    /// `usage` of the last line that fitted, unparsed: only the last one is ever wanted.
-    usage: Vec<u8>,
-    /// The holes of `usage`, none if it has no numbers, and what of it lies round them.
-    counts: Range<usize>,
-    lead: usize,
-    trail: usize,
+    shape: Option<Rc<Shape>>,
+    /// Numbers of the last line that fitted: only the last ones are ever wanted.
+    counts: [u32; COUNTS_MAX],
+    /// One fitted since the last frame that was parsed.
+    counted: bool,
     misses: u8,
+}
+
+/// A frame that was parsed, with holes.
+#[derive(Debug)]
+struct Shape {
+    line: Vec<u8>,
+    /// What must be the same, each a range of `line` and the hole behind it.
+    fixed: Vec<(Range<u32>, Hole)>,
+    /// `usage`, as a range of `line`.
+    usage: Range<usize>,
+    is_thought: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Hole {
+    Text,
+    Count,
+    Id,
+    /// The line ends here.
+    End,
 }
 
 /// The text of a line that fitted, as it stands between its quotes.
@@ -44,84 +68,136 @@ pub(super) struct Piece<'a> {
 impl Template {
     /// The text of a line that fits. An empty text never does: there another field may hold it.
     pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<Piece<'a>> {
-        let (last, others) = self.fixed.split_last()?;
-        let (mut at, mut text, mut counts) = (0, 0..0, 0..0);
-        for (hole, fixed) in others.iter().enumerate() {
-            at = self.skip(line, at, fixed)?;
-            let end = at + if hole == self.text { string(&line[at..]) } else { count(&line[at..]) }?;
-            if hole == self.text {
-                text = at..end;
-            } else {
-                if hole == self.counts.start {
-                    counts.start = at;
-                }
-                counts.end = end;
+        let shape = self.shape.as_deref()?;
+        let (mut at, mut text, mut counts, mut counted) = (0, 0..0, self.counts, 0);
+        for (fixed, hole) in &shape.fixed {
+            let fixed = shape.piece(fixed);
+            let begin = at + fixed.len();
+            if line.get(at..begin)? != fixed {
+                return None;
             }
-            at = end;
-        }
-        if self.skip(line, at, last)? != line.len() {
-            return None;
+            at = begin;
+            match hole {
+                Hole::Text => {
+                    at += string(&line[at..])?;
+                    text = begin..at;
+                }
+                Hole::Count => {
+                    let (number, digits) = count(&line[at..])?;
+                    counts[counted] = number;
+                    counted += 1;
+                    at += digits;
+                }
+                Hole::Id => at += id(&line[at..])?,
+                Hole::End if at != line.len() => return None,
+                Hole::End => {}
+            }
         }
         let raw = std::str::from_utf8(&line[text]).ok()?;
-        if !self.counts.is_empty() {
-            self.usage.clear();
-            self.usage.extend_from_slice(&line[counts.start - self.lead..counts.end + self.trail]);
+        let is_thought = shape.is_thought;
+        if counted > 0 {
+            (self.counts, self.counted) = (counts, true);
         }
         self.misses = 0;
-        Some(Piece { raw, is_thought: self.is_thought })
+        Some(Piece { raw, is_thought })
     }
 
-    /// Makes a template of a frame that was parsed from `line`, if it is one of text alone.
+    /// Takes the shape of a frame that was parsed from `line`, if it is one of text alone.
     pub(super) fn learn(&mut self, line: &[u8], frame: &Frame<'_>, said: &Said<'_>) {
-        self.fixed.clear();
-        let (text, is_thought) = match (said.text.is_empty(), said.reasoning.is_empty()) {
-            (false, true) => (&said.text, false),
-            (true, false) => (&said.reasoning, true),
-            _ => return,
-        };
-        if said.finish != Finish::NotYet || said.tools || self.misses >= MISSES_MAX {
-            return;
+        (self.shape, self.counted) = (None, false);
+        if self.misses < MISSES_MAX
+            && let Some(shape) = Shape::of(line, frame, said)
+        {
+            self.misses += 1;
+            self.shape = Some(shape.shared());
         }
-        let Some(text) = range(line, text) else { return };
-        let usage = frame.usage_raw().and_then(|raw| offset(line, raw).map(|at| at..at + raw.len()));
-        let usage = usage.unwrap_or(0..0);
-        let mut holes = numbers(line, usage.clone());
-        if usage.contains(&text.start) || holes.len() >= HOLES_MAX {
-            return;
-        }
-        self.misses += 1;
-        let before = text.start < usage.start;
-        self.text = if before { 0 } else { holes.len() };
-        let first = usize::from(before);
-        self.counts = first..first + holes.len();
-        self.lead = holes.first().map_or(0, |hole| hole.start - usage.start);
-        self.trail = holes.last().map_or(0, |hole| usage.end - hole.end);
-        holes.insert(self.text, text);
-        self.is_thought = is_thought;
-        self.line.clear();
-        self.line.extend_from_slice(line);
-        let starts = std::iter::once(0).chain(holes.iter().map(|hole| hole.end));
-        let ends = holes.iter().map(|hole| hole.start).chain([line.len()]);
-        self.fixed.extend(starts.zip(ends).map(|(start, end)| start as u32..end as u32));
     }
 
     /// The counts of the last line that fitted, if one did since the last parsed frame.
     pub(super) fn usage(&self) -> Option<Usage> {
-        std::str::from_utf8(&self.usage).ok().and_then(usage::totals)
+        let shape = self.shape.as_deref().filter(|_| self.counted)?;
+        usage::totals(&shape.usage(&self.counts)?)
     }
 
     /// A frame is parsed: its own counts are the last ones from here on.
     pub(super) fn take_usage(&mut self) -> Option<Usage> {
         let usage = self.usage();
-        self.usage.clear();
+        self.counted = false;
         usage
     }
+}
 
-    /// Where `line` goes on after what must be the same.
-    fn skip(&self, line: &[u8], at: usize, fixed: &Range<u32>) -> Option<usize> {
-        let fixed = &self.line[fixed.start as usize..fixed.end as usize];
-        let end = at + fixed.len();
-        (line.get(at..end)? == fixed).then_some(end)
+impl Shape {
+    fn of(line: &[u8], frame: &Frame<'_>, said: &Said<'_>) -> Option<Shape> {
+        let (text, is_thought) = match (said.text.is_empty(), said.reasoning.is_empty()) {
+            (false, true) => (&said.text, false),
+            (true, false) => (&said.reasoning, true),
+            _ => return None,
+        };
+        if said.finish != Finish::NotYet || said.tools {
+            return None;
+        }
+        let text = range(line, text.single()?)?;
+        let usage = frame.usage_raw().and_then(|raw| range(line, raw)).unwrap_or(0..0);
+        let counts = numbers(line, usage.clone());
+        if usage.contains(&text.start) || counts.len() > COUNTS_MAX {
+            return None;
+        }
+        let mut holes: Vec<_> = counts.into_iter().map(|count| (count, Hole::Count)).collect();
+        holes.push((text, Hole::Text));
+        let named = frame.request_id.and_then(inner).and_then(|id| range(line, id));
+        if let Some(name) = named.filter(|name| id(&line[name.start..]) == Some(name.len())) {
+            holes.push((name, Hole::Id));
+        }
+        holes.sort_by_key(|(hole, _)| hole.start);
+        let (mut fixed, mut at) = (Vec::with_capacity(holes.len() + 1), 0);
+        for (hole, kind) in holes {
+            fixed.push((at..u32::try_from(hole.start).ok()?, kind));
+            at = u32::try_from(hole.end).ok()?;
+        }
+        fixed.push((at..u32::try_from(line.len()).ok()?, Hole::End));
+        Some(Shape { line: line.to_vec(), fixed, usage, is_thought })
+    }
+
+    /// The copy of it that the thread has, if it has one: the same but for what is in the holes.
+    fn shared(self) -> Rc<Shape> {
+        SHAPES.with_borrow_mut(|shapes| {
+            if let Some(known) = shapes.iter().find(|known| known.is_like(&self)) {
+                return Rc::clone(known);
+            }
+            let shape = Rc::new(self);
+            if shapes.len() >= SHAPES_MAX {
+                shapes.remove(0);
+            }
+            shapes.push(Rc::clone(&shape));
+            shape
+        })
+    }
+
+    fn is_like(&self, other: &Shape) -> bool {
+        let pairs = || self.fixed.iter().zip(&other.fixed);
+        self.is_thought == other.is_thought
+            && self.fixed.len() == other.fixed.len()
+            && pairs().all(|((mine, hole), (its, its_hole))| {
+                hole == its_hole && self.piece(mine) == other.piece(its)
+            })
+    }
+
+    fn piece(&self, fixed: &Range<u32>) -> &[u8] {
+        &self.line[fixed.start as usize..fixed.end as usize]
+    }
+
+    /// The text of `usage` with these numbers in it.
+    fn usage(&self, counts: &[u32]) -> Option<String> {
+        let (mut text, mut at, mut counts) = (String::new(), self.usage.start, counts.iter());
+        let holes = self.fixed.windows(2).filter(|pair| pair[0].1 == Hole::Count);
+        for (begin, end) in holes.map(|pair| (pair[0].0.end as usize, pair[1].0.start as usize)) {
+            text.push_str(std::str::from_utf8(&self.line[at..begin]).ok()?);
+            write!(text, "{}", counts.next()?).ok()?;
+            at = end;
+        }
+        text.push_str(std::str::from_utf8(&self.line[at..self.usage.end]).ok()?);
+        Some(text)
     }
 }
 
@@ -138,11 +214,25 @@ fn string(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The length of a whole number without sign, as JSON spells one.
-fn count(bytes: &[u8]) -> Option<usize> {
-    let length = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+/// A whole number without sign, as JSON spells one, and how many digits it has.
+fn count(bytes: &[u8]) -> Option<(u32, usize)> {
+    let (mut number, mut length) = (0, 0);
+    for digit in bytes.iter().take_while(|byte| byte.is_ascii_digit()) {
+        if length == COUNT_DIGITS {
+            return None;
+        }
+        number = number * 10 + u32::from(digit - b'0');
+        length += 1;
+    }
     let spelled = length == 1 || (length > 1 && bytes[0] != b'0');
-    (spelled && length <= COUNT_DIGITS).then_some(length)
+    spelled.then_some((number, length))
+}
+
+/// The length of a request's id, if it is a plain one.
+fn id(bytes: &[u8]) -> Option<usize> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let length = bytes.iter().take(ID_BYTES_MAX + 1).take_while(|byte| plain(byte)).count();
+    (length > 0 && length <= ID_BYTES_MAX && bytes.get(length) == Some(&b'"')).then_some(length)
 }
 
 /// The whole numbers in a part of a line that is JSON.
@@ -168,10 +258,9 @@ fn numbers(line: &[u8], part: Range<usize>) -> Vec<Range<usize>> {
     found
 }
 
-/// Where the text stands in the line, if it is in one piece.
-fn range(line: &[u8], text: &Text<'_>) -> Option<Range<usize>> {
-    let raw = text.single()?;
-    offset(line, raw).map(|at| at..at + raw.len())
+/// Where `part`, a slice of `line`, stands in it.
+fn range(line: &[u8], part: &str) -> Option<Range<usize>> {
+    offset(line, part).map(|at| at..at + part.len())
 }
 
 /// Where `part`, a slice of `line`, begins in it.
@@ -219,6 +308,25 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_are_spelled_alike_share_a_shape_and_not_their_counts() {
+        let (mut one, mut other) = (learnt(&line("He", ["9", "2"])), learnt(&line("你", ["1", "1"])));
+        let shape = |template: &Template| template.shape.as_ref().map(Rc::as_ptr);
+        assert_eq!(shape(&one), shape(&other));
+        let next = |id: &str, counts| line("x", counts).replace("r-1", id);
+        assert!(one.read(next("one", ["12", "5"]).as_bytes()).is_some());
+        assert!(other.read(next("other", ["13", "6"]).as_bytes()).is_some());
+        assert_eq!(one.usage().map(|usage| usage.output_tokens), Some(5));
+        assert_eq!(other.usage().map(|usage| usage.output_tokens), Some(6));
+        let thought = line("", ["9", "2"]).replace("\"role\"", "\"reasoning_content\":\"hm\",\"role\"");
+        assert_ne!(shape(&one), shape(&learnt(&thought)));
+        for number in 0..2 * SHAPES_MAX {
+            learnt(&line("x", ["9", "2"]).replace("v2", &format!("v-{number}")));
+        }
+        assert_eq!(SHAPES.with_borrow(Vec::len), SHAPES_MAX);
+        assert!(one.read(next("one", ["12", "5"]).as_bytes()).is_some(), "forgotten by the thread alone");
+    }
+
+    #[test]
     fn what_means_something_else_is_parsed() {
         let first = line("He", ["9", "2"]);
         for other in [
@@ -228,10 +336,12 @@ mod tests {
             line("x", ["09", "2"]),
             line("x", ["-9", "2"]),
             line("x", ["9.5", "2"]),
-            line("x", ["12345678901234567890", "2"]),
+            line("x", ["1234567890", "2"]),
             line("x", ["9", "2"]).replace("\"index\":0", "\"index\":1"),
             line("x", ["9", "2"]).replace("null", "stop"),
-            line("x", ["9", "2"]).replace("r-1", "r-2"),
+            line("x", ["9", "2"]).replace("r-1", "r\\u002d2"),
+            line("x", ["9", "2"]).replace("r-1", ""),
+            line("x", ["9", "2"]).replace("\"r-1\"", "null"),
             line("x", ["9", "2"]).replace("v2", "v3"),
             line("x", ["9", "2"]) + " ",
             line("x", ["9", "2"]).trim_end_matches('}').to_owned(),
@@ -242,7 +352,7 @@ mod tests {
         let at = bytes.iter().position(|&byte| byte == b'?').unwrap();
         bytes[at] = 0xff;
         assert!(learnt(&first).read(&bytes).is_none());
-        assert!(learnt(&line("x", ["9", "2"]).replace("null", "stop")).fixed.is_empty());
+        assert!(learnt(&line("x", ["9", "2"]).replace("null", "stop")).shape.is_none());
     }
 
     const FRAMES: [&str; 3] = [
