@@ -1,28 +1,33 @@
 //! Costs of the pure hot path: a delta through the session machine, its spelling, a client's bytes
 //! through the guard.
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId},
+    chat::{Budget, FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, Timing},
     protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
-    session::{Effect, Input, Session, Settings},
+    session::{Effect, Input, Lifetime, Session, Settings},
     ws::guard::{Allowance, Guard, Limits},
 };
 
 const DELTAS: usize = 500;
 const TOKEN: &str = " token";
 
-fn session(readers: u32) -> Session {
+fn session(readers: u64) -> Session {
     let settings = Settings {
+        readers: 8,
+        model: "m".into(),
+        linger: Duration::from_secs(60),
+        idle: Duration::from_secs(1800),
+        retain: Duration::from_secs(120),
         queued_messages: 8,
         behind_bytes: 64 * 1024,
         system_prompt: None,
         history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
     };
-    let mut session = Session::new(Arc::new(settings));
+    let mut session = Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket);
     let mut fx = Vec::new();
     for reader in 1..=readers {
-        session.handle(&mut fx, Input::Attach { reader: ReaderId(reader) });
+        session.handle(&mut fx, Duration::ZERO, Input::Attach { reader: ReaderId(reader) });
     }
     session
 }
@@ -30,15 +35,20 @@ fn session(readers: u32) -> Session {
 /// A whole answer: a message in, deltas out, the end.
 fn turn(session: &mut Session, fx: &mut Vec<Effect>, run: u32) {
     let frame = ClientFrame::Message { text: "hello".into() };
-    session.handle(fx, Input::Client { reader: ReaderId(1), frame });
+    session.handle(fx, Duration::ZERO, Input::Client { reader: ReaderId(1), frame });
     for _ in 0..DELTAS {
-        session.handle(fx, Input::Run { run: RunId(run), event: RunEvent::Delta(TOKEN.into()) });
+        session.handle(
+            fx,
+            Duration::ZERO,
+            Input::Run { run: RunId(run), event: RunEvent::Delta(TOKEN.into()) },
+        );
         session.settle(fx);
         black_box(&fx);
         fx.clear();
     }
-    let end = RunEnd { outcome: Ok(FinishReason::Stop), usage: None, request_id: None };
-    session.handle(fx, Input::Run { run: RunId(run), event: RunEvent::End(Box::new(end)) });
+    let end =
+        RunEnd { outcome: Ok(FinishReason::Stop), usage: None, request_id: None, timing: Timing::default() };
+    session.handle(fx, Duration::ZERO, Input::Run { run: RunId(run), event: RunEvent::End(Box::new(end)) });
     session.settle(fx);
     fx.clear();
 }
@@ -55,6 +65,22 @@ fn machine(c: &mut Criterion) {
     group.finish();
 }
 
+/// A question after a hundred messages of 1 KiB, as the stock client sends it.
+fn transcript() -> String {
+    let text = r#"what is the tide, \"and\" 什么是潮汐? "#.repeat(22);
+    let message = |at, role: &str| {
+        format!(
+            r#"{{"id":"m{at}","role":"{role}","parts":[{{"type":"text","text":"{text}","state":"done"}}]}}"#
+        )
+    };
+    let turns: Vec<_> =
+        (0..50).flat_map(|at| [message(2 * at, "user"), message(2 * at + 1, "assistant")]).collect();
+    let messages = [turns.join(","), message(100, "user")].join(",");
+    format!(
+        r#"{{"type":"send","requestId":"r1","id":"c1","trigger":"submit-message","messages":[{messages}],"headers":{{}},"body":{{}}}}"#
+    )
+}
+
 fn codec(c: &mut Criterion) {
     let mut group = c.benchmark_group("codec");
     let delta = ServerFrame::Delta { entry: 1, text: TOKEN.into() };
@@ -62,10 +88,33 @@ fn codec(c: &mut Criterion) {
         let mut out = String::with_capacity(64);
         b.iter(|| {
             out.clear();
-            Codec::Plain.encode(black_box(&delta), |text| out.push_str(text));
+            Codec::Plain.speller(None).spell(black_box(&delta), |text| out.push_str(text));
         });
     });
-    let limits = protocol::Limits { message_bytes: 64 * 1024 };
+    group.bench_function("ai sdk encode delta", |b| {
+        let request = RequestId::new("kR3fJ2x9QpLm4TzB").ok();
+        let mut speller = Codec::AiSdk.speller(request.as_ref());
+        let mut out = String::with_capacity(256);
+        let mut entry = 0;
+        b.iter(|| {
+            out.clear();
+            entry += 1;
+            let delta = ServerFrame::Delta { entry, text: TOKEN.into() };
+            speller.spell(black_box(&delta), |text| out.push_str(text));
+        });
+    });
+    group.bench_function("ai sdk encode delta, of which its text", |b| {
+        let mut entry = 0;
+        b.iter(|| {
+            entry += 1;
+            black_box(ServerFrame::Delta { entry, text: TOKEN.into() });
+        });
+    });
+    let limits = protocol::Limits { message_bytes: 64 * 1024, client_system_prompt: false };
+    let transcript = transcript();
+    group.bench_function("ai sdk decode 100 KiB of transcript", |b| {
+        b.iter(|| Codec::AiSdk.decode(black_box(Incoming::Text(&transcript)), limits));
+    });
     group.bench_function("plain decode message", |b| {
         b.iter(|| Codec::Plain.decode(black_box(Incoming::Text("what is the tide?\n")), limits));
     });

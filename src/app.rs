@@ -364,7 +364,12 @@ fn ws_settings(config: &Config) -> ws::Settings {
             fragments,
             rate: guard::Allowance::new(limits.frames_per_second, limits.frames_burst, fragments),
         },
-        messages: protocol::Limits { message_bytes: limits.message_bytes },
+        transcript_bytes: u32::try_from(limits.transcript_bytes).unwrap_or(u32::MAX),
+        requests: limits.requests,
+        messages: protocol::Limits {
+            message_bytes: limits.message_bytes,
+            client_system_prompt: config.session.client_system_prompt,
+        },
         bounds: socket::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
         send_buffer: limits.send_buffer,
         silence: limits.silence,
@@ -376,6 +381,11 @@ fn session_settings(config: &Config) -> session::Settings {
     let prompt = &config.session.system_prompt;
     session::Settings {
         queued_messages: config.limits.queued_messages,
+        readers: config.limits.readers,
+        model: config.upstream.model.as_str().into(),
+        linger: config.session.linger,
+        idle: config.session.idle,
+        retain: config.session.retain,
         behind_bytes: config.limits.behind_bytes,
         system_prompt: (!prompt.is_empty()).then(|| Arc::new(prompt.clone())),
         history: chat::Budget {
@@ -396,5 +406,38 @@ fn http_settings(config: &Config, simulated: bool) -> http::Settings {
         simulated,
         queue: config.dispatch.queue,
         separate_ops: config.server.ops_listen.is_some(),
+        limits: page_limits(config),
+        features: page_features(config),
+    }
+}
+
+fn page_limits(config: &Config) -> http::api::Limits {
+    let (limits, session) = (&config.limits, &config.session);
+    // The table's own ranges are far below 2^64 ms.
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    http::api::Limits {
+        message_bytes: limits.message_bytes,
+        transcript_bytes: limits.transcript_bytes,
+        requests: limits.requests,
+        readers: limits.readers,
+        queued_messages: limits.queued_messages,
+        frames_per_second: limits.frames_per_second,
+        frames_burst: limits.frames_burst,
+        linger_ms: ms(session.linger),
+        idle_ms: ms(session.idle),
+        retain_ms: ms(session.retain),
+        silence_ms: ms(limits.silence),
+    }
+}
+
+fn page_features(config: &Config) -> http::api::Features {
+    http::api::Features {
+        stop: true,
+        resume: true,
+        regenerate: true,
+        edit: true,
+        queue: config.limits.queued_messages > 0,
+        reasoning: config.upstream.thinking != config::Thinking::Off,
+        client_system_prompt: config.session.client_system_prompt,
     }
 }

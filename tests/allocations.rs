@@ -22,11 +22,11 @@ use std::{
 };
 use tidegate::{
     app,
-    chat::{Budget, ReaderId, RunEvent, RunId},
+    chat::{Budget, ReaderId, RequestId, RunEvent, RunId, SessionId},
     config::Config,
     dispatch::RunControl,
     protocol::{ClientFrame, Codec},
-    session::{Effect, Input, Outgoing, Session},
+    session::{Effect, Input, Lifetime, Outgoing, Session},
     upstream::dashscope::{self, Endpoint, Reader},
 };
 use tokio::sync::oneshot;
@@ -114,21 +114,30 @@ fn handover() -> f64 {
 /// The session machine, and the frame's spelling of what it pushes.
 fn session() -> (f64, f64) {
     let settings = tidegate::session::Settings {
+        readers: 8,
+        model: "m".into(),
+        linger: Duration::from_secs(60),
+        idle: Duration::from_secs(1800),
+        retain: Duration::from_secs(120),
         queued_messages: 8,
         behind_bytes: 64 * 1024,
         system_prompt: None,
         history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
     };
-    let mut session = Session::new(Arc::new(settings));
+    let mut session = Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket);
     let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
-    session.handle(&mut fx, Input::Attach { reader: ReaderId(1) });
+    session.handle(&mut fx, Duration::ZERO, Input::Attach { reader: ReaderId(1) });
     let frame = ClientFrame::Message { text: "hello".into() };
-    session.handle(&mut fx, Input::Client { reader: ReaderId(1), frame });
+    session.handle(&mut fx, Duration::ZERO, Input::Client { reader: ReaderId(1), frame });
     fx.clear();
     let mut texts: Vec<String> = (0..WARM + ROUNDS * DELTAS).map(|at| format!(" token {at}")).collect();
     let machine = each(|deltas| {
         for text in texts.drain(..deltas) {
-            session.handle(&mut fx, Input::Run { run: RunId(1), event: RunEvent::Delta(text) });
+            session.handle(
+                &mut fx,
+                Duration::ZERO,
+                Input::Run { run: RunId(1), event: RunEvent::Delta(text) },
+            );
             session.settle(&mut fx);
             pushed.extend(fx.drain(..).filter_map(|effect| match effect {
                 Effect::Push { outgoing: Outgoing::Frame(frame), .. } => Some(frame),
@@ -138,12 +147,19 @@ fn session() -> (f64, f64) {
     });
     assert_eq!(pushed.len(), WARM + ROUNDS * DELTAS);
     let mut out = Vec::with_capacity(1024);
+    let request = RequestId::new("r1").unwrap();
+    let mut spellers = [Codec::Plain.speller(None), Codec::AiSdk.speller(Some(&request))];
+    let mut from = 0;
     let spelling = each(|deltas| {
-        for frame in &pushed[..deltas] {
-            out.clear();
-            Codec::Plain.encode(frame, |text| out.extend_from_slice(text.as_bytes()));
-            assert!(!out.is_empty());
+        // Each delta once: a speller says nothing twice.
+        for frame in &pushed[from..from + deltas] {
+            for speller in &mut spellers {
+                out.clear();
+                speller.spell(frame, |text| out.extend_from_slice(text.as_bytes()));
+                assert!(!out.is_empty());
+            }
         }
+        from += deltas;
     });
     (machine, spelling)
 }

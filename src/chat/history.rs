@@ -1,5 +1,5 @@
 //! The history of a conversation, and the part of it that fits into a request.
-use super::{Message, Role, Usage};
+use super::{Message, MessageId, Past, Role, Usage, UserMessage};
 use std::{collections::VecDeque, sync::Arc};
 
 /// What of a history is kept and sent.
@@ -23,19 +23,51 @@ pub struct History {
     estimate: Estimate,
     /// Bytes of text in `turns`.
     bytes: usize,
-    /// Turns forgotten since the beginning.
+    /// Messages in `turns`.
+    messages: usize,
+    /// Turns forgotten since the beginning, those without an answer not counted.
     forgotten: usize,
 }
 
-/// A user message and its answer. The answer of the open turn is still to come.
+/// A user message and its answer. The answer of the open turn is still to come; an earlier turn without
+/// one was stopped before its first word, and is not sent to the model.
 #[derive(Debug)]
 struct Turn {
     user: Message,
     answer: Option<Message>,
+    /// What client and gateway call the two messages; a plain conversation has no names.
+    names: Option<Box<Names>>,
     /// Uncorrected estimate of both texts.
     tokens: u32,
     /// The answer broke off.
     incomplete: bool,
+}
+
+#[derive(Debug)]
+struct Names {
+    user: MessageId,
+    answer: MessageId,
+}
+
+/// A turn that can be found again.
+#[derive(Debug, PartialEq)]
+pub struct Known<'a> {
+    pub user: &'a MessageId,
+    pub question: &'a Arc<String>,
+    /// What its answer is called, also while there is none.
+    pub answer: &'a MessageId,
+    pub text: Option<&'a Arc<String>>,
+    pub incomplete: bool,
+}
+
+/// One message of a transcript.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub role: Role,
+    pub id: MessageId,
+    pub text: Arc<String>,
+    /// An answer that broke off or was stopped.
+    pub incomplete: bool,
 }
 
 /// The messages of one request.
@@ -57,16 +89,27 @@ impl History {
             budget,
             estimate: Estimate::default(),
             bytes: 0,
+            messages: 0,
             forgotten: 0,
         }
     }
 
     /// Opens a turn with a user message.
     pub fn begin(&mut self, text: String) {
+        self.open(Arc::new(text), None);
+    }
+
+    /// Opens a turn with a user message that has a name, and names its answer.
+    pub fn ask(&mut self, user: MessageId, text: Arc<String>, answer: MessageId) {
+        self.open(text, Some(Box::new(Names { user, answer })));
+    }
+
+    fn open(&mut self, text: Arc<String>, names: Option<Box<Names>>) {
         let tokens = raw_tokens(&text);
         self.bytes += text.len();
-        let user = Message::new(Role::User, text);
-        self.turns.push_back(Turn { user, answer: None, tokens, incomplete: false });
+        self.messages += 1;
+        let user = Message { role: Role::User, text };
+        self.turns.push_back(Turn { user, answer: None, names, tokens, incomplete: false });
         self.forget();
     }
 
@@ -76,40 +119,126 @@ impl History {
         turn.tokens += raw_tokens(&text);
         turn.incomplete = incomplete;
         self.bytes += text.len();
+        self.messages += usize::from(turn.answer.is_none());
         turn.answer = Some(Message { role: Role::Assistant, text });
         self.forget();
     }
 
     /// Takes the open turn out again, as if it had not been asked.
     pub fn withdraw(&mut self) {
-        if self.turns.back().is_some_and(|turn| turn.answer.is_none())
-            && let Some(turn) = self.turns.pop_back()
-        {
-            self.bytes -= turn.bytes();
+        if self.turns.back().is_some_and(|turn| turn.answer.is_none()) {
+            self.cut_from(self.turns.len() - 1);
         }
+    }
+
+    /// The newest turn with a name.
+    pub fn newest(&self) -> Option<Known<'_>> {
+        self.turns.back().and_then(Turn::known)
+    }
+
+    /// Drops the user message of this name, its answer and all that followed; gives its text back.
+    /// `None`, and nothing dropped: it is not known.
+    pub fn cut_before(&mut self, user: &MessageId) -> Option<UserText> {
+        self.cut_where(|names| names.user == *user)
+    }
+
+    /// The same for the turn whose answer has this name.
+    pub fn cut_before_answer(&mut self, answer: &MessageId) -> Option<UserText> {
+        self.cut_where(|names| names.answer == *answer)
+    }
+
+    fn cut_where(&mut self, wanted: impl Fn(&Names) -> bool) -> Option<UserText> {
+        let at = self.turns.iter().rposition(|turn| turn.names.as_deref().is_some_and(&wanted))?;
+        let turn = &self.turns[at];
+        let found = UserText { id: turn.names.as_ref()?.user.clone(), text: Arc::clone(&turn.user.text) };
+        self.cut_from(at);
+        Some(found)
+    }
+
+    fn cut_from(&mut self, at: usize) {
+        for turn in self.turns.drain(at..) {
+            self.bytes -= turn.bytes();
+            self.messages -= turn.messages();
+        }
+    }
+
+    /// Nothing was ever said here, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty() && self.forgotten == 0
+    }
+
+    /// Takes over a client's copy of the conversation, oldest first, within the budget. An assistant's
+    /// message answers the user's message right before it; one that follows no such message is dropped, and a
+    /// user's message that nobody answered stays as a turn without an answer. What the system said
+    /// joins the system prompt. Messages without text are as if they were not there, but still
+    /// stand between their neighbours.
+    pub fn rebuild(&mut self, transcript: Vec<Past>) {
+        let mut answerable = false;
+        for Past { role, id, text } in transcript {
+            match role {
+                Role::System => self.join_prompt(&text),
+                Role::User => {
+                    answerable = !text.is_empty();
+                    if answerable {
+                        self.ask(id.clone(), Arc::new(text), id); // Until its answer comes.
+                    }
+                }
+                Role::Assistant => {
+                    if answerable && !text.is_empty() {
+                        if let Some(names) = self.turns.back_mut().and_then(|turn| turn.names.as_mut()) {
+                            names.answer = id;
+                        }
+                        self.complete(Arc::new(text), false);
+                    }
+                    answerable = false;
+                }
+            }
+        }
+    }
+
+    /// The prompt is in every request, so it is bounded like the rest: what would make it too long is left out.
+    fn join_prompt(&mut self, text: &str) {
+        let prompt = self.system.as_ref().map_or("", |message| message.text.as_str());
+        if text.is_empty() || prompt.len() + text.len() > self.budget.bytes {
+            return;
+        }
+        let gap = if prompt.is_empty() { "" } else { "\n\n" };
+        self.system = Some(Message::new(Role::System, format!("{prompt}{gap}{text}")));
+    }
+
+    /// All that is remembered and has a name, oldest first.
+    pub fn transcript(&self) -> Vec<Said> {
+        let said = self.turns.iter().filter_map(|turn| {
+            let Names { user, answer } = turn.names.as_deref()?;
+            let question = Said::new(&turn.user, user, false);
+            Some([Some(question), turn.answer.as_ref().map(|text| Said::new(text, answer, turn.incomplete))])
+        });
+        said.flatten().flatten().collect()
     }
 
     /// The system prompt and the newest turns that fit, cut at turn boundaries. The newest turn
     /// is always in: whether it is too long is for the model to say.
     pub fn window(&self) -> Window {
         let fixed = self.system.as_ref().map_or(0, |m| raw_tokens(&m.text));
+        let newest = self.turns.len().saturating_sub(1);
+        let is_sent = |at: usize| at == newest || self.turns[at].answer.is_some();
         let (mut tokens, mut from) = (fixed, self.turns.len());
-        for (at, turn) in self.turns.iter().enumerate().rev() {
-            let newest = at + 1 == self.turns.len();
-            if !newest && self.estimate.corrected(tokens + turn.tokens) > self.budget.tokens {
+        for (at, turn) in self.turns.iter().enumerate().rev().filter(|(at, _)| is_sent(*at)) {
+            if at != newest && self.estimate.corrected(tokens + turn.tokens) > self.budget.tokens {
                 break;
             }
             tokens += turn.tokens;
             from = at;
         }
-        let turns = self.turns.iter().skip(from);
+        let omitted = (0..from).filter(|at| is_sent(*at)).count();
+        let turns = (from..self.turns.len()).filter(|at| is_sent(*at)).map(|at| &self.turns[at]);
         let messages = self
             .system
             .iter()
             .chain(turns.flat_map(|turn| [Some(&turn.user), turn.answer.as_ref()].into_iter().flatten()))
             .cloned()
             .collect();
-        Window { messages, omitted_turns: self.forgotten + from, estimated_tokens: tokens }
+        Window { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
     }
 
     /// Learns from what the upstream counted for a request estimated at `estimated` tokens.
@@ -131,20 +260,54 @@ impl History {
         while self.turns.len() > 1 && self.over_budget() {
             if let Some(turn) = self.turns.pop_front() {
                 self.bytes -= turn.bytes();
-                self.forgotten += 1;
+                self.messages -= turn.messages();
+                self.forgotten += usize::from(turn.answer.is_some());
             }
         }
     }
 
     fn over_budget(&self) -> bool {
-        let messages: usize = self.turns.iter().map(|turn| 1 + usize::from(turn.answer.is_some())).sum();
-        self.bytes > self.budget.bytes || messages > self.budget.messages
+        self.bytes > self.budget.bytes || self.messages > self.budget.messages
+    }
+}
+
+/// A user message that was taken out of a history.
+#[derive(Debug, PartialEq)]
+pub struct UserText {
+    pub id: MessageId,
+    pub text: Arc<String>,
+}
+
+impl From<UserMessage> for UserText {
+    fn from(UserMessage { id, text }: UserMessage) -> Self {
+        UserText { id, text: Arc::new(text) }
+    }
+}
+
+impl Said {
+    fn new(message: &Message, id: &MessageId, incomplete: bool) -> Self {
+        Said { role: message.role, id: id.clone(), text: Arc::clone(&message.text), incomplete }
     }
 }
 
 impl Turn {
     fn bytes(&self) -> usize {
         self.user.text.len() + self.answer.as_ref().map_or(0, |answer| answer.text.len())
+    }
+
+    fn messages(&self) -> usize {
+        1 + usize::from(self.answer.is_some())
+    }
+
+    fn known(&self) -> Option<Known<'_>> {
+        let Names { user, answer } = self.names.as_deref()?;
+        Some(Known {
+            user,
+            question: &self.user.text,
+            answer,
+            text: self.answer.as_ref().map(|message| &message.text),
+            incomplete: self.incomplete,
+        })
     }
 }
 

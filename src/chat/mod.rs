@@ -1,11 +1,17 @@
 //! The words of a chat: ids, messages, history and what a run is and says.
+pub mod ask;
 pub mod history;
+pub mod id;
 pub mod message;
+pub mod principal;
 pub mod run;
 
-pub use history::{Budget, History, Window};
+pub use ask::{Ask, AskKind, Past, UserMessage};
+pub use history::{Budget, History, Known, Said, UserText, Window};
+pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{Message, Role};
-pub use run::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, RunRequest, Usage};
+pub use principal::Principal;
+pub use run::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, RunRequest, Timing, Usage};
 
 use std::fmt;
 
@@ -17,9 +23,10 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub u32);
 
-/// One attached reader of a session: a connection, numbered within its session.
+/// One attached reader of a session: a connection, or one request on a connection. No other reader of
+/// the process has the number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReaderId(pub u32);
+pub struct ReaderId(pub u64);
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -74,13 +74,23 @@ pub struct RunEnd {
     pub usage: Option<Usage>,
     /// The upstream's id of the request, for its support desk.
     pub request_id: Option<String>,
+    pub timing: Timing,
+}
+
+/// How long a run took, from the moment in which the session asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// To the first text; `None` when there was none.
+    pub first_delta: Option<Duration>,
+    /// To the end.
+    pub duration: Duration,
 }
 
 impl RunEnd {
     /// An end with nothing but its error.
     pub fn failed(error: RunError) -> Self {
         let request_id = error.request_id.clone();
-        RunEnd { outcome: Err(error), usage: None, request_id }
+        RunEnd { outcome: Err(error), usage: None, request_id, timing: Timing::default() }
     }
 }
 
@@ -93,6 +103,8 @@ pub enum FinishReason {
     Length,
     /// The model wants a tool to be called.
     ToolCalls,
+    /// Somebody who follows the answer stopped it. Never said by an upstream.
+    Stopped,
 }
 
 impl FinishReason {
@@ -101,6 +113,7 @@ impl FinishReason {
             FinishReason::Stop => "stop",
             FinishReason::Length => "length",
             FinishReason::ToolCalls => "tool_calls",
+            FinishReason::Stopped => "stopped",
         }
     }
 }
@@ -386,6 +399,35 @@ impl RunErrorKind {
             | RunErrorKind::Draining
             | RunErrorKind::Cancelled
             | RunErrorKind::Internal => Retry::No,
+        }
+    }
+
+    /// Asking once more may bring an answer: what a person is told, not what the gateway does by itself.
+    pub fn can_be_asked_again(self) -> bool {
+        match self {
+            RunErrorKind::RateLimited
+            | RunErrorKind::UpstreamError
+            | RunErrorKind::UpstreamUnreachable
+            | RunErrorKind::UpstreamDown
+            | RunErrorKind::UpstreamProtocol
+            | RunErrorKind::UpstreamTimeout
+            | RunErrorKind::Interrupted
+            | RunErrorKind::EmptyAnswer
+            | RunErrorKind::Overloaded
+            | RunErrorKind::QueueTimeout
+            | RunErrorKind::Draining
+            | RunErrorKind::Internal => true,
+            RunErrorKind::NotSetUp
+            | RunErrorKind::NotAvailable
+            | RunErrorKind::ModelNotFound
+            | RunErrorKind::InputTooLong
+            | RunErrorKind::BadRequest
+            | RunErrorKind::InputRefused
+            | RunErrorKind::OutputRefused
+            | RunErrorKind::UpstreamTls
+            | RunErrorKind::AnswerTooLong
+            | RunErrorKind::ToolsNotSupported
+            | RunErrorKind::Cancelled => false,
         }
     }
 

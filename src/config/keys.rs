@@ -158,6 +158,11 @@ keys! {
             "frames that a client may send for ever, pings and pongs counted; 0 = no limit";
         frames_burst: u32 = "40", Kind::Count(2, 1_000_000),
             "frames that it may send at once; the fragments of one message count as a quarter of them at most";
+        transcript_bytes: usize = "1MiB", Kind::Bytes(KIB, 16 * MIB),
+            "one frame on `/api/chat`, which may hold a whole conversation";
+        requests: usize = "64", Kind::Count(1, 10_000), "requests that a socket on `/api/chat` may have open";
+        readers: usize = "8", Kind::Count(1, 1000),
+            "requests that may follow one conversation at the same time; the oldest goes";
         queued_messages: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
         output_bytes: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
             "unsent output at which a socket takes no more";
@@ -174,6 +179,11 @@ keys! {
     session: Session {
         system_prompt: String = "", Kind::Text(64 * KIB),
             "instructions to the model, before every conversation";
+        client_system_prompt: bool = "false", FLAG,
+            "take instructions to the model from the transcripts of clients";
+        linger: Duration = "60s", time(100 * MS, HOUR), "how long an answer goes on when nobody follows it";
+        idle: Duration = "30m", time(SEC, 24 * HOUR), "how long a conversation that nobody follows is kept";
+        retain: Duration = "120s", time(SEC, HOUR), "how long a finished answer can be followed again";
     }
     /// How much of a conversation goes to the model.
     history: History {

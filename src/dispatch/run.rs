@@ -6,7 +6,7 @@ use super::{
     watch::{Exceeded, Watched},
 };
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage},
     metrics::Metrics,
     upstream::{
         breaker::Verdict,
@@ -259,7 +259,12 @@ impl Run {
             Err(error) => {
                 let request_id = error.request_id.as_deref().or_else(|| stream.reader.request_id());
                 let request_id = request_id.map(str::to_owned);
-                RunEnd { outcome: Err(error), usage: stream.reader.usage(), request_id }
+                RunEnd {
+                    outcome: Err(error),
+                    usage: stream.reader.usage(),
+                    request_id,
+                    timing: Timing::default(),
+                }
             }
         };
         tally.say(events, order, &shared.metrics);
@@ -308,6 +313,7 @@ impl Run {
 
     async fn end(mut self: Box<Self>, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
+        end.timing = Timing { first_delta: self.tally.first_delta, duration: self.order.submitted.elapsed() };
         end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
         let outcome = match &end.outcome {
             Ok(reason) => reason.as_str(),

@@ -1,8 +1,10 @@
 //! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
+pub mod api;
 mod form;
 pub mod ops;
 mod origin;
 mod page;
+pub(crate) mod principal;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -20,7 +22,9 @@ use actix_http::{HttpService, Request, h1};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config,
 };
-use actix_web::{App, dev::AppConfig, error::ErrorInternalServerError, middleware::from_fn, web};
+use actix_web::{
+    App, dev::AppConfig, error::ErrorInternalServerError, http::header, middleware::from_fn, web,
+};
 use ipnet::IpNet;
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::Instant};
@@ -35,7 +39,7 @@ pub struct Settings {
     /// Origins that may open a WebSocket; empty: those of the request's own host.
     pub origins: Vec<String>,
     pub allow_any_origin: bool,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The model that answers.
     pub model: String,
@@ -47,6 +51,16 @@ pub struct Settings {
     pub queue: usize,
     /// The operator's routes are on another address.
     pub separate_ops: bool,
+    /// For `/api/config`.
+    pub limits: api::Limits,
+    pub features: api::Features,
+}
+
+impl Settings {
+    /// Whether this address is a proxy's whose word is taken.
+    fn trusts(&self, address: &std::net::IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(address))
+    }
 }
 
 /// What the routes of all workers share.
@@ -73,6 +87,7 @@ pub fn service(
 > {
     let routes = move |config: &mut web::ServiceConfig| {
         upgrade::configure(config);
+        api::configure(config);
         page::configure(config);
         ops::configure_models(config);
         if !site.settings.separate_ops {
@@ -141,13 +156,22 @@ pub fn ops_service(
         .tcp()
 }
 
+/// Whether a page of this request's origin may have an answer.
+fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> bool {
+    let values = |name| {
+        // One that is not ASCII is no origin and no host.
+        request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let hosts = values(header::HOST);
+    let host = if let [host] = hosts[..] { Some(host) } else { None };
+    origin::is_allowed(&settings.origins, settings.allow_any_origin, &values(header::ORIGIN), host)
+}
+
 /// The client's address: the peer's, unless the peer is a trusted proxy that names another. Read
 /// from the right, because everything left of the last trusted hop is a stranger's word.
 fn client_address(settings: &Settings, request: &actix_web::HttpRequest) -> Option<std::net::IpAddr> {
     let peer = request.peer_addr().map(|peer: SocketAddr| peer.ip().to_canonical())?;
-    let trusted =
-        |address: &std::net::IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(address));
-    if !trusted(&peer) {
+    if !settings.trusts(&peer) {
         return Some(peer);
     }
     let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
@@ -158,7 +182,7 @@ fn client_address(settings: &Settings, request: &actix_web::HttpRequest) -> Opti
             Ok(address) => client = address.to_canonical(),
             Err(_) => break,
         }
-        if !trusted(&client) {
+        if !settings.trusts(&client) {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! Which pages may open a WebSocket. Pure. A browser sends `Origin` and cannot be made not to;
+//! Which pages may open a WebSocket or read what is a browser's own. Pure. A browser sends `Origin` and cannot be made not to;
 //! what sends none is no browser and brings no cookies of a stranger (RFC 6455 §10.2).
 use url::Url;
 

@@ -16,6 +16,21 @@ impl Handler<Die> for Dispatcher {
     }
 }
 
+pub(super) fn settings() -> Settings {
+    Settings {
+        origins: Vec::new(),
+        allow_any_origin: false,
+        trusted_proxies: Vec::new(),
+        model: "m".into(),
+        upstream: "u".into(),
+        simulated: false,
+        queue: 2,
+        separate_ops: false,
+        limits: api::Limits::default(),
+        features: api::Features::default(),
+    }
+}
+
 fn site() -> Arc<Site> {
     let second = Duration::from_secs(1);
     let metrics = Arc::new(Metrics::default());
@@ -23,16 +38,7 @@ fn site() -> Arc<Site> {
     let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
     let admission = admission::Settings { runs: 1, queue: 2, queue_wait: second };
     Arc::new(Site {
-        settings: Settings {
-            origins: Vec::new(),
-            allow_any_origin: false,
-            trusted_proxies: Vec::new(),
-            model: "m".into(),
-            upstream: "u".into(),
-            simulated: false,
-            queue: 2,
-            separate_ops: false,
-        },
+        settings: settings(),
         life: Arc::new(Life::new(1, 0)),
         registry: Arc::default(),
         dispatcher: Dispatcher::new(admission, 0, Arc::clone(&breaker), Arc::clone(&metrics)).start(),

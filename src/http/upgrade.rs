@@ -1,6 +1,7 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
-use super::{Site, client_address, origin};
+use super::{Site, client_address, origin_is_allowed, principal};
 use crate::{
+    chat::Principal,
     dispatch::admission::Source,
     protocol::Codec,
     ws::{Consumer, registry::NoSeat, take_over::Accepted},
@@ -14,6 +15,16 @@ use actix_web_actors::ws;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(web::resource("/chat").route(web::get().to(chat)).route(web::to(wrong_method)));
+    config.service(web::resource("/api/chat").route(web::get().to(chats)).route(web::to(wrong_method)));
+}
+
+/// What a route makes of its sockets.
+struct Entrance {
+    consumer: Consumer,
+    principal: Principal,
+    cookie: Option<header::HeaderValue>,
+    /// Frames may hold whole conversations.
+    transcripts: bool,
 }
 
 /// `GET /chat`: the plain dialect.
@@ -21,9 +32,26 @@ async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     open(&request, &site, Consumer::Session(Codec::Plain))
 }
 
-/// Agrees to an upgrade, or says why not. The upgrade hook does the rest.
+/// `GET /api/chat`: the dialect of the AI SDK.
+async fn chats(request: HttpRequest, site: Data<Site>) -> HttpResponse {
+    let Ok((principal, cookie)) = principal::of(&request, &site.settings) else {
+        log::error!("the operating system has no randomness for a cookie");
+        return HttpResponse::InternalServerError().finish();
+    };
+    let consumer = Consumer::Session(Codec::AiSdk);
+    enter(&request, &site, Entrance { consumer, principal, cookie, transcripts: true })
+}
+
+/// A socket with nobody behind it but its consumer.
 pub(crate) fn open(request: &HttpRequest, site: &Site, consumer: Consumer) -> HttpResponse {
-    accept(request, site, consumer).unwrap_or_else(|refusal| {
+    // It has no chats that could be somebody's.
+    let principal = Principal::new(0);
+    enter(request, site, Entrance { consumer, principal, cookie: None, transcripts: false })
+}
+
+/// Agrees to an upgrade, or says why not. The upgrade hook does the rest.
+fn enter(request: &HttpRequest, site: &Site, entrance: Entrance) -> HttpResponse {
+    accept(request, site, entrance).unwrap_or_else(|refusal| {
         site.metrics.handshakes_refused.get_or_create(&[("reason", refusal.reason())]).inc();
         log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
         refusal.response()
@@ -88,26 +116,26 @@ impl Refusal {
     }
 }
 
-fn accept(request: &HttpRequest, site: &Site, consumer: Consumer) -> Result<HttpResponse, Refusal> {
+fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<HttpResponse, Refusal> {
     check_handshake(request)?;
-    let origins: Vec<_> = values(request, &header::ORIGIN);
-    let host = values(request, &header::HOST);
-    let host = if let [host] = host[..] { Some(host) } else { None };
     let settings = &site.settings;
-    if !origin::is_allowed(&settings.origins, settings.allow_any_origin, &origins, host) {
+    if !origin_is_allowed(request, settings) {
         return Err(Refusal::Origin);
     }
     let address = client_address(settings, request);
     let seat = site.life.take_seat(address).map_err(Refusal::NoSeat)?;
-    let response = ws::handshake_with_protocols(request, &[])
-        .map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?
-        .finish();
+    let mut response = ws::handshake_with_protocols(request, &[])
+        .map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?;
+    let Entrance { consumer, principal, cookie, transcripts } = entrance;
+    if let Some(cookie) = cookie {
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
     let id = fastrand::u64(..);
     let source = Source::of(address);
     let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     log::info!("socket opened connection={id:016x} address={address}");
-    request.extensions_mut().insert(Accepted { id, consumer, source, seat });
-    Ok(response)
+    request.extensions_mut().insert(Accepted { id, consumer, source, principal, transcripts, seat });
+    Ok(response.finish())
 }
 
 /// RFC 6455 §4.2.1, more strictly than the handshake of the library: one exact `websocket`, one key

@@ -4,7 +4,10 @@ use super::{ClientFrame, Incoming, Limits, Refusal, ServerFrame};
 
 pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, Refusal> {
     match message {
-        Incoming::Text(text) => super::user_message(text.trim_end_matches(['\r', '\n']), limits),
+        Incoming::Text(text) => {
+            let text = text.trim_end_matches(['\r', '\n']);
+            super::check_message(text, limits).map(|()| ClientFrame::Message { text: text.to_owned() })
+        }
         Incoming::Binary => Err(Refusal::Binary),
     }
 }
@@ -20,6 +23,10 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
         ServerFrame::Refused { reason } => send(&format!("Error: {reason}")),
         // The old page has no place for these.
         ServerFrame::Accepted { .. }
+        | ServerFrame::Resumed { .. }
+        | ServerFrame::NoActive
+        | ServerFrame::Waiting { .. }
+        | ServerFrame::Pong
         | ServerFrame::Queued { .. }
         | ServerFrame::Retrying { .. }
         | ServerFrame::Reasoning { .. } => {}
@@ -28,15 +35,16 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Codec, TurnEnd};
+    use super::super::{Codec, Opening, TurnEnd};
     use super::*;
-    use crate::chat::{FinishReason, RunError, RunErrorKind, RunId};
+    use crate::chat::{FinishReason, MessageId, RunError, RunErrorKind, RunId, Timing};
+    use std::sync::Arc;
 
-    const LIMITS: Limits = Limits { message_bytes: 100 };
+    const LIMITS: Limits = Limits { message_bytes: 100, client_system_prompt: false };
 
     fn spelled(frame: ServerFrame) -> Vec<String> {
         let mut out = Vec::new();
-        Codec::Plain.encode(&frame, |text| out.push(text.to_owned()));
+        Codec::Plain.speller(None).spell(&frame, |text| out.push(text.to_owned()));
         out
     }
 
@@ -53,11 +61,11 @@ mod tests {
     fn blank_and_oversized_messages_are_refused_and_odd_ones_pass_unchanged() {
         for blank in ["", " ", "\t\n", "\0", "\u{200b}\u{feff}", "\u{202e} \u{2060}", "\n\r\n"] {
             let refused = Codec::Plain.decode(Incoming::Text(blank), LIMITS);
-            assert_eq!(refused, Err(Refusal::Empty), "{blank:?}");
+            assert_eq!(refused.map_err(|e| e.reason), Err(Refusal::Empty), "{blank:?}");
         }
         let long = "x".repeat(101);
         let refused = Codec::Plain.decode(Incoming::Text(&long), LIMITS);
-        assert_eq!(refused, Err(Refusal::TooLong { bytes: 101, limit: 100 }));
+        assert_eq!(refused.map_err(|e| e.reason), Err(Refusal::TooLong { bytes: 101, limit: 100 }));
         let just = "x".repeat(100);
         assert!(Codec::Plain.decode(Incoming::Text(&just), LIMITS).is_ok(), "as long as it may be");
         let odd = "\u{feff}\0hi\u{202e}";
@@ -68,7 +76,8 @@ mod tests {
     // faults: A10
     #[test]
     fn a_binary_message_is_refused() {
-        assert_eq!(Codec::Plain.decode(Incoming::Binary, LIMITS), Err(Refusal::Binary));
+        let refused = Codec::Plain.decode(Incoming::Binary, LIMITS);
+        assert_eq!(refused.map_err(|e| e.reason), Err(Refusal::Binary));
         let told = spelled(ServerFrame::Refused { reason: Refusal::Binary });
         assert_eq!(told, ["Error: Binary messages are not understood. Send text."]);
     }
@@ -76,11 +85,16 @@ mod tests {
     #[test]
     fn only_new_text_and_errors_are_written() {
         let run = RunId(1);
+        let answer = MessageId::new("a").unwrap();
+        let opening = Arc::new(Opening { answer, model: "m".into(), omitted_turns: 0 });
         assert_eq!(spelled(ServerFrame::Delta { entry: 1, text: "He".into() }), ["He"]);
         assert!(spelled(ServerFrame::Reasoning { entry: 1, text: "hm".into() }).is_empty());
-        assert!(spelled(ServerFrame::Accepted { run }).is_empty());
+        assert!(spelled(ServerFrame::Accepted { run, opening }).is_empty());
         assert!(spelled(ServerFrame::Queued { run, place: 3 }).is_empty());
-        let end = |outcome| ServerFrame::TurnEnd { run, end: Box::new(TurnEnd { outcome, usage: None }) };
+        let end = |outcome| ServerFrame::TurnEnd {
+            run,
+            end: Box::new(TurnEnd { outcome, usage: None, timing: Timing::default() }),
+        };
         assert!(spelled(end(Ok(FinishReason::Stop))).is_empty());
         let mut error = RunError::new(RunErrorKind::RateLimited, "secret detail");
         error.request_id = Some("r-1".into());

@@ -1,7 +1,9 @@
 //! What goes into the session machine, and what comes out of it.
+use std::time::Duration;
+
 use super::Cursor;
 use crate::{
-    chat::{ReaderId, RunEvent, RunId, RunRequest},
+    chat::{Ask, ReaderId, RunEvent, RunId, RunRequest},
     protocol::{ClientFrame, Close, ServerFrame},
 };
 
@@ -10,6 +12,15 @@ use crate::{
 pub enum Input {
     /// A connection joins and is told everything from now on.
     Attach { reader: ReaderId },
+    /// A reader joins with a question and is told the one turn that answers it.
+    Ask { reader: ReaderId, ask: Box<Ask> },
+    /// A reader joins and is told the turn that is running, or the last one while it is kept: what comes
+    /// after number `after` (see [`crate::protocol::Place`]), or all of it.
+    Resume { reader: ReaderId, after: Option<u32> },
+    /// A reader stops the turn that it is told, or takes back its question that waits.
+    Abort { reader: ReaderId },
+    /// The time of an [`Effect::WakeAt`] has come.
+    Wake,
     /// A connection is gone.
     Detach { reader: ReaderId },
     /// A client said something.
@@ -49,7 +60,15 @@ pub enum Effect {
         from: Cursor,
         ask: bool,
     },
-    /// Nobody is left. The last effect.
+    /// A reader that followed one turn has been told all of it, and is forgotten.
+    Release {
+        reader: ReaderId,
+    },
+    /// Send [`Input::Wake`] at this time, in place of what was asked for before; never, without one.
+    WakeAt {
+        at: Option<Duration>,
+    },
+    /// It is over. The last effect.
     End,
 }
 

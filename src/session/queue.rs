@@ -1,28 +1,75 @@
-//! Messages that wait for the running answer, in order.
-use crate::{chat::ReaderId, protocol::Refusal};
+//! Questions that wait for the running answer, in order.
+use crate::{
+    chat::{AskKind, ReaderId, UserMessage},
+    protocol::Refusal,
+};
 use std::collections::VecDeque;
+
+/// What a turn begins with.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// Of a plain conversation.
+    Plain(String),
+    Named {
+        kind: AskKind,
+        message: UserMessage,
+    },
+}
+
+/// Names a question while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket(u32);
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub ticket: Ticket,
+    pub from: ReaderId,
+    pub question: Question,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: VecDeque<(ReaderId, String)>,
+    waiting: VecDeque<Waiting>,
+    tickets: u32,
 }
 
 impl Queue {
-    /// Takes a message, or refuses it when `limit` are waiting.
-    pub(super) fn push(&mut self, reader: ReaderId, text: String, limit: usize) -> Result<(), Refusal> {
+    /// Takes a question, or refuses it when `limit` are waiting.
+    pub(super) fn push(
+        &mut self,
+        from: ReaderId,
+        question: Question,
+        limit: usize,
+    ) -> Result<Ticket, Refusal> {
         if self.waiting.len() >= limit {
             return Err(Refusal::QueueFull { limit });
         }
-        self.waiting.push_back((reader, text));
-        Ok(())
+        self.tickets = self.tickets.wrapping_add(1);
+        let ticket = Ticket(self.tickets);
+        self.waiting.push_back(Waiting { ticket, from, question });
+        Ok(ticket)
     }
 
-    pub(super) fn pop(&mut self) -> Option<String> {
-        self.pop_with_reader().map(|(_, text)| text)
-    }
-
-    /// The next message and who sent it.
-    pub(super) fn pop_with_reader(&mut self) -> Option<(ReaderId, String)> {
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
         self.waiting.pop_front()
+    }
+
+    /// Takes a question back.
+    pub(super) fn remove(&mut self, ticket: Ticket) {
+        self.waiting.retain(|waiting| waiting.ticket != ticket);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// The place of a question, counting from 1.
+    pub(super) fn place(&self, ticket: Ticket) -> Option<u32> {
+        let at = self.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
+        Some(at as u32 + 1)
+    }
+
+    pub(super) fn find(&self, wanted: impl Fn(&Question) -> bool) -> Option<Ticket> {
+        self.waiting.iter().find(|waiting| wanted(&waiting.question)).map(|waiting| waiting.ticket)
     }
 }

@@ -3,26 +3,24 @@
 //! Append-only. The answer is one string, the reasoning another; an entry is where a delta ended, four
 //! bytes for each, since most of an answer's deltas are shorter than what one could note of them.
 //! A reader has a cursor. While no reader can take more, text gathers in the open entry, so that a
-//! slow client gets fewer and larger deltas and the numbers stay free of gaps.
+//! slow client gets fewer and larger deltas and the numbers stay free of gaps. No entry is larger than a
+//! push: a cursor never stands inside one.
+use super::PUSH_BYTES_MAX;
 use crate::{
-    chat::RunId,
-    protocol::{ServerFrame, TurnEnd},
+    chat::{MessageId, RunId},
+    protocol::{
+        Opening, Place, ServerFrame, TurnEnd,
+        place::{self, BEGINNING, ENDING},
+    },
 };
 use std::sync::Arc;
 
-/// Which of the two texts an entry belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Reasoning,
-    Answer,
-}
+pub(super) use crate::protocol::Kind;
 
-impl Kind {
-    pub(super) fn frame(self, entry: u32, text: String) -> ServerFrame {
-        match self {
-            Kind::Reasoning => ServerFrame::Reasoning { entry, text },
-            Kind::Answer => ServerFrame::Delta { entry, text },
-        }
+pub(super) fn frame(kind: Kind, entry: u32, text: String) -> ServerFrame {
+    match kind {
+        Kind::Reasoning => ServerFrame::Reasoning { entry, text },
+        Kind::Answer => ServerFrame::Delta { entry, text },
     }
 }
 
@@ -32,15 +30,18 @@ pub struct Cursor {
     log: u32,
     /// The turn's beginning has been told.
     begun: bool,
-    /// Entries read to their ends.
+    /// Entries read.
     entries: u32,
-    /// Bytes read of the entry after them.
-    bytes: u32,
 }
 
 impl Cursor {
     pub(super) fn start_of(log: u32) -> Self {
-        Cursor { log, begun: false, entries: 0, bytes: 0 }
+        Cursor { log, begun: false, entries: 0 }
+    }
+
+    /// Where who is not told any turn stands: behind all logs.
+    pub(super) fn nowhere() -> Self {
+        Cursor::start_of(u32::MAX)
     }
 
     pub(super) fn log(self) -> u32 {
@@ -52,6 +53,7 @@ impl Cursor {
 #[derive(Debug)]
 pub struct TurnLog {
     run: RunId,
+    opening: Arc<Opening>,
     text: Arc<String>,
     reasoning: String,
     /// Where each entry ends, in bytes of both texts together.
@@ -60,6 +62,8 @@ pub struct TurnLog {
     parts: Vec<Part>,
     /// The last entry may still grow, because nobody has been told of it.
     open: bool,
+    /// Made from the history when the log itself was gone: its entries are not those that were told.
+    remade: bool,
     end: Option<Box<TurnEnd>>,
 }
 
@@ -80,16 +84,38 @@ const GROWTH: usize = 4;
 const GROWTH_MIN: usize = 256;
 
 impl TurnLog {
-    pub fn new(run: RunId) -> Self {
+    pub fn new(run: RunId, opening: Arc<Opening>) -> Self {
         TurnLog {
             run,
+            opening,
             text: Arc::default(),
             reasoning: String::new(),
             ends: Vec::new(),
             parts: Vec::new(),
             open: false,
+            remade: false,
             end: None,
         }
+    }
+
+    /// The log of an answer whose own log is gone.
+    pub fn remake(run: RunId, opening: Arc<Opening>, text: Arc<String>, end: TurnEnd) -> Self {
+        let mut log = TurnLog { text, remade: true, ..TurnLog::new(run, opening) };
+        if !log.text.is_empty() {
+            log.parts.push(Part { kind: Kind::Answer, entry: 0, total: 0, begin: 0 });
+        }
+        let mut told = 0;
+        while told < log.text.len() {
+            told += log.text[told..].floor_char_boundary(PUSH_BYTES_MAX);
+            log.ends.push(told as u32);
+        }
+        log.end(end);
+        log
+    }
+
+    /// The answer's name.
+    pub fn answer(&self) -> &MessageId {
+        &self.opening.answer
     }
 
     pub fn run(&self) -> RunId {
@@ -106,29 +132,37 @@ impl TurnLog {
         Arc::clone(&self.text)
     }
 
-    /// Adds text and returns the number of its entry, counting from 1. With `cut` the entry is
+    /// Adds text and returns the number of its last entry, counting from 1. With `cut` the entry is
     /// closed; without, later text may join it.
     pub fn append(&mut self, kind: Kind, text: &str, cut: bool) -> u32 {
+        let total = self.total_before(self.ends.len());
         let whole = match kind {
             Kind::Reasoning => &mut self.reasoning,
             Kind::Answer => Arc::make_mut(&mut self.text),
         };
         let begin = whole.len() as u32;
         push(whole, text);
-        let total = (self.text.len() + self.reasoning.len()) as u32;
-        let continues = self.parts.last().is_some_and(|part| part.kind == kind);
-        match self.ends.last_mut() {
-            Some(end) if self.open && continues => *end = total,
-            _ => {
-                if !continues {
-                    let (entry, total) = (self.ends.len() as u32, total - text.len() as u32);
-                    self.parts.push(Part { kind, entry, total, begin });
-                }
-                self.ends.push(total);
-            }
+        if self.parts.last().is_none_or(|part| part.kind != kind) {
+            self.open = false;
+            self.parts.push(Part { kind, entry: self.ends.len() as u32, total: total as u32, begin });
+        }
+        let mut told = if self.open { self.fill(text) } else { 0 };
+        while told < text.len() {
+            told += text[told..].floor_char_boundary(PUSH_BYTES_MAX);
+            self.ends.push((total + told) as u32);
         }
         self.open = !cut;
         self.ends.len() as u32
+    }
+
+    /// Lets the open entry grow by as much of a text as fits into it; returns how much that is.
+    fn fill(&mut self, text: &str) -> usize {
+        let Some(last) = self.ends.len().checked_sub(1) else { return 0 };
+        let begin = self.total_before(last);
+        let room = PUSH_BYTES_MAX - (self.ends[last] as usize - begin);
+        let told = text.floor_char_boundary(room);
+        self.ends[last] += told as u32;
+        told
     }
 
     pub fn end(&mut self, end: TurnEnd) {
@@ -138,7 +172,7 @@ impl TurnLog {
 
     /// Where a reader stands that has been told everything but the end.
     pub(super) fn end_cursor(&self, log: u32) -> Cursor {
-        Cursor { log, begun: true, entries: self.ends.len() as u32, bytes: 0 }
+        Cursor { log, begun: true, entries: self.ends.len() as u32 }
     }
 
     /// What comes next for a reader that stands at `from`, and where it stands then: neighbouring
@@ -146,7 +180,8 @@ impl TurnLog {
     pub fn read(&mut self, from: Cursor, bytes_max: usize) -> Option<(ServerFrame, Cursor)> {
         if !from.begun {
             let next = Cursor { begun: true, ..from };
-            return Some((ServerFrame::Accepted { run: self.run }, next));
+            let opening = Arc::clone(&self.opening);
+            return Some((ServerFrame::Accepted { run: self.run, opening }, next));
         }
         let at = from.entries as usize;
         if at >= self.ends.len() {
@@ -162,23 +197,63 @@ impl TurnLog {
             Kind::Answer => self.text.as_str(),
         };
         let place = |total: usize| part.begin as usize + (total - part.total as usize);
-        let begin = place(self.total_before(at)) + from.bytes as usize;
-        let mut next = at;
+        let begin = place(self.total_before(at));
+        let mut next = at + 1;
         while next < last && place(self.ends[next] as usize) - begin <= bytes_max {
             next += 1;
         }
-        let (end, cursor) = if next > at {
-            (place(self.total_before(next)), Cursor { entries: next as u32, bytes: 0, ..from })
-        } else {
-            // One entry that is larger than a push: a piece of it, whole characters only.
-            let mut end = begin + bytes_max;
-            while !whole.is_char_boundary(end) {
-                end -= 1;
+        let text = whole[begin..place(self.total_before(next))].to_owned();
+        Some((frame(part.kind, next as u32, text), Cursor { entries: next as u32, ..from }))
+    }
+
+    /// Where a reader goes on that has been told everything up to number `after`; `None` when there is no
+    /// such number.
+    pub fn place(&mut self, after: Option<u32>) -> Option<Place> {
+        let mut entries = 0;
+        if let Some(after) = after {
+            if self.remade || after > self.last_number() {
+                return None;
             }
-            (end, Cursor { bytes: from.bytes + (end - begin) as u32, ..from })
-        };
-        let entry = (next.max(at + 1)) as u32;
-        Some((part.kind.frame(entry, whole[begin..end].to_owned()), cursor))
+            entries = self.entries_up_to(after);
+        }
+        // Somebody may know of the last entry.
+        self.open = false;
+        let before = self.parts.partition_point(|part| part.entry < entries);
+        Some(Place {
+            run: self.run,
+            answer: self.opening.answer.clone(),
+            after,
+            begun: after.is_some_and(|after| after + 1 >= BEGINNING),
+            entries,
+            parts: before as u32,
+            open: before.checked_sub(1).map(|part| self.parts[part].kind),
+        })
+    }
+
+    /// Where a reader stands that begins at a place in this log, which is number `log`.
+    pub(super) fn cursor_at(log: u32, place: &Place) -> Cursor {
+        Cursor { log, begun: place.begun, entries: place.entries }
+    }
+
+    /// The highest number that has been written.
+    fn last_number(&self) -> u32 {
+        let (entries, parts) = (self.ends.len() as u32, self.parts.len() as u32);
+        let last = if entries == 0 { BEGINNING - 1 } else { place::number(entries, parts) };
+        let closing = u32::from(entries > 0);
+        last + self.end.as_ref().map_or(0, |_| closing + ENDING)
+    }
+
+    /// Entries whose numbers are not above this one.
+    fn entries_up_to(&self, number: u32) -> u32 {
+        let first = |at: usize| place::number(self.parts[at].entry + 1, at as u32 + 1);
+        // The last part whose first entry is among them.
+        let mut parts = 0;
+        while parts < self.parts.len() && first(parts) <= number {
+            parts += 1;
+        }
+        let Some(part) = parts.checked_sub(1) else { return 0 };
+        let end = self.parts.get(parts).map_or(self.ends.len() as u32, |next| next.entry);
+        (self.parts[part].entry + 1 + (number - first(part))).min(end)
     }
 
     /// Bytes of this log, which is number `log`, that a reader has not been given.
@@ -190,7 +265,7 @@ impl TurnLog {
         if cursor.log > log {
             return 0;
         }
-        all - self.total_before(cursor.entries as usize) - cursor.bytes as usize
+        all - self.total_before(cursor.entries as usize)
     }
 
     /// Bytes of both texts before entry `at`.

@@ -82,6 +82,8 @@ fn site(workers: usize) -> Site {
             simulated: true,
             queue: 0,
             separate_ops: true,
+            limits: http::api::Limits::default(),
+            features: http::api::Features::default(),
         },
         life: Arc::new(life),
         registry: Arc::new(Registry::default()),
@@ -95,13 +97,23 @@ fn site(workers: usize) -> Site {
 fn worker(index: usize, site: &Site) -> Rc<Worker> {
     let settings = ws::Settings {
         limits: LIMITS,
-        messages: protocol::Limits { message_bytes: LIMITS.frame_bytes as usize },
+        transcript_bytes: LIMITS.frame_bytes,
+        requests: 0,
+        messages: protocol::Limits {
+            message_bytes: LIMITS.frame_bytes as usize,
+            client_system_prompt: false,
+        },
         bounds: socket::Bounds { high_water: 32 << 10, slow_client: Duration::from_secs(12) },
         send_buffer: 64 << 10,
         silence: Duration::from_secs(60),
         ping: Duration::from_secs(15),
     };
     let no_session = session::Settings {
+        readers: 0,
+        model: "".into(),
+        linger: Duration::ZERO,
+        idle: Duration::ZERO,
+        retain: Duration::ZERO,
         queued_messages: 0,
         behind_bytes: 0,
         system_prompt: None,

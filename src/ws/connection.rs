@@ -1,28 +1,31 @@
 //! The actor of one WebSocket: turns frames into words and words into frames, and nothing else.
+mod requests;
+
 use super::{
     Worker,
     context::SocketContext,
     inbound::Fragments,
-    outlet::Line,
+    letter::Wish,
+    outlet::{Line, Outlet, Window},
     progress::{self, Progress},
     session_actor::{Detach, FromClient, SessionActor},
 };
 use crate::{
-    chat::ReaderId,
+    chat::{Principal, ReaderId, RequestId},
     dispatch::admission::Source,
-    protocol::{Close, Codec, Incoming, ServerFrame},
-    session::Outgoing,
+    protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Refusal, ServerFrame},
 };
 use actix::prelude::*;
 use actix_web_actors::ws::{CloseReason, Frame};
 use bytes::Bytes;
-use std::rc::Rc;
+use requests::Requests;
+use std::{rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
 
 /// Who takes a connection's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consumer {
-    /// A session of its own, in this spelling.
+    /// Sessions, in this spelling: one of its own, or those of its chats.
     Session(Codec),
     /// Each message goes back as it came: what a conformance suite talks to. No route of the gateway
     /// makes one.
@@ -40,12 +43,16 @@ pub struct Connection {
     id: u64,
     consumer: Consumer,
     source: Source,
+    /// Whose chats it may speak of.
+    principal: Principal,
     slot: u32,
     opened: u32,
     /// When the peer was last heard, in ticks.
     heard: u32,
     messages: u32,
     session: Option<Box<Attached>>,
+    /// The requests that are open, while there are any.
+    requests: Option<Box<Requests>>,
     fragments: Fragments,
     /// What was seen of a peer that owes a pong.
     owes_pong: Option<Box<Progress>>,
@@ -59,19 +66,31 @@ struct Attached {
     reader: ReaderId,
 }
 
-/// What the session tells. A refusal means that the peer is behind.
+/// What a session tells. A refusal means that the peer is behind.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Push {
-    pub outgoing: Outgoing,
+    /// Whole WebSocket frames.
+    pub frames: Vec<u8>,
+    /// What ends the socket behind them.
+    pub close: Option<Close>,
     /// What the [`Window`](super::outlet::Window) was charged.
     pub cost: usize,
 }
 
-/// The session is no more, and did not close us: it panicked.
+/// A session is no more, and did not say goodbye to this reader: it panicked.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct SessionLost;
+pub struct SessionLost {
+    pub reader: ReaderId,
+}
+
+/// A request has been told all that it came for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Released {
+    pub reader: ReaderId,
+}
 
 /// From the reaper.
 #[derive(Message)]
@@ -87,7 +106,14 @@ pub enum Tick {
 
 impl Connection {
     /// `slot` is set when the actor starts.
-    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, consumer: Consumer, source: Source) -> Self {
+    pub fn new(
+        worker: Rc<Worker>,
+        io: Rc<TcpStream>,
+        id: u64,
+        consumer: Consumer,
+        source: Source,
+        principal: Principal,
+    ) -> Self {
         let now = worker.ticks();
         Connection {
             worker,
@@ -95,11 +121,13 @@ impl Connection {
             id,
             consumer,
             source,
+            principal,
             slot: SLOT_NONE,
             opened: now,
             heard: now,
             messages: 0,
             session: None,
+            requests: None,
             fragments: Fragments::default(),
             owes_pong: None,
             reason: None,
@@ -152,46 +180,68 @@ impl Connection {
             (Consumer::Echo, Incoming::Binary) => return ctx.binary(payload),
         };
         match codec.decode(incoming, self.worker.settings.messages) {
-            Ok(frame) => {
-                let (session, reader) = self.attach(ctx, codec);
-                match session.try_send(FromClient { reader, frame }) {
-                    Ok(()) => {}
-                    // Nothing is lost: this socket is not read until the session has room.
-                    Err(SendError::Full(message)) => {
-                        let sent = session.send(message).into_actor(self);
-                        ctx.wait(sent.map(|sent, this, ctx| {
-                            if sent.is_err() {
-                                this.close(ctx, Close::Internal);
-                            }
-                        }));
-                    }
-                    Err(SendError::Closed(_)) => self.close(ctx, Close::Internal),
-                }
+            Ok(frame @ ClientFrame::Message { .. }) => self.on_own_message(ctx, codec, frame),
+            Ok(ClientFrame::Ask { request, chat, ask }) => {
+                self.on_request(ctx, codec, request, chat, Wish::Ask(ask))
             }
-            Err(reason) => {
-                self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
-                codec.encode(&ServerFrame::Refused { reason }, |text| ctx.text(text));
+            Ok(ClientFrame::Resume { request, chat, after }) => {
+                self.on_request(ctx, codec, request, chat, Wish::Resume { after })
             }
+            Ok(ClientFrame::Abort { request }) => self.on_abort(&request),
+            Ok(ClientFrame::Ping { request }) => Self::tell(ctx, codec, request.as_ref(), &ServerFrame::Pong),
+            Err(Misunderstood { request, reason }) => self.refuse(ctx, codec, request.as_ref(), reason),
         }
+    }
+
+    /// A message for the one conversation of this socket.
+    fn on_own_message(&mut self, ctx: &mut SocketContext<Self>, codec: Codec, frame: ClientFrame) {
+        let (session, reader) = self.attach(ctx, codec);
+        match session.try_send(FromClient { reader, frame }) {
+            Ok(()) => {}
+            // Nothing is lost: this socket is not read until the session has room.
+            Err(SendError::Full(message)) => {
+                let sent = session.send(message).into_actor(self);
+                ctx.wait(sent.map(|sent, this, ctx| {
+                    if sent.is_err() {
+                        this.close(ctx, Close::Internal);
+                    }
+                }));
+            }
+            Err(SendError::Closed(_)) => self.close(ctx, Close::Internal),
+        }
+    }
+
+    /// The connection's own word.
+    fn tell(ctx: &mut SocketContext<Self>, codec: Codec, request: Option<&RequestId>, frame: &ServerFrame) {
+        codec.speller(request).spell(frame, |text| ctx.text(text));
+    }
+
+    fn refuse(
+        &self,
+        ctx: &mut SocketContext<Self>,
+        codec: Codec,
+        request: Option<&RequestId>,
+        reason: Refusal,
+    ) {
+        self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
+        Self::tell(ctx, codec, request, &ServerFrame::Refused { reason });
     }
 
     /// The session of this socket; it begins with the first message.
     fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (Addr<SessionActor>, ReaderId) {
-        let attached = self.session.get_or_insert_with(|| {
-            let reader = ReaderId(1);
-            let line = Rc::new(Line::new(Rc::clone(&self.io), codec));
-            let (session, window) = SessionActor::begin(
-                &self.worker,
-                self.id,
-                self.source,
-                reader,
-                ctx.address(),
-                Rc::clone(&line),
-            );
-            ctx.open(window, line);
-            Box::new(Attached { session, reader })
-        });
+        if self.session.is_none() {
+            let reader = ReaderId(self.id);
+            let (window, line) = self.output(ctx);
+            let outlet = Outlet::new(ctx.address(), window, Some(line), codec.speller(None));
+            let session = SessionActor::begin(&self.worker, self.id, self.source, reader, outlet);
+            self.session = Some(Box::new(Attached { session, reader }));
+        }
+        let Some(attached) = &self.session else { unreachable!("it was made just now") };
         (attached.session.clone(), attached.reader)
+    }
+
+    fn output(&self, ctx: &mut SocketContext<Self>) -> (Arc<Window>, Rc<Line>) {
+        ctx.output(|| Line::new(Rc::clone(&self.io)))
     }
 }
 
@@ -222,6 +272,7 @@ impl Drop for Connection {
             // A new address has a place of its own in the mailbox: this is never refused.
             let _ = attached.session.clone().try_send(Detach { reader: attached.reader });
         }
+        self.leave_chats();
         let reason = match self.reason {
             None => "lost",
             Some(Close::Normal) => "client",
@@ -270,14 +321,10 @@ impl StreamHandler<Result<Frame, Close>> for Connection {
 impl Handler<Push> for Connection {
     type Result = ();
 
-    fn handle(&mut self, Push { outgoing, cost }: Push, ctx: &mut Self::Context) {
-        match outgoing {
-            Outgoing::Frame(frame) => {
-                if let Consumer::Session(codec) = self.consumer {
-                    codec.encode(&frame, |text| ctx.text(text));
-                }
-            }
-            Outgoing::Close(close) => self.close(ctx, close),
+    fn handle(&mut self, Push { frames, close, cost }: Push, ctx: &mut Self::Context) {
+        ctx.frames(&frames);
+        if let Some(close) = close {
+            self.close(ctx, close);
         }
         ctx.taken(cost);
     }
@@ -286,9 +333,12 @@ impl Handler<Push> for Connection {
 impl Handler<SessionLost> for Connection {
     type Result = ();
 
-    fn handle(&mut self, _: SessionLost, ctx: &mut Self::Context) {
-        self.session = None;
-        self.close(ctx, Close::Internal);
+    fn handle(&mut self, SessionLost { reader }: SessionLost, ctx: &mut Self::Context) {
+        if self.session.take_if(|attached| attached.reader == reader).is_some() {
+            self.close(ctx, Close::Internal);
+        } else {
+            self.lose_request(ctx, reader);
+        }
     }
 }
 
@@ -304,8 +354,10 @@ impl Handler<Tick> for Connection {
                     ctx.ping();
                 }
             }
-            // A session closes its sockets itself, when its answer is out.
-            Tick::Drain if self.session.is_none() => self.close(ctx, Close::Restart),
+            // A session closes its socket itself, when its answer is out; a request ends with its own.
+            Tick::Drain if self.session.is_none() && self.requests.is_none() => {
+                self.close(ctx, Close::Restart)
+            }
             Tick::Drain => {}
             Tick::Close => self.close(ctx, Close::Restart),
         }

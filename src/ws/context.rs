@@ -137,10 +137,18 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         self.cut
     }
 
-    /// From now on pushes come through this window and on this line.
-    pub fn open(&mut self, window: Arc<Window>, line: Rc<Line>) {
-        self.window = Some(window);
-        self.line = Some(line);
+    /// What pushes come through and on, for all readers of this socket; made when it is first asked for.
+    pub fn output(&mut self, line: impl FnOnce() -> Line) -> (Arc<Window>, Rc<Line>) {
+        let high_water = self.high_water;
+        let window = self.window.get_or_insert_with(|| Arc::new(Window::new(high_water)));
+        (Arc::clone(window), Rc::clone(self.line.get_or_insert_with(|| Rc::new(line()))))
+    }
+
+    /// Writes frames that are spelled already.
+    pub fn frames(&mut self, frames: &[u8]) {
+        if !self.closed {
+            self.out.extend_from_slice(frames);
+        }
     }
 
     /// A push of this cost was taken; the window learns when it has been written.

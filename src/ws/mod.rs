@@ -3,6 +3,7 @@ pub mod connection;
 pub mod context;
 pub mod guard;
 pub mod inbound;
+pub mod letter;
 pub mod outlet;
 mod progress;
 pub mod reaper;
@@ -12,6 +13,7 @@ pub mod socket;
 pub mod take_over;
 #[cfg(test)]
 mod tests;
+mod wakes;
 
 pub use connection::{Connection, Consumer};
 pub use registry::{Life, Phase, Registry, Seat};
@@ -21,6 +23,7 @@ use actix::{Addr, WeakAddr};
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -34,6 +37,10 @@ pub const TICK: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub limits: guard::Limits,
+    /// What a frame may hold where it may be a whole conversation, in place of `limits.frame_bytes`.
+    pub transcript_bytes: u32,
+    /// Requests that a socket may have open.
+    pub requests: usize,
     pub messages: protocol::Limits,
     pub bounds: socket::Bounds,
     /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
@@ -55,6 +62,9 @@ pub struct Worker {
     pub life: Arc<Life>,
     pub metrics: Arc<Metrics>,
     lists: session_actor::Lists,
+    wakes: wakes::Wakes,
+    /// The lines of those connections that sessions find by number: sessions of chats come from anywhere.
+    lines: RefCell<HashMap<u64, Rc<outlet::Line>>>,
     began: Instant,
     /// The coarse clock: ticks since the worker began. Set by the reaper.
     ticks: Cell<u32>,
@@ -82,6 +92,8 @@ impl Worker {
             life,
             metrics,
             lists: session_actor::Lists::default(),
+            wakes: wakes::Wakes::default(),
+            lines: RefCell::default(),
             began: Instant::now(),
             ticks: Cell::new(0),
             connections: RefCell::default(),
@@ -92,6 +104,16 @@ impl Worker {
 
     pub fn ticks(&self) -> u32 {
         self.ticks.get()
+    }
+
+    /// The coarse clock as a time since the worker began.
+    pub fn now(&self) -> Duration {
+        TICK * self.ticks.get()
+    }
+
+    /// The line of a connection, where that is one of this thread.
+    fn line(&self, worker: usize, id: u64) -> Option<Rc<outlet::Line>> {
+        (worker == self.index).then(|| self.lines.borrow().get(&id).cloned()).flatten()
     }
 
     /// The fine clock: nanoseconds since the worker began, enough for five centuries.

@@ -1,5 +1,6 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
-use super::{Phase, TICK, Worker, connection::Tick, session_actor::DrainSession};
+use super::{Phase, TICK, Worker, connection::Tick, session_actor::Bell};
+use crate::chat::SessionId;
 use std::{rc::Rc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -18,6 +19,12 @@ pub async fn run(worker: Rc<Worker>) {
     loop {
         clock.tick().await;
         worker.ticks.set(worker.ticks.get().wrapping_add(1));
+        for session in worker.wakes.due(worker.now()) {
+            if let Some(session) = session.upgrade() {
+                // The address is new, so it has a place of its own in the mailbox: this is never refused.
+                let _ = session.try_send(Bell::Wake);
+            }
+        }
         match worker.life.phase() {
             Phase::Starting | Phase::Ready => beat(&worker),
             Phase::Draining => {
@@ -54,14 +61,18 @@ fn drain(worker: &Worker) {
     let connections = worker.connections.borrow();
     let waves = (connections.len() / WAVE).clamp(1, WAVES_MAX);
     let wave = worker.ticks() as usize % waves;
-    for session in worker.registry.of_worker(worker.index, |id| id.0 as usize % waves == wave) {
-        if let Some(session) = session.upgrade() {
-            let _ = session.try_send(DrainSession);
-        }
-    }
+    ring(worker, Bell::Drain, |id| id.0 as usize % waves == wave);
     for (_, connection) in connections.iter().filter(|(slot, _)| slot % waves == wave) {
         if let Some(connection) = connection.upgrade() {
             let _ = connection.try_send(Tick::Drain);
+        }
+    }
+}
+
+fn ring(worker: &Worker, bell: Bell, which: impl Fn(SessionId) -> bool) {
+    for session in worker.registry.of_worker(worker.index, which) {
+        if let Some(session) = session.upgrade() {
+            let _ = session.try_send(bell);
         }
     }
 }
@@ -72,4 +83,5 @@ fn close(worker: &Worker) {
     for connection in connections.iter().filter_map(|(_, connection)| connection.upgrade()) {
         let _ = connection.try_send(Tick::Close);
     }
+    ring(worker, Bell::Close, |_| true);
 }

@@ -1,8 +1,8 @@
 //! Who is live: sessions by id, sockets by number and address, and the phase of the process.
-use super::session_actor::SessionActor;
+use super::{letter::ChatKey, session_actor::SessionActor};
 use crate::chat::SessionId;
-use actix::WeakAddr;
-use dashmap::DashMap;
+use actix::{Addr, WeakAddr};
+use dashmap::{DashMap, Entry as Place};
 use std::{
     net::IpAddr,
     sync::{
@@ -16,6 +16,13 @@ use std::{
 #[derive(Default)]
 pub struct Registry {
     sessions: DashMap<SessionId, Entry>,
+    /// Sessions that are found by name. The address keeps them alive while nobody reads.
+    chats: DashMap<ChatKey, Chat>,
+}
+
+struct Chat {
+    id: SessionId,
+    session: Addr<SessionActor>,
 }
 
 /// Where a session lives.
@@ -31,6 +38,34 @@ impl Registry {
 
     pub(super) fn remove(&self, id: SessionId) {
         self.sessions.remove(&id);
+    }
+
+    /// The session of a chat, where there is one.
+    pub fn chat(&self, key: &ChatKey) -> Option<Addr<SessionActor>> {
+        self.chats.get(key).filter(|chat| chat.session.connected()).map(|chat| chat.session.clone())
+    }
+
+    /// The session of a chat; `make` makes it where there is none. Two who ask at once get the same.
+    pub(super) fn chat_or_make(
+        &self,
+        key: ChatKey,
+        id: SessionId,
+        make: impl FnOnce(ChatKey) -> Addr<SessionActor>,
+    ) -> Addr<SessionActor> {
+        match self.chats.entry(key) {
+            Place::Occupied(chat) if chat.get().session.connected() => chat.get().session.clone(),
+            // It has panicked and not been taken out yet, or there is none.
+            place => {
+                let session = make(place.key().clone());
+                place.insert(Chat { id, session: session.clone() });
+                session
+            }
+        }
+    }
+
+    /// Nobody finds this session any more; another one that has taken its place stays.
+    pub(super) fn forget_chat(&self, key: &ChatKey, id: SessionId) {
+        self.chats.remove_if(key, |_, chat| chat.id == id);
     }
 
     pub fn len(&self) -> usize {

@@ -1,14 +1,14 @@
 //! The actor of one session: translates messages into inputs, performs effects, and thinks nothing.
 use super::{
     Worker,
-    connection::Connection,
-    outlet::{Line, Outlet, Window},
+    letter::{ChatKey, Join},
+    outlet::Outlet,
 };
 use crate::{
     chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
     dispatch::{Order, RunControl, RunUpdate, Withdraw, admission::Source},
     protocol::{ClientFrame, ServerFrame},
-    session::{Effect, Input, Outgoing, Session},
+    session::{Effect, Input, Lifetime, Outgoing, Session, Transcript},
 };
 use actix::prelude::*;
 use std::{
@@ -17,6 +17,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 pub struct SessionActor {
@@ -26,6 +27,10 @@ pub struct SessionActor {
     session: Session,
     readers: Vec<Reader>,
     run: Option<(RunId, Arc<RunControl>)>,
+    /// Where it is found by its clients; a session of one socket is not.
+    chat: Option<Box<ChatKey>>,
+    /// When it asked to be woken.
+    wake: Option<Duration>,
     ended: bool,
 }
 
@@ -45,7 +50,7 @@ struct Listener {
     control: Arc<RunControl>,
 }
 
-/// An attached connection.
+/// An attached connection, or a request on one.
 struct Reader {
     id: ReaderId,
     outlet: Outlet,
@@ -75,49 +80,77 @@ pub struct ReaderReady {
     pub reader: ReaderId,
 }
 
-/// From the reaper: the process is stopping.
+/// A request is to be stopped.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct DrainSession;
+pub struct Abort {
+    pub reader: ReaderId,
+}
+
+/// What was said so far? Reading changes nothing, and does not keep a session from ending.
+#[derive(Message)]
+#[rtype(result = "Transcript")]
+pub struct GetTranscript;
+
+/// From the reaper.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub enum Bell {
+    /// The time has come that the session asked for.
+    Wake,
+    /// The process is stopping.
+    Drain,
+    /// The process cannot wait any longer.
+    Close,
+}
 
 impl SessionActor {
-    /// Starts the session of a connection on the connection's own thread.
+    /// Starts the session of one socket, on the socket's own thread, with its only reader.
     pub fn begin(
         worker: &Rc<Worker>,
         id: u64,
         source: Source,
         reader: ReaderId,
-        connection: Addr<Connection>,
-        line: Rc<Line>,
-    ) -> (Addr<Self>, Arc<Window>) {
-        let mut window = None;
-        let session = Self::create(|ctx| {
-            let opened = Arc::new(Window::new(ctx.address(), reader, worker.settings.bounds.high_water));
-            window = Some(Arc::clone(&opened));
-            let mut actor = SessionActor {
-                worker: Rc::clone(worker),
-                id: SessionId(id),
-                source,
-                session: Session::new(Arc::clone(&worker.session_settings)),
-                readers: vec![Reader {
-                    id: reader,
-                    outlet: Outlet::new(connection, opened, line),
-                    behind: false,
-                }],
-                run: None,
-                ended: false,
-            };
+        outlet: Outlet,
+    ) -> Addr<Self> {
+        Self::create(|ctx| {
+            let mut actor = Self::new(worker, SessionId(id), source, Lifetime::OfSocket, None);
+            actor.readers.push(Reader { id: reader, outlet, behind: false });
             actor.feed(ctx, Input::Attach { reader });
             actor
-        });
-        let window = window.unwrap_or_else(|| unreachable!("`create` calls its function at once"));
-        (session, window)
+        })
+    }
+
+    /// Starts the session of a chat, on this thread, without readers.
+    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, chat: ChatKey) -> Addr<Self> {
+        Self::new(worker, id, source, Lifetime::OfChat, Some(Box::new(chat))).start()
+    }
+
+    fn new(
+        worker: &Rc<Worker>,
+        id: SessionId,
+        source: Source,
+        lifetime: Lifetime,
+        chat: Option<Box<ChatKey>>,
+    ) -> Self {
+        SessionActor {
+            worker: Rc::clone(worker),
+            id,
+            source,
+            session: Session::new(Arc::clone(&worker.session_settings), id, lifetime),
+            readers: Vec::new(),
+            run: None,
+            chat,
+            wake: None,
+            ended: false,
+        }
     }
 
     /// One input, its effects, and what came back from them.
     fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
         let mut effects = self.worker.lists.effects.take();
-        self.session.handle(&mut effects, input);
+        let now = self.worker.now();
+        self.session.handle(&mut effects, now, input);
         self.perform_all(ctx, &mut effects);
         self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
@@ -134,7 +167,7 @@ impl SessionActor {
                 reader.behind = false;
             }
             for input in refused.drain(..) {
-                self.session.handle(effects, input);
+                self.session.handle(effects, self.worker.now(), input);
             }
             self.worker.lists.refused.set(refused);
         }
@@ -143,7 +176,7 @@ impl SessionActor {
     fn perform(&mut self, ctx: &mut Context<Self>, effect: Effect, refused: &mut Vec<Input>) {
         match effect {
             Effect::Push { reader, outgoing, from, ask } => {
-                if let Err(outgoing) = self.push(reader, outgoing, ask) {
+                if let Err(outgoing) = self.push(ctx, reader, outgoing, ask) {
                     refused.push(Input::PushRefused { reader, outgoing, from });
                 }
             }
@@ -172,15 +205,36 @@ impl SessionActor {
             Effect::CancelRun { run } => self.cancel(run),
             Effect::HoldRun { .. } => self.with_run(RunControl::hold),
             Effect::ContinueRun { .. } => self.with_run(RunControl::go_on),
-            Effect::End => {
-                self.ended = true;
-                ctx.stop();
+            Effect::Release { reader } => {
+                if let Some(at) = self.readers.iter().position(|known| known.id == reader) {
+                    self.readers.remove(at).outlet.release(reader);
+                }
             }
+            Effect::WakeAt { at } => {
+                let before = std::mem::replace(&mut self.wake, at);
+                self.worker.wakes.set(self.id, before, at, || ctx.address().downgrade());
+            }
+            Effect::End => self.end(ctx),
         }
     }
 
+    /// From now on nobody finds it: what is in its mailbox goes back, and begins a new one.
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        self.ended = true;
+        if let Some(chat) = &self.chat {
+            self.worker.registry.forget_chat(chat, self.id);
+        }
+        ctx.stop();
+    }
+
     /// Sends to a reader, or gives the word back when the reader cannot take it.
-    fn push(&mut self, id: ReaderId, outgoing: Outgoing, ask: bool) -> Result<(), Outgoing> {
+    fn push(
+        &mut self,
+        ctx: &Context<Self>,
+        id: ReaderId,
+        outgoing: Outgoing,
+        ask: bool,
+    ) -> Result<(), Outgoing> {
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) else { return Ok(()) };
         if let Outgoing::Frame(ServerFrame::Refused { reason }) = &outgoing {
             self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
@@ -188,7 +242,7 @@ impl SessionActor {
         if reader.behind {
             return Err(outgoing);
         }
-        reader.outlet.try_push(outgoing, ask).inspect_err(|_| reader.behind = true)
+        reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)
     }
 
     /// Takes the text that the run has left.
@@ -252,10 +306,14 @@ impl Drop for SessionActor {
             self.cancel(run);
         }
         self.worker.registry.remove(self.id);
+        if let Some(chat) = &self.chat {
+            self.worker.registry.forget_chat(chat, self.id);
+        }
+        self.worker.wakes.forget(self.id, self.wake);
         self.worker.metrics.sessions.dec();
         if !self.ended {
             for reader in &self.readers {
-                reader.outlet.lose();
+                reader.outlet.lose(reader.id);
             }
         }
     }
@@ -286,11 +344,52 @@ impl Handler<ReaderReady> for SessionActor {
     }
 }
 
-impl Handler<DrainSession> for SessionActor {
+impl Handler<Join> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, _: DrainSession, ctx: &mut Self::Context) {
-        self.feed(ctx, Input::Drain);
+    fn handle(&mut self, join: Join, ctx: &mut Self::Context) {
+        if self.ended {
+            return; // Dropped, it goes back.
+        }
+        let Some(letter) = join.take() else { return };
+        self.source = letter.source;
+        let id = letter.reader;
+        let (outlet, input) = letter.open(|worker, line| self.worker.line(worker, line));
+        self.readers.push(Reader { id, outlet, behind: false });
+        self.feed(ctx, input);
+    }
+}
+
+impl Handler<Abort> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Abort { reader }: Abort, ctx: &mut Self::Context) {
+        self.feed(ctx, Input::Abort { reader });
+    }
+}
+
+impl Handler<GetTranscript> for SessionActor {
+    type Result = MessageResult<GetTranscript>;
+
+    fn handle(&mut self, _: GetTranscript, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.session.transcript())
+    }
+}
+
+impl Handler<Bell> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, bell: Bell, ctx: &mut Self::Context) {
+        match bell {
+            Bell::Wake => {
+                self.wake = None;
+                self.feed(ctx, Input::Wake);
+            }
+            Bell::Drain => self.feed(ctx, Input::Drain),
+            // A session of one socket ends with that.
+            Bell::Close if self.chat.is_some() => self.end(ctx),
+            Bell::Close => {}
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{Connection, Consumer, Seat, Worker, inbound::Inbound, socket};
-use crate::{dispatch::admission::Source, protocol::Close};
+use super::{Connection, Consumer, Seat, Worker, guard::Limits, inbound::Inbound, socket};
+use crate::{chat::Principal, dispatch::admission::Source, protocol::Close};
 use actix::AsyncContext;
 use actix_codec::{Encoder, Framed};
 use actix_http::{Response, body::BodySize, h1};
@@ -26,6 +26,10 @@ pub struct Accepted {
     pub consumer: Consumer,
     /// Where the client comes from, for its share of the queue.
     pub source: Source,
+    /// Whose chats it may speak of.
+    pub principal: Principal,
+    /// Its frames may hold whole conversations.
+    pub transcripts: bool,
     pub seat: Seat,
 }
 
@@ -70,11 +74,13 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     // no TCP_USER_TIMEOUT: it counts on over the small steps in which a slow reader opens its window.
     let _ = options.set_send_buffer_size(settings.send_buffer);
     let io = Rc::new(io);
-    let inbound = Inbound::new(settings.limits);
-    let frames = Frames { io: Rc::clone(&io), worker: Rc::clone(&worker), inbound };
+    let frame_bytes =
+        if accepted.transcripts { settings.transcript_bytes } else { settings.limits.frame_bytes };
+    let inbound = Inbound::new(Limits { frame_bytes, ..settings.limits });
+    let frames = Frames { io: Rc::clone(&io), worker: Rc::clone(&worker), inbound, frame_bytes };
     let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
-        Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source)
+        Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source, accepted.principal)
     });
     actix_rt::spawn(socket);
 }
@@ -84,6 +90,8 @@ struct Frames {
     io: Rc<TcpStream>,
     worker: Rc<Worker>,
     inbound: Inbound,
+    /// The bound of this route.
+    frame_bytes: u32,
 }
 
 impl Frames {
@@ -95,7 +103,8 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        self.inbound.take(self.worker.settings.limits, self.worker.nanos(), bytes);
+        let limits = Limits { frame_bytes: self.frame_bytes, ..self.worker.settings.limits };
+        self.inbound.take(limits, self.worker.nanos(), bytes);
     }
 }
 

@@ -234,10 +234,14 @@ async fn silent_upstream(listener: TcpListener, closed: tokio::sync::mpsc::Unbou
 }
 
 async fn gateway() -> (Gateway, tokio::sync::mpsc::UnboundedReceiver<()>) {
+    gateway_of(1).await
+}
+
+async fn gateway_of(workers: usize) -> (Gateway, tokio::sync::mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = Config::default();
     config.server.listen = ([127, 0, 0, 1], 0).into();
-    config.server.workers = 1;
+    config.server.workers = workers;
     config.server.drain = Duration::from_secs(1);
     config.upstream.base_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let (closed, closes) = tokio::sync::mpsc::unbounded_channel();
@@ -273,6 +277,93 @@ async fn a_panic_in_one_session_closes_its_socket_and_upstream_and_harms_no_othe
         Frame::Pong(b"x".to_vec().into())
     );
     drop((victim, other));
+    gateway.stop(std::future::pending()).await;
+}
+
+/// A frame of the other dialect.
+fn request(kind: &str, request: &str, chat: &str) -> Frame {
+    let messages = if kind == "send" {
+        r#","trigger":"submit-message","messages":[{"id":"m","role":"user","parts":[{"type":"text","text":"hi"}]}]"#
+    } else {
+        ""
+    };
+    Frame::text(format!(
+        r#"{{"type":"{kind}","requestId":"{request}","id":"{chat}","headers":{{}},"body":{{}}{messages}}}"#
+    ))
+}
+
+type Browser = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
+
+async fn open_chats(gateway: &Gateway) -> Browser {
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let mut request = format!("ws://{}/api/chat", gateway.address).into_client_request().unwrap();
+    let cookie = "tidegate_principal=00112233445566778899aabbccddeeff".parse().unwrap();
+    request.headers_mut().insert("cookie", cookie);
+    tokio_tungstenite::connect_async(request).await.unwrap().0
+}
+
+/// The next frame that holds this.
+async fn hears(socket: &mut Browser, what: &str) -> String {
+    loop {
+        let frame = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+        if let Frame::Text(text) = &frame
+            && text.contains(what)
+        {
+            return text.to_string();
+        }
+        assert!(!frame.is_close(), "{frame}");
+    }
+}
+
+// faults: C44
+#[actix::test]
+async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
+    let (gateway, mut closes) = gateway().await;
+    let mut socket = open_chats(&gateway).await;
+    socket.send(request("send", "a", "first")).await.unwrap();
+    hears(&mut socket, "text-delta").await;
+    let bystander = gateway.site().registry.of_worker(0, |_| true);
+    socket.send(request("send", "b", "second")).await.unwrap();
+    hears(&mut socket, "text-delta").await;
+    socket.send(request("resume", "c", "second")).await.unwrap();
+    hears(&mut socket, "text-delta").await;
+    let sessions = gateway.site().registry.of_worker(0, |_| true);
+    let session = sessions.iter().find(|session| !bystander.contains(session)).unwrap();
+    assert!(session.upgrade().unwrap().send(Boom).await.is_err());
+    let failed = [hears(&mut socket, "\"error\"").await, hears(&mut socket, "\"error\"").await];
+    assert!(failed.iter().all(|frame| frame.contains("unavailable")), "{failed:?}");
+    assert!(failed.iter().any(|frame| frame.contains("\"b\"")), "{failed:?}");
+    assert!(failed.iter().any(|frame| frame.contains("\"c\"")), "{failed:?}");
+    timeout(PATIENCE, closes.recv()).await.unwrap().unwrap();
+    assert_eq!(gateway.site().registry.len(), 1);
+    // The first chat is alive, and the second may begin again.
+    socket.send(request("resume", "d", "first")).await.unwrap();
+    assert!(hears(&mut socket, "\"d\"").await.contains("start"));
+    socket.send(request("send", "e", "second")).await.unwrap();
+    hears(&mut socket, "text-delta").await;
+    drop(socket);
+    gateway.stop(std::future::pending()).await;
+}
+
+/// A session tells sockets of both threads, whichever is its own, and a letter to one that has just
+/// ended begins another.
+#[actix::test]
+async fn a_chat_is_followed_from_another_thread() {
+    let (gateway, _closes) = gateway_of(2).await;
+    let registry = &gateway.site().registry;
+    let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
+    for (socket, chat) in sockets.iter_mut().zip(["first", "second"]) {
+        socket.send(request("send", "own", chat)).await.unwrap();
+        hears(socket, "text-delta").await;
+    }
+    let homes = [0, 1].map(|worker| registry.of_worker(worker, |_| true).len());
+    assert_eq!(homes, [1, 1], "the listener gives its workers sockets in turn");
+    for (socket, chat) in sockets.iter_mut().zip(["second", "first"]) {
+        socket.send(request("resume", "other", chat)).await.unwrap();
+        let told = hears(socket, "text-delta").await;
+        assert!(told.contains("\"other\"") && told.contains("\"He\""), "{told}");
+    }
+    drop(sockets);
     gateway.stop(std::future::pending()).await;
 }
 

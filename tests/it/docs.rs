@@ -1,11 +1,11 @@
 //! The documents say what is so: links, metrics, routes, keys, sentences, close codes, statuses.
 use crate::harness::{Gateway, RawClient, ScriptedUpstream, TestClient, handshake, http_get, sse_head};
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use tidegate::{
-    chat::RunErrorKind,
+    chat::{IdFault, RequestId, RunErrorKind},
     config::{self, KEYS},
     metrics::Metrics,
-    protocol::{Close, Refusal},
+    protocol::{self, Close, Codec, Incoming, Refusal, ServerFrame},
 };
 
 fn root() -> &'static Path {
@@ -167,7 +167,12 @@ async fn every_route_of_the_readme_answers() {
         assert!(routes.len() >= 7, "{name}: {routes:?}");
         for route in routes {
             let (status, _) = http_get(gateway.address, &route["GET ".len()..]).await;
-            let expected = if route == "GET /chat" { 426 } else { 200 };
+            let expected = match route.as_str() {
+                "GET /chat" | "GET /api/chat" => 426,
+                // The name of no chat.
+                "GET /api/chats/{id}" => 400,
+                _ => 200,
+            };
             assert_eq!(status, expected, "{name}: {route}");
         }
     }
@@ -306,4 +311,79 @@ async fn the_statuses_before_a_socket_are_those_of_the_protocol() {
         .flat_map(|row| row[0].split([',', ' ']).filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
         .collect();
     assert_eq!(told, seen);
+}
+
+const AI_SDK: &str = "\n# The AI SDK dialect of `/api/chat`\n";
+
+/// The dialect's part of the protocol.
+fn ai_sdk(protocol: &str) -> &str {
+    let rest = protocol.split_once(AI_SDK).expect("the dialect has a part").1;
+    rest.split("\n# ").next().unwrap_or_default()
+}
+
+/// Lines of JSON in the fenced blocks of a text.
+fn json_lines(text: &str) -> Vec<&str> {
+    let blocks = text.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("json\n"));
+    blocks.flat_map(str::lines).collect()
+}
+
+#[test]
+fn the_frames_of_the_protocol_are_those_that_are_read_and_written() {
+    let protocol = read("docs/PROTOCOL.md");
+    let section = ai_sdk(&protocol);
+    let written = read("tests/fixtures/ai_sdk/server.json");
+    let written: BTreeSet<_> = written.lines().map(|line| line.trim_end_matches(',')).collect();
+    let limits = protocol::Limits { message_bytes: 64 * 1024, client_system_prompt: false };
+    let (mut sent, mut told) = (BTreeSet::new(), BTreeSet::new());
+    for line in json_lines(section) {
+        let frame: serde_json::Value = serde_json::from_str(line).expect(line);
+        let name = |frame: &serde_json::Value| frame["type"].as_str().unwrap().to_owned();
+        if ["send", "resume", "abort", "ping"].contains(&name(&frame).as_str()) {
+            let read = Codec::AiSdk.decode(Incoming::Text(line), limits);
+            assert!(read.is_ok(), "{line}: {read:?}");
+            sent.insert(name(&frame));
+        } else if name(&frame) == "pong" {
+            let mut speller = Codec::AiSdk.speller(Some(&RequestId::new("p1").unwrap()));
+            speller.spell(&ServerFrame::Pong, |text| assert_eq!(text, line));
+            told.insert(name(&frame));
+        } else {
+            assert!(written.contains(line), "nothing like it is written: {line}");
+            told.insert(name(frame.get("chunk").unwrap_or(&frame)));
+        }
+    }
+    let all = written.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let all: BTreeSet<_> = all
+        .filter_map(|frame| Some(frame.get("chunk").unwrap_or(&frame)["type"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!((sent.len(), told), (4, all), "every kind of frame and chunk is shown");
+}
+
+#[test]
+fn the_protocol_says_which_requests_may_be_sent_again() {
+    let protocol = read("docs/PROTOCOL.md");
+    let section = ai_sdk(&protocol);
+    let list = section.split_once("Worth trying again are").unwrap().1.split_once('.').unwrap().0;
+    let right = RunErrorKind::ALL.into_iter().filter(|kind| kind.can_be_asked_again());
+    assert_eq!(spans(list), right.map(|kind| kind.code().to_owned()).collect::<Vec<_>>());
+    let all = [
+        Refusal::Empty,
+        Refusal::TooLong { bytes: 70_000, limit: 65_536 },
+        Refusal::Binary,
+        Refusal::QueueFull { limit: 8 },
+        Refusal::Draining,
+        Refusal::Malformed { field: "type", fault: "is missing" },
+        Refusal::BadId { field: "id", fault: IdFault::TooLong },
+        Refusal::UnsupportedPart { kind: "file" },
+        Refusal::DuplicateRequest,
+        Refusal::TooManyRequests { limit: 64 },
+        Refusal::BadResume,
+        Refusal::TooOften { after: Duration::from_millis(900) },
+        Refusal::TakenOver,
+        Refusal::Unavailable,
+    ];
+    let row = |refusal: Refusal| {
+        let again = if refusal.can_be_sent_again() { "yes" } else { "no" };
+        vec![format!("`{}`", refusal.code()), refusal.to_string(), again.to_owned()]
+    };
+    assert_eq!(rows(section, "### Errors"), all.map(row));
 }

@@ -87,6 +87,38 @@ fn bytes_of_a_client() {
     .attack();
 }
 
+// faults: A11
+#[test]
+fn frames_of_a_chat_client() {
+    Target {
+        name: "ai_sdk",
+        body: bodies::ai_sdk::run,
+        words: &[
+            b"\"requestId\":\"r1\",",
+            b"\"type\":",
+            b"\"send\"",
+            b"\"abort\"",
+            b"\"text\"",
+            b"\"role\":\"system\",",
+            b"\"messages\":[",
+            b"\"parts\":[",
+            b"\"lastSequence\":1e999,",
+            b"\"\\u0074ype\":",
+            b"\\ud800",
+            b"null",
+            b"-1",
+            b"[[[[[[[[",
+            b"{",
+            b"}",
+            b"]",
+            b",",
+            b":",
+            b"\"",
+        ],
+    }
+    .attack();
+}
+
 // faults: H108
 #[test]
 fn configurations() {

@@ -1,8 +1,10 @@
 //! The gateway from outside: real sockets, real processes, scripted upstreams.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod canary;
 mod chat;
+mod cuts;
 mod docs;
 mod frames;
 mod fuzz;
@@ -11,6 +13,7 @@ mod hostile;
 mod http_raw;
 mod load;
 mod lost;
+mod many_chats;
 mod network;
 mod nginx;
 mod nginx_faults;
@@ -21,6 +24,7 @@ mod resources;
 mod restart;
 mod sdk;
 mod secrets;
+mod sessions;
 mod slow;
 mod soak;
 mod tidy;

@@ -1,9 +1,11 @@
 //! The real nginx with the shipped files, in front of real gateways.
+use crate::api::{new_browser, set_cookie};
 use crate::harness::{
-    Nginx, Process, RawClient, TestClient, Tidegate, handshake, http_get, nginx, until, within,
+    Answer, Chats, End, Nginx, Process, RawClient, TestClient, Tidegate, get_over, get_with, handshake,
+    http_get, nginx, until, within,
 };
-use std::{fs, time::Duration};
-use tokio::time::Instant;
+use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
+use tokio::{net::TcpStream, time::Instant};
 
 async fn demo() -> Process {
     let args = ["demo", "--listen", "127.0.0.1:0", "--set", "server.trusted_proxies=127.0.0.1"];
@@ -196,4 +198,98 @@ async fn every_shipped_file_is_taken_by_nginx() {
     check("local.conf", str::to_owned).await;
     check("nginx.conf", here).await;
     check("nginx.conf", |text| here(text).replace("include site.conf", "include site-tls.conf")).await;
+}
+
+#[tokio::test]
+async fn a_chat_and_its_cookie_pass_through_nginx() {
+    let gateway = demo().await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    let (_, _, direct) = get_with(gateway.address, "/api/config", &[]).await;
+    let (status, head, body) = get_with(nginx.address, "/api/config", &[]).await;
+    assert_eq!((status, body), (200, direct), "{head}");
+    let (cookie, attributes) = set_cookie(&head).expect(&head);
+    assert!(
+        !attributes.contains(&"Secure".to_owned()),
+        "over plain HTTP a browser would not keep it: {head}"
+    );
+    let (_, head, _) = get_with(nginx.address, "/api/config", &[("cookie", &cookie)]).await;
+    assert_eq!(set_cookie(&head), None, "the gateway saw it");
+    // An answer is begun on one socket, lost, and followed again on another.
+    let mut socket = Chats::connect_as(nginx.address, &cookie).await;
+    assert_eq!(socket.cookie, cookie);
+    socket.ask("q", "tides", "/sim number tokens=60 pace_ms=20 first_ms=0").await;
+    let mut answer = Answer::of("q");
+    while answer.text.is_empty() {
+        answer.take(&socket.next().await);
+    }
+    socket.reset();
+    let mut socket = Chats::connect_as(nginx.address, &cookie).await;
+    let after = answer.go_on("again");
+    socket.resume("again", "tides", after).await;
+    socket.hear(&mut answer).await;
+    assert_eq!(answer.end, Some(End::Whole));
+    let numbers: Vec<_> = answer.text.split(' ').filter_map(|word| word.strip_prefix('#')).collect();
+    assert_eq!(numbers, (0..60).map(|number| number.to_string()).collect::<Vec<_>>());
+    let (status, _, chat) = get_with(nginx.address, "/api/chats/tides", &[("cookie", &cookie)]).await;
+    let chat: serde_json::Value = serde_json::from_str(&chat).unwrap();
+    assert_eq!((status, &chat["messages"][1]["parts"][0]["text"]), (200, &answer.text.into()));
+    // Another browser has no such chat.
+    let stranger = new_browser(nginx.address).await;
+    assert_eq!(get_with(nginx.address, "/api/chats/tides", &[("cookie", &stranger)]).await.0, 404);
+    let fresh = Chats::connect(nginx.address).await;
+    assert!(fresh.cookie.starts_with("tidegate_principal="), "the 101 gives one too");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn behind_tls_the_cookie_is_secure() {
+    const NAME: &str = "tides.test";
+    let gateway = demo().await;
+    let wish = nginx::Wish { tls: Some(NAME), ..nginx::Wish::default() };
+    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(nginx.certificate().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = tls.unwrap().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    // A client's own word on it counts for nothing either way.
+    for headers in [&[][..], &[("x-forwarded-proto", "http")]] {
+        let tcp = TcpStream::connect(nginx.address).await.unwrap();
+        let stream = connector.connect(NAME.try_into().unwrap(), tcp).await.unwrap();
+        let (status, head, _) = get_over(stream, NAME, "/api/config", headers).await.unwrap();
+        let (_, attributes) = set_cookie(&head).expect(&head);
+        assert!(status == 200 && attributes.contains(&"Secure".to_owned()), "{head}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_browser_comes_back_to_the_gateway_that_has_its_chats() {
+    let start = async |which: &str| {
+        let mark = format!("limits.message_bytes={which}");
+        Tidegate::new(&["demo", "--listen", "127.0.0.1:0", "--set", &mark]).start().await
+    };
+    let (first, second) = (start("1001").await, start("1002").await);
+    let wish = nginx::Wish {
+        replace: &[("least_conn;", "hash $tidegate_browser consistent;")],
+        ..nginx::Wish::default()
+    };
+    let nginx = Nginx::as_wished(&[first.address, second.address], wish).await;
+    let which = async |cookie: &str| {
+        let (_, _, config) = get_with(nginx.address, "/api/config", &[("cookie", cookie)]).await;
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["limits"]["message_bytes"].as_u64().unwrap()
+    };
+    let mut all = BTreeSet::new();
+    for _ in 0..16 {
+        let cookie = new_browser(nginx.address).await;
+        let of_one: BTreeSet<_> = [which(&cookie).await, which(&cookie).await, which(&cookie).await].into();
+        assert_eq!(of_one.len(), 1, "{of_one:?}");
+        all.extend(of_one);
+    }
+    assert_eq!(all.len(), 2, "both have work: {all:?}");
+    first.stop().await;
+    second.stop().await;
 }

@@ -189,7 +189,7 @@ async fn pages_of_other_releases_get_on_with_this_gateway() {
         // A new gateway's page replaces the old one at the next load.
         assert!(head.contains("cache-control: no-cache"), "{path}: {head}");
     }
-    for path in ["/api/chat", "/v1/responses", "/assets/index-1234.js", "/v2/hello"] {
+    for path in ["/api/v9/chat", "/v1/responses", "/assets/index-1234.js", "/v2/hello"] {
         assert_eq!(http_try(here, path).await.unwrap().0, 404, "{path}");
     }
     // Words of another protocol are not agreed to, and change nothing.

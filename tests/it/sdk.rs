@@ -1,4 +1,5 @@
-//! The official Python SDK against the simulator in a process of its own.
+//! Official clients: the Python SDK against the simulator in a process of its own, and the chat client's schemas
+//! and transport against the frames that are written down.
 use crate::harness::{Process, within};
 use std::{path::Path, process::Stdio, time::Duration};
 use tokio::process::Command;
@@ -20,4 +21,25 @@ async fn the_official_sdk_talks_to_the_simulator() {
     assert!(output.status.success() && last.contains(" passed"), "{said}{complaint}");
     assert!(!last.contains("skipped"), "none may be left out: {last}");
     simulator.stop().await;
+}
+
+/// Node.js 20 runs the packages, though they ask npm for 22.
+#[tokio::test]
+async fn the_chat_client_of_the_ai_sdk_reads_our_frames_and_we_read_its() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join("target/node");
+    let installed = packages.join("node_modules/ai");
+    assert!(installed.exists(), "{} is missing: tests/run makes it", installed.display());
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-reporter=tap", "tests/sdk/frames.mjs"]).current_dir(root);
+    node.env("NODE_PACKAGES", packages).stdin(Stdio::null()).kill_on_drop(true);
+    let output = within("node ends", Duration::from_secs(60), node.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("\n# fail 0\n"), "{said}{complaint}");
+    let of = |what: &str| {
+        said.lines().find_map(|line| line.strip_prefix(&format!("# {what} "))?.parse::<u32>().ok())
+    };
+    assert_eq!((of("skipped"), of("todo"), of("cancelled")), (Some(0), Some(0), Some(0)), "{said}");
+    assert!(of("pass") >= Some(6), "{said}");
 }

@@ -1,5 +1,8 @@
 //! What must not get out: keys anywhere, people's words in the log, forged lines.
-use crate::harness::{Process, RawClient, TestClient, Tidegate, handshake, http_get, until};
+use crate::{
+    api::set_cookie,
+    harness::{Chats, Process, RawClient, TestClient, Tidegate, get_with, handshake, http_get, until},
+};
 
 const CANARY: &str = "sk-canary-0123456789";
 
@@ -207,5 +210,69 @@ async fn what_a_stranger_puts_into_a_request_is_in_no_log() {
         assert!(all, "the log says all it can");
         let forged = log.chars().find(|c| c.is_control() && *c != '\n');
         assert!(forged.is_none(), "{forged:?} in the log");
+    }
+}
+
+// faults: A28
+#[tokio::test]
+async fn whose_a_chat_is_is_found_nowhere() {
+    for format in ["plain", "json"] {
+        let args = ["demo", "--listen", "127.0.0.1:0", "--log-format", format];
+        let gateway = Tidegate::new(&args).env("RUST_LOG", "trace").start().await;
+        let here = gateway.address;
+        // One that is given by a route, one by a handshake, and one that the browser brings.
+        let (_, head, mut seen) = get_with(here, "/api/config", &[]).await;
+        let given = set_cookie(&head).expect(&head).0;
+        let mut socket = Chats::connect(here).await;
+        let own = format!("tidegate_principal={:032x}", 0x5eed_5eed_5eed_5eed_5eed_5eed_5eed_5eed_u128);
+        let mut other = Chats::connect_as(here, &own).await;
+        for socket in [&mut socket, &mut other] {
+            for (request, text) in [("a", "text=fine"), ("b", "status=500"), ("c", "text=abc cut_after=1")] {
+                let answer = socket.turn(request, "chat", &format!("/sim {text} pace_ms=0 first_ms=0")).await;
+                seen += &format!("{answer:?}");
+            }
+            socket.say(&serde_json::json!({"type": "odd"})).await;
+            seen += &socket.next().await.to_string();
+        }
+        let cookies = [given, socket.cookie.clone(), other.cookie.clone()];
+        for cookie in &cookies {
+            // What is refused, and how, says nothing of it.
+            for (path, origin) in [
+                ("/api/config", "http://evil.test"),
+                ("/api/chats/never", ""),
+                ("/api/chats/a*b", ""),
+                ("/api/chat", ""),
+                ("/api/chats/chat", ""),
+                ("/nowhere", ""),
+                ("/chat", ""),
+                ("/health", ""),
+                ("/metrics", ""),
+                ("/readyz?verbose", ""),
+            ] {
+                let headers = [("cookie", cookie.as_str()), ("origin", origin)];
+                let headers = if origin.is_empty() { &headers[..1] } else { &headers };
+                let (_, head, body) = get_with(here, path, headers).await;
+                seen += &format!("{head}\n{body}\n");
+            }
+            let odd = RawClient::connect(here).await;
+            let request = handshake(here, &[("cookie", cookie), ("origin", "null")]);
+            seen += &odd.answer(&request.replacen("/chat", "/api/chat", 1)).await;
+        }
+        drop((socket, other));
+        until("the sockets' ends are logged", async || gateway.log().matches("socket closed").count() == 2)
+            .await;
+        let log = gateway.stop().await;
+        assert!(log.to_lowercase().contains("trace"), "the log says all it can");
+        for cookie in cookies {
+            let digits = cookie.split_once('=').unwrap().1;
+            // Not as a decimal number either, nor a good part of it.
+            let number = u128::from_str_radix(digits, 16).unwrap().to_string();
+            for part in [&digits[..12], &digits[20..], &number] {
+                for (what, text) in [("log", &log), ("answers", &seen)] {
+                    let line = text.lines().find(|line| line.contains(part));
+                    assert!(line.is_none(), "{what}: {}", line.unwrap_or_default());
+                }
+            }
+        }
     }
 }

@@ -66,6 +66,10 @@ fn the_effective_configuration_is_one_line_a_key() {
         server.listen = 127.0.0.1:8000  # default
         server.ops_listen = ""  # default
         session.system_prompt = Be kind.\nserver.listen = 0.0.0.0:1  # forged  # --set
+        session.client_system_prompt = false  # default
+        session.linger = 60s  # default
+        session.idle = 30m  # default
+        session.retain = 120s  # default
         upstream.api_key = (set)  # API_KEY
         log.format = json  # --set
     "#]]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::answer::{Answer, protocol};
 use super::event::{Frame, Refusal};
 use super::{Limits, Settings};
-use crate::chat::{Retry, RunEnd, RunError, RunErrorKind, RunEvent, Usage};
+use crate::chat::{Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
 use crate::upstream::sse::Decoder;
 
 /// Reads one response, whatever it turns out to be: a stream, a JSON answer, or an error in any
@@ -116,7 +116,12 @@ impl Reader {
             Err(error) => Err(error),
             Ok(()) => self.answer.finish.ok_or_else(|| self.complete(self.unfinished())),
         };
-        RunEnd { outcome, usage: self.usage(), request_id: self.answer.request_id.clone() }
+        RunEnd {
+            outcome,
+            usage: self.usage(),
+            request_id: self.answer.request_id.clone(),
+            timing: Timing::default(),
+        }
     }
 
     /// The last running totals; `None` while unknown.

@@ -4,11 +4,11 @@ mod raw;
 mod script;
 
 use super::{Choices, pieces};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId},
+    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId, SessionId},
     protocol::{ClientFrame, Codec, ServerFrame, TurnEnd},
-    session::{self, Effect, Input, Outgoing, Session},
+    session::{self, Effect, Input, Lifetime, Outgoing, Session},
     upstream::dashscope::{Endpoint, Limits, Reader, Settings},
 };
 
@@ -97,13 +97,18 @@ struct Listener {
 impl Listener {
     fn new() -> Self {
         let settings = session::Settings {
+            readers: 8,
+            model: "m".into(),
+            linger: Duration::from_secs(60),
+            idle: Duration::from_secs(1800),
+            retain: Duration::from_secs(120),
             queued_messages: 1,
             behind_bytes: 1 << 20,
             system_prompt: None,
             history: Budget { tokens: 100, bytes: 1 << 10, messages: 10 },
         };
         let mut listener = Listener {
-            session: Session::new(Arc::new(settings)),
+            session: Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket),
             run: RunId(0),
             text: String::new(),
             thinking: String::new(),
@@ -155,7 +160,7 @@ impl Listener {
 
     fn feed(&mut self, input: Input) {
         let mut effects = Vec::new();
-        self.session.handle(&mut effects, input);
+        self.session.handle(&mut effects, Duration::ZERO, input);
         self.session.settle(&mut effects);
         let mut asked = false;
         for effect in effects {
@@ -163,7 +168,7 @@ impl Listener {
                 Effect::StartRun { run, .. } => self.run = run,
                 Effect::Push { outgoing: Outgoing::Frame(frame), ask, .. } => {
                     asked |= ask;
-                    Codec::Plain.encode(&frame, |text| self.shown.push_str(text));
+                    Codec::Plain.speller(None).spell(&frame, |text| self.shown.push_str(text));
                     if let ServerFrame::TurnEnd { end, .. } = frame {
                         self.ends.push(*end);
                     }

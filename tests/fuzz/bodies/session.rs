@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId},
+    chat::{
+        Budget, FinishReason, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Timing,
+    },
     protocol::{ClientFrame, Close, ServerFrame, TurnEnd},
-    session::{Effect, Input, Outgoing, Session, Settings},
+    session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
 };
 
 const QUEUED: usize = 2;
@@ -64,10 +66,10 @@ struct World {
     open: Option<u32>,
     last_run: u32,
     held: bool,
-    readers: BTreeMap<u32, Reader>,
-    next_reader: u32,
+    readers: BTreeMap<u64, Reader>,
+    next_reader: u64,
     /// Who sent the messages that wait.
-    queue: VecDeque<u32>,
+    queue: VecDeque<u64>,
     /// Turns that must have begun.
     begun: u32,
     drained: bool,
@@ -77,13 +79,18 @@ struct World {
 impl World {
     fn new() -> Self {
         let settings = Settings {
+            readers: 8,
+            model: "m".into(),
+            linger: Duration::from_secs(60),
+            idle: Duration::from_secs(1800),
+            retain: Duration::from_secs(120),
             queued_messages: QUEUED,
             behind_bytes: BEHIND,
             system_prompt: None,
             history: Budget { tokens: 1_000, bytes: 500, messages: 10 },
         };
         World {
-            session: Session::new(Arc::new(settings)),
+            session: Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket),
             truth: BTreeMap::new(),
             open: None,
             last_run: 0,
@@ -143,7 +150,7 @@ impl World {
         self.feed(Input::Client { reader: ReaderId(id), frame });
     }
 
-    fn owe_refusal(&mut self, id: u32) {
+    fn owe_refusal(&mut self, id: u64) {
         if let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.closed.is_none()) {
             reader.refusals += 1;
         }
@@ -213,7 +220,7 @@ impl World {
         }
     }
 
-    fn some_reader(&mut self, choices: &mut Choices<'_>) -> Option<(u32, &mut Reader)> {
+    fn some_reader(&mut self, choices: &mut Choices<'_>) -> Option<(u64, &mut Reader)> {
         let count = self.readers.len();
         if count == 0 {
             return None;
@@ -224,7 +231,7 @@ impl World {
 
     fn feed(&mut self, input: Input) {
         let mut effects = Vec::new();
-        self.session.handle(&mut effects, input);
+        self.session.handle(&mut effects, Duration::ZERO, input);
         self.perform(&mut effects);
         self.session.settle(&mut effects);
         self.perform(&mut effects);
@@ -271,6 +278,7 @@ impl World {
                         told.asked = ask;
                         told.hear(&outgoing, &self.truth);
                     }
+                    Effect::Release { .. } | Effect::WakeAt { .. } => {}
                     Effect::End => {
                         assert_eq!(self.open, None, "a run outlives its session");
                         self.over = true;
@@ -278,13 +286,13 @@ impl World {
                 }
             }
             for input in refused {
-                self.session.handle(effects, input);
+                self.session.handle(effects, Duration::ZERO, input);
             }
         }
     }
 
     fn everybody_reads(&mut self) {
-        let ids: Vec<u32> = self.readers.keys().copied().collect();
+        let ids: Vec<u64> = self.readers.keys().copied().collect();
         for id in ids {
             while let Some(reader) = self.readers.get_mut(&id) {
                 (reader.stuck, reader.asked) = (false, false);
@@ -341,7 +349,7 @@ impl Reader {
             Outgoing::Frame(frame) => frame,
         };
         match frame {
-            ServerFrame::Accepted { run } => {
+            ServerFrame::Accepted { run, .. } => {
                 assert_eq!(self.open, None, "one turn at a time");
                 assert!(run.0 > self.since && run.0 > self.ended);
                 assert_eq!(run.0, self.ended.max(self.since) + 1, "no turn is left out");
@@ -378,11 +386,12 @@ impl Reader {
                 assert!(truth.contains_key(&run.0))
             }
             ServerFrame::Refused { .. } => self.refused += 1,
+            _ => panic!("not a word to a reader of everything: {frame:?}"),
         }
     }
 }
 
 fn ended(outcome: Result<FinishReason, RunErrorKind>) -> RunEnd {
     let outcome = outcome.map_err(|kind| RunError::new(kind, ""));
-    RunEnd { outcome, usage: None, request_id: None }
+    RunEnd { outcome, usage: None, request_id: None, timing: Timing::default() }
 }

@@ -71,7 +71,7 @@ fn heard(limits: Limits, chunks: &[&[u8]]) -> Vec<Said> {
 
 fn message(is_text: bool, payload: &[u8], limits: Limits) -> Said {
     assert!(payload.len() <= limits.frame_bytes as usize, "a message of {} bytes", payload.len());
-    let limits = protocol::Limits { message_bytes: 20 };
+    let limits = protocol::Limits { message_bytes: 20, client_system_prompt: false };
     match std::str::from_utf8(payload) {
         Ok(text) if is_text => {
             let decoded = Codec::Plain.decode(Incoming::Text(text), limits);

@@ -13,7 +13,10 @@ use tidegate::{
     http::Site,
     simulator::{self, Stats},
 };
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::oneshot,
+};
 
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
@@ -154,14 +157,35 @@ pub(crate) async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
 
 /// The same where the answer may not come.
 pub(crate) async fn http_try(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let (status, _, body) = get_over(stream, &address.to_string(), path, &[]).await?;
+    Ok((status, body))
+}
+
+/// `GET` with headers; status, head and body.
+pub(crate) async fn get_with(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (u16, String, String) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    get_over(stream, &address.to_string(), path, headers).await.unwrap()
+}
+
+/// The same over a stream that is open already.
+pub(crate) async fn get_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> std::io::Result<(u16, String, String)> {
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{more}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     within("an HTTP answer", PATIENCE, stream.read_to_string(&mut answer)).await?;
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    Ok((status, body))
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok((status, head.to_owned(), body.to_owned()))
 }

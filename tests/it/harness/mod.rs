@@ -1,4 +1,5 @@
 //! What the tests share: gateways in this process and in their own, a client with a transcript, scripted upstreams.
+mod chats;
 mod client;
 mod crowd;
 mod gateway;
@@ -8,9 +9,10 @@ pub(crate) mod nginx;
 mod process;
 mod upstream;
 
+pub(crate) use chats::{Answer, Chats, End, ask_with, resume};
 pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
-pub(crate) use gateway::{Gateway, http_get, http_try};
+pub(crate) use gateway::{Gateway, get_over, get_with, http_get, http_try};
 pub(crate) use kernel::allow_descriptors;
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Ended, Process, Tidegate};

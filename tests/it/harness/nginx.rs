@@ -25,6 +25,8 @@ pub(crate) fn shipped() -> &'static str {
 pub(crate) struct Wish {
     /// A master and a worker, as in production: only so there is a reload.
     pub(crate) master: bool,
+    /// The shipped site for TLS, with a certificate of its own for this name.
+    pub(crate) tls: Option<&'static str>,
     /// Replaced in the shipped files and the main file, such as a time that is too long for a test.
     pub(crate) replace: &'static [(&'static str, &'static str)],
 }
@@ -53,7 +55,10 @@ impl Nginx {
                 }
                 fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
             }
-            let mut main = main_file(folder.path(), free, gateways, wish.master);
+            let mut main = main_file(folder.path(), free, gateways, wish);
+            if let Some(name) = wish.tls {
+                tls_site(folder.path(), free, name).await;
+            }
             for (from, to) in wish.replace {
                 main = main.replace(from, to);
             }
@@ -74,6 +79,11 @@ impl Nginx {
         let mut client = RawClient::connect(self.address).await;
         let head = client.request(&handshake(self.address, headers)).await;
         head.lines().next().unwrap().to_owned()
+    }
+
+    /// The certificate of the site for TLS, in PEM.
+    pub(crate) fn certificate(&self) -> String {
+        fs::read_to_string(self.folder.path().join("tls_cert")).unwrap()
     }
 
     pub(crate) fn access_log(&self) -> String {
@@ -125,14 +135,31 @@ async fn run(folder: &Path, listen: SocketAddr) -> Option<Child> {
     (!gone).then_some(child)
 }
 
+/// Makes the shipped site fit this machine: its ports, its name, its certificate.
+async fn tls_site(folder: &Path, listen: SocketAddr, name: &str) {
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let site = fs::read_to_string(folder.join("site-tls.conf")).unwrap();
+    let site = site.replace("listen 8080", &format!("listen {plain}")).replace("chat.example.com", name);
+    let site = site.replace("listen 8443", &format!("listen {listen}"));
+    let site = site.replace("/run/secrets/", &format!("{}/", folder.display()));
+    fs::write(folder.join("site-tls.conf"), site).unwrap();
+    let key = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    fs::write(folder.join("tls_cert"), key.cert.pem()).unwrap();
+    fs::write(folder.join("tls_key"), key.signing_key.serialize_pem()).unwrap();
+}
+
 /// A main file as nginx/README.md describes it.
-fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], master: bool) -> String {
+fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], wish: Wish) -> String {
     let folder = folder.display();
     let servers: String =
         gateways.iter().map(|gateway| format!("server {gateway} max_fails=2 fail_timeout=5s;\n")).collect();
     let user = if getuid().is_root() { "user root;" } else { "" };
     let process =
-        if master { "worker_processes 1; worker_shutdown_timeout 2s;" } else { "master_process off;" };
+        if wish.master { "worker_processes 1; worker_shutdown_timeout 2s;" } else { "master_process off;" };
+    let site = match wish.tls {
+        Some(_) => format!("include {folder}/site-tls.conf;"),
+        None => format!("server {{ listen {listen}; include {folder}/server.conf; }}"),
+    };
     format!(
         "daemon off; {process} {user} pid {folder}/nginx.pid; error_log stderr crit;
          events {{ worker_connections 1024; }}
@@ -142,7 +169,7 @@ fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], master:
              include {folder}/http.conf;
              access_log {folder}/access.log tidegate;
              upstream gateway {{ include {folder}/upstream.conf; {servers} }}
-             server {{ listen {listen}; include {folder}/server.conf; }}
+             {site}
          }}"
     )
 }

@@ -1,0 +1,87 @@
+//! Names that clients choose: of their requests, chats and messages. Held to one form before they are
+//! a key, a part of a frame or a field of a log line.
+use std::fmt;
+
+/// Longest name, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// A name that is not one of ours to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdFault {
+    #[error("is empty")]
+    Empty,
+    #[error("is longer than {ID_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("may hold only letters, digits and . _ : ~ @ = + -")]
+    Alphabet,
+}
+
+fn check(text: &str) -> Result<(), IdFault> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_:~@=+".contains(&b);
+    match text.len() {
+        0 => Err(IdFault::Empty),
+        1..=ID_BYTES_MAX if text.bytes().all(allowed) => Ok(()),
+        1..=ID_BYTES_MAX => Err(IdFault::Alphabet),
+        _ => Err(IdFault::TooLong),
+    }
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $Name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $Name(Box<str>);
+
+        impl $Name {
+            /// # Errors
+            /// The text is no name: see [`IdFault`].
+            pub fn new(text: &str) -> Result<Self, IdFault> {
+                check(text).map(|()| $Name(text.into()))
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// What a client calls one request on its socket.
+    RequestId
+    /// What a client calls a conversation; it means something only together with the principal.
+    ChatId
+    /// What a client calls its message, or we our answer.
+    MessageId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // faults: A28
+    #[test]
+    fn only_names_of_a_known_form_are_taken() {
+        for good in ["a", "kR3fJ2x9QpLm4TzB", "123e4567-e89b-12d3-a456-426614174000", "user:1@x~y=z+w._-"] {
+            assert_eq!(ChatId::new(good).unwrap().as_str(), good);
+        }
+        assert!(ChatId::new(&"x".repeat(ID_BYTES_MAX)).is_ok());
+        assert_eq!(ChatId::new(""), Err(IdFault::Empty));
+        assert_eq!(ChatId::new(&"x".repeat(10_000_000)), Err(IdFault::TooLong));
+        for bad in ["../a", "a b", "a\r\nb", "*", "\u{1b}[31m", "你", "a\0", "a/b", "{a}", "\"", "a,b"] {
+            assert_eq!(ChatId::new(bad), Err(IdFault::Alphabet), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Who owns a chat.
+use std::fmt;
+
+/// A person, or a browser that nobody knows by name. It is a secret where it is anonymous: whoever knows it
+/// may read its chats. So it has no `Display`, and its `Debug` says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Principal(u128);
+
+impl Principal {
+    pub fn new(number: u128) -> Self {
+        Principal(number)
+    }
+
+    /// For the cookie alone.
+    pub fn expose(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Principal(***)")
+    }
+}

@@ -1,0 +1,208 @@
+//! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
+use super::{Site, origin_is_allowed, principal};
+use crate::{
+    chat::{ChatId, Said},
+    session::Transcript,
+    ws::{letter::ChatKey, session_actor::GetTranscript},
+};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+    web::{self, Data, Path, ServiceConfig},
+};
+use serde::Serialize;
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A session has this long to say what it remembers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/api/config").route(web::get().to(page_config)).route(web::to(wrong_method)))
+        .service(web::resource("/api/chats/{id}").route(web::get().to(chat)).route(web::to(wrong_method)));
+}
+
+/// The bounds that a page should know before it meets them.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Limits {
+    pub message_bytes: usize,
+    pub transcript_bytes: usize,
+    pub requests: usize,
+    pub readers: usize,
+    pub queued_messages: usize,
+    pub frames_per_second: u32,
+    pub frames_burst: u32,
+    pub linger_ms: u64,
+    pub idle_ms: u64,
+    pub retain_ms: u64,
+    pub silence_ms: u64,
+}
+
+/// What a page may offer to its user.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Features {
+    pub stop: bool,
+    pub resume: bool,
+    pub regenerate: bool,
+    pub edit: bool,
+    /// Messages may wait behind an answer.
+    pub queue: bool,
+    /// The model's thinking may be shown.
+    pub reasoning: bool,
+    pub client_system_prompt: bool,
+}
+
+async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
+    let settings = &site.settings;
+    if !origin_is_allowed(&request, settings) {
+        return Refusal::ForeignOrigin.response();
+    }
+    let Ok((_, cookie)) = principal::of(&request, settings) else {
+        return Refusal::Internal.response();
+    };
+    let mut response = ours(StatusCode::OK);
+    if let Some(cookie) = cookie {
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
+    response.json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "simulated": settings.simulated,
+        "models": [{ "id": settings.model }],
+        "limits": settings.limits,
+        "features": settings.features,
+        "routes": {
+            "chat": "/api/chat",
+            "transcript": "/api/chats/{id}",
+            "plain": "/chat",
+            "models": "/v1/models",
+        },
+    }))
+}
+
+/// Of a chat that is somebody else's nothing is said that is not said of one that never was.
+async fn chat(request: HttpRequest, site: Data<Site>, id: Path<String>) -> HttpResponse {
+    match transcript(&request, &site, &id).await {
+        Ok((chat, transcript)) => ours(StatusCode::OK).json(Conversation::new(&chat, &transcript)),
+        Err(refusal) => refusal.response(),
+    }
+}
+
+async fn transcript(request: &HttpRequest, site: &Site, id: &str) -> Result<(ChatId, Transcript), Refusal> {
+    if !origin_is_allowed(request, &site.settings) {
+        return Err(Refusal::ForeignOrigin);
+    }
+    let chat = ChatId::new(id).map_err(|_| Refusal::BadId)?;
+    let principal = principal::known(request).ok_or(Refusal::UnknownChat)?;
+    let key = ChatKey { principal, chat };
+    let session = site.registry.chat(&key).ok_or(Refusal::UnknownChat)?;
+    match timeout(PATIENCE, session.send(GetTranscript)).await {
+        Ok(Ok(transcript)) => Ok((key.chat, transcript)),
+        // It has just ended.
+        Ok(Err(_)) => Err(Refusal::UnknownChat),
+        Err(_) => Err(Refusal::Unavailable),
+    }
+}
+
+/// A chat as the AI SDK's pages keep it.
+#[derive(Serialize)]
+struct Conversation<'a> {
+    id: &'a str,
+    messages: Vec<UiMessage<'a>>,
+}
+
+#[derive(Serialize)]
+struct UiMessage<'a> {
+    id: &'a str,
+    role: &'static str,
+    parts: [TextPart<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Serialize)]
+struct TextPart<'a> {
+    r#type: &'static str,
+    text: &'a str,
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    incomplete: bool,
+}
+
+impl<'a> Conversation<'a> {
+    fn new(id: &'a ChatId, Transcript { said, is_writing }: &'a Transcript) -> Self {
+        let last = said.len().wrapping_sub(1);
+        let message = |(at, said): (usize, &'a Said)| UiMessage {
+            id: said.id.as_str(),
+            role: said.role.as_str(),
+            parts: [TextPart {
+                r#type: "text",
+                text: &said.text,
+                state: if *is_writing && at == last { "streaming" } else { "done" },
+            }],
+            metadata: said.incomplete.then_some(Metadata { incomplete: true }),
+        };
+        Conversation { id: id.as_str(), messages: said.iter().enumerate().map(message).collect() }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    ForeignOrigin,
+    WrongMethod,
+    BadId,
+    UnknownChat,
+    Unavailable,
+    Internal,
+}
+
+impl Refusal {
+    fn response(self) -> HttpResponse {
+        let (status, code, message) = match self {
+            Refusal::ForeignOrigin => {
+                (StatusCode::FORBIDDEN, "foreign_origin", "Pages of this origin may not read this.")
+            }
+            Refusal::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "Only GET is allowed."),
+            Refusal::BadId => (
+                StatusCode::BAD_REQUEST,
+                "bad_id",
+                "A chat's id has 1 to 128 letters, digits and . _ : ~ @ = + - only.",
+            ),
+            Refusal::UnknownChat => {
+                (StatusCode::NOT_FOUND, "unknown_chat", "There is no such chat. Start a new one.")
+            }
+            Refusal::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The chat did not answer. Try again.")
+            }
+            Refusal::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. Try again.")
+            }
+        };
+        let mut response = ours(status);
+        match self {
+            Refusal::WrongMethod => drop(response.insert_header((header::ALLOW, "GET"))),
+            Refusal::Unavailable => drop(response.insert_header((header::RETRY_AFTER, "5"))),
+            _ => {}
+        }
+        response.json(json!({ "code": code, "message": message }))
+    }
+}
+
+/// An answer that is one browser's own: nobody keeps it, and no page of another origin is given it.
+fn ours(status: StatusCode) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header(("Cross-Origin-Resource-Policy", "same-origin"));
+    response
+}
+
+async fn wrong_method() -> HttpResponse {
+    Refusal::WrongMethod.response()
+}

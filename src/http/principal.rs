@@ -1,0 +1,204 @@
+//! Who asks: an anonymous principal, which is a cookie that the browser keeps for us.
+use super::Settings;
+use crate::chat::Principal;
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderValue},
+};
+
+const COOKIE: &str = "tidegate_principal";
+/// A browser that does not come back for so long is nobody's any more.
+const MAX_AGE_S: u32 = 30 * 24 * 60 * 60;
+/// Hexadecimal digits of 128 bits.
+const DIGITS: usize = 32;
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// The principal of a request: that of its cookie, or a new one, which the browser must then be told with
+/// the `Set-Cookie` that is returned.
+///
+/// # Errors
+/// The operating system has no randomness. Anything weaker could be guessed.
+pub(crate) fn of(
+    request: &HttpRequest,
+    settings: &Settings,
+) -> Result<(Principal, Option<HeaderValue>), getrandom::Error> {
+    if let Some(principal) = known(request) {
+        return Ok((principal, None));
+    }
+    let mut bytes = [0; DIGITS / 2];
+    getrandom::fill(&mut bytes)?;
+    let principal = Principal::new(u128::from_be_bytes(bytes));
+    Ok((principal, set_cookie(principal, came_over_tls(request, settings))))
+}
+
+/// The principal of a request's cookie.
+pub(super) fn known(request: &HttpRequest) -> Option<Principal> {
+    let cookies = request.headers().get_all(header::COOKIE).map(HeaderValue::as_bytes);
+    cookies.flat_map(|cookies| cookies.split(|b| *b == b';')).find_map(read)
+}
+
+/// One cookie, if it is ours and as we write it; of several, the first such counts.
+fn read(cookie: &[u8]) -> Option<Principal> {
+    let value = cookie.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?;
+    let is_ours = value.len() == DIGITS && value.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let digits = std::str::from_utf8(value).ok().filter(|_| is_ours)?;
+    u128::from_str_radix(digits, 16).ok().map(Principal::new)
+}
+
+/// Marked as sensitive, so that nobody prints it by accident.
+fn set_cookie(principal: Principal, secure: bool) -> Option<HeaderValue> {
+    let secure = if secure { "; Secure" } else { "" };
+    let digits = principal.expose();
+    let cookie =
+        format!("{COOKIE}={digits:032x}; Path=/; Max-Age={MAX_AGE_S}; HttpOnly; SameSite=Strict{secure}");
+    let mut value = HeaderValue::try_from(cookie).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Whether a trusted proxy says that the browser came over TLS. Our own listener speaks none.
+fn came_over_tls(request: &HttpRequest, settings: &Settings) -> bool {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    if !peer.is_some_and(|peer| settings.trusts(&peer)) {
+        return false;
+    }
+    // Where each proxy appends its word, the first is of the one that the browser spoke to.
+    let said = request.headers().get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+    let first = said.and_then(|said| said.split(',').next());
+    first.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    const GOOD: &str = "00112233445566778899aabbccddeeff";
+    const NUMBER: u128 = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff;
+    const OTHER: &str = "ffffffffffffffffffffffffffffffff";
+
+    /// The number in the cookies of a request, if one is in them.
+    fn known(cookies: &[&str]) -> Option<u128> {
+        let mut request = TestRequest::get();
+        for cookie in cookies {
+            request = request.append_header((header::COOKIE, *cookie));
+        }
+        let (principal, set) = of(&request.to_http_request(), &super::super::tests::settings()).unwrap();
+        set.is_none().then_some(principal.expose())
+    }
+
+    #[test]
+    fn our_cookie_is_found_among_others() {
+        let ours = format!("{COOKIE}={GOOD}");
+        let other = format!("{COOKIE}={OTHER}");
+        let long = format!("a={}", "x".repeat(10_000));
+        for cookies in [
+            &[ours.as_str()][..],
+            &[&format!("a=b; {ours}; c=d")],
+            &[&format!("a=b;{ours};c=d")],
+            &[&format!(" \t{ours} ; c")],
+            &[&format!(";;; =; {ours}")],
+            &["a=b", &ours, "c=d"],
+            &["", &ours],
+            &[&format!("{long}; {ours}")],
+            &[&long, &ours],
+            &[&format!("a=\"x; {ours}\"; {ours}")],
+            // Of several, the first that is well formed.
+            &[&format!("{ours}; {other}")],
+            &[&ours, &other],
+            &[&format!("{COOKIE}=; {COOKIE}=x; {ours}; {other}")],
+        ] {
+            assert_eq!(known(cookies), Some(NUMBER), "{cookies:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_we_write_it_is_no_cookie_of_ours() {
+        for cookie in [
+            String::new(),
+            COOKIE.to_owned(),
+            format!("{COOKIE}="),
+            format!("{COOKIE}={}", &GOOD[1..]),
+            format!("{COOKIE}={GOOD}0"),
+            format!("{COOKIE}={}", GOOD.to_uppercase()),
+            format!("{COOKIE}=\"{GOOD}\""),
+            format!("{COOKIE}= {GOOD}"),
+            format!("{COOKIE} ={GOOD}"),
+            format!("{COOKIE}=+{}", &GOOD[1..]),
+            format!("{COOKIE}=0x{}", &GOOD[2..]),
+            format!("{COOKIE}={}g", &GOOD[1..]),
+            format!("{COOKIE}={}é", &GOOD[2..]),
+            format!("{COOKIE}={GOOD},"),
+            format!("{}={GOOD}", COOKIE.to_uppercase()),
+            format!("x{COOKIE}={GOOD}"),
+            format!("{COOKIE}x={GOOD}"),
+            format!("a={COOKIE}={GOOD}"),
+            format!("{COOKIE}={}", "0".repeat(10_000)),
+            "x".repeat(10_000),
+        ] {
+            assert_eq!(known(&[&cookie]), None, "{cookie:.80}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_harm_nobody_else() {
+        let bytes = [b"a=\xff\xfe; tidegate_principal=", GOOD.as_bytes()].concat();
+        let value = HeaderValue::from_bytes(&bytes).unwrap();
+        let request = TestRequest::get().append_header((header::COOKIE, value)).to_http_request();
+        let (principal, set) = of(&request, &super::super::tests::settings()).unwrap();
+        assert_eq!((principal.expose(), set), (NUMBER, None));
+    }
+
+    fn new_cookie(request: TestRequest) -> HeaderValue {
+        let mut settings = super::super::tests::settings();
+        settings.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        of(&request.to_http_request(), &settings).unwrap().1.unwrap()
+    }
+
+    #[test]
+    fn a_new_cookie_is_random_and_comes_back_as_itself() {
+        let (one, two) = (new_cookie(TestRequest::get()), new_cookie(TestRequest::get()));
+        assert_ne!(one, two);
+        assert_eq!(format!("{one:?}"), "Sensitive");
+        let one = one.to_str().unwrap();
+        let (pair, attributes) = one.split_once("; ").unwrap();
+        assert_eq!(attributes, "Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict");
+        let (name, digits) = pair.split_once('=').unwrap();
+        assert_eq!((name, digits.len()), (COOKIE, 32));
+        assert_eq!(known(&[pair]), Some(u128::from_str_radix(digits, 16).unwrap()));
+    }
+
+    #[test]
+    fn leading_zeros_are_kept() {
+        let cookie = set_cookie(Principal::new(0x2a), false).unwrap();
+        let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+        assert_eq!((pair.len(), known(&[pair])), (COOKIE.len() + 1 + DIGITS, Some(0x2a)));
+    }
+
+    #[test]
+    fn secure_is_said_only_where_a_trusted_proxy_saw_tls() {
+        let is_secure = |peer: &str, proto: &[&str]| {
+            let mut request = TestRequest::get().peer_addr(peer.parse().unwrap());
+            for proto in proto {
+                request = request.append_header((X_FORWARDED_PROTO, *proto));
+            }
+            new_cookie(request).to_str().unwrap().ends_with("; Secure")
+        };
+        let (trusted, stranger) = ("10.1.2.3:80", "192.0.2.1:80");
+        for (peer, proto, secure) in [
+            (trusted, &["https"][..], true),
+            (trusted, &["HTTPS"], true),
+            (trusted, &["https, http"], true),
+            ("[::ffff:10.1.2.3]:80", &["https"], true),
+            (trusted, &["http"], false),
+            (trusted, &["http, https"], false),
+            (trusted, &["httpsx"], false),
+            (trusted, &[""], false),
+            (trusted, &[], false),
+            (stranger, &["https"], false),
+            (stranger, &[], false),
+        ] {
+            assert_eq!(is_secure(peer, proto), secure, "{peer} {proto:?}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Frames of a client.
+use super::{
+    super::{ClientFrame, Incoming, Limits, Misunderstood, Refusal, check_message, is_blank},
+    parse::{self, Field, Frame, MISSING, Said},
+};
+use crate::chat::{Ask, AskKind, ChatId, IdFault, MessageId, Past, RequestId, Role, UserMessage};
+use std::borrow::Cow;
+
+pub(in crate::protocol) fn decode(
+    message: Incoming<'_>,
+    limits: Limits,
+) -> Result<ClientFrame, Misunderstood> {
+    let Incoming::Text(text) = message else {
+        return Err(Misunderstood { request: None, reason: Refusal::Binary });
+    };
+    let named = |name: Option<Cow<'_, str>>| name.and_then(|name| RequestId::new(&name).ok());
+    let mut frame = match Frame::parse(text) {
+        Ok(frame) => frame,
+        Err(reason) => return Err(Misunderstood { request: named(parse::find_request(text)), reason }),
+    };
+    let request = frame.request.take();
+    understand(frame, request.as_deref(), limits)
+        .map_err(|reason| Misunderstood { request: named(request), reason })
+}
+
+fn understand(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<ClientFrame, Refusal> {
+    let kind = frame.kind.ok_or(malformed(parse::TYPE, MISSING))?;
+    let request = request.map(|name| id(parse::REQUEST, name, RequestId::new)).transpose()?;
+    if kind == "ping" {
+        return Ok(ClientFrame::Ping { request });
+    }
+    if !["send", "resume", "abort"].contains(&kind.as_ref()) {
+        return Err(malformed(parse::TYPE, "must be `send`, `resume`, `abort` or `ping`"));
+    }
+    let request = request.ok_or(malformed(parse::REQUEST, MISSING))?;
+    if kind == "abort" {
+        return Ok(ClientFrame::Abort { request });
+    }
+    let chat = frame.chat.ok_or(malformed(parse::CHAT, MISSING))?;
+    let chat = id(parse::CHAT, &chat, ChatId::new)?;
+    if kind == "resume" {
+        return Ok(ClientFrame::Resume { request, chat, after: frame.last_sequence });
+    }
+    let trigger = frame.trigger.ok_or(malformed(parse::TRIGGER, MISSING))?;
+    let named = frame.message.map(|name| id(parse::MESSAGE, &name, MessageId::new)).transpose()?;
+    let kind = match (trigger.as_ref(), named) {
+        ("submit-message", None) => AskKind::Submit,
+        ("submit-message", Some(replaces)) => AskKind::Edit { replaces },
+        ("regenerate-message", answer) => AskKind::Regenerate { answer },
+        _ => return Err(malformed(parse::TRIGGER, "must be `submit-message` or `regenerate-message`")),
+    };
+    let messages = frame.messages.ok_or(malformed(parse::MESSAGES, MISSING))?;
+    let ask = ask(kind, messages, limits)?;
+    Ok(ClientFrame::Ask { request, chat, ask: Box::new(ask) })
+}
+
+/// The last message is the one to be answered; the others are what was said before it.
+fn ask(kind: AskKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<Ask, Refusal> {
+    let last = messages.pop().filter(|last| last.role == Role::User);
+    let last = last.ok_or(malformed(parse::MESSAGES, "must end with a message of the user"))?;
+    if let Some(kind) = last.foreign {
+        return Err(Refusal::UnsupportedPart { kind });
+    }
+    check_message(&last.text, limits)?;
+    let message = UserMessage { id: id(parse::ID, &last.id, MessageId::new)?, text: last.text.into_owned() };
+    let mut transcript = Vec::with_capacity(messages.len());
+    for said in messages {
+        if said.role == Role::System && !limits.client_system_prompt {
+            return Err(malformed(parse::ROLE, "must not be `system`"));
+        }
+        let id = id(parse::ID, &said.id, MessageId::new)?;
+        // A message of files or tools alone, which the model is not given.
+        if !is_blank(&said.text) {
+            transcript.push(Past { role: said.role, id, text: said.text.into_owned() });
+        }
+    }
+    Ok(Ask { kind, message, transcript })
+}
+
+fn malformed(field: Field, fault: &'static str) -> Refusal {
+    Refusal::Malformed { field: field.0, fault }
+}
+
+fn id<T>(field: Field, name: &str, new: impl Fn(&str) -> Result<T, IdFault>) -> Result<T, Refusal> {
+    new(name).map_err(|fault| Refusal::BadId { field: field.0, fault })
+}

@@ -1,0 +1,316 @@
+//! Frames to a client.
+use super::json::{push_escaped, push_number, push_string};
+use crate::{
+    chat::{FinishReason, RequestId, Timing, Usage},
+    protocol::{Kind, Opening, Place, Refusal, ServerFrame, TurnEnd, place},
+};
+use std::{cell::Cell, time::Duration};
+
+/// Spells the words to one request.
+#[derive(Clone, Debug)]
+pub struct Speller {
+    /// How the frame of every chunk begins; the request's name stands in it.
+    prefix: Box<str>,
+    at: Mark,
+}
+
+const PREFIX: &str = "{\"type\":\"chunk\",\"requestId\":\"";
+const SEQUENCE: &str = "\",\"sequence\":";
+
+/// What a speller has said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The next chunk's place on the wire, which has no gaps.
+    sequence: u32,
+    /// Number of the last word that the reader has.
+    told: Option<u32>,
+    entries: u32,
+    parts: u32,
+    open: Option<Kind>,
+}
+
+/// A buffer that has grown larger is given back.
+const BUFFER_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// What a frame is written into before it is sent.
+    static BUFFER: Cell<String> = const { Cell::new(String::new()) };
+}
+
+impl Speller {
+    /// For a request, or for a connection that answers what it cannot read.
+    pub fn new(request: Option<&RequestId>) -> Self {
+        let prefix = [PREFIX, request.map_or("", RequestId::as_str), SEQUENCE].concat().into();
+        Speller { prefix, at: Mark::default() }
+    }
+
+    pub fn mark(&self) -> Mark {
+        self.at
+    }
+
+    /// Forgets what was spelled since then, because it was not taken.
+    pub fn reset(&mut self, mark: Mark) {
+        self.at = mark;
+    }
+
+    pub fn spell(&mut self, frame: &ServerFrame, send: impl FnMut(&str)) {
+        let mut out = BUFFER.take();
+        Pen { speller: self, out: &mut out, send }.write(frame);
+        if out.capacity() <= BUFFER_MAX {
+            BUFFER.set(out);
+        }
+    }
+
+    fn request(&self) -> &str {
+        &self.prefix[PREFIX.len()..self.prefix.len() - SEQUENCE.len()]
+    }
+}
+
+struct Pen<'a, S> {
+    speller: &'a mut Speller,
+    out: &'a mut String,
+    send: S,
+}
+
+impl<S: FnMut(&str)> Pen<'_, S> {
+    fn write(&mut self, frame: &ServerFrame) {
+        match frame {
+            ServerFrame::Accepted { opening, .. } => self.opening(opening),
+            ServerFrame::Resumed { place } => self.resumed(place),
+            ServerFrame::NoActive => self.frame("no-active", |_| {}),
+            ServerFrame::Waiting { place } | ServerFrame::Queued { place, .. } => {
+                self.transient("data-queue", |out| push_field(out, "{\"position\":", u64::from(*place)));
+            }
+            ServerFrame::Retrying { attempt, after, .. } => self.transient("data-notice", |out| {
+                push_field(out, "{\"kind\":\"retrying\",\"attempt\":", u64::from(*attempt));
+                push_field(out, ",\"after_ms\":", millis(*after));
+            }),
+            ServerFrame::Reasoning { entry, text } => self.text(Kind::Reasoning, *entry, text),
+            ServerFrame::Delta { entry, text } => self.text(Kind::Answer, *entry, text),
+            ServerFrame::TurnEnd { end, .. } => self.end(end),
+            ServerFrame::Refused { reason } => self.frame("error", |out| push_refusal(out, reason)),
+            ServerFrame::Pong => self.frame("pong", |_| {}),
+        }
+    }
+
+    fn opening(&mut self, opening: &Opening) {
+        self.chunk(0, |out| {
+            out.push_str("{\"type\":\"start\",\"messageId\":\"");
+            out.push_str(opening.answer.as_str());
+            out.push_str("\",\"messageMetadata\":{\"model\":");
+            push_string(out, &opening.model);
+            out.push_str("}}");
+        });
+        let is_news = self.chunk(1, |out| out.push_str("{\"type\":\"start-step\"}"));
+        if is_news && opening.omitted_turns > 0 {
+            let turns = opening.omitted_turns as u64;
+            self.transient("data-history", |out| push_field(out, "{\"omitted_turns\":", turns));
+        }
+    }
+
+    fn resumed(&mut self, place: &Place) {
+        self.frame("start", |out| {
+            out.push_str(",\"messageId\":\"");
+            out.push_str(place.answer.as_str());
+            out.push('"');
+        });
+        self.speller.at = Mark {
+            sequence: place.after.map_or(0, |after| after.saturating_add(1)),
+            told: place.after,
+            entries: place.entries,
+            parts: place.parts,
+            open: place.open,
+        };
+    }
+
+    fn text(&mut self, kind: Kind, entry: u32, text: &str) {
+        if self.speller.at.open != Some(kind) {
+            self.open(kind);
+        }
+        self.speller.at.entries = entry;
+        let part = self.speller.at.parts;
+        self.chunk(place::number(entry, part), |out| {
+            out.push_str(match kind {
+                Kind::Reasoning => "{\"type\":\"reasoning-delta\",\"id\":\"",
+                Kind::Answer => "{\"type\":\"text-delta\",\"id\":\"",
+            });
+            push_number(out, u64::from(part));
+            out.push_str("\",\"delta\":\"");
+            push_escaped(out, text);
+            out.push_str("\"}");
+        });
+    }
+
+    #[cold]
+    fn open(&mut self, kind: Kind) {
+        self.close();
+        let at = &mut self.speller.at;
+        at.parts += 1;
+        at.open = Some(kind);
+        let (number, part) = (place::opening(at.entries, at.parts), at.parts);
+        let name = match kind {
+            Kind::Reasoning => "reasoning-start",
+            Kind::Answer => "text-start",
+        };
+        self.chunk(number, |out| push_part(out, name, part));
+    }
+
+    fn close(&mut self) {
+        let at = &mut self.speller.at;
+        let name = match at.open.take() {
+            None => return,
+            Some(Kind::Reasoning) => "reasoning-end",
+            Some(Kind::Answer) => "text-end",
+        };
+        let (number, part) = (place::closing(at.entries, at.parts), at.parts);
+        self.chunk(number, |out| push_part(out, name, part));
+    }
+
+    fn end(&mut self, end: &TurnEnd) {
+        let Mark { entries, parts, .. } = self.speller.at;
+        let number = place::ending(entries, parts);
+        match &end.outcome {
+            // Nothing was shown, so there is nothing to keep.
+            Err(error) if parts == 0 => {
+                let (code, retry) = (error.kind.code(), error.kind.can_be_asked_again());
+                let text = error.client_text();
+                return self.frame("error", |out| {
+                    out.push(',');
+                    push_error(out, &text, code, retry, error.retry_after);
+                });
+            }
+            Err(error) => {
+                self.close();
+                let (code, retry) = (error.kind.code(), error.kind.can_be_asked_again());
+                self.chunk(number, |out| {
+                    out.push_str("{\"type\":\"error\",");
+                    push_error(out, &error.client_text(), code, retry, error.retry_after);
+                    out.push('}');
+                });
+            }
+            Ok(FinishReason::Stopped) => {
+                self.close();
+                self.chunk(number, |out| out.push_str("{\"type\":\"abort\",\"reason\":\"stopped\"}"));
+            }
+            Ok(reason) => {
+                self.close();
+                self.chunk(number, |out| out.push_str("{\"type\":\"finish-step\"}"));
+                self.chunk(number + 1, |out| push_finish(out, *reason, end.usage.as_ref(), end.timing));
+            }
+        }
+        self.frame("end", |_| {});
+    }
+
+    /// Sends word `number` of the answer, and says whether it was one that the reader did not have.
+    fn chunk(&mut self, number: u32, write: impl FnOnce(&mut String)) -> bool {
+        let at = &mut self.speller.at;
+        if at.told.is_some_and(|told| number <= told) {
+            return false;
+        }
+        at.told = Some(number);
+        self.send_chunk(write);
+        true
+    }
+
+    /// Sends what is no part of the answer: it takes a place on the wire, and the number of the word before it.
+    fn transient(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        self.send_chunk(|out| {
+            push_type(out, name);
+            out.push_str(",\"transient\":true,\"data\":");
+            write(out);
+            out.push_str("}}");
+        });
+    }
+
+    fn send_chunk(&mut self, write: impl FnOnce(&mut String)) {
+        let (at, out) = (&mut self.speller.at, &mut *self.out);
+        out.clear();
+        out.push_str(&self.speller.prefix);
+        push_number(out, u64::from(at.sequence));
+        match at.told {
+            Some(told) if told == at.sequence => {}
+            Some(told) => push_field(out, ",\"entry\":", u64::from(told)),
+            None => out.push_str(",\"entry\":null"),
+        }
+        at.sequence = at.sequence.saturating_add(1);
+        out.push_str(",\"chunk\":");
+        write(out);
+        out.push('}');
+        (self.send)(out);
+    }
+
+    /// Sends a frame that is no chunk.
+    fn frame(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        self.out.clear();
+        push_type(self.out, name);
+        self.out.push_str(",\"requestId\":\"");
+        self.out.push_str(self.speller.request());
+        self.out.push('"');
+        write(self.out);
+        self.out.push('}');
+        (self.send)(self.out);
+    }
+}
+
+fn push_type(out: &mut String, name: &str) {
+    out.push_str("{\"type\":\"");
+    out.push_str(name);
+    out.push('"');
+}
+
+/// Appends `name`, which is JSON already, and a number.
+fn push_field(out: &mut String, name: &str, value: u64) {
+    out.push_str(name);
+    push_number(out, value);
+}
+
+fn push_part(out: &mut String, name: &str, part: u32) {
+    push_type(out, name);
+    push_field(out, ",\"id\":\"", u64::from(part));
+    out.push_str("\"}");
+}
+
+fn push_refusal(out: &mut String, reason: &Refusal) {
+    out.push(',');
+    push_error(out, &reason.to_string(), reason.code(), reason.can_be_sent_again(), reason.retry_after());
+}
+
+fn push_error(out: &mut String, text: &str, code: &str, retryable: bool, after: Option<Duration>) {
+    out.push_str("\"errorText\":");
+    push_string(out, text);
+    out.push_str(",\"code\":\"");
+    out.push_str(code);
+    out.push_str(if retryable { "\",\"retryable\":true" } else { "\",\"retryable\":false" });
+    if let Some(after) = after.filter(|_| retryable) {
+        push_field(out, ",\"retryAfterMs\":", millis(after));
+    }
+}
+
+fn push_finish(out: &mut String, reason: FinishReason, usage: Option<&Usage>, timing: Timing) {
+    out.push_str("{\"type\":\"finish\",\"finishReason\":\"");
+    out.push_str(match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool-calls",
+        FinishReason::Stopped => "interrupted",
+    });
+    out.push_str("\",\"messageMetadata\":{");
+    if let Some(usage) = usage {
+        push_field(out, "\"usage\":{\"input_tokens\":", usage.input_tokens);
+        push_field(out, ",\"output_tokens\":", usage.output_tokens);
+        push_field(out, ",\"reasoning_tokens\":", usage.reasoning_tokens);
+        push_field(out, ",\"cached_tokens\":", usage.cached_tokens);
+        out.push_str("},");
+    }
+    if let Some(first) = timing.first_delta {
+        push_field(out, "\"time_to_first_token_ms\":", millis(first));
+        out.push(',');
+    }
+    push_field(out, "\"duration_ms\":", millis(timing.duration));
+    out.push_str("}}");
+}
+
+/// Whole milliseconds, never fewer than it takes.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,123 @@
+//! Frames of both directions against examples that the SDK's own schemas read too (see `tests/sdk`).
+mod cuts;
+mod server;
+
+use crate::{
+    chat::{Ask, AskKind},
+    protocol::{ClientFrame, Codec, Incoming, Limits, Misunderstood, Refusal},
+};
+use serde_json::Value;
+
+const LIMITS: Limits = Limits { message_bytes: 100, client_system_prompt: false };
+
+fn decode(text: &str) -> Result<ClientFrame, Misunderstood> {
+    Codec::AiSdk.decode(Incoming::Text(text), LIMITS)
+}
+
+/// What was understood, in a line.
+fn told(frame: &ClientFrame) -> String {
+    match frame {
+        ClientFrame::Message { .. } => "a message of another dialect".to_owned(),
+        ClientFrame::Ask { request, chat, ask } => {
+            let Ask { kind, message, transcript } = &**ask;
+            let kind = match kind {
+                AskKind::Submit => "submit".to_owned(),
+                AskKind::Edit { replaces } => format!("edit {replaces}"),
+                AskKind::Regenerate { answer: None } => "regenerate".to_owned(),
+                AskKind::Regenerate { answer: Some(answer) } => format!("regenerate {answer}"),
+            };
+            let past: Vec<_> = transcript
+                .iter()
+                .map(|past| format!("{} {} {:?}", past.role.as_str(), past.id, past.text))
+                .collect();
+            let (id, text) = (&message.id, &message.text);
+            format!("{request} {chat} {kind}: {id} {text:?} after [{}]", past.join(", "))
+        }
+        ClientFrame::Resume { request, chat, after } => format!("{request} {chat} resume after {after:?}"),
+        ClientFrame::Abort { request } => format!("{request} abort"),
+        ClientFrame::Ping { request } => format!("ping {request:?}"),
+    }
+}
+
+fn fixture(text: &str) -> Vec<Value> {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn good_frames_are_understood() {
+    let good = fixture(include_str!("../../../tests/fixtures/ai_sdk/client_good.json"));
+    assert!(good.len() > 10);
+    for case in good {
+        let frame = decode(&case["frame"].to_string()).map(|frame| told(&frame));
+        assert_eq!(frame.as_deref(), Ok(case["told"].as_str().unwrap()), "{}", case["name"]);
+    }
+}
+
+// faults: A11, A28
+#[test]
+fn a_bad_frame_is_answered_for_its_request_with_the_field_that_is_wrong() {
+    let bad = fixture(include_str!("../../../tests/fixtures/ai_sdk/client_bad.json"));
+    assert!(bad.len() > 40);
+    for case in bad {
+        let text = case["text"].as_str().map_or_else(|| case["frame"].to_string(), str::to_owned);
+        let Misunderstood { request, reason } = decode(&text).expect_err(&text);
+        let said = (request.as_ref().map(|name| name.as_str()), reason.code(), reason.to_string());
+        let right =
+            (case["request"].as_str(), case["code"].as_str().unwrap(), case["says"].as_str().unwrap());
+        assert_eq!((said.0, said.1, said.2.as_str()), right, "{text}");
+    }
+}
+
+// faults: A10, A11, A28
+#[test]
+fn what_is_huge_or_deep_is_answered_too() {
+    let refused = |text: &str| {
+        let Misunderstood { request, reason } = decode(text).unwrap_err();
+        (request.map(|name| name.to_string()), reason)
+    };
+    let malformed = |field, fault| Refusal::Malformed { field, fault };
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    assert_eq!(refused(&deep), (None, malformed("frame", "must be a JSON object")));
+    for (field, must) in [("id", "must be a string"), ("messages", "must be a list")] {
+        let deep = format!("{}{}", "{\"a\":".repeat(10_000), "1".to_owned() + &"}".repeat(10_000));
+        let frame = format!("{{\"{field}\":{deep},\"type\":\"send\",\"requestId\":\"r1\"}}");
+        assert_eq!(refused(&frame), (Some("r1".to_owned()), malformed(field, must)));
+    }
+    // Where nothing is done with it, its depth is nobody's matter.
+    let ignored = format!("{{\"metadata\":{deep},\"type\":\"abort\",\"requestId\":\"r1\"}}");
+    assert_eq!(decode(&ignored).map(|frame| told(&frame)).as_deref(), Ok("r1 abort"));
+    for (field, request) in [("requestId", None), ("id", Some("r1".to_owned()))] {
+        let mut frame = serde_json::json!({"type": "resume", "requestId": "r1", "id": "c1"});
+        frame[field] = "x".repeat(10_000_000).into();
+        let (named, reason) = refused(&frame.to_string());
+        assert_eq!((named, reason.code()), (request, "bad_id"));
+        assert!(reason.to_string().len() < 200, "it is not sent back");
+    }
+    let binary = Codec::AiSdk.decode(Incoming::Binary, LIMITS);
+    assert_eq!(binary, Err(Misunderstood { request: None, reason: Refusal::Binary }));
+}
+
+#[test]
+fn a_transcript_of_ten_thousand_messages_is_read() {
+    let messages: Vec<_> = (0..10_001)
+        .map(|at| {
+            let role = if at % 2 == 0 { "user" } else { "assistant" };
+            serde_json::json!({"id": format!("m{at}"), "role": role, "parts": [{"type": "text", "text": "潮 \n"}]})
+        })
+        .collect();
+    let frame = serde_json::json!({"type": "send", "requestId": "r1", "id": "c1", "trigger": "submit-message",
+        "messages": messages});
+    let Ok(ClientFrame::Ask { ask, .. }) = decode(&frame.to_string()) else { panic!("not understood") };
+    assert_eq!((ask.transcript.len(), ask.message.id.as_str()), (10_000, "m10000"));
+    assert!(ask.transcript.iter().all(|past| past.text == "潮 \n"));
+}
+
+#[test]
+fn a_message_of_the_system_is_taken_where_that_is_allowed() {
+    let bad = fixture(include_str!("../../../tests/fixtures/ai_sdk/client_bad.json"));
+    let case = bad.iter().find(|case| case["name"] == "a message of the system").unwrap();
+    let limits = Limits { client_system_prompt: true, ..LIMITS };
+    let frame = Codec::AiSdk.decode(Incoming::Text(&case["frame"].to_string()), limits);
+    let told = frame.map(|frame| told(&frame));
+    assert_eq!(told.as_deref(), Ok("r1 c1 submit: m1 \"hi\" after [system s1 \"Be brief.\"]"));
+}

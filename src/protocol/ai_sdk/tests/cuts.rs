@@ -1,0 +1,226 @@
+//! Properties of the numbering: whatever a reader has when it is cut, it gets the rest and nothing else.
+use crate::{
+    chat::{FinishReason, MessageId, RequestId, RunError, RunErrorKind, RunId, Timing},
+    protocol::{Codec, Kind, Opening, Place, ServerFrame, Speller, TurnEnd},
+};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+const RUN: RunId = RunId(1);
+
+/// An answer as its log holds it.
+#[derive(Clone, Debug)]
+struct Answer {
+    entries: Vec<(Kind, String)>,
+    outcome: Result<FinishReason, RunErrorKind>,
+    omitted_turns: usize,
+}
+
+impl Answer {
+    fn opening(&self) -> ServerFrame {
+        let answer = MessageId::new("a1").unwrap();
+        let opening = Opening { answer, model: "m".into(), omitted_turns: self.omitted_turns };
+        ServerFrame::Accepted { run: RUN, opening: Arc::new(opening) }
+    }
+
+    /// Entries `from..to`, which are of one kind, as one word.
+    fn text(&self, from: usize, to: usize) -> ServerFrame {
+        let text = self.entries[from..to].iter().map(|(_, text)| text.as_str()).collect();
+        let entry = to as u32;
+        match self.entries[from].0 {
+            Kind::Reasoning => ServerFrame::Reasoning { entry, text },
+            Kind::Answer => ServerFrame::Delta { entry, text },
+        }
+    }
+
+    fn end(&self) -> ServerFrame {
+        let outcome = self.outcome.map_err(|kind| RunError::new(kind, ""));
+        let end = TurnEnd { outcome, usage: None, timing: Timing::default() };
+        ServerFrame::TurnEnd { run: RUN, end: Box::new(end) }
+    }
+
+    /// The words from the point before entry `from` on; `sizes` says how many entries make one word.
+    fn words(&self, begun: bool, from: usize, sizes: &[usize]) -> Vec<ServerFrame> {
+        let mut words: Vec<_> = (!begun).then(|| self.opening()).into_iter().collect();
+        let (mut at, mut sizes) = (from, sizes.iter().cycle());
+        while let Some((kind, _)) = self.entries.get(at) {
+            let run = self.entries[at..].iter().take_while(|(other, _)| other == kind).count();
+            let next = at + run.min(*sizes.next().unwrap());
+            words.push(self.text(at, next));
+            at = next;
+        }
+        words.push(self.end());
+        words
+    }
+
+    /// What every number from 2 on is of: an opening, entry so-and-so, a closing. Counted, not computed.
+    fn numbered(&self) -> Vec<Option<usize>> {
+        let mut numbered = vec![None, None];
+        for (at, (kind, _)) in self.entries.iter().enumerate() {
+            let before = at.checked_sub(1).map(|before| self.entries[before].0);
+            if before != Some(*kind) {
+                numbered.extend(before.map(|_| None));
+                numbered.push(None);
+            }
+            numbered.push(Some(at));
+        }
+        numbered
+    }
+
+    /// Where a reader stands that has everything up to `after`.
+    fn place(&self, after: Option<u32>) -> Place {
+        let reached = after.map_or(0, |after| after as usize + 1);
+        let entries = self.numbered().iter().take(reached).flatten().count();
+        let told = &self.entries[..entries];
+        let parts =
+            told.iter().enumerate().filter(|(at, (kind, _))| *at == 0 || told[at - 1].0 != *kind).count();
+        Place {
+            run: RUN,
+            answer: MessageId::new("a1").unwrap(),
+            after,
+            begun: reached >= 2,
+            entries: entries as u32,
+            parts: parts as u32,
+            open: told.last().map(|(kind, _)| *kind),
+        }
+    }
+}
+
+fn answers() -> impl Strategy<Value = Answer> {
+    let kind = prop_oneof![1 => Just(Kind::Reasoning), 3 => Just(Kind::Answer)];
+    let outcome = prop_oneof![
+        4 => Just(Ok(FinishReason::Stop)),
+        1 => Just(Ok(FinishReason::Stopped)),
+        1 => Just(Err(RunErrorKind::Interrupted)),
+    ];
+    (proptest::collection::vec((kind, "[a-c\"\n]{1,3}"), 0..9), outcome, 0..2_usize)
+        .prop_map(|(entries, outcome, omitted_turns)| Answer { entries, outcome, omitted_turns })
+}
+
+fn speller() -> Speller {
+    Codec::AiSdk.speller(Some(&RequestId::new("r1").unwrap()))
+}
+
+fn spell(speller: &mut Speller, words: &[ServerFrame]) -> Vec<Value> {
+    let mut frames = Vec::new();
+    for word in words {
+        speller.spell(word, |text| frames.push(serde_json::from_str(text).unwrap()));
+    }
+    frames
+}
+
+/// What the client keeps of a chunk's frame: how far it has the answer then.
+fn reached(frame: &Value) -> Option<u32> {
+    let number = frame.get("entry").unwrap_or(&frame["sequence"]);
+    number.as_u64().map(|number| number as u32)
+}
+
+/// The numbered chunks of the answer, without what is beside it.
+fn chunks(frames: &[Value]) -> Vec<(u32, Value)> {
+    let chunks =
+        frames.iter().filter(|frame| frame["type"] == "chunk" && frame["chunk"]["transient"] != true);
+    chunks.map(|frame| (reached(frame).unwrap(), frame["chunk"].clone())).collect()
+}
+
+/// The wire's own numbers go up by one.
+fn check_sequence(frames: &[Value], first: u64) {
+    let sequences =
+        frames.iter().filter(|frame| frame["type"] == "chunk").map(|frame| frame["sequence"].as_u64());
+    for (at, sequence) in sequences.enumerate() {
+        assert_eq!(sequence, Some(first + at as u64), "{frames:?}");
+    }
+}
+
+/// All the text of a kind, and how often a part of it was opened and closed.
+fn texts(chunks: &[(u32, Value)]) -> Vec<(String, String)> {
+    let mut parts: Vec<(String, String)> = Vec::new();
+    for (_, chunk) in chunks {
+        match (chunk["type"].as_str().unwrap(), chunk["id"].as_str()) {
+            ("text-start" | "reasoning-start", Some(id)) => parts.push((id.to_owned(), String::new())),
+            ("text-delta" | "reasoning-delta", Some(id)) => {
+                let part = parts.last_mut().expect("a part is open");
+                assert_eq!(part.0, id);
+                part.1 += chunk["delta"].as_str().unwrap();
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_resumed_reader_gets_exactly_what_is_missing(answer in answers()) {
+        let uncut = spell(&mut speller(), &answer.words(false, 0, &[1]));
+        check_sequence(&uncut, 0);
+        let whole = chunks(&uncut);
+        let last = uncut.last().unwrap()["type"].as_str().unwrap();
+        for (number, chunk) in whole.iter().enumerate() {
+            prop_assert_eq!(number, chunk.0 as usize, "a word has each number");
+        }
+        for cut in 0..=whole.len() {
+            let after = cut.checked_sub(1).map(|after| after as u32);
+            let place = answer.place(after);
+            let (begun, entries) = (place.begun, place.entries as usize);
+            let mut speller = speller();
+            let told = spell(&mut speller, &[ServerFrame::Resumed { place: Box::new(place) }]);
+            prop_assert_eq!((&told[0]["type"], &told[0]["messageId"]), (&"start".into(), &"a1".into()));
+            let rest = spell(&mut speller, &answer.words(begun, entries, &[1]));
+            check_sequence(&rest, cut as u64);
+            prop_assert_eq!(chunks(&rest), &whole[cut..], "after {:?}", after);
+            prop_assert_eq!(rest.last().unwrap()["type"].as_str().unwrap(), last);
+        }
+    }
+
+    /// A reader that is behind and is told other things in between, cut after any frame, and again.
+    #[test]
+    fn merged_words_and_words_beside_the_answer_do_not_disturb(
+        answer in answers(),
+        sizes in proptest::collection::vec(1..4_usize, 1..4),
+        beside in proptest::collection::vec(0..4_u8, 20),
+        cuts in proptest::collection::vec(0..40_usize, 0..4),
+    ) {
+        let whole = chunks(&spell(&mut speller(), &answer.words(false, 0, &[1])));
+        let (mut got, mut after) = (Vec::new(), None);
+        for (round, cut) in cuts.iter().copied().chain([usize::MAX]).enumerate() {
+            let (mut speller, place) = (speller(), answer.place(after));
+            let mut words = answer.words(place.begun, place.entries as usize, &sizes);
+            for (at, what) in beside.iter().enumerate().take(words.len()).rev() {
+                match what {
+                    1 => words.insert(at, ServerFrame::Waiting { place: 2 }),
+                    2 => words.insert(at, ServerFrame::Queued { run: RUN, place: 1 }),
+                    3 => words.insert(at, ServerFrame::Retrying { run: RUN, attempt: 2, after: Duration::ZERO }),
+                    _ => {}
+                }
+            }
+            if round > 0 {
+                spell(&mut speller, &[ServerFrame::Resumed { place: Box::new(place) }]);
+            }
+            // Some pushes are refused, and told once more.
+            let mut frames = Vec::new();
+            for (at, word) in words.iter().enumerate() {
+                let mark = speller.mark();
+                if (at + round) % 3 == 0 {
+                    speller.spell(word, |_| {});
+                    speller.reset(mark);
+                }
+                frames.extend(spell(&mut speller, std::slice::from_ref(word)));
+            }
+            check_sequence(&frames, after.map_or(0, |after| u64::from(after) + 1));
+            let received = &frames[..cut.min(frames.len())];
+            for frame in received.iter().filter(|frame| frame["type"] == "chunk") {
+                after = reached(frame);
+            }
+            got.extend(chunks(received));
+        }
+        prop_assert_eq!(texts(&got), texts(&whole));
+        let kinds = |chunks: &[(u32, Value)]| {
+            let beside_text = chunks.iter().filter(|(_, chunk)| !chunk["type"].as_str().unwrap().ends_with("delta"));
+            beside_text.cloned().collect::<Vec<_>>()
+        };
+        prop_assert_eq!(kinds(&got), kinds(&whole), "all else once, and by its number");
+    }
+}

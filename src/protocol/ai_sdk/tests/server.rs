@@ -1,0 +1,137 @@
+//! Every frame that can be sent, as a file that the SDK's schemas are run over.
+use crate::{
+    chat::{FinishReason, IdFault, MessageId, RequestId, RunError, RunErrorKind, RunId, Timing, Usage},
+    protocol::{Codec, Kind, Opening, Place, Refusal, ServerFrame, TurnEnd},
+};
+use expect_test::expect_file;
+use std::{sync::Arc, time::Duration};
+
+const RUN: RunId = RunId(1);
+
+fn accepted(omitted_turns: usize) -> ServerFrame {
+    let answer = MessageId::new("msg-000000000000002a-1").unwrap();
+    let opening = Opening { answer, model: "qwen-plus".into(), omitted_turns };
+    ServerFrame::Accepted { run: RUN, opening: Arc::new(opening) }
+}
+
+fn reasoning(entry: u32, text: &str) -> ServerFrame {
+    ServerFrame::Reasoning { entry, text: text.into() }
+}
+
+fn delta(entry: u32, text: &str) -> ServerFrame {
+    ServerFrame::Delta { entry, text: text.into() }
+}
+
+fn end(outcome: Result<FinishReason, RunError>) -> ServerFrame {
+    let usage = Usage { input_tokens: 21, output_tokens: 9, reasoning_tokens: 4, cached_tokens: 0 };
+    let usage = outcome.is_ok().then_some(usage);
+    let timing =
+        Timing { first_delta: Some(Duration::from_micros(412_300)), duration: Duration::from_millis(1_830) };
+    ServerFrame::TurnEnd { run: RUN, end: Box::new(TurnEnd { outcome, usage, timing }) }
+}
+
+fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<Kind>) -> ServerFrame {
+    let answer = MessageId::new("msg-000000000000002a-1").unwrap();
+    let begun = after.is_some_and(|after| after > 0);
+    ServerFrame::Resumed { place: Box::new(Place { run: RUN, answer, after, begun, entries, parts, open }) }
+}
+
+fn refused(reason: Refusal) -> Vec<ServerFrame> {
+    vec![ServerFrame::Refused { reason }]
+}
+
+fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
+    let failed = |kind| end(Err(RunError::new(kind, "secret detail")));
+    let busy = RunError::wait(RunErrorKind::Overloaded, Duration::from_secs(7), "");
+    let retrying = ServerFrame::Retrying { run: RUN, attempt: 2, after: Duration::from_millis(340) };
+    let stop = || end(Ok(FinishReason::Stop));
+    vec![
+        (
+            "an answer with thinking",
+            vec![
+                accepted(0),
+                reasoning(1, "Rise, fall."),
+                delta(2, "A tide is "),
+                delta(3, "\"the rise\"\n"),
+                stop(),
+            ],
+        ),
+        (
+            "a question that waits, and turns that were left out",
+            vec![
+                ServerFrame::Waiting { place: 1 },
+                accepted(3),
+                ServerFrame::Queued { run: RUN, place: 12 },
+                retrying,
+                delta(1, "潮"),
+                end(Ok(FinishReason::Length)),
+            ],
+        ),
+        (
+            "a reader that is behind",
+            vec![accepted(0), delta(1, "A"), delta(40, " tide is the rise and"), stop()],
+        ),
+        (
+            "resumed from the beginning",
+            vec![resumed(None, 0, 0, None), accepted(0), delta(1, "A tide "), delta(2, "is"), stop()],
+        ),
+        ("resumed after number 3", vec![resumed(Some(3), 1, 1, Some(Kind::Answer)), delta(2, "is"), stop()]),
+        ("resumed after everything", vec![resumed(Some(7), 2, 1, Some(Kind::Answer)), stop()]),
+        ("stopped", vec![accepted(0), delta(1, "A tide"), end(Ok(FinishReason::Stopped))]),
+        ("stopped before its first word", vec![accepted(0), end(Ok(FinishReason::Stopped))]),
+        ("a tool is wanted", vec![accepted(0), delta(1, "A"), end(Ok(FinishReason::ToolCalls))]),
+        ("failed before its first word", vec![accepted(0), end(Err(busy))]),
+        ("failed for good", vec![accepted(0), failed(RunErrorKind::InputRefused)]),
+        ("broken off", vec![accepted(0), delta(1, "A tide"), failed(RunErrorKind::Interrupted)]),
+        ("nothing to resume", vec![ServerFrame::NoActive]),
+        ("a sign of life", vec![ServerFrame::Pong]),
+    ]
+}
+
+fn refusals() -> Vec<(&'static str, Vec<ServerFrame>)> {
+    vec![
+        ("refused: empty", refused(Refusal::Empty)),
+        ("refused: too long", refused(Refusal::TooLong { bytes: 70_000, limit: 65_536 })),
+        ("refused: the queue is full", refused(Refusal::QueueFull { limit: 8 })),
+        ("refused: stopping", refused(Refusal::Draining)),
+        ("refused: bad name", refused(Refusal::BadId { field: "id", fault: IdFault::Alphabet })),
+        ("refused: a file", refused(Refusal::UnsupportedPart { kind: "file" })),
+        ("refused: name in use", refused(Refusal::DuplicateRequest)),
+        ("refused: too many requests", refused(Refusal::TooManyRequests { limit: 64 })),
+        ("refused: resume from the future", refused(Refusal::BadResume)),
+        ("refused: too often", refused(Refusal::TooOften { after: Duration::from_millis(900) })),
+        ("refused: taken over", refused(Refusal::TakenOver)),
+        ("refused: unavailable", refused(Refusal::Unavailable)),
+    ]
+}
+
+/// What cannot be tied to a request.
+fn nameless() -> Vec<(&'static str, Vec<ServerFrame>)> {
+    let not_json = Refusal::Malformed { field: "frame", fault: "is not JSON that can be read" };
+    vec![
+        ("not JSON", refused(not_json)),
+        ("binary", refused(Refusal::Binary)),
+        ("a sign of life for a ping without a name", vec![ServerFrame::Pong]),
+    ]
+}
+
+// faults: A11
+#[test]
+fn every_frame_is_spelled_as_the_schemas_of_the_sdk_read_it() {
+    let request = RequestId::new("r1").unwrap();
+    let named = answers().into_iter().chain(refusals()).map(|scene| (Some(&request), scene));
+    let all = named.chain(nameless().into_iter().map(|scene| (None, scene)));
+    let mut scenes = Vec::new();
+    for (request, (name, words)) in all {
+        let mut speller = Codec::AiSdk.speller(request);
+        let mut frames = Vec::new();
+        for word in &words {
+            speller.spell(word, |text| frames.push(text.to_owned()));
+        }
+        scenes.push(format!("{{\"name\": \"{name}\", \"frames\": [\n{}\n]}}", frames.join(",\n")));
+    }
+    let text = format!("[\n{}\n]\n", scenes.join(",\n"));
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+    assert!(!text.contains("secret"));
+    expect_file!["../../../../tests/fixtures/ai_sdk/server.json"].assert_eq(&text);
+}

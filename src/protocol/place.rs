@@ -1,0 +1,70 @@
+//! Where a reader stands in an answer, as a number that both sides can name.
+//!
+//! The words of a turn are numbered from 0 without gaps, the same for every reader: its beginning (two
+//! numbers), then for each part, a run of entries of one kind, its opening, its entries and its closing,
+//! and its end (two numbers). A dialect that needs fewer words leaves numbers out; none needs more.
+use crate::chat::{MessageId, RunId};
+
+/// Which of an answer's two texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Reasoning,
+    Answer,
+}
+
+/// Numbers before the first part.
+pub const BEGINNING: u32 = 2;
+/// Numbers after the last part.
+pub const ENDING: u32 = 2;
+
+/// A point between two entries of a turn, where a reader begins to follow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub run: RunId,
+    pub answer: MessageId,
+    /// What the reader has: everything up to this number, which may lie beyond the point: words between
+    /// the two are not told again. `None`: nothing, it is told from the beginning.
+    pub after: Option<u32>,
+    /// The beginning lies before the point.
+    pub begun: bool,
+    /// Entries before it.
+    pub entries: u32,
+    /// Parts that begin before it.
+    pub parts: u32,
+    /// Kind of the part that is open there.
+    pub open: Option<Kind>,
+}
+
+/// The number of entry `entry` (counted from 1) in part `part` (counted from 1).
+pub fn number(entry: u32, part: u32) -> u32 {
+    opening(entry - 1, part) + 1
+}
+
+/// The number of the opening of part `part`, before which there are `entries`.
+pub fn opening(entries: u32, part: u32) -> u32 {
+    ending(entries, part - 1)
+}
+
+/// The number of the closing of part `part`, whose last entry is number `entries`.
+pub fn closing(entries: u32, part: u32) -> u32 {
+    number(entries, part) + 1
+}
+
+/// The first number after the last part of a turn: of its end, if it has no more.
+pub fn ending(entries: u32, parts: u32) -> u32 {
+    BEGINNING + entries + 2 * parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_numbered_without_gaps() {
+        // Two parts, of two entries and of one.
+        let numbers = [opening(0, 1), number(1, 1), number(2, 1), closing(2, 1)];
+        let more = [opening(2, 2), number(3, 2), closing(3, 2), ending(3, 2)];
+        assert!(numbers.into_iter().chain(more).eq(BEGINNING..BEGINNING + 8));
+        assert_eq!(ending(0, 0), BEGINNING, "an answer without a word");
+    }
+}

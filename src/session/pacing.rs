@@ -1,0 +1,56 @@
+//! What is kept for readers, and how far a run may be ahead of them.
+use super::{Cursor, Effect, LOGS_MAX, Session};
+use crate::protocol::Close;
+
+impl Session {
+    /// Number of the newest log, if there is one.
+    pub(super) fn newest_log(&self) -> u32 {
+        (self.first_log + self.logs.len() as u32).wrapping_sub(1)
+    }
+
+    /// Forgets finished logs that every reader has read, but not the newest while it is kept for who may
+    /// come; and lets a reader go that is so far behind that it would keep too many.
+    pub(super) fn drop_read_logs(&mut self, fx: &mut Vec<Effect>) {
+        let finished = self.logs.len() - usize::from(self.run.is_some());
+        if finished > LOGS_MAX {
+            for at in 0..self.readers.len() {
+                let reader = &mut self.readers[at];
+                if reader.cursor.log() == self.first_log {
+                    reader.farewell = Some(Close::TooSlow);
+                    self.pump_one(fx, at);
+                }
+            }
+        }
+        if finished == 0 {
+            return;
+        }
+        let keeps_one = self.run.is_none() && self.life.as_mut().is_some_and(|life| life.keeps());
+        let newest = self.first_log + finished as u32 - u32::from(keeps_one);
+        let oldest = self.readers.iter().filter(|r| r.farewell.is_none()).map(|r| r.cursor.log());
+        let keep_from = oldest.min().unwrap_or(newest).min(newest);
+        while self.first_log < keep_from {
+            self.logs.pop_front();
+            self.first_log += 1;
+        }
+        for reader in &mut self.readers {
+            reader.cursor = reader.cursor.max(Cursor::start_of(self.first_log));
+        }
+    }
+
+    /// Holds the run while all who follow it are behind by more than the bound. Where nobody does, it
+    /// goes on: an answer is not longer than its own bound.
+    pub(super) fn pace_run(&mut self, fx: &mut Vec<Effect>) {
+        let newest = self.newest_log();
+        let (Some(run), Some(log)) = (self.run.as_mut(), self.logs.back()) else { return };
+        let followers = self.readers.iter().filter(|reader| reader.wants(newest));
+        let unread = followers.map(|reader| log.unread(newest, reader.cursor)).min().unwrap_or(0);
+        // Between the two bounds it stays as it is, so that it does not flutter.
+        if !run.held && unread > self.settings.behind_bytes {
+            run.held = true;
+            fx.push(Effect::HoldRun { run: run.id });
+        } else if run.held && unread <= self.settings.behind_bytes / 2 {
+            run.held = false;
+            fx.push(Effect::ContinueRun { run: run.id });
+        }
+    }
+}

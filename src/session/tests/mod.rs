@@ -1,0 +1,215 @@
+//! Scripts against the session machine, and properties that random scripts attack.
+mod chats;
+mod plain;
+mod property;
+mod time;
+
+use super::*;
+use crate::{
+    chat::{
+        Ask, AskKind, FinishReason, MessageId, Past, ReaderId, Role, RunEnd, RunError, RunErrorKind,
+        RunEvent, Timing, Usage, UserMessage,
+    },
+    protocol::{Place, ServerFrame},
+};
+use expect_test::{Expect, expect};
+use std::{collections::HashSet, fmt::Write, time::Duration};
+
+fn settings() -> Settings {
+    Settings {
+        readers: 8,
+        model: "m".into(),
+        linger: Duration::from_secs(60),
+        idle: Duration::from_secs(1800),
+        retain: Duration::from_secs(120),
+        queued_messages: 2,
+        behind_bytes: 40,
+        system_prompt: None,
+        history: Budget { tokens: 10_000, bytes: 10_000, messages: 100 },
+    }
+}
+
+/// A shell without a world: performs effects on a list, refuses pushes to readers that are stuck.
+struct Shell {
+    session: Session,
+    now: Duration,
+    stuck: HashSet<u64>,
+    out: Vec<Effect>,
+}
+
+impl Shell {
+    fn new(settings: Settings) -> Self {
+        Shell::of(settings, Lifetime::OfSocket)
+    }
+
+    fn of(settings: Settings, lifetime: Lifetime) -> Self {
+        Shell {
+            session: Session::new(Arc::new(settings), SessionId(1), lifetime),
+            now: Duration::ZERO,
+            stuck: HashSet::new(),
+            out: Vec::new(),
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut fx = Vec::new();
+        self.session.handle(&mut fx, self.now, input);
+        self.perform(fx);
+        let mut fx = Vec::new();
+        self.session.settle(&mut fx);
+        self.perform(fx);
+    }
+
+    fn perform(&mut self, mut fx: Vec<Effect>) {
+        while !fx.is_empty() {
+            let mut refused = Vec::new();
+            for effect in fx.drain(..) {
+                match effect {
+                    Effect::Push { reader, outgoing, from, .. } if self.stuck.contains(&reader.0) => {
+                        refused.push(Input::PushRefused { reader, outgoing, from });
+                    }
+                    effect => self.out.push(effect),
+                }
+            }
+            for input in refused {
+                self.session.handle(&mut fx, self.now, input);
+            }
+        }
+    }
+}
+
+fn show(effect: &Effect) -> String {
+    match effect {
+        Effect::StartRun { run, request } => {
+            let messages: Vec<_> =
+                request.messages.iter().map(|m| format!("{} '{}'", m.role.as_str(), m.text)).collect();
+            format!("start run={run} [{}]", messages.join(", "))
+        }
+        Effect::CancelRun { run } => format!("cancel run={run}"),
+        Effect::HoldRun { run } => format!("hold run={run}"),
+        Effect::ContinueRun { run } => format!("continue run={run}"),
+        Effect::Release { reader } => format!("release {reader}"),
+        Effect::WakeAt { at } => format!("wake at={at:?}"),
+        Effect::End => "end".into(),
+        Effect::Push { reader, outgoing: Outgoing::Close(close), .. } => format!("{reader} <- close {close}"),
+        Effect::Push { reader, outgoing: Outgoing::Frame(frame), .. } => {
+            let words = match frame {
+                ServerFrame::Accepted { run, opening } if opening.omitted_turns > 0 => {
+                    format!("accepted run={run} omitted={}", opening.omitted_turns)
+                }
+                ServerFrame::Accepted { run, .. } => format!("accepted run={run}"),
+                ServerFrame::Queued { run, place } => format!("queued run={run} place={place}"),
+                ServerFrame::Retrying { run, attempt, .. } => format!("retrying run={run} attempt={attempt}"),
+                ServerFrame::Reasoning { entry, text } => format!("reasoning #{entry} '{text}'"),
+                ServerFrame::Delta { entry, text } => format!("delta #{entry} '{text}'"),
+                ServerFrame::TurnEnd { run, end } => match &end.outcome {
+                    Ok(reason) => format!("turn_end run={run} {}", reason.as_str()),
+                    Err(error) => format!("turn_end run={run} {}", error.kind.code()),
+                },
+                ServerFrame::Refused { reason } => format!("refused {}", reason.code()),
+                ServerFrame::Resumed { place } => {
+                    let Place { run, after, entries, parts, open, .. } = place.as_ref();
+                    format!("resumed run={run} after={after:?} entries={entries} parts={parts} open={open:?}")
+                }
+                ServerFrame::NoActive => "no_active".into(),
+                ServerFrame::Waiting { place } => format!("waiting place={place}"),
+                ServerFrame::Pong => "pong".into(),
+            };
+            format!("{reader} <- {words}")
+        }
+    }
+}
+
+fn end(outcome: Result<FinishReason, RunErrorKind>, usage: Option<Usage>) -> RunEvent {
+    let outcome = outcome.map_err(|kind| RunError::new(kind, ""));
+    RunEvent::End(Box::new(RunEnd { outcome, usage, request_id: None, timing: Timing::default() }))
+}
+
+fn parse(line: &str) -> Input {
+    let (head, text) = match line.split_once('\'') {
+        Some((head, rest)) => (head, rest.trim_end_matches('\'').to_owned()),
+        None => (line, String::new()),
+    };
+    let words: Vec<_> = head.split_whitespace().collect();
+    let number = |at: usize| words[at].parse::<u32>().expect("a number");
+    let reader = || ReaderId(u64::from(number(1)));
+    match words[0] {
+        "attach" => Input::Attach { reader: reader() },
+        "detach" => Input::Detach { reader: reader() },
+        "client" => Input::Client { reader: reader(), frame: ClientFrame::Message { text } },
+        "ready" => Input::Ready { reader: reader() },
+        "drain" => Input::Drain,
+        "ask" => ask(reader(), AskKind::Submit, words[2], text),
+        "edit" => ask(reader(), AskKind::Edit { replaces: id(words[3]) }, words[2], text),
+        "regenerate" => {
+            let answer = words.get(3).map(|name| id(name));
+            ask(reader(), AskKind::Regenerate { answer }, words[2], text)
+        }
+        "resume" => {
+            let after = words.get(2).map(|_| number(2));
+            Input::Resume { reader: reader(), after }
+        }
+        "abort" => Input::Abort { reader: reader() },
+        "wake" => Input::Wake,
+        "run" => {
+            let event = match words[2] {
+                "delta" => RunEvent::Delta(text),
+                "think" => RunEvent::Reasoning(text),
+                "queued" => RunEvent::Queued { place: number(3) },
+                "retrying" => RunEvent::Retrying { attempt: number(3), after: Duration::ZERO },
+                "stop" => end(Ok(FinishReason::Stop), None),
+                "length" => end(Ok(FinishReason::Length), None),
+                code => {
+                    let kind = RunErrorKind::ALL.into_iter().find(|kind| kind.code() == code);
+                    end(Err(kind.expect("a run error")), None)
+                }
+            };
+            Input::Run { run: RunId(number(1)), event }
+        }
+        word => panic!("unknown word {word}"),
+    }
+}
+
+fn id(name: &str) -> MessageId {
+    MessageId::new(name).expect("a name")
+}
+
+fn ask(reader: ReaderId, kind: AskKind, name: &str, text: String) -> Input {
+    let message = UserMessage { id: id(name), text };
+    Input::Ask { reader, ask: Box::new(Ask { kind, message, transcript: Vec::new() }) }
+}
+
+/// Plays a script and compares what was done. `stick N` makes reader N refuse until `ready N`.
+fn check(script: &str, expected: Expect) {
+    play(&mut Shell::new(settings()), script, expected);
+}
+
+/// The same in a conversation that outlives its readers; `at SECONDS` lets time pass. When to wake is
+/// not shown.
+fn check_chat(script: &str, expected: Expect) {
+    play(&mut Shell::of(settings(), Lifetime::OfChat), script, expected);
+}
+
+fn play(shell: &mut Shell, script: &str, expected: Expect) {
+    let mut seen = String::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        writeln!(seen, "{line}").expect("a string");
+        if let Some(reader) = line.strip_prefix("stick ") {
+            shell.stuck.insert(reader.parse().expect("a number"));
+            continue;
+        }
+        if let Some(reader) = line.strip_prefix("ready ") {
+            shell.stuck.remove(&reader.parse().expect("a number"));
+        }
+        if let Some(seconds) = line.strip_prefix("at ") {
+            shell.now = Duration::from_secs_f64(seconds.parse().expect("seconds"));
+            shell.feed(Input::Wake);
+        } else {
+            shell.feed(parse(line));
+        }
+        for effect in shell.out.drain(..).filter(|effect| !matches!(effect, Effect::WakeAt { .. })) {
+            writeln!(seen, "    {}", show(&effect)).expect("a string");
+        }
+    }
+    expected.assert_eq(&seen);
+}

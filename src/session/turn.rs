@@ -1,0 +1,205 @@
+//! A turn from its beginning to its end: what its run says, and how it is stopped.
+use super::{
+    Effect, Outgoing, PUSH_BYTES_MAX, Session, TurnLog,
+    queue::Question,
+    readers::{Follows, Reader},
+    replay,
+};
+use crate::{
+    chat::{
+        AskKind, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest,
+        Timing, UserMessage, UserText,
+    },
+    protocol::{Opening, ServerFrame, TurnEnd},
+};
+use std::{sync::Arc, time::Duration};
+
+/// The one open run.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub id: RunId,
+    pub held: bool,
+    /// What [`History::window`](crate::chat::History::window) thought of its request.
+    estimated_tokens: u32,
+    /// When it was asked for, and when its first text came, where time is known.
+    started: Duration,
+    first_text: Option<Duration>,
+}
+
+impl Session {
+    /// Begins the turn that answers a question; who waits for it follows it.
+    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, question: Question) {
+        self.last_run = RunId(self.last_run.0.wrapping_add(1));
+        let answer = self.answer_id();
+        match question {
+            Question::Plain(text) => self.history.begin(text),
+            Question::Named { kind, message } => {
+                let UserText { id, text } = self.make_room(&kind, message);
+                self.history.ask(id, text, answer.clone());
+            }
+        }
+        let window = self.history.window();
+        self.run = Some(Run {
+            id: self.last_run,
+            held: false,
+            estimated_tokens: window.estimated_tokens,
+            started: self.now(),
+            first_text: None,
+        });
+        let opening =
+            Opening { answer, model: Arc::clone(&self.settings.model), omitted_turns: window.omitted_turns };
+        self.logs.push_back(TurnLog::new(self.last_run, Arc::new(opening)));
+        if let Some(life) = &mut self.life {
+            life.retained = None; // Only the newest turn can be followed.
+        }
+        self.pump_all(fx);
+        let request = RunRequest { messages: window.messages, omitted_turns: window.omitted_turns };
+        fx.push(Effect::StartRun { run: self.last_run, request });
+    }
+
+    /// Cuts the history where the question wants it, and says what is to be answered then.
+    fn make_room(&mut self, kind: &AskKind, message: UserMessage) -> UserText {
+        match kind {
+            AskKind::Submit => {
+                let newest = self.history.newest();
+                if newest.is_some_and(|newest| *newest.user == message.id && newest.text.is_none()) {
+                    self.history.withdraw(); // It was stopped before its first word, and is asked anew.
+                }
+                message.into()
+            }
+            AskKind::Edit { replaces } => {
+                self.history.cut_before(replaces);
+                message.into()
+            }
+            AskKind::Regenerate { answer } => {
+                let known = self.history.cut_before(&message.id);
+                let known = known.or_else(|| self.history.cut_before_answer(answer.as_ref()?));
+                known.unwrap_or_else(|| message.into())
+            }
+        }
+    }
+
+    /// The name of the answer that the last run writes.
+    #[expect(clippy::expect_used, reason = "letters, digits and hyphens, and short")]
+    fn answer_id(&self) -> MessageId {
+        MessageId::new(&format!("msg-{}-{}", self.id, self.last_run)).expect("a good name")
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.life.as_ref().map_or(Duration::ZERO, |life| life.now)
+    }
+
+    pub(super) fn on_run(&mut self, fx: &mut Vec<Effect>, run: RunId, event: RunEvent) {
+        if self.run.as_ref().is_none_or(|current| current.id != run) {
+            return; // A run that was cancelled may still talk for a moment.
+        }
+        match event {
+            RunEvent::Queued { place } => self.tell_all(fx, &ServerFrame::Queued { run, place }),
+            RunEvent::Retrying { attempt, after } => {
+                self.tell_all(fx, &ServerFrame::Retrying { run, attempt, after })
+            }
+            RunEvent::Reasoning(text) => self.on_text(fx, replay::Kind::Reasoning, text),
+            RunEvent::Delta(text) => self.on_text(fx, replay::Kind::Answer, text),
+            RunEvent::End(end) => self.on_run_end(fx, *end),
+        }
+    }
+
+    fn on_text(&mut self, fx: &mut Vec<Effect>, kind: replay::Kind, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        if let (Some(life), Some(run)) = (&self.life, &mut self.run) {
+            run.first_text.get_or_insert(life.now);
+        }
+        let newest = self.newest_log();
+        let Some(log) = self.logs.back_mut() else { return };
+        let before = log.end_cursor(newest);
+        let cut = self.readers.iter().any(|reader| reader.ready && reader.wants(newest));
+        let entry = log.append(kind, &text, cut);
+        let after = log.end_cursor(newest);
+        let fits = text.len() <= PUSH_BYTES_MAX;
+        let mut text = Some(text);
+        let last = self.readers.len();
+        for at in 0..last {
+            let reader = &mut self.readers[at];
+            if fits && reader.ready && reader.cursor == before {
+                // The common case: this reader has read everything, so it gets the delta as it came.
+                let piece = if at + 1 == last { text.take() } else { text.clone() };
+                reader.cursor = after;
+                let outgoing = Outgoing::Frame(replay::frame(kind, entry, piece.unwrap_or_default()));
+                fx.push(Effect::Push { reader: reader.id, outgoing, from: before, ask: false });
+            } else {
+                Self::pump(fx, reader, self.first_log, &mut self.logs, None);
+            }
+        }
+    }
+
+    fn on_run_end(&mut self, fx: &mut Vec<Effect>, end: RunEnd) {
+        let (Some(run), Some(log)) = (&self.run, self.logs.back()) else { return };
+        if let Some(usage) = &end.usage {
+            self.history.observe(run.estimated_tokens, usage);
+        }
+        let outcome = match end.outcome {
+            Ok(FinishReason::Stop | FinishReason::Length) if log.text().is_empty() => {
+                Err(RunError::new(RunErrorKind::EmptyAnswer, "the model ended without a word"))
+            }
+            outcome => outcome,
+        };
+        self.end_turn(fx, TurnEnd { outcome, usage: end.usage, timing: end.timing });
+        self.next_turn(fx);
+    }
+
+    /// A reader of the turn wants no more of it: not an error, and nothing is withdrawn.
+    pub(super) fn stop_run(&mut self, fx: &mut Vec<Effect>) {
+        self.cancel_run(fx, Ok(FinishReason::Stopped));
+        self.next_turn(fx);
+    }
+
+    /// Nobody has come back for as long as a run lingers.
+    pub(super) fn leave_alone(&mut self, fx: &mut Vec<Effect>) {
+        self.queue.clear();
+        self.cancel_run(fx, Err(RunError::new(RunErrorKind::Interrupted, "nobody was left to read it")));
+    }
+
+    fn cancel_run(&mut self, fx: &mut Vec<Effect>, outcome: Result<FinishReason, RunError>) {
+        let Some(run) = &self.run else { return };
+        fx.push(Effect::CancelRun { run: run.id });
+        let timing = Timing {
+            first_delta: run.first_text.map(|first| first.saturating_sub(run.started)),
+            duration: self.now().saturating_sub(run.started),
+        };
+        self.end_turn(fx, TurnEnd { outcome, usage: None, timing });
+    }
+
+    fn end_turn(&mut self, fx: &mut Vec<Effect>, end: TurnEnd) {
+        let Some(run) = self.run.take() else { return };
+        let Some(log) = self.logs.back_mut() else { return };
+        let is_silent = log.text().is_empty();
+        match &end.outcome {
+            // The message stays, and is not sent to the model.
+            Ok(FinishReason::Stopped) if is_silent => {}
+            Err(error) if error.kind.is_refusal() || is_silent => self.history.withdraw(),
+            outcome => {
+                let is_whole = outcome.as_ref().is_ok_and(|reason| *reason != FinishReason::Stopped);
+                self.history.complete(log.share_text(), !is_whole);
+            }
+        }
+        debug_assert_eq!(log.run(), run.id);
+        log.end(end);
+        if let Some(life) = &mut self.life {
+            life.retain(&self.settings);
+        }
+        self.pump_all(fx);
+    }
+
+    fn next_turn(&mut self, fx: &mut Vec<Effect>) {
+        let Some(next) = self.queue.pop() else { return };
+        let number = self.newest_log().wrapping_add(1);
+        let waits = |reader: &&mut Reader| matches!(reader.follows, Follows::Question { ticket, .. } if ticket == next.ticket);
+        for reader in self.readers.iter_mut().filter(waits) {
+            reader.begin_turn(number);
+        }
+        self.start_turn(fx, next.question);
+        self.tell_places(fx);
+    }
+}

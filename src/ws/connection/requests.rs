@@ -1,0 +1,149 @@
+//! The requests of one socket, each of them a reader of its chat's session.
+use super::{Connection, Consumer, Released};
+use crate::{
+    chat::{ChatId, ReaderId, RequestId, SessionId},
+    protocol::{Codec, Refusal, ServerFrame},
+    ws::{
+        Phase,
+        context::SocketContext,
+        letter::{Bounced, ChatKey, Join, Letter, Wish},
+        session_actor::{Abort, Detach, SessionActor},
+    },
+};
+use actix::prelude::*;
+use std::collections::HashMap;
+
+/// How often a letter may come back from a session that is just ending.
+const RETURNS_MAX: u8 = 3;
+
+/// Requests that are open; there are none without one.
+#[derive(Default)]
+pub(super) struct Requests(HashMap<RequestId, Open>);
+
+/// Where a request was sent.
+struct Open {
+    reader: ReaderId,
+    session: Addr<SessionActor>,
+    /// The client has stopped it.
+    stopped: bool,
+}
+
+impl Connection {
+    pub(super) fn on_request(
+        &mut self,
+        ctx: &mut SocketContext<Self>,
+        codec: Codec,
+        request: RequestId,
+        chat: ChatId,
+        wish: Wish,
+    ) {
+        let limit = self.worker.settings.requests;
+        let refusal = match &self.requests {
+            Some(open) if open.0.contains_key(&request) => Some(Refusal::DuplicateRequest),
+            Some(open) if open.0.len() >= limit => Some(Refusal::TooManyRequests { limit }),
+            _ => None,
+        };
+        if let Some(reason) = refusal {
+            return self.refuse(ctx, codec, Some(&request), reason);
+        }
+        let (window, line) = self.output(ctx);
+        self.worker.lines.borrow_mut().entry(self.id).or_insert(line);
+        let letter = Letter {
+            reader: ReaderId(fastrand::u64(..)),
+            request,
+            chat,
+            wish,
+            source: self.source,
+            codec,
+            connection: ctx.address(),
+            id: self.id,
+            worker: self.worker.index,
+            window,
+            returns: 0,
+        };
+        self.deliver(ctx, Box::new(letter));
+    }
+
+    /// Sends a letter to the session of its chat. Only a question makes one, and not while we are leaving.
+    fn deliver(&mut self, ctx: &mut SocketContext<Self>, letter: Box<Letter>) {
+        let key = ChatKey { principal: self.principal, chat: letter.chat.clone() };
+        let registry = &self.worker.registry;
+        let may_begin = matches!(letter.wish, Wish::Ask(_)) && self.worker.life.phase() < Phase::Draining;
+        let session = if may_begin {
+            let id = SessionId(fastrand::u64(..));
+            let make = |key| SessionActor::begin_chat(&self.worker, id, self.source, key);
+            Some(registry.chat_or_make(key, id, make))
+        } else {
+            registry.chat(&key)
+        };
+        let Some(session) = session else {
+            return match letter.wish.without_session() {
+                ServerFrame::Refused { reason } => {
+                    self.refuse(ctx, letter.codec, Some(&letter.request), reason)
+                }
+                word => Self::tell(ctx, letter.codec, Some(&letter.request), &word),
+            };
+        };
+        let open = Open { reader: letter.reader, session: session.clone(), stopped: false };
+        self.requests.get_or_insert_default().0.insert(letter.request.clone(), open);
+        // The address is new, so it has a place of its own in the mailbox. What is dropped comes back.
+        drop(session.try_send(Join::new(letter)));
+    }
+
+    pub(super) fn on_abort(&mut self, request: &RequestId) {
+        let open = self.requests.as_mut().and_then(|open| open.0.get_mut(request));
+        if let Some(open) = open.filter(|open| !open.stopped) {
+            open.stopped = true;
+            let _ = open.session.clone().try_send(Abort { reader: open.reader });
+        }
+    }
+
+    /// Takes the request of a reader out.
+    fn forget(&mut self, reader: ReaderId) -> Option<(RequestId, Open)> {
+        let open = self.requests.as_mut()?;
+        let request = open.0.iter().find(|(_, open)| open.reader == reader).map(|(id, _)| id.clone())?;
+        let entry = open.0.remove_entry(&request);
+        if open.0.is_empty() {
+            self.requests = None;
+        }
+        entry
+    }
+
+    pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: ReaderId) {
+        let Consumer::Session(codec) = self.consumer else { return };
+        if let Some((request, _)) = self.forget(reader) {
+            self.refuse(ctx, codec, Some(&request), Refusal::Unavailable);
+        }
+    }
+
+    /// The socket is gone: nobody reads any more.
+    pub(super) fn leave_chats(&mut self) {
+        self.worker.lines.borrow_mut().remove(&self.id);
+        for open in self.requests.take().into_iter().flat_map(|open| open.0.into_values()) {
+            // A new address has a place of its own in the mailbox: this is never refused.
+            let _ = open.session.clone().try_send(Detach { reader: open.reader });
+        }
+    }
+}
+
+impl Handler<Released> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Released { reader }: Released, _: &mut Self::Context) {
+        self.forget(reader);
+    }
+}
+
+impl Handler<Bounced> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Bounced(mut letter): Bounced, ctx: &mut Self::Context) {
+        let Some((_, open)) = self.forget(letter.reader) else { return };
+        letter.returns += 1;
+        if letter.returns > RETURNS_MAX {
+            self.refuse(ctx, letter.codec, Some(&letter.request), Refusal::Unavailable);
+        } else if !open.stopped {
+            self.deliver(ctx, letter);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A client of `/api/chat`: keeps its cookie, and puts answers together over as many sockets as it takes.
+use super::{PATIENCE, within};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        http::{HeaderValue, header},
+    },
+};
+
+/// One socket of a browser.
+pub(crate) struct Chats {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+    /// What the browser keeps: `tidegate_principal=…`.
+    pub(crate) cookie: String,
+}
+
+impl Chats {
+    /// As a browser that was never here.
+    pub(crate) async fn connect(gateway: SocketAddr) -> Self {
+        Self::connect_as(gateway, "").await
+    }
+
+    /// As the browser with this cookie.
+    pub(crate) async fn connect_as(gateway: SocketAddr, cookie: &str) -> Self {
+        within("the handshake", PATIENCE, Self::try_connect(gateway, cookie)).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(gateway: SocketAddr, cookie: &str) -> Result<Self, String> {
+        let socket = TcpSocket::new_v4().unwrap();
+        Self::try_connect_on(socket, gateway, cookie).await
+    }
+
+    /// With the smallest receive buffer: what is not read is soon the gateway's.
+    pub(crate) async fn connect_narrow(gateway: SocketAddr, cookie: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        within("the handshake", PATIENCE, Self::try_connect_on(socket, gateway, cookie)).await.unwrap()
+    }
+
+    async fn try_connect_on(tcp: TcpSocket, gateway: SocketAddr, cookie: &str) -> Result<Self, String> {
+        let stream = tcp.connect(gateway).await.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).unwrap();
+        let mut request = format!("ws://{gateway}/api/chat").into_client_request().unwrap();
+        if !cookie.is_empty() {
+            request.headers_mut().insert(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
+        }
+        let (socket, answer) = client_async(request, stream).await.map_err(|error| error.to_string())?;
+        let set = answer.headers().get(header::SET_COOKIE);
+        let cookie = match set.map(|set| set.to_str().unwrap().split(';').next().unwrap()) {
+            Some(fresh) => fresh.to_owned(),
+            None => cookie.to_owned(),
+        };
+        Ok(Chats { socket, cookie })
+    }
+
+    pub(crate) async fn say(&mut self, frame: &Value) {
+        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// Asks as the first message of a chat; the message has the name of the request.
+    pub(crate) async fn ask(&mut self, request: &str, chat: &str, text: &str) {
+        self.say(&ask(request, chat, text)).await;
+    }
+
+    pub(crate) async fn resume(&mut self, request: &str, chat: &str, after: Option<u64>) {
+        self.say(&resume(request, chat, after)).await;
+    }
+
+    pub(crate) async fn abort(&mut self, request: &str) {
+        self.say(&json!({"type": "abort", "requestId": request})).await;
+    }
+
+    /// The next frame; nothing where the socket is at its end.
+    pub(crate) async fn try_next(&mut self) -> Option<Value> {
+        loop {
+            match within("a frame", PATIENCE, self.socket.next()).await {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Value {
+        self.try_next().await.expect("the socket is open")
+    }
+
+    /// Reads one answer to its end. What belongs to other requests is left out.
+    pub(crate) async fn hear(&mut self, answer: &mut Answer) {
+        while answer.end.is_none() {
+            let frame = self.next().await;
+            answer.take(&frame);
+        }
+    }
+
+    /// Asks and reads to the end.
+    pub(crate) async fn turn(&mut self, request: &str, chat: &str, text: &str) -> Answer {
+        self.ask(request, chat, text).await;
+        let mut answer = Answer::of(request);
+        self.hear(&mut answer).await;
+        answer
+    }
+
+    /// The code of the close frame that ends it.
+    pub(crate) async fn closed(&mut self) -> u16 {
+        loop {
+            match within("a close", PATIENCE, self.socket.next()).await {
+                Some(Ok(Message::Close(frame))) => return frame.map_or(1005, |frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                other => panic!("expected a close, got {other:?}"),
+            }
+        }
+    }
+
+    /// Ends it with a reset.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(self.socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+pub(crate) fn ask(request: &str, chat: &str, text: &str) -> Value {
+    ask_with(request, chat, request, text)
+}
+
+/// Asks with a message of this name.
+pub(crate) fn ask_with(request: &str, chat: &str, message: &str, text: &str) -> Value {
+    json!({
+        "type": "send", "requestId": request, "id": chat, "trigger": "submit-message",
+        "messages": [{"id": message, "role": "user", "parts": [{"type": "text", "text": text}]}],
+        "headers": {}, "body": {},
+    })
+}
+
+pub(crate) fn resume(request: &str, chat: &str, after: Option<u64>) -> Value {
+    let mut frame = json!({"type": "resume", "requestId": request, "id": chat, "headers": {}, "body": {}});
+    if let Some(after) = after {
+        frame["lastSequence"] = after.into();
+    }
+    frame
+}
+
+/// How an answer came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Whole,
+    Stopped,
+    /// The code of the error.
+    Failed(String),
+    NoActive,
+}
+
+/// One answer, held to what the stock client demands and to what a number promises: nothing is lost,
+/// doubled or out of order.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    request: String,
+    pub(crate) text: String,
+    pub(crate) message: Option<String>,
+    /// The last canonical number.
+    pub(crate) last: Option<u64>,
+    /// What the next chunk's sequence must be.
+    sequence: u64,
+    open: HashSet<String>,
+    last_chunk: String,
+    pub(crate) end: Option<End>,
+    /// Chunks that are not stored: their types.
+    pub(crate) transient: Vec<String>,
+}
+
+impl Answer {
+    pub(crate) fn of(request: &str) -> Self {
+        Answer {
+            request: request.to_owned(),
+            text: String::new(),
+            message: None,
+            last: None,
+            sequence: 0,
+            open: HashSet::new(),
+            last_chunk: String::new(),
+            end: None,
+            transient: Vec::new(),
+        }
+    }
+
+    /// Goes on under another request: what it sends as `lastSequence`.
+    pub(crate) fn go_on(&mut self, request: &str) -> Option<u64> {
+        request.clone_into(&mut self.request);
+        self.end = None;
+        self.sequence = self.last.map_or(0, |last| last + 1);
+        if self.last.is_none() {
+            self.again(request);
+        }
+        self.last
+    }
+
+    /// Begins from the beginning under another request, as the stock client does.
+    pub(crate) fn again(&mut self, request: &str) {
+        let message = self.message.take();
+        *self = Answer { message, ..Answer::of(request) };
+    }
+
+    /// Takes a frame, if it is of this request.
+    pub(crate) fn take(&mut self, frame: &Value) {
+        if frame["requestId"] != self.request.as_str() {
+            return;
+        }
+        assert!(self.end.is_none(), "{frame} after the end of {self:?}");
+        match frame["type"].as_str().unwrap() {
+            "start" => {}
+            "chunk" => self.take_chunk(frame),
+            "end" => {
+                assert!(self.open.is_empty(), "{self:?} is open at its end");
+                let stopped = self.last_chunk == "abort";
+                let failed = self.last_chunk == "error";
+                assert!(stopped || failed || self.last_chunk == "finish", "ended after {}", self.last_chunk);
+                self.end = Some(match () {
+                    () if stopped => End::Stopped,
+                    () if failed => End::Failed("in the stream".to_owned()),
+                    () => End::Whole,
+                });
+            }
+            "error" => self.end = Some(End::Failed(frame["code"].as_str().unwrap().to_owned())),
+            "no-active" => self.end = Some(End::NoActive),
+            other => panic!("unknown {other}: {frame}"),
+        }
+    }
+
+    fn take_chunk(&mut self, frame: &Value) {
+        assert_eq!(frame["sequence"], self.sequence, "{frame} to {self:?}");
+        self.sequence += 1;
+        let chunk = &frame["chunk"];
+        let kind = chunk["type"].as_str().unwrap();
+        let number = match frame.get("entry") {
+            None => frame["sequence"].as_u64(),
+            Some(entry) => entry.as_u64(),
+        };
+        if chunk["transient"] == true {
+            assert_eq!(number, self.last, "{frame} to {self:?}");
+            return self.transient.push(kind.to_owned());
+        }
+        assert!(number > self.last, "{frame} twice, to {self:?}");
+        self.last = number;
+        let id = chunk["id"].as_str().unwrap_or_default();
+        match kind {
+            "start" => {
+                let name = chunk["messageId"].as_str().unwrap().to_owned();
+                let known = self.message.get_or_insert_with(|| name.clone());
+                assert_eq!(*known, name, "an answer keeps its name");
+            }
+            "text-start" => assert!(self.open.insert(id.to_owned()), "{frame} to {self:?}"),
+            "text-delta" => {
+                assert!(self.open.contains(id), "{frame} to {self:?}");
+                self.text.push_str(chunk["delta"].as_str().unwrap());
+            }
+            "text-end" => assert!(self.open.remove(id), "{frame} to {self:?}"),
+            _ => {}
+        }
+        kind.clone_into(&mut self.last_chunk);
+    }
+}

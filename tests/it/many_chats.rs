@@ -1,0 +1,202 @@
+//! Many requests on one socket, many sockets on one chat, and what is refused of both.
+use crate::harness::{Answer, Chats, End, Gateway, TestClient, until};
+use futures_util::SinkExt;
+use serde_json::json;
+use std::{collections::HashMap, time::Duration};
+use tokio_tungstenite::tungstenite::Message;
+
+async fn drain(mut gateway: Gateway) {
+    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
+}
+
+#[tokio::test]
+async fn a_thousand_chats_share_a_socket() {
+    let gateway = Gateway::spawn(|config| {
+        config.limits.requests = 1000;
+        config.limits.frames_per_second = 0;
+    })
+    .await;
+    let mut socket = Chats::connect(gateway.address).await;
+    let names: Vec<String> = (0..1000).map(|number| format!("r{number}")).collect();
+    for name in &names {
+        socket.ask(name, name, &format!("/sim text=\"this is {name} and no other\" pace_ms=50")).await;
+    }
+    let mut answers: HashMap<_, _> = names.iter().map(|name| (name.clone(), Answer::of(name))).collect();
+    let mut open = names.len();
+    while open > 0 {
+        let frame = socket.next().await;
+        let answer = answers.get_mut(frame["requestId"].as_str().unwrap()).unwrap();
+        answer.take(&frame);
+        open -= usize::from(answer.end.is_some());
+    }
+    for (name, answer) in answers {
+        assert_eq!(answer.text, format!("this is {name} and no other"));
+    }
+    assert_eq!(gateway.site.metrics.sessions.get(), 1000);
+    drop(socket);
+    drain(gateway).await;
+}
+
+// faults: A24
+#[tokio::test]
+async fn a_chat_that_is_attached_to_and_lost_a_hundred_times_leaves_nothing() {
+    let gateway = Gateway::spawn(|config| config.session.idle = Duration::from_secs(1)).await;
+    let mut first = Chats::connect(gateway.address).await;
+    first.ask("r1", "chat", "/sim tokens=40 pace_ms=50").await;
+    first.next().await;
+    let mut refused = 0;
+    for round in 0..100 {
+        let mut socket = Chats::connect_as(gateway.address, &first.cookie).await;
+        socket.resume("again", "chat", None).await;
+        let frame = socket.next().await;
+        refused += usize::from(frame["code"] == "too_often");
+        match round % 3 {
+            0 => socket.reset(),
+            1 => drop(socket.socket.close(None).await),
+            _ => drop(socket),
+        }
+    }
+    assert!(refused > 0, "ten a second are enough");
+    first.abort("r1").await;
+    drop(first);
+    until("all of it is gone", async || gateway.is_idle()).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn as_many_requests_as_allowed_and_each_name_once() {
+    let gateway = Gateway::spawn(|config| config.limits.requests = 2).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    let slow = "/sim stall_after=1 tokens=9";
+    socket.ask("a", "a", slow).await;
+    socket.ask("b", "b", slow).await;
+    let refusal = async |socket: &mut Chats, name: &str| loop {
+        let frame = socket.next().await;
+        if frame["requestId"] == name && frame["type"] == "error" {
+            return frame["code"].as_str().unwrap().to_owned();
+        }
+    };
+    socket.ask("c", "c", slow).await;
+    assert_eq!(refusal(&mut socket, "c").await, "too_many_requests");
+    socket.ask("a", "d", slow).await;
+    assert_eq!(refusal(&mut socket, "a").await, "duplicate_request");
+    // A place is free again when a request has ended.
+    socket.abort("b").await;
+    let mut stopped = false;
+    while !stopped {
+        let frame = socket.next().await;
+        stopped = frame["requestId"] == "b" && frame["type"] == "end";
+    }
+    let answer = socket.turn("c", "c", "/sim text=fine").await;
+    assert_eq!(answer.text, "fine");
+    socket.say(&json!({"type": "ping", "requestId": "p"})).await;
+    assert_eq!(socket.next().await, json!({"type": "pong", "requestId": "p"}));
+    socket.abort("a").await;
+    drop(socket);
+    drain(gateway).await;
+}
+
+// faults: A23
+#[tokio::test]
+async fn two_tabs_see_the_same_and_the_oldest_of_too_many_goes() {
+    let gateway = Gateway::spawn(|config| config.limits.readers = 2).await;
+    let mut first = Chats::connect(gateway.address).await;
+    first.ask("r1", "chat", "/sim tokens=40 pace_ms=20 seed=5").await;
+    let mut answer = Answer::of("r1");
+    let frame = first.next().await;
+    answer.take(&frame);
+    let mut tabs = Vec::new();
+    for name in ["t1", "t2"] {
+        let mut tab = Chats::connect_as(gateway.address, &first.cookie).await;
+        tab.resume(name, "chat", None).await;
+        let mut copy = Answer::of(name);
+        let frame = tab.next().await;
+        copy.take(&frame);
+        tabs.push((tab, copy));
+    }
+    first.hear(&mut answer).await;
+    assert_eq!(answer.end, Some(End::Failed("taken_over".to_owned())));
+    for (tab, copy) in &mut tabs {
+        tab.hear(copy).await;
+    }
+    assert_eq!(tabs[0].1.text, tabs[1].1.text);
+    assert!(tabs[0].1.text.starts_with(&answer.text));
+    drop((first, tabs));
+    drain(gateway).await;
+}
+
+// faults: A8, A28
+#[tokio::test]
+async fn a_frame_may_hold_a_transcript_and_no_more_and_a_name_only_letters() {
+    let gateway = Gateway::spawn(|config| config.limits.transcript_bytes = 300 << 10).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    // More than a frame of the other route: turns that this gateway has not seen.
+    let said = |role: &str, n: usize| {
+        json!({"id": format!("{role}{n}"), "role": role,
+        "parts": [{"type": "text", "text": "x".repeat(10_000)}]})
+    };
+    let mut messages: Vec<_> = (0..10).flat_map(|n| [said("user", n), said("assistant", n)]).collect();
+    messages.push(json!({"id": "m", "role": "user", "parts": [{"type": "text", "text": "/sim text=fine"}]}));
+    let mut frame = crate::harness::ask_with("r1", "chat", "m", "");
+    frame["messages"] = messages.into();
+    socket.say(&frame).await;
+    let mut answer = Answer::of("r1");
+    socket.hear(&mut answer).await;
+    assert_eq!(answer.text, "fine");
+    for name in ["../up", "a\r\nb", "*", "\u{1b}[31m"] {
+        socket.resume("r2", name, None).await;
+        let frame = socket.next().await;
+        assert_eq!((&frame["type"], &frame["code"]), (&json!("error"), &json!("bad_id")), "{name:?}");
+    }
+    let _ = socket.socket.send(Message::text("x".repeat(400 << 10))).await;
+    assert_eq!(socket.closed().await, 1009);
+    let mut plain = TestClient::connect(&gateway.chat_url()).await;
+    plain.send(Message::text("x".repeat(200 << 10))).await;
+    assert_eq!(plain.closed().await, 1009, "the plain route has its own bound");
+    drop((socket, plain));
+    drain(gateway).await;
+}
+
+#[tokio::test]
+async fn a_drain_lets_answers_end_and_then_closes_with_1012() {
+    let mut gateway = Gateway::spawn(|_| {}).await;
+    let mut idle = Chats::connect(gateway.address).await;
+    let mut busy = Chats::connect(gateway.address).await;
+    let mut left = Chats::connect(gateway.address).await;
+    left.ask("gone", "gone", "/sim tokens=20 pace_ms=50").await;
+    left.next().await;
+    drop(left);
+    busy.ask("r1", "chat", "/sim text=\"a few words that take a while\" pace_ms=200").await;
+    let mut answer = Answer::of("r1");
+    let frame = busy.next().await;
+    answer.take(&frame);
+    let ended = gateway.begin_drain();
+    assert_eq!(idle.closed().await, 1012);
+    busy.ask("r2", "other", "/sim text=no").await;
+    let mut late = Answer::of("r2");
+    while answer.end.is_none() {
+        let frame = busy.next().await;
+        answer.take(&frame);
+        late.take(&frame);
+    }
+    assert_eq!(late.end, Some(End::Failed("draining".to_owned())));
+    assert_eq!((answer.text.as_str(), answer.end), ("a few words that take a while", Some(End::Whole)));
+    assert_eq!(busy.closed().await, 1012);
+    assert_eq!(ended.await.unwrap(), tidegate::app::Ended::Drained);
+}
+
+#[tokio::test]
+async fn the_end_of_the_grace_period_cuts_what_still_runs() {
+    let mut gateway = Gateway::spawn(|config| config.server.drain = Duration::from_secs(1)).await;
+    let mut busy = Chats::connect(gateway.address).await;
+    busy.ask("r1", "chat", "/sim tokens=9 stall_after=1").await;
+    let mut left = Chats::connect(gateway.address).await;
+    left.ask("r1", "chat", "/sim tokens=9 stall_after=1").await;
+    until("both run", async || gateway.upstream().open_streams() == 2).await;
+    drop(left);
+    let ended = gateway.begin_drain();
+    assert_eq!(busy.closed().await, 1012);
+    assert_eq!(ended.await.unwrap(), tidegate::app::Ended::GraceOver(1));
+    until("the upstream is closed", async || gateway.site.metrics.sessions.get() == 0).await;
+}
