@@ -74,7 +74,7 @@ pub struct Push {
     pub frames: Vec<u8>,
     /// What ends the socket behind them.
     pub close: Option<Close>,
-    /// What the [`Window`](super::outlet::Window) was charged.
+    /// What the [`Window`] was charged.
     pub cost: usize,
 }
 
