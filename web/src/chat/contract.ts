@@ -1,6 +1,6 @@
 /** What the features may read and do. One store (zustand) has all of it; components select small pieces. */
 import type { LinkState } from "../connection/link";
-import type { Conversation, Head, Shown } from "./model";
+import type { AssistantMessage, Conversation, Head, Shown } from "./model";
 
 /** `GET /api/config`, as far as the page uses it. */
 export interface PageConfig {
@@ -44,8 +44,10 @@ export interface ChatState {
   /** Newest first. */
   heads: Head[];
   current: string | null;
-  /** Conversations that were opened; the text of a running answer changes at most once per frame. */
+  /** Conversations that were opened. */
   open: Record<string, Conversation>;
+  /** Answers that are being written, by id, newer than in `open`; each changes at most once per frame. */
+  writing: Record<string, AssistantMessage>;
   settings: Settings;
   /** A conversation that was removed a moment ago and can be had back. */
   removed: Head | null;
@@ -79,7 +81,7 @@ export interface ChatActions {
   draft(conversation: string): string;
   saveDraft(conversation: string, text: string): void;
 
-  exportMarkdown(conversation: string): Promise<string>;
+  exportMarkdown(conversation: string, names: { user: string; assistant: string }): Promise<string>;
   exportJson(conversations?: string[]): Promise<string>;
   /** How many were taken; throws nothing, says what was wrong. */
   importJson(text: string): Promise<{ taken: number; problem?: "unreadable" | "foreign" | "storage" }>;

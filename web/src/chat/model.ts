@@ -35,6 +35,8 @@ export interface AssistantMessage {
   serverId?: string;
   text: string;
   reasoning: string;
+  /** The last number of the answer that is in these texts (docs/PROTOCOL.md, Numbers); absent: none. */
+  applied?: number;
   /** How long it thought, once it has begun to answer. */
   reasoningMs?: number;
   created: number;
@@ -63,6 +65,8 @@ export interface Head {
   titled: boolean;
   created: number;
   updated: number;
+  /** Something in it is not answered yet: to be looked at when the page starts. */
+  pending?: boolean;
 }
 
 export interface Conversation extends Head {
@@ -74,6 +78,8 @@ export interface Conversation extends Head {
   system: string;
   /** Counts up when the branch that is shown is not the one which the gateway remembers: see `wireId`. */
   epoch: number;
+  /** What the gateway should remember under that name: a message and its answer, by the page's names, oldest first. */
+  remembered: [user: string, answer: string][];
 }
 
 /** What the gateway calls the conversation. Another branch is another chat to it, rebuilt from the transcript. */

@@ -1,0 +1,98 @@
+/** How a question is put to the gateway, which remembers one way through the tree under one name. */
+import type { SendFrame, WireMessage } from "../protocol/frames";
+import type { Conversation, Message, UserMessage } from "./model";
+import { wireId } from "./model";
+import { before } from "./tree";
+
+type Pair = [user: string, answer: string];
+
+export interface Plan {
+  /** With what the gateway will remember, and the name of the chat. */
+  conversation: Conversation;
+  frame: Omit<SendFrame, "requestId">;
+}
+
+/** Room for the frame's own words. */
+const ENVELOPE_BYTES = 2_048;
+const MESSAGE_BYTES = 160;
+
+/** UTF-8 bytes of a text in JSON, at most: quotes, line breaks and the like count twice. */
+export function jsonBytes(text: string): number {
+  let bytes = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    if (unit === 0x22 || unit === 0x5c) bytes += 2;
+    else if (unit < 0x20) bytes += 6;
+    else if (unit < 0x80) bytes += 1;
+    else if (unit < 0x800) bytes += 2;
+    else if (unit >= 0xd800 && unit < 0xe000) bytes += 6;
+    else bytes += 3;
+  }
+  return bytes;
+}
+
+const spelled = (id: string, role: WireMessage["role"], text: string): WireMessage => ({
+  id,
+  role,
+  parts: [{ type: "text", text }],
+});
+
+/** The newest messages that fit, the question last; instructions first where they are allowed. */
+function transcript(way: Message[], question: UserMessage, system: string, bytesMax: number): WireMessage[] {
+  let room = bytesMax - ENVELOPE_BYTES - MESSAGE_BYTES - jsonBytes(question.text) - jsonBytes(system);
+  const messages: WireMessage[] = [spelled(question.id, "user", question.text)];
+  for (const message of way.toReversed()) {
+    if (message.text === "") continue;
+    room -= MESSAGE_BYTES + jsonBytes(message.text);
+    if (room < 0) break;
+    const id = message.role === "user" ? message.id : (message.serverId ?? message.id);
+    messages.push(spelled(id, message.role, message.text));
+  }
+  // Two of the same role in a row, or an answer first, pair with nothing: the gateway says what it does with them.
+  if (system !== "") messages.push(spelled("system", "system", system));
+  return messages.reverse();
+}
+
+const pairsOf = (way: Message[]): Pair[] =>
+  way.flatMap((message): Pair[] => (message.role === "assistant" ? [[message.parent, message.id]] : []));
+
+const isSame = (a: Pair | undefined, b: Pair | undefined): boolean => a?.[0] === b?.[0] && a?.[1] === b?.[1];
+
+/**
+ * The frame for a question and the answer that it is to get. What was remembered is continued, or cut by an edit or
+ * another try; where it went another way, the conversation takes a new name and is rebuilt from the transcript.
+ */
+export function plan(
+  conversation: Conversation,
+  question: UserMessage,
+  answer: string,
+  limits: { transcriptBytes: number; system: boolean },
+): Plan {
+  const way = before(conversation, question);
+  const wanted = pairsOf(way);
+  const kept = conversation.remembered;
+  const continues = wanted.every((pair, at) => isSame(pair, kept[at]));
+  const displaced = continues ? kept[wanted.length] : undefined;
+  const epoch = continues ? conversation.epoch : conversation.epoch + 1;
+  const next: Conversation = { ...conversation, epoch, remembered: [...wanted, [question.id, answer]] };
+  const messages = transcript(
+    way,
+    question,
+    limits.system ? conversation.system : "",
+    limits.transcriptBytes,
+  );
+  const frame: Plan["frame"] = { type: "send", id: wireId(next), trigger: "submit-message", messages };
+  if (displaced && displaced[0] !== question.id) frame.messageId = displaced[0];
+  if (displaced && displaced[0] === question.id && displaced[1] !== answer) {
+    const old = conversation.messages[displaced[1]];
+    frame.trigger = "regenerate-message";
+    if (old?.role === "assistant" && old.serverId !== undefined) frame.messageId = old.serverId;
+  }
+  return { conversation: next, frame };
+}
+
+/** The gateway took the turn out again, or never had it. */
+export function forgot(conversation: Conversation, question: string): Conversation {
+  const at = conversation.remembered.findIndex(([user]) => user === question);
+  return at < 0 ? conversation : { ...conversation, remembered: conversation.remembered.slice(0, at) };
+}
