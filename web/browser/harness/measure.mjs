@@ -9,13 +9,19 @@ function collect() {
   const events = [];
   const watch = (type, take, more) => {
     try {
-      new PerformanceObserver((list) => list.getEntries().forEach(take)).observe({ type, buffered: true, ...more });
+      new PerformanceObserver((list) => list.getEntries().forEach(take)).observe({
+        type,
+        buffered: true,
+        ...more,
+      });
     } catch {
       // This Chromium does not know it.
     }
   };
   watch("longtask", (entry) => long.push({ at: entry.startTime, ms: entry.duration }));
-  watch("layout-shift", (entry) => shifts.push({ at: entry.startTime, value: entry.value, mine: entry.hadRecentInput }));
+  watch("layout-shift", (entry) =>
+    shifts.push({ at: entry.startTime, value: entry.value, mine: entry.hadRecentInput }),
+  );
   watch("event", (entry) => events.push({ at: entry.startTime, name: entry.name, ms: entry.duration }), {
     durationThreshold: 16,
   });
@@ -107,7 +113,8 @@ export async function measure(page) {
       const after = await metrics();
       const { long, shifts, events, frames } = await page.evaluate(() => globalThis.measured.end());
       const spent = (name) => ((after[name] - before[name]) * 1000) / deltas;
-      const over = (ms) => round((100 * frames.filter((frame) => frame > ms).length) / Math.max(1, frames.length), 2);
+      const over = (ms) =>
+        round((100 * frames.filter((frame) => frame > ms).length) / Math.max(1, frames.length), 2);
       return {
         script_ms: round(spent("ScriptDuration"), 3),
         main_ms: round(spent("TaskDuration"), 3),

@@ -6,7 +6,8 @@ export const quoted = (text) => JSON.stringify(text);
 export const simText = (text, more = "") => `/sim ${more} text=${quoted(text)}`;
 
 /** Each delta with its number, so that a loss, a double or a change of order shows. */
-export const counting = (tokens, paceMs) => `/sim tokens=${tokens} pace_ms=${paceMs} first_ms=5 phase=0 number`;
+export const counting = (tokens, paceMs) =>
+  `/sim tokens=${tokens} pace_ms=${paceMs} first_ms=5 phase=0 number`;
 
 /** About two thousand characters of what models write: all that costs something to show. */
 export const RICH = `## 潮汐 and tides
@@ -46,4 +47,5 @@ The rest is weather: wind from the west piles up the water, high pressure pushes
 `;
 
 /** Deltas that the rich text is cut into by the simulator, found by counting; see \`ends\` in its source. */
-export const rich = (tokens, paceMs) => `/sim tokens=${tokens} pace_ms=${paceMs} first_ms=5 phase=0 text=${quoted(RICH)}`;
+export const rich = (tokens, paceMs) =>
+  `/sim tokens=${tokens} pace_ms=${paceMs} first_ms=5 phase=0 text=${quoted(RICH)}`;

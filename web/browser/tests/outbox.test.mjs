@@ -18,7 +18,11 @@ async function online(page, stack) {
 }
 
 // faults: 125
-test("20 messages written offline, the tab killed", { goal: "G16", timeout: 90_000, allow: NETWORK }, async (t) => {
+test("20 messages written offline, the tab killed", {
+  goal: "G16",
+  timeout: 90_000,
+  allow: NETWORK,
+}, async (t) => {
   const stack = await t.stack({ pace: 1, first: 1 });
   const context = await t.context(stack);
   let page = await context.newPage();
@@ -43,13 +47,19 @@ test("20 messages written offline, the tab killed", { goal: "G16", timeout: 90_0
   const heard = listen(page);
   await page.goto(address);
   await ready(page);
-  await until("all were answered", async () => {
-    const chat = heard.chat();
-    if (!chat) return false;
-    const messages = (await remembered(page, stack, chat)) ?? [];
-    const finished = messages.filter((one) => one.role === "assistant" && one.parts.every((part) => part.state === "done"));
-    return finished.length >= 21;
-  }, 60_000);
+  await until(
+    "all were answered",
+    async () => {
+      const chat = heard.chat();
+      if (!chat) return false;
+      const messages = (await remembered(page, stack, chat)) ?? [];
+      const finished = messages.filter(
+        (one) => one.role === "assistant" && one.parts.every((part) => part.state === "done"),
+      );
+      return finished.length >= 21;
+    },
+    60_000,
+  );
   const messages = await remembered(page, stack, heard.chat());
   const texts = messages.filter((one) => one.role === "user").map((one) => one.parts[0].text);
   assert.deepEqual(texts, ["hello", ...lines(20)], "each once, in order");
@@ -68,11 +78,17 @@ test("a message whose receipt was lost is not sent twice", { goal: "G16", allow:
   stack.proxy.cut();
   await until("an answer", () => page.locator('article[data-outcome="done"]').count());
   const messages = await remembered(page, stack, heard.chat());
-  assert.deepEqual(messages.map((one) => one.role), ["user", "assistant"]);
+  assert.deepEqual(
+    messages.map((one) => one.role),
+    ["user", "assistant"],
+  );
   assert.equal(await articles(page).count(), 2);
 });
 
-test("a draft survives a killed tab, each in its conversation", { goal: "G16", allow: NETWORK }, async (t) => {
+test("a draft survives a killed tab, each in its conversation", {
+  goal: "G16",
+  allow: NETWORK,
+}, async (t) => {
   const stack = await t.stack();
   const context = await t.context(stack);
   const page = await context.newPage();
@@ -91,7 +107,11 @@ test("a draft survives a killed tab, each in its conversation", { goal: "G16", a
   const next = await context.newPage();
   await open(next, stack);
   await until("the second draft", async () => (await composer(next).inputValue()) === "draft of the second");
-  await next.getByRole("navigation", { name: "Conversations" }).getByText("one", { exact: true }).first().click();
+  await next
+    .getByRole("navigation", { name: "Conversations" })
+    .getByText("one", { exact: true })
+    .first()
+    .click();
   await until("the first draft", async () => (await composer(next).inputValue()) === "draft of the first");
 });
 
@@ -107,7 +127,10 @@ test("nobody is there at the first visit", { goal: "G8", allow: NETWORK }, async
   const banner = page.getByTestId("connection");
   await banner.getByRole("button", { name: "Try now" }).waitFor();
   await stack.up();
-  await banner.getByRole("button", { name: "Try now" }).click({ timeout: 3000 }).catch(() => {});
+  await banner
+    .getByRole("button", { name: "Try now" })
+    .click({ timeout: 3000 })
+    .catch(() => {});
   await page.locator('article[data-outcome="done"]').waitFor();
   assert.equal(await asked(page).count(), 1);
   void online;

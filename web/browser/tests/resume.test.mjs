@@ -1,6 +1,16 @@
 /** An answer survives its sockets: G8, G9; faults 124 and 125 of the catalogue. */
 import assert from "node:assert/strict";
-import { answered, answers, assertWhole, composer, grown, open, ready, say, textOf } from "../harness/chat.mjs";
+import {
+  answered,
+  answers,
+  assertWhole,
+  composer,
+  grown,
+  open,
+  ready,
+  say,
+  textOf,
+} from "../harness/chat.mjs";
 import { until } from "../harness/children.mjs";
 import { percentile, round } from "../harness/figures.mjs";
 import { collecting, measure } from "../harness/measure.mjs";
@@ -89,7 +99,12 @@ async function cutAnswer(t, stack, cuts, seed) {
     const back = await WAYS[way]({ page, stack, random });
     const fresh = await until(
       `text after ${way} (cut ${cut} of answer ${seed})`,
-      () => heard.got.slice(before).find((frame) => frame.at >= back && frame.type === "chunk" && /delta|finish/.test(frame.chunk?.type)) ?? null,
+      () =>
+        heard.got
+          .slice(before)
+          .find(
+            (frame) => frame.at >= back && frame.type === "chunk" && /delta|finish/.test(frame.chunk?.type),
+          ) ?? null,
       15_000,
     );
     waits.push({ way, ms: fresh.at - back });
@@ -102,16 +117,31 @@ async function cutAnswer(t, stack, cuts, seed) {
   // What was stored is the same: it is shown so when the page is opened anew.
   await page.reload();
   await ready(page);
-  await until("the stored text", async () => (await answers(page).count()) > 0 && (await textOf(answers(page).last())) === shown);
+  await until(
+    "the stored text",
+    async () => (await answers(page).count()) > 0 && (await textOf(answers(page).last())) === shown,
+  );
   return waits;
 }
 
-test("answers cut at random places come whole", { goal: "G8", timeout: 110_000, allow: NETWORK }, async (t) => {
-  const waits = (await Promise.all([1, 2, 3].map(async (seed) => cutAnswer(t, await t.stack(), 8, seed)))).flat();
+test("answers cut at random places come whole", {
+  goal: "G8",
+  timeout: 110_000,
+  allow: NETWORK,
+}, async (t) => {
+  const waits = (
+    await Promise.all([1, 2, 3].map(async (seed) => cutAnswer(t, await t.stack(), 8, seed)))
+  ).flat();
   report(t, waits, 3000);
 });
 
-test("100 random cuts", { goal: "G8", alone: true, strict: true, timeout: 180_000, allow: NETWORK }, async (t) => {
+test("100 random cuts", {
+  goal: "G8",
+  alone: true,
+  strict: true,
+  timeout: 180_000,
+  allow: NETWORK,
+}, async (t) => {
   if (!t.goals) return;
   const waits = [];
   for (let seed = 10; seed < 20; seed++) waits.push(...(await cutAnswer(t, await t.stack(), 10, seed)));
@@ -126,7 +156,12 @@ function report(t, waits, most) {
       return own.length ? [[`${way}_worst_ms`, Math.max(...own)]] : [];
     }),
   );
-  const figures = { cuts: all.length, resumed_p50_ms: percentile(all, 0.5), resumed_worst_ms: Math.max(...all), ...byWay };
+  const figures = {
+    cuts: all.length,
+    resumed_p50_ms: percentile(all, 0.5),
+    resumed_worst_ms: Math.max(...all),
+    ...byWay,
+  };
   t.figure(figures, { resumed_worst_ms: most });
 }
 
@@ -146,12 +181,21 @@ test("the gateway is killed in mid-answer and comes back", { goal: "G8", allow: 
   const before = shown.match(/#(\d+) /g).length;
   assertWhole(shown, before);
   assert.equal(await composer(page).inputValue(), "a draft");
-  await page.getByRole("button", { name: /Regenerate|Try again/ }).last().click();
+  await page
+    .getByRole("button", { name: /Regenerate|Try again/ })
+    .last()
+    .click();
   assertWhole(await answered(page, { count: 1 }), 600);
-  assert.equal(heard.sends().filter((frame) => frame.trigger === "submit-message" && !frame.messageId).length <= 2, true);
+  assert.equal(
+    heard.sends().filter((frame) => frame.trigger === "submit-message" && !frame.messageId).length <= 2,
+    true,
+  );
 });
 
-test("the gateway restarts in good order between two questions", { goal: "G8", allow: NETWORK }, async (t) => {
+test("the gateway restarts in good order between two questions", {
+  goal: "G8",
+  allow: NETWORK,
+}, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
   await open(page, stack);
@@ -164,7 +208,12 @@ test("the gateway restarts in good order between two questions", { goal: "G8", a
   assert.match(await answered(page, { count: 2 }), /Ada/);
 });
 
-test("5,000 missed deltas come back at once", { goal: "G9", alone: true, timeout: 90_000, allow: NETWORK }, async (t) => {
+test("5,000 missed deltas come back at once", {
+  goal: "G9",
+  alone: true,
+  timeout: 90_000,
+  allow: NETWORK,
+}, async (t) => {
   const stack = await t.stack({ nginx: false });
   const context = await t.context(stack);
   await collecting(context);

@@ -19,7 +19,11 @@ async function opened(t, more = {}) {
   return { stack, page, context };
 }
 
-test("200 deltas a second into 20,000 characters", { goal: "G3", alone: true, timeout: 90_000 }, async (t) => {
+test("200 deltas a second into 20,000 characters", {
+  goal: "G3",
+  alone: true,
+  timeout: 90_000,
+}, async (t) => {
   const { page } = await opened(t);
   const deltas = t.goals ? 5600 : 1600;
   const meter = await measure(page);
@@ -39,7 +43,10 @@ test("400 deltas a second", { goal: "G4", alone: true, timeout: 90_000 }, async 
   await say(page, rich(deltas, 2.5));
   await answered(page, { count: 2, timeout: 60_000 });
   const found = await meter.end(deltas);
-  t.figure({ case: "400/s", deltas, ...brief(found) }, t.goals ? { over_20_percent: 1 } : { over_20_percent: 15 });
+  t.figure(
+    { case: "400/s", deltas, ...brief(found) },
+    t.goals ? { over_20_percent: 1 } : { over_20_percent: 15 },
+  );
 });
 
 test("no growth up to 200,000 characters", { goal: "G4", alone: true, timeout: 120_000 }, async (t) => {
@@ -73,7 +80,11 @@ test("no growth up to 200,000 characters", { goal: "G4", alone: true, timeout: 1
   );
 });
 
-test("typing while it answers, four times slower", { goal: "G5", alone: true, timeout: 90_000 }, async (t) => {
+test("typing while it answers, four times slower", {
+  goal: "G5",
+  alone: true,
+  timeout: 90_000,
+}, async (t) => {
   const { page } = await opened(t);
   const session = await cdp(page);
   await session.send("Emulation.setCPUThrottlingRate", { rate: 4 });
@@ -118,7 +129,13 @@ test("a word that came is painted within two frames", { goal: "G7", alone: true 
   const waits = came.flatMap(([k, at]) => (seen.has(k) ? [seen.get(k) - at] : []));
   assert.ok(waits.length > deltas * 0.9, `${waits.length} of ${deltas} deltas were seen`);
   t.figure(
-    { case: "paint", deltas: waits.length, p50_ms: round(percentile(waits, 0.5)), p99_ms: round(percentile(waits, 0.99)), worst_ms: round(Math.max(...waits)) },
+    {
+      case: "paint",
+      deltas: waits.length,
+      p50_ms: round(percentile(waits, 0.5)),
+      p99_ms: round(percentile(waits, 0.99)),
+      worst_ms: round(Math.max(...waits)),
+    },
     { p99_ms: t.goals ? 34 : 120 },
   );
 });

@@ -20,7 +20,13 @@ async function newest(page) {
   const list = page.getByRole("navigation", { name: "Conversations" });
   await until("the conversation", async () => {
     if ((await page.locator("article[data-message]").count()) > 0) return true;
-    await list.locator("li").first().getByRole("link").or(list.locator("li").first().getByRole("button")).first().click();
+    await list
+      .locator("li")
+      .first()
+      .getByRole("link")
+      .or(list.locator("li").first().getByRole("button"))
+      .first()
+      .click();
     return (await page.locator("article[data-message]").count()) > 0;
   });
 }
@@ -40,7 +46,9 @@ test("three tabs see one answer", { goal: "G17", timeout: 60_000 }, async (t) =>
   for (const tab of tabs) await tab.evaluate(() => globalThis.stamps.clear());
   await say(first, counting(400, 10));
   for (const tab of tabs) assertWhole(await answered(tab, { count: 2 }), 400);
-  const painted = await Promise.all(tabs.map(async (tab) => new Map(await tab.evaluate(() => globalThis.stamps.painted()))));
+  const painted = await Promise.all(
+    tabs.map(async (tab) => new Map(await tab.evaluate(() => globalThis.stamps.painted()))),
+  );
   const spreads = [];
   for (let k = 20; k < 400; k++) {
     const times = painted.map((map) => map.get(k));
@@ -48,18 +56,29 @@ test("three tabs see one answer", { goal: "G17", timeout: 60_000 }, async (t) =>
   }
   assert.ok(spreads.length > 300, `${spreads.length} deltas were seen in all tabs`);
   t.figure(
-    { case: "three tabs", p50_ms: round(percentile(spreads, 0.5)), p99_ms: round(percentile(spreads, 0.99)), worst_ms: round(Math.max(...spreads)) },
+    {
+      case: "three tabs",
+      p50_ms: round(percentile(spreads, 0.5)),
+      p99_ms: round(percentile(spreads, 0.99)),
+      worst_ms: round(Math.max(...spreads)),
+    },
     { p99_ms: 400 },
   );
   // What is done in one is seen in the others.
   await say(others[1], "and from the third tab");
   await answered(first, { count: 3 });
   await first.getByRole("button", { name: "Regenerate" }).last().click();
-  await until("the other version in the other tab", async () => /2\/2/.test((await answers(others[0]).last().textContent()) ?? ""));
+  await until("the other version in the other tab", async () =>
+    /2\/2/.test((await answers(others[0]).last().textContent()) ?? ""),
+  );
 });
 
 // faults: 127
-test("more tabs than may follow: the oldest says so and can take over", { goal: "G17", timeout: 60_000, allow: NETWORK }, async (t) => {
+test("more tabs than may follow: the oldest says so and can take over", {
+  goal: "G17",
+  timeout: 60_000,
+  allow: NETWORK,
+}, async (t) => {
   const stack = await t.stack({ set: { "limits.readers": "2" } });
   const context = await t.context(stack);
   const first = await context.newPage();
@@ -77,7 +96,9 @@ test("more tabs than may follow: the oldest says so and can take over", { goal: 
   }
   const told = await until("one is told", async () => {
     for (const tab of tabs) {
-      const button = answers(tab).last().getByRole("button", { name: /here|Continue|Follow/i });
+      const button = answers(tab)
+        .last()
+        .getByRole("button", { name: /here|Continue|Follow/i });
       if (await button.count()) return { tab, button };
     }
     return null;
