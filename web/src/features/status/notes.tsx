@@ -1,0 +1,44 @@
+/** Standing notes: simulated answers, storage that does not store, a conversation that can be had back. */
+import { useActions, useChat } from "../../chat/use-chat";
+import { useText } from "../../i18n/use-text";
+import css from "./status.module.css";
+
+export function DemoNote() {
+  const { words } = useText();
+  const isSimulated = useChat((state) => state.config?.simulated === true);
+  if (!isSimulated) return null;
+  return (
+    <span className={css.demo} title={words.simulatedHint}>
+      {words.simulated}
+    </span>
+  );
+}
+
+export function StorageNote() {
+  const { words } = useText();
+  const storage = useChat((state) => state.storage);
+  if (storage === "ok") return null;
+  return (
+    <p className={css.note} role="status">
+      {storage === "full" ? words.storageFull : words.storageBlocked}
+    </p>
+  );
+}
+
+export function UndoToast() {
+  const { words, fill } = useText();
+  const actions = useActions();
+  const removed = useChat((state) => state.removed);
+  return (
+    <div role="status" className={css.toasts}>
+      {removed && (
+        <div className={css.toast}>
+          <span dir="auto">{fill(words.removed, { title: removed.title || words.untitled })}</span>
+          <button type="button" className="link" onClick={() => actions.undoRemove()}>
+            {words.undo}
+          </button>
+        </div>
+      )}
+    </div>
+  );
+}

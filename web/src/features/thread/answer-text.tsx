@@ -1,0 +1,29 @@
+/** An answer's text: plain until the renderer is there, so that nobody waits for it. */
+import { lazy, Suspense } from "react";
+import { useText } from "../../i18n/use-text";
+import css from "./message.module.css";
+
+export const loadMarkdown = () => import("../../markdown/markdown");
+const Markdown = lazy(async () => ({ default: (await loadMarkdown()).Markdown }));
+
+export function AnswerText({ id, text, done }: { id: string; text: string; done: boolean }) {
+  const { words } = useText();
+  const labels = {
+    copy: words.copyCode,
+    copied: words.copied,
+    copyFailed: words.copyFailed,
+    image: words.image,
+    wrap: words.wrap,
+  };
+  return (
+    <Suspense
+      fallback={
+        <div className={css.plain} dir="auto">
+          {text}
+        </div>
+      }
+    >
+      <Markdown id={id} text={text} done={done} labels={labels} />
+    </Suspense>
+  );
+}
