@@ -104,13 +104,11 @@ for (const way of ["wheel", "PageUp", "touch"]) {
       await page.keyboard.press("PageUp");
     } else {
       const session = await page.context().newCDPSession(page);
-      await session.send("Input.synthesizeScrollGesture", {
-        x: 200,
-        y: 300,
-        yDistance: 400,
-        gestureSourceType: "touch",
-        speed: 2000,
-      });
+      const touch = (type, y) =>
+        session.send("Input.dispatchTouchEvent", { type, touchPoints: y === null ? [] : [{ x: 200, y }] });
+      await touch("touchStart", 200);
+      for (let y = 210; y <= 420; y += 15) await touch("touchMove", y);
+      await touch("touchEnd", null);
     }
     await until("it has let go", async () => (await fromEnd(page)) > 100);
     const before = await fromEnd(page);
