@@ -1,5 +1,5 @@
 /** An answer's text: plain until the renderer is there, so that nobody waits for it. */
-import { lazy, Suspense } from "react";
+import { lazy, Suspense, useMemo } from "react";
 import { useText } from "../../i18n/use-text";
 import css from "./message.module.css";
 
@@ -8,13 +8,20 @@ const Markdown = lazy(async () => ({ default: (await loadMarkdown()).Markdown })
 
 export function AnswerText({ id, text, done }: { id: string; text: string; done: boolean }) {
   const { words } = useText();
-  const labels = {
-    copy: words.copyCode,
-    copied: words.copied,
-    copyFailed: words.copyFailed,
-    image: words.image,
-    wrap: words.wrap,
-  };
+  const labels = useMemo(
+    () => ({
+      copy: words.copyCode,
+      copied: words.copied,
+      copyFailed: words.copyFailed,
+      image: words.image,
+      wrap: words.wrap,
+      code: words.code,
+      table: words.table,
+      done: words.taskDone,
+      open: words.taskOpen,
+    }),
+    [words],
+  );
   return (
     <Suspense
       fallback={
