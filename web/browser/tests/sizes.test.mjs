@@ -1,5 +1,6 @@
 /** What a visitor must load, as it is served: G1; and how soon it can be used: G2. */
 import assert from "node:assert/strict";
+import http from "node:http";
 import { answered, open, say } from "../harness/chat.mjs";
 import { cdp } from "../harness/chromium.mjs";
 import { round } from "../harness/figures.mjs";
@@ -38,11 +39,19 @@ test("little is loaded before one can type", { goal: "G1" }, async (t) => {
     path,
     kind,
   }));
-  const size = async ({ path }) => {
-    const answer = await page.request.get(stack.url + path, { headers: { "Accept-Encoding": "br" } });
-    assert.equal(answer.headers()["content-encoding"], "br", `${path} is served compressed`);
-    return Number(answer.headers()["content-length"] ?? 0);
-  };
+  const size = ({ path }) =>
+    new Promise((resolve, reject) => {
+      const headers = { "Accept-Encoding": "br" };
+      const asked = http.get(stack.url + path, { headers }, (answer) => {
+        if (answer.headers["content-encoding"] !== "br") reject(new Error(`${path} is not compressed`));
+        let bytes = 0;
+        answer.on("data", (part) => {
+          bytes += part.length;
+        });
+        answer.on("end", () => resolve(bytes));
+      });
+      asked.on("error", reject);
+    });
   const kib = async (kind) => {
     const sizes = await Promise.all(initial.filter((one) => one.kind === kind).map(size));
     return round(sizes.reduce((sum, bytes) => sum + bytes, 0) / 1024, 1);
