@@ -82,9 +82,30 @@ pub struct Load {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub grace: Duration,
 
-    /// The language of the path
-    #[arg(long, value_name = "NAME", default_value = "plain", value_parser = ["plain"])]
+    /// The language of the path; where the URL has no path, it is /chat or /api/chat
+    #[arg(long, value_name = "plain|ai-sdk", default_value = "plain", value_parser = ["plain", "ai-sdk"])]
     pub dialect: String,
+
+    /// What goes with each question in the AI SDK's dialect: the whole conversation, or its last message alone
+    #[arg(long, value_name = "whole|last", default_value = "last", value_parser = ["whole", "last"])]
+    pub transcript: String,
+
+    /// Conversations on each socket, each of a user of its own; the gateway bounds frames per second and socket
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub chats: u64,
+
+    /// Cut each socket in the middle of an answer about this long after it was opened, in turn by a reset, without and
+    /// with a close frame; its user comes back and resumes, every third time from the beginning
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "cut_at")]
+    pub cut_every: Option<Duration>,
+
+    /// Cut all sockets at this time of the run, once
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub cut_at: Option<Duration>,
+
+    /// How long a user is away after a cut, drawn from a span
+    #[arg(long, value_name = "TIME[..TIME]", default_value = "0s..1s", value_parser = span)]
+    pub away: (Duration, Duration),
 
     /// Header of the handshake; repeatable
     #[arg(long = "header", value_name = "NAME: VALUE")]

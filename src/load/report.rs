@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// What is told of each measure, and how it is found.
 const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 /// Figures beside the times.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 18] = [
     "errors",
     "opened",
     "open_max",
@@ -21,6 +21,10 @@ const OTHERS: [&str; 14] = [
     "verified",
     "deltas",
     "deltas_per_s",
+    "cuts",
+    "resumes",
+    "no_active",
+    "replayed",
     "cpu_us_per_delta",
     "cores",
     "rss_mib",
@@ -144,6 +148,10 @@ impl Report {
             "verified" => Some(verified as f64),
             "deltas" => Some(deltas as f64),
             "deltas_per_s" => per_s(self.counts.deltas_measured),
+            "cuts" => Some(self.counts.cuts as f64),
+            "resumes" => Some(self.counts.resumes as f64),
+            "no_active" => Some(self.counts.no_active as f64),
+            "replayed" => Some(self.counts.replayed as f64),
             "cpu_us_per_delta" => {
                 let deltas = self.counts.deltas_measured;
                 cpu_s.filter(|_| deltas > 0).map(|cpu| cpu * 1e6 / deltas as f64)
