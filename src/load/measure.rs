@@ -323,6 +323,7 @@ pub(crate) struct Snapshot {
 }
 
 /// What the sockets of one thread have seen.
+#[derive(Clone)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) troubles: Troubles,

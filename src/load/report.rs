@@ -283,7 +283,9 @@ pub(crate) mod tests {
 
     #[test]
     fn figures_have_the_values_that_were_measured() {
-        let report = sample();
+        let mut report = sample();
+        report.counts = Counts { cuts: 7, resumes: 6, replayed: 40, ..report.counts };
+        report.total.record(Measure::Resume, 30_000_000);
         let near = |name: &str, wanted: f64| {
             let value = report.figure(name).unwrap_or_else(|| panic!("{name}"));
             assert!((value / wanted - 1.0).abs() < 0.01, "{name}: {value}, not {wanted}");
@@ -296,9 +298,13 @@ pub(crate) mod tests {
         near("cpu_us_per_delta", 10.0);
         near("cores", 0.01);
         near("rss_kib_per_socket", 10.0);
+        near("cuts", 7.0);
+        near("resumes", 6.0);
+        near("replayed", 40.0);
+        near("p99_resume_ms", 30.0);
         near("errors", 1.0);
         near("errors_closed_1013", 1.0);
-        assert_eq!(report.figure("p99_turn_ms"), None);
+        assert_eq!((report.figure("p99_turn_ms"), report.figure("no_active")), (None, Some(0.0)));
         assert_eq!(report.figure("errors_lost_text"), Some(0.0));
         for name in figures() {
             assert!(Requirement::parse(&format!("{name}<1"), &figures()).is_ok(), "{name}");

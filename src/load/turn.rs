@@ -228,3 +228,122 @@ impl Answer {
 fn wrong(trouble: Trouble, why: &str) -> Outcome {
     Outcome::Wrong(Fault { trouble, why: why.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const PATIENCE: Patience = Patience { answer: 60_000 * MS, quiet: 2_000 * MS };
+
+    fn tally() -> Tally {
+        Tally::new((0, u64::MAX)).expect("bounds")
+    }
+
+    fn known(has_end: bool) -> Answer {
+        Answer::new(Expected::of("/sim text=\"one two three four five six\" stamp=1"), has_end, 0, 0)
+    }
+
+    fn text(text: &str) -> Word<'_> {
+        Word::Text(text.as_bytes().into())
+    }
+
+    /// The values of a measure in milliseconds.
+    fn values(tally: &mut Tally, measure: Measure) -> Vec<u64> {
+        let values = tally.snapshot(0, true).values;
+        values[measure as usize].iter().flat_map(|(us, count)| vec![us / 1000; *count as usize]).collect()
+    }
+
+    /// The pieces of the answer with stamps of these milliseconds.
+    fn pieces(stamps: &[u64]) -> Vec<String> {
+        let mut expected = Expected::of("/sim text=\"one two three four five six\" stamp=1").expect("good");
+        let piece = |stamp: &u64| {
+            let mut piece = String::new();
+            expected.piece(&mut piece).then(|| format!("@{} {piece}", stamp * MS))
+        };
+        stamps.iter().map_while(piece).collect()
+    }
+
+    #[test]
+    fn the_first_piece_that_was_missed_ends_a_resume() {
+        for (from_beginning, first_stamp, resumed) in [
+            (false, 30, vec![120]),
+            // What was not missed is as late as the model.
+            (false, 190, vec![]),
+            (true, 10, vec![120]),
+        ] {
+            let (mut answer, mut tally) = (known(true), tally());
+            let all = pieces(&[10, first_stamp]);
+            assert_eq!(answer.hear(text(&all[0]), 20 * MS, &mut tally), None);
+            answer.resume(100 * MS, 150 * MS, from_beginning);
+            assert_eq!(answer.hear(Word::Found, 160 * MS, &mut tally), None);
+            let again = if from_beginning { 0 } else { 1 };
+            assert_eq!(answer.hear(text(&all[again]), 220 * MS, &mut tally), None);
+            let values = |measure| values(&mut tally.clone(), measure);
+            assert_eq!(values(Measure::Resume), resumed);
+            assert_eq!(values(Measure::Gap), [0; 0], "being away is no gap");
+            let delivered = if first_stamp == 190 { vec![10, 30] } else { vec![10] };
+            assert_eq!(values(Measure::Delivery), delivered, "what was missed was not delivered late");
+        }
+    }
+
+    #[test]
+    fn a_replay_is_compared_from_the_beginning_and_counted_apart() {
+        let all = pieces(&[1; 20]);
+        assert!(all.len() > 3, "{all:?}");
+        let (mut answer, mut tally) = (known(true), tally());
+        assert_eq!(answer.hear(text(&all[..3].concat()), MS, &mut tally), None);
+        answer.resume(2 * MS, 3 * MS, true);
+        assert_eq!(answer.hear(text(&all.concat()), 4 * MS, &mut tally), None);
+        assert_eq!(answer.hear(Word::End, 5 * MS, &mut tally), Some(Outcome::Complete));
+        answer.complete(&mut tally);
+        let counts = tally.counts;
+        assert_eq!((counts.deltas, counts.replayed, counts.verified), (all.len() as u64, 3, 1));
+        // The same, told as if it had not asked for the beginning.
+        let (mut answer, mut tally) = (known(true), self::tally());
+        assert_eq!(answer.hear(text(&all[..3].concat()), MS, &mut tally), None);
+        answer.resume(2 * MS, 3 * MS, false);
+        let Some(Outcome::Wrong(fault)) = answer.hear(text(&all[1..].concat()), 4 * MS, &mut tally) else {
+            panic!("doubled text is wrong")
+        };
+        assert_eq!(fault.trouble, Trouble::DoubledText);
+    }
+
+    #[test]
+    fn an_answer_that_ends_before_its_text_has_lost_it() {
+        let (mut answer, mut tally) = (known(true), tally());
+        assert_eq!(answer.hear(text(&pieces(&[1])[0]), MS, &mut tally), None);
+        let Some(Outcome::Wrong(fault)) = answer.hear(Word::End, 2 * MS, &mut tally) else {
+            panic!("it is short")
+        };
+        assert_eq!(fault.trouble, Trouble::LostText);
+    }
+
+    #[test]
+    fn silence_ends_only_what_has_no_other_end() {
+        let mut tally = tally();
+        // With an end in the dialect, or a known text, silence is an error; before any text always.
+        for (mut answer, ends) in [
+            (known(false), false),
+            (known(true), false),
+            (Answer::new(None, true, 0, 0), false),
+            (Answer::new(None, false, 0, 0), true),
+        ] {
+            assert_eq!(answer.silence(3_000 * MS, PATIENCE), Silence::Borne);
+            assert!(
+                matches!(answer.silence(60_001 * MS, PATIENCE), Silence::Wrong(fault) if fault.trouble == Trouble::NoAnswer)
+            );
+            answer.hear(text("@1000000 "), 10_000 * MS, &mut tally);
+            let silence = answer.silence(12_001 * MS, PATIENCE);
+            assert_eq!(silence, if ends { Silence::Complete } else { Silence::Borne });
+            assert!(answer.wake(10_000 * MS, PATIENCE) > 10_000 * MS);
+            if !ends {
+                let late = answer.silence(70_001 * MS, PATIENCE);
+                assert!(matches!(late, Silence::Wrong(fault) if fault.trouble == Trouble::LostText));
+            }
+        }
+        // Looked at in time, whenever its first text came.
+        let answer = Answer::new(None, false, 0, 0);
+        assert_eq!(answer.wake(5_000 * MS, PATIENCE), 7_000 * MS);
+    }
+}

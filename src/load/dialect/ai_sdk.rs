@@ -307,3 +307,183 @@ fn spell(frame: &impl Serialize) -> String {
     // Nothing in these frames can fail to be spelled.
     serde_json::to_string(frame).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A conversation that has asked.
+    fn asked(whole: bool) -> Talk {
+        let mut talk = Talk::new(3, "c".to_owned(), whole);
+        let frame: Value = serde_json::from_str(&talk.ask("Hi \"you\"")).expect("JSON");
+        let messages =
+            json!([{ "id": "u0", "role": "user", "parts": [{ "type": "text", "text": "Hi \"you\"" }] }]);
+        assert_eq!(
+            frame,
+            json!({ "type": "send", "requestId": "3.1", "id": "c", "trigger": "submit-message",
+                "messages": messages, "headers": {}, "body": {} })
+        );
+        talk
+    }
+
+    /// What the frame says to the conversation, in short.
+    fn hear(talk: &mut Talk, frame: Value) -> Result<String, Trouble> {
+        let text = frame.to_string();
+        let (index, frame) = read(text.as_bytes()).map_err(|fault| fault.trouble)?;
+        assert_eq!(index, 3);
+        let word = talk.hear(frame).map_err(|fault| fault.trouble)?;
+        Ok(match word {
+            Word::Text(text) => String::from_utf8_lossy(&text).into_owned(),
+            word => format!("{word:?}"),
+        })
+    }
+
+    fn chunk(talk: &mut Talk, sequence: u64, entry: Option<Value>, chunk: Value) -> Result<String, Trouble> {
+        let mut frame =
+            json!({ "type": "chunk", "requestId": talk.request, "sequence": sequence, "chunk": chunk });
+        if let Some(entry) = entry {
+            frame["entry"] = entry;
+        }
+        hear(talk, frame)
+    }
+
+    fn delta(text: &str) -> Value {
+        json!({ "type": "text-delta", "id": "1", "delta": text })
+    }
+
+    fn begin(talk: &mut Talk) {
+        let start = json!({ "type": "start", "messageId": "m1", "messageMetadata": { "model": "m" } });
+        for (sequence, chunk_of) in [start, json!({ "type": "start-step" })].into_iter().enumerate() {
+            assert_eq!(chunk(talk, sequence as u64, None, chunk_of), Ok("Beside".to_owned()));
+        }
+        assert_eq!(chunk(talk, 2, None, json!({ "type": "text-start", "id": "1" })), Ok("Beside".to_owned()));
+        assert_eq!(chunk(talk, 3, None, delta("one ")), Ok("one ".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_is_heard_to_its_end() {
+        let mut talk = asked(false);
+        begin(&mut talk);
+        assert_eq!(chunk(&mut talk, 4, None, delta("\"two\"\n")), Ok("\"two\"\n".to_owned()));
+        let request = talk.request.clone();
+        assert_eq!(hear(&mut talk, json!({ "type": "end", "requestId": request })), Ok("End".to_owned()));
+        let late = hear(&mut talk, json!({ "type": "end", "requestId": request }));
+        assert_eq!(late, Err(Trouble::ForeignText), "behind the end");
+    }
+
+    #[test]
+    fn a_resume_goes_on_behind_the_last_place_or_from_the_beginning() {
+        let mut talk = asked(false);
+        begin(&mut talk);
+        // Pieces were joined: number 4 is the word at 9; then news, which has the number of the word before.
+        assert_eq!(chunk(&mut talk, 4, Some(json!(9)), delta("two ")), Ok("two ".to_owned()));
+        let news = json!({ "type": "data-notice", "transient": true, "data": {} });
+        assert_eq!(chunk(&mut talk, 5, Some(json!(9)), news), Ok("Beside".to_owned()));
+        let (frame, from_beginning) = talk.resume(false);
+        let frame: Value = serde_json::from_str(&frame).expect("JSON");
+        assert_eq!(
+            (frame["lastSequence"].as_u64(), &frame["requestId"], from_beginning),
+            (Some(9), &json!("3.2"), false)
+        );
+        let found = json!({ "type": "start", "requestId": "3.2", "messageId": "m1" });
+        assert_eq!(hear(&mut talk, found), Ok("Found".to_owned()));
+        assert_eq!(chunk(&mut talk, 10, None, delta("three ")), Ok("three ".to_owned()));
+        let (frame, from_beginning) = talk.resume(true);
+        assert!(from_beginning && !frame.contains("lastSequence"), "{frame}");
+        begin(&mut talk);
+        let (frame, from_beginning) = asked(false).resume(false);
+        assert!(from_beginning && !frame.contains("lastSequence"), "nothing was heard: {frame}");
+    }
+
+    #[test]
+    fn news_may_come_before_the_first_word() {
+        let mut talk = asked(false);
+        let news = json!({ "type": "data-queue", "transient": true, "data": { "position": 1 } });
+        assert_eq!(chunk(&mut talk, 0, Some(Value::Null), news), Ok("Beside".to_owned()));
+        let start = json!({ "type": "start", "messageId": "m1" });
+        assert_eq!(chunk(&mut talk, 1, Some(json!(0)), start), Ok("Beside".to_owned()));
+        assert!(talk.resume(false).0.contains("\"lastSequence\":0"));
+    }
+
+    #[test]
+    fn wrong_numbers_and_names_are_told() {
+        let begun = || {
+            let mut talk = asked(false);
+            begin(&mut talk);
+            talk
+        };
+        for (sequence, entry) in
+            [(3, None), (5, None), (4, Some(json!(3))), (4, Some(json!(2))), (4, Some(Value::Null))]
+        {
+            let told = chunk(&mut begun(), sequence, entry.clone(), delta("two "));
+            assert_eq!(told, Err(Trouble::BadSequence), "{sequence} {entry:?}");
+        }
+        let mut talk = begun();
+        talk.resume(false);
+        let other = json!({ "type": "start", "requestId": "3.2", "messageId": "m2" });
+        assert_eq!(hear(&mut talk, other), Err(Trouble::WrongMessage));
+        let mut talk = begun();
+        talk.resume(true);
+        let other = json!({ "type": "start", "messageId": "m2" });
+        assert_eq!(chunk(&mut talk, 0, None, other), Err(Trouble::WrongMessage), "in a replay");
+        for wrong in
+            ["", "{}", "[]", "Error: no", "{\"type\":\"end\"}", "{\"type\":\"end\",\"requestId\":\"\"}"]
+        {
+            assert_eq!(
+                read(wrong.as_bytes()).map(|_| ()).map_err(|fault| fault.trouble),
+                Err(Trouble::Frame),
+                "{wrong}"
+            );
+        }
+        let mut talk = begun();
+        for wrong in [
+            json!({ "type": "chunk", "requestId": "3.1", "sequence": 4 }),
+            json!({ "type": "chunk", "requestId": "3.1", "chunk": delta("two ") }),
+            json!({ "type": "what", "requestId": "3.1" }),
+        ] {
+            assert_eq!(hear(&mut talk, wrong.clone()), Err(Trouble::Frame), "{wrong}");
+        }
+        assert_eq!(hear(&mut talk, json!({ "type": "end", "requestId": "3.7" })), Err(Trouble::ForeignText));
+    }
+
+    #[test]
+    fn an_error_in_an_answer_ends_with_it_and_one_of_a_request_at_once() {
+        let mut talk = asked(false);
+        begin(&mut talk);
+        let broke = json!({ "type": "error", "errorText": "It broke.", "code": "interrupted" });
+        assert_eq!(chunk(&mut talk, 4, None, broke), Ok("Beside".to_owned()));
+        let end = json!({ "type": "end", "requestId": "3.1" });
+        assert_eq!(hear(&mut talk, end), Ok("Error(\"It broke.\")".to_owned()));
+        let mut talk = asked(false);
+        let busy = json!({ "type": "error", "requestId": "3.1", "errorText": "Busy.", "code": "overloaded" });
+        assert_eq!(hear(&mut talk, busy), Ok("Error(\"overloaded: Busy.\")".to_owned()));
+        let mut talk = asked(false);
+        talk.resume(false);
+        let nothing = json!({ "type": "no-active", "requestId": "3.2" });
+        assert_eq!(hear(&mut talk, nothing), Ok("NoActive".to_owned()));
+        let again: Value = serde_json::from_str(&talk.ask_again()).expect("JSON");
+        assert_eq!(again["messages"][0]["id"], "u0", "the same question by the same name");
+    }
+
+    #[test]
+    fn the_whole_conversation_or_its_last_message_is_sent() {
+        for (whole, wanted) in [(true, vec!["u0", "m1", "u1"]), (false, vec!["u1"])] {
+            let mut talk = asked(whole);
+            begin(&mut talk);
+            talk.resume(true);
+            begin(&mut talk);
+            let request = talk.request.clone();
+            hear(&mut talk, json!({ "type": "end", "requestId": request })).expect("the end");
+            let frame: Value = serde_json::from_str(&talk.ask("More")).expect("JSON");
+            let messages = frame["messages"].as_array().expect("messages");
+            assert!(
+                messages.iter().map(|message| message["id"].as_str().expect("an id")).eq(wanted),
+                "{frame}"
+            );
+            if whole {
+                assert_eq!(messages[1]["parts"][0]["text"], "one ", "told twice, kept once");
+            }
+        }
+    }
+}
