@@ -11,12 +11,15 @@ Examples:
   tidegate load ws://127.0.0.1:8000/chat --rate 50 --duration 1m --require 'p99_delivery_ms<5' 'errors==0'
   tidegate load ws://127.0.0.1:8000/chat --idle 10000 --sockets 0 --duration 1m --pid $(pidof tidegate)
   tidegate load ws://127.0.0.1:8000/chat --find-knee --html knee.html
+  tidegate load ws://127.0.0.1:8000/api/chat --dialect ai-sdk --chats 3 --cut-every 5s --duration 1m --require 'errors==0'
+  tidegate load ws://127.0.0.1:8000/api/chat --dialect ai-sdk --sockets 2000 --cut-at 8s --require 'p99_resume_ms<=50'
 
 Answers of the simulator (`tidegate demo`, or `serve` in front of `simulate`) are compared byte by byte;
 `stamp=1` in the prompt lets the delivery of each delta be measured, on one machine.
 Figures for --require: p50, p90, p99, p999, max or mean, then _connect_ms, _first_delta_ms, _gap_ms,
-_delivery_ms, _turn_ms, _stall_ms or _late_ms; and errors, errors_KIND, opened, open_max, turns, turns_per_s,
-deltas, deltas_per_s, verified, cpu_us_per_delta, cores, rss_mib, rss_kib_per_socket.
+_delivery_ms, _turn_ms, _stall_ms, _resume_ms, _replay_ms or _late_ms; and errors, errors_KIND, opened, open_max,
+turns, turns_per_s, deltas, deltas_per_s, verified, cuts, resumes, no_active, replayed, cpu_us_per_delta, cores, rss_mib,
+rss_kib_per_socket.
 
 Exit codes: 0 well, 1 a requirement does not hold or an answer's text was wrong, 64 command line,
 69 the server cannot be reached, 130 interrupted (the report so far is printed).";
