@@ -119,6 +119,9 @@ impl Settings {
         if duration.is_some_and(|duration| duration <= flags.warmup) {
             return Err("--warmup leaves nothing of --duration to measure".to_owned());
         }
+        if flags.cut_at.zip(duration).is_some_and(|(at, duration)| at >= duration) {
+            return Err("--cut-at is not before the end of --duration: nothing would be cut".to_owned());
+        }
         let arrivals = match flags.rate {
             Some(rate) if !(rate > 0.0 && rate <= 1e6) => {
                 return Err(format!("--rate {rate} is not between 0 and 1000000 per second"));

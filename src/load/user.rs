@@ -284,6 +284,9 @@ impl User {
         let called = now_ns();
         shared.tally.borrow_mut().record_always(Measure::Late, called.saturating_sub(due));
         let mut seat = open(&shared, self.arrival, called, &mut self.cookies).await?;
+        if shared.closing.get() {
+            return Ok(None);
+        }
         for chat in &mut self.chats {
             let State::Hears(answer) = &mut chat.state else { continue };
             let Some((frame, from_beginning)) = chat.talk.resume(cut.forgets) else { continue };

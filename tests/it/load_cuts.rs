@@ -20,6 +20,7 @@ async fn load(address: SocketAddr, more: &[&str]) -> (Ended, Value) {
     (ended, report)
 }
 
+// faults: A22
 #[tokio::test]
 async fn answers_are_whole_over_cuts_of_every_kind() {
     let simulator = Process::simulate().await;
@@ -40,7 +41,7 @@ async fn answers_are_whole_over_cuts_of_every_kind() {
     args.extend(["errors==0", "turns==120", "verified==120", "deltas==7200", "no_active==0"]);
     args.extend(["cuts>=40", "resumes>=80", "replayed>0", "p99_resume_ms<2000", "p99_replay_ms<2000"]);
     let (ended, report) = load(gateway.address, &args).await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.code, Some(0), "{} {}", report["requirements"], report["errors"]);
     let (opened, cuts) = (&report["counts"]["opened"], &report["counts"]["cuts"]);
     assert_eq!(opened.as_u64().unwrap(), 20 + cuts.as_u64().unwrap(), "each came back");
     gateway.stop().await;
@@ -57,7 +58,7 @@ async fn all_are_cut_at_once_and_come_back() {
     args.extend(["--cut-at", "700ms", "--away", "0s..500ms", "--require"]);
     args.extend(["errors==0", "verified==60", "cuts==60", "resumes==60", "opened==120"]);
     let (ended, report) = load(gateway.address, &args).await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.code, Some(0), "{} {}", report["requirements"], report["errors"]);
     assert!(report["figures"]["p99_resume_ms"].as_f64().unwrap() > 0.0, "{report}");
     gateway.stop().await;
     simulator.stop().await;
@@ -162,11 +163,11 @@ async fn a_server_that_tells_a_wrong_replay_fails_a_run() {
         let args =
             ["--sockets", "3", "--ramp", "0s", "--prompt", &prompt, "--cut-every", "50ms", "--away", "0s"];
         let (ended, report) = load(address, &args).await;
-        assert_eq!(ended.code, Some(code), "{fault:?}: {ended:?}");
         let counts = &report["counts"];
-        assert_eq!((&counts["cuts"], &counts["resumes"]), (&json!(3), &json!(3)), "{fault:?}: {ended:?}");
+        assert_eq!(ended.code, Some(code), "{fault:?}: {counts} {}", report["errors"]);
+        assert_eq!((&counts["cuts"], &counts["resumes"]), (&json!(3), &json!(3)), "{fault:?}: {counts}");
         let verified = if fault == Fault::Nothing { 3 } else { 0 };
-        assert_eq!(counts["verified"], verified, "{fault:?}: {ended:?}");
+        assert_eq!(counts["verified"], verified, "{fault:?}: {counts}");
         let errors: Vec<_> = report["errors"].as_object().unwrap().iter().collect();
         let told = errors.iter().map(|(kind, errors)| (kind.as_str(), errors["count"].as_u64().unwrap()));
         assert!(told.eq(kind.map(|kind| (kind, 3))), "{fault:?}: {errors:?}");
