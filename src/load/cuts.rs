@@ -70,7 +70,7 @@ impl Cuts {
         Cut {
             way: [Way::Reset, Way::HalfClose, Way::CloseFrame][(number % 3) as usize],
             // Every third one, and each way in its turn.
-            forgets: (number + number / 3) % 3 == 0,
+            forgets: (number + number / 3).is_multiple_of(3),
             away: from + to.saturating_sub(from).mul_f64(self.rng.f64()),
         }
     }

@@ -58,7 +58,7 @@ enum State {
     Thinks {
         due: u64,
     },
-    Hears(Box<Answer>),
+    Hears(Answer),
     /// Has said everything.
     Done,
 }
@@ -381,7 +381,7 @@ impl Chat {
             tally.counts.answering += 1;
         }
         self.turn += 1;
-        self.state = State::Hears(Box::new(answer));
+        self.state = State::Hears(answer);
         socket.say(&self.talk.ask(&text)).await?;
         shared.tally.borrow_mut().counts.messages += 1;
         Ok(())
@@ -393,20 +393,16 @@ impl Chat {
             // Only what is wrong comes without a question.
             return if let Outcome::Wrong(fault) = outcome { Err(fault.into()) } else { Ok(()) };
         };
-        let ended = {
-            let mut tally = shared.tally.borrow_mut();
-            match outcome {
-                Outcome::Wrong(fault) => return Err(fault.into()),
-                Outcome::Complete => answer.complete(&mut tally),
-                Outcome::ErrorText(text) => {
-                    tally.troubles.count(Trouble::ErrorText, &text);
-                    now_ns() + nanos(AFTER_ERROR)
-                }
-                Outcome::NoActive => {
-                    tally.counts.no_active += 1;
-                    drop(tally);
-                    return self.find_nothing(shared, socket).await;
-                }
+        let ended = match outcome {
+            Outcome::Wrong(fault) => return Err(fault.into()),
+            Outcome::NoActive => {
+                shared.tally.borrow_mut().counts.no_active += 1;
+                return self.find_nothing(shared, socket).await;
+            }
+            Outcome::Complete => answer.complete(&mut shared.tally.borrow_mut()),
+            Outcome::ErrorText(text) => {
+                shared.tally.borrow_mut().troubles.count(Trouble::ErrorText, &text);
+                now_ns() + nanos(AFTER_ERROR)
             }
         };
         self.think(shared, ended);

@@ -16,6 +16,7 @@ pub(crate) enum Dialect {
 }
 
 /// A message of the gateway, or a part of it, taken apart.
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, and a box would be one for each delta")]
 pub(crate) enum Frame<'a> {
     Plain { text: &'a [u8], is_first: bool },
     AiSdk { talk: usize, frame: ai_sdk::Frame<'a> },
