@@ -11,12 +11,15 @@ Examples:
   tidegate load ws://127.0.0.1:8000/chat --rate 50 --duration 1m --require 'p99_delivery_ms<5' 'errors==0'
   tidegate load ws://127.0.0.1:8000/chat --idle 10000 --sockets 0 --duration 1m --pid $(pidof tidegate)
   tidegate load ws://127.0.0.1:8000/chat --find-knee --html knee.html
+  tidegate load ws://127.0.0.1:8000/api/chat --dialect ai-sdk --chats 3 --cut-every 5s --duration 1m --require 'errors==0'
+  tidegate load ws://127.0.0.1:8000/api/chat --dialect ai-sdk --sockets 2000 --cut-at 8s --require 'p99_resume_ms<=50'
 
 Answers of the simulator (`tidegate demo`, or `serve` in front of `simulate`) are compared byte by byte;
 `stamp=1` in the prompt lets the delivery of each delta be measured, on one machine.
 Figures for --require: p50, p90, p99, p999, max or mean, then _connect_ms, _first_delta_ms, _gap_ms,
-_delivery_ms, _turn_ms, _stall_ms or _late_ms; and errors, errors_KIND, opened, open_max, turns, turns_per_s,
-deltas, deltas_per_s, verified, cpu_us_per_delta, cores, rss_mib, rss_kib_per_socket.
+_delivery_ms, _turn_ms, _stall_ms, _resume_ms, _replay_ms or _late_ms; and errors, errors_KIND, opened, open_max,
+turns, turns_per_s, deltas, deltas_per_s, verified, cuts, resumes, no_active, replayed, cpu_us_per_delta, cores, rss_mib,
+rss_kib_per_socket.
 
 Exit codes: 0 well, 1 a requirement does not hold or an answer's text was wrong, 64 command line,
 69 the server cannot be reached, 130 interrupted (the report so far is printed).";
@@ -82,9 +85,30 @@ pub struct Load {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub grace: Duration,
 
-    /// The language of the path
-    #[arg(long, value_name = "NAME", default_value = "plain", value_parser = ["plain"])]
+    /// The language of the path; where the URL has no path, it is /chat or /api/chat
+    #[arg(long, value_name = "plain|ai-sdk", default_value = "plain", value_parser = ["plain", "ai-sdk"])]
     pub dialect: String,
+
+    /// What goes with each question in the AI SDK's dialect: the whole conversation, or its last message alone
+    #[arg(long, value_name = "whole|last", default_value = "last", value_parser = ["whole", "last"])]
+    pub transcript: String,
+
+    /// Conversations on each socket, each of a user of its own; the gateway bounds frames per second and socket
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub chats: u64,
+
+    /// Cut each socket in the middle of an answer about this long after it was opened, in turn by a reset, without and
+    /// with a close frame; its user comes back and resumes, every third time from the beginning
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "cut_at")]
+    pub cut_every: Option<Duration>,
+
+    /// Cut all sockets at this time of the run, once
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub cut_at: Option<Duration>,
+
+    /// How long a user is away after a cut, drawn from a span
+    #[arg(long, value_name = "TIME[..TIME]", default_value = "0s..1s", value_parser = span)]
+    pub away: (Duration, Duration),
 
     /// Header of the handshake; repeatable
     #[arg(long = "header", value_name = "NAME: VALUE")]

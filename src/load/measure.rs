@@ -30,18 +30,24 @@ pub(crate) enum Measure {
     Turn,
     /// The longest gap of each answer.
     Stall,
+    /// From the call of a user who comes back to the first piece that it had missed.
+    Resume,
+    /// The same from the resume that it sends.
+    Replay,
     /// How late the load tester itself was.
     Late,
 }
 
 impl Measure {
-    pub(crate) const ALL: [Measure; 7] = [
+    pub(crate) const ALL: [Measure; 9] = [
         Measure::Connect,
         Measure::FirstDelta,
         Measure::Gap,
         Measure::Delivery,
         Measure::Turn,
         Measure::Stall,
+        Measure::Resume,
+        Measure::Replay,
         Measure::Late,
     ];
 
@@ -53,6 +59,8 @@ impl Measure {
             Measure::Delivery => "delivery",
             Measure::Turn => "turn",
             Measure::Stall => "stall",
+            Measure::Resume => "resume",
+            Measure::Replay => "replay",
             Measure::Late => "late",
         }
     }
@@ -66,6 +74,8 @@ impl Measure {
             Measure::Delivery => "delivery of a delta",
             Measure::Turn => "whole turn",
             Measure::Stall => "longest gap of a turn",
+            Measure::Resume => "back on a new socket",
+            Measure::Replay => "from resume to replay",
             Measure::Late => "load tester late",
         }
     }
@@ -149,6 +159,14 @@ pub(crate) struct Counts {
     /// Of them those inside the window that is measured.
     pub(crate) deltas_measured: u64,
     pub(crate) turns_measured: u64,
+    /// Sockets that were cut on purpose.
+    pub(crate) cuts: u64,
+    /// Answers that were followed further on a new socket.
+    pub(crate) resumes: u64,
+    /// Resumes that found nothing.
+    pub(crate) no_active: u64,
+    /// Deltas that came once more, because a resume asked for all of them.
+    pub(crate) replayed: u64,
     /// CPU time of the load tester, in nanoseconds.
     pub(crate) own_cpu_ns: u64,
     /// Its memory, in bytes.
@@ -172,6 +190,10 @@ impl Counts {
             texts: self.texts + other.texts,
             deltas_measured: self.deltas_measured + other.deltas_measured,
             turns_measured: self.turns_measured + other.turns_measured,
+            cuts: self.cuts + other.cuts,
+            resumes: self.resumes + other.resumes,
+            no_active: self.no_active + other.no_active,
+            replayed: self.replayed + other.replayed,
             own_cpu_ns: self.own_cpu_ns + other.own_cpu_ns,
             own_rss: self.own_rss + other.own_rss,
         }
@@ -202,6 +224,12 @@ pub(crate) enum Trouble {
     LostText,
     DoubledText,
     ForeignText,
+    /// A piece of an answer has not the number that was due.
+    BadSequence,
+    /// An answer goes on under another name.
+    WrongMessage,
+    /// A resume found nothing, though its answer had begun.
+    NoActive,
 }
 
 impl Trouble {
@@ -222,12 +250,15 @@ impl Trouble {
             Trouble::LostText => "lost_text".into(),
             Trouble::DoubledText => "doubled_text".into(),
             Trouble::ForeignText => "foreign_text".into(),
+            Trouble::BadSequence => "bad_sequence".into(),
+            Trouble::WrongMessage => "wrong_message".into(),
+            Trouble::NoActive => "no_active".into(),
         }
     }
 
-    /// Text that is wrong fails a run; the rest is for requirements to judge.
+    /// Text that is wrong, or has wrong numbers, fails a run; the rest is for requirements to judge.
     pub(crate) fn is_wrong_text(name: &str) -> bool {
-        ["lost_text", "doubled_text", "foreign_text"].contains(&name)
+        ["lost_text", "doubled_text", "foreign_text", "bad_sequence", "wrong_message"].contains(&name)
     }
 }
 
@@ -292,6 +323,7 @@ pub(crate) struct Snapshot {
 }
 
 /// What the sockets of one thread have seen.
+#[derive(Clone)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) troubles: Troubles,

@@ -4,6 +4,8 @@ pub(crate) mod plan;
 mod chart;
 mod check;
 mod crew;
+mod cuts;
+mod dialect;
 mod engine;
 mod knee;
 mod measure;
@@ -16,6 +18,7 @@ mod server_side;
 mod settings;
 mod story;
 mod table;
+mod turn;
 mod user;
 mod wire;
 

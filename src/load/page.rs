@@ -48,6 +48,11 @@ fn summary(report: &Report) -> String {
     let (name, label) = delivery.unwrap_or(("p99_first_delta_ms", "ms p99 to the first delta"));
     tiles.push((figure(name), label));
     tiles.push((report.troubles.total().to_string(), "errors"));
+    if counts.cuts > 0 {
+        tiles.push((counts.cuts.to_string(), "sockets cut"));
+        tiles.push((counts.resumes.to_string(), "answers resumed"));
+        tiles.push((figure("p99_resume_ms"), "ms p99 to come back"));
+    }
     if report.server.is_some() {
         tiles.push((figure("cpu_us_per_delta"), "µs of server CPU per delta"));
         tiles.push((figure("rss_kib_per_socket"), "KiB of server memory per socket"));
@@ -213,6 +218,9 @@ mod tests {
         assert!(page.contains("a=&lt;b&gt;") && page.contains("CPU &amp; co"));
         assert!(page.contains("1013 &lt;script&gt;"), "an example of a server is text");
         assert!(page.contains("<b class=\"bad\">failed</b>") && page.contains("p99_delivery_ms&lt;5"));
+        assert!(!page.contains("resumed"), "nothing was cut");
+        report.counts.cuts = 7;
+        assert!(super::render(&report).contains("<b>7</b>sockets cut"));
         assert!(page.matches("<svg").count() >= 8, "{}", page.matches("<svg").count());
         assert_eq!(page.matches("<figure>").count(), page.matches("</figure>").count());
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// What is told of each measure, and how it is found.
 const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 /// Figures beside the times.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 18] = [
     "errors",
     "opened",
     "open_max",
@@ -21,6 +21,10 @@ const OTHERS: [&str; 14] = [
     "verified",
     "deltas",
     "deltas_per_s",
+    "cuts",
+    "resumes",
+    "no_active",
+    "replayed",
     "cpu_us_per_delta",
     "cores",
     "rss_mib",
@@ -144,6 +148,10 @@ impl Report {
             "verified" => Some(verified as f64),
             "deltas" => Some(deltas as f64),
             "deltas_per_s" => per_s(self.counts.deltas_measured),
+            "cuts" => Some(self.counts.cuts as f64),
+            "resumes" => Some(self.counts.resumes as f64),
+            "no_active" => Some(self.counts.no_active as f64),
+            "replayed" => Some(self.counts.replayed as f64),
             "cpu_us_per_delta" => {
                 let deltas = self.counts.deltas_measured;
                 cpu_s.filter(|_| deltas > 0).map(|cpu| cpu * 1e6 / deltas as f64)
@@ -275,7 +283,9 @@ pub(crate) mod tests {
 
     #[test]
     fn figures_have_the_values_that_were_measured() {
-        let report = sample();
+        let mut report = sample();
+        report.counts = Counts { cuts: 7, resumes: 6, replayed: 40, ..report.counts };
+        report.total.record(Measure::Resume, 30_000_000);
         let near = |name: &str, wanted: f64| {
             let value = report.figure(name).unwrap_or_else(|| panic!("{name}"));
             assert!((value / wanted - 1.0).abs() < 0.01, "{name}: {value}, not {wanted}");
@@ -288,9 +298,13 @@ pub(crate) mod tests {
         near("cpu_us_per_delta", 10.0);
         near("cores", 0.01);
         near("rss_kib_per_socket", 10.0);
+        near("cuts", 7.0);
+        near("resumes", 6.0);
+        near("replayed", 40.0);
+        near("p99_resume_ms", 30.0);
         near("errors", 1.0);
         near("errors_closed_1013", 1.0);
-        assert_eq!(report.figure("p99_turn_ms"), None);
+        assert_eq!((report.figure("p99_turn_ms"), report.figure("no_active")), (None, Some(0.0)));
         assert_eq!(report.figure("errors_lost_text"), Some(0.0));
         for name in figures() {
             assert!(Requirement::parse(&format!("{name}<1"), &figures()).is_ok(), "{name}");

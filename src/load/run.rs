@@ -121,7 +121,7 @@ async fn see(server: &mut Option<Source>, story: &mut Story) -> anyhow::Result<O
 /// One socket before all others: whoever mistook the address learns it at once, in a sentence.
 async fn probe(settings: &Settings) -> Result<(), Unreachable> {
     let source = settings.sources.first().copied();
-    let opened = match Socket::open(settings, source).await {
+    let opened = match Socket::open(settings, source, &mut String::new()).await {
         Ok(mut socket) => {
             let mut alarm = Box::pin(sleep(AT_ONCE));
             let ignore = |_: Heard<'_>, _| None::<()>;
@@ -145,7 +145,9 @@ fn advice(settings: &Settings, failed: &Failed) -> String {
             "it accepts connections and does not answer: no WebSocket server, or stuck"
         }
         Trouble::Http(401 | 403) => "it refuses us; look at --header, --cookie and the gateway's origins",
-        Trouble::Http(404) => "the path is not there; Tidegate's is /chat",
+        Trouble::Http(404) => {
+            "the path is not there; Tidegate's are /chat, and /api/chat for --dialect ai-sdk"
+        }
         Trouble::Http(429 | 503) => "it is full, stopping, or limits sockets per address",
         Trouble::Http(_) | Trouble::Handshake => "is this the path of a WebSocket?",
         _ => "it closes new sockets at once; its log says why",

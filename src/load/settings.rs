@@ -1,5 +1,7 @@
 //! What a run is to do, checked before the first socket.
 use super::{
+    cuts,
+    dialect::Dialect,
     plan::{self, Arrivals},
     report,
     require::Requirement,
@@ -61,6 +63,12 @@ pub(crate) struct Search {
 pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) target: Target,
+    pub(crate) dialect: Dialect,
+    /// Conversations of each talking socket.
+    pub(crate) chats: u64,
+    pub(crate) cut: cuts::When,
+    /// How long a user is away after a cut.
+    pub(crate) away: (Duration, Duration),
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) arrivals: Arrivals,
@@ -96,7 +104,8 @@ impl Settings {
     /// # Errors
     /// A sentence that says what to do.
     pub(crate) fn new(flags: &Load) -> Result<Settings, String> {
-        let target = target(&flags.url)?;
+        let (dialect, cut) = (dialect(flags)?, cut(flags)?);
+        let target = target(&flags.url, dialect)?;
         let is_open = flags.rate.is_some();
         let talking = flags.sockets.unwrap_or(if is_open { SOCKETS_OPEN_MODEL } else { SOCKETS });
         let all = talking + flags.idle;
@@ -109,6 +118,9 @@ impl Settings {
         let duration = flags.duration.or(only_idle.then(|| ramp + IDLE_STAY));
         if duration.is_some_and(|duration| duration <= flags.warmup) {
             return Err("--warmup leaves nothing of --duration to measure".to_owned());
+        }
+        if flags.cut_at.zip(duration).is_some_and(|(at, duration)| at >= duration) {
+            return Err("--cut-at is not before the end of --duration: nothing would be cut".to_owned());
         }
         let arrivals = match flags.rate {
             Some(rate) if !(rate > 0.0 && rate <= 1e6) => {
@@ -126,6 +138,10 @@ impl Settings {
         let settings = Settings {
             url: flags.url.clone(),
             target,
+            dialect,
+            chats: flags.chats,
+            cut,
+            away: flags.away,
             headers: headers(flags)?,
             sources: flags.source.clone(),
             arrivals,
@@ -179,10 +195,12 @@ impl Settings {
     /// Whether this machine lets us open so many sockets: better told now than in the middle.
     pub(crate) fn check_machine(&self) -> Result<(), String> {
         let processes = u64::from(self.processes);
-        let need = self.sockets_max.div_ceil(processes) + DESCRIPTORS_ASIDE;
+        // A socket that was cut is closed while its successor is open already.
+        let each = if self.cut == cuts::When::Never { 1 } else { 2 };
+        let need = (each * self.sockets_max).div_ceil(processes) + DESCRIPTORS_ASIDE;
         let may = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         if need > may {
-            let enough = self.sockets_max.div_ceil(may.saturating_sub(DESCRIPTORS_ASIDE).max(1));
+            let enough = (each * self.sockets_max).div_ceil(may.saturating_sub(DESCRIPTORS_ASIDE).max(1));
             return Err(format!(
                 "{} sockets need {need} open files in each of {processes} processes, and {may} are allowed: \
                  raise the hard limit (as root: ulimit -Hn {need}; ulimit -n {need}), or use --processes {enough}",
@@ -214,7 +232,29 @@ fn ramp(sockets: u64) -> Duration {
     Duration::from_secs_f64((sockets as f64 / RAMP_RATE).max(RAMP_MIN))
 }
 
-fn target(text: &str) -> Result<Target, String> {
+fn dialect(flags: &Load) -> Result<Dialect, String> {
+    if flags.dialect != "plain" {
+        return Ok(Dialect::AiSdk { whole: flags.transcript == "whole" });
+    }
+    let only = |flag: &str| Err(format!("{flag} needs --dialect ai-sdk: a plain conversation is its socket"));
+    match flags {
+        Load { chats: 2.., .. } => only("--chats"),
+        Load { cut_every: Some(_), .. } => only("--cut-every"),
+        Load { cut_at: Some(_), .. } => only("--cut-at"),
+        _ => Ok(Dialect::Plain),
+    }
+}
+
+fn cut(flags: &Load) -> Result<cuts::When, String> {
+    match (flags.cut_every, flags.cut_at) {
+        (Some(Duration::ZERO), _) => Err("--cut-every 0 leaves no time to answer".to_owned()),
+        (Some(pause), _) => Ok(cuts::When::Every(pause)),
+        (None, Some(at)) => Ok(cuts::When::At(at)),
+        (None, None) => Ok(cuts::When::Never),
+    }
+}
+
+fn target(text: &str, dialect: Dialect) -> Result<Target, String> {
     let url = Url::parse(text)
         .map_err(|error| format!("{text:?} is not a URL such as ws://127.0.0.1:8000/chat: {error}"))?;
     match url.scheme() {
@@ -232,7 +272,11 @@ fn target(text: &str) -> Result<Target, String> {
     let addresses = url.socket_addrs(|| None).map_err(|error| format!("{text}: {error}"))?;
     let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
     let address = *first.ok_or_else(|| format!("{text}: the name has no address"))?;
-    let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+    let path = match &url[url::Position::BeforePath..url::Position::AfterQuery] {
+        "/" => dialect.path(),
+        path => path,
+    }
+    .to_owned();
     Ok(Target {
         address,
         authority: url[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),

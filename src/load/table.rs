@@ -44,7 +44,15 @@ fn head(out: &mut String, report: &Report) -> std::fmt::Result {
         counts.unfinished,
         rate("turns_per_s")
     )?;
-    writeln!(out, "deltas    {}; {} per second", counts.deltas, rate("deltas_per_s"))
+    writeln!(out, "deltas    {}; {} per second", counts.deltas, rate("deltas_per_s"))?;
+    if counts.cuts == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "cuts      {} sockets cut, {} answers resumed, {} times nothing found; {} deltas came again",
+        counts.cuts, counts.resumes, counts.no_active, counts.replayed
+    )
 }
 
 fn times(out: &mut String, report: &Report) -> std::fmt::Result {
@@ -136,7 +144,7 @@ fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     let wrong = report.troubles.wrong_texts();
     if wrong > 0 {
-        writeln!(out, "FAILS     {wrong} answers with lost, doubled or foreign text")?;
+        writeln!(out, "FAILS     {wrong} answers with lost, doubled or foreign text, or with wrong numbers")?;
     }
     Ok(())
 }
@@ -180,5 +188,9 @@ mod tests {
             holds     turns>=10  (100)
             FAILS     p99_turn_ms<1  (not measured)
         "#]].assert_eq(&render(&report));
+        (report.counts.cuts, report.counts.resumes, report.counts.replayed) = (7, 6, 40);
+        let line =
+            "cuts      7 sockets cut, 6 answers resumed, 0 times nothing found; 40 deltas came again\n";
+        assert!(render(&report).contains(line), "{}", render(&report));
     }
 }

@@ -1,5 +1,6 @@
 //! One WebSocket of the load tester: little memory while it waits, one read and no timer per delta.
 use super::{
+    cuts::Way,
     measure::Trouble,
     settings::{Settings, Target},
 };
@@ -7,11 +8,12 @@ use crate::simulator::clock::now_ns;
 use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::ws::{CloseReason, Codec, Frame, Item, Message, hash_key};
 use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Shutdown, SocketAddr},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -23,7 +25,7 @@ use tokio::{
         TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    time::{Instant, Sleep, timeout_at},
+    time::{Instant, Sleep, timeout, timeout_at},
 };
 
 /// The head of an answer to a handshake is not longer than this.
@@ -32,6 +34,8 @@ const HEAD_MAX: usize = 16 << 10;
 const FRAME_MAX: usize = 16 << 20;
 /// All sockets of a thread read into one buffer of this size.
 const READ: usize = 64 << 10;
+/// The server may take so long to close a socket that was cut.
+const CUT: Duration = Duration::from_secs(2);
 /// The key of the handshake. That it is random protects proxies from scripts, and there are none here.
 const KEY: &str = "dGlkZWdhdGUgbG9hZCBrZQ==";
 
@@ -49,7 +53,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn new(trouble: Trouble, why: impl Into<String>) -> Self {
+    pub(crate) fn new(trouble: Trouble, why: impl Into<String>) -> Self {
         Failed { trouble, why: why.into() }
     }
 }
@@ -61,6 +65,8 @@ pub(crate) struct Socket {
     codec: Codec,
     /// The beginning of a frame whose end has not come; without heap memory while there is none.
     carry: BytesMut,
+    /// The beginning of a message in fragments, where messages are told as a whole.
+    parts: Option<Vec<u8>>,
 }
 
 /// What a socket has heard.
@@ -70,17 +76,56 @@ pub(crate) enum Heard<'a> {
 }
 
 impl Socket {
-    /// Connects and shakes hands, within the time that the settings allow.
-    pub(crate) async fn open(settings: &Settings, source: Option<IpAddr>) -> Result<Socket, Failed> {
+    /// Connects and shakes hands, within the time that the settings allow. `cookies` are sent beside those of the
+    /// settings; new ones of the server take their place.
+    pub(crate) async fn open(
+        settings: &Settings,
+        source: Option<IpAddr>,
+        cookies: &mut String,
+    ) -> Result<Socket, Failed> {
         let deadline = Instant::now() + settings.connect_timeout;
         let limit = settings.connect_timeout;
         let late = |trouble, what: &str| Failed::new(trouble, format!("{what} within {limit:?}"));
         let stream = timeout_at(deadline, connect(settings.target.address, source))
             .await
             .map_err(|_| late(Trouble::ConnectTimeout, "no connection"))??;
-        timeout_at(deadline, shake_hands(stream, &settings.target, &settings.headers))
-            .await
-            .map_err(|_| late(Trouble::HandshakeTimeout, "no answer to the handshake"))?
+        let mut socket =
+            timeout_at(deadline, shake_hands(stream, &settings.target, &settings.headers, cookies))
+                .await
+                .map_err(|_| late(Trouble::HandshakeTimeout, "no answer to the handshake"))??;
+        socket.parts = settings.dialect.is_framed().then(Vec::new);
+        Ok(socket)
+    }
+
+    /// Ends it without a word to its user, who is to come back. What still comes on it is nobody's.
+    pub(crate) fn cut(self, way: Way) -> impl Future<Output = ()> + 'static {
+        let Socket { mut read, write, .. } = self;
+        let stream = SockRef::from((*write).as_ref());
+        match way {
+            // With no time to linger, closing resets.
+            Way::Reset => _ = stream.set_linger(Some(Duration::ZERO)),
+            Way::HalfClose => _ = stream.shutdown(Shutdown::Write),
+            Way::CloseFrame => say_goodbye(&write),
+        }
+        if way == Way::Reset
+            && let Some(write) = Rc::into_inner(write)
+        {
+            // Else it would send its end before the reset.
+            write.forget();
+        }
+        async move {
+            if way == Way::Reset {
+                return;
+            }
+            let mut rest = BytesMut::new();
+            let all = async {
+                while poll_fn(|cx| read_some(&mut read, cx, &mut rest)).await.is_ok_and(|got| got > 0) {
+                    rest.clear();
+                }
+            };
+            // Unread bytes would make the end a reset.
+            let _ = timeout(CUT, all).await;
+        }
     }
 
     /// A way to write that outlives the reading.
@@ -183,9 +228,11 @@ impl Socket {
     ) -> Result<Got<T>, Failed> {
         let bad = |why: String| Failed::new(Trouble::Frame, why);
         while let Some(frame) = self.codec.decode(bytes).map_err(|error| bad(error.to_string()))? {
-            let (text, is_first): (Bytes, bool) = match frame {
-                Frame::Text(text) | Frame::Continuation(Item::FirstText(text)) => (text, true),
-                Frame::Continuation(Item::Continue(text) | Item::Last(text)) => (text, false),
+            let (text, is_first, is_last): (Bytes, bool, bool) = match frame {
+                Frame::Text(text) => (text, true, true),
+                Frame::Continuation(Item::FirstText(text)) => (text, true, false),
+                Frame::Continuation(Item::Continue(text)) => (text, false, false),
+                Frame::Continuation(Item::Last(text)) => (text, false, true),
                 Frame::Ping(payload) => {
                     let pong = self.codec.encode(Message::Pong(payload), pongs);
                     pong.map_err(|error| bad(error.to_string()))?;
@@ -197,6 +244,22 @@ impl Socket {
                 }
                 Frame::Close(reason) => return Err(closed(reason)),
             };
+            if let Some(parts) =
+                self.parts.as_mut().filter(|parts| !(is_first && is_last && parts.is_empty()))
+            {
+                if parts.len() + text.len() > FRAME_MAX {
+                    return Err(bad(format!("a message of more than {FRAME_MAX} bytes")));
+                }
+                parts.extend_from_slice(&text);
+                if !is_last {
+                    continue;
+                }
+                let whole = std::mem::take(parts);
+                if let Some(value) = on(Heard::Text { bytes: &whole, is_first: true }, now) {
+                    return Ok(Got::Value(value));
+                }
+                continue;
+            }
             if let Some(value) = on(Heard::Text { bytes: &text, is_first }, now) {
                 return Ok(Got::Value(value));
             }
@@ -257,6 +320,7 @@ async fn shake_hands(
     stream: TcpStream,
     target: &Target,
     headers: &[(String, String)],
+    cookies: &mut String,
 ) -> Result<Socket, Failed> {
     let (mut read, write) = stream.into_split();
     let (path, host) = (&target.path, &target.authority);
@@ -264,8 +328,17 @@ async fn shake_hands(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
     );
+    let mut cookie = cookies.clone();
     for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
+        // A request has one line of cookies.
+        if !cookie.is_empty() && name.eq_ignore_ascii_case("cookie") {
+            cookie = format!("{value}; {cookie}");
+        } else {
+            request += &format!("{name}: {value}\r\n");
+        }
+    }
+    if !cookie.is_empty() {
+        request += &format!("Cookie: {cookie}\r\n");
     }
     request += "\r\n";
     write_all(&write, request.as_bytes()).await.map_err(lost)?;
@@ -284,10 +357,13 @@ async fn shake_hands(
     };
     let rest = head.split_off(end);
     check_head(&head)?;
+    if let Some(new) = cookies_of(&head) {
+        *cookies = new;
+    }
     // Not the handshake's own buffer, which is larger than what is left in it.
     let carry = if rest.is_empty() { BytesMut::new() } else { BytesMut::from(&rest[..]) };
     let codec = Codec::new().max_size(FRAME_MAX).client_mode();
-    Ok(Socket { read, write: Rc::new(write), codec, carry })
+    Ok(Socket { read, write: Rc::new(write), codec, carry, parts: None })
 }
 
 fn read_some(read: &mut OwnedReadHalf, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
@@ -319,6 +395,15 @@ fn check_head(head: &[u8]) -> Result<(), Failed> {
     } else {
         Err(Failed::new(Trouble::Handshake, "Sec-WebSocket-Accept does not belong to the key"))
     }
+}
+
+/// The cookies that the answer sets, without their attributes; `None` where it sets none.
+fn cookies_of(head: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(head);
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    let set = lines.filter(|(name, _)| name.trim().eq_ignore_ascii_case("set-cookie"));
+    let pairs: Vec<_> = set.filter_map(|(_, value)| value.split(';').next()).map(str::trim).collect();
+    (!pairs.is_empty()).then(|| pairs.join("; "))
 }
 
 async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {

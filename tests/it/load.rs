@@ -173,6 +173,12 @@ async fn flags_that_cannot_be_followed_end_with_64_before_any_socket() {
         (&[url, "--header", "no colon"], "no colon"),
         (&[url, "--think", "8s..2s"], "backwards"),
         (&[url, "--pid", "4194304"], "no process 4194304"),
+        (&[url, "--cut-every", "1s"], "--dialect ai-sdk"),
+        (&[url, "--cut-at", "1s"], "--dialect ai-sdk"),
+        (&[url, "--chats", "2"], "--dialect ai-sdk"),
+        (&[url, "--dialect", "ai-sdk", "--cut-every", "0"], "no time"),
+        (&[url, "--dialect", "ai-sdk", "--cut-at", "2s", "--duration", "2s"], "nothing would be cut"),
+        (&[url, "--dialect", "ai-sdk", "--cut-every", "1s", "--cut-at", "1s"], "--cut-at"),
     ] {
         let ended = load(args[0], &args[1..]).await;
         assert_eq!((ended.code, ended.out.as_str()), (Some(64), ""), "{args:?}: {}", ended.err);

@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod http_raw;
 mod load;
+mod load_cuts;
 mod lost;
 mod many_chats;
 mod network;

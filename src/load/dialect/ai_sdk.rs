@@ -1,0 +1,489 @@
+//! The dialect of the AI SDK: JSON frames, many conversations on a socket, every piece of an answer numbered.
+use super::{Fault, Word};
+use crate::load::measure::Trouble;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
+
+/// Bytes of a frame that a complaint shows.
+const SHOWN: usize = 120;
+
+/// A frame of the gateway.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Frame<'a> {
+    #[serde(rename = "type")]
+    kind: Kind,
+    #[serde(rename = "requestId", borrow, default)]
+    request: Cow<'a, str>,
+    #[serde(rename = "messageId", borrow)]
+    message: Option<Text<'a>>,
+    sequence: Option<u64>,
+    /// The place in the answer where it is not `sequence`; `null` before its first word.
+    #[serde(default, deserialize_with = "present")]
+    entry: Option<Option<u64>>,
+    #[serde(borrow)]
+    chunk: Option<Chunk<'a>>,
+    #[serde(rename = "errorText", borrow)]
+    error: Option<Text<'a>>,
+    #[serde(borrow)]
+    code: Option<Text<'a>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Start,
+    Chunk,
+    End,
+    Error,
+    NoActive,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+struct Chunk<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    delta: Option<Text<'a>>,
+    #[serde(rename = "messageId", borrow)]
+    message: Option<Text<'a>>,
+    #[serde(rename = "errorText", borrow)]
+    error: Option<Text<'a>>,
+    #[serde(default)]
+    transient: bool,
+}
+
+/// Borrowed where nothing in it is escaped.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Tells `null` from nothing.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Message {
+    id: String,
+    role: &'static str,
+    parts: [Part; 1],
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Part {
+    r#type: &'static str,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Send<'a> {
+    r#type: &'static str,
+    request_id: &'a str,
+    id: &'a str,
+    trigger: &'static str,
+    messages: &'a [Message],
+    headers: Empty,
+    body: Empty,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resume<'a> {
+    r#type: &'static str,
+    request_id: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_sequence: Option<u64>,
+    headers: Empty,
+    body: Empty,
+}
+
+/// Reads a frame, and for which conversation of the socket it is.
+///
+/// # Errors
+/// It is no frame of this dialect, or of no request.
+pub(super) fn read(text: &[u8]) -> Result<(usize, Frame<'_>), Fault> {
+    let shown = || String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned();
+    let frame: Frame<'_> = serde_json::from_slice(text).map_err(|error| {
+        fault(Trouble::Frame, format!("no frame of the AI SDK dialect ({error}): {}", shown()))
+    })?;
+    let talk = frame.request.split_once('.').and_then(|(talk, _)| talk.parse().ok());
+    let talk =
+        talk.ok_or_else(|| fault(Trouble::Frame, format!("a frame for no request of ours: {}", shown())))?;
+    Ok((talk, frame))
+}
+
+fn fault(trouble: Trouble, why: String) -> Fault {
+    Fault { trouble, why }
+}
+
+/// One conversation.
+pub(crate) struct Talk {
+    index: usize,
+    chat: String,
+    /// The transcript is kept and sent.
+    whole: bool,
+    requests: u64,
+    turns: u64,
+    /// The open one; empty when there is none.
+    request: String,
+    /// Ends with the question that is, or was last, asked; without a transcript it is all there is.
+    messages: Vec<Message>,
+    /// The number that the next chunk has to have.
+    next: u64,
+    /// The last word of the answer that was heard.
+    place: Option<u64>,
+    /// The answer's name.
+    answer: Option<String>,
+    /// Its text, where the transcript is kept.
+    text: String,
+    /// Why it failed; its end is still to come.
+    failed: Option<String>,
+}
+
+impl Talk {
+    pub(super) fn new(index: usize, chat: String, whole: bool) -> Self {
+        Talk {
+            index,
+            chat,
+            whole,
+            requests: 0,
+            turns: 0,
+            request: String::new(),
+            messages: Vec::new(),
+            next: 0,
+            place: None,
+            answer: None,
+            text: String::new(),
+            failed: None,
+        }
+    }
+
+    pub(super) fn ask(&mut self, text: &str) -> String {
+        if !self.whole {
+            self.messages.clear();
+        }
+        let parts = [Part { r#type: "text", text: text.to_owned() }];
+        self.messages.push(Message { id: format!("u{}", self.turns), role: "user", parts });
+        self.turns += 1;
+        self.answer = None;
+        self.ask_again()
+    }
+
+    pub(super) fn ask_again(&mut self) -> String {
+        self.open(None);
+        self.answer = None;
+        spell(&Send {
+            r#type: "send",
+            request_id: &self.request,
+            id: &self.chat,
+            trigger: "submit-message",
+            messages: &self.messages,
+            headers: Empty {},
+            body: Empty {},
+        })
+    }
+
+    pub(super) fn resume(&mut self, from_beginning: bool) -> (String, bool) {
+        let after = self.place.filter(|_| !from_beginning);
+        self.open(after);
+        let frame = Resume {
+            r#type: "resume",
+            request_id: &self.request,
+            id: &self.chat,
+            last_sequence: after,
+            headers: Empty {},
+            body: Empty {},
+        };
+        (spell(&frame), after.is_none())
+    }
+
+    /// A new request, which goes on after this place of the answer.
+    fn open(&mut self, after: Option<u64>) {
+        self.requests += 1;
+        self.request = format!("{}.{}", self.index, self.requests);
+        self.next = after.map_or(0, |after| after + 1);
+        self.place = after;
+        self.failed = None;
+        if after.is_none() {
+            self.text.clear();
+        }
+    }
+
+    pub(super) fn hear<'a>(&mut self, frame: Frame<'a>) -> Result<Word<'a>, Fault> {
+        if frame.request != self.request || self.request.is_empty() {
+            let why = format!("a frame for request {}, while {:?} is open", frame.request, self.request);
+            return Err(fault(Trouble::ForeignText, why));
+        }
+        match frame.kind {
+            Kind::Start => {
+                self.check_answer(frame.message)?;
+                Ok(Word::Found)
+            }
+            Kind::Chunk => self.piece(frame),
+            Kind::End => Ok(self.end()),
+            Kind::Error => {
+                self.request.clear();
+                let code = frame.code.map(|code| code.0.into_owned() + ": ").unwrap_or_default();
+                Ok(Word::Error(code + &frame.error.map(|text| text.0).unwrap_or_default()))
+            }
+            Kind::NoActive => {
+                self.request.clear();
+                Ok(Word::NoActive)
+            }
+            Kind::Unknown => Err(fault(Trouble::Frame, "a frame of unknown type".to_owned())),
+        }
+    }
+
+    fn end(&mut self) -> Word<'static> {
+        self.request.clear();
+        if self.whole && !self.text.is_empty() {
+            let parts = [Part { r#type: "text", text: std::mem::take(&mut self.text) }];
+            let id = self.answer.clone().unwrap_or_else(|| format!("a{}", self.turns));
+            self.messages.push(Message { id, role: "assistant", parts });
+        }
+        self.failed.take().map_or(Word::End, Word::Error)
+    }
+
+    /// A replay has to be of the answer that was followed.
+    fn check_answer(&mut self, message: Option<Text<'_>>) -> Result<(), Fault> {
+        let Some(Text(message)) = message else { return Ok(()) };
+        match &self.answer {
+            Some(known) if *known != message => {
+                let why = format!("the answer was {known:?}, and goes on as {message:?}");
+                Err(fault(Trouble::WrongMessage, why))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.answer = Some(message.into_owned());
+                Ok(())
+            }
+        }
+    }
+
+    fn piece<'a>(&mut self, frame: Frame<'a>) -> Result<Word<'a>, Fault> {
+        let numbers = |why| Err(fault(Trouble::BadSequence, why));
+        let (Some(sequence), Some(chunk)) = (frame.sequence, frame.chunk) else {
+            return Err(fault(Trouble::Frame, "a chunk without its number or its content".to_owned()));
+        };
+        if sequence != self.next {
+            return numbers(format!("chunk {sequence} came where {} was due", self.next));
+        }
+        self.next += 1;
+        let place = frame.entry.unwrap_or(Some(sequence));
+        // News beside the answer has the place of the word before it.
+        let goes_on = if chunk.transient { place >= self.place } else { place > self.place };
+        if !goes_on {
+            return numbers(format!("chunk {sequence} is at {place:?}, after {:?}", self.place));
+        }
+        self.place = place;
+        match &*chunk.kind {
+            "text-delta" => {
+                let text = chunk.delta.map(|delta| delta.0).unwrap_or_default();
+                if self.whole {
+                    self.text += &text;
+                }
+                return Ok(Word::Text(match text {
+                    Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                    Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+                }));
+            }
+            "start" => self.check_answer(chunk.message)?,
+            "error" => self.failed = Some(chunk.error.map(|text| text.0.into_owned()).unwrap_or_default()),
+            "abort" => self.failed = Some("the answer was stopped".to_owned()),
+            _ => {}
+        }
+        Ok(Word::Beside)
+    }
+}
+
+fn spell(frame: &impl Serialize) -> String {
+    // Nothing in these frames can fail to be spelled.
+    serde_json::to_string(frame).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A conversation that has asked.
+    fn asked(whole: bool) -> Talk {
+        let mut talk = Talk::new(3, "c".to_owned(), whole);
+        let frame: Value = serde_json::from_str(&talk.ask("Hi \"you\"")).expect("JSON");
+        let messages =
+            json!([{ "id": "u0", "role": "user", "parts": [{ "type": "text", "text": "Hi \"you\"" }] }]);
+        assert_eq!(
+            frame,
+            json!({ "type": "send", "requestId": "3.1", "id": "c", "trigger": "submit-message",
+                "messages": messages, "headers": {}, "body": {} })
+        );
+        talk
+    }
+
+    /// What the frame says to the conversation, in short.
+    fn hear(talk: &mut Talk, frame: Value) -> Result<String, Trouble> {
+        let text = frame.to_string();
+        let (index, frame) = read(text.as_bytes()).map_err(|fault| fault.trouble)?;
+        assert_eq!(index, 3);
+        let word = talk.hear(frame).map_err(|fault| fault.trouble)?;
+        Ok(match word {
+            Word::Text(text) => String::from_utf8_lossy(&text).into_owned(),
+            word => format!("{word:?}"),
+        })
+    }
+
+    fn chunk(talk: &mut Talk, sequence: u64, entry: Option<Value>, chunk: Value) -> Result<String, Trouble> {
+        let mut frame =
+            json!({ "type": "chunk", "requestId": talk.request, "sequence": sequence, "chunk": chunk });
+        if let Some(entry) = entry {
+            frame["entry"] = entry;
+        }
+        hear(talk, frame)
+    }
+
+    fn delta(text: &str) -> Value {
+        json!({ "type": "text-delta", "id": "1", "delta": text })
+    }
+
+    fn begin(talk: &mut Talk) {
+        let start = json!({ "type": "start", "messageId": "m1", "messageMetadata": { "model": "m" } });
+        for (sequence, chunk_of) in [start, json!({ "type": "start-step" })].into_iter().enumerate() {
+            assert_eq!(chunk(talk, sequence as u64, None, chunk_of), Ok("Beside".to_owned()));
+        }
+        assert_eq!(chunk(talk, 2, None, json!({ "type": "text-start", "id": "1" })), Ok("Beside".to_owned()));
+        assert_eq!(chunk(talk, 3, None, delta("one ")), Ok("one ".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_is_heard_to_its_end() {
+        let mut talk = asked(false);
+        begin(&mut talk);
+        assert_eq!(chunk(&mut talk, 4, None, delta("\"two\"\n")), Ok("\"two\"\n".to_owned()));
+        let request = talk.request.clone();
+        assert_eq!(hear(&mut talk, json!({ "type": "end", "requestId": request })), Ok("End".to_owned()));
+        let late = hear(&mut talk, json!({ "type": "end", "requestId": request }));
+        assert_eq!(late, Err(Trouble::ForeignText), "behind the end");
+    }
+
+    #[test]
+    fn a_resume_goes_on_behind_the_last_place_or_from_the_beginning() {
+        let mut talk = asked(false);
+        begin(&mut talk);
+        // Pieces were joined: number 4 is the word at 9; then news, which has the number of the word before.
+        assert_eq!(chunk(&mut talk, 4, Some(json!(9)), delta("two ")), Ok("two ".to_owned()));
+        let news = json!({ "type": "data-notice", "transient": true, "data": {} });
+        assert_eq!(chunk(&mut talk, 5, Some(json!(9)), news), Ok("Beside".to_owned()));
+        let (frame, from_beginning) = talk.resume(false);
+        let frame: Value = serde_json::from_str(&frame).expect("JSON");
+        assert_eq!(
+            (frame["lastSequence"].as_u64(), &frame["requestId"], from_beginning),
+            (Some(9), &json!("3.2"), false)
+        );
+        let found = json!({ "type": "start", "requestId": "3.2", "messageId": "m1" });
+        assert_eq!(hear(&mut talk, found), Ok("Found".to_owned()));
+        assert_eq!(chunk(&mut talk, 10, None, delta("three ")), Ok("three ".to_owned()));
+        let (frame, from_beginning) = talk.resume(true);
+        assert!(from_beginning && !frame.contains("lastSequence"), "{frame}");
+        begin(&mut talk);
+        let (frame, from_beginning) = asked(false).resume(false);
+        assert!(from_beginning && !frame.contains("lastSequence"), "nothing was heard: {frame}");
+    }
+
+    #[test]
+    fn news_may_come_before_the_first_word() {
+        let mut talk = asked(false);
+        let news = json!({ "type": "data-queue", "transient": true, "data": { "position": 1 } });
+        assert_eq!(chunk(&mut talk, 0, Some(Value::Null), news), Ok("Beside".to_owned()));
+        let start = json!({ "type": "start", "messageId": "m1" });
+        assert_eq!(chunk(&mut talk, 1, Some(json!(0)), start), Ok("Beside".to_owned()));
+        assert!(talk.resume(false).0.contains("\"lastSequence\":0"));
+    }
+
+    #[test]
+    fn wrong_numbers_and_names_are_told() {
+        let begun = || {
+            let mut talk = asked(false);
+            begin(&mut talk);
+            talk
+        };
+        for (sequence, entry) in
+            [(3, None), (5, None), (4, Some(json!(3))), (4, Some(json!(2))), (4, Some(Value::Null))]
+        {
+            let told = chunk(&mut begun(), sequence, entry.clone(), delta("two "));
+            assert_eq!(told, Err(Trouble::BadSequence), "{sequence} {entry:?}");
+        }
+        let mut talk = begun();
+        talk.resume(false);
+        let other = json!({ "type": "start", "requestId": "3.2", "messageId": "m2" });
+        assert_eq!(hear(&mut talk, other), Err(Trouble::WrongMessage));
+        let mut talk = begun();
+        talk.resume(true);
+        let other = json!({ "type": "start", "messageId": "m2" });
+        assert_eq!(chunk(&mut talk, 0, None, other), Err(Trouble::WrongMessage), "in a replay");
+        for wrong in
+            ["", "{}", "[]", "Error: no", "{\"type\":\"end\"}", "{\"type\":\"end\",\"requestId\":\"\"}"]
+        {
+            assert_eq!(
+                read(wrong.as_bytes()).map(|_| ()).map_err(|fault| fault.trouble),
+                Err(Trouble::Frame),
+                "{wrong}"
+            );
+        }
+        let mut talk = begun();
+        for wrong in [
+            json!({ "type": "chunk", "requestId": "3.1", "sequence": 4 }),
+            json!({ "type": "chunk", "requestId": "3.1", "chunk": delta("two ") }),
+            json!({ "type": "what", "requestId": "3.1" }),
+        ] {
+            assert_eq!(hear(&mut talk, wrong.clone()), Err(Trouble::Frame), "{wrong}");
+        }
+        assert_eq!(hear(&mut talk, json!({ "type": "end", "requestId": "3.7" })), Err(Trouble::ForeignText));
+    }
+
+    #[test]
+    fn an_error_in_an_answer_ends_with_it_and_one_of_a_request_at_once() {
+        let mut talk = asked(false);
+        begin(&mut talk);
+        let broke = json!({ "type": "error", "errorText": "It broke.", "code": "interrupted" });
+        assert_eq!(chunk(&mut talk, 4, None, broke), Ok("Beside".to_owned()));
+        let end = json!({ "type": "end", "requestId": "3.1" });
+        assert_eq!(hear(&mut talk, end), Ok("Error(\"It broke.\")".to_owned()));
+        let mut talk = asked(false);
+        let busy = json!({ "type": "error", "requestId": "3.1", "errorText": "Busy.", "code": "overloaded" });
+        assert_eq!(hear(&mut talk, busy), Ok("Error(\"overloaded: Busy.\")".to_owned()));
+        let mut talk = asked(false);
+        talk.resume(false);
+        let nothing = json!({ "type": "no-active", "requestId": "3.2" });
+        assert_eq!(hear(&mut talk, nothing), Ok("NoActive".to_owned()));
+        let again: Value = serde_json::from_str(&talk.ask_again()).expect("JSON");
+        assert_eq!(again["messages"][0]["id"], "u0", "the same question by the same name");
+    }
+
+    #[test]
+    fn the_whole_conversation_or_its_last_message_is_sent() {
+        for (whole, wanted) in [(true, vec!["u0", "m1", "u1"]), (false, vec!["u1"])] {
+            let mut talk = asked(whole);
+            begin(&mut talk);
+            talk.resume(true);
+            begin(&mut talk);
+            let request = talk.request.clone();
+            hear(&mut talk, json!({ "type": "end", "requestId": request })).expect("the end");
+            let frame: Value = serde_json::from_str(&talk.ask("More")).expect("JSON");
+            let messages = frame["messages"].as_array().expect("messages");
+            assert!(
+                messages.iter().map(|message| message["id"].as_str().expect("an id")).eq(wanted),
+                "{frame}"
+            );
+            if whole {
+                assert_eq!(messages[1]["parts"][0]["text"], "one ", "told twice, kept once");
+            }
+        }
+    }
+}
