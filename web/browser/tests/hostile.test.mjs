@@ -192,7 +192,8 @@ test("one line of a megabyte", { goal: "G11", timeout: 90_000 }, async (t) => {
     .locator('article[data-outcome="done"], article[data-outcome="failed"]')
     .first()
     .waitFor({ timeout: 60_000 });
-  const shown = (await page.locator('[data-part="text"]').last().textContent()).length;
+  const shown = (await page.locator('article[data-role="assistant"] [data-part="text"]').last().textContent())
+    .length;
   const found = await meter.end();
   assert.equal(await composer(page).inputValue(), "still alive");
   t.figure(

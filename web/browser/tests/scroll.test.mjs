@@ -112,12 +112,16 @@ for (const way of ["wheel", "PageUp", "touch"]) {
     }
     await until("it has let go", async () => (await fromEnd(page)) > 100);
     const before = await fromEnd(page);
-    const shown = (await page.locator('[data-part="text"]').last().textContent()).length;
+    const shown = (
+      await page.locator('article[data-role="assistant"] [data-part="text"]').last().textContent()
+    ).length;
     await grown(page, shown + 600);
     assert.ok((await fromEnd(page)) >= before, "it does not pull the reader back");
     await page.getByRole("button", { name: "Jump to latest" }).click();
     await until("it follows again", async () => (await fromEnd(page)) < 60);
-    const then = (await page.locator('[data-part="text"]').last().textContent()).length;
+    const then = (
+      await page.locator('article[data-role="assistant"] [data-part="text"]').last().textContent()
+    ).length;
     await grown(page, then + 400);
     assert.ok((await fromEnd(page)) < 160, "and goes on following");
   });

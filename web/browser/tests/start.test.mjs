@@ -13,7 +13,7 @@ for (const nginx of [true, false]) {
     await say(page, '/sim text="The tide rises, **the tide** falls."');
     await answered(page);
     // Plain at first, formatted as soon as the renderer is there.
-    const first = page.locator('[data-part="text"]').first();
+    const first = page.locator('article[data-role="assistant"] [data-part="text"]').first();
     await until(
       "a formatted answer",
       async () => (await first.textContent()).trim() === "The tide rises, the tide falls.",

@@ -61,7 +61,10 @@ test("no growth up to 200,000 characters", { goal: "G4", alone: true, timeout: 1
     const meter = await measure(page);
     const from = shown;
     await grown(page, (characters / 5) * fifth * 0.9, 90_000);
-    shown = await page.evaluate(() => document.querySelectorAll('[data-part="text"]')[1].textContent.length);
+    shown = await page.evaluate(
+      () =>
+        document.querySelectorAll('article[data-role="assistant"] [data-part="text"]')[1].textContent.length,
+    );
     fifths.push(await meter.end((shown - from) / perDelta));
   }
   await answered(page, { count: 2, timeout: 90_000 });
