@@ -63,6 +63,11 @@ const pairsOf = (way: Message[]): Pair[] =>
 
 const isSame = (a: Pair | undefined, b: Pair | undefined): boolean => a?.[0] === b?.[0] && a?.[1] === b?.[1];
 
+const isNamed = (conversation: Conversation, [, answer]: Pair): boolean => {
+  const message = conversation.messages[answer];
+  return message?.role === "assistant" && message.serverId !== undefined;
+};
+
 /** What of the gateway's memory gives way to the question, if anything. */
 function displacing(
   conversation: Conversation,
@@ -91,7 +96,10 @@ export function plan(
   const wanted = pairsOf(way);
   const kept = conversation.remembered;
   const mine: Pair = [question.id, answer.id];
-  const continues = wanted.every((pair, at) => isSame(pair, kept[at]));
+  const leaves = kept.slice(wanted.length).filter((pair) => !isSame(pair, mine));
+  // What gives way must have a name: else nobody can tell later which of the two answers is being told.
+  const continues =
+    wanted.every((pair, at) => isSame(pair, kept[at])) && leaves.every((pair) => isNamed(conversation, pair));
   const displaced = continues ? kept[wanted.length] : undefined;
   const epoch = continues ? conversation.epoch : conversation.epoch + 1;
   const next: Conversation = { ...conversation, epoch, remembered: [...wanted, mine] };
