@@ -4,6 +4,7 @@ import { CodeBlock } from "./code-block";
 import type { Labels } from "./contract";
 import { Formula } from "./formula";
 import css from "./markdown.module.css";
+import { outlineLevel } from "./outline";
 import { isSafeLink, type Token } from "./parser";
 
 export interface Context {
@@ -145,8 +146,7 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
   }
   const children = drawAll(inner, context);
   if (DIRECTED.has(tag)) {
-    // The page has its own first two levels.
-    const name = /^h[1-6]$/.test(tag) ? `h${Math.min(6, Number(tag[1]) + 3)}` : tag;
+    const name = /^h[1-6]$/.test(tag) ? `h${outlineLevel(token)}` : tag;
     return createElement(
       name,
       { key, dir: "auto", ...(name === tag ? {} : { "data-level": tag[1] }) },

@@ -1,5 +1,6 @@
 /** Cuts a growing text into blocks that will not change any more and one that still may. */
 import remend from "remend";
+import { Outline } from "./outline";
 import { type Env, parse, type Token } from "./parser";
 
 /** A piece of the page that draws itself once. */
@@ -57,6 +58,7 @@ export class Splitter {
   /** Up to here everything is final. */
   private at = 0;
   private env: Env = {} as Env;
+  private outline = new Outline();
   private blocks: Block[] = [];
   private keys = 0;
   private isDone = false;
@@ -77,6 +79,7 @@ export class Splitter {
   private reset(): void {
     this.at = 0;
     this.env = {} as Env;
+    this.outline = new Outline();
     this.blocks = [];
   }
 
@@ -86,6 +89,7 @@ export class Splitter {
   }
 
   private keep(tokens: Token[]): void {
+    this.outline.mark(tokens);
     const all = starts(tokens);
     all.forEach((start, index) => {
       this.add(tokens.slice(start.token, all[index + 1]?.token));
@@ -124,7 +128,9 @@ export class Splitter {
     if (open.length > TAIL_MAX && !(FENCE.test(open) && open.length < BLOCK_MAX))
       return { key: 0, tokens: [], plain: open };
     const repaired = FENCE.test(open) ? open : remend(open, REPAIR);
-    return { key: 0, tokens: parse(repaired, copyOf(this.env)) };
+    const tokens = parse(repaired, copyOf(this.env));
+    this.outline.copy().mark(tokens);
+    return { key: 0, tokens };
   }
 }
 

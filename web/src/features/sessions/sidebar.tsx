@@ -109,7 +109,7 @@ function Groups({ heads, onOpen }: { heads: Head[]; onOpen: Props["onOpen"] }) {
     if (own.length === 0) return null;
     return (
       <section key={period} aria-label={words[period]}>
-        <h3>{words[period]}</h3>
+        <h2>{words[period]}</h2>
         <ul className={css.list}>
           {own.map((head) => (
             <Entry key={head.id} head={head} onOpen={onOpen} />

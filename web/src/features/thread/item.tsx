@@ -27,7 +27,7 @@ export const Item = memo(function Item({ conversation, shown, isEditing, onEdit 
       data-role={message.role}
       data-outcome={message.role === "assistant" ? message.outcome : message.delivery}
     >
-      <h3 className="offscreen">{name}</h3>
+      <h2 className="offscreen">{name}</h2>
       {message.role === "user" ? (
         <UserMessageView {...{ conversation, message, shown, isEditing, onEdit }} />
       ) : (
