@@ -119,6 +119,14 @@ class Tab {
 
 const step = fc.oneof(
   {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constant("flow"),
+      pick: fc.nat(9),
+      most: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  {
     weight: 8,
     arbitrary: fc.record({
       kind: fc.constant("read"),
@@ -158,7 +166,14 @@ async function act(
   { kind, pick, most }: { kind: string; pick: number; most: number },
 ): Promise<void> {
   const { gateway } = tab;
-  if (kind === "read") tab.deliver(gateway.next(pick, most));
+  if (kind === "flow") {
+    tab.connect();
+    for (const frame of tab.up.splice(0)) gateway.take(frame);
+    for (let n = 0; n <= pick; n += 1) {
+      gateway.tick();
+      tab.deliver(gateway.next(0, most));
+    }
+  } else if (kind === "read") tab.deliver(gateway.next(pick, most));
   else if (kind === "tick") for (let n = 0; n <= pick; n += 1) gateway.tick();
   else if (kind === "up") for (const frame of tab.up.splice(0, pick + 1)) gateway.take(frame);
   else if (kind === "connect") tab.connect();
@@ -239,7 +254,7 @@ test("text is never lost, doubled or reordered, and nothing is asked twice", {
   timeout: 60_000,
 }, async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 30 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 60, size: "max" }), async (steps) => {
       const tab = world();
       tab.connect();
       for (const one of steps) {
