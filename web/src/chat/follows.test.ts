@@ -254,7 +254,7 @@ test("text is never lost, doubled or reordered, and nothing is asked twice", {
   timeout: 60_000,
 }, async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 60, size: "max" }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 45, size: "max" }), async (steps) => {
       const tab = world();
       tab.connect();
       for (const one of steps) {
