@@ -176,6 +176,7 @@ export class Follows {
   private finish(follow: Follow, answer: AssistantMessage): void {
     this.forget(follow);
     this.around.settled(follow.conversation, answer);
+    this.openNext(follow.conversation);
   }
 
   private later(ms: number, action: () => void): void {
@@ -215,9 +216,23 @@ export class Follows {
     } else if (question.delivery !== "accepted" && this.around.now() - question.created > STALE_MS) {
       this.setDelivery(follow, "stale");
       this.forget(follow);
-    } else {
+    } else if (this.isRoomFor(follow)) {
       this.ask(follow, conversation, question);
     }
+  }
+
+  /** The gateway lets so many questions of a chat wait; the others wait here, in their order. */
+  private isRoomFor(follow: Follow): boolean {
+    const most = Math.max(1, this.around.config()?.limits.queuedMessages ?? 1);
+    const open = [...this.requests.values()].filter((other) => other.conversation === follow.conversation);
+    return open.length < most;
+  }
+
+  private openNext(conversation: string): void {
+    const next = [...this.follows.values()]
+      .filter((follow) => follow.conversation === conversation && follow.request === null && !follow.isResume)
+      .sort((a, b) => a.answer.created - b.answer.created);
+    for (const follow of next) if (this.isRoomFor(follow)) this.open(follow);
   }
 
   private ask(follow: Follow, conversation: Conversation, question: UserMessage): void {
