@@ -7,7 +7,7 @@ import { isRunning } from "./reduce";
 import { search } from "./search";
 import { writeSettings } from "./settings";
 import { merged, type Room } from "./store";
-import { chose, shown, userOf, without } from "./tree";
+import { before, chose, shown, userOf, without } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, resend, submit } from "./turns";
 
 /** A removed conversation can be had back for so long. */
@@ -15,7 +15,7 @@ export const UNDO_MS = 8_000;
 
 export function actions(room: Room): {
   actions: ChatActions;
-  forgot(conversation: string, question: string): void;
+  forgot(conversation: string, answer: AssistantMessage): void;
 } {
   const { parts, follows, keeper, vault } = room;
   const get = () => room.store.getState();
@@ -28,11 +28,17 @@ export function actions(room: Room): {
     if (next && next !== conversation) room.put(next);
     return next;
   };
-  const begin = (id: string, how: (conversation: Conversation) => Asked | undefined) => {
+  /** What is written on a way that was left is stopped. */
+  const leave = (id: string, { conversation, question }: Asked) => {
+    const way = new Set(before(conversation, question).map((message) => message.id));
+    for (const answer of follows.ofConversation(id)) if (!way.has(answer.id)) follows.stop(answer.id);
+  };
+  const begin = (id: string, how: (conversation: Conversation) => Asked | undefined, isApart = false) => {
     const conversation = get().open[id];
     const asked = conversation && how(merged(conversation, get().writing));
     if (!asked) return;
     room.put(asked.conversation);
+    if (isApart) leave(id, asked);
     // Stored before it is sent: what was written is not lost with the page.
     void keeper.now(id);
     follows.begin(id, asked.answer);
@@ -129,10 +135,10 @@ export function actions(room: Room): {
       if (answer) follows.stop(answer.id);
     },
     regenerate: (id, answer) =>
-      begin(id, (conversation) => regenerate(conversation, answer, parts.now(), parts.newId)),
+      begin(id, (conversation) => regenerate(conversation, answer, parts.now(), parts.newId), true),
     edit: (id, message, text) => {
       if (text.trim() !== "") {
-        begin(id, (conversation) => edit(conversation, message, text, parts.now(), parts.newId));
+        begin(id, (conversation) => edit(conversation, message, text, parts.now(), parts.newId), true);
       }
     },
     choose: (id, message) => {
@@ -205,8 +211,8 @@ export function actions(room: Room): {
   };
   return {
     actions: made,
-    forgot: (id, question) => {
-      change(id, (conversation) => forgot(conversation, question));
+    forgot: (id, answer) => {
+      change(id, (conversation) => forgot(conversation, answer.parent, answer.asked));
     },
   };
 }

@@ -40,6 +40,15 @@ function assistant(value: Fields, id: string, parent: string): AssistantMessage 
   };
   for (const name of counts) if (isCount(value[name])) message[name] = value[name];
   for (const name of texts) if (isText(value[name])) message[name] = value[name];
+  const { asked } = value;
+  if (isFields(asked) && isId(asked.chat)) {
+    const trigger = asked.trigger === "regenerate-message" ? asked.trigger : "submit-message";
+    message.asked = {
+      chat: asked.chat,
+      trigger,
+      ...(isId(asked.messageId) ? { messageId: asked.messageId } : {}),
+    };
+  }
   if (isFields(value.usage)) {
     message.usage = {};
     for (const name of ["input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"] as const) {

@@ -4,9 +4,9 @@ import type { Fault, ServerFrame } from "../protocol/frames";
 import type { PageConfig } from "./contract";
 import { type AssistantMessage, type Conversation, type UserMessage, wireId } from "./model";
 import type { Remembered } from "./page-config";
-import { plan } from "./plan";
+import { isReplacement, plan } from "./plan";
 import { type Cursor, cursorAfter, isRunning, reduce } from "./reduce";
-import { answerOf, userOf } from "./tree";
+import { answerOf, before, userOf } from "./tree";
 
 /** A message that waited longer for a socket is not sent without asking. */
 export const STALE_MS = 3_600_000;
@@ -20,6 +20,8 @@ const NOT_TAKEN = new Set([
   "unsupported_part",
   "queue_full",
 ]);
+/** Taken out of the gateway's memory, whatever was shown. */
+const WITHDRAWN = new Set(["input_refused", "output_refused"]);
 const INTERRUPTED: Fault = { code: "interrupted", text: "", retryable: true };
 
 interface Follow {
@@ -28,11 +30,22 @@ interface Follow {
   /** The request that is open for it; none while there is no socket. */
   request: string | null;
   isResume: boolean;
+  /** It finds out whether the question arrived: the answer may be an older one. */
+  isProbe: boolean;
   cursor: Cursor;
   /** Asked by another tab: it is followed, and never asked again from here. */
   isForeign: boolean;
   tries: number;
+  /** It tries again by itself after a while. */
+  isResting: boolean;
 }
+
+/** An answer that some other message of the conversation has already; also one without a name. */
+const isKnown = (conversation: Conversation, serverId: string | undefined): boolean =>
+  serverId === undefined ||
+  Object.values(conversation.messages).some(
+    (message) => message.role === "assistant" && message.serverId === serverId,
+  );
 
 /** What the follows need of the rest. */
 export interface Surroundings {
@@ -42,10 +55,12 @@ export interface Surroundings {
   setConversation(conversation: Conversation): void;
   /** The answer has news; gathered, and shown with the next frame. */
   written(conversation: string, answer: AssistantMessage, isForeign: boolean): void;
+  /** Something was put to the gateway: to be stored soon, so that it is not put twice. */
+  asked(conversation: string): void;
   /** The answer is finished, or is no longer followed. */
   settled(conversation: string, answer: AssistantMessage): void;
   /** A message was not taken, or nothing came of it. */
-  failed(conversation: string, question: string, code: string): void;
+  failed(conversation: string, answer: AssistantMessage): void;
   transcript(chat: string): Promise<Remembered | null>;
   now(): number;
   newId(prefix: string): string;
@@ -83,9 +98,11 @@ export class Follows {
       answer,
       request: null,
       isResume: false,
+      isProbe: false,
       cursor: cursorAfter(answer.applied),
       isForeign,
       tries: 0,
+      isResting: false,
     };
     this.follows.set(answer.id, follow);
     if (this.around.link().state.kind === "live") this.open(follow);
@@ -112,7 +129,7 @@ export class Follows {
     const question = userOf(conversation, follow.answer.parent);
     if (follow.request !== null) this.around.link().send({ type: "abort", requestId: follow.request });
     else if (question?.delivery === "sent" || question?.delivery === "accepted") {
-      this.stops.set(wireId(conversation), follow.answer.applied);
+      this.stops.set(this.chat(follow, conversation), follow.answer.applied);
     }
     const { queuePosition: _, retrying: __, ...answer } = follow.answer;
     this.finish(follow, { ...answer, outcome: "stopped" });
@@ -134,7 +151,7 @@ export class Follows {
   frame(frame: ServerFrame): void {
     if (frame.type === "unknown") return;
     const follow = this.requests.get(frame.requestId);
-    if (!follow) return;
+    if (!follow || this.probed(follow, frame)) return;
     if (frame.type === "chunk" || frame.type === "start") this.accepted(follow);
     const step = reduce(follow.answer, follow.cursor, frame, this.around.now());
     follow.cursor = step.cursor;
@@ -147,6 +164,8 @@ export class Follows {
         break;
       case "over":
         this.finish(follow, step.answer);
+        if (WITHDRAWN.has(step.answer.fault?.code ?? ""))
+          this.around.failed(follow.conversation, step.answer);
         break;
       case "hole":
         this.release(follow);
@@ -176,7 +195,43 @@ export class Follows {
   private finish(follow: Follow, answer: AssistantMessage): void {
     this.forget(follow);
     this.around.settled(follow.conversation, answer);
-    this.openNext(follow.conversation);
+    // What waited behind it may go.
+    if (this.around.link().state.kind !== "live") return;
+    for (const next of [...this.follows.values()]) {
+      if (next.conversation === follow.conversation && next.request === null && !next.isResting)
+        this.open(next);
+    }
+  }
+
+  private chat(follow: Follow, conversation: Conversation): string {
+    return follow.answer.asked?.chat ?? wireId(conversation);
+  }
+
+  private news(follow: Follow, answer: AssistantMessage): void {
+    follow.answer = answer;
+    this.around.written(follow.conversation, answer, follow.isForeign);
+  }
+
+  /** How many answers on the way to the question are still to come: one is asked for after the other. */
+  private ahead(conversation: Conversation, question: UserMessage): number {
+    return before(conversation, question).filter(({ id }) => this.follows.has(id)).length;
+  }
+
+  /** True: the frame said that the question never arrived, and it was asked again. */
+  private probed(follow: Follow, frame: ServerFrame): boolean {
+    if (!follow.isProbe || frame.type !== "start") return false;
+    follow.isProbe = false;
+    const conversation = this.around.conversation(follow.conversation);
+    if (!conversation || !isKnown(conversation, frame.messageId)) return false;
+    this.release(follow);
+    this.askAgain(follow);
+    return true;
+  }
+
+  private askAgain(follow: Follow): void {
+    const conversation = this.around.conversation(follow.conversation);
+    const question = conversation && userOf(conversation, follow.answer.parent);
+    if (conversation && question) this.ask(follow, conversation, question);
   }
 
   private later(ms: number, action: () => void): void {
@@ -185,6 +240,15 @@ export class Follows {
       action();
     }, ms);
     this.timers.add(timer);
+  }
+
+  /** Tries again after a while, unless somebody did meanwhile, or nobody wants it any more. */
+  private rest(follow: Follow, ms: number, action: () => void): void {
+    follow.isResting = true;
+    this.later(ms, () => {
+      follow.isResting = false;
+      if (this.follows.get(follow.answer.id) === follow && follow.request === null) action();
+    });
   }
 
   private setDelivery(follow: Follow, delivery: UserMessage["delivery"]): void {
@@ -216,7 +280,20 @@ export class Follows {
     } else if (question.delivery !== "accepted" && this.around.now() - question.created > STALE_MS) {
       this.setDelivery(follow, "stale");
       this.forget(follow);
-    } else if (this.isRoomFor(follow)) {
+    } else {
+      this.askInTurn(follow, conversation, question);
+    }
+  }
+
+  private askInTurn(follow: Follow, conversation: Conversation, question: UserMessage): void {
+    const queuePosition = this.ahead(conversation, question);
+    if (queuePosition > 0) {
+      if (queuePosition !== follow.answer.queuePosition)
+        this.news(follow, { ...follow.answer, queuePosition });
+    } else if (isReplacement(follow.answer.asked)) {
+      follow.isProbe = true;
+      this.resume(follow, undefined);
+    } else {
       this.ask(follow, conversation, question);
     }
   }
@@ -237,7 +314,7 @@ export class Follows {
 
   private ask(follow: Follow, conversation: Conversation, question: UserMessage): void {
     const config = this.around.config();
-    const made = plan(conversation, question, follow.answer.id, {
+    const made = plan(conversation, question, follow.answer, {
       transcriptBytes: config?.limits.transcriptBytes ?? 65_536,
       system: config?.features.clientSystemPrompt ?? false,
     });
@@ -248,7 +325,10 @@ export class Follows {
     follow.cursor = cursorAfter(undefined);
     this.requests.set(request, follow);
     this.around.setConversation(made.conversation);
+    const { queuePosition: _, ...answer } = follow.answer;
+    this.news(follow, { ...answer, asked: made.asked });
     this.setDelivery(follow, question.delivery === "accepted" ? "accepted" : "sent");
+    this.around.asked(follow.conversation);
   }
 
   private resume(follow: Follow, applied: number | undefined): void {
@@ -256,7 +336,11 @@ export class Follows {
     if (!conversation) return;
     const request = this.around.newId("r");
     const after = applied === undefined ? {} : { lastSequence: applied };
-    if (!this.around.link().send({ type: "resume", requestId: request, id: wireId(conversation), ...after }))
+    if (
+      !this.around
+        .link()
+        .send({ type: "resume", requestId: request, id: this.chat(follow, conversation), ...after })
+    )
       return;
     follow.request = request;
     follow.isResume = true;
@@ -276,7 +360,7 @@ export class Follows {
     const again = (action: () => void) => {
       follow.tries += 1;
       if (follow.tries > TRIES_MAX) this.fail(follow, fault);
-      else this.later(fault.retryAfterMs ?? 1_000, () => this.follows.has(follow.answer.id) && action());
+      else this.rest(follow, fault.retryAfterMs ?? 1_000, action);
     };
     // The socket is about to close: with the next one it goes on.
     if (fault.code === "draining") return;
@@ -301,30 +385,38 @@ export class Follows {
     if (NOT_TAKEN.has(fault.code)) this.setDelivery(follow, "refused");
     const { queuePosition: _, retrying: __, ...answer } = follow.answer;
     this.finish(follow, { ...answer, outcome: "failed", fault });
-    this.around.failed(follow.conversation, answer.parent, fault.code);
+    this.around.failed(follow.conversation, answer);
   }
 
   /** There is no answer to follow: what the gateway remembers says how it ended. */
   private async recall(follow: Follow): Promise<void> {
     const conversation = this.around.conversation(follow.conversation);
     if (!conversation) return;
-    const { serverId } = follow.answer;
+    const { isProbe } = follow;
+    follow.isProbe = false;
     let remembered: Remembered | null;
     try {
-      remembered = await this.around.transcript(wireId(conversation));
+      remembered = await this.around.transcript(this.chat(follow, conversation));
     } catch {
       follow.tries += 1;
       if (follow.tries <= TRIES_MAX) {
-        this.later(1_000 * follow.tries, () => this.follows.has(follow.answer.id) && this.open(follow));
+        this.rest(follow, 1_000 * follow.tries, () => this.open(follow));
         return;
       }
       remembered = null;
     }
     if (!this.follows.has(follow.answer.id) || follow.request !== null) return;
+    const unknown = () =>
+      [...(remembered?.answers.keys() ?? [])].findLast((id) => !isKnown(conversation, id));
+    const serverId = isProbe ? unknown() : follow.answer.serverId;
+    if (isProbe && serverId === undefined) {
+      this.askAgain(follow);
+      return;
+    }
     const found = serverId === undefined ? undefined : remembered?.answers.get(serverId);
     if (found?.isWriting && follow.tries < TRIES_MAX) {
       follow.tries += 1;
-      this.later(200, () => this.follows.has(follow.answer.id) && this.resume(follow, undefined));
+      this.rest(follow, 200, () => this.resume(follow, undefined));
     } else if (found) {
       const { queuePosition: _, retrying: __, ...answer } = follow.answer;
       const text = found.text.length >= answer.text.length ? found.text : answer.text;

@@ -1,5 +1,5 @@
 /** What a conversation is, as the page keeps it. */
-import type { Fault, Usage } from "../protocol/frames";
+import type { Fault, SendFrame, Usage } from "../protocol/frames";
 
 /** A message as it was asked. `parent` is the answer (or nothing) that it follows; siblings of one parent are branches. */
 export interface UserMessage {
@@ -25,6 +25,13 @@ export type Outcome =
   /** It broke off, or failed before anything was written. */
   | "failed";
 
+export interface Asked {
+  /** The chat's name on the wire then; the conversation may have another one by now. */
+  chat: string;
+  trigger: SendFrame["trigger"];
+  messageId?: string;
+}
+
 /** An answer. Siblings (the same `parent`) are answers that were made again. */
 export interface AssistantMessage {
   role: "assistant";
@@ -37,6 +44,8 @@ export interface AssistantMessage {
   reasoning: string;
   /** The last number of the answer that is in these texts (docs/PROTOCOL.md, Numbers); absent: none. */
   applied?: number;
+  /** How it was put to the gateway: said in the same words again when nobody knows whether they arrived. */
+  asked?: Asked;
   /** How long it thought, once it has begun to answer. */
   reasoningMs?: number;
   created: number;

@@ -1,6 +1,6 @@
 /** How a question is put to the gateway, which remembers one way through the tree under one name. */
 import type { SendFrame, WireMessage } from "../protocol/frames";
-import type { Conversation, Message, UserMessage } from "./model";
+import type { Asked, AssistantMessage, Conversation, Message, UserMessage } from "./model";
 import { wireId } from "./model";
 import { before } from "./tree";
 
@@ -10,7 +10,12 @@ export interface Plan {
   /** With what the gateway will remember, and the name of the chat. */
   conversation: Conversation;
   frame: Omit<SendFrame, "requestId">;
+  asked: Asked;
 }
+
+/** Something leaves the gateway's memory for it: saying it twice would not be harmless. */
+export const isReplacement = (asked: Asked | undefined): boolean =>
+  asked !== undefined && (asked.trigger === "regenerate-message" || asked.messageId !== undefined);
 
 /** Room for the frame's own words. */
 const ENVELOPE_BYTES = 2_048;
@@ -58,6 +63,25 @@ const pairsOf = (way: Message[]): Pair[] =>
 
 const isSame = (a: Pair | undefined, b: Pair | undefined): boolean => a?.[0] === b?.[0] && a?.[1] === b?.[1];
 
+const isNamed = (conversation: Conversation, [, answer]: Pair): boolean => {
+  const message = conversation.messages[answer];
+  return message?.role === "assistant" && message.serverId !== undefined;
+};
+
+/** What of the gateway's memory gives way to the question, if anything. */
+function displacing(
+  conversation: Conversation,
+  chat: string,
+  displaced: Pair | undefined,
+  mine: Pair,
+): Asked {
+  if (!displaced || isSame(displaced, mine)) return { chat, trigger: "submit-message" };
+  if (displaced[0] !== mine[0]) return { chat, trigger: "submit-message", messageId: displaced[0] };
+  const old = conversation.messages[displaced[1]];
+  const known = old?.role === "assistant" && old.serverId !== undefined ? { messageId: old.serverId } : {};
+  return { chat, trigger: "regenerate-message", ...known };
+}
+
 /**
  * The frame for a question and the answer that it is to get. What was remembered is continued, or cut by an edit or
  * another try; where it went another way, the conversation takes a new name and is rebuilt from the transcript.
@@ -65,34 +89,35 @@ const isSame = (a: Pair | undefined, b: Pair | undefined): boolean => a?.[0] ===
 export function plan(
   conversation: Conversation,
   question: UserMessage,
-  answer: string,
+  answer: Pick<AssistantMessage, "id" | "asked">,
   limits: { transcriptBytes: number; system: boolean },
 ): Plan {
   const way = before(conversation, question);
   const wanted = pairsOf(way);
   const kept = conversation.remembered;
-  const continues = wanted.every((pair, at) => isSame(pair, kept[at]));
+  const mine: Pair = [question.id, answer.id];
+  const leaves = kept.slice(wanted.length).filter((pair) => !isSame(pair, mine));
+  // What gives way must have a name: else nobody can tell later which of the two answers is being told.
+  const continues =
+    wanted.every((pair, at) => isSame(pair, kept[at])) && leaves.every((pair) => isNamed(conversation, pair));
   const displaced = continues ? kept[wanted.length] : undefined;
   const epoch = continues ? conversation.epoch : conversation.epoch + 1;
-  const next: Conversation = { ...conversation, epoch, remembered: [...wanted, [question.id, answer]] };
-  const messages = transcript(
-    way,
-    question,
-    limits.system ? conversation.system : "",
-    limits.transcriptBytes,
-  );
-  const frame: Plan["frame"] = { type: "send", id: wireId(next), trigger: "submit-message", messages };
-  if (displaced && displaced[0] !== question.id) frame.messageId = displaced[0];
-  if (displaced && displaced[0] === question.id && displaced[1] !== answer) {
-    const old = conversation.messages[displaced[1]];
-    frame.trigger = "regenerate-message";
-    if (old?.role === "assistant" && old.serverId !== undefined) frame.messageId = old.serverId;
-  }
-  return { conversation: next, frame };
+  const next: Conversation = { ...conversation, epoch, remembered: [...wanted, mine] };
+  const again = isSame(displaced, mine) && answer.asked?.chat === wireId(next) ? answer.asked : undefined;
+  const asked = again ?? displacing(conversation, wireId(next), displaced, mine);
+  const system = limits.system ? conversation.system : "";
+  const messages = transcript(way, question, system, limits.transcriptBytes);
+  const { chat, ...words } = asked;
+  return { conversation: next, frame: { type: "send", id: chat, ...words, messages }, asked };
 }
 
-/** The gateway took the turn out again, or never had it. */
-export function forgot(conversation: Conversation, question: string): Conversation {
+/**
+ * The gateway took the turn out again, or never had it. Where it was to take the place of another, nobody knows what
+ * the gateway has now: another name then.
+ */
+export function forgot(conversation: Conversation, question: string, asked?: Asked): Conversation {
   const at = conversation.remembered.findIndex(([user]) => user === question);
-  return at < 0 ? conversation : { ...conversation, remembered: conversation.remembered.slice(0, at) };
+  if (at < 0) return conversation;
+  if (isReplacement(asked)) return { ...conversation, remembered: [], epoch: conversation.epoch + 1 };
+  return { ...conversation, remembered: conversation.remembered.slice(0, at) };
 }

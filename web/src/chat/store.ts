@@ -94,6 +94,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
         if (!isForeign) keeper.soon(conversation, true);
         flush();
       },
+      asked: (id) => void keeper.now(id),
       settled: (id, answer) => {
         pending.delete(answer.id);
         const { [answer.id]: _, ...writing } = get().writing;
@@ -104,7 +105,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
         set({ writing });
         void keeper.now(id);
       },
-      failed: (id, question) => actionsOf.forgot(id, question),
+      failed: (id, answer) => actionsOf.forgot(id, answer),
       transcript: parts.transcript,
       now: parts.now,
       newId: parts.newId,
