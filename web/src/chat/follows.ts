@@ -298,20 +298,6 @@ export class Follows {
     }
   }
 
-  /** The gateway lets so many questions of a chat wait; the others wait here, in their order. */
-  private isRoomFor(follow: Follow): boolean {
-    const most = Math.max(1, this.around.config()?.limits.queuedMessages ?? 1);
-    const open = [...this.requests.values()].filter((other) => other.conversation === follow.conversation);
-    return open.length < most;
-  }
-
-  private openNext(conversation: string): void {
-    const next = [...this.follows.values()]
-      .filter((follow) => follow.conversation === conversation && follow.request === null && !follow.isResume)
-      .sort((a, b) => a.answer.created - b.answer.created);
-    for (const follow of next) if (this.isRoomFor(follow)) this.open(follow);
-  }
-
   private ask(follow: Follow, conversation: Conversation, question: UserMessage): void {
     const config = this.around.config();
     const made = plan(conversation, question, follow.answer, {
