@@ -61,6 +61,11 @@ export function actions(room: Room): {
       return opened ? merged(opened, writing) : conversation;
     });
   };
+  // A conversation that has not begun has a new name on every visit; what was written for it is found under this one.
+  const draftOf = (id: string): string => {
+    const open = get().open[id];
+    return open && Object.keys(open.messages).length === 0 ? "new" : id;
+  };
   const running = (id: string): AssistantMessage | undefined =>
     follows
       .ofConversation(id)
@@ -122,8 +127,8 @@ export function actions(room: Room): {
 
     send: (id, text) => {
       if (text.trim() === "") return;
-      begin(id, (conversation) => submit(conversation, text, parts.now(), parts.newId));
       made.saveDraft(id, "");
+      begin(id, (conversation) => submit(conversation, text, parts.now(), parts.newId));
     },
     stop: (id) => {
       const answer = running(id);
@@ -178,8 +183,8 @@ export function actions(room: Room): {
       );
     },
 
-    draft: (id) => parts.drafts.read(id),
-    saveDraft: (id, text) => parts.drafts.write(id, text),
+    draft: (id) => parts.drafts.read(draftOf(id)),
+    saveDraft: (id, text) => parts.drafts.write(draftOf(id), text),
 
     exportMarkdown: async (id, names) => {
       const [conversation] = await all([id]);

@@ -214,7 +214,9 @@ async function heard(room: Room, news: News): Promise<void> {
   for (const [id, message] of Object.entries(mine.messages)) {
     const other = stored.messages[id];
     const isAhead =
-      message.role === "assistant" && message.outcome !== "waiting" && message.outcome !== "streaming";
+      message.role === "assistant" &&
+      // What was taken over elsewhere is not followed again unasked: two tabs would take it from each other for ever.
+      (message.takenOver || (message.outcome !== "waiting" && message.outcome !== "streaming"));
     if (
       !other ||
       room.follows.has(id) ||

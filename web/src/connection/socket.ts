@@ -9,7 +9,7 @@ export const PING_MS = 20_000;
 export const OPEN_MS = 10_000;
 /** After a sleep the socket may only seem to be there: a short ping says. */
 export const WAKE_MS = 3_000;
-/** A socket that held this long was a good one: the next pause begins small again. */
+/** A socket that held this long, or brought words, was a good one: the next pause begins small again. */
 const GOOD_MS = 5_000;
 
 /** Of a WebSocket, as much as is needed here. */
@@ -38,6 +38,7 @@ class Socket implements Link {
   private pinging: ReturnType<typeof setTimeout> | undefined;
   private attempt = 0;
   private openedAt = 0;
+  private isUseful = false;
   private unanswered = 0;
   private pings = 0;
   /** Counts openings, so that what an older one has to say is dropped. */
@@ -115,6 +116,7 @@ class Socket implements Link {
       if (round !== this.round) return;
       clearTimeout(this.timer);
       this.openedAt = this.settings.now();
+      this.isUseful = false;
       this.unanswered = 0;
       this.enter({ kind: "live" });
       this.pinging = setTimeout(() => this.ping(PING_MS), PING_MS);
@@ -123,6 +125,7 @@ class Socket implements Link {
       if (round !== this.round) return;
       this.unanswered = 0;
       const frame = decode(data);
+      if (frame.type === "chunk") this.isUseful = true;
       if (frame.type !== "unknown" && frame.type !== "pong") this.events.frame(frame);
     };
     wire.onclose = ({ code }) => {
@@ -147,7 +150,8 @@ class Socket implements Link {
   }
 
   private lost(cause: Cause): void {
-    const wasGood = this.state.kind === "live" && this.settings.now() - this.openedAt >= GOOD_MS;
+    const isOld = this.settings.now() - this.openedAt >= GOOD_MS;
+    const wasGood = this.state.kind === "live" && (this.isUseful || isOld);
     this.drop();
     this.attempt = wasGood ? 0 : this.attempt + 1;
     if (isFinal(cause)) {

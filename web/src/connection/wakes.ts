@@ -18,11 +18,14 @@ export function listen(link: Pick<Link, "retry">, random: () => number): () => v
   window.addEventListener("pageshow", soon);
   window.addEventListener("offline", soon);
   document.addEventListener("visibilitychange", seen);
+  // It was frozen, as a phone does with what is not seen.
+  document.addEventListener("resume", soon);
   return () => {
     clearTimeout(timer);
     window.removeEventListener("online", soon);
     window.removeEventListener("pageshow", soon);
     window.removeEventListener("offline", soon);
     document.removeEventListener("visibilitychange", seen);
+    document.removeEventListener("resume", soon);
   };
 }
