@@ -8,7 +8,7 @@ import { Follows } from "./follows";
 import type { AssistantMessage, Conversation } from "./model";
 import { forgot } from "./plan";
 import { isRunning } from "./reduce";
-import { last, replaced, shown, userOf } from "./tree";
+import { chose, last, replaced, shown, userOf } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, submit } from "./turns";
 
 const RUNS = 10_000;
@@ -157,7 +157,11 @@ const step = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("ask"), pick: fc.nat(3), most: fc.constant(1) }) },
   {
     weight: 1,
-    arbitrary: fc.record({ kind: fc.constantFrom("again", "edit"), pick: fc.nat(3), most: fc.constant(1) }),
+    arbitrary: fc.record({
+      kind: fc.constantFrom("again", "edit", "choose"),
+      pick: fc.nat(3),
+      most: fc.constant(1),
+    }),
   },
 );
 
@@ -200,6 +204,11 @@ async function act(
     if (answer?.role !== "assistant" || isRunning(answer) || answer.text === "") return;
     tab.regenerated += 1;
     tab.begin(regenerate(tab.conversation, answer.id, tab.clock, tab.newId), true);
+  } else if (kind === "choose") {
+    // An older branch, while the newer one may still be written.
+    const branch = shown(tab.conversation).find(({ siblings }) => siblings.length > 1);
+    const other = branch?.siblings[pick % branch.siblings.length];
+    if (other) tab.conversation = chose(tab.conversation, other);
   } else if (kind === "edit") {
     const question = shown(tab.conversation).flatMap(({ id }) => userOf(tab.conversation, id) ?? [])[pick];
     if (question)
