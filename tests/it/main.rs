@@ -19,6 +19,7 @@ mod network;
 mod nginx;
 mod nginx_faults;
 mod overload;
+mod page;
 mod parameters;
 mod process;
 mod resources;

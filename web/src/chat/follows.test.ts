@@ -8,7 +8,7 @@ import { Follows } from "./follows";
 import type { AssistantMessage, Conversation } from "./model";
 import { forgot } from "./plan";
 import { isRunning } from "./reduce";
-import { last, replaced, shown, userOf } from "./tree";
+import { chose, last, replaced, shown, userOf } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, submit } from "./turns";
 
 const RUNS = 10_000;
@@ -119,6 +119,14 @@ class Tab {
 
 const step = fc.oneof(
   {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constant("flow"),
+      pick: fc.nat(9),
+      most: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  {
     weight: 8,
     arbitrary: fc.record({
       kind: fc.constant("read"),
@@ -149,7 +157,11 @@ const step = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("ask"), pick: fc.nat(3), most: fc.constant(1) }) },
   {
     weight: 1,
-    arbitrary: fc.record({ kind: fc.constantFrom("again", "edit"), pick: fc.nat(3), most: fc.constant(1) }),
+    arbitrary: fc.record({
+      kind: fc.constantFrom("again", "edit", "choose"),
+      pick: fc.nat(3),
+      most: fc.constant(1),
+    }),
   },
 );
 
@@ -158,7 +170,14 @@ async function act(
   { kind, pick, most }: { kind: string; pick: number; most: number },
 ): Promise<void> {
   const { gateway } = tab;
-  if (kind === "read") tab.deliver(gateway.next(pick, most));
+  if (kind === "flow") {
+    tab.connect();
+    for (const frame of tab.up.splice(0)) gateway.take(frame);
+    for (let n = 0; n <= pick; n += 1) {
+      gateway.tick();
+      tab.deliver(gateway.next(0, most));
+    }
+  } else if (kind === "read") tab.deliver(gateway.next(pick, most));
   else if (kind === "tick") for (let n = 0; n <= pick; n += 1) gateway.tick();
   else if (kind === "up") for (const frame of tab.up.splice(0, pick + 1)) gateway.take(frame);
   else if (kind === "connect") tab.connect();
@@ -185,6 +204,11 @@ async function act(
     if (answer?.role !== "assistant" || isRunning(answer) || answer.text === "") return;
     tab.regenerated += 1;
     tab.begin(regenerate(tab.conversation, answer.id, tab.clock, tab.newId), true);
+  } else if (kind === "choose") {
+    // An older branch, while the newer one may still be written.
+    const branch = shown(tab.conversation).find(({ siblings }) => siblings.length > 1);
+    const other = branch?.siblings[pick % branch.siblings.length];
+    if (other) tab.conversation = chose(tab.conversation, other);
   } else if (kind === "edit") {
     const question = shown(tab.conversation).flatMap(({ id }) => userOf(tab.conversation, id) ?? [])[pick];
     if (question)
@@ -239,7 +263,7 @@ test("text is never lost, doubled or reordered, and nothing is asked twice", {
   timeout: 60_000,
 }, async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 30 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 45, size: "max" }), async (steps) => {
       const tab = world();
       tab.connect();
       for (const one of steps) {

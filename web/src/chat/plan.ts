@@ -63,9 +63,9 @@ const pairsOf = (way: Message[]): Pair[] =>
 
 const isSame = (a: Pair | undefined, b: Pair | undefined): boolean => a?.[0] === b?.[0] && a?.[1] === b?.[1];
 
-const isNamed = (conversation: Conversation, [, answer]: Pair): boolean => {
+const isWhole = (conversation: Conversation, [, answer]: Pair): boolean => {
   const message = conversation.messages[answer];
-  return message?.role === "assistant" && message.serverId !== undefined;
+  return message?.role === "assistant" && message.serverId !== undefined && message.outcome === "done";
 };
 
 /** What of the gateway's memory gives way to the question, if anything. */
@@ -97,9 +97,9 @@ export function plan(
   const kept = conversation.remembered;
   const mine: Pair = [question.id, answer.id];
   const leaves = kept.slice(wanted.length).filter((pair) => !isSame(pair, mine));
-  // What gives way must have a name: else nobody can tell later which of the two answers is being told.
+  // What gives way must have a name and an end: else nobody can tell later which of the two is being told, or waits.
   const continues =
-    wanted.every((pair, at) => isSame(pair, kept[at])) && leaves.every((pair) => isNamed(conversation, pair));
+    wanted.every((pair, at) => isSame(pair, kept[at])) && leaves.every((pair) => isWhole(conversation, pair));
   const displaced = continues ? kept[wanted.length] : undefined;
   const epoch = continues ? conversation.epoch : conversation.epoch + 1;
   const next: Conversation = { ...conversation, epoch, remembered: [...wanted, mine] };

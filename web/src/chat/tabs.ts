@@ -16,5 +16,15 @@ export function joinTabs(name: string, hear: (news: News) => void): Tabs {
     if (kind === "conversation" && typeof id === "string") hear({ kind, id });
     else if (kind === "list" || kind === "settings") hear({ kind });
   };
-  return { tell: (news) => channel.postMessage(news), close: () => channel.close() };
+  let isOpen = true;
+  return {
+    tell: (news) => {
+      // What is still being stored when the page goes has nobody to be told by.
+      if (isOpen) channel.postMessage(news);
+    },
+    close: () => {
+      isOpen = false;
+      channel.close();
+    },
+  };
 }
