@@ -8,6 +8,8 @@ export interface Latch {
   isFollowing: boolean;
   /** To the end, and stay there. */
   follow: () => void;
+  /** The reader is led elsewhere. */
+  leave: () => void;
 }
 
 export function useFollowLatch(
@@ -93,5 +95,6 @@ export function useFollowLatch(
     set(true);
     toEnd();
   }, [set, toEnd]);
-  return { isFollowing, follow };
+  const leave = useCallback(() => set(false), [set]);
+  return { isFollowing, follow, leave };
 }

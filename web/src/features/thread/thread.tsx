@@ -28,7 +28,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const content = useRef<HTMLDivElement>(null);
   const list = useRef<VirtualizerHandle>(null);
   const [editing, setEditing] = useState<string | null>(null);
-  const { isFollowing, follow } = useFollowLatch(scroller, content);
+  const { isFollowing, follow, leave } = useFollowLatch(scroller, content);
   const isLong = messages.length > PLAIN_MAX;
 
   useEffect(() => void loadMarkdown(), []);
@@ -40,12 +40,17 @@ export function Thread({ conversation, target }: { conversation: string; target:
     follow();
   }, [conversation, isLong]);
 
+  const led = useRef<string | null>(null);
   useEffect(() => {
     const index = target === null ? -1 : messages.findIndex(({ id }) => id === target);
-    if (index < 0) return;
+    // Once for each: messages that come later lead nobody back.
+    if (target === null) led.current = null;
+    if (index < 0 || led.current === target) return;
+    led.current = target;
+    leave();
     if (isLong) list.current?.scrollToIndex(index, { align: "start" });
     else document.querySelector(`[data-message="${CSS.escape(target ?? "")}"]`)?.scrollIntoView();
-  }, [target, messages, isLong]);
+  }, [target, messages, isLong, leave]);
 
   const editLast = useCallback(() => {
     const open = store.getState().open[conversation];
