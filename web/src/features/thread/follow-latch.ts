@@ -8,6 +8,8 @@ export interface Latch {
   isFollowing: boolean;
   /** To the end, and stay there. */
   follow: () => void;
+  /** Stay here. */
+  letGo: () => void;
 }
 
 export function useFollowLatch(
@@ -93,5 +95,6 @@ export function useFollowLatch(
     set(true);
     toEnd();
   }, [set, toEnd]);
-  return { isFollowing, follow };
+  const letGo = useCallback(() => set(false), [set]);
+  return { isFollowing, follow, letGo };
 }

@@ -28,7 +28,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const content = useRef<HTMLDivElement>(null);
   const list = useRef<VirtualizerHandle>(null);
   const [editing, setEditing] = useState<string | null>(null);
-  const { isFollowing, follow } = useFollowLatch(scroller, content);
+  const { isFollowing, follow, letGo } = useFollowLatch(scroller, content);
   const isLong = messages.length > PLAIN_MAX;
 
   useEffect(() => void loadMarkdown(), []);
@@ -53,6 +53,17 @@ export function Thread({ conversation, target }: { conversation: string; target:
     if (last) setEditing(last.id);
   }, [store, conversation, messages]);
 
+  useEffect(() => {
+    if (editing === null) return;
+    // It may be far above: who edits wants to see it, whatever comes at the end meanwhile.
+    letGo();
+    const article = document.querySelector(`[data-message="${CSS.escape(editing)}"]`);
+    const index = article ? -1 : messages.findIndex(({ id }) => id === editing);
+    if (article) article.scrollIntoView({ block: "nearest" });
+    else if (index >= 0) list.current?.scrollToIndex(index, { align: "nearest" });
+    // biome-ignore lint/correctness/useExhaustiveDependencies: only when it begins.
+  }, [editing, letGo]);
+
   const items = messages.map((shown) => (
     <Item
       key={shown.id}
@@ -60,6 +71,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
       shown={shown}
       isEditing={editing === shown.id}
       onEdit={setEditing}
+      onAsk={follow}
     />
   ));
   const isEmpty = messages.length === 0;
