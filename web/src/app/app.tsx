@@ -8,7 +8,7 @@ import { SettingsDialog } from "../features/settings/settings-dialog";
 import { ShortcutsDialog } from "../features/settings/shortcuts-dialog";
 import { Announcer } from "../features/status/announcer";
 import { ConnectionBanner } from "../features/status/connection";
-import { StorageNote, UndoToast } from "../features/status/notes";
+import { StorageNote, UndoToast, VersionNote } from "../features/status/notes";
 import { Thread } from "../features/thread/thread";
 import { TextProvider, useText } from "../i18n/use-text";
 import css from "./app.module.css";
@@ -105,15 +105,16 @@ function Shell() {
           />
           <ConnectionBanner />
           <StorageNote />
+          <VersionNote />
           {conversation !== null && (
             <>
               <Thread conversation={conversation} target={target} />
               <Announcer conversation={conversation} />
             </>
           )}
+          <UndoToast />
         </main>
       </div>
-      <UndoToast />
       {dialog === "settings" && conversation !== null && (
         <SettingsDialog conversation={conversation} onClose={() => setDialog(null)} />
       )}

@@ -37,8 +37,10 @@ export function Header({ conversation, isSideOpen, onSide, onNew, onSettings, on
       )}
       <h1 dir="auto">{title || "Tidegate"}</h1>
       <DemoNote />
-      {model !== "" && <span className={css.model}>{model}</span>}
-      <ConnectionDot />
+      <span className={css.model}>
+        <ConnectionDot />
+        {model !== "" && <span>{model}</span>}
+      </span>
       <button
         type="button"
         className="icon"

@@ -48,6 +48,18 @@ export function makeStore() {
     newId,
     tabs: "tidegate",
   });
+  // After a loss it may be another gateway, or a newer page: asked once more, and nobody waits for it.
+  let isFirst = true;
+  store.subscribe((state, before) => {
+    if (state.link.kind !== "live" || before.link.kind === "live") return;
+    if (!isFirst) {
+      fetchConfig().then(
+        (told) => store.setState({ config: told }),
+        () => {},
+      );
+    }
+    isFirst = false;
+  });
   const link = { retry: () => store.getState().reconnect() };
   listen(link, Math.random);
   window.addEventListener("pagehide", () => store.flush());

@@ -5,6 +5,8 @@ import type { AssistantMessage, Conversation, Head, Shown } from "./model";
 /** `GET /api/config`, as far as the page uses it. */
 export interface PageConfig {
   version: string;
+  /** Of the page that the gateway serves now; it may be newer than this one. */
+  build: string;
   simulated: boolean;
   models: { id: string }[];
   limits: {

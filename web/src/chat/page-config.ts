@@ -15,6 +15,7 @@ export function readConfig(value: unknown): PageConfig {
   const models = Array.isArray(root.models) ? root.models : [];
   return {
     version: typeof root.version === "string" ? root.version : "",
+    build: typeof fields(root.page).build === "string" ? (fields(root.page).build as string) : "",
     simulated: root.simulated === true,
     models: models.flatMap((model) => {
       const { id } = fields(model);

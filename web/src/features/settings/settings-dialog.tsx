@@ -18,12 +18,14 @@ function Choice<T extends string>({ name, legend, value, choices, onChange }: Ch
   return (
     <fieldset className={css.choice}>
       <legend>{legend}</legend>
-      {choices.map(([key, label]) => (
-        <label key={key}>
-          <input type="radio" name={name} checked={key === value} onChange={() => onChange(key)} />
-          <span>{label}</span>
-        </label>
-      ))}
+      <div>
+        {choices.map(([key, label]) => (
+          <label key={key}>
+            <input type="radio" name={name} checked={key === value} onChange={() => onChange(key)} />
+            <span>{label}</span>
+          </label>
+        ))}
+      </div>
     </fieldset>
   );
 }

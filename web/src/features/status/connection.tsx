@@ -36,17 +36,19 @@ export function ConnectionBanner() {
   const actions = useActions();
   const link = useChat((state) => state.link);
   const isTroubled = useChat((state) => state.linkTroubled);
+  const isWriting = useChat((state) => Object.keys(state.writing).length > 0);
+  const { words } = text;
   return (
     <div role="status" data-testid="connection" className={css.place}>
       {isTroubled && link.kind !== "live" && (
         <div className={css.banner} data-kind={link.kind}>
           <span>
-            <b>{sentence(link, text)}</b> {text.words.keepWriting}
+            <b>{sentence(link, text)}</b> {isWriting ? words.answerGoesOn : words.keepWriting}
           </span>
           {link.kind === "waiting" && <Countdown until={link.until} />}
           {link.kind !== "connecting" && (
             <button type="button" className="quiet" onClick={() => actions.reconnect()}>
-              {text.words.tryNow}
+              {words.tryNow}
             </button>
           )}
         </div>

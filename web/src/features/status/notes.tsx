@@ -1,4 +1,5 @@
-/** Standing notes: simulated answers, storage that does not store, a conversation that can be had back. */
+/** Standing notes: simulated answers, storage that does not store, a newer page, a conversation that can be had back. */
+import { useState } from "react";
 import { useActions, useChat } from "../../chat/use-chat";
 import { useText } from "../../i18n/use-text";
 import css from "./status.module.css";
@@ -22,6 +23,26 @@ export function StorageNote() {
     <p className={css.note} role="status">
       {storage === "full" ? words.storageFull : words.storageBlocked}
     </p>
+  );
+}
+
+/** The gateway was replaced while this page was open. Nothing is reloaded before the person says so. */
+export function VersionNote() {
+  const { words } = useText();
+  const build = useChat((state) => state.config?.build ?? "");
+  const [own, setOwn] = useState(build);
+  if (own === "" && build !== "") setOwn(build);
+  return (
+    <div role="status">
+      {own !== "" && build !== "" && build !== own && (
+        <p className={css.note} data-testid="new-version">
+          {words.newVersion}{" "}
+          <button type="button" className="link" onClick={() => window.location.reload()}>
+            {words.reload}
+          </button>
+        </p>
+      )}
+    </div>
   );
 }
 

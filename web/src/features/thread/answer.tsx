@@ -1,7 +1,7 @@
 /** An answer: thinking, text, how it ended, and what one can do about it. */
 import { RefreshCw } from "lucide-react";
 import type { AssistantMessage, Shown } from "../../chat/model";
-import { isRunning, useActions } from "../../chat/use-chat";
+import { isRunning, useActions, useChat } from "../../chat/use-chat";
 import { useText } from "../../i18n/use-text";
 import { AnswerText } from "./answer-text";
 import { BranchPicker } from "./branch-picker";
@@ -10,14 +10,19 @@ import css from "./message.module.css";
 import { Reasoning } from "./reasoning";
 import { UsageLine } from "./usage-line";
 
-function News({ answer }: { answer: AssistantMessage }) {
+function News({ conversation, answer }: { conversation: string; answer: AssistantMessage }) {
   const { words, fill } = useText();
+  // Without a socket nobody is at work on it; the question says so itself.
+  const isAsked = useChat((state) => {
+    const question = state.open[conversation]?.messages[answer.parent];
+    return state.link.kind === "live" && !(question?.role === "user" && question.delivery === "stale");
+  });
   if (answer.queuePosition !== undefined) {
     return <p className={css.news}>{fill(words.position, { position: answer.queuePosition })}</p>;
   }
   if (answer.retrying)
     return <p className={css.news}>{fill(words.retrying, { attempt: answer.retrying.attempt })}</p>;
-  if (answer.text !== "" || answer.reasoning !== "") return null;
+  if (!isAsked || answer.text !== "" || answer.reasoning !== "") return null;
   return (
     <p className={css.dots}>
       <span className="offscreen">{words.waiting}</span>
@@ -28,13 +33,21 @@ function News({ answer }: { answer: AssistantMessage }) {
   );
 }
 
-function Ending({ conversation, answer }: { conversation: string; answer: AssistantMessage }) {
+interface Props {
+  conversation: string;
+  answer: AssistantMessage;
+  shown: Shown;
+  onAsk: () => void;
+}
+
+function Ending({ conversation, answer, onAsk }: Omit<Props, "shown">) {
   const { words } = useText();
   const actions = useActions();
-  const again = () =>
-    answer.text === "" && answer.reasoning === ""
-      ? actions.resend(conversation, answer.parent)
-      : actions.regenerate(conversation, answer.id);
+  const again = () => {
+    if (answer.text === "" && answer.reasoning === "") actions.resend(conversation, answer.parent);
+    else actions.regenerate(conversation, answer.id);
+    onAsk();
+  };
   if (answer.takenOver) {
     return (
       <p className={css.ending}>
@@ -61,8 +74,7 @@ function Ending({ conversation, answer }: { conversation: string; answer: Assist
   return null;
 }
 
-export function AnswerView(props: { conversation: string; answer: AssistantMessage; shown: Shown }) {
-  const { conversation, answer, shown } = props;
+export function AnswerView({ conversation, answer, shown, onAsk }: Props) {
   const { words, fill } = useText();
   const actions = useActions();
   const running = isRunning(answer) && !answer.takenOver;
@@ -75,11 +87,10 @@ export function AnswerView(props: { conversation: string; answer: AssistantMessa
       <div data-part="text">
         {answer.text !== "" && <AnswerText id={answer.id} text={answer.text} done={!running} />}
       </div>
-      {running && <News answer={answer} />}
+      {running && <News conversation={conversation} answer={answer} />}
       {!running && (
         <>
-          <Ending conversation={conversation} answer={answer} />
-          <UsageLine answer={answer} />
+          <Ending conversation={conversation} answer={answer} onAsk={onAsk} />
           <div className={css.tools}>
             <BranchPicker conversation={conversation} shown={shown} />
             {answer.text !== "" && <CopyButton text={answer.text} />}
@@ -88,10 +99,14 @@ export function AnswerView(props: { conversation: string; answer: AssistantMessa
               className="icon"
               aria-label={words.regenerate}
               title={words.regenerate}
-              onClick={() => actions.regenerate(conversation, answer.id)}
+              onClick={() => {
+                actions.regenerate(conversation, answer.id);
+                onAsk();
+              }}
             >
               <RefreshCw aria-hidden size={16} />
             </button>
+            <UsageLine answer={answer} />
           </div>
         </>
       )}

@@ -79,36 +79,31 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
     }
   };
 
+  const hint =
+    over > 0 ? fill(words.tooLong, { over }) : sendKey === "enter" ? words.hintEnter : words.hintModEnter;
   return (
     <form
-      className={css.composer}
+      className={css.form}
       onSubmit={(event) => {
         event.preventDefault();
         send();
       }}
     >
-      <textarea
-        ref={field}
-        id="composer"
-        aria-label={words.message}
-        aria-describedby="composer-hint"
-        placeholder={words.placeholder}
-        rows={1}
-        value={text}
-        onChange={(event) => write(event.target.value)}
-        onKeyDown={onKeyDown}
-        {...fieldProps}
-        dir="auto"
-        enterKeyHint={sendKey === "enter" ? "send" : "enter"}
-      />
-      <div className={css.row}>
-        <span id="composer-hint" className={over > 0 ? css.over : css.hint}>
-          {over > 0
-            ? fill(words.tooLong, { over })
-            : sendKey === "enter"
-              ? words.hintEnter
-              : words.hintModEnter}
-        </span>
+      <div className={css.composer}>
+        <textarea
+          ref={field}
+          id="composer"
+          aria-label={words.message}
+          aria-describedby="composer-hint"
+          placeholder={words.placeholder}
+          rows={1}
+          value={text}
+          onChange={(event) => write(event.target.value)}
+          onKeyDown={onKeyDown}
+          {...fieldProps}
+          dir="auto"
+          enterKeyHint={sendKey === "enter" ? "send" : "enter"}
+        />
         {running && (
           <button
             type="button"
@@ -125,6 +120,9 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
           </button>
         )}
       </div>
+      <p id="composer-hint" className={over > 0 ? css.over : css.hint}>
+        {hint}
+      </p>
     </form>
   );
 }

@@ -8,8 +8,8 @@ export interface Latch {
   isFollowing: boolean;
   /** To the end, and stay there. */
   follow: () => void;
-  /** The reader is led elsewhere. */
-  leave: () => void;
+  /** Stay here. */
+  letGo: () => void;
 }
 
 export function useFollowLatch(
@@ -95,6 +95,6 @@ export function useFollowLatch(
     set(true);
     toEnd();
   }, [set, toEnd]);
-  const leave = useCallback(() => set(false), [set]);
-  return { isFollowing, follow, leave };
+  const letGo = useCallback(() => set(false), [set]);
+  return { isFollowing, follow, letGo };
 }

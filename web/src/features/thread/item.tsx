@@ -12,9 +12,10 @@ interface Props {
   shown: Shown;
   isEditing: boolean;
   onEdit: (id: string | null) => void;
+  onAsk: () => void;
 }
 
-export const Item = memo(function Item({ conversation, shown, isEditing, onEdit }: Props) {
+export const Item = memo(function Item({ conversation, shown, isEditing, onEdit, onAsk }: Props) {
   const { words } = useText();
   const message = useMessage(conversation, shown.id);
   if (!message) return null;
@@ -29,9 +30,9 @@ export const Item = memo(function Item({ conversation, shown, isEditing, onEdit 
     >
       <h2 className="offscreen">{name}</h2>
       {message.role === "user" ? (
-        <UserMessageView {...{ conversation, message, shown, isEditing, onEdit }} />
+        <UserMessageView {...{ conversation, message, shown, isEditing, onEdit, onAsk }} />
       ) : (
-        <AnswerView {...{ conversation, answer: message, shown }} />
+        <AnswerView {...{ conversation, answer: message, shown, onAsk }} />
       )}
     </article>
   );

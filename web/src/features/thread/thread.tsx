@@ -28,7 +28,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const content = useRef<HTMLDivElement>(null);
   const list = useRef<VirtualizerHandle>(null);
   const [editing, setEditing] = useState<string | null>(null);
-  const { isFollowing, follow, leave } = useFollowLatch(scroller, content);
+  const { isFollowing, follow, letGo } = useFollowLatch(scroller, content);
   const isLong = messages.length > PLAIN_MAX;
 
   useEffect(() => void loadMarkdown(), []);
@@ -40,23 +40,29 @@ export function Thread({ conversation, target }: { conversation: string; target:
     follow();
   }, [conversation, isLong]);
 
-  const led = useRef<string | null>(null);
   useEffect(() => {
     const index = target === null ? -1 : messages.findIndex(({ id }) => id === target);
-    // Once for each: messages that come later lead nobody back.
-    if (target === null) led.current = null;
-    if (index < 0 || led.current === target) return;
-    led.current = target;
-    leave();
+    if (index < 0) return;
     if (isLong) list.current?.scrollToIndex(index, { align: "start" });
     else document.querySelector(`[data-message="${CSS.escape(target ?? "")}"]`)?.scrollIntoView();
-  }, [target, messages, isLong, leave]);
+  }, [target, messages, isLong]);
 
   const editLast = useCallback(() => {
     const open = store.getState().open[conversation];
     const last = messages.findLast(({ id }) => open?.messages[id]?.role === "user");
     if (last) setEditing(last.id);
   }, [store, conversation, messages]);
+
+  useEffect(() => {
+    if (editing === null) return;
+    // It may be far above: who edits wants to see it, whatever comes at the end meanwhile.
+    letGo();
+    const article = document.querySelector(`[data-message="${CSS.escape(editing)}"]`);
+    const index = article ? -1 : messages.findIndex(({ id }) => id === editing);
+    if (article) article.scrollIntoView({ block: "nearest" });
+    else if (index >= 0) list.current?.scrollToIndex(index, { align: "nearest" });
+    // biome-ignore lint/correctness/useExhaustiveDependencies: only when it begins.
+  }, [editing, letGo]);
 
   const items = messages.map((shown) => (
     <Item
@@ -65,6 +71,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
       shown={shown}
       isEditing={editing === shown.id}
       onEdit={setEditing}
+      onAsk={follow}
     />
   ));
   const isEmpty = messages.length === 0;

@@ -15,9 +15,11 @@ interface Props {
   shown: Shown;
   isEditing: boolean;
   onEdit: (id: string | null) => void;
+  /** Something was asked: its answer will come at the end. */
+  onAsk: () => void;
 }
 
-function Editor({ conversation, message, onEdit }: Omit<Props, "shown" | "isEditing">) {
+function Editor({ conversation, message, onEdit, onAsk }: Omit<Props, "shown" | "isEditing">) {
   const { words } = useText();
   const actions = useActions();
   const { fieldProps, owns, isEnter } = useIme();
@@ -26,7 +28,9 @@ function Editor({ conversation, message, onEdit }: Omit<Props, "shown" | "isEdit
   const save = () => {
     if (text.trim() === "") return;
     onEdit(null);
-    if (text !== message.text) actions.edit(conversation, message.id, text);
+    if (text === message.text) return;
+    actions.edit(conversation, message.id, text);
+    onAsk();
   };
   return (
     <form
@@ -98,15 +102,14 @@ function Delivery({ conversation, message }: { conversation: string; message: Us
   );
 }
 
-export function UserMessageView({ conversation, message, shown, isEditing, onEdit }: Props) {
+export function UserMessageView({ conversation, message, shown, isEditing, onEdit, onAsk }: Props) {
   const { words } = useText();
-  if (isEditing) return <Editor conversation={conversation} message={message} onEdit={onEdit} />;
+  if (isEditing) return <Editor {...{ conversation, message, onEdit, onAsk }} />;
   return (
     <div className={css.userRow}>
       <div className={css.bubble} data-part="text" dir="auto">
         {message.text}
       </div>
-      <Delivery conversation={conversation} message={message} />
       <div className={css.tools}>
         <BranchPicker conversation={conversation} shown={shown} />
         <CopyButton text={message.text} />
@@ -120,6 +123,7 @@ export function UserMessageView({ conversation, message, shown, isEditing, onEdi
           <Pencil aria-hidden size={16} />
         </button>
       </div>
+      <Delivery conversation={conversation} message={message} />
     </div>
   );
 }
