@@ -22,6 +22,9 @@ export const TAIL_MAX = 20_000;
 /** A finished block that is larger stays as it is. */
 export const BLOCK_MAX = 200_000;
 
+/** Characters before the old end that a longer text must share. */
+const GLUE = 256;
+
 const DEFINITION = /^ {0,3}\[[^\]\n]+\]:/m;
 const FENCE = /^ {0,3}(?:`{3}|~{3})/;
 const REPAIR = {
@@ -67,13 +70,18 @@ export class Splitter {
   /** The text so far. One that does not begin with the text before begins anew. */
   update(text: string, done: boolean): Split {
     if (text === this.text && done === this.isDone) return this.last;
-    // The beginning is compared only where it could have changed: appending is the rule.
-    if (text.length < this.text.length || (this.at > 0 && !text.startsWith(this.text))) this.reset();
+    if (text.length < this.text.length || (this.at > 0 && !this.goesOn(text, done))) this.reset();
     this.text = text;
     this.isDone = done;
     this.settle(done);
     this.last = { blocks: this.blocks, tail: done ? null : this.tail() };
     return this.last;
+  }
+
+  /** Appending is the rule: while it grows only the place where it was glued is compared, and all of it at the end. */
+  private goesOn(text: string, done: boolean): boolean {
+    const from = done ? 0 : Math.max(0, this.text.length - GLUE);
+    return text.startsWith(this.text.slice(from), from);
   }
 
   private reset(): void {
