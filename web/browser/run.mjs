@@ -37,6 +37,10 @@ if (wanted.length === 0) {
   process.exit(64);
 }
 
+// Chromium is ended by its driver; the rest with this process.
+for (const signal of ["SIGTERM", "SIGINT"])
+  process.once(signal, () => setTimeout(() => process.exit(143), 1000));
+
 const results = [];
 const began = Date.now();
 

@@ -6,6 +6,11 @@ import net from "node:net";
 /** Longest wait for a program to say that it is there, or to end. */
 export const PATIENCE = 20_000;
 
+const running = new Set();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
 /** Runs a program until it says what `ready` looks for; gives what that found. */
 export async function start(command, args, { ready, env, cwd, input } = {}) {
   const child = spawn(command, args, {
@@ -14,6 +19,8 @@ export async function start(command, args, { ready, env, cwd, input } = {}) {
     stdio: ["pipe", "pipe", "pipe"],
   });
   child.stdin.end(input ?? "");
+  running.add(child);
+  child.on("exit", () => running.delete(child));
   let said = "";
   let found = null;
   const listening = new Promise((resolve, reject) => {
@@ -29,13 +36,13 @@ export async function start(command, args, { ready, env, cwd, input } = {}) {
     setTimeout(() => reject(new Error(`${command} is not ready:\n${said}`)), PATIENCE).unref();
   });
   listening.catch(() => {});
-  const running = {
+  const started = {
     child,
     said: () => said,
     found: () => found,
     ended: () => child.exitCode !== null || child.signalCode !== null,
     async stop(signal = "SIGKILL") {
-      if (running.ended()) return;
+      if (started.ended()) return;
       const gone = once(child, "exit");
       child.kill(signal);
       await gone;
@@ -45,11 +52,11 @@ export async function start(command, args, { ready, env, cwd, input } = {}) {
     try {
       await listening;
     } catch (error) {
-      await running.stop();
+      await started.stop();
       throw error;
     }
   }
-  return running;
+  return started;
 }
 
 /** A port that nobody had a moment ago. */

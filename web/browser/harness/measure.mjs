@@ -94,6 +94,34 @@ function stampDeltas() {
   };
 }
 
+/** When the first frame of an answer came, and when its end was painted. */
+function timeReplay() {
+  const Native = WebSocket;
+  globalThis.replay = {};
+  globalThis.WebSocket = class extends Native {
+    constructor(...args) {
+      super(...args);
+      this.addEventListener("message", ({ data }) => {
+        if (typeof data === "string" && data.startsWith('{"type":"start"'))
+          globalThis.replay.came ??= performance.now();
+      });
+    }
+  };
+  const look = () => {
+    const { answers, came, painted } = globalThis.replay;
+    if (came && !painted && document.querySelectorAll('article[data-outcome="done"]').length >= answers) {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => {
+        globalThis.replay.painted ??= performance.now();
+      };
+      channel.port2.postMessage(0);
+    }
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+
+export const timingReplay = (context) => context.addInitScript(timeReplay);
 export const collecting = (context) => context.addInitScript(collect);
 export const stamping = (context) => context.addInitScript(stampDeltas);
 

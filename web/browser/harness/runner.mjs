@@ -21,8 +21,8 @@ export async function runTest(test, browser, { goals, direct }) {
       cleanups.push(() => stack.stop());
       return stack;
     },
-    async context(stack, options = {}) {
-      const guarded = await newContext(browser, {
+    async context(stack, options = {}, other = browser) {
+      const guarded = await newContext(other, {
         url: stack.url,
         allow: [...(test.allow ?? [])],
         ...options,
