@@ -53,6 +53,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
     if (last) setEditing(last.id);
   }, [store, conversation, messages]);
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only when it begins.
   useEffect(() => {
     if (editing === null) return;
     // It may be far above: who edits wants to see it, whatever comes at the end meanwhile.
@@ -61,7 +62,6 @@ export function Thread({ conversation, target }: { conversation: string; target:
     const index = article ? -1 : messages.findIndex(({ id }) => id === editing);
     if (article) article.scrollIntoView({ block: "nearest" });
     else if (index >= 0) list.current?.scrollToIndex(index, { align: "nearest" });
-    // biome-ignore lint/correctness/useExhaustiveDependencies: only when it begins.
   }, [editing, letGo]);
 
   const items = messages.map((shown) => (
