@@ -22,6 +22,7 @@ export const TAIL_MAX = 20_000;
 /** A finished block that is larger stays as it is. */
 export const BLOCK_MAX = 200_000;
 
+const SEAM = 64;
 const DEFINITION = /^ {0,3}\[[^\]\n]+\]:/m;
 const FENCE = /^ {0,3}(?:`{3}|~{3})/;
 const REPAIR = {
@@ -67,13 +68,19 @@ export class Splitter {
   /** The text so far. One that does not begin with the text before begins anew. */
   update(text: string, done: boolean): Split {
     if (text === this.text && done === this.isDone) return this.last;
-    // The beginning is compared only where it could have changed: appending is the rule.
-    if (text.length < this.text.length || (this.at > 0 && !text.startsWith(this.text))) this.reset();
+    if (this.at > 0 && !this.continues(text)) this.reset();
     this.text = text;
     this.isDone = done;
     this.settle(done);
     this.last = { blocks: this.blocks, tail: done ? null : this.tail() };
     return this.last;
+  }
+
+  /** Appending is the rule: only the seam is compared, and the beginning. */
+  private continues(text: string): boolean {
+    const old = this.text.length;
+    const seam = Math.max(0, old - SEAM);
+    return text.startsWith(this.text.slice(seam), seam) && text.startsWith(this.text.slice(0, SEAM));
   }
 
   private reset(): void {
