@@ -1,6 +1,6 @@
 /**
  * Takes pictures of the page in Debian's Chromium: `npm run shots [-- FOLDER] [NAMES…]`. Look at them after every change that is seen.
- * The binary is `../target/debug/tidegate`, or what TIDEGATE names; the page is built anew.
+ * SHOTS_FONT names a font to be used in place of the system's. The binary is `../target/debug/tidegate`, or what TIDEGATE names; the page is built anew.
  */
 import { execFileSync } from "node:child_process";
 import { mkdir } from "node:fs/promises";
@@ -192,11 +192,11 @@ try {
     page.on("pageerror", (error) => console.log(`${name}: ${error.stack}`));
     if (shot.blocked)
       await page.addInitScript(() => Object.defineProperty(window, "indexedDB", { get: () => undefined }));
-    if (shot.simulated)
-      await page.route("**/api/config", async (route) => {
-        const answer = await route.fetch();
-        await route.fulfill({ response: answer, json: { ...(await answer.json()), simulated: true } });
-      });
+    await page.route("**/api/config", async (route) => {
+      const answer = await route.fetch();
+      const changed = { models: [{ id: "qwen-plus" }], simulated: shot.simulated === true };
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), ...changed } });
+    });
     await page.goto(stack.url);
     await page.waitForSelector("html[data-ready]");
     try {
@@ -217,6 +217,10 @@ try {
     } catch (error) {
       console.log(`${name}: ${String(error).slice(0, 400)}`);
     }
+    if (process.env.SHOTS_FONT)
+      await page.evaluate((font) => {
+        document.documentElement.style.fontFamily = font;
+      }, `${process.env.SHOTS_FONT}, "Noto Sans CJK SC", sans-serif`);
     await page.waitForTimeout(250);
     await page.screenshot({ path: `${folder}/${name}.png` });
     await context.close();

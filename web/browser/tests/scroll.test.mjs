@@ -90,7 +90,7 @@ for (const way of ["wheel", "PageUp", "touch"]) {
       way === "touch" ? { hasTouch: true, viewport: { width: 400, height: 700 } } : {},
     );
     await open(page, stack);
-    await say(page, rich(1500, 6));
+    await say(page, rich(3000, 6));
     await grown(page, 2500);
     await overThread(page).catch(() => {});
     if (way === "wheel") await page.mouse.wheel(0, -300);

@@ -11,6 +11,8 @@ export interface Context {
   labels: Labels;
   /** Its last block may still grow. */
   isOpen: boolean;
+  /** It stands in a link, and can be none itself. */
+  isInLink?: boolean;
 }
 
 const TASK = /^\[([ xX])\]\s+/;
@@ -44,14 +46,13 @@ function link(url: string, key: number, children: ReactNode): ReactNode {
 }
 
 /** Never fetched: whoever wrote it would learn that it was read. */
-function image(token: Token, key: number, { labels }: Context): ReactNode {
+function image(token: Token, key: number, context: Context): ReactNode {
+  const { labels } = context;
   const url = String(token.attrGet("src") ?? "");
   const name = token.content || labels.image;
-  return isSafeLink(url) ? (
-    link(url, key, `${labels.image}: ${name} (${hostOf(url)})`)
-  ) : (
-    <span key={key}>{name}</span>
-  );
+  if (!isSafeLink(url)) return <span key={key}>{name}</span>;
+  const said = `${labels.image}: ${name} (${hostOf(url)})`;
+  return context.isInLink ? <span key={key}>{said}</span> : link(url, key, said);
 }
 
 /** One that has no partner: text, code, a rule. */
@@ -132,7 +133,7 @@ function task(children: Token[], context: Context): { box: ReactNode; children: 
 function element(token: Token, inner: Token[], key: number, context: Context): ReactNode {
   const { tag } = token;
   if (token.type === "link_open")
-    return link(String(token.attrGet("href") ?? ""), key, drawAll(inner, context));
+    return link(String(token.attrGet("href") ?? ""), key, drawAll(inner, { ...context, isInLink: true }));
   if (token.type === "paragraph_open" && token.hidden)
     return <span key={key}>{drawAll(inner, context)}</span>;
   if (tag === "li") {

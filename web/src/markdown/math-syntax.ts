@@ -13,13 +13,20 @@ function push(state: StateInline, content: string, isBlock: boolean): void {
   token.meta = { isBlock };
 }
 
+/** Looks no further than a formula may be long: a text full of openings must not be read once for each. */
+function find(state: StateInline, mark: string, from: number): number {
+  const until = Math.min(state.posMax, from + INLINE_MAX);
+  const at = state.src.slice(from, until).indexOf(mark);
+  return at < 0 ? -1 : from + at;
+}
+
 function bracketed(state: StateInline, isSilent: boolean): boolean {
   const { src, pos } = state;
   if (src.charCodeAt(pos) !== BACKSLASH) return false;
   const open = src[pos + 1];
   if (open !== "(" && open !== "[") return false;
-  const end = src.indexOf(open === "(" ? "\\)" : "\\]", pos + 2);
-  if (end < 0 || end > state.posMax || end - pos > INLINE_MAX) return false;
+  const end = find(state, open === "(" ? "\\)" : "\\]", pos + 2);
+  if (end < 0) return false;
   if (!isSilent) push(state, src.slice(pos + 2, end).trim(), open === "[");
   state.pos = end + 2;
   return true;
@@ -31,8 +38,8 @@ function dollars(state: StateInline, isSilent: boolean): boolean {
   if (src.charCodeAt(pos) !== DOLLAR) return false;
   const isDouble = src.charCodeAt(pos + 1) === DOLLAR;
   const from = pos + (isDouble ? 2 : 1);
-  const end = src.indexOf(isDouble ? "$$" : "$", from);
-  if (end <= from || end > state.posMax || end - pos > INLINE_MAX) return false;
+  const end = find(state, isDouble ? "$$" : "$", from);
+  if (end <= from) return false;
   const content = src.slice(from, end);
   if (!isDouble) {
     if (/^\s|\s$|\n\s*\n/.test(content) || src[end - 1] === "\\") return false;

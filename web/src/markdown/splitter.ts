@@ -22,9 +22,7 @@ export const TAIL_MAX = 20_000;
 /** A finished block that is larger stays as it is. */
 export const BLOCK_MAX = 200_000;
 
-/** Characters before the old end that a longer text must share. */
-const GLUE = 256;
-
+const SEAM = 64;
 const DEFINITION = /^ {0,3}\[[^\]\n]+\]:/m;
 const FENCE = /^ {0,3}(?:`{3}|~{3})/;
 const REPAIR = {
@@ -70,7 +68,7 @@ export class Splitter {
   /** The text so far. One that does not begin with the text before begins anew. */
   update(text: string, done: boolean): Split {
     if (text === this.text && done === this.isDone) return this.last;
-    if (text.length < this.text.length || (this.at > 0 && !this.goesOn(text, done))) this.reset();
+    if (this.at > 0 && !this.continues(text)) this.reset();
     this.text = text;
     this.isDone = done;
     this.settle(done);
@@ -78,10 +76,11 @@ export class Splitter {
     return this.last;
   }
 
-  /** Appending is the rule: while it grows only the place where it was glued is compared, and all of it at the end. */
-  private goesOn(text: string, done: boolean): boolean {
-    const from = done ? 0 : Math.max(0, this.text.length - GLUE);
-    return text.startsWith(this.text.slice(from), from);
+  /** Appending is the rule: only the seam is compared, and the beginning. */
+  private continues(text: string): boolean {
+    const old = this.text.length;
+    const seam = Math.max(0, old - SEAM);
+    return text.startsWith(this.text.slice(seam), seam) && text.startsWith(this.text.slice(0, SEAM));
   }
 
   private reset(): void {

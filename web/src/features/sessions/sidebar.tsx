@@ -27,6 +27,20 @@ interface Props {
   onNew: () => void;
 }
 
+/** The words that were looked for, where they stand. */
+function Marked({ text, query }: { text: string; query: string }) {
+  const at = text.toLowerCase().indexOf(query.toLowerCase());
+  if (at < 0) return text;
+  const end = at + query.length;
+  return (
+    <>
+      {text.slice(0, at)}
+      <mark>{text.slice(at, end)}</mark>
+      {text.slice(end)}
+    </>
+  );
+}
+
 function Found({ query, onOpen }: { query: string; onOpen: Props["onOpen"] }) {
   const { words } = useText();
   const actions = useActions();
@@ -50,7 +64,11 @@ function Found({ query, onOpen }: { query: string; onOpen: Props["onOpen"] }) {
           <li key={hit.conversation}>
             <button type="button" className={css.hit} onClick={() => onOpen(hit.conversation, hit.message)}>
               <b dir="auto">{heads.find(({ id }) => id === hit.conversation)?.title || words.untitled}</b>
-              {hit.excerpt !== "" && <span dir="auto">{hit.excerpt}</span>}
+              {hit.excerpt !== "" && (
+                <span dir="auto">
+                  <Marked text={hit.excerpt} query={query} />
+                </span>
+              )}
             </button>
           </li>
         ))}

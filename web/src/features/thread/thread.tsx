@@ -30,6 +30,8 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const [editing, setEditing] = useState<string | null>(null);
   const { isFollowing, follow, letGo } = useFollowLatch(scroller, content);
   const isLong = messages.length > PLAIN_MAX;
+  // Room for the banner, but not where that would move what somebody is reading.
+  const needsRoom = useChat((state) => state.linkTroubled && state.link.kind !== "live") && isFollowing;
 
   useEffect(() => void loadMarkdown(), []);
 
@@ -58,6 +60,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
     if (last) setEditing(last.id);
   }, [store, conversation, messages]);
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only when it begins.
   useEffect(() => {
     if (editing === null) return;
     // It may be far above: who edits wants to see it, whatever comes at the end meanwhile.
@@ -66,7 +69,6 @@ export function Thread({ conversation, target }: { conversation: string; target:
     const index = article ? -1 : messages.findIndex(({ id }) => id === editing);
     if (article) article.scrollIntoView({ block: "nearest" });
     else if (index >= 0) list.current?.scrollToIndex(index, { align: "nearest" });
-    // biome-ignore lint/correctness/useExhaustiveDependencies: only when it begins.
   }, [editing, letGo]);
 
   const items = messages.map((shown) => (
@@ -81,7 +83,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   ));
   const isEmpty = messages.length === 0;
   return (
-    <div className={css.thread} data-empty={isEmpty || undefined}>
+    <div className={css.thread} data-empty={isEmpty || undefined} data-room={needsRoom || undefined}>
       <div
         ref={scroller}
         className={css.scroller}
