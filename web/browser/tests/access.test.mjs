@@ -91,10 +91,14 @@ const LOOKS = {
   zoomed: { viewport: { width: 640, height: 360 }, deviceScaleFactor: 2, colorScheme: "dark" },
 };
 
+/** What looks differ in on a small window. */
+const SMALL = new Set(["empty", "answered", "branches", "settings", "offline"]);
+
 for (const [look, options] of Object.entries(LOOKS)) {
   test(`axe: ${look}`, { goal: "G12", timeout: 120_000, allow: NETWORK }, async (t) => {
     const stack = await t.stack({ nginx: false, pace: 1 });
-    for (const [name, reach] of Object.entries(STATES)) {
+    const states = Object.entries(STATES).filter(([name]) => t.goals || !options.viewport || SMALL.has(name));
+    for (const [name, reach] of states) {
       const page = await t.page(stack, options);
       await open(page, stack);
       await reach(page, stack);
@@ -113,7 +117,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
       stack.proxy.refuse(false);
       await page.close();
     }
-    t.figure({ case: look, states: Object.keys(STATES).length, violations: 0 });
+    t.figure({ case: look, states: states.length, violations: 0 });
   });
 }
 

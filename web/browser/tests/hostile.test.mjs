@@ -103,7 +103,7 @@ for (let share = 0; share < SHARES; share++) {
     const page = await context.newPage();
     page.on("dialog", (dialog) => dialog.dismiss());
     const vectors = mine.map((text) => simText(text, `seed=${share}`));
-    await provoke(page, stack, vectors, 7);
+    await provoke(page, stack, vectors, 16);
     t.figure({ case: `share ${share + 1}`, vectors: vectors.length, executed: 0, foreign_requests: 0 });
   });
 }
