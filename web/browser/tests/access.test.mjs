@@ -27,7 +27,7 @@ const STATES = {
     await page.waitForFunction(() => document.querySelector('article[data-role="assistant"] pre'));
   },
   streaming: async (page) => {
-    await say(page, rich(3000, 20));
+    await say(page, `${rich(3000, 2)} stall_after=500`);
     await grown(page, 1200);
   },
   maths: async (page) => {

@@ -233,7 +233,7 @@ for (const answer of [
     await page
       .getByTestId("connection")
       .getByRole("button", { name: "Try now" })
-      .click({ timeout: 5000 })
+      .click({ timeout: 2000 })
       .catch(() => {});
     await answered(page);
   });
