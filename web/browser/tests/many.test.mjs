@@ -90,7 +90,7 @@ test("10,000 messages", { goal: "G6", alone: true, timeout: 120_000 }, async (t)
   await until("the short one again", async () => (await articles(page).count()) === 2);
   const last = `No ${COUNT - 1}: `;
   const first = await timed(page, long, last);
-  await timed(page, short, "/sim");
+  await timed(page, short, "The rest is weather");
   const mount = await timed(page, long, last);
   const outside = await page.evaluate(() => {
     const log = document.querySelector('[role="log"]');

@@ -42,12 +42,17 @@ export function Thread({ conversation, target }: { conversation: string; target:
     follow();
   }, [conversation, isLong]);
 
+  const led = useRef<string | null>(null);
   useEffect(() => {
     const index = target === null ? -1 : messages.findIndex(({ id }) => id === target);
-    if (index < 0) return;
+    // Once for each: messages that come later lead nobody back.
+    if (target === null) led.current = null;
+    if (index < 0 || led.current === target) return;
+    led.current = target;
+    letGo();
     if (isLong) list.current?.scrollToIndex(index, { align: "start" });
     else document.querySelector(`[data-message="${CSS.escape(target ?? "")}"]`)?.scrollIntoView();
-  }, [target, messages, isLong]);
+  }, [target, messages, isLong, letGo]);
 
   const editLast = useCallback(() => {
     const open = store.getState().open[conversation];
