@@ -126,7 +126,10 @@ for (const { code, says, comesBack } of CODES) {
     assert.equal(await composer(page).inputValue(), "a draft");
     await composer(page).press("Enter");
     open_ = true;
-    await banner.getByRole("button", { name: "Try now" }).click();
+    const hurry = banner.getByRole("button", { name: "Try now" });
+    // Its own next attempt may be faster than the hand.
+    if (comesBack) await hurry.click({ timeout: 2000 }).catch(() => {});
+    else await hurry.click();
     await answered(page);
     assert.equal(await asked(page).count(), 1);
   });

@@ -121,6 +121,8 @@ test("a picture of a model is a link that says where it leads", { goal: "G11" },
   );
   await answered(page);
   const links = page.locator('[data-part="text"] a[href^="https://evil.example/"]');
+  // Until the renderer is there, one sees plain text.
+  await links.nth(1).waitFor();
   assert.equal(await links.count(), 2);
   assert.match(await links.first().textContent(), /evil\.example/);
   assert.equal(await page.locator('[data-part="text"] img').count(), 0);
