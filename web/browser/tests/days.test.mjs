@@ -34,7 +34,7 @@ const ODD = [
   Buffer.from([0xff, 0x00, 0x80]),
 ];
 
-// faults: 124
+// faults: J124
 test("unknown frames are passed over", { goal: "J124" }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
@@ -44,7 +44,7 @@ test("unknown frames are passed over", { goal: "J124" }, async (t) => {
   assertWhole(await answered(page), 60);
 });
 
-// faults: 124
+// faults: J124
 test("doubles and old numbers are dropped", { goal: "J124" }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
@@ -59,7 +59,7 @@ test("doubles and old numbers are dropped", { goal: "J124" }, async (t) => {
   assertWhole(await answered(page), 80);
 });
 
-// faults: 124
+// faults: J124
 test("a hole is asked for again, from the last good number", { goal: "J124" }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
@@ -100,7 +100,7 @@ const CODES = [
 ];
 
 for (const { code, says, comesBack } of CODES) {
-  // faults: 125
+  // faults: J125
   test(`closed with ${code}`, { goal: "J125", allow: NETWORK }, async (t) => {
     const stack = await t.stack();
     const page = await t.page(stack);
@@ -135,7 +135,7 @@ for (const { code, says, comesBack } of CODES) {
   });
 }
 
-// faults: 125
+// faults: J125
 test("pings that nobody answers", {
   goal: "J125",
   timeout: 100_000,
@@ -157,7 +157,7 @@ test("pings that nobody answers", {
   await answered(page, { count: 2 });
 });
 
-// faults: 125
+// faults: J125
 test("offline is told, and what is written meanwhile goes out later", {
   goal: "J125",
   allow: NETWORK,

@@ -89,7 +89,7 @@ async function provoke(page, stack, vectors, size) {
 
 const SHARES = 4;
 for (let share = 0; share < SHARES; share++) {
-  // faults: 121, 122
+  // faults: J121, J122
   test(`hostile answers, share ${share + 1} of ${SHARES}`, { goal: "G11", timeout: 120_000 }, async (t) => {
     const { hostile } = await source("src/testing/hostile.ts");
     const texts = hostile.map((one) => (typeof one === "string" ? one : (one.text ?? one.markdown)));
@@ -108,7 +108,7 @@ for (let share = 0; share < SHARES; share++) {
   });
 }
 
-// faults: 122
+// faults: J122
 test("a picture of a model is a link that says where it leads", { goal: "G11" }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
@@ -121,6 +121,8 @@ test("a picture of a model is a link that says where it leads", { goal: "G11" },
   );
   await answered(page);
   const links = page.locator('[data-part="text"] a[href^="https://evil.example/"]');
+  // Until the renderer is there, one sees plain text.
+  await links.nth(1).waitFor();
   assert.equal(await links.count(), 2);
   assert.match(await links.first().textContent(), /evil\.example/);
   assert.equal(await page.locator('[data-part="text"] img').count(), 0);
@@ -148,7 +150,7 @@ const HEAVY = {
   "zero width": "\u200b\u202e\u2066".repeat(4000),
 };
 
-// faults: 123
+// faults: J123
 test("heavy texts leave the page alive", { goal: "G11", timeout: 120_000 }, async (t) => {
   const stack = await t.stack({ nginx: false, pace: 0, first: 0 });
   const context = await t.context(stack);
@@ -177,7 +179,7 @@ test("heavy texts leave the page alive", { goal: "G11", timeout: 120_000 }, asyn
   );
 });
 
-// faults: 123
+// faults: J123
 test("one line of a megabyte", { goal: "G11", timeout: 90_000 }, async (t) => {
   const stack = await t.stack({ nginx: false, pace: 0, first: 0 });
   const context = await t.context(stack);

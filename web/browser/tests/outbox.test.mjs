@@ -17,7 +17,7 @@ async function online(page, stack) {
   await page.context().setOffline(false);
 }
 
-// faults: 125
+// faults: J125
 test("20 messages written offline, the tab killed", {
   goal: "G16",
   timeout: 90_000,

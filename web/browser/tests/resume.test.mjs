@@ -165,7 +165,7 @@ function report(t, waits, most) {
   t.figure(figures, { resumed_worst_ms: most });
 }
 
-// faults: 125
+// faults: J125
 test("the gateway is killed in mid-answer and comes back", { goal: "G8", allow: NETWORK }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);

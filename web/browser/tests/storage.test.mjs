@@ -54,7 +54,7 @@ const BLOCKS = {
 };
 
 for (const [name, block] of Object.entries(BLOCKS)) {
-  // faults: 126
+  // faults: J126
   test(`storage: ${name}`, { goal: "J126" }, async (t) => {
     const stack = await t.stack();
     const context = await t.context(stack);
@@ -70,7 +70,7 @@ for (const [name, block] of Object.entries(BLOCKS)) {
   });
 }
 
-// faults: 126
+// faults: J126
 test("storage: the disk is full", { goal: "J126" }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
@@ -186,7 +186,7 @@ const DAMAGED = {
 };
 
 for (const [name, [values, how]] of Object.entries(DAMAGED)) {
-  // faults: 126
+  // faults: J126
   test(`storage: ${name}`, { goal: "J126" }, async (t) => {
     const stack = await t.stack();
     const page = await t.page(stack);

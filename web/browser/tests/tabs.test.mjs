@@ -31,7 +31,7 @@ async function newest(page) {
   });
 }
 
-// faults: 127
+// faults: J127
 test("three tabs see one answer", { goal: "G17", timeout: 60_000 }, async (t) => {
   const stack = await t.stack();
   const context = await t.context(stack);
@@ -73,7 +73,7 @@ test("three tabs see one answer", { goal: "G17", timeout: 60_000 }, async (t) =>
   );
 });
 
-// faults: 127
+// faults: J127
 test("more tabs than may follow: the oldest says so and can take over", {
   goal: "G17",
   timeout: 60_000,

@@ -1,5 +1,5 @@
 /** The page: list, conversation, notes and dialogs, and what connects them. */
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import type { StoreApi } from "zustand";
 import type { ChatStore } from "../chat/contract";
 import { ChatProvider, useActions, useChat, useChatStore } from "../chat/use-chat";
@@ -17,7 +17,13 @@ import { useLanguage, useTheme } from "./use-look";
 import { usePlace } from "./use-place";
 import { useShortcuts } from "./use-shortcuts";
 
-const isNarrow = () => window.matchMedia("(max-width: 48rem)").matches;
+const narrow = () => window.matchMedia("(max-width: 48rem)");
+const isNarrow = () => narrow().matches;
+const onNarrow = (changed: () => void) => {
+  const query = narrow();
+  query.addEventListener("change", changed);
+  return () => query.removeEventListener("change", changed);
+};
 const focusOn = (id: string) => document.getElementById(id)?.focus();
 
 function Shell() {
@@ -29,6 +35,8 @@ function Shell() {
   const isBegun = useChat((state) => state.heads.some(({ id }) => id === state.current));
   const { go } = usePlace(store);
   const [isSideOpen, setIsSideOpen] = useState(() => !isNarrow());
+  // On a phone the list lies over everything: what is beneath cannot be reached.
+  const isCovered = useSyncExternalStore(onNarrow, isNarrow) && isSideOpen;
   const [dialog, setDialog] = useState<"settings" | "shortcuts" | null>(null);
   const [target, setTarget] = useState<string | null>(null);
 
@@ -55,6 +63,8 @@ function Shell() {
     actions.newConversation();
     settle();
     focusOn("composer");
+    // Once more when the list is gone, should it have lain above.
+    requestAnimationFrame(() => focusOn("composer"));
   }, [actions, go, settle]);
   const open = useCallback(
     (id: string, message: string | null = null) => {
@@ -72,7 +82,10 @@ function Shell() {
     },
     sidebar: () => setIsSideOpen((was) => !was),
     sheet: () => setDialog("shortcuts"),
-    stop: () => conversation !== null && actions.stop(conversation),
+    stop: () => {
+      if (isCovered) settle();
+      else if (conversation !== null) actions.stop(conversation);
+    },
     focus: () => focusOn("composer"),
   });
 
@@ -94,7 +107,7 @@ function Shell() {
             onClick={settle}
           />
         )}
-        <main className={css.main}>
+        <main className={css.main} inert={isCovered}>
           <Header
             conversation={conversation ?? ""}
             isSideOpen={isSideOpen}

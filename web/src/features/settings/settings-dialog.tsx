@@ -101,7 +101,7 @@ export function SettingsDialog({ conversation, onClose }: { conversation: string
       />
       {models?.[0] && (
         <p className={css.model}>
-          {words.model}: <b>{models.map(({ id }) => id).join(", ")}</b>
+          {words.model} <b>{models.map(({ id }) => id).join(", ")}</b>
         </p>
       )}
       {takesInstructions && <Instructions conversation={conversation} />}

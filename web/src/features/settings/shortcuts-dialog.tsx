@@ -1,4 +1,5 @@
 /** All keys in one place. */
+import { useChat } from "../../chat/use-chat";
 import { Dialog } from "../../components/dialog";
 import { useText } from "../../i18n/use-text";
 import css from "./settings.module.css";
@@ -7,9 +8,10 @@ const MOD = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘" : "Ctrl";
 
 export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
   const { words } = useText();
+  const sendsByEnter = useChat((state) => state.settings.sendKey === "enter");
   const keys: [string, string[]][] = [
-    [words.keySend, ["Enter"]],
-    [words.keyLine, ["Shift", "Enter"]],
+    [words.keySend, sendsByEnter ? ["Enter"] : [MOD, "Enter"]],
+    [words.keyLine, sendsByEnter ? ["Shift", "Enter"] : ["Enter"]],
     [words.keyStop, ["Esc"]],
     [words.keyEdit, ["↑"]],
     [words.keyNew, [MOD, "Shift", "O"]],

@@ -7,6 +7,7 @@ import { useText } from "../../i18n/use-text";
 import css from "./composer.module.css";
 
 const encoder = new TextEncoder();
+const ON_TOUCH = window.matchMedia?.("(hover: none)") ?? { matches: false };
 const GROWS_ITSELF = typeof CSS !== "undefined" && CSS.supports("field-sizing", "content");
 
 interface Props {
@@ -37,7 +38,8 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
 
   useEffect(() => {
     setText(actions.draft(conversation));
-    field.current?.focus({ preventScroll: true });
+    // On a phone that would bring up the keyboard over what one came to read.
+    if (!ON_TOUCH.matches) field.current?.focus({ preventScroll: true });
   }, [actions, conversation]);
 
   useEffect(() => {
