@@ -43,14 +43,14 @@ export async function textOf(article) {
 }
 
 /** Waits until the last answer has at least so many characters. */
-export async function grown(page, characters, timeout = 30_000) {
+export async function grown(page, characters, timeout = 30_000, polling = 50) {
   await page.waitForFunction(
     (least) => {
       const all = document.querySelectorAll('article[data-role="assistant"] [data-part="text"]');
       return (all[all.length - 1]?.textContent?.length ?? 0) >= least;
     },
     characters,
-    { timeout, polling: 50 },
+    { timeout, polling },
   );
 }
 

@@ -98,7 +98,7 @@ test("soon there", { goal: "G2", alone: true }, async (t) => {
       .reduce((sum, one) => sum + one.value, 0),
   );
   t.figure(
-    { case: "loopback", ...first, shift: round(shift, 4) },
+    { case: "loopback", ...first, shift: round(shift, 3) },
     t.goals ? { fcp_ms: 250, usable_ms: 350, shift: 0 } : { usable_ms: 2500, shift: 0.02 },
   );
   const again = await start(page, stack);
@@ -124,7 +124,7 @@ test("soon there on a slow phone", { goal: "G2", alone: true }, async (t) => {
     globalThis.measured.end().shifts.reduce((sum, one) => sum + one.value, 0),
   );
   t.figure(
-    { case: "slow 4G, 4x CPU", ...first, shift: round(shift, 4) },
+    { case: "slow 4G, 4x CPU", ...first, shift: round(shift, 3) },
     t.goals ? { fcp_ms: 1200, usable_ms: 1600, shift: 0 } : { usable_ms: 6000 },
   );
 });
