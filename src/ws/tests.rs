@@ -239,14 +239,19 @@ async fn gateway() -> (Gateway, tokio::sync::mpsc::UnboundedReceiver<()>) {
 
 pub(super) async fn gateway_of(workers: usize) -> (Gateway, tokio::sync::mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = gateway_before(&listener, workers).await;
+    let (closed, closes) = tokio::sync::mpsc::unbounded_channel();
+    actix::spawn(silent_upstream(listener, closed));
+    (gateway, closes)
+}
+
+pub(super) async fn gateway_before(upstream: &TcpListener, workers: usize) -> Gateway {
     let mut config = Config::default();
     config.server.listen = ([127, 0, 0, 1], 0).into();
     config.server.workers = workers;
     config.server.drain = Duration::from_secs(1);
-    config.upstream.base_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let (closed, closes) = tokio::sync::mpsc::unbounded_channel();
-    actix::spawn(silent_upstream(listener, closed));
-    (Gateway::start(&config, false).await.unwrap(), closes)
+    config.upstream.base_url = format!("http://{}", upstream.local_addr().unwrap()).parse().unwrap();
+    Gateway::start(&config, false).await.unwrap()
 }
 
 // faults: C44

@@ -1,8 +1,12 @@
 //! What a session does with letters and pushes at moments that no client can choose.
 use super::*;
-use crate::ws::tests::{Browser, gateway_of, hears, open_chats, request};
+use crate::ws::tests::{Browser, gateway_before, gateway_of, hears, open_chats, request};
 use futures_util::{SinkExt, StreamExt};
 use std::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// Nothing in a test may stand still for longer than this.
@@ -97,5 +101,70 @@ async fn a_letter_that_comes_back_too_often_is_refused_once() {
     socket.send(request("resume", "b", "chat")).await.unwrap();
     assert!(hears(&mut socket, "text-delta").await.contains("\"b\""));
     drop((socket, session));
+    gateway.stop(std::future::pending()).await;
+}
+
+/// One answer: its head, then the texts that the test gives, then no end. Other requests get a word and silence.
+async fn upstream(listener: TcpListener, mut texts: tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let chunk = |text: &str| {
+        let event = format!(
+            "data:{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":\"{text}\",\"role\":\"assistant\"}},\
+             \"finish_reason\":\"null\"}}]}},\"request_id\":\"r\"}}\n\n"
+        );
+        format!("{:x}\r\n{event}\r\n", event.len())
+    };
+    let mut streams = Vec::new();
+    while streams.len() < 2 {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(format!("{head}{}", chunk("He ")).as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    while let Some(text) = texts.recv().await {
+        streams[0].write_all(chunk(&text).as_bytes()).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_push_that_a_full_mailbox_refuses_is_spelled_anew_without_a_gap() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (give, texts) = tokio::sync::mpsc::unbounded_channel();
+    let gateway = gateway_before(&listener, 2).await;
+    actix::spawn(upstream(listener, texts));
+    let registry = &gateway.site().registry;
+    let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
+    sockets[0].send(request("send", "own", "first")).await.unwrap();
+    hears(&mut sockets[0], "text-delta").await;
+    let home = usize::from(registry.of_worker(0, |_| true).is_empty());
+    sockets[1].send(request("send", "own", "second")).await.unwrap();
+    hears(&mut sockets[1], "text-delta").await;
+    sockets[1].send(request("resume", "far", "first")).await.unwrap();
+    let first = hears(&mut sockets[1], "text-delta").await;
+    assert!(first.contains("\"far\""), "{first}");
+    let session = registry.of_worker(1 - home, |_| true)[0].upgrade().unwrap();
+    // The thread of the second socket stands still; what it is told fills its mailbox.
+    let go = hold(&session, false).await;
+    let words: Vec<_> = (0..60).map(|n| format!("w{n} ")).collect();
+    for word in &words {
+        give.send(word.clone()).unwrap();
+        hears(&mut sockets[0], word).await;
+    }
+    go.send(()).unwrap();
+    let sequence = |frame: &str| -> u64 {
+        let frame: serde_json::Value = serde_json::from_str(frame).unwrap();
+        frame["sequence"].as_u64().unwrap()
+    };
+    let (mut next, mut said, mut frames) = (sequence(&first) + 1, String::new(), 0);
+    while said != words.concat() {
+        let frame = hears(&mut sockets[1], "\"far\"").await;
+        assert_eq!(sequence(&frame), next, "{frame}");
+        let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
+        said.push_str(frame["chunk"]["delta"].as_str().unwrap());
+        assert!(words.concat().starts_with(&said), "{said}");
+        (next, frames) = (next + 1, frames + 1);
+    }
+    assert!(frames < 60, "the mailbox was full");
+    drop((sockets, session));
     gateway.stop(std::future::pending()).await;
 }
