@@ -153,6 +153,11 @@ impl Refusal {
         }
     }
 
+    /// What came was no frame of the dialect: a client that goes on so is broken.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Refusal::Malformed { .. } | Refusal::BadId { .. })
+    }
+
     /// The same message may be taken later.
     pub fn can_be_sent_again(&self) -> bool {
         match self {

@@ -236,13 +236,19 @@ impl SessionActor {
         ask: bool,
     ) -> Result<(), Outgoing> {
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) else { return Ok(()) };
-        if let Outgoing::Frame(ServerFrame::Refused { reason }) = &outgoing {
-            self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
-        }
         if reader.behind {
             return Err(outgoing);
         }
-        reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)
+        let refusal = match &outgoing {
+            Outgoing::Frame(ServerFrame::Refused { reason }) => Some(reason.code()),
+            _ => None,
+        };
+        reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)?;
+        // Counted once it is said: what was not taken is pushed again.
+        if let Some(code) = refusal {
+            self.worker.metrics.messages_refused.get_or_create(&[("reason", code)]).inc();
+        }
+        Ok(())
     }
 
     /// Takes the text that the run has left.
@@ -404,3 +410,6 @@ impl Handler<RunUpdate> for SessionActor {
         self.feed(ctx, Input::Run { run, event });
     }
 }
+
+#[cfg(test)]
+mod tests;
