@@ -382,6 +382,7 @@ fn the_protocol_says_which_requests_may_be_sent_again() {
         Refusal::TooOften { after: Duration::from_millis(900) },
         Refusal::TakenOver,
         Refusal::Unavailable,
+        Refusal::TooManyChats,
     ];
     let row = |refusal: Refusal| {
         let again = if refusal.can_be_sent_again() { "yes" } else { "no" };

@@ -7,7 +7,8 @@ use crate::{
         Phase,
         context::SocketContext,
         letter::{Bounced, ChatKey, Join, Letter, Wish},
-        session_actor::{Abort, Detach, SessionActor},
+        registry::NoRoom,
+        session_actor::{Abort, Detach, Named, SessionActor},
     },
 };
 use actix::prelude::*;
@@ -74,8 +75,16 @@ impl Connection {
         let may_begin = matches!(letter.wish, Wish::Ask(_)) && self.worker.life.phase() < Phase::Draining;
         let session = if may_begin {
             let id = SessionId(fastrand::u64(..));
-            let make = |key| SessionActor::begin_chat(&self.worker, id, self.source, key);
-            Some(registry.chat_or_make(key, id, make))
+            let make = |key, is_quiet| {
+                SessionActor::begin_chat(&self.worker, id, self.source, Named { key, is_quiet })
+            };
+            match registry.chat_or_make(key, id, make) {
+                Ok(session) => Some(session),
+                Err(NoRoom) => {
+                    let reason = Refusal::TooManyChats;
+                    return self.refuse(ctx, letter.codec, Some(&letter.request), reason);
+                }
+            }
         } else {
             registry.chat(&key)
         };
