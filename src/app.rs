@@ -8,7 +8,7 @@ use crate::{
     metrics::Metrics,
     protocol, session,
     upstream::{breaker, client, dashscope},
-    ws::{self, Life, Phase, Registry, Worker, guard, socket},
+    ws::{self, Caps, Life, Phase, Registry, Worker, guard, socket},
 };
 use actix::prelude::*;
 use anyhow::Context as _;
@@ -107,7 +107,10 @@ impl Gateway {
         let site = Arc::new(http::Site {
             settings: http_settings(config, simulated),
             life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),
-            registry: Arc::new(Registry::default()),
+            registry: Arc::new(Registry::new(Caps {
+                chats: config.limits.chats,
+                per_principal: config.limits.chats_per_principal,
+            })),
             metrics,
             dispatcher,
             breaker,

@@ -19,6 +19,8 @@ pub struct Budget {
 pub struct History {
     system: Option<Message>,
     turns: VecDeque<Turn>,
+    /// What gave way to the open turn: it comes back when nothing comes of that.
+    displaced: Vec<Turn>,
     budget: Budget,
     estimate: Estimate,
     /// Bytes of text in `turns`.
@@ -86,6 +88,7 @@ impl History {
         History {
             system,
             turns: VecDeque::new(),
+            displaced: Vec::new(),
             budget,
             estimate: Estimate::default(),
             bytes: 0,
@@ -115,6 +118,7 @@ impl History {
 
     /// Closes the open turn with its answer; `incomplete` when it broke off.
     pub fn complete(&mut self, text: Arc<String>, incomplete: bool) {
+        self.displaced = Vec::new();
         let Some(turn) = self.turns.back_mut() else { return };
         turn.tokens += raw_tokens(&text);
         turn.incomplete = incomplete;
@@ -124,11 +128,24 @@ impl History {
         self.forget();
     }
 
-    /// Takes the open turn out again, as if it had not been asked.
+    /// Takes the open turn out again, as if it had not been asked: what it displaced is back.
     pub fn withdraw(&mut self) {
         if self.turns.back().is_some_and(|turn| turn.answer.is_none()) {
+            let displaced = std::mem::take(&mut self.displaced);
             self.cut_from(self.turns.len() - 1);
+            for turn in displaced {
+                self.bytes += turn.bytes();
+                self.messages += turn.messages();
+                self.turns.push_back(turn);
+            }
+            self.displaced = Vec::new();
+            self.forget();
         }
+    }
+
+    /// The open turn stays without an answer, and what it displaced does not come back.
+    pub fn leave_unanswered(&mut self) {
+        self.displaced = Vec::new();
     }
 
     /// The newest turn with a name.
@@ -136,8 +153,8 @@ impl History {
         self.turns.back().and_then(Turn::known)
     }
 
-    /// Drops the user message of this name, its answer and all that followed; gives its text back.
-    /// `None`, and nothing dropped: it is not known.
+    /// Puts aside the user message of this name, its answer and all that followed, until the turn that takes
+    /// its place has an answer; gives its text back. `None`, and nothing put aside: it is not known.
     pub fn cut_before(&mut self, user: &MessageId) -> Option<UserText> {
         self.cut_where(|names| names.user == *user)
     }
@@ -156,7 +173,8 @@ impl History {
     }
 
     fn cut_from(&mut self, at: usize) {
-        for turn in self.turns.drain(at..) {
+        self.displaced = self.turns.drain(at..).collect();
+        for turn in &self.displaced {
             self.bytes -= turn.bytes();
             self.messages -= turn.messages();
         }

@@ -161,6 +161,9 @@ keys! {
         transcript_bytes: usize = "1MiB", Kind::Bytes(KIB, 16 * MIB),
             "one frame on `/api/chat`, which may hold a whole conversation";
         requests: usize = "64", Kind::Count(1, 10_000), "requests that a socket on `/api/chat` may have open";
+        chats: usize = "20000", Kind::Count(1, 10_000_000),
+            "conversations of `/api/chat` that are kept; a quiet one makes room for a new one";
+        chats_per_principal: usize = "100", Kind::Count(1, 100_000), "the same, of one browser";
         readers: usize = "8", Kind::Count(1, 1000),
             "requests that may follow one conversation at the same time; the oldest goes";
         queued_messages: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";

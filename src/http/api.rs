@@ -60,6 +60,7 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
         return Refusal::ForeignOrigin.response();
     }
     let Ok((_, cookie)) = principal::of(&request, settings) else {
+        log::error!("the operating system has no randomness for a cookie");
         return Refusal::Internal.response();
     };
     let mut response = ours(StatusCode::OK);
@@ -206,4 +207,19 @@ fn ours(status: StatusCode) -> HttpResponseBuilder {
 
 async fn wrong_method() -> HttpResponse {
     Refusal::WrongMethod.response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_fault_of_ours_has_a_code_and_a_sentence() {
+        let response = Refusal::Internal.response();
+        assert_eq!(response.status(), 500);
+        let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["code"], "internal");
+        assert!(body["message"].as_str().unwrap().ends_with("Try again."));
+    }
 }

@@ -40,7 +40,7 @@ fn site() -> Arc<Site> {
     Arc::new(Site {
         settings: settings(),
         life: Arc::new(Life::new(1, 0)),
-        registry: Arc::default(),
+        registry: Arc::new(ws::Registry::new(ws::Caps::default())),
         dispatcher: Dispatcher::new(admission, 0, Arc::clone(&breaker), Arc::clone(&metrics)).start(),
         metrics,
         breaker,

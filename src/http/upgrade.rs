@@ -36,7 +36,7 @@ async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
 async fn chats(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     let Ok((principal, cookie)) = principal::of(&request, &site.settings) else {
         log::error!("the operating system has no randomness for a cookie");
-        return HttpResponse::InternalServerError().finish();
+        return refuse(&request, &site, Refusal::Internal);
     };
     let consumer = Consumer::Session(Codec::AiSdk);
     enter(&request, &site, Entrance { consumer, principal, cookie, transcripts: true })
@@ -51,11 +51,13 @@ pub(crate) fn open(request: &HttpRequest, site: &Site, consumer: Consumer) -> Ht
 
 /// Agrees to an upgrade, or says why not. The upgrade hook does the rest.
 fn enter(request: &HttpRequest, site: &Site, entrance: Entrance) -> HttpResponse {
-    accept(request, site, entrance).unwrap_or_else(|refusal| {
-        site.metrics.handshakes_refused.get_or_create(&[("reason", refusal.reason())]).inc();
-        log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
-        refusal.response()
-    })
+    accept(request, site, entrance).unwrap_or_else(|refusal| refuse(request, site, refusal))
+}
+
+fn refuse(request: &HttpRequest, site: &Site, refusal: Refusal) -> HttpResponse {
+    site.metrics.handshakes_refused.get_or_create(&[("reason", refusal.reason())]).inc();
+    log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
+    refusal.response()
 }
 
 async fn wrong_method() -> HttpResponse {
@@ -72,6 +74,8 @@ enum Refusal {
     Handshake(&'static str),
     Origin,
     NoSeat(NoSeat),
+    /// There is no randomness for a cookie.
+    Internal,
 }
 
 impl Refusal {
@@ -84,6 +88,7 @@ impl Refusal {
             Refusal::NoSeat(NoSeat::Draining) => "draining",
             Refusal::NoSeat(NoSeat::Full) => "full",
             Refusal::NoSeat(NoSeat::AddressFull) => "address_full",
+            Refusal::Internal => "internal",
         }
     }
 
@@ -102,6 +107,7 @@ impl Refusal {
             Refusal::NoSeat(NoSeat::AddressFull) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address")
             }
+            Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here: try again"),
         };
         let mut response = HttpResponse::build(status);
         if status == StatusCode::UPGRADE_REQUIRED {
@@ -170,4 +176,17 @@ fn is_key(key: &str) -> bool {
 /// All values of a header; one that is not ASCII counts as empty.
 fn values<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Vec<&'a str> {
     request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_refusal_that_is_our_fault_says_what_to_do() {
+        let response = Refusal::Internal.response();
+        assert_eq!(response.status(), 500);
+        let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+        assert_eq!(body, "something went wrong here: try again\n");
+    }
 }

@@ -12,6 +12,8 @@ pub enum Close {
     InvalidText,
     /// 1008: the client does not answer pings. Come back when there is a network again.
     Silent,
+    /// 1008: one frame after the other could not be read. Do not come back: it is a bug.
+    Unreadable,
     /// 1009: a frame or message is too big. Do not send it again.
     TooBig,
     /// 1011: a bug here. Come back after a random pause.
@@ -30,7 +32,7 @@ impl Close {
             Close::Normal => 1000,
             Close::Protocol => 1002,
             Close::InvalidText => 1007,
-            Close::Silent => 1008,
+            Close::Silent | Close::Unreadable => 1008,
             Close::TooBig => 1009,
             Close::Internal => 1011,
             Close::Restart => 1012,
@@ -46,6 +48,7 @@ impl Close {
             Close::Protocol => "protocol error",
             Close::InvalidText => "text is not UTF-8",
             Close::Silent => "no answer to pings",
+            Close::Unreadable => "frames that cannot be read",
             Close::TooBig => "frame or message too big",
             Close::Internal => "internal error",
             Close::Restart => "service restart",
@@ -72,6 +75,7 @@ mod tests {
             (Close::Protocol, "1002", "protocol error"),
             (Close::InvalidText, "1007", "text is not UTF-8"),
             (Close::Silent, "1008", "no answer to pings"),
+            (Close::Unreadable, "1008", "frames that cannot be read"),
             (Close::TooBig, "1009", "frame or message too big"),
             (Close::Internal, "1011", "internal error"),
             (Close::Restart, "1012", "service restart"),

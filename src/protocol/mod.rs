@@ -130,6 +130,8 @@ pub enum Refusal {
     TakenOver,
     /// The conversation cannot take the message just now; sending it again is right.
     Unavailable,
+    /// As many conversations are kept as may be, and all of them are in use.
+    TooManyChats,
 }
 
 impl Refusal {
@@ -150,7 +152,13 @@ impl Refusal {
             Refusal::TooOften { .. } => "too_often",
             Refusal::TakenOver => "taken_over",
             Refusal::Unavailable => "unavailable",
+            Refusal::TooManyChats => "too_many_chats",
         }
+    }
+
+    /// What came was no frame of the dialect: a client that goes on so is broken.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Refusal::Malformed { .. } | Refusal::BadId { .. })
     }
 
     /// The same message may be taken later.
@@ -160,7 +168,8 @@ impl Refusal {
             | Refusal::Draining
             | Refusal::TooManyRequests { .. }
             | Refusal::TooOften { .. }
-            | Refusal::Unavailable => true,
+            | Refusal::Unavailable
+            | Refusal::TooManyChats => true,
             Refusal::Empty
             | Refusal::TooLong { .. }
             | Refusal::Binary
@@ -216,6 +225,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::TakenOver => f.write_str("This answer was opened in too many other places."),
             Refusal::Unavailable => f.write_str("The conversation did not answer. Send it again."),
+            Refusal::TooManyChats => {
+                f.write_str("Too many conversations are in use. Close one, or try again later.")
+            }
         }
     }
 }

@@ -177,7 +177,7 @@ impl Session {
         let is_silent = log.text().is_empty();
         match &end.outcome {
             // The message stays, and is not sent to the model.
-            Ok(FinishReason::Stopped) if is_silent => {}
+            Ok(FinishReason::Stopped) if is_silent => self.history.leave_unanswered(),
             Err(error) if error.kind.is_refusal() || is_silent => self.history.withdraw(),
             outcome => {
                 let is_whole = outcome.as_ref().is_ok_and(|reason| *reason != FinishReason::Stopped);

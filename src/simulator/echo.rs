@@ -8,7 +8,7 @@ use crate::{
     metrics::Metrics,
     protocol, session,
     upstream::breaker,
-    ws::{self, Consumer, Life, Phase, Registry, Worker, guard, socket},
+    ws::{self, Caps, Consumer, Life, Phase, Registry, Worker, guard, socket},
 };
 use actix::Actor as _;
 use actix_server::Server;
@@ -86,7 +86,7 @@ fn site(workers: usize) -> Site {
             features: http::api::Features::default(),
         },
         life: Arc::new(life),
-        registry: Arc::new(Registry::default()),
+        registry: Arc::new(Registry::new(Caps::default())),
         dispatcher: Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics)).start(),
         metrics,
         breaker,

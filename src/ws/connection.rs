@@ -1,5 +1,6 @@
 //! The actor of one WebSocket: turns frames into words and words into frames, and nothing else.
 mod requests;
+mod strikes;
 
 use super::{
     Worker,
@@ -51,7 +52,7 @@ pub struct Connection {
     heard: u32,
     messages: u32,
     session: Option<Box<Attached>>,
-    /// The requests that are open, while there are any.
+    /// The requests that are open, and the frames that were none: while there are any.
     requests: Option<Box<Requests>>,
     fragments: Fragments,
     /// What was seen of a peer that owes a pong.
@@ -189,7 +190,13 @@ impl Connection {
             }
             Ok(ClientFrame::Abort { request }) => self.on_abort(&request),
             Ok(ClientFrame::Ping { request }) => Self::tell(ctx, codec, request.as_ref(), &ServerFrame::Pong),
-            Err(Misunderstood { request, reason }) => self.refuse(ctx, codec, request.as_ref(), reason),
+            Err(Misunderstood { request, reason }) => {
+                let is_unreadable = reason.is_unreadable();
+                self.refuse(ctx, codec, request.as_ref(), reason);
+                if is_unreadable && self.strike() {
+                    self.close(ctx, Close::Unreadable);
+                }
+            }
         }
     }
 
@@ -355,9 +362,7 @@ impl Handler<Tick> for Connection {
                 }
             }
             // A session closes its socket itself, when its answer is out; a request ends with its own.
-            Tick::Drain if self.session.is_none() && self.requests.is_none() => {
-                self.close(ctx, Close::Restart)
-            }
+            Tick::Drain if self.session.is_none() && !self.has_requests() => self.close(ctx, Close::Restart),
             Tick::Drain => {}
             Tick::Close => self.close(ctx, Close::Restart),
         }

@@ -16,7 +16,7 @@ mod tests;
 mod wakes;
 
 pub use connection::{Connection, Consumer};
-pub use registry::{Life, Phase, Registry, Seat};
+pub use registry::{Caps, Life, Phase, Registry, Seat};
 
 use crate::{dispatch::Dispatcher, metrics::Metrics, protocol, session};
 use actix::{Addr, WeakAddr};

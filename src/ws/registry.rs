@@ -1,29 +1,61 @@
 //! Who is live: sessions by id, sockets by number and address, and the phase of the process.
-use super::{letter::ChatKey, session_actor::SessionActor};
-use crate::chat::SessionId;
+use super::{
+    letter::ChatKey,
+    session_actor::{Bell, SessionActor},
+};
+use crate::chat::{ChatId, Principal, SessionId};
 use actix::{Addr, WeakAddr};
 use dashmap::{DashMap, Entry as Place};
 use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
 /// Live sessions of all workers. An entry is written when a session actor starts and taken out when
 /// it is dropped, whether it ended or panicked.
-#[derive(Default)]
 pub struct Registry {
     sessions: DashMap<SessionId, Entry>,
     /// Sessions that are found by name. The address keeps them alive while nobody reads.
     chats: DashMap<ChatKey, Chat>,
+    /// How many chats there are, those included for which a place was just taken.
+    places: AtomicUsize,
+    /// The chats of each principal, in the order of their making.
+    owners: DashMap<Principal, Vec<ChatId>>,
+    caps: Caps,
 }
+
+/// Chats that may be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    pub chats: usize,
+    pub per_principal: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Caps { chats: usize::MAX, per_principal: usize::MAX }
+    }
+}
+
+/// How many chats are looked at for one that can make room, when there are as many as may be.
+const LOOKED_AT_MAX: usize = 256;
 
 struct Chat {
     id: SessionId,
     session: Addr<SessionActor>,
+    /// Neither followed nor answering: it can make room, and is built anew from its page's copy.
+    is_quiet: Arc<AtomicBool>,
 }
+
+/// A chat is to be begun, and there are as many as may be, all of them in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
 
 /// Where a session lives.
 struct Entry {
@@ -32,6 +64,16 @@ struct Entry {
 }
 
 impl Registry {
+    pub fn new(caps: Caps) -> Self {
+        Registry {
+            sessions: DashMap::new(),
+            chats: DashMap::new(),
+            places: AtomicUsize::new(0),
+            owners: DashMap::new(),
+            caps,
+        }
+    }
+
     pub(super) fn insert(&self, id: SessionId, worker: usize, session: WeakAddr<SessionActor>) {
         self.sessions.insert(id, Entry { worker, session });
     }
@@ -45,27 +87,115 @@ impl Registry {
         self.chats.get(key).filter(|chat| chat.session.connected()).map(|chat| chat.session.clone())
     }
 
-    /// The session of a chat; `make` makes it where there is none. Two who ask at once get the same.
+    /// The session of a chat; `make` makes it where there is none. Two who ask at once get the same. When
+    /// there are as many chats as may be, one that is quiet makes room; its principal's own first.
     pub(super) fn chat_or_make(
         &self,
         key: ChatKey,
         id: SessionId,
-        make: impl FnOnce(ChatKey) -> Addr<SessionActor>,
-    ) -> Addr<SessionActor> {
+        make: impl FnOnce(ChatKey, Arc<AtomicBool>) -> Addr<SessionActor>,
+    ) -> Result<Addr<SessionActor>, NoRoom> {
+        if let Some(session) = self.chat(&key) {
+            return Ok(session);
+        }
+        self.take_place(&key)?;
         match self.chats.entry(key) {
-            Place::Occupied(chat) if chat.get().session.connected() => chat.get().session.clone(),
-            // It has panicked and not been taken out yet, or there is none.
-            place => {
-                let session = make(place.key().clone());
-                place.insert(Chat { id, session: session.clone() });
-                session
+            Place::Occupied(chat) if chat.get().session.connected() => {
+                // Somebody was faster.
+                let session = chat.get().session.clone();
+                let key = chat.key().clone();
+                drop(chat);
+                self.give_place_back(&key, true);
+                Ok(session)
             }
+            place => {
+                if let Place::Occupied(_) = &place {
+                    // It has panicked and not been taken out yet: this one has its place, and its own is free.
+                    self.places.fetch_sub(1, SeqCst);
+                }
+                let is_quiet = Arc::new(AtomicBool::new(false));
+                let session = make(place.key().clone(), Arc::clone(&is_quiet));
+                place.insert(Chat { id, session: session.clone(), is_quiet });
+                Ok(session)
+            }
+        }
+    }
+
+    fn take_place(&self, key: &ChatKey) -> Result<(), NoRoom> {
+        let own = self.owners.get(&key.principal).map_or(0, |chats| chats.len());
+        if own >= self.caps.per_principal && !self.free_one_of(key.principal) {
+            return Err(NoRoom);
+        }
+        let try_take = || {
+            let more = |count: usize| (count < self.caps.chats).then_some(count + 1);
+            self.places.fetch_update(SeqCst, SeqCst, more).is_ok()
+        };
+        if !try_take() && !((self.free_one_of(key.principal) || self.free_any()) && try_take()) {
+            return Err(NoRoom);
+        }
+        let mut own = self.owners.entry(key.principal).or_default();
+        if !own.contains(&key.chat) {
+            own.push(key.chat.clone());
+        }
+        Ok(())
+    }
+
+    /// `is_kept`: the chat is there, only the second place that was taken for it is not needed.
+    fn give_place_back(&self, key: &ChatKey, is_kept: bool) {
+        self.places.fetch_sub(1, SeqCst);
+        if is_kept {
+            return;
+        }
+        self.owners.remove_if_mut(&key.principal, |_, chats| {
+            chats.retain(|chat| *chat != key.chat);
+            chats.is_empty()
+        });
+    }
+
+    /// Lets the oldest quiet chat of a principal go.
+    fn free_one_of(&self, principal: Principal) -> bool {
+        let own = self.owners.get(&principal).map(|chats| chats.clone()).unwrap_or_default();
+        own.into_iter().any(|chat| self.free(&ChatKey { principal, chat }))
+    }
+
+    /// Lets one of all chats go: among the first that are met, in no order that a stranger could know.
+    fn free_any(&self) -> bool {
+        let met = self.chats.iter().take(LOOKED_AT_MAX);
+        let quiet: Vec<ChatKey> =
+            met.filter(|chat| chat.is_quiet.load(Relaxed)).map(|chat| chat.key().clone()).collect();
+        quiet.iter().any(|key| self.free(key))
+    }
+
+    fn free(&self, key: &ChatKey) -> bool {
+        let gone = self.chats.remove_if(key, |_, chat| chat.is_quiet.load(Relaxed));
+        let Some((key, chat)) = gone else { return false };
+        self.give_place_back(&key, false);
+        // A new address has a place of its own in the mailbox: this is never refused.
+        let _ = chat.session.clone().try_send(Bell::MakeRoom);
+        true
+    }
+
+    /// It was asked to make room, and somebody had come in the same moment: it is found again, unless
+    /// another one has taken its name meanwhile.
+    pub(super) fn restore(
+        &self,
+        key: &ChatKey,
+        id: SessionId,
+        session: Addr<SessionActor>,
+        is_quiet: &Arc<AtomicBool>,
+    ) {
+        if let Place::Vacant(place) = self.chats.entry(key.clone()) {
+            place.insert(Chat { id, session, is_quiet: Arc::clone(is_quiet) });
+            self.places.fetch_add(1, SeqCst);
+            self.owners.entry(key.principal).or_default().push(key.chat.clone());
         }
     }
 
     /// Nobody finds this session any more; another one that has taken its place stays.
     pub(super) fn forget_chat(&self, key: &ChatKey, id: SessionId) {
-        self.chats.remove_if(key, |_, chat| chat.id == id);
+        if self.chats.remove_if(key, |_, chat| chat.id == id).is_some() {
+            self.give_place_back(key, false);
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -15,7 +15,10 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -28,10 +31,17 @@ pub struct SessionActor {
     readers: Vec<Reader>,
     run: Option<(RunId, Arc<RunControl>)>,
     /// Where it is found by its clients; a session of one socket is not.
-    chat: Option<Box<ChatKey>>,
+    chat: Option<Box<Named>>,
     /// When it asked to be woken.
     wake: Option<Duration>,
     ended: bool,
+}
+
+/// Where a session is found, and what the registry is told of it.
+pub struct Named {
+    pub key: ChatKey,
+    /// Neither followed nor answering.
+    pub is_quiet: Arc<AtomicBool>,
 }
 
 /// Lists that all sessions of a thread use in turn: one of each for all of them stays in the cache, and
@@ -102,6 +112,8 @@ pub enum Bell {
     Drain,
     /// The process cannot wait any longer.
     Close,
+    /// Another chat needs the place.
+    MakeRoom,
 }
 
 impl SessionActor {
@@ -122,7 +134,7 @@ impl SessionActor {
     }
 
     /// Starts the session of a chat, on this thread, without readers.
-    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, chat: ChatKey) -> Addr<Self> {
+    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, chat: Named) -> Addr<Self> {
         Self::new(worker, id, source, Lifetime::OfChat, Some(Box::new(chat))).start()
     }
 
@@ -131,7 +143,7 @@ impl SessionActor {
         id: SessionId,
         source: Source,
         lifetime: Lifetime,
-        chat: Option<Box<ChatKey>>,
+        chat: Option<Box<Named>>,
     ) -> Self {
         SessionActor {
             worker: Rc::clone(worker),
@@ -155,6 +167,16 @@ impl SessionActor {
         self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
         self.worker.lists.effects.set(effects);
+        if let Some(chat) = &self.chat {
+            let is_quiet = self.is_quiet();
+            if chat.is_quiet.load(Relaxed) != is_quiet {
+                chat.is_quiet.store(is_quiet, Relaxed);
+            }
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.readers.is_empty() && self.run.is_none()
     }
 
     fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect>) {
@@ -222,7 +244,7 @@ impl SessionActor {
     fn end(&mut self, ctx: &mut Context<Self>) {
         self.ended = true;
         if let Some(chat) = &self.chat {
-            self.worker.registry.forget_chat(chat, self.id);
+            self.worker.registry.forget_chat(&chat.key, self.id);
         }
         ctx.stop();
     }
@@ -236,13 +258,19 @@ impl SessionActor {
         ask: bool,
     ) -> Result<(), Outgoing> {
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) else { return Ok(()) };
-        if let Outgoing::Frame(ServerFrame::Refused { reason }) = &outgoing {
-            self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
-        }
         if reader.behind {
             return Err(outgoing);
         }
-        reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)
+        let refusal = match &outgoing {
+            Outgoing::Frame(ServerFrame::Refused { reason }) => Some(reason.code()),
+            _ => None,
+        };
+        reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)?;
+        // Counted once it is said: what was not taken is pushed again.
+        if let Some(code) = refusal {
+            self.worker.metrics.messages_refused.get_or_create(&[("reason", code)]).inc();
+        }
+        Ok(())
     }
 
     /// Takes the text that the run has left.
@@ -307,7 +335,7 @@ impl Drop for SessionActor {
         }
         self.worker.registry.remove(self.id);
         if let Some(chat) = &self.chat {
-            self.worker.registry.forget_chat(chat, self.id);
+            self.worker.registry.forget_chat(&chat.key, self.id);
         }
         self.worker.wakes.forget(self.id, self.wake);
         self.worker.metrics.sessions.dec();
@@ -387,6 +415,12 @@ impl Handler<Bell> for SessionActor {
             }
             Bell::Drain => self.feed(ctx, Input::Drain),
             // A session of one socket ends with that.
+            Bell::MakeRoom if self.is_quiet() => self.end(ctx),
+            Bell::MakeRoom => {
+                if let Some(chat) = &self.chat {
+                    self.worker.registry.restore(&chat.key, self.id, ctx.address(), &chat.is_quiet);
+                }
+            }
             Bell::Close if self.chat.is_some() => self.end(ctx),
             Bell::Close => {}
         }
@@ -404,3 +438,6 @@ impl Handler<RunUpdate> for SessionActor {
         self.feed(ctx, Input::Run { run, event });
     }
 }
+
+#[cfg(test)]
+mod tests;

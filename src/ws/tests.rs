@@ -237,16 +237,21 @@ async fn gateway() -> (Gateway, tokio::sync::mpsc::UnboundedReceiver<()>) {
     gateway_of(1).await
 }
 
-async fn gateway_of(workers: usize) -> (Gateway, tokio::sync::mpsc::UnboundedReceiver<()>) {
+pub(super) async fn gateway_of(workers: usize) -> (Gateway, tokio::sync::mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = gateway_before(&listener, workers).await;
+    let (closed, closes) = tokio::sync::mpsc::unbounded_channel();
+    actix::spawn(silent_upstream(listener, closed));
+    (gateway, closes)
+}
+
+pub(super) async fn gateway_before(upstream: &TcpListener, workers: usize) -> Gateway {
     let mut config = Config::default();
     config.server.listen = ([127, 0, 0, 1], 0).into();
     config.server.workers = workers;
     config.server.drain = Duration::from_secs(1);
-    config.upstream.base_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let (closed, closes) = tokio::sync::mpsc::unbounded_channel();
-    actix::spawn(silent_upstream(listener, closed));
-    (Gateway::start(&config, false).await.unwrap(), closes)
+    config.upstream.base_url = format!("http://{}", upstream.local_addr().unwrap()).parse().unwrap();
+    Gateway::start(&config, false).await.unwrap()
 }
 
 // faults: C44
@@ -281,7 +286,7 @@ async fn a_panic_in_one_session_closes_its_socket_and_upstream_and_harms_no_othe
 }
 
 /// A frame of the other dialect.
-fn request(kind: &str, request: &str, chat: &str) -> Frame {
+pub(super) fn request(kind: &str, request: &str, chat: &str) -> Frame {
     let messages = if kind == "send" {
         r#","trigger":"submit-message","messages":[{"id":"m","role":"user","parts":[{"type":"text","text":"hi"}]}]"#
     } else {
@@ -292,9 +297,9 @@ fn request(kind: &str, request: &str, chat: &str) -> Frame {
     ))
 }
 
-type Browser = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
+pub(super) type Browser = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
 
-async fn open_chats(gateway: &Gateway) -> Browser {
+pub(super) async fn open_chats(gateway: &Gateway) -> Browser {
     use tokio_tungstenite::tungstenite::client::IntoClientRequest;
     let mut request = format!("ws://{}/api/chat", gateway.address).into_client_request().unwrap();
     let cookie = "tidegate_principal=00112233445566778899aabbccddeeff".parse().unwrap();
@@ -303,7 +308,7 @@ async fn open_chats(gateway: &Gateway) -> Browser {
 }
 
 /// The next frame that holds this.
-async fn hears(socket: &mut Browser, what: &str) -> String {
+pub(super) async fn hears(socket: &mut Browser, what: &str) -> String {
     loop {
         let frame = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
         if let Frame::Text(text) = &frame

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
+mod bad_frames;
 mod canary;
 mod chat;
 mod cuts;
@@ -10,6 +11,7 @@ mod frames;
 mod fuzz;
 mod harness;
 mod hostile;
+mod hostile_chats;
 mod http_raw;
 mod load;
 mod load_cuts;

@@ -14,6 +14,7 @@ async fn drain(mut gateway: Gateway) {
 async fn a_thousand_chats_share_a_socket() {
     let gateway = Gateway::spawn(|config| {
         config.limits.requests = 1000;
+        config.limits.chats_per_principal = 1000;
         config.limits.frames_per_second = 0;
     })
     .await;
@@ -94,6 +95,57 @@ async fn as_many_requests_as_allowed_and_each_name_once() {
     assert_eq!(socket.next().await, json!({"type": "pong", "requestId": "p"}));
     socket.abort("a").await;
     drop(socket);
+    drain(gateway).await;
+}
+
+/// A quiet chat makes room for a new one, its owner's own first; one that is followed or answering never does.
+#[tokio::test]
+async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
+    let gateway = Gateway::spawn(|config| {
+        config.limits.chats = 4;
+        config.limits.chats_per_principal = 2;
+    })
+    .await;
+    let quick = "/sim text=fine pace_ms=0 first_ms=0";
+    let mut one = Chats::connect(gateway.address).await;
+    for number in 0..5 {
+        let name = format!("c{number}");
+        assert_eq!(one.turn(&name, &name, quick).await.text, "fine");
+        until("two at most", async || gateway.site.registry.len() <= 2).await;
+    }
+    // Two that answer: there is no room for a third, and none of them is touched.
+    one.ask("a", "busy-a", "/sim tokens=300 pace_ms=20").await;
+    one.ask("b", "busy-b", "/sim tokens=300 pace_ms=20").await;
+    let refused = async |socket: &mut Chats, name: &str| {
+        socket.ask(name, name, quick).await;
+        loop {
+            let frame = socket.next().await;
+            if frame["requestId"] == name {
+                return frame["code"].as_str().unwrap_or_default().to_owned();
+            }
+        }
+    };
+    assert_eq!(refused(&mut one, "third").await, "too_many_chats");
+    // Others have their own, as far as there is room for all.
+    let mut two = Chats::connect(gateway.address).await;
+    two.ask("a", "busy-a", "/sim tokens=300 pace_ms=20").await;
+    two.ask("b", "busy-b", "/sim tokens=300 pace_ms=20").await;
+    until("all four answer", async || gateway.site.registry.len() == 4).await;
+    let mut three = Chats::connect(gateway.address).await;
+    assert_eq!(refused(&mut three, "first").await, "too_many_chats");
+    // As soon as one is quiet, its place is free for anybody.
+    one.abort("a").await;
+    let mut text = String::new();
+    until("a place is free", async || {
+        text = three.turn("again", "again", quick).await.text;
+        text == "fine"
+    })
+    .await;
+    for socket in [&mut one, &mut two] {
+        socket.abort("a").await;
+        socket.abort("b").await;
+    }
+    drop((one, two, three));
     drain(gateway).await;
 }
 

@@ -625,7 +625,7 @@ fn a_second_answer_takes_the_place_of_the_first() {
                 release 4
             regenerate 5 y 'as new'
                 5 <- accepted run=5
-                start run=5 [user 'a', assistant 'A', user 'as new']
+                start run=5 [user 'a', assistant 'A', user 'b', assistant 'C', user 'as new']
         "#]],
     );
 }

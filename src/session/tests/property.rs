@@ -104,6 +104,8 @@ struct World {
     questions: u32,
     queue: VecDeque<Question>,
     history: Vec<Turn>,
+    /// The history as it is again when nothing comes of the open run.
+    before: Vec<Turn>,
     /// What is to be begun next, when anything is.
     begins: Option<Question>,
     admitted: Vec<u64>,
@@ -142,6 +144,7 @@ impl World {
             questions: 0,
             queue: VecDeque::new(),
             history: Vec::new(),
+            before: Vec::new(),
             begins: None,
             admitted: Vec::new(),
             alone: None,
@@ -270,8 +273,10 @@ impl World {
             }
             if may_be_told && self.open.is_none() {
                 self.begins = Some(question);
+                // Only the newest turn's log is kept, and that may be of a turn of which nothing came.
                 let is_told = self.retained.is_some_and(|until| self.now < until);
-                client.target = client.target.filter(|_| is_told);
+                let newest = self.newest.map(|(run, _)| run);
+                client.target = client.target.filter(|run| is_told && newest == Some(*run));
             }
         } else if self.open.is_none() {
             self.begins = Some(question);
@@ -403,7 +408,7 @@ impl World {
         if is_kept {
             self.history.last_mut().expect("a turn").answer = Some(truth.answer());
         } else if !stopped {
-            self.history.pop();
+            self.history = std::mem::take(&mut self.before);
         }
         self.open = None;
         self.held = false;
@@ -533,12 +538,13 @@ impl World {
         assert_eq!(self.open, None, "one run at a time");
         assert!(!self.drained && run > self.runs.last_key_value().map_or(0, |(last, _)| *last));
         let Question { ticket, mut text, kind } = self.begins.take().expect("nobody asked for this run");
+        let is_again = self.history.last().is_some_and(|turn| turn.text == text && turn.answer.is_none());
+        if matches!(kind, AskKind::Submit) && is_again {
+            self.history.pop(); // Stopped before its first word, and asked again.
+        }
+        self.before.clone_from(&self.history);
         match kind {
-            AskKind::Submit => {
-                if self.history.last().is_some_and(|turn| turn.text == text && turn.answer.is_none()) {
-                    self.history.pop(); // Stopped before its first word, and asked again.
-                }
-            }
+            AskKind::Submit => {}
             AskKind::Edit { replaces } => self.cut(replaces.as_str()),
             AskKind::Regenerate { answer } => {
                 let at = self.history.iter().rposition(|turn| turn.text == text);

@@ -1,5 +1,5 @@
 //! The requests of one socket, each of them a reader of its chat's session.
-use super::{Connection, Consumer, Released};
+use super::{Connection, Consumer, Released, strikes::Strikes};
 use crate::{
     chat::{ChatId, ReaderId, RequestId, SessionId},
     protocol::{Codec, Refusal, ServerFrame},
@@ -7,7 +7,8 @@ use crate::{
         Phase,
         context::SocketContext,
         letter::{Bounced, ChatKey, Join, Letter, Wish},
-        session_actor::{Abort, Detach, SessionActor},
+        registry::NoRoom,
+        session_actor::{Abort, Detach, Named, SessionActor},
     },
 };
 use actix::prelude::*;
@@ -16,9 +17,12 @@ use std::collections::HashMap;
 /// How often a letter may come back from a session that is just ending.
 const RETURNS_MAX: u8 = 3;
 
-/// Requests that are open; there are none without one.
+/// What a socket has that asked for something, or was not understood.
 #[derive(Default)]
-pub(super) struct Requests(HashMap<RequestId, Open>);
+pub(super) struct Requests {
+    open: HashMap<RequestId, Open>,
+    strikes: Strikes,
+}
 
 /// Where a request was sent.
 struct Open {
@@ -39,8 +43,8 @@ impl Connection {
     ) {
         let limit = self.worker.settings.requests;
         let refusal = match &self.requests {
-            Some(open) if open.0.contains_key(&request) => Some(Refusal::DuplicateRequest),
-            Some(open) if open.0.len() >= limit => Some(Refusal::TooManyRequests { limit }),
+            Some(requests) if requests.open.contains_key(&request) => Some(Refusal::DuplicateRequest),
+            Some(requests) if requests.open.len() >= limit => Some(Refusal::TooManyRequests { limit }),
             _ => None,
         };
         if let Some(reason) = refusal {
@@ -71,8 +75,16 @@ impl Connection {
         let may_begin = matches!(letter.wish, Wish::Ask(_)) && self.worker.life.phase() < Phase::Draining;
         let session = if may_begin {
             let id = SessionId(fastrand::u64(..));
-            let make = |key| SessionActor::begin_chat(&self.worker, id, self.source, key);
-            Some(registry.chat_or_make(key, id, make))
+            let make = |key, is_quiet| {
+                SessionActor::begin_chat(&self.worker, id, self.source, Named { key, is_quiet })
+            };
+            match registry.chat_or_make(key, id, make) {
+                Ok(session) => Some(session),
+                Err(NoRoom) => {
+                    let reason = Refusal::TooManyChats;
+                    return self.refuse(ctx, letter.codec, Some(&letter.request), reason);
+                }
+            }
         } else {
             registry.chat(&key)
         };
@@ -85,13 +97,13 @@ impl Connection {
             };
         };
         let open = Open { reader: letter.reader, session: session.clone(), stopped: false };
-        self.requests.get_or_insert_default().0.insert(letter.request.clone(), open);
+        self.requests.get_or_insert_default().open.insert(letter.request.clone(), open);
         // The address is new, so it has a place of its own in the mailbox. What is dropped comes back.
         drop(session.try_send(Join::new(letter)));
     }
 
     pub(super) fn on_abort(&mut self, request: &RequestId) {
-        let open = self.requests.as_mut().and_then(|open| open.0.get_mut(request));
+        let open = self.requests.as_mut().and_then(|requests| requests.open.get_mut(request));
         if let Some(open) = open.filter(|open| !open.stopped) {
             open.stopped = true;
             let _ = open.session.clone().try_send(Abort { reader: open.reader });
@@ -100,13 +112,24 @@ impl Connection {
 
     /// Takes the request of a reader out.
     fn forget(&mut self, reader: ReaderId) -> Option<(RequestId, Open)> {
-        let open = self.requests.as_mut()?;
-        let request = open.0.iter().find(|(_, open)| open.reader == reader).map(|(id, _)| id.clone())?;
-        let entry = open.0.remove_entry(&request);
-        if open.0.is_empty() {
+        let requests = self.requests.as_mut()?;
+        let request =
+            requests.open.iter().find(|(_, open)| open.reader == reader).map(|(id, _)| id.clone())?;
+        let entry = requests.open.remove_entry(&request);
+        if requests.open.is_empty() && requests.strikes.is_clean() {
             self.requests = None;
         }
         entry
+    }
+
+    /// Something is asked for and not yet answered.
+    pub(super) fn has_requests(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| !requests.open.is_empty())
+    }
+
+    /// A frame could not be read; true: it was one too many.
+    pub(super) fn strike(&mut self) -> bool {
+        self.requests.get_or_insert_default().strikes.strike(self.worker.ticks())
     }
 
     pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: ReaderId) {
@@ -119,7 +142,7 @@ impl Connection {
     /// The socket is gone: nobody reads any more.
     pub(super) fn leave_chats(&mut self) {
         self.worker.lines.borrow_mut().remove(&self.id);
-        for open in self.requests.take().into_iter().flat_map(|open| open.0.into_values()) {
+        for open in self.requests.take().into_iter().flat_map(|requests| requests.open.into_values()) {
             // A new address has a place of its own in the mailbox: this is never refused.
             let _ = open.session.clone().try_send(Detach { reader: open.reader });
         }

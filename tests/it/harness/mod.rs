@@ -9,7 +9,7 @@ pub(crate) mod nginx;
 mod process;
 mod upstream;
 
-pub(crate) use chats::{Answer, Chats, End, ask_with, resume};
+pub(crate) use chats::{Answer, Chats, End, ask, ask_with, resume};
 pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
 pub(crate) use gateway::{Gateway, get_over, get_with, http_get, http_try};

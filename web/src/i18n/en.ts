@@ -170,6 +170,7 @@ export const en = {
     queue_full: "Too many messages are waiting already. Wait for an answer first.",
     too_often: "Too many attempts. Wait a moment.",
     too_many_requests: "Too many answers are open. Wait for one of them to end.",
+    too_many_chats: "Too many conversations are in use. Close one, or try again later.",
     unavailable: "The conversation did not answer.",
   } as Record<string, string>,
 };

@@ -170,6 +170,7 @@ export const zh: Dictionary = {
     queue_full: "等待中的消息太多，请先等回答完成。",
     too_often: "尝试太频繁，请稍候。",
     too_many_requests: "同时进行的回答太多，请等其中一个结束。",
+    too_many_chats: "使用中的对话太多，请关闭一个或稍后再试。",
     unavailable: "对话没有响应。",
   },
 };

@@ -1,0 +1,170 @@
+//! What a session does with letters and pushes at moments that no client can choose.
+use super::*;
+use crate::ws::tests::{Browser, gateway_before, gateway_of, hears, open_chats, request};
+use futures_util::{SinkExt, StreamExt};
+use std::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+/// Nothing in a test may stand still for longer than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The session takes no letter any more, and is still found; or it takes them again.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Bounces(bool);
+
+impl Handler<Bounces> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Bounces(bounces): Bounces, _: &mut Self::Context) {
+        self.ended = bounces;
+    }
+}
+
+/// The session's thread stands still until it is told to go on; then the session may end.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Hold {
+    holds: mpsc::Sender<()>,
+    go_on: mpsc::Receiver<()>,
+    end: bool,
+}
+
+impl Handler<Hold> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Hold { holds, go_on, end }: Hold, ctx: &mut Self::Context) {
+        holds.send(()).unwrap();
+        go_on.recv_timeout(PATIENCE).unwrap();
+        if end {
+            self.end(ctx);
+        }
+    }
+}
+
+async fn hold(session: &Addr<SessionActor>, end: bool) -> mpsc::Sender<()> {
+    let ((holds, holding), (go, go_on)) = (mpsc::channel(), mpsc::channel());
+    session.try_send(Hold { holds, go_on, end }).unwrap();
+    let waited = tokio::task::spawn_blocking(move || holding.recv_timeout(PATIENCE));
+    waited.await.unwrap().unwrap();
+    go
+}
+
+/// A pong says that the socket's thread has seen all that came before.
+async fn is_read(socket: &mut Browser) {
+    socket.send(Frame::text(r#"{"type":"ping","requestId":"p"}"#)).await.unwrap();
+    hears(socket, "pong").await;
+}
+
+#[actix::test]
+async fn a_letter_to_a_session_that_ends_begins_another() {
+    let (gateway, mut closes) = gateway_of(2).await;
+    let registry = &gateway.site().registry;
+    let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
+    sockets[0].send(request("send", "a", "chat")).await.unwrap();
+    hears(&mut sockets[0], "text-delta").await;
+    let home = usize::from(registry.of_worker(0, |_| true).is_empty());
+    let session = registry.of_worker(home, |_| true)[0].upgrade().unwrap();
+    let go = hold(&session, true).await;
+    // From the other thread, into the mailbox of a session that will not take it.
+    sockets[1].send(request("send", "b", "chat")).await.unwrap();
+    is_read(&mut sockets[1]).await;
+    go.send(()).unwrap();
+    assert!(hears(&mut sockets[1], "text-delta").await.contains("\"b\""));
+    let ended = tokio::time::timeout(PATIENCE, closes.recv()).await;
+    ended.unwrap().unwrap(); // The run of the first one.
+    assert_eq!(registry.of_worker(1 - home, |_| true).len(), 1);
+    drop((sockets, session));
+    gateway.stop(std::future::pending()).await;
+}
+
+#[actix::test]
+async fn a_letter_that_comes_back_too_often_is_refused_once() {
+    let (gateway, _closes) = gateway_of(1).await;
+    let mut socket = open_chats(&gateway).await;
+    socket.send(request("send", "a", "chat")).await.unwrap();
+    hears(&mut socket, "text-delta").await;
+    let session = gateway.site().registry.of_worker(0, |_| true)[0].upgrade().unwrap();
+    session.send(Bounces(true)).await.unwrap();
+    for name in ["b", "c"] {
+        socket.send(request("resume", name, "chat")).await.unwrap();
+        let Some(Ok(Frame::Text(told))) = socket.next().await else { panic!("a frame") };
+        assert!(told.contains("unavailable") && told.contains(&format!("{name:?}")), "{told}");
+        is_read(&mut socket).await;
+    }
+    // It is no request any more: its name is free.
+    session.send(Bounces(false)).await.unwrap();
+    socket.send(request("resume", "b", "chat")).await.unwrap();
+    assert!(hears(&mut socket, "text-delta").await.contains("\"b\""));
+    drop((socket, session));
+    gateway.stop(std::future::pending()).await;
+}
+
+/// One answer: its head, then the texts that the test gives, then no end. Other requests get a word and silence.
+async fn upstream(listener: TcpListener, mut texts: tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let chunk = |text: &str| {
+        let event = format!(
+            "data:{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":\"{text}\",\"role\":\"assistant\"}},\
+             \"finish_reason\":\"null\"}}]}},\"request_id\":\"r\"}}\n\n"
+        );
+        format!("{:x}\r\n{event}\r\n", event.len())
+    };
+    let mut streams = Vec::new();
+    while streams.len() < 2 {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(format!("{head}{}", chunk("He ")).as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    while let Some(text) = texts.recv().await {
+        streams[0].write_all(chunk(&text).as_bytes()).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_push_that_a_full_mailbox_refuses_is_spelled_anew_without_a_gap() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (give, texts) = tokio::sync::mpsc::unbounded_channel();
+    let gateway = gateway_before(&listener, 2).await;
+    actix::spawn(upstream(listener, texts));
+    let registry = &gateway.site().registry;
+    let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
+    sockets[0].send(request("send", "own", "first")).await.unwrap();
+    hears(&mut sockets[0], "text-delta").await;
+    let home = usize::from(registry.of_worker(0, |_| true).is_empty());
+    sockets[1].send(request("send", "own", "second")).await.unwrap();
+    hears(&mut sockets[1], "text-delta").await;
+    sockets[1].send(request("resume", "far", "first")).await.unwrap();
+    let first = hears(&mut sockets[1], "text-delta").await;
+    assert!(first.contains("\"far\""), "{first}");
+    let session = registry.of_worker(1 - home, |_| true)[0].upgrade().unwrap();
+    // The thread of the second socket stands still; what it is told fills its mailbox.
+    let go = hold(&session, false).await;
+    let words: Vec<_> = (0..60).map(|n| format!("w{n} ")).collect();
+    for word in &words {
+        give.send(word.clone()).unwrap();
+        hears(&mut sockets[0], word).await;
+    }
+    go.send(()).unwrap();
+    let sequence = |frame: &str| -> u64 {
+        let frame: serde_json::Value = serde_json::from_str(frame).unwrap();
+        frame["sequence"].as_u64().unwrap()
+    };
+    let (mut next, mut said, mut frames) = (sequence(&first) + 1, String::new(), 0);
+    while said != words.concat() {
+        let frame = hears(&mut sockets[1], "\"far\"").await;
+        assert_eq!(sequence(&frame), next, "{frame}");
+        let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
+        said.push_str(frame["chunk"]["delta"].as_str().unwrap());
+        assert!(words.concat().starts_with(&said), "{said}");
+        (next, frames) = (next + 1, frames + 1);
+    }
+    assert!(frames < 60, "the mailbox was full");
+    drop((sockets, session));
+    gateway.stop(std::future::pending()).await;
+}

@@ -1,0 +1,182 @@
+//! Clients of `/api/chat` that ask for what is not there, too much or too often: each is told, and nobody else
+//! notices.
+use crate::harness::{Answer, Chats, End, Gateway, Process, ask_with, kernel, until};
+use futures_util::SinkExt;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::{io::AsyncWriteExt, time::Instant};
+use tokio_tungstenite::tungstenite::Message;
+
+async fn drain(mut gateway: Gateway) {
+    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
+}
+
+/// The socket is as good as before.
+async fn still_works(socket: &mut Chats) {
+    socket.say(&json!({"type": "ping", "requestId": "p"})).await;
+    assert_eq!(socket.next().await, json!({"type": "pong", "requestId": "p"}));
+}
+
+// faults: A11, A28
+#[tokio::test]
+async fn every_bad_frame_that_is_written_down_is_answered_and_nobody_else_hears_of_it() {
+    // As the table is meant.
+    let gateway = Gateway::spawn(|config| config.limits.message_bytes = 100).await;
+    let mut bystander = Chats::connect(gateway.address).await;
+    bystander.ask("r1", "c1", "/sim text=\"a secret of somebody else\" pace_ms=40").await;
+    let bad: Vec<Value> = serde_json::from_str(include_str!("../fixtures/ai_sdk/client_bad.json")).unwrap();
+    assert!(bad.len() > 40);
+    let mut sockets = Vec::new();
+    for cases in bad.chunks(9) {
+        let mut socket = Chats::connect(gateway.address).await;
+        for case in cases {
+            let text = case["text"].as_str().map_or_else(|| case["frame"].to_string(), str::to_owned);
+            socket.socket.send(Message::text(text)).await.unwrap();
+            let told = socket.next().await;
+            assert_eq!((&told["type"], &told["code"]), (&json!("error"), &case["code"]), "{case}");
+            assert_eq!(told["requestId"], case["request"].as_str().unwrap_or_default(), "{case}");
+            assert_eq!(told["errorText"], case["says"], "{case}");
+            still_works(&mut socket).await;
+        }
+        sockets.push(socket);
+    }
+    let mut answer = Answer::of("r1");
+    bystander.hear(&mut answer).await;
+    assert_eq!((answer.text.as_str(), answer.end), ("a secret of somebody else", Some(End::Whole)));
+    assert_eq!(gateway.upstream().requests(), 1, "none of it went to the model");
+    drop((sockets, bystander));
+    drain(gateway).await;
+}
+
+// faults: A14, A21
+#[tokio::test]
+async fn a_stop_or_a_resume_of_nothing_is_nothing_and_parts_are_told_apart() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    let answer = socket.turn("r1", "c1", "/sim text=fine").await;
+    for request in ["r1", "r1", "never"] {
+        socket.abort(request).await;
+    }
+    still_works(&mut socket).await;
+    for (name, chat, after, end) in [
+        ("s1", "none", None, End::NoActive),
+        ("s2", "none", Some(7), End::NoActive),
+        ("s3", "c1", answer.last.map(|last| last + 1), End::Failed("bad_resume".to_owned())),
+        ("s4", "c1", Some(u64::from(u32::MAX)), End::Failed("bad_resume".to_owned())),
+        ("s5", "c1", None, End::Whole),
+    ] {
+        socket.resume(name, chat, after).await;
+        let mut heard = Answer::of(name);
+        socket.hear(&mut heard).await;
+        assert_eq!(heard.end, Some(end), "{name}");
+    }
+    let mut other = Chats::connect(gateway.address).await;
+    other.abort("r1").await;
+    other.resume("s1", "c1", Some(0)).await;
+    assert_eq!(other.next().await, json!({"type": "no-active", "requestId": "s1"}));
+    // What can be left out is, what cannot is refused; neither begins anything that stays.
+    let parts = |parts: Value, name: &str| {
+        let mut frame = ask_with(name, name, name, "");
+        frame["messages"][0]["parts"] = parts;
+        frame
+    };
+    let text = json!({"type": "text", "text": "/sim text=fine"});
+    let odd = json!({"type": "data-odd", "data": {"deep": [[[{}]]]}});
+    socket.say(&parts(json!([odd, {"type": "tool-x", "state": "?"}, text]), "odd")).await;
+    let mut heard = Answer::of("odd");
+    socket.hear(&mut heard).await;
+    assert_eq!(heard.text, "fine");
+    for part in [json!({"type": "file", "url": "file:///etc/passwd"}), json!({"type": "hologram"})] {
+        socket.say(&parts(json!([text, part]), "refused")).await;
+        let told = socket.next().await;
+        assert_eq!((&told["requestId"], &told["code"]), (&json!("refused"), &json!("unsupported_part")));
+    }
+    assert_eq!(gateway.upstream().requests(), 2);
+    drop((socket, other));
+    drain(gateway).await;
+}
+
+// faults: A8
+#[tokio::test]
+async fn ten_megabytes_close_and_ten_thousand_messages_are_taken() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    let turns = (0..10_000).map(|n| {
+        let role = ["user", "assistant"][n % 2];
+        json!({"id": format!("m{n}"), "role": role, "parts": [{"type": "text", "text": "x"}]})
+    });
+    let last = json!({"id": "last", "role": "user", "parts": [{"type": "text", "text": "/sim text=fine"}]});
+    let mut frame = ask_with("r1", "c1", "last", "");
+    frame["messages"] = turns.chain([last]).collect();
+    socket.say(&frame).await;
+    let mut answer = Answer::of("r1");
+    socket.hear(&mut answer).await;
+    assert_eq!((answer.text.as_str(), answer.end), ("fine", Some(End::Whole)));
+    assert!(gateway.last_messages().len() <= 200, "history.messages");
+    let huge = ask_with("r2", "c2", "m", &"x".repeat(10 << 20)).to_string();
+    let _ = socket.socket.send(Message::text(huge)).await; // It may be cut before all of it is sent.
+    assert_eq!(socket.closed().await, 1009);
+    assert_eq!(gateway.upstream().requests(), 1);
+    drop(socket);
+    drain(gateway).await;
+}
+
+// faults: A20
+#[tokio::test]
+async fn who_closes_half_in_mid_answer_is_gone_and_can_come_back() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    socket.ask("r1", "c1", "/sim text=\"one two three four five six\" pace_ms=100").await;
+    socket.next().await;
+    socket.socket.get_mut().shutdown().await.unwrap();
+    until("it is gone", async || gateway.site.life.sockets() == 0).await;
+    let mut back = Chats::connect_as(gateway.address, &socket.cookie).await;
+    back.resume("r2", "c1", None).await;
+    let mut answer = Answer::of("r2");
+    back.hear(&mut answer).await;
+    assert_eq!((answer.text.as_str(), answer.end), ("one two three four five six", Some(End::Whole)));
+    drop((socket, back));
+    drain(gateway).await;
+}
+
+// faults: A24
+#[tokio::test]
+async fn a_hundred_requests_that_come_and_are_lost_in_a_second_leave_nothing_in_the_process() {
+    let simulator = Process::simulate().await;
+    let more = ["--set", "session.linger=200ms", "--set", "session.idle=1s"];
+    let gateway = Process::serve(&simulator, "sk-test", &more).await;
+    let round = async |chats: usize| {
+        let first = Chats::connect(gateway.address).await;
+        for n in 0..100 {
+            let mut socket = Chats::connect_as(gateway.address, &first.cookie).await;
+            let (name, chat) = (format!("r{n}"), format!("c{}", n % chats));
+            match n % 2 {
+                0 => socket.ask(&name, &chat, "/sim tokens=50 pace_ms=50").await,
+                _ => socket.resume(&name, &chat, None).await,
+            }
+            match n % 3 {
+                0 => socket.reset(),
+                1 => drop(socket.next().await),
+                _ => drop(socket),
+            }
+        }
+    };
+    // Once before anything is counted: connections to the model are kept for a while.
+    round(10).await;
+    until("it is idle", async || gateway.is_idle().await).await;
+    let threads = || kernel::threads(gateway.pid());
+    let (descriptors, threads_before) = (gateway.descriptors(), threads());
+    let since = Instant::now();
+    round(1).await;
+    round(10).await;
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+    until("it is idle", async || gateway.is_idle().await).await;
+    until("its descriptors are back", async || gateway.descriptors() <= descriptors + 2).await;
+    assert_eq!(threads(), threads_before);
+    for gauge in ["tidegate_sockets", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
+        assert_eq!(gateway.metric(gauge).await, 0, "{gauge}");
+    }
+    gateway.stop().await;
+    simulator.stop().await;
+}
