@@ -5,6 +5,11 @@
 //! | `WEB_DIST=FOLDER` | embed this folder, built elsewhere |
 //! | `WEB_SKIP=1` | do not build the page; embed the placeholder |
 //! | `WEB_REQUIRED=1` | no placeholder: what keeps the page from being built is an error |
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a build script is told by the environment, and tells by stdout"
+)]
 use std::{
     env, fs,
     hash::{DefaultHasher, Hasher},

@@ -169,7 +169,7 @@ impl Build {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("build");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
-        let rustc = Command::new(std::env::var("RUSTC").unwrap_or_else(|_| String::from("rustc")))
+        let rustc = Command::new("rustc")
             .args(["--edition", "2024", "-o"])
             .arg(&program)
             .arg(format!("{source}/build.rs"))
