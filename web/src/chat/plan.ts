@@ -93,6 +93,14 @@ export function plan(
   limits: { transcriptBytes: number; system: boolean },
 ): Plan {
   const way = before(conversation, question);
+  const system = limits.system ? conversation.system : "";
+  const messages = transcript(way, question, system, limits.transcriptBytes);
+  const sent = answer.asked;
+  if (sent) {
+    // It may have arrived: only word for word, under the same name, is it known for the same question.
+    const { chat, ...words } = sent;
+    return { conversation, frame: { type: "send", id: chat, ...words, messages }, asked: sent };
+  }
   const wanted = pairsOf(way);
   const kept = conversation.remembered;
   const mine: Pair = [question.id, answer.id];
@@ -103,10 +111,7 @@ export function plan(
   const displaced = continues ? kept[wanted.length] : undefined;
   const epoch = continues ? conversation.epoch : conversation.epoch + 1;
   const next: Conversation = { ...conversation, epoch, remembered: [...wanted, mine] };
-  const again = isSame(displaced, mine) && answer.asked?.chat === wireId(next) ? answer.asked : undefined;
-  const asked = again ?? displacing(conversation, wireId(next), displaced, mine);
-  const system = limits.system ? conversation.system : "";
-  const messages = transcript(way, question, system, limits.transcriptBytes);
+  const asked = displacing(conversation, wireId(next), displaced, mine);
   const { chat, ...words } = asked;
   return { conversation: next, frame: { type: "send", id: chat, ...words, messages }, asked };
 }
