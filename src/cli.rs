@@ -63,6 +63,14 @@ Examples:
 Secrets are shown as (set) or (not set). Exit code 64 when something is wrong.")]
     Check(Common),
 
+    /// Write the page's files into a folder, for nginx to serve
+    #[command(after_help = "\
+Examples:
+  tidegate page /srv/tidegate
+
+They belong to this very program: write them anew with every release. nginx/page.conf serves them.")]
+    Page(Page),
+
     /// Put load on a gateway and report what its users feel
     #[command(after_help = load::EXAMPLES)]
     Load(Box<load::Load>),
@@ -107,6 +115,14 @@ impl From<&Common> for Flags {
         let given = named.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.clone()?)));
         Flags { config: common.config.clone(), set: common.set.clone(), named: given.collect() }
     }
+}
+
+/// Where the page goes.
+#[derive(Args, Clone, Debug)]
+pub struct Page {
+    /// The folder; it is made, and files of the same names are replaced
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 /// Flags of the simulated service.

@@ -1,6 +1,8 @@
 //! The `tidegate` command: reads the command line, runs what it asks for, and ends with its code.
+use anyhow::Context;
 use secrecy::SecretString;
 use std::{
+    fs,
     io::{self, Write},
     path::Path,
     process::ExitCode,
@@ -10,7 +12,9 @@ use tidegate::{
     app::{BindError, Ended, Gateway, block_on, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, Flags, Process, Source},
-    descriptors, load, logging,
+    descriptors,
+    http::page,
+    load, logging,
     simulator::{self, Simulator},
     upstream::client::SetUpError,
 };
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> u8 {
     let result = match &cli.command {
         Command::Load(flags) => Ok(load_tester(flags)),
+        Command::Page(flags) => Ok(write_page(&flags.folder)),
         Command::Serve(common) => {
             read_config(&common.into(), Config::check_for_serve).map(|config| serve(&config, None))
         }
@@ -85,6 +90,20 @@ fn read_config(
     let config = config::load(flags, &Process).map_err(|error| format!("{error}\n"))?;
     check(&config).map_err(|error| format!("{error}\n"))?;
     Ok(config)
+}
+
+/// The files of the page, as they are embedded.
+fn write_page(folder: &Path) -> anyhow::Result<u8> {
+    let mut count = 0;
+    for (name, bytes) in page::files() {
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        count += 1;
+    }
+    say(&format!("{count} files written to {}\n", folder.display()), false);
+    Ok(0)
 }
 
 fn check(config: &Config) -> anyhow::Result<u8> {

@@ -1,5 +1,5 @@
 //! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
-use super::{Site, origin_is_allowed, principal};
+use super::{Site, origin_is_allowed, page, principal};
 use crate::{
     chat::{ChatId, Said},
     session::Transcript,
@@ -69,6 +69,7 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     }
     response.json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "page": { "build": page::BUILD_ID },
         "simulated": settings.simulated,
         "models": [{ "id": settings.model }],
         "limits": settings.limits,

@@ -3,7 +3,7 @@ pub mod api;
 mod form;
 pub mod ops;
 mod origin;
-mod page;
+pub mod page;
 pub(crate) mod principal;
 #[cfg(test)]
 mod tests;

@@ -1,42 +1,146 @@
-//! The page until there is a better one: three files in the binary, a policy that allows nothing else.
+//! The page: files that were embedded when the program was built, each as plain, gzip and brotli.
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{
+        Method, StatusCode,
+        header::{self, AcceptEncoding, ContentEncoding, ETag, Encoding, EntityTag, Header, IfNoneMatch},
+    },
     web::{self, ServiceConfig},
 };
+use bytes::Bytes;
+use rust_embed::{EmbeddedFile, RustEmbed};
+use std::borrow::Cow;
 
-/// Only what comes from here; scripts may not make HTML from text.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+/// Built by `web/build.rs`.
+#[derive(RustEmbed)]
+#[folder = "$WEB_DIR"]
+struct Files;
+
+/// Names what is embedded; `placeholder` where the page was not built.
+pub(super) const BUILD_ID: &str = env!("WEB_BUILD_ID");
+
+/// Only what comes from here, and no way from a text to a script or to HTML.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+                      font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-                      require-trusted-types-for 'script'";
+                      require-trusted-types-for 'script'; trusted-types 'none'";
 
+/// The same on every file; nginx says them too where it serves the files itself (nginx/page.conf).
+const HEADERS: [(&str, &str); 6] = [
+    ("Content-Security-Policy", POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=()"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+];
+
+const INDEX: &str = "index.html";
+/// Their names change with their content.
+const ASSETS: &str = "assets/";
+
+/// A route for every file, so that no path leads anywhere else.
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config
-        .route("/", web::get().to(index))
-        .route("/page.js", web::get().to(script))
-        .route("/page.css", web::get().to(style));
+    for name in names() {
+        let path = if name == INDEX { String::from("/") } else { format!("/{name}") };
+        config.service(web::resource(path).to(move |request: HttpRequest| {
+            let name = name.clone();
+            async move { serve(&request, &name) }
+        }));
+    }
 }
 
-async fn index() -> HttpResponse {
-    asset("text/html; charset=utf-8", include_str!("page/index.html"))
+/// Files as they are addressed: without those that are only another spelling of one.
+fn names() -> impl Iterator<Item = String> {
+    Files::iter().filter(|name| !name.ends_with(".br") && !name.ends_with(".gz")).map(String::from)
 }
 
-async fn script() -> HttpResponse {
-    asset("text/javascript; charset=utf-8", include_str!("page/page.js"))
+/// All files with their content, spellings included, as nginx wants them in a folder.
+pub fn files() -> impl Iterator<Item = (String, Vec<u8>)> {
+    Files::iter().filter_map(|name| Some((name.to_string(), Files::get(&name)?.data.into_owned())))
 }
 
-async fn style() -> HttpResponse {
-    asset("text/css; charset=utf-8", include_str!("page/page.css"))
+fn serve(request: &HttpRequest, name: &str) -> HttpResponse {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, "GET, HEAD")).finish();
+    }
+    let Some((file, encoding, has_others)) = choose(request, name) else {
+        return HttpResponse::NotFound().finish();
+    };
+    let tag = EntityTag::new_strong(hex(&file.metadata.sha256_hash()[..16]));
+    let is_known = match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => request.headers().contains_key(header::IF_NONE_MATCH),
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+        Err(_) => false,
+    };
+    let mut response = HttpResponse::build(if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    describe(&mut response, name);
+    response.insert_header(ETag(tag));
+    if has_others {
+        response.insert_header((header::VARY, "Accept-Encoding"));
+    }
+    if is_known {
+        return response.finish();
+    }
+    if let Some(encoding) = encoding {
+        response.insert_header(encoding);
+    }
+    let body = match file.data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    response.content_type(type_of(name)).body(body)
 }
 
-fn asset(content_type: &'static str, body: &'static str) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(content_type)
-        .insert_header(("Content-Security-Policy", POLICY))
-        .insert_header(("X-Content-Type-Options", "nosniff"))
-        .insert_header(("Referrer-Policy", "no-referrer"))
-        .insert_header(("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=()"))
-        .insert_header(("Cross-Origin-Opener-Policy", "same-origin"))
-        .insert_header(("Cross-Origin-Resource-Policy", "same-origin"))
-        .insert_header(("Cache-Control", "no-cache"))
-        .body(body)
+fn describe(response: &mut HttpResponseBuilder, name: &str) {
+    for header in HEADERS {
+        response.insert_header(header);
+    }
+    let caching = if name.starts_with(ASSETS) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    response.insert_header((header::CACHE_CONTROL, caching));
+}
+
+/// The spelling that the client likes best, of those there are, and whether there is more than one.
+fn choose(request: &HttpRequest, name: &str) -> Option<(EmbeddedFile, Option<ContentEncoding>, bool)> {
+    let plain = Files::get(name)?;
+    let brotli = Files::get(&format!("{name}.br"));
+    let gzip = Files::get(&format!("{name}.gz"));
+    let has_others = brotli.is_some() || gzip.is_some();
+    let offered: Vec<Encoding> = [(brotli.is_some(), Encoding::brotli()), (gzip.is_some(), Encoding::gzip())]
+        .into_iter()
+        .filter_map(|(is_there, encoding)| is_there.then_some(encoding))
+        .chain([Encoding::identity()])
+        .collect();
+    let wanted = AcceptEncoding::parse(request)
+        .ok()
+        .filter(|_| request.headers().contains_key(header::ACCEPT_ENCODING))
+        .and_then(|accepted| accepted.negotiate(offered.iter()));
+    Some(match (wanted, brotli, gzip) {
+        (Some(wanted), Some(brotli), _) if wanted == Encoding::brotli() => {
+            (brotli, Some(ContentEncoding::Brotli), has_others)
+        }
+        (Some(wanted), _, Some(gzip)) if wanted == Encoding::gzip() => {
+            (gzip, Some(ContentEncoding::Gzip), has_others)
+        }
+        _ => (plain, None, has_others),
+    })
+}
+
+fn type_of(name: &str) -> &'static str {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "json" => "application/json",
+        "webmanifest" => "application/manifest+json",
+        "woff2" => "font/woff2",
+        "txt" => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -145,9 +145,7 @@ fn answer(number: usize) -> String {
 async fn everything_said(gateway: &Process) -> String {
     let here = gateway.address;
     let mut said = String::new();
-    for path in
-        ["/metrics", "/health", "/readyz?verbose", "/livez", "/v1/models", "/", "/page.js", "/nowhere"]
-    {
+    for path in ["/metrics", "/health", "/readyz?verbose", "/livez", "/v1/models", "/", "/nowhere"] {
         let mut client = RawClient::connect(here).await;
         let request = format!("GET {path} HTTP/1.1\r\nhost: {here}\r\nconnection: close\r\n\r\n");
         client.write(request.as_bytes()).await;

@@ -21,6 +21,7 @@ mod network;
 mod nginx;
 mod nginx_faults;
 mod overload;
+mod page;
 mod parameters;
 mod process;
 mod resources;

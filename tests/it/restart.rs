@@ -1,7 +1,7 @@
 //! Killed, started again, replaced one by one: what clients and the service notice of it.
 use crate::harness::{
-    Heard, Nginx, Process, RawClient, ScriptedUpstream, TestClient, Tidegate, handshake, http_get, http_try,
-    sse_head, until, within,
+    Heard, Nginx, Process, RawClient, ScriptedUpstream, TestClient, Tidegate, handshake, http_try, sse_head,
+    until, within,
 };
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -179,16 +179,18 @@ async fn killing_it_at_any_moment_of_its_start_does_no_damage() {
 async fn pages_of_other_releases_get_on_with_this_gateway() {
     let gateway = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
     let here = gateway.address;
-    let (_, page) = http_get(here, "/").await;
-    assert!(page.contains("/page.js"), "{page}");
-    for (path, type_) in [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")] {
-        let mut client = RawClient::connect(here).await;
-        let head =
-            client.request(&format!("GET {path} HTTP/1.1\r\nhost: {here}\r\n\r\n")).await.to_lowercase();
-        assert!(head.contains(&format!("content-type: {type_}")), "{path}: {head}");
-        // A new gateway's page replaces the old one at the next load.
-        assert!(head.contains("cache-control: no-cache"), "{path}: {head}");
-    }
+    let mut client = RawClient::connect(here).await;
+    let head = client
+        .request(&format!(
+            "GET / HTTP/1.1
+host: {here}
+
+"
+        ))
+        .await
+        .to_lowercase();
+    // A new gateway's page replaces the old one at the next load; its parts have other names.
+    assert!(head.contains("content-type: text/html") && head.contains("cache-control: no-cache"), "{head}");
     for path in ["/api/v9/chat", "/v1/responses", "/assets/index-1234.js", "/v2/hello"] {
         assert_eq!(http_try(here, path).await.unwrap().0, 404, "{path}");
     }

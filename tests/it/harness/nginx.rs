@@ -27,6 +27,8 @@ pub(crate) struct Wish {
     pub(crate) master: bool,
     /// The shipped site for TLS, with a certificate of its own for this name.
     pub(crate) tls: Option<&'static str>,
+    /// Serves the page itself, from this folder.
+    pub(crate) page: Option<&'static Path>,
     /// Replaced in the shipped files and the main file, such as a time that is too long for a test.
     pub(crate) replace: &'static [(&'static str, &'static str)],
 }
@@ -158,7 +160,12 @@ fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], wish: W
         if wish.master { "worker_processes 1; worker_shutdown_timeout 2s;" } else { "master_process off;" };
     let site = match wish.tls {
         Some(_) => format!("include {folder}/site-tls.conf;"),
-        None => format!("server {{ listen {listen}; include {folder}/server.conf; }}"),
+        None => {
+            let page = wish.page.map_or(String::new(), |page| {
+                format!("root {}; include {folder}/page.conf;", page.display())
+            });
+            format!("server {{ listen {listen}; {page} include {folder}/server.conf; }}")
+        }
     };
     format!(
         "daemon off; {process} {user} pid {folder}/nginx.pid; error_log stderr crit;

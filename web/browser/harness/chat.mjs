@@ -1,0 +1,68 @@
+/** What a person does on the page, and what is seen there. */
+import { until } from "./children.mjs";
+
+/** Opens the page and waits until one could type. */
+export async function open(page, stack, path = "/") {
+  await page.goto(stack.url + path);
+  await ready(page);
+  return page;
+}
+
+export async function ready(page) {
+  await page.waitForSelector("html[data-ready]");
+}
+
+export const composer = (page) => page.getByRole("textbox", { name: /^(Message|消息)$/ });
+export const articles = (page) => page.locator("article[data-message]");
+export const answers = (page) => page.locator('article[data-role="assistant"]');
+export const asked = (page) => page.locator('article[data-role="user"]');
+
+export async function live(page) {
+  await page.waitForSelector("html[data-ready]");
+}
+
+export async function say(page, text) {
+  await composer(page).fill(text);
+  await composer(page).press("Enter");
+}
+
+/** The text of the last answer as it is shown, once it ended as `outcome` says. */
+export async function answered(page, { outcome = "done", count, timeout = 30_000 } = {}) {
+  const last = page.locator(`article[data-role="assistant"][data-outcome="${outcome}"]`);
+  if (count !== undefined)
+    await until(`${count} answers`, async () => (await last.count()) >= count, timeout);
+  else await answers(page).last().and(last).waitFor({ state: "attached", timeout });
+  return await textOf(answers(page).last());
+}
+
+/** The text of an answer as it is shown, without its buttons. */
+export async function textOf(article) {
+  return await article
+    .locator('[data-part="text"]')
+    .evaluateAll((parts) => parts.map((part) => part.textContent).join(""));
+}
+
+/** Waits until the last answer has at least so many characters. */
+export async function grown(page, characters, timeout = 30_000, polling = 50) {
+  await page.waitForFunction(
+    (least) => {
+      const all = document.querySelectorAll('article[data-role="assistant"] [data-part="text"]');
+      return (all[all.length - 1]?.textContent?.length ?? 0) >= least;
+    },
+    characters,
+    { timeout, polling },
+  );
+}
+
+/** A text that shows every loss, double and change of order: `#0 … #1 …`. */
+export function numbered(text) {
+  return [...text.matchAll(/#(\d+) /g)].map((match) => Number(match[1]));
+}
+
+export function assertWhole(text, count) {
+  const numbers = numbered(text);
+  for (let k = 0; k < Math.max(count, numbers.length); k++) {
+    if (numbers[k] !== k)
+      throw new Error(`delta ${k} of ${count} is ${numbers[k]} (${numbers.length} shown)`);
+  }
+}

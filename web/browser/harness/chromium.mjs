@@ -1,0 +1,68 @@
+/** Debian's Chromium, a fresh profile for each test, and pages that fail when they do what no page of ours may do. */
+import { existsSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+export function launch({ args = [] } = {}) {
+  if (!existsSync(EXECUTABLE)) throw new Error(`${EXECUTABLE} is not there: apt-get install chromium`);
+  return chromium.launch({
+    executablePath: EXECUTABLE,
+    args: [
+      "--no-sandbox",
+      "--disable-dev-shm-usage",
+      "--disable-component-update",
+      "--disable-sync",
+      ...args,
+    ],
+  });
+}
+
+/** Runs in the page before all else: what the policy refused is said aloud. */
+function tellViolations() {
+  addEventListener("securitypolicyviolation", (event) => {
+    console.error(`policy: ${event.violatedDirective} refused ${event.blockedURI} ${event.sample}`);
+  });
+}
+
+/** A context whose pages are watched; `check` throws what they did wrong. */
+export async function newContext(browser, { url, allow = [], ...options }) {
+  const context = await browser.newContext({ locale: "en-US", ...options });
+  context.setDefaultTimeout(15_000);
+  const wrong = [];
+  const allowed = (text) => allow.some((pattern) => pattern.test(text));
+  const origin = new URL(url).host;
+  await context.addInitScript(tellViolations);
+  context.on("request", (request) => {
+    const address = new URL(request.url());
+    if (address.host !== origin && !["data:", "blob:"].includes(address.protocol)) {
+      wrong.push(`a request to elsewhere: ${request.url()}`);
+    }
+  });
+  context.on("console", (message) => {
+    if (["error", "warning"].includes(message.type()) && !allowed(message.text())) {
+      wrong.push(`console: ${message.text()} ${message.location().url}`);
+    }
+  });
+  context.on("weberror", (error) => {
+    if (!allowed(String(error.error()))) wrong.push(`page error: ${error.error()?.stack ?? error.error()}`);
+  });
+  context.on("page", (page) => {
+    page.on("websocket", (socket) => {
+      if (new URL(socket.url()).host !== origin) wrong.push(`a socket to elsewhere: ${socket.url()}`);
+    });
+  });
+  return {
+    context,
+    wrong,
+    allow: (pattern) => allow.push(pattern),
+    check() {
+      if (wrong.length > 0)
+        throw new Error(`the page did what it may not:\n  ${wrong.slice(0, 8).join("\n  ")}`);
+    },
+  };
+}
+
+export async function cdp(page) {
+  return await page.context().newCDPSession(page);
+}

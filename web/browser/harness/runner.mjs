@@ -1,0 +1,76 @@
+/** Runs one test: gives it stacks, pages and a place for its figures, and takes everything down again. */
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { newContext } from "./chromium.mjs";
+import { startStack } from "./stack.mjs";
+
+const FAILED = fileURLToPath(new URL("../failed/", import.meta.url));
+
+export async function runTest(test, browser, { goals, direct }) {
+  const began = Date.now();
+  const result = { name: test.name, figures: [], error: null, ms: 0 };
+  const watched = [];
+  const cleanups = [];
+  const t = {
+    goals,
+    browser,
+    /** Ended with the test, in turn. */
+    after: (cleanup) => cleanups.push(cleanup),
+    async stack(options) {
+      const stack = await startStack({ ...(direct ? { nginx: false } : {}), ...options });
+      cleanups.push(() => stack.stop());
+      return stack;
+    },
+    async context(stack, options = {}, other = browser) {
+      const guarded = await newContext(other, {
+        url: stack.url,
+        allow: [...(test.allow ?? [])],
+        ...options,
+      });
+      watched.push(guarded);
+      cleanups.push(() => guarded.context.close());
+      return guarded.context;
+    },
+    async page(stack, options) {
+      const context = await t.context(stack, options);
+      return await context.newPage();
+    },
+    /** `bounds`: what the numbers of the same names may be at most. Numbers above them fail the test. */
+    figure(values, bounds = {}) {
+      result.figures.push({ goal: test.goal, ...values, bounds });
+      const over = Object.entries(bounds).filter(([key, most]) => !(values[key] <= most));
+      if (over.length === 0) return;
+      const text = over.map(([key, most]) => `${key} is ${values[key]}, at most ${most} wanted`).join("; ");
+      result.error ??= new Error(text);
+    },
+  };
+  let timer;
+  const late = new Promise((_, reject) => {
+    const most = goals ? test.timeout * 5 : test.timeout;
+    timer = setTimeout(() => reject(new Error(`not done after ${most} ms`)), most);
+  });
+  try {
+    await Promise.race([test.run(t), late]);
+    for (const guarded of watched) guarded.check();
+  } catch (error) {
+    result.error = error;
+    await photograph(test, watched);
+  }
+  clearTimeout(timer);
+  for (const cleanup of cleanups.reverse()) await cleanup().catch?.(() => {});
+  result.ms = Date.now() - began;
+  return result;
+}
+
+/** What the pages showed when it failed. */
+async function photograph(test, watched) {
+  await mkdir(FAILED, { recursive: true });
+  let number = 0;
+  for (const { context, wrong } of watched) {
+    for (const page of context.pages()) {
+      const path = `${FAILED}${test.name.replace(/\W+/g, "-")}-${number++}.png`;
+      await page.screenshot({ path, timeout: 3000 }).catch(() => {});
+    }
+    for (const line of wrong.slice(0, 5)) console.log(`     note: ${line}`);
+  }
+}

@@ -1,0 +1,83 @@
+/** Simulator, gateway, nginx and a bad network before them: everything that a page speaks to, started for one test. */
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { freePort, start } from "./children.mjs";
+import { startFront } from "./front.mjs";
+import { startNginx } from "./nginx.mjs";
+import { startProxy } from "./proxy.mjs";
+
+const BUILT = fileURLToPath(new URL("../../../target/debug/tidegate", import.meta.url));
+export const BINARY = process.env.TIDEGATE ?? BUILT;
+
+/** A page that was built just now, served instead of the one in the binary. */
+const DIST = process.env.PAGE_DIST;
+
+async function startSimulator({ pace, first }) {
+  const args = ["simulate", "--listen", "127.0.0.1:0", "--workers", "1"];
+  args.push("--pace-ms", String(pace), "--first-ms", String(first));
+  const child = await start(BINARY, args, { ready: /base URL (\S+)/ });
+  return { url: child.found()[1], stop: () => child.stop() };
+}
+
+/**
+ * `model`: of the simulator (`sim-chat`, `sim-think`, `sim-echo`); `set`: keys of the gateway's configuration;
+ * `nginx`: the real one stands before it, as in production.
+ */
+export async function startStack({ model = "sim-chat", pace = 5, first = 20, set = {}, nginx = true } = {}) {
+  if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build, or name it in TIDEGATE`);
+  const parts = [];
+  try {
+    return await build({ model, pace, first, set, nginx }, parts);
+  } catch (error) {
+    await stopAll(parts);
+    throw error;
+  }
+}
+
+async function stopAll(parts) {
+  for (const part of parts.splice(0).reverse()) await part.stop();
+}
+
+async function build({ model, pace, first, set, nginx }, parts) {
+  const keep = (part) => {
+    parts.push(part);
+    return part;
+  };
+  const simulator = keep(await startSimulator({ pace, first }));
+  // Its port stays the same when it is started again.
+  const port = await freePort();
+  const keys = {
+    "breaker.failures": 0,
+    "retry.pause": "20ms",
+    "retry.pause_max": "50ms",
+    "server.drain": "2s",
+    ...set,
+  };
+  const args = ["serve", "--listen", `127.0.0.1:${port}`, "--base-url", simulator.url, "--model", model];
+  for (const [key, value] of Object.entries(keys)) args.push("--set", `${key}=${value}`);
+  const run = () =>
+    start(BINARY, args, { ready: /listens on/, env: { API_KEY: "sk-test", RUST_LOG: "warn,tidegate=info" } });
+  let gateway = await run();
+  keep({ stop: () => gateway.stop() });
+  let near = port;
+  if (nginx) near = keep(await startNginx(near)).port;
+  const behind = near;
+  if (DIST) near = keep(await startFront(DIST, () => behind)).port;
+  const target = near;
+  const proxy = keep(await startProxy(() => target));
+  return {
+    url: `http://127.0.0.1:${proxy.port}`,
+    port: proxy.port,
+    /** Of the gateway itself: what a program sees that no proxy stands before. */
+    direct: port,
+    simulator: simulator.url,
+    proxy,
+    /** Ends the gateway (`SIGTERM`: it drains first). */
+    down: (signal = "SIGKILL") => gateway.stop(signal),
+    async up() {
+      gateway = await run();
+    },
+    log: () => gateway.said(),
+    stop: () => stopAll(parts),
+  };
+}

@@ -1,0 +1,31 @@
+/** What goes over a page's socket, as the browser saw it, and what the gateway remembers. */
+
+/** Follows all sockets of a page from now on. */
+export function listen(page) {
+  const heard = { sent: [], got: [], sockets: 0, closed: 0 };
+  page.on("websocket", (socket) => {
+    heard.sockets++;
+    socket.on("framesent", ({ payload }) => heard.sent.push({ at: Date.now(), ...parse(payload) }));
+    socket.on("framereceived", ({ payload }) => heard.got.push({ at: Date.now(), ...parse(payload) }));
+    socket.on("close", () => heard.closed++);
+  });
+  heard.sends = () => heard.sent.filter((frame) => frame.type === "send");
+  heard.chat = () => heard.sends().at(-1)?.id ?? null;
+  return heard;
+}
+
+function parse(payload) {
+  try {
+    return JSON.parse(String(payload));
+  } catch {
+    return { type: "unreadable" };
+  }
+}
+
+/** What the gateway itself remembers of a chat, asked with the browser's cookie; null: nothing. */
+export async function remembered(page, stack, chat) {
+  const answer = await page.context().request.get(`http://127.0.0.1:${stack.direct}/api/chats/${chat}`);
+  return answer.ok() ? (await answer.json()).messages : null;
+}
+
+export const wireText = (message) => message.parts.map((part) => part.text).join("");

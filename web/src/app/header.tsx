@@ -1,0 +1,64 @@
+/** The line above the conversation: its name, the model, the connection, and what can be set. */
+import { Keyboard, PanelLeft, Settings, SquarePen } from "lucide-react";
+import { useChat } from "../chat/use-chat";
+import { ConnectionDot } from "../features/status/connection";
+import { DemoNote } from "../features/status/notes";
+import { useText } from "../i18n/use-text";
+import css from "./app.module.css";
+
+interface Props {
+  conversation: string;
+  isSideOpen: boolean;
+  onSide: () => void;
+  onNew: () => void;
+  onSettings: () => void;
+  onShortcuts: () => void;
+}
+
+export function Header({ conversation, isSideOpen, onSide, onNew, onSettings, onShortcuts }: Props) {
+  const { words } = useText();
+  const title = useChat((state) => state.open[conversation]?.title ?? "");
+  const model = useChat((state) => state.config?.models[0]?.id ?? "");
+  return (
+    <header className={css.header}>
+      <button
+        type="button"
+        className="icon"
+        aria-label={isSideOpen ? words.closeMenu : words.menu}
+        aria-expanded={isSideOpen}
+        onClick={onSide}
+      >
+        <PanelLeft aria-hidden size={18} />
+      </button>
+      {!isSideOpen && (
+        <button type="button" className="icon" aria-label={words.newChat} onClick={onNew}>
+          <SquarePen aria-hidden size={18} />
+        </button>
+      )}
+      <h1 dir="auto">{title || "Tidegate"}</h1>
+      <DemoNote />
+      <span className={css.model}>
+        <ConnectionDot />
+        {model !== "" && <span>{model}</span>}
+      </span>
+      <button
+        type="button"
+        className="icon"
+        aria-label={words.shortcuts}
+        title={words.shortcuts}
+        onClick={onShortcuts}
+      >
+        <Keyboard aria-hidden size={18} />
+      </button>
+      <button
+        type="button"
+        className="icon"
+        aria-label={words.settings}
+        title={words.settings}
+        onClick={onSettings}
+      >
+        <Settings aria-hidden size={18} />
+      </button>
+    </header>
+  );
+}

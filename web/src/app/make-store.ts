@@ -1,0 +1,67 @@
+/** The store with its real parts: this browser, this gateway. */
+import { headOf, readConversation } from "../chat/check";
+import type { PageConfig } from "../chat/contract";
+import { perFrame } from "../chat/flush";
+import { newId } from "../chat/ids";
+import { fetchConfig, fetchTranscript } from "../chat/page-config";
+import { createChatStore } from "../chat/store";
+import { createLink, type Wire } from "../connection/socket";
+import { listen } from "../connection/wakes";
+import { openDrafts } from "../storage/drafts";
+import { openVault } from "../storage/vault";
+
+const address = (): string => {
+  const { protocol, host } = window.location;
+  return `${protocol === "https:" ? "wss:" : "ws:"}//${host}/api/chat`;
+};
+
+export function makeStore() {
+  let config: Promise<PageConfig> | undefined;
+  // Once is enough; after a failure it is asked again with the next attempt.
+  const ask = () => {
+    config ??= fetchConfig().catch((error: unknown) => {
+      config = undefined;
+      throw error;
+    });
+    return config;
+  };
+  const store = createChatStore({
+    link: (events) =>
+      createLink(
+        {
+          open: () => new WebSocket(address()) as Wire,
+          prepare: async () => {
+            const told = await ask();
+            if (store.getState().config !== told) store.setState({ config: told });
+          },
+          random: Math.random,
+          now: Date.now,
+          isOnline: () => navigator.onLine,
+        },
+        events,
+      ),
+    vault: (tell) => openVault("tidegate", { conversation: readConversation, head: headOf }, tell),
+    drafts: openDrafts(),
+    transcript: fetchTranscript,
+    perFrame,
+    now: Date.now,
+    newId,
+    tabs: "tidegate",
+  });
+  // After a loss it may be another gateway, or a newer page: asked once more, and nobody waits for it.
+  let isFirst = true;
+  store.subscribe((state, before) => {
+    if (state.link.kind !== "live" || before.link.kind === "live") return;
+    if (!isFirst) {
+      fetchConfig().then(
+        (told) => store.setState({ config: told }),
+        () => {},
+      );
+    }
+    isFirst = false;
+  });
+  const link = { retry: () => store.getState().reconnect() };
+  listen(link, Math.random);
+  window.addEventListener("pagehide", () => store.flush());
+  return store;
+}

@@ -1,0 +1,48 @@
+/** The keys of the whole page. Those of a field are the field's. */
+import { useEffect, useRef } from "react";
+
+export interface Shortcuts {
+  newChat: () => void;
+  search: () => void;
+  sidebar: () => void;
+  sheet: () => void;
+  stop: () => void;
+  focus: () => void;
+}
+
+const isField = (target: EventTarget | null): boolean =>
+  target instanceof HTMLInputElement ||
+  target instanceof HTMLTextAreaElement ||
+  target instanceof HTMLSelectElement;
+
+function wanted(event: KeyboardEvent): keyof Shortcuts | null {
+  if (event.isComposing || event.keyCode === 229 || event.defaultPrevented) return null;
+  const key = event.key.toLowerCase();
+  if (event.ctrlKey || event.metaKey) {
+    if (event.altKey) return null;
+    if (event.shiftKey && key === "o") return "newChat";
+    if (event.shiftKey && key === "s") return "sidebar";
+    return !event.shiftKey && key === "k" ? "search" : null;
+  }
+  if (isField(event.target) || document.querySelector("dialog[open]")) return null;
+  if (key === "?") return "sheet";
+  if (key === "/") return "focus";
+  return key === "escape" ? "stop" : null;
+}
+
+export function useShortcuts(shortcuts: Shortcuts): void {
+  const current = useRef(shortcuts);
+  useEffect(() => {
+    current.current = shortcuts;
+  });
+  useEffect(() => {
+    const onKeyDown = (event: KeyboardEvent) => {
+      const action = wanted(event);
+      if (!action) return;
+      event.preventDefault();
+      current.current[action]();
+    };
+    document.addEventListener("keydown", onKeyDown);
+    return () => document.removeEventListener("keydown", onKeyDown);
+  }, []);
+}

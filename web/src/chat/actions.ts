@@ -1,0 +1,218 @@
+/** What a person can do. Each says what changes, and leaves the asking to the follows. */
+import type { ChatActions } from "./contract";
+import { fromJson, toJson, toMarkdown } from "./exchange";
+import type { AssistantMessage, Conversation, Head } from "./model";
+import { forgot } from "./plan";
+import { isRunning } from "./reduce";
+import { search } from "./search";
+import { writeSettings } from "./settings";
+import { merged, type Room } from "./store";
+import { before, chose, shown, userOf, without } from "./tree";
+import { type Asked, edit, emptyConversation, regenerate, resend, submit } from "./turns";
+
+/** A removed conversation can be had back for so long. */
+export const UNDO_MS = 8_000;
+
+export function actions(room: Room): {
+  actions: ChatActions;
+  forgot(conversation: string, answer: AssistantMessage): void;
+} {
+  const { parts, follows, keeper, vault } = room;
+  const get = () => room.store.getState();
+  const set = room.store.setState;
+  let removing: { conversation: Conversation; head: Head; timer: ReturnType<typeof setTimeout> } | undefined;
+
+  const change = (id: string, how: (conversation: Conversation) => Conversation | undefined) => {
+    const conversation = get().open[id];
+    const next = conversation && how(conversation);
+    if (next && next !== conversation) room.put(next);
+    return next;
+  };
+  /** What is written on a way that was left is stopped. */
+  const leave = (id: string, { conversation, question }: Asked) => {
+    const way = new Set(before(conversation, question).map((message) => message.id));
+    for (const answer of follows.ofConversation(id)) if (!way.has(answer.id)) follows.stop(answer.id);
+  };
+  const begin = (id: string, how: (conversation: Conversation) => Asked | undefined, isApart = false) => {
+    const conversation = get().open[id];
+    const asked = conversation && how(merged(conversation, get().writing));
+    if (!asked) return;
+    room.put(asked.conversation);
+    if (isApart) leave(id, asked);
+    // Stored before it is sent: what was written is not lost with the page.
+    void keeper.now(id);
+    follows.begin(id, asked.answer);
+  };
+  const removed = async () => {
+    if (!removing) return;
+    const { conversation, timer } = removing;
+    clearTimeout(timer);
+    removing = undefined;
+    set({ removed: null });
+    parts.drafts.write(conversation.id, "");
+    await vault.remove(conversation.id);
+    room.tabs.tell({ kind: "list" });
+  };
+  const all = async (ids: string[]) => {
+    const { open, writing } = get();
+    const stored = await vault.loadAll(ids);
+    return stored.map((conversation) => {
+      const opened = open[conversation.id];
+      return opened ? merged(opened, writing) : conversation;
+    });
+  };
+  // A conversation that has not begun has a new name on every visit; what was written for it is found under this one.
+  const draftOf = (id: string): string => {
+    const open = get().open[id];
+    return open && Object.keys(open.messages).length === 0 ? "new" : id;
+  };
+  const running = (id: string): AssistantMessage | undefined =>
+    follows
+      .ofConversation(id)
+      .filter(isRunning)
+      .sort((a, b) => a.created - b.created)[0];
+
+  const made: ChatActions = {
+    newConversation: () => {
+      const id = parts.newId("c");
+      set(({ open }) => ({ open: { ...open, [id]: emptyConversation(id, parts.now()) }, current: id }));
+      return id;
+    },
+    openConversation: async (id) => {
+      set({ current: id });
+      if (!(await room.load(id)) && get().current === id) set({ current: null });
+    },
+    rename: (id, title) => {
+      const name = title.trim().slice(0, 200);
+      if (name === "") return;
+      void room
+        .load(id)
+        .then(() => change(id, (conversation) => ({ ...conversation, title: name, titled: true })));
+    },
+    remove: (id) => {
+      void room.load(id).then(async (conversation) => {
+        await removed();
+        const head = get().heads.find((known) => known.id === id);
+        if (!conversation || !head) return;
+        keeper.forget(id);
+        const timer = setTimeout(() => void removed(), UNDO_MS);
+        removing = { conversation: merged(conversation, get().writing), head, timer };
+        follows.drop(id);
+        set(({ heads, open, current }) => {
+          const { [id]: _, ...rest } = open;
+          return {
+            heads: heads.filter((known) => known.id !== id),
+            open: rest,
+            current: current === id ? null : current,
+            removed: head,
+          };
+        });
+        void vault.remove(id);
+        room.tabs.tell({ kind: "list" });
+      });
+    },
+    undoRemove: () => {
+      if (!removing) return;
+      const { conversation, timer } = removing;
+      clearTimeout(timer);
+      removing = undefined;
+      set({ removed: null, current: conversation.id });
+      room.put(conversation);
+      void keeper.now(conversation.id);
+      for (const message of Object.values(conversation.messages)) {
+        if (message.role === "assistant" && isRunning(message)) follows.begin(conversation.id, message);
+      }
+    },
+    search: (query) => search(query, get().heads, all),
+
+    send: (id, text) => {
+      if (text.trim() === "") return;
+      made.saveDraft(id, "");
+      begin(id, (conversation) => submit(conversation, text, parts.now(), parts.newId));
+    },
+    stop: (id) => {
+      const answer = running(id);
+      if (answer) follows.stop(answer.id);
+    },
+    regenerate: (id, answer) =>
+      begin(id, (conversation) => regenerate(conversation, answer, parts.now(), parts.newId), true),
+    edit: (id, message, text) => {
+      if (text.trim() !== "") {
+        begin(id, (conversation) => edit(conversation, message, text, parts.now(), parts.newId), true);
+      }
+    },
+    choose: (id, message) => {
+      change(id, (conversation) => chose(conversation, message));
+    },
+    resend: (id, message) =>
+      begin(id, (conversation) => resend(conversation, message, parts.now(), parts.newId)),
+    takeBack: (id, message) => {
+      const conversation = get().open[id];
+      const question = conversation && userOf(conversation, message);
+      if (!question) return;
+      for (const answer of follows.ofConversation(id)) if (answer.parent === message) follows.stop(answer.id);
+      change(id, (now) => without(forgot(now, message), message));
+      if (made.draft(id) === "") made.saveDraft(id, question.text);
+    },
+    follow: (id) => {
+      change(id, (conversation) => {
+        const messages = { ...conversation.messages };
+        for (const { id: shownId } of shown(conversation)) {
+          const message = messages[shownId];
+          if (message?.role !== "assistant" || !message.takenOver) continue;
+          const { takenOver: _, ...answer } = message;
+          messages[shownId] = { ...answer, outcome: "streaming" };
+        }
+        return { ...conversation, messages };
+      });
+      for (const message of Object.values(get().open[id]?.messages ?? {})) {
+        if (message.role === "assistant" && isRunning(message)) follows.begin(id, message, true);
+      }
+    },
+    setSystem: (id, system) => {
+      // The gateway's copy has the old instructions: it is left, and another one is built.
+      change(id, (conversation) =>
+        conversation.system === system
+          ? conversation
+          : {
+              ...conversation,
+              system,
+              remembered: [],
+              epoch: conversation.remembered.length > 0 ? conversation.epoch + 1 : conversation.epoch,
+            },
+      );
+    },
+
+    draft: (id) => parts.drafts.read(draftOf(id)),
+    saveDraft: (id, text) => parts.drafts.write(draftOf(id), text),
+
+    exportMarkdown: async (id, names) => {
+      const [conversation] = await all([id]);
+      return conversation ? toMarkdown(conversation, names) : "";
+    },
+    exportJson: async (ids) => toJson(await all(ids ?? get().heads.map(({ id }) => id))),
+    importJson: async (text) => {
+      const read = fromJson(text, parts.newId);
+      if (typeof read === "string") return { taken: 0, problem: read };
+      for (const conversation of read) {
+        room.put(conversation);
+        await keeper.now(conversation.id);
+      }
+      room.tabs.tell({ kind: "list" });
+      return get().storage === "ok" ? { taken: read.length } : { taken: read.length, problem: "storage" };
+    },
+
+    setSettings: (settings) => {
+      set(({ settings: old }) => ({ settings: { ...old, ...settings } }));
+      writeSettings(get().settings);
+      room.tabs.tell({ kind: "settings" });
+    },
+    reconnect: () => room.link().retry(),
+  };
+  return {
+    actions: made,
+    forgot: (id, answer) => {
+      change(id, (conversation) => forgot(conversation, answer.parent, answer.asked));
+    },
+  };
+}

@@ -1,0 +1,308 @@
+/** Whatever happens to the socket and the tab: every answer whole, every question put once. */
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import type { ClientFrame, ServerFrame } from "../protocol/frames";
+import { ModelGateway, textOf } from "../testing/model-gateway";
+import { readConversation } from "./check";
+import { Follows } from "./follows";
+import type { AssistantMessage, Conversation } from "./model";
+import { forgot } from "./plan";
+import { isRunning } from "./reduce";
+import { chose, last, replaced, shown, userOf } from "./tree";
+import { type Asked, edit, emptyConversation, regenerate, submit } from "./turns";
+
+const RUNS = 10_000;
+
+/** A tab with one conversation, a socket with two directions that can be cut, and what is stored. */
+class Tab {
+  conversation: Conversation = emptyConversation("c-1", 0);
+  stored = this.conversation;
+  isLive = false;
+  up: ClientFrame[] = [];
+  clock = 1;
+  ids = 0;
+  follows = this.make();
+  regenerated = 0;
+
+  constructor(readonly gateway: ModelGateway) {}
+
+  private make(): Follows {
+    return new Follows({
+      link: () => ({
+        state: this.isLive ? { kind: "live" } : { kind: "offline" },
+        send: (frame) => {
+          if (this.isLive) this.up.push(frame);
+          return this.isLive;
+        },
+        retry: () => undefined,
+        close: () => undefined,
+      }),
+      config: () => null,
+      conversation: () => this.conversation,
+      setConversation: (conversation) => {
+        this.conversation = conversation;
+      },
+      written: (_, answer) => this.write(answer),
+      asked: () => this.save(),
+      settled: (_, answer) => this.write(answer),
+      failed: (_, answer) => {
+        this.conversation = forgot(this.conversation, answer.parent, answer.asked);
+      },
+      transcript: async (chat) => this.gateway.transcript(chat),
+      now: () => this.clock,
+      newId: (prefix) => this.newId(prefix),
+    });
+  }
+
+  newId = (prefix: string): string => {
+    this.ids += 1;
+    return `${prefix}-${this.ids}`;
+  };
+
+  private write(answer: AssistantMessage): void {
+    // At every moment: exactly the text up to the number that was applied.
+    const turn = answer.serverId === undefined ? undefined : this.gateway.all.get(answer.serverId);
+    if (turn && answer.applied !== undefined && answer.outcome === "streaming") {
+      expect(answer.text).toBe(textOf(turn, answer.applied + 1));
+    }
+    const old = this.conversation.messages[answer.id];
+    if (old?.role === "assistant" && old.applied !== undefined && answer.applied !== undefined) {
+      expect(answer.applied >= old.applied || answer.applied === 0).toBe(true);
+    }
+    this.conversation = replaced(this.conversation, answer);
+  }
+
+  save(): void {
+    this.stored = this.conversation;
+  }
+
+  begin(asked: Asked | undefined, isApart: boolean): void {
+    this.clock += 1;
+    if (!asked) return;
+    this.conversation = asked.conversation;
+    const way = new Set(shown(asked.conversation).map(({ id }) => id));
+    if (isApart) {
+      for (const answer of this.follows.ofConversation("c-1"))
+        if (!way.has(answer.id)) this.follows.stop(answer.id);
+    }
+    this.save();
+    this.follows.begin("c-1", asked.answer);
+  }
+
+  cut(): void {
+    this.isLive = false;
+    this.up = [];
+    this.gateway.cut();
+    this.follows.lost();
+  }
+
+  connect(): void {
+    if (this.isLive) return;
+    this.isLive = true;
+    this.follows.live();
+  }
+
+  reload(): void {
+    this.cut();
+    this.follows.close();
+    this.conversation = readConversation(JSON.parse(JSON.stringify(this.stored))) as Conversation;
+    this.follows = this.make();
+    for (const message of Object.values(this.conversation.messages)) {
+      if (message.role === "assistant" && isRunning(message)) this.follows.begin("c-1", message);
+    }
+  }
+
+  deliver(frame: ServerFrame | null): void {
+    if (frame) this.follows.frame(frame);
+  }
+}
+
+const step = fc.oneof(
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constant("flow"),
+      pick: fc.nat(9),
+      most: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant("read"),
+      pick: fc.nat(3),
+      most: fc.integer({ min: 1, max: 4 }),
+    }),
+  },
+  { weight: 8, arbitrary: fc.record({ kind: fc.constant("tick"), pick: fc.nat(4), most: fc.constant(1) }) },
+  {
+    weight: 9,
+    arbitrary: fc.record({
+      kind: fc.constantFrom(
+        "up",
+        "connect",
+        "cut",
+        "arrive",
+        "repeat",
+        "drop",
+        "save",
+        "reload",
+        "wait",
+        "idle",
+      ),
+      pick: fc.nat(3),
+      most: fc.constant(1),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("ask"), pick: fc.nat(3), most: fc.constant(1) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constantFrom("again", "edit", "choose"),
+      pick: fc.nat(3),
+      most: fc.constant(1),
+    }),
+  },
+);
+
+async function act(
+  tab: Tab,
+  { kind, pick, most }: { kind: string; pick: number; most: number },
+): Promise<void> {
+  const { gateway } = tab;
+  if (kind === "flow") {
+    tab.connect();
+    for (const frame of tab.up.splice(0)) gateway.take(frame);
+    for (let n = 0; n <= pick; n += 1) {
+      gateway.tick();
+      tab.deliver(gateway.next(0, most));
+    }
+  } else if (kind === "read") tab.deliver(gateway.next(pick, most));
+  else if (kind === "tick") for (let n = 0; n <= pick; n += 1) gateway.tick();
+  else if (kind === "up") for (const frame of tab.up.splice(0, pick + 1)) gateway.take(frame);
+  else if (kind === "connect") tab.connect();
+  else if (kind === "cut") tab.cut();
+  else if (kind === "arrive") {
+    // The last words still arrive, and nothing comes back.
+    for (const frame of tab.up.splice(0)) gateway.take(frame);
+    tab.cut();
+  } else if (kind === "repeat") {
+    const frame = gateway.next(pick, 1);
+    tab.deliver(frame);
+    tab.deliver(frame);
+  } else if (kind === "drop") {
+    // Only a piece of an answer: who loses an end has lost the socket.
+    const frame = gateway.next(pick, 1);
+    if (frame?.type !== "chunk") tab.deliver(frame);
+  } else if (kind === "save") tab.save();
+  else if (kind === "reload") tab.reload();
+  else if (kind === "wait") await vi.advanceTimersByTimeAsync(500);
+  else if (kind === "ask")
+    tab.begin(submit(tab.conversation, `question ${tab.ids}`, tab.clock, tab.newId), false);
+  else if (kind === "again") {
+    const answer = last(tab.conversation);
+    if (answer?.role !== "assistant" || isRunning(answer) || answer.text === "") return;
+    tab.regenerated += 1;
+    tab.begin(regenerate(tab.conversation, answer.id, tab.clock, tab.newId), true);
+  } else if (kind === "choose") {
+    // An older branch, while the newer one may still be written.
+    const branch = shown(tab.conversation).find(({ siblings }) => siblings.length > 1);
+    const other = branch?.siblings[pick % branch.siblings.length];
+    if (other) tab.conversation = chose(tab.conversation, other);
+  } else if (kind === "edit") {
+    const question = shown(tab.conversation).flatMap(({ id }) => userOf(tab.conversation, id) ?? [])[pick];
+    if (question)
+      tab.begin(edit(tab.conversation, question.id, `edited ${tab.ids}`, tab.clock, tab.newId), true);
+  }
+}
+
+async function heal(tab: Tab): Promise<void> {
+  for (let round = 0; round < 400; round += 1) {
+    tab.connect();
+    for (const frame of tab.up.splice(0)) tab.gateway.take(frame);
+    for (let n = 0; n < 4; n += 1) tab.gateway.tick();
+    for (let frame = tab.gateway.next(0, 2); frame; frame = tab.gateway.next(0, 2)) tab.deliver(frame);
+    await Promise.resolve();
+    await Promise.resolve();
+    if (round % 8 === 7) await vi.advanceTimersByTimeAsync(5_000);
+    if (tab.follows.ofConversation("c-1").length === 0 && tab.up.length === 0) return;
+  }
+  throw new Error(`never done: ${JSON.stringify(tab.follows.ofConversation("c-1"))}`);
+}
+
+function check(tab: Tab): void {
+  const { gateway, conversation } = tab;
+  const answers = Object.values(conversation.messages).filter((message) => message.role === "assistant");
+  for (const answer of answers) {
+    if (answer.outcome === "stopped") continue;
+    expect(answer.outcome).toBe("done");
+    const turn = gateway.all.get(answer.serverId ?? "");
+    expect(turn).toBeDefined();
+    if (turn) expect(answer.text).toBe(textOf(turn, turn.script.length));
+    expect(turn?.user).toBe(answer.parent);
+  }
+  // Nothing is put to the model twice: as many answers as there are to a question, at most.
+  const asks = new Map<string, number>();
+  for (const { user } of gateway.asked) asks.set(user, (asks.get(user) ?? 0) + 1);
+  for (const [user, count] of asks) {
+    expect(count).toBeLessThanOrEqual(answers.filter((answer) => answer.parent === user).length);
+  }
+}
+
+beforeAll(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] }));
+afterAll(() => void vi.useRealTimers());
+
+const world = () =>
+  new Tab(
+    new ModelGateway((question, run) =>
+      [`«${question}» `, "潮 ", `${run}`, " 🌊", "\n", "end"].slice(0, 2 + (run % 5)),
+    ),
+  );
+
+test("text is never lost, doubled or reordered, and nothing is asked twice", {
+  timeout: 60_000,
+}, async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 45, size: "max" }), async (steps) => {
+      const tab = world();
+      tab.connect();
+      for (const one of steps) {
+        await act(tab, one);
+      }
+      await heal(tab);
+      check(tab);
+    }),
+    { numRuns: Number(process.env.RUNS ?? RUNS) },
+  );
+});
+
+test("20 messages written without a socket, the tab killed: all once, in order", async () => {
+  const tab = world();
+  const wanted: string[] = [];
+  for (let n = 0; n < 20; n += 1) {
+    wanted.push(`message ${n}`);
+    tab.begin(submit(tab.conversation, `message ${n}`, tab.clock, tab.newId), false);
+  }
+  tab.reload();
+  await heal(tab);
+  check(tab);
+  expect(tab.gateway.asked.map(({ question }) => question)).toEqual(wanted);
+  expect(tab.gateway.asked.at(-1)?.before).toEqual(wanted.slice(0, -1));
+});
+
+test("a message older than an hour is not sent unasked, and a clock that jumps back is no hour", async () => {
+  const tab = world();
+  tab.clock = 10_000_000;
+  tab.begin(submit(tab.conversation, "old", tab.clock, tab.newId), false);
+  tab.clock += 3_600_001;
+  tab.begin(submit(tab.conversation, "new", tab.clock, tab.newId), false);
+  await heal(tab);
+  expect(tab.gateway.asked.map(({ question }) => question)).toEqual(["new"]);
+  const old = Object.values(tab.conversation.messages).find(({ text }) => text === "old");
+  expect(old).toMatchObject({ delivery: "stale" });
+  tab.cut();
+  tab.begin(submit(tab.conversation, "later", tab.clock, tab.newId), false);
+  tab.clock -= 20_000_000;
+  await heal(tab);
+  expect(tab.gateway.asked.at(-1)?.question).toBe("later");
+});

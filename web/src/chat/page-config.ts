@@ -1,0 +1,81 @@
+/** What the gateway tells a page before it opens its socket. */
+import type { PageConfig } from "./contract";
+
+type Fields = Record<string, unknown>;
+const fields = (value: unknown): Fields =>
+  typeof value === "object" && value !== null ? (value as Fields) : {};
+const positive = (value: unknown, otherwise: number): number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value > 0 ? value : otherwise;
+
+/** Whatever is missing or odd has the gateway's own default: an older or newer gateway must not blank the page. */
+export function readConfig(value: unknown): PageConfig {
+  const root = fields(value);
+  const limits = fields(root.limits);
+  const features = fields(root.features);
+  const models = Array.isArray(root.models) ? root.models : [];
+  return {
+    version: typeof root.version === "string" ? root.version : "",
+    build: typeof fields(root.page).build === "string" ? (fields(root.page).build as string) : "",
+    simulated: root.simulated === true,
+    models: models.flatMap((model) => {
+      const { id } = fields(model);
+      return typeof id === "string" ? [{ id }] : [];
+    }),
+    limits: {
+      messageBytes: positive(limits.message_bytes, 65_536),
+      transcriptBytes: positive(limits.transcript_bytes, 1_048_576),
+      requests: positive(limits.requests, 64),
+      readers: positive(limits.readers, 8),
+      queuedMessages: positive(limits.queued_messages, 8),
+    },
+    features: {
+      reasoning: features.reasoning !== false,
+      clientSystemPrompt: features.client_system_prompt === true,
+    },
+  };
+}
+
+/** A gateway that does not answer in this time is away. */
+const PATIENCE_MS = 8_000;
+
+async function json(path: string): Promise<{ status: number; body: unknown }> {
+  const response = await fetch(path, {
+    headers: { accept: "application/json" },
+    cache: "no-store",
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
+  return { status: response.status, body: response.ok ? await response.json() : null };
+}
+
+/** Sets the cookie that says whose the chats are: to be asked before the socket is opened. */
+export async function fetchConfig(): Promise<PageConfig> {
+  const { status, body } = await json("/api/config");
+  if (body === null) throw new Error(`status ${status}`);
+  return readConfig(body);
+}
+
+export interface Remembered {
+  /** By the gateway's names. */
+  answers: Map<string, { text: string; incomplete: boolean; isWriting: boolean }>;
+}
+
+/** What the gateway remembers of a chat; null: nothing. Throws where it cannot be asked. */
+export async function fetchTranscript(chat: string): Promise<Remembered | null> {
+  const { status, body } = await json(`/api/chats/${encodeURIComponent(chat)}`);
+  if (status === 404) return null;
+  if (body === null) throw new Error(`status ${status}`);
+  const answers: Remembered["answers"] = new Map();
+  const { messages } = fields(body);
+  for (const entry of Array.isArray(messages) ? messages : []) {
+    const message = fields(entry);
+    const part = fields(Array.isArray(message.parts) ? message.parts[0] : undefined);
+    if (message.role !== "assistant" || typeof message.id !== "string" || typeof part.text !== "string")
+      continue;
+    answers.set(message.id, {
+      text: part.text,
+      incomplete: fields(message.metadata).incomplete === true,
+      isWriting: part.state === "streaming",
+    });
+  }
+  return { answers };
+}

@@ -1,0 +1,123 @@
+/** How a question is put to the gateway, which remembers one way through the tree under one name. */
+import type { SendFrame, WireMessage } from "../protocol/frames";
+import type { Asked, AssistantMessage, Conversation, Message, UserMessage } from "./model";
+import { wireId } from "./model";
+import { before } from "./tree";
+
+type Pair = [user: string, answer: string];
+
+export interface Plan {
+  /** With what the gateway will remember, and the name of the chat. */
+  conversation: Conversation;
+  frame: Omit<SendFrame, "requestId">;
+  asked: Asked;
+}
+
+/** Something leaves the gateway's memory for it: saying it twice would not be harmless. */
+export const isReplacement = (asked: Asked | undefined): boolean =>
+  asked !== undefined && (asked.trigger === "regenerate-message" || asked.messageId !== undefined);
+
+/** Room for the frame's own words. */
+const ENVELOPE_BYTES = 2_048;
+const MESSAGE_BYTES = 160;
+
+/** UTF-8 bytes of a text in JSON, at most: quotes, line breaks and the like count twice. */
+export function jsonBytes(text: string): number {
+  let bytes = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    if (unit === 0x22 || unit === 0x5c) bytes += 2;
+    else if (unit < 0x20) bytes += 6;
+    else if (unit < 0x80) bytes += 1;
+    else if (unit < 0x800) bytes += 2;
+    else if (unit >= 0xd800 && unit < 0xe000) bytes += 6;
+    else bytes += 3;
+  }
+  return bytes;
+}
+
+const spelled = (id: string, role: WireMessage["role"], text: string): WireMessage => ({
+  id,
+  role,
+  parts: [{ type: "text", text }],
+});
+
+/** The newest messages that fit, the question last; instructions first where they are allowed. */
+function transcript(way: Message[], question: UserMessage, system: string, bytesMax: number): WireMessage[] {
+  let room = bytesMax - ENVELOPE_BYTES - MESSAGE_BYTES - jsonBytes(question.text) - jsonBytes(system);
+  const messages: WireMessage[] = [spelled(question.id, "user", question.text)];
+  for (const message of way.toReversed()) {
+    if (message.text === "") continue;
+    room -= MESSAGE_BYTES + jsonBytes(message.text);
+    if (room < 0) break;
+    const id = message.role === "user" ? message.id : (message.serverId ?? message.id);
+    messages.push(spelled(id, message.role, message.text));
+  }
+  // Two of the same role in a row, or an answer first, pair with nothing: the gateway says what it does with them.
+  if (system !== "") messages.push(spelled("system", "system", system));
+  return messages.reverse();
+}
+
+const pairsOf = (way: Message[]): Pair[] =>
+  way.flatMap((message): Pair[] => (message.role === "assistant" ? [[message.parent, message.id]] : []));
+
+const isSame = (a: Pair | undefined, b: Pair | undefined): boolean => a?.[0] === b?.[0] && a?.[1] === b?.[1];
+
+const isWhole = (conversation: Conversation, [, answer]: Pair): boolean => {
+  const message = conversation.messages[answer];
+  return message?.role === "assistant" && message.serverId !== undefined && message.outcome === "done";
+};
+
+/** What of the gateway's memory gives way to the question, if anything. */
+function displacing(
+  conversation: Conversation,
+  chat: string,
+  displaced: Pair | undefined,
+  mine: Pair,
+): Asked {
+  if (!displaced || isSame(displaced, mine)) return { chat, trigger: "submit-message" };
+  if (displaced[0] !== mine[0]) return { chat, trigger: "submit-message", messageId: displaced[0] };
+  const old = conversation.messages[displaced[1]];
+  const known = old?.role === "assistant" && old.serverId !== undefined ? { messageId: old.serverId } : {};
+  return { chat, trigger: "regenerate-message", ...known };
+}
+
+/**
+ * The frame for a question and the answer that it is to get. What was remembered is continued, or cut by an edit or
+ * another try; where it went another way, the conversation takes a new name and is rebuilt from the transcript.
+ */
+export function plan(
+  conversation: Conversation,
+  question: UserMessage,
+  answer: Pick<AssistantMessage, "id" | "asked">,
+  limits: { transcriptBytes: number; system: boolean },
+): Plan {
+  const way = before(conversation, question);
+  const wanted = pairsOf(way);
+  const kept = conversation.remembered;
+  const mine: Pair = [question.id, answer.id];
+  const leaves = kept.slice(wanted.length).filter((pair) => !isSame(pair, mine));
+  // What gives way must have a name and an end: else nobody can tell later which of the two is being told, or waits.
+  const continues =
+    wanted.every((pair, at) => isSame(pair, kept[at])) && leaves.every((pair) => isWhole(conversation, pair));
+  const displaced = continues ? kept[wanted.length] : undefined;
+  const epoch = continues ? conversation.epoch : conversation.epoch + 1;
+  const next: Conversation = { ...conversation, epoch, remembered: [...wanted, mine] };
+  const again = isSame(displaced, mine) && answer.asked?.chat === wireId(next) ? answer.asked : undefined;
+  const asked = again ?? displacing(conversation, wireId(next), displaced, mine);
+  const system = limits.system ? conversation.system : "";
+  const messages = transcript(way, question, system, limits.transcriptBytes);
+  const { chat, ...words } = asked;
+  return { conversation: next, frame: { type: "send", id: chat, ...words, messages }, asked };
+}
+
+/**
+ * The gateway took the turn out again, or never had it. Where it was to take the place of another, nobody knows what
+ * the gateway has now: another name then.
+ */
+export function forgot(conversation: Conversation, question: string, asked?: Asked): Conversation {
+  const at = conversation.remembered.findIndex(([user]) => user === question);
+  if (at < 0) return conversation;
+  if (isReplacement(asked)) return { ...conversation, remembered: [], epoch: conversation.epoch + 1 };
+  return { ...conversation, remembered: conversation.remembered.slice(0, at) };
+}

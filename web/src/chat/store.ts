@@ -1,0 +1,232 @@
+/** The one store of the page: what is known, what a person can do, and who does it. */
+import { createStore, type StoreApi } from "zustand/vanilla";
+import type { Link, LinkEvents } from "../connection/link";
+import type { Drafts } from "../storage/drafts";
+import type { Vault, VaultState } from "../storage/vault";
+import { actions } from "./actions";
+import type { ChatStore } from "./contract";
+import { Follows } from "./follows";
+import { Keeper } from "./keeper";
+import type { AssistantMessage, Conversation, Head } from "./model";
+import type { Remembered } from "./page-config";
+import { readSettings } from "./settings";
+import { joinTabs, type News, type Tabs } from "./tabs";
+
+/** The page speaks of a lost connection after this long, not at every blink. */
+export const TROUBLED_MS = 1_500;
+
+export interface Parts {
+  link(events: LinkEvents): Link;
+  vault(tell: (state: VaultState) => void): Vault<Head, Conversation>;
+  drafts: Drafts;
+  transcript(chat: string): Promise<Remembered | null>;
+  perFrame(flush: () => void): () => void;
+  now(): number;
+  newId(prefix: string): string;
+  /** Of the channel on which tabs talk. */
+  tabs: string;
+}
+
+/** What actions work with. */
+export interface Room {
+  parts: Parts;
+  store: StoreApi<ChatStore>;
+  follows: Follows;
+  keeper: Keeper;
+  vault: Vault<Head, Conversation>;
+  tabs: Tabs;
+  link(): Link;
+  /** Changes a conversation that is open, and stores it. */
+  put(conversation: Conversation): void;
+  load(id: string): Promise<Conversation | undefined>;
+}
+
+/** The conversation with the newest state of its answers. */
+export function merged(conversation: Conversation, writing: Record<string, AssistantMessage>): Conversation {
+  const newer = Object.values(writing).filter(({ id }) => conversation.messages[id]);
+  if (newer.length === 0) return conversation;
+  const messages = { ...conversation.messages };
+  for (const answer of newer) messages[answer.id] = answer;
+  return { ...conversation, messages };
+}
+
+function headsWith(heads: Head[], head: Head): Head[] {
+  return [head, ...heads.filter(({ id }) => id !== head.id)].sort((a, b) => b.updated - a.updated);
+}
+
+export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): void; flush(): void } {
+  let link: Link;
+  let troubled: ReturnType<typeof setTimeout> | undefined;
+  let close: () => void = () => undefined;
+  let flushAll: () => void = () => undefined;
+  const pending = new Map<string, AssistantMessage>();
+  const store = createStore<ChatStore>()((set, get) => {
+    const flush = parts.perFrame(() => {
+      if (pending.size === 0) return;
+      const news = Object.fromEntries(pending);
+      pending.clear();
+      set(({ writing }) => ({ writing: { ...writing, ...news } }));
+    });
+    const vault = parts.vault((storage) => set({ storage }));
+    const current = (id: string) => {
+      const conversation = get().open[id];
+      if (!conversation || Object.keys(conversation.messages).length === 0) return undefined;
+      return merged(conversation, { ...get().writing, ...Object.fromEntries(pending) });
+    };
+    const keeper = new Keeper(vault, current, (id) => room.tabs.tell({ kind: "conversation", id }));
+    const put = (conversation: Conversation) => {
+      set(({ open }) => ({ open: { ...open, [conversation.id]: conversation } }));
+      if (Object.keys(conversation.messages).length === 0) return;
+      const { id, title, titled, created, updated } = conversation;
+      const known = get().heads.find((head) => head.id === id);
+      if (known?.title !== title || known.updated !== updated || known.titled !== titled) {
+        set(({ heads }) => ({ heads: headsWith(heads, { id, title, titled, created, updated }) }));
+      }
+      keeper.soon(id);
+    };
+    const follows = new Follows({
+      link: () => link,
+      config: () => get().config,
+      conversation: (id) => get().open[id],
+      setConversation: put,
+      written: (conversation, answer, isForeign) => {
+        pending.set(answer.id, answer);
+        if (!isForeign) keeper.soon(conversation, true);
+        flush();
+      },
+      asked: (id) => void keeper.now(id),
+      settled: (id, answer) => {
+        pending.delete(answer.id);
+        const { [answer.id]: _, ...writing } = get().writing;
+        const conversation = get().open[id];
+        if (conversation?.messages[answer.id]) {
+          put({ ...conversation, messages: { ...conversation.messages, [answer.id]: answer } });
+        }
+        set({ writing });
+        void keeper.now(id);
+      },
+      failed: (id, answer) => actionsOf.forgot(id, answer),
+      transcript: parts.transcript,
+      now: parts.now,
+      newId: parts.newId,
+    });
+    const room: Room = {
+      parts,
+      store: { getState: get, setState: set } as StoreApi<ChatStore>,
+      follows,
+      keeper,
+      vault,
+      tabs: joinTabs(parts.tabs, (news) => void heard(room, news)),
+      link: () => link,
+      put,
+      load: async (id) => {
+        const known = get().open[id];
+        if (known) return known;
+        const stored = await vault.load(id);
+        const opened = get().open[id];
+        if (opened || !stored) return opened;
+        set(({ open }) => ({ open: { ...open, [id]: stored } }));
+        follow(room, stored, false);
+        return stored;
+      },
+    };
+    const actionsOf = actions(room);
+    link = parts.link({
+      state: (state) => {
+        set({ link: state });
+        if (state.kind === "live") {
+          clearTimeout(troubled);
+          troubled = undefined;
+          set({ linkTroubled: false });
+          follows.live();
+        } else {
+          follows.lost();
+          troubled ??= setTimeout(() => set({ linkTroubled: true }), TROUBLED_MS);
+        }
+      },
+      frame: (frame) => follows.frame(frame),
+    });
+    queueMicrotask(() => void start(room));
+    flushAll = () => {
+      keeper.flush();
+      parts.drafts.flush();
+    };
+    close = () => {
+      link.close();
+      follows.close();
+      flushAll();
+      room.tabs.close();
+      clearTimeout(troubled);
+    };
+    return {
+      ready: false,
+      config: null,
+      link: link.state,
+      linkTroubled: false,
+      storage: "ok",
+      heads: [],
+      current: null,
+      open: {},
+      writing: {},
+      settings: readSettings(),
+      removed: null,
+      ...actionsOf.actions,
+    };
+  });
+  return Object.assign(store, { close: () => close(), flush: () => flushAll() });
+}
+
+/** Takes up what is not finished. */
+function follow(room: Room, conversation: Conversation, isForeign: boolean): void {
+  for (const message of Object.values(conversation.messages)) {
+    const isOpen =
+      message.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");
+    if (!isOpen || message.takenOver) continue;
+    const question = conversation.messages[message.parent];
+    if (question?.role === "user" && question.delivery !== "stale" && question.delivery !== "refused") {
+      room.follows.begin(conversation.id, message, isForeign);
+    }
+  }
+}
+
+async function start(room: Room): Promise<void> {
+  const heads = await room.vault.heads();
+  room.store.setState(({ heads: made }) => ({
+    ready: true,
+    heads: made.reduce(headsWith, heads),
+  }));
+  for (const head of heads) if (head.pending) await room.load(head.id);
+}
+
+/** Another tab changed something. */
+async function heard(room: Room, news: News): Promise<void> {
+  if (news.kind === "settings") {
+    room.store.setState({ settings: readSettings() });
+    return;
+  }
+  room.store.setState({ heads: await room.vault.heads() });
+  if (news.kind === "list") return;
+  const stored = room.store.getState().open[news.id] && (await room.vault.load(news.id));
+  const mine = room.store.getState().open[news.id];
+  if (!stored || !mine) return;
+  // What is followed here is at least as new as what another tab has stored.
+  const messages = { ...mine.messages, ...stored.messages };
+  for (const [id, message] of Object.entries(mine.messages)) {
+    const other = stored.messages[id];
+    const isAhead =
+      message.role === "assistant" &&
+      // What was taken over elsewhere is not followed again unasked: two tabs would take it from each other for ever.
+      (message.takenOver || (message.outcome !== "waiting" && message.outcome !== "streaming"));
+    if (
+      !other ||
+      room.follows.has(id) ||
+      (isAhead && other.role === "assistant" && other.outcome === "streaming")
+    ) {
+      messages[id] = message;
+    }
+  }
+  // The newer of two tabs says which way is shown and what the gateway remembers.
+  const next = { ...(stored.updated >= mine.updated ? stored : mine), messages };
+  room.store.setState(({ open }) => ({ open: { ...open, [news.id]: next } }));
+  follow(room, next, true);
+}

@@ -1,0 +1,106 @@
+/** What a person does to a conversation, as new values: a question, another try, an edit. */
+import type { AssistantMessage, Conversation, UserMessage } from "./model";
+import { forgot, isReplacement } from "./plan";
+import { added, answerOf, last, userOf } from "./tree";
+
+export interface Asked {
+  conversation: Conversation;
+  question: UserMessage;
+  answer: AssistantMessage;
+}
+
+type NewId = (prefix: string) => string;
+
+export function emptyConversation(id: string, now: number): Conversation {
+  return {
+    id,
+    title: "",
+    titled: false,
+    created: now,
+    updated: now,
+    messages: {},
+    chosen: {},
+    system: "",
+    epoch: 0,
+    remembered: [],
+  };
+}
+
+const TITLE_CHARS = 60;
+
+/** The first line of the first message, until a person gives a name. */
+function titleOf(text: string): string {
+  const line = text.trim().split("\n", 1)[0] ?? "";
+  const chars = [...line];
+  return chars.length > TITLE_CHARS ? `${chars.slice(0, TITLE_CHARS - 1).join("")}…` : line;
+}
+
+function awaited(parent: string, id: string, now: number): AssistantMessage {
+  return { role: "assistant", id, parent, text: "", reasoning: "", created: now, outcome: "waiting" };
+}
+
+function asked(
+  conversation: Conversation,
+  parent: string | null,
+  text: string,
+  now: number,
+  newId: NewId,
+): Asked {
+  const question: UserMessage = {
+    role: "user",
+    id: newId("u"),
+    parent,
+    text,
+    created: now,
+    delivery: "queued",
+  };
+  const answer = awaited(question.id, newId("a"), now);
+  const next = added(conversation, question, answer);
+  const title = next.titled || next.title !== "" ? next.title : titleOf(text);
+  return { conversation: { ...next, title, updated: now }, question, answer };
+}
+
+/** A new message below the last one that is shown. */
+export function submit(conversation: Conversation, text: string, now: number, newId: NewId): Asked {
+  return asked(conversation, last(conversation)?.id ?? null, text, now, newId);
+}
+
+/** The message in other words: a branch beside it. */
+export function edit(
+  conversation: Conversation,
+  id: string,
+  text: string,
+  now: number,
+  newId: NewId,
+): Asked | undefined {
+  const old = userOf(conversation, id);
+  return old && asked(conversation, old.parent, text, now, newId);
+}
+
+/** Another answer to the same message: a branch beside the old one. */
+export function regenerate(
+  conversation: Conversation,
+  id: string,
+  now: number,
+  newId: NewId,
+): Asked | undefined {
+  const question = userOf(conversation, answerOf(conversation, id)?.parent ?? null);
+  if (!question) return undefined;
+  const answer = awaited(question.id, newId("a"), now);
+  return { conversation: { ...added(conversation, answer), updated: now }, question, answer };
+}
+
+/** The same message once more, where nothing came of it: its empty answer is used again. */
+export function resend(conversation: Conversation, id: string, now: number, newId: NewId): Asked | undefined {
+  const old = userOf(conversation, id);
+  if (!old) return undefined;
+  const { fault: _, ...rest } = old;
+  const question: UserMessage = { ...rest, created: now, delivery: "queued" };
+  const answers = Object.values(conversation.messages).filter(
+    (message): message is AssistantMessage => message.role === "assistant" && message.parent === id,
+  );
+  const empty = answers.find(({ text, reasoning }) => text === "" && reasoning === "");
+  const answer = awaited(id, empty?.id ?? newId("a"), now);
+  const known = isReplacement(empty?.asked) ? forgot(conversation, id, empty?.asked) : conversation;
+  return { conversation: { ...added(known, question, answer), updated: now }, question, answer };
+}

@@ -1,0 +1,35 @@
+/** How components reach the store. */
+import { createContext, type ReactNode, useContext } from "react";
+import { type StoreApi, useStore } from "zustand";
+import type { ChatActions, ChatStore } from "./contract";
+import type { AssistantMessage, Message } from "./model";
+
+const ChatContext = createContext<StoreApi<ChatStore> | null>(null);
+
+export function ChatProvider({ store, children }: { store: StoreApi<ChatStore>; children: ReactNode }) {
+  return <ChatContext value={store}>{children}</ChatContext>;
+}
+
+export function useChatStore(): StoreApi<ChatStore> {
+  const store = useContext(ChatContext);
+  if (!store) throw new Error("outside of ChatProvider");
+  return store;
+}
+
+/** Selects a piece; select small ones, and existing ones: a new object each time draws for ever. */
+export function useChat<T>(select: (state: ChatStore) => T): T {
+  return useStore(useChatStore(), select);
+}
+
+/** They never change. */
+export function useActions(): ChatActions {
+  return useChatStore().getState();
+}
+
+/** A message in its newest state: while it is written, that is not yet in its conversation. */
+export function useMessage(conversation: string, id: string): Message | undefined {
+  return useChat((state) => state.writing[id] ?? state.open[conversation]?.messages[id]);
+}
+
+export const isRunning = (message: Message | undefined): message is AssistantMessage =>
+  message?.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");

@@ -1,0 +1,37 @@
+/** How long to wait before the next attempt, and why the last one ended. */
+import type { Cause } from "./link";
+
+export const FIRST_PAUSE_MS = 250;
+export const LONGEST_PAUSE_MS = 30_000;
+
+/** Full jitter: anything up to a bound that doubles, so that a thousand pages do not come back at once. */
+export function pause(attempt: number, cause: Cause, random: () => number): number {
+  const bound = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16));
+  // Who is overloaded is left alone for a while, whatever the dice say.
+  const least = cause === "overloaded" ? 2_000 : cause === "restart" ? 300 : 0;
+  return Math.round(least + random() * bound);
+}
+
+/** What a close code says; see the table in docs/PROTOCOL.md. */
+export function causeOf(code: number): Cause {
+  switch (code) {
+    case 1012:
+      return "restart";
+    case 1013:
+    case 4429:
+      return "overloaded";
+    case 1002:
+    case 1003:
+    case 1007:
+    case 1009:
+      return "policy";
+    case 4401:
+    case 4403:
+      return "refused";
+    default:
+      return "lost";
+  }
+}
+
+/** Coming back at once would end the same way: a person decides. */
+export const isFinal = (cause: Cause): boolean => cause === "refused";

@@ -1,0 +1,184 @@
+/** The list of conversations: new, search, rename, delete, export and import. */
+import { Download, Search, SquarePen, Upload } from "lucide-react";
+import { useDeferredValue, useEffect, useRef, useState } from "react";
+import type { Hit } from "../../chat/contract";
+import type { Head } from "../../chat/model";
+import { useActions, useChat } from "../../chat/use-chat";
+import { download } from "../../components/copy";
+import { useText } from "../../i18n/use-text";
+import { Entry } from "./entry";
+import css from "./sidebar.module.css";
+
+type Period = "today" | "yesterday" | "week" | "older";
+const PERIODS: Period[] = ["today", "yesterday", "week", "older"];
+const DAY_MS = 86_400_000;
+/** Drawn at once; the rest when the end is near. */
+const PAGE = 60;
+
+function periodOf(updated: number, now: number): Period {
+  const midnight = new Date(now).setHours(0, 0, 0, 0);
+  if (updated >= midnight) return "today";
+  if (updated >= midnight - DAY_MS) return "yesterday";
+  return updated >= midnight - 7 * DAY_MS ? "week" : "older";
+}
+
+interface Props {
+  onOpen: (id: string, message?: string | null) => void;
+  onNew: () => void;
+}
+
+/** The words that were looked for, where they stand. */
+function Marked({ text, query }: { text: string; query: string }) {
+  const at = text.toLowerCase().indexOf(query.toLowerCase());
+  if (at < 0) return text;
+  const end = at + query.length;
+  return (
+    <>
+      {text.slice(0, at)}
+      <mark>{text.slice(at, end)}</mark>
+      {text.slice(end)}
+    </>
+  );
+}
+
+function Found({ query, onOpen }: { query: string; onOpen: Props["onOpen"] }) {
+  const { words } = useText();
+  const actions = useActions();
+  const heads = useChat((state) => state.heads);
+  const [hits, setHits] = useState<Hit[] | null>(null);
+  useEffect(() => {
+    let isCurrent = true;
+    void actions.search(query).then((found) => isCurrent && setHits(found));
+    return () => {
+      isCurrent = false;
+    };
+  }, [actions, query]);
+  if (hits === null) return null;
+  return (
+    <>
+      <p role="status" className={hits.length === 0 ? css.note : "offscreen"}>
+        {hits.length === 0 ? words.nothingFound : hits.length}
+      </p>
+      <ul className={css.list}>
+        {hits.map((hit) => (
+          <li key={hit.conversation}>
+            <button type="button" className={css.hit} onClick={() => onOpen(hit.conversation, hit.message)}>
+              <b dir="auto">{heads.find(({ id }) => id === hit.conversation)?.title || words.untitled}</b>
+              {hit.excerpt !== "" && (
+                <span dir="auto">
+                  <Marked text={hit.excerpt} query={query} />
+                </span>
+              )}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function Exchange() {
+  const { words, fill } = useText();
+  const actions = useActions();
+  const file = useRef<HTMLInputElement>(null);
+  const [said, setSaid] = useState("");
+  const take = async (chosen: File | undefined) => {
+    if (!chosen) return;
+    const { taken, problem } = await actions.importJson(await chosen.text());
+    if (problem === "unreadable") setSaid(words.importUnreadable);
+    else if (problem === "foreign") setSaid(words.importForeign);
+    else if (problem === "storage") setSaid(words.importStorage);
+    else setSaid(fill(words.imported, { count: taken }));
+  };
+  return (
+    <div className={css.exchange}>
+      <button
+        type="button"
+        className="quiet"
+        onClick={async () => download("tidegate.json", "application/json", await actions.exportJson())}
+      >
+        <Download aria-hidden size={15} /> {words.exportAll}
+      </button>
+      <button type="button" className="quiet" onClick={() => file.current?.click()}>
+        <Upload aria-hidden size={15} /> {words.importAll}
+      </button>
+      <input
+        ref={file}
+        type="file"
+        accept="application/json,.json"
+        hidden
+        onChange={(event) => {
+          void take(event.target.files?.[0]);
+          event.target.value = "";
+        }}
+      />
+      <p role="status" className={css.note}>
+        {said}
+      </p>
+    </div>
+  );
+}
+
+function Groups({ heads, onOpen }: { heads: Head[]; onOpen: Props["onOpen"] }) {
+  const { words } = useText();
+  const now = Date.now();
+  return PERIODS.map((period) => {
+    const own = heads.filter(({ updated }) => periodOf(updated, now) === period);
+    if (own.length === 0) return null;
+    return (
+      <section key={period} aria-label={words[period]}>
+        <h2>{words[period]}</h2>
+        <ul className={css.list}>
+          {own.map((head) => (
+            <Entry key={head.id} head={head} onOpen={onOpen} />
+          ))}
+        </ul>
+      </section>
+    );
+  });
+}
+
+export function Sidebar({ onOpen, onNew }: Props) {
+  const { words } = useText();
+  const heads = useChat((state) => state.heads);
+  const isReady = useChat((state) => state.ready);
+  const [query, setQuery] = useState("");
+  const [count, setCount] = useState(PAGE);
+  const wanted = useDeferredValue(query.trim());
+  return (
+    <div className={css.sidebar}>
+      <button type="button" className={css.fresh} onClick={onNew}>
+        <SquarePen aria-hidden size={16} /> {words.newChat}
+      </button>
+      <div className={css.search}>
+        <Search aria-hidden size={15} />
+        <input
+          id="search"
+          type="search"
+          aria-label={words.search}
+          placeholder={words.search}
+          value={query}
+          onChange={(event) => setQuery(event.target.value)}
+        />
+      </div>
+      <nav
+        aria-label={words.conversations}
+        className={css.entries}
+        onScroll={({ currentTarget: box }) => {
+          if (box.scrollHeight - box.scrollTop - box.clientHeight < 400 && count < heads.length)
+            setCount(count + PAGE);
+        }}
+      >
+        {wanted !== "" ? (
+          <Found query={wanted} onOpen={onOpen} />
+        ) : (
+          <>
+            {isReady && heads.length === 0 && <p className={css.note}>{words.noConversations}</p>}
+            <Groups heads={heads.slice(0, count)} onOpen={onOpen} />
+          </>
+        )}
+      </nav>
+      <Exchange />
+    </div>
+  );
+}

@@ -1,0 +1,76 @@
+/** What a screen reader is told: that something began, goes on, ended. Never the words themselves. */
+import { useEffect, useRef, useState } from "react";
+import type { AssistantMessage } from "../../chat/model";
+import { last } from "../../chat/tree";
+import { useChat } from "../../chat/use-chat";
+import { useText } from "../../i18n/use-text";
+
+const STILL_MS = 7_000;
+
+/** Words of Latin scripts, and each character of Chinese and Japanese. */
+export function countWords(text: string): number {
+  return text.match(/[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]|[\p{L}\p{N}]+/gu)?.length ?? 0;
+}
+
+function useLastAnswer(conversation: string): AssistantMessage | undefined {
+  return useChat((state) => {
+    const open = state.open[conversation];
+    const message = open && last(open);
+    return message?.role === "assistant" ? message : undefined;
+  });
+}
+
+export function Announcer({ conversation }: { conversation: string }) {
+  const { words, fill } = useText();
+  const answer = useLastAnswer(conversation);
+  const isWriting = useChat(
+    (state) => answer !== undefined && state.writing[answer.id]?.outcome === "streaming",
+  );
+  const [said, setSaid] = useState("");
+  const [alarm, setAlarm] = useState("");
+  const before = useRef<{ id: string; outcome: string } | null>(null);
+  const outcome = isWriting && answer?.outcome === "waiting" ? "streaming" : answer?.outcome;
+
+  useEffect(() => {
+    if (!answer || !outcome) return;
+    const known = before.current;
+    before.current = { id: answer.id, outcome };
+    // What was there when the conversation was opened is not news.
+    if (known === null || (known.id !== answer.id && outcome !== "waiting" && outcome !== "streaming"))
+      return;
+    if (known.id === answer.id && known.outcome === outcome) return;
+    if (outcome === "waiting") setSaid(words.saidSent);
+    else if (outcome === "streaming") setSaid(words.saidAnswering);
+    else if (outcome === "done") setSaid(fill(words.saidDone, { count: countWords(answer.text) }));
+    else if (outcome === "stopped") setSaid(words.saidStopped);
+    if (outcome === "failed") setAlarm(words.faults[answer.fault?.code ?? ""] ?? words.failed);
+    else setAlarm("");
+  }, [answer, outcome, words, fill]);
+
+  useEffect(() => {
+    if (outcome !== "streaming") return;
+    const timer = setInterval(
+      () => setSaid((old) => (old === words.saidStill ? `${words.saidStill} ` : words.saidStill)),
+      STILL_MS,
+    );
+    return () => clearInterval(timer);
+  }, [outcome, words]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another conversation begins in silence.
+  useEffect(() => {
+    before.current = answer ? { id: answer.id, outcome: answer.outcome } : { id: "", outcome: "" };
+    setSaid("");
+    setAlarm("");
+  }, [conversation]);
+
+  return (
+    <>
+      <div role="status" aria-live="polite" data-testid="announcer" className="offscreen">
+        {said}
+      </div>
+      <div role="alert" data-testid="alerts" className="offscreen">
+        {alarm}
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,120 @@
+/** What is said of the connection, of a newer page, and to a screen reader. */
+import { act, cleanup, fireEvent, screen } from "@testing-library/react";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { readConfig } from "../../chat/page-config";
+import type { LinkState } from "../../connection/link";
+import { answer, conversation, draw, fakeStore, put, question } from "../../testing/fake-store";
+import { Announcer } from "./announcer";
+import { ConnectionBanner } from "./connection";
+import { VersionNote } from "./notes";
+
+beforeEach(() => void vi.useFakeTimers({ now: 1_000_000 }));
+afterEach(() => {
+  cleanup();
+  vi.useRealTimers();
+});
+
+const WAITING: LinkState = { kind: "waiting", until: 1_008_000, attempt: 3, cause: "restart" };
+
+describe("the banner", () => {
+  const banner = () => screen.getByTestId("connection");
+
+  it("is silent before it is worth saying", () => {
+    draw(fakeStore({ link: WAITING, linkTroubled: false }), <ConnectionBanner />);
+    expect(banner().textContent).toBe("");
+  });
+
+  it("tells the cause, counts down, and hurries on demand", () => {
+    const store = fakeStore({ link: WAITING, linkTroubled: true });
+    draw(store, <ConnectionBanner />);
+    expect(banner().textContent).toMatch(/The service is restarting.*Next attempt in 8 s/);
+    act(() => void vi.advanceTimersByTime(3000));
+    expect(banner().textContent).toMatch(/in 5 s/);
+    fireEvent.click(screen.getByRole("button", { name: "Try now" }));
+    expect(store.done).toEqual([["reconnect"]]);
+  });
+
+  it("goes when the socket is back", () => {
+    const store = fakeStore({ link: WAITING, linkTroubled: true });
+    draw(store, <ConnectionBanner />);
+    put(store, { link: { kind: "live" } });
+    expect(banner().textContent).toBe("");
+  });
+
+  it("says what becomes of an answer that was being written", () => {
+    const writing = { a: answer({ outcome: "streaming" }) };
+    draw(fakeStore({ link: { kind: "offline" }, linkTroubled: true, writing }), <ConnectionBanner />);
+    expect(banner().textContent).toMatch(/You are offline.*The answer goes on/);
+  });
+
+  it("speaks Chinese", () => {
+    draw(fakeStore({ link: WAITING, linkTroubled: true }), <ConnectionBanner />, "zh");
+    expect(banner().textContent).toMatch(/服务正在重启.*8 秒后重试/);
+  });
+});
+
+describe("the note of a new version", () => {
+  const config = (build: string) => readConfig({ page: { build } });
+
+  it("comes when the gateway serves another page than at the beginning", () => {
+    const store = fakeStore();
+    draw(store, <VersionNote />);
+    put(store, { config: config("one") });
+    put(store, { config: config("one") });
+    expect(screen.queryByTestId("new-version")).toBeNull();
+    put(store, { config: config("two") });
+    expect(screen.getByRole("button", { name: "Reload" })).toBeTruthy();
+  });
+
+  it("does not come from a gateway that does not tell", () => {
+    const store = fakeStore({ config: config("one") });
+    draw(store, <VersionNote />);
+    put(store, { config: readConfig({}) });
+    expect(screen.queryByTestId("new-version")).toBeNull();
+  });
+});
+
+describe("a screen reader", () => {
+  const polite = () => screen.getByTestId("announcer").textContent?.trim();
+
+  it("hears the boundaries, never a word of the answer, and not too often", async () => {
+    const store = fakeStore({ open: { c: conversation() } });
+    draw(store, <Announcer conversation="c" />);
+    put(store, { open: { c: conversation(question(), answer()) } });
+    expect(polite()).toBe("Sent.");
+    const heard: string[] = [];
+    const watch = new MutationObserver(() => heard.push(polite() ?? ""));
+    watch.observe(screen.getByTestId("announcer"), { childList: true, subtree: true, characterData: true });
+    let text = "";
+    for (let second = 0; second < 30; second++) {
+      text += "secret word ";
+      put(store, { writing: { a: answer({ text, outcome: "streaming" }) } });
+      await act(() => vi.advanceTimersByTimeAsync(1000));
+    }
+    const done = answer({ text, outcome: "done" });
+    put(store, { writing: {}, open: { c: conversation(question(), done) } });
+    await act(() => vi.advanceTimersByTimeAsync(0));
+    watch.disconnect();
+    expect(polite()).toBe("The answer is complete, 60 words.");
+    expect(heard.join(" ")).not.toMatch(/secret/);
+    expect(heard[0]).toBe("Answering.");
+    expect(heard.length).toBeLessThanOrEqual(2 + 30 / 5);
+  });
+
+  it("is alarmed by a failure alone", () => {
+    const store = fakeStore({ open: { c: conversation(question(), answer()) } });
+    draw(store, <Announcer conversation="c" />);
+    expect(screen.getByTestId("alerts").textContent).toBe("");
+    const fault = { code: "overloaded", text: "", retryable: true };
+    put(store, { open: { c: conversation(question(), answer({ outcome: "failed", fault })) } });
+    expect(screen.getByTestId("alerts").textContent).toMatch(/busy/);
+  });
+
+  it("hears nothing of what was there before", () => {
+    draw(
+      fakeStore({ open: { c: conversation(question(), answer({ text: "x", outcome: "done" })) } }),
+      <Announcer conversation="c" />,
+    );
+    expect(polite()).toBe("");
+  });
+});

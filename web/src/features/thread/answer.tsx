@@ -1,0 +1,115 @@
+/** An answer: thinking, text, how it ended, and what one can do about it. */
+import { RefreshCw } from "lucide-react";
+import type { AssistantMessage, Shown } from "../../chat/model";
+import { isRunning, useActions, useChat } from "../../chat/use-chat";
+import { useText } from "../../i18n/use-text";
+import { AnswerText } from "./answer-text";
+import { BranchPicker } from "./branch-picker";
+import { CopyButton } from "./copy-button";
+import css from "./message.module.css";
+import { Reasoning } from "./reasoning";
+import { UsageLine } from "./usage-line";
+
+function News({ conversation, answer }: { conversation: string; answer: AssistantMessage }) {
+  const { words, fill } = useText();
+  // Without a socket nobody is at work on it; the question says so itself.
+  const isAsked = useChat((state) => {
+    const question = state.open[conversation]?.messages[answer.parent];
+    return state.link.kind === "live" && !(question?.role === "user" && question.delivery === "stale");
+  });
+  if (answer.queuePosition !== undefined) {
+    return <p className={css.news}>{fill(words.position, { position: answer.queuePosition })}</p>;
+  }
+  if (answer.retrying)
+    return <p className={css.news}>{fill(words.retrying, { attempt: answer.retrying.attempt })}</p>;
+  if (!isAsked || answer.text !== "" || answer.reasoning !== "") return null;
+  return (
+    <p className={css.dots}>
+      <span className="offscreen">{words.waiting}</span>
+      <i aria-hidden />
+      <i aria-hidden />
+      <i aria-hidden />
+    </p>
+  );
+}
+
+interface Props {
+  conversation: string;
+  answer: AssistantMessage;
+  shown: Shown;
+  onAsk: () => void;
+}
+
+function Ending({ conversation, answer, onAsk }: Omit<Props, "shown">) {
+  const { words } = useText();
+  const actions = useActions();
+  const again = () => {
+    if (answer.text === "" && answer.reasoning === "") actions.resend(conversation, answer.parent);
+    else actions.regenerate(conversation, answer.id);
+    onAsk();
+  };
+  if (answer.takenOver) {
+    return (
+      <p className={css.ending}>
+        {words.takenOver}{" "}
+        <button type="button" className="link" onClick={() => actions.follow(conversation)}>
+          {words.followHere}
+        </button>
+      </p>
+    );
+  }
+  if (answer.outcome === "failed") {
+    const code = answer.fault?.code ?? "";
+    return (
+      <p className={css.fault} data-code={code}>
+        {words.faults[code] ?? (answer.fault?.text || words.failed)}{" "}
+        <button type="button" className="link" onClick={again}>
+          {words.retry}
+        </button>
+      </p>
+    );
+  }
+  if (answer.outcome === "stopped") return <p className={css.ending}>{words.stopped}</p>;
+  if (answer.finishReason === "length") return <p className={css.ending}>{words.cut}</p>;
+  return null;
+}
+
+export function AnswerView({ conversation, answer, shown, onAsk }: Props) {
+  const { words, fill } = useText();
+  const actions = useActions();
+  const running = isRunning(answer) && !answer.takenOver;
+  return (
+    <div className={css.answer} aria-busy={running}>
+      {answer.omittedTurns !== undefined && (
+        <p className={css.news}>{fill(words.omitted, { count: answer.omittedTurns })}</p>
+      )}
+      {answer.reasoning !== "" && <Reasoning answer={answer} isRunning={running} />}
+      <div data-part="text">
+        {answer.text !== "" && <AnswerText id={answer.id} text={answer.text} done={!running} />}
+      </div>
+      {running && <News conversation={conversation} answer={answer} />}
+      {!running && (
+        <>
+          <Ending conversation={conversation} answer={answer} onAsk={onAsk} />
+          <div className={css.tools}>
+            <BranchPicker conversation={conversation} shown={shown} />
+            {answer.text !== "" && <CopyButton text={answer.text} />}
+            <button
+              type="button"
+              className="icon"
+              aria-label={words.regenerate}
+              title={words.regenerate}
+              onClick={() => {
+                actions.regenerate(conversation, answer.id);
+                onAsk();
+              }}
+            >
+              <RefreshCw aria-hidden size={16} />
+            </button>
+            <UsageLine answer={answer} />
+          </div>
+        </>
+      )}
+    </div>
+  );
+}

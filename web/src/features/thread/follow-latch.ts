@@ -1,0 +1,100 @@
+/** Keeps the end in view until the reader goes elsewhere. Only a hand can let go of the end, never a change of height. */
+import { type RefObject, useCallback, useEffect, useRef, useState } from "react";
+
+const AT_END_PX = 4;
+const KEYS_UP = new Set(["PageUp", "Home", "ArrowUp"]);
+
+export interface Latch {
+  isFollowing: boolean;
+  /** To the end, and stay there. */
+  follow: () => void;
+  /** Stay here. */
+  letGo: () => void;
+}
+
+export function useFollowLatch(
+  scroller: RefObject<HTMLElement | null>,
+  content: RefObject<HTMLElement | null>,
+): Latch {
+  const [isFollowing, setIsFollowing] = useState(true);
+  const following = useRef(true);
+  const set = useCallback((value: boolean) => {
+    following.current = value;
+    setIsFollowing(value);
+  }, []);
+  const toEnd = useCallback(() => {
+    const box = scroller.current;
+    if (box) box.scrollTop = box.scrollHeight;
+  }, [scroller]);
+
+  useEffect(() => {
+    const box = scroller.current;
+    const inner = content.current;
+    if (!box || !inner) return;
+    let touchY = 0;
+    let isHand = false;
+    const release = () => set(false);
+    const onWheel = (event: WheelEvent) => {
+      isHand = true;
+      if (event.deltaY < 0) release();
+    };
+    const onTouchStart = (event: TouchEvent) => {
+      touchY = event.touches[0]?.clientY ?? 0;
+    };
+    const onTouchMove = (event: TouchEvent) => {
+      isHand = true;
+      if ((event.touches[0]?.clientY ?? 0) > touchY + 2) release();
+    };
+    const onKey = (event: KeyboardEvent) => {
+      if (event.target instanceof HTMLTextAreaElement || event.target instanceof HTMLInputElement) return;
+      isHand = true;
+      if (KEYS_UP.has(event.key) || (event.key === " " && event.shiftKey)) release();
+    };
+    const onPointerDown = (event: PointerEvent) => {
+      // The scrollbar is the scroller itself, beside its content.
+      if (event.target === box && event.offsetX >= box.clientWidth) {
+        isHand = true;
+        release();
+      }
+    };
+    const onSelect = () => {
+      const selection = document.getSelection();
+      if (selection && !selection.isCollapsed && inner.contains(selection.anchorNode)) release();
+    };
+    const onScroll = () => {
+      if (!isHand || following.current) return;
+      if (box.scrollHeight - box.scrollTop - box.clientHeight <= AT_END_PX) set(true);
+    };
+    // Heights change after a commit and before the paint: moved in the same frame, nothing is seen to jump.
+    const observer = new ResizeObserver(() => {
+      if (following.current) toEnd();
+    });
+    observer.observe(inner);
+    observer.observe(box);
+    const passive = { passive: true } as const;
+    box.addEventListener("wheel", onWheel, passive);
+    box.addEventListener("touchstart", onTouchStart, passive);
+    box.addEventListener("touchmove", onTouchMove, passive);
+    box.addEventListener("pointerdown", onPointerDown, passive);
+    box.addEventListener("scroll", onScroll, passive);
+    document.addEventListener("keydown", onKey, passive);
+    document.addEventListener("selectionchange", onSelect, passive);
+    return () => {
+      observer.disconnect();
+      box.removeEventListener("wheel", onWheel);
+      box.removeEventListener("touchstart", onTouchStart);
+      box.removeEventListener("touchmove", onTouchMove);
+      box.removeEventListener("pointerdown", onPointerDown);
+      box.removeEventListener("scroll", onScroll);
+      document.removeEventListener("keydown", onKey);
+      document.removeEventListener("selectionchange", onSelect);
+    };
+  }, [scroller, content, set, toEnd]);
+
+  const follow = useCallback(() => {
+    set(true);
+    toEnd();
+  }, [set, toEnd]);
+  const letGo = useCallback(() => set(false), [set]);
+  return { isFollowing, follow, letGo };
+}

@@ -1,0 +1,11 @@
+/** Starts the page. */
+import { createRoot } from "react-dom/client";
+import "./app/app.css";
+import { App } from "./app/app";
+import { makeStore } from "./app/make-store";
+import { reloadOnce } from "./app/new-version";
+
+const store = makeStore();
+reloadOnce(store);
+const root = document.getElementById("root");
+if (root) createRoot(root).render(<App store={store} />);

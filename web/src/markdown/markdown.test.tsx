@@ -1,0 +1,100 @@
+/** What a person sees of Markdown, and what nobody may ever get out of it. */
+import { cleanup, render } from "@testing-library/react";
+import { afterEach, expect, test } from "vitest";
+import { hostile } from "../testing/hostile";
+import { Markdown } from "./markdown";
+
+const labels = {
+  copy: "Copy code",
+  copied: "Copied",
+  copyFailed: "Failed",
+  image: "Image",
+  wrap: "Wrap",
+  code: "Code",
+  table: "Table",
+  done: "Done",
+  open: "Not done",
+};
+let names = 0;
+
+afterEach(cleanup);
+
+function shown(text: string, done = true): HTMLElement {
+  names += 1;
+  return render(<Markdown id={`m${names}`} text={text} done={done} labels={labels} />).container;
+}
+
+const FORBIDDEN =
+  "script,iframe,frame,object,embed,form,base,meta,link,style,template,img,video,audio,source,svg,picture,portal";
+
+// faults: J121, J122
+test("no hostile answer gets an element, an attribute or an address that does something", () => {
+  expect(hostile.length).toBeGreaterThanOrEqual(500);
+  for (const text of hostile) {
+    for (const done of [true, false]) {
+      const place = shown(text, done);
+      expect(place.querySelector(FORBIDDEN)?.outerHTML, text).toBe(undefined);
+      for (const element of place.querySelectorAll("*")) {
+        for (const { name, value } of element.attributes) {
+          expect(/^on|^srcdoc$|^formaction$|^xlink/i.test(name), `${text}: ${name}`).toBe(false);
+          if (name === "href")
+            expect(/^(?:https?:\/\/|mailto:)/i.test(value), `${text}: ${value}`).toBe(true);
+        }
+      }
+      cleanup();
+    }
+  }
+}, 60_000);
+
+test("a picture is a link that says where it leads", () => {
+  const link = shown("![the moon](https://evil.example/moon.png?q=1)").querySelector("a");
+  expect(link?.textContent).toBe("Image: the moon (evil.example)");
+  expect(link?.rel).toBe("noopener noreferrer nofollow");
+});
+
+test("Chinese emphasis is emphasis", () => {
+  expect(shown("**强调：**正文").querySelector("strong")?.textContent).toBe("强调：");
+});
+
+test("money is no maths, and maths is", () => {
+  expect(shown("It costs $5 today and $10 tomorrow.").textContent).toBe(
+    "It costs $5 today and $10 tomorrow.",
+  );
+  expect(shown("so $x^2$ it is").querySelectorAll('[dir="ltr"]').length).toBe(1);
+  expect(shown("$$\nE = mc^2\n$$").querySelectorAll('[dir="ltr"]').length).toBe(1);
+});
+
+test("raw marks of what is still being written are not seen", () => {
+  for (const [text, seen] of [
+    ["some **bold te", "some bold te"],
+    ["some `code", "some code"],
+    ["a [link](https://exam", "a link"],
+    ["~~gone", "gone"],
+    ["*slanted", "slanted"],
+  ]) {
+    expect(shown(text as string, false).textContent).toBe(seen);
+  }
+});
+
+test("tasks, tables and code are what they are", () => {
+  const boxes = [...shown("- [x] done\n- [ ] open\n- none").querySelectorAll("input")];
+  expect(boxes.map(({ checked, disabled }) => [checked, disabled])).toEqual([
+    [true, true],
+    [false, true],
+  ]);
+  const table = shown("| a | b |\n| - | -: |\n| 1 | 2 |");
+  expect(table.querySelectorAll("th").length).toBe(2);
+  expect(table.querySelector('td[data-align="right"]')?.textContent).toBe("2");
+  const code = shown("```rust\nfn main() {}\n```");
+  expect(code.querySelector("pre")?.textContent).toBe("fn main() {}\n");
+  expect(code.querySelector("pre")?.tabIndex).toBe(0);
+});
+
+test("a late definition reaches what was before it", () => {
+  names += 1;
+  const props = { id: `m${names}`, labels };
+  const { container, rerender } = render(<Markdown {...props} text={"[x]\n\ntwo\n\nthree\n"} done={false} />);
+  expect(container.querySelector("a")).toBe(null);
+  rerender(<Markdown {...props} text={"[x]\n\ntwo\n\nthree\n\n[x]: https://example.org"} done />);
+  expect(container.querySelector("a")?.href).toBe("https://example.org/");
+});

@@ -1,0 +1,119 @@
+/** Cut anywhere, an answer looks at its end as if it had come in one piece, and what was final never changes. */
+import { expect, test } from "vitest";
+import { CASES } from "../testing/markdown-cases";
+import { deltas, sample, seeded } from "../testing/sample";
+import type { Token } from "./parser";
+import { type Block, Splitter, TAIL_MAX } from "./splitter";
+
+/** `SPLITS=100000 npx vitest run src/markdown` for more. */
+const SPLITS = Number(process.env.SPLITS ?? 20_000);
+
+/** What of a token is drawn. */
+function essence(token: Token): unknown {
+  const { type, tag, content, info, hidden, attrs, meta, children } = token;
+  return [type, tag, type === "inline" ? "" : content, info, hidden, attrs, meta, children?.map(essence)];
+}
+
+const drawn = (blocks: Block[]): string =>
+  JSON.stringify(
+    blocks.flatMap(({ tokens, plain }) => (plain === undefined ? tokens.map(essence) : [plain])),
+  );
+
+function pieces(text: string, random: () => number): string[] {
+  const cut: string[] = [];
+  for (let at = 0; at < text.length; ) {
+    const length = 1 + Math.floor(random() ** 2 * 12);
+    cut.push(text.slice(at, at + length));
+    at += length;
+  }
+  return cut;
+}
+
+test("incremental is one-shot", () => {
+  const random = seeded(Number(process.env.SEED ?? 7));
+  const texts = [...CASES];
+  const whole = new Map(texts.map((text) => [text, drawn(new Splitter().update(text, true).blocks)]));
+  for (let split = 0; split < SPLITS; split += 1) {
+    const joined = Math.floor(random() * 4) === 0;
+    const pick = () => texts[Math.floor(random() * texts.length)] as string;
+    const text = joined ? `${pick()}\n\n${pick()}` : pick();
+    const splitter = new Splitter();
+    let written = "";
+    let final = "";
+    for (const piece of pieces(text, random)) {
+      written += piece;
+      const now = drawn(splitter.update(written, false).blocks).slice(0, -1);
+      expect(now.startsWith(final) || final === "[", `final changed: ${JSON.stringify(written)}`).toBe(true);
+      final = now;
+    }
+    const expected = whole.get(text) ?? drawn(new Splitter().update(text, true).blocks);
+    const at = drawn(splitter.update(text, true).blocks);
+    expect(at, JSON.stringify(text)).toBe(expected);
+  }
+}, 120_000);
+
+test("a long answer costs no more at its end than at its beginning", () => {
+  const text = sample(60_000);
+  const all = deltas(text, seeded(3));
+  const splitter = new Splitter();
+  let written = "";
+  const took: number[] = [];
+  let began = performance.now();
+  all.forEach((delta, index) => {
+    written += delta;
+    splitter.update(written, false);
+    if (index % 500 === 499) {
+      took.push(performance.now() - began);
+      began = performance.now();
+    }
+  });
+  const middle = (list: number[]) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] as number;
+  const third = Math.floor(took.length / 3);
+  const [first, last] = [middle(took.slice(1, third + 1)), middle(took.slice(-third))];
+  expect(last).toBeLessThan(first * 3 + 5);
+});
+
+const HEAVY: Record<string, string> = {
+  quotes: `${">".repeat(10_000)} deep`,
+  "a line of a megabyte": "word ".repeat(200_000),
+  brackets: "[".repeat(100_000),
+  ticks: "`".repeat(100_000),
+  stars: "*a ".repeat(40_000),
+  pipes: `|${"a|".repeat(20_000)}\n|${"-|".repeat(20_000)}`,
+  dollars: "$".repeat(100_000),
+  backslashes: "\\(".repeat(50_000),
+  "an open fence": `\`\`\`\n${"x\n".repeat(100_000)}`,
+  "nested lists": Array.from(
+    { length: 2_000 },
+    (_, depth) => `${" ".repeat(Math.min(depth, 500) * 2)}- x`,
+  ).join("\n"),
+};
+
+for (const [name, text] of Object.entries(HEAVY)) {
+  // faults: J123
+  test(`${name} does not stop the page`, () => {
+    const splitter = new Splitter();
+    let worst = 0;
+    for (let share = 1; share <= 8; share += 1) {
+      const began = performance.now();
+      splitter.update(text.slice(0, (text.length * share) / 8), share === 8);
+      worst = Math.max(worst, performance.now() - began);
+    }
+    expect(worst).toBeLessThan(2_000);
+  });
+}
+
+test("a block that grows beyond bounds is shown as it is", () => {
+  const splitter = new Splitter();
+  const text = "x".repeat(TAIL_MAX + 1);
+  expect(splitter.update(text, false).tail?.plain).toBe(text);
+  expect(splitter.update(`${text}\n\nnext`, true).tail).toBe(null);
+});
+
+test("a text that begins anew is drawn anew", () => {
+  const splitter = new Splitter();
+  splitter.update("one\n\ntwo\n\nthree", false);
+  expect(drawn(splitter.update("another\n\none", true).blocks)).toBe(
+    drawn(new Splitter().update("another\n\none", true).blocks),
+  );
+});

@@ -1,0 +1,227 @@
+/** A gateway of a few lines, written from docs/PROTOCOL.md alone: the tests hold the page's core to it. */
+import type { Remembered } from "../chat/page-config";
+import type { Chunk, ClientFrame, SendFrame, ServerFrame } from "../protocol/frames";
+
+export interface Turn {
+  user: string;
+  question: string;
+  answer: string;
+  /** All chunks that the answer will have; the index is the number. */
+  script: Chunk[];
+  told: number;
+  stopped: boolean;
+}
+
+interface Reader {
+  request: string;
+  turn: Turn | null;
+  waits: SendFrame | null;
+  sequence: number;
+  cursor: number;
+  /** A resume begins with a frame of its own. */
+  greets: boolean;
+  news: number;
+}
+
+interface Chat {
+  turns: Turn[];
+  queue: SendFrame[];
+  known: boolean;
+}
+
+export const textOf = (turn: Turn, upTo = turn.told): string =>
+  turn.script
+    .slice(0, upTo)
+    .map((chunk) => (chunk.type === "delta" && chunk.kind === "text" ? chunk.text : ""))
+    .join("");
+
+export class ModelGateway {
+  readonly asked: { user: string; question: string; answer: string; before: string[] }[] = [];
+  readonly all = new Map<string, Turn>();
+  private readonly chats = new Map<string, Chat>();
+  private readers: Reader[] = [];
+  private readonly refusals: ServerFrame[] = [];
+
+  constructor(private readonly pieces: (question: string, run: number) => string[]) {}
+
+  /** The socket is gone: nobody reads any more, and the answers go on. */
+  cut(): void {
+    this.readers = [];
+    this.refusals.length = 0;
+  }
+
+  take(frame: ClientFrame): void {
+    if (frame.type === "ping") return;
+    if (frame.type === "abort") {
+      this.abort(frame.requestId);
+      return;
+    }
+    const chat = this.chat(frame.id);
+    const newest = chat.turns.at(-1);
+    const reader: Reader = {
+      request: frame.requestId,
+      turn: null,
+      waits: null,
+      sequence: 0,
+      cursor: 0,
+      greets: false,
+      news: 0,
+    };
+    if (frame.type === "resume") {
+      if (!newest) {
+        this.refusals.push({ type: "no-active", requestId: frame.requestId });
+        return;
+      }
+      const from = frame.lastSequence === undefined ? 0 : frame.lastSequence + 1;
+      this.readers.push({ ...reader, turn: newest, sequence: from, cursor: from, greets: true });
+      return;
+    }
+    this.send(chat, frame, reader);
+  }
+
+  private send(chat: Chat, frame: SendFrame, reader: Reader): void {
+    this.readers.push(reader);
+    const id = frame.messages.at(-1)?.id as string;
+    const newest = chat.turns.at(-1);
+    const isPlain = frame.trigger === "submit-message" && frame.messageId === undefined;
+    if (isPlain && newest?.user === id && (this.runs(newest) || textOf(newest) !== "")) {
+      reader.turn = newest;
+    } else if (chat.queue.some((waiting) => waiting.messages.at(-1)?.id === id)) {
+      reader.waits = chat.queue.find((waiting) => waiting.messages.at(-1)?.id === id) ?? null;
+    } else if (newest && this.runs(newest)) {
+      if (chat.queue.length >= 8) throw new Error("too many wait");
+      chat.queue.push(frame);
+      reader.waits = frame;
+      reader.news = 1;
+    } else reader.turn = this.begin(chat, frame);
+  }
+
+  private abort(request: string): void {
+    const reader = this.readers.find((known) => known.request === request);
+    if (!reader) return;
+    this.readers = this.readers.filter((known) => known !== reader);
+    const { turn, waits } = reader;
+    if (waits) for (const chat of this.chats.values()) chat.queue = chat.queue.filter((one) => one !== waits);
+    if (turn && this.runs(turn)) {
+      turn.script = [...turn.script.slice(0, turn.told), { type: "abort" }];
+      turn.stopped = true;
+    }
+  }
+
+  /** The model writes one more chunk of every answer that is being written. */
+  tick(): void {
+    for (const chat of this.chats.values()) {
+      const turn = chat.turns.at(-1);
+      if (turn && this.runs(turn)) turn.told += 1;
+      else {
+        const next = chat.queue.shift();
+        if (!next) continue;
+        const begun = this.begin(chat, next);
+        for (const reader of this.readers) {
+          if (reader.waits === next) {
+            reader.waits = null;
+            reader.turn = begun;
+          }
+        }
+      }
+    }
+  }
+
+  /** What goes out to the reader number `pick`; a slow one gets up to `most` pieces of text as one. */
+  next(pick: number, most: number): ServerFrame | null {
+    const refusal = this.refusals.shift();
+    if (refusal) return refusal;
+    const ready = this.readers.filter(
+      ({ turn, greets, cursor, news }) =>
+        news > 0 || (turn && (greets || cursor < turn.told || !this.runs(turn))),
+    );
+    const reader = ready[pick % Math.max(1, ready.length)];
+    if (!reader) return null;
+    const requestId = reader.request;
+    if (reader.news > 0) {
+      reader.news -= 1;
+      reader.sequence += 1;
+      const chunk: Chunk = { type: "queue", position: 1 };
+      return { type: "chunk", requestId, sequence: reader.sequence - 1, entry: null, chunk };
+    }
+    const turn = reader.turn as Turn;
+    if (reader.greets) {
+      reader.greets = false;
+      return { type: "start", requestId, messageId: turn.answer };
+    }
+    if (reader.cursor >= turn.told) {
+      this.readers = this.readers.filter((known) => known !== reader);
+      return { type: "end", requestId };
+    }
+    let chunk = turn.script[reader.cursor] as Chunk;
+    reader.cursor += 1;
+    for (let joined = 1; joined < most && chunk.type === "delta" && reader.cursor < turn.told; joined += 1) {
+      const more = turn.script[reader.cursor] as Chunk;
+      if (more.type !== "delta") break;
+      chunk = { ...chunk, text: chunk.text + more.text };
+      reader.cursor += 1;
+    }
+    const sequence = reader.sequence;
+    reader.sequence += 1;
+    const number = reader.cursor - 1;
+    const entry = number === sequence ? {} : { entry: number };
+    return { type: "chunk", requestId, sequence, ...entry, chunk };
+  }
+
+  transcript(id: string): Remembered | null {
+    const chat = this.chats.get(id);
+    if (!chat?.known) return null;
+    const told = chat.turns.filter((turn) => this.runs(turn) || textOf(turn) !== "");
+    return {
+      answers: new Map(
+        told.map((turn) => [
+          turn.answer,
+          { text: textOf(turn), incomplete: turn.stopped, isWriting: this.runs(turn) },
+        ]),
+      ),
+    };
+  }
+
+  private runs(turn: Turn): boolean {
+    return turn.told < turn.script.length;
+  }
+
+  private chat(id: string): Chat {
+    const known = this.chats.get(id) ?? { turns: [], queue: [], known: false };
+    this.chats.set(id, known);
+    return known;
+  }
+
+  private begin(chat: Chat, frame: SendFrame): Turn {
+    const question = frame.messages.at(-1);
+    const user = question?.id ?? "";
+    const text = question?.parts[0]?.text ?? "";
+    const cutAt = frame.trigger === "regenerate-message" ? user : frame.messageId;
+    const at = chat.turns.findIndex((turn) => turn.user === cutAt);
+    if (at >= 0) chat.turns.splice(at);
+    const before = chat.known
+      ? chat.turns.map((turn) => turn.question)
+      : frame.messages
+          .slice(0, -1)
+          .flatMap(({ role, parts }) => (role === "user" ? [parts[0]?.text ?? ""] : []));
+    chat.known = true;
+    const answer = `msg-${this.asked.length}`;
+    this.asked.push({ user, question: text, answer, before });
+    const deltas = this.pieces(text, this.asked.length).map(
+      (piece): Chunk => ({ type: "delta", kind: "text", id: "1", text: piece }),
+    );
+    const script: Chunk[] = [
+      { type: "start", messageId: answer },
+      { type: "start-step" },
+      { type: "part-start", kind: "text", id: "1" },
+      ...deltas,
+      { type: "part-end", kind: "text", id: "1" },
+      { type: "finish-step" },
+      { type: "finish", reason: "stop" },
+    ];
+    const turn: Turn = { user, question: text, answer, script, told: 0, stopped: false };
+    chat.turns.push(turn);
+    this.all.set(answer, turn);
+    return turn;
+  }
+}
