@@ -182,6 +182,13 @@ impl Session {
         Transcript { said, is_writing: log.is_some() }
     }
 
+    /// Nobody follows it, no answer is written or waits, and none is kept for who may come: its page has all of
+    /// it, and it can be built anew from that.
+    pub fn is_quiet(&self) -> bool {
+        let keeps = self.life.as_ref().is_some_and(|life| life.retained.is_some());
+        self.readers.is_empty() && self.run.is_none() && !keeps
+    }
+
     fn on_wake(&mut self) {
         if let Some(life) = &mut self.life {
             life.wake();

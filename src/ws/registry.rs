@@ -46,10 +46,13 @@ impl Default for Caps {
 /// How many chats are looked at for one that can make room, when there are as many as may be.
 const LOOKED_AT_MAX: usize = 256;
 
+/// Somebody else may be faster and take the place that was made.
+const TRIES_MAX: usize = 3;
+
 struct Chat {
     id: SessionId,
     session: Addr<SessionActor>,
-    /// Neither followed nor answering: it can make room, and is built anew from its page's copy.
+    /// Neither followed nor answering, and nothing in it that somebody may still come for.
     is_quiet: Arc<AtomicBool>,
 }
 
@@ -130,7 +133,8 @@ impl Registry {
             let more = |count: usize| (count < self.caps.chats).then_some(count + 1);
             self.places.fetch_update(SeqCst, SeqCst, more).is_ok()
         };
-        if !try_take() && !((self.free_one_of(key.principal) || self.free_any()) && try_take()) {
+        let make_room = || (self.free_one_of(key.principal) || self.free_any()) && try_take();
+        if !try_take() && !(0..TRIES_MAX).any(|_| make_room()) {
             return Err(NoRoom);
         }
         let mut own = self.owners.entry(key.principal).or_default();
@@ -158,9 +162,10 @@ impl Registry {
         own.into_iter().any(|chat| self.free(&ChatKey { principal, chat }))
     }
 
-    /// Lets one of all chats go: among the first that are met, in no order that a stranger could know.
+    /// Lets one of all chats go: a quiet one among some that stand beside each other by chance.
     fn free_any(&self) -> bool {
-        let met = self.chats.iter().take(LOOKED_AT_MAX);
+        let from = fastrand::usize(..self.chats.len().saturating_sub(LOOKED_AT_MAX).max(1));
+        let met = self.chats.iter().skip(from).take(LOOKED_AT_MAX);
         let quiet: Vec<ChatKey> =
             met.filter(|chat| chat.is_quiet.load(Relaxed)).map(|chat| chat.key().clone()).collect();
         quiet.iter().any(|key| self.free(key))

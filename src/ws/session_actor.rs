@@ -40,7 +40,7 @@ pub struct SessionActor {
 /// Where a session is found, and what the registry is told of it.
 pub struct Named {
     pub key: ChatKey,
-    /// Neither followed nor answering.
+    /// See [`Session::is_quiet`].
     pub is_quiet: Arc<AtomicBool>,
 }
 
@@ -176,7 +176,7 @@ impl SessionActor {
     }
 
     fn is_quiet(&self) -> bool {
-        self.readers.is_empty() && self.run.is_none()
+        self.session.is_quiet()
     }
 
     fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect>) {
