@@ -55,11 +55,10 @@ export function actions(room: Room): {
   };
   const all = async (ids: string[]) => {
     const { open, writing } = get();
-    const stored = await vault.loadAll(ids);
-    return stored.map((conversation) => {
-      const opened = open[conversation.id];
-      return opened ? merged(opened, writing) : conversation;
-    });
+    // What is open is not read again: it is newer than what is stored, and reading a long one takes time.
+    const stored = await vault.loadAll(ids.filter((id) => !open[id]));
+    const byId = new Map(stored.map((conversation) => [conversation.id, conversation]));
+    return ids.flatMap((id) => (open[id] ? merged(open[id], writing) : (byId.get(id) ?? [])));
   };
   // A conversation that has not begun has a new name on every visit; what was written for it is found under this one.
   const draftOf = (id: string): string => {

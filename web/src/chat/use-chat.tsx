@@ -21,9 +21,9 @@ export function useChat<T>(select: (state: ChatStore) => T): T {
   return useStore(useChatStore(), select);
 }
 
-/** They never change. */
+/** The same object for ever, so that an effect may depend on it; the state of now would be another after each change. */
 export function useActions(): ChatActions {
-  return useChatStore().getState();
+  return useChatStore().getInitialState();
 }
 
 /** A message in its newest state: while it is written, that is not yet in its conversation. */

@@ -57,7 +57,10 @@ export function fakeStore(change: Partial<ChatState> = {}): FakeStore {
     newConversation: () => "c",
     draft: (id: string) => drafts.get(id) ?? "",
     saveDraft: (id: string, text: string) => void drafts.set(id, text),
-    search: async () => [],
+    search: async (query: string) => {
+      done.push(["search", query]);
+      return [];
+    },
     exportMarkdown: async () => "",
     exportJson: async () => "",
     importJson: async () => ({ taken: 0 }),

@@ -71,7 +71,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
     else if (index >= 0) list.current?.scrollToIndex(index, { align: "nearest" });
   }, [editing, letGo]);
 
-  const items = messages.map((shown) => (
+  const item = (shown: Shown) => (
     <Item
       key={shown.id}
       conversation={conversation}
@@ -80,7 +80,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
       onEdit={setEditing}
       onAsk={follow}
     />
-  ));
+  );
   const isEmpty = messages.length === 0;
   return (
     <div className={css.thread} data-empty={isEmpty || undefined} data-room={needsRoom || undefined}>
@@ -96,11 +96,11 @@ export function Thread({ conversation, target }: { conversation: string; target:
         <div ref={content} className={css.content}>
           {isEmpty && <Empty conversation={conversation} />}
           {isLong ? (
-            <Virtualizer ref={list} scrollRef={scroller}>
-              {items}
+            <Virtualizer ref={list} scrollRef={scroller} data={messages}>
+              {item}
             </Virtualizer>
           ) : (
-            items
+            messages.map(item)
           )}
         </div>
       </div>
