@@ -62,7 +62,7 @@ test("three tabs see one answer", { goal: "G17", timeout: 60_000 }, async (t) =>
       p99_ms: round(percentile(spreads, 0.99)),
       worst_ms: round(Math.max(...spreads)),
     },
-    { p99_ms: 400 },
+    { p99_ms: 200 }, // The goal is 100; it runs beside other tests.
   );
   // What is done in one is seen in the others.
   await say(others[1], "and from the third tab");
