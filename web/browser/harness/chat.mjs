@@ -17,10 +17,6 @@ export const articles = (page) => page.locator("article[data-message]");
 export const answers = (page) => page.locator('article[data-role="assistant"]');
 export const asked = (page) => page.locator('article[data-role="user"]');
 
-export async function live(page) {
-  await page.waitForSelector("html[data-ready]");
-}
-
 export async function say(page, text) {
   await composer(page).fill(text);
   await composer(page).press("Enter");

@@ -21,13 +21,20 @@ async function startSimulator({ pace, first }) {
 
 /**
  * `model`: of the simulator (`sim-chat`, `sim-think`, `sim-echo`); `set`: keys of the gateway's configuration;
- * `nginx`: the real one stands before it, as in production.
+ * `nginx`: the real one stands before it, as in production; `demo`: what the README's first command starts, with its own simulator.
  */
-export async function startStack({ model = "sim-chat", pace = 5, first = 20, set = {}, nginx = true } = {}) {
+export async function startStack({
+  model = "sim-chat",
+  pace = 5,
+  first = 20,
+  set = {},
+  nginx = true,
+  demo = false,
+} = {}) {
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build, or name it in TIDEGATE`);
   const parts = [];
   try {
-    return await build({ model, pace, first, set, nginx }, parts);
+    return await build({ model, pace, first, set, nginx, demo }, parts);
   } catch (error) {
     await stopAll(parts);
     throw error;
@@ -38,12 +45,12 @@ async function stopAll(parts) {
   for (const part of parts.splice(0).reverse()) await part.stop();
 }
 
-async function build({ model, pace, first, set, nginx }, parts) {
+async function build({ model, pace, first, set, nginx, demo }, parts) {
   const keep = (part) => {
     parts.push(part);
     return part;
   };
-  const simulator = keep(await startSimulator({ pace, first }));
+  const simulator = demo ? undefined : keep(await startSimulator({ pace, first }));
   // Its port stays the same when it is started again.
   const port = await freePort();
   const keys = {
@@ -53,7 +60,9 @@ async function build({ model, pace, first, set, nginx }, parts) {
     "server.drain": "2s",
     ...set,
   };
-  const args = ["serve", "--listen", `127.0.0.1:${port}`, "--base-url", simulator.url, "--model", model];
+  const args = simulator
+    ? ["serve", "--listen", `127.0.0.1:${port}`, "--base-url", simulator.url, "--model", model]
+    : ["demo", "--listen", `127.0.0.1:${port}`];
   for (const [key, value] of Object.entries(keys)) args.push("--set", `${key}=${value}`);
   const run = () =>
     start(BINARY, args, { ready: /listens on/, env: { API_KEY: "sk-test", RUST_LOG: "warn,tidegate=info" } });
@@ -70,7 +79,7 @@ async function build({ model, pace, first, set, nginx }, parts) {
     port: proxy.port,
     /** Of the gateway itself: what a program sees that no proxy stands before. */
     direct: port,
-    simulator: simulator.url,
+    simulator: simulator?.url,
     proxy,
     /** Ends the gateway (`SIGTERM`: it drains first). */
     down: (signal = "SIGKILL") => gateway.stop(signal),

@@ -43,7 +43,7 @@ export function Header({ conversation, isSideOpen, onSide, onNew, onSettings, on
       </span>
       <button
         type="button"
-        className="icon"
+        className={`icon ${css.keys}`}
         aria-label={words.shortcuts}
         title={words.shortcuts}
         onClick={onShortcuts}
