@@ -1,79 +1,38 @@
 /** Every answer that is not finished: asks for it, follows it, and finds it again after a loss. */
-import type { Link } from "../connection/link";
 import type { Fault, ServerFrame } from "../protocol/frames";
-import type { PageConfig } from "./contract";
+import {
+  afterRecall,
+  afterRefusal,
+  type Follow,
+  isKnown,
+  isNotTaken,
+  isWithdrawn,
+  newFollow,
+  type Surroundings,
+  TRIES_MAX,
+} from "./follow";
 import { type AssistantMessage, type Conversation, type UserMessage, wireId } from "./model";
 import type { Remembered } from "./page-config";
 import { isReplacement, plan } from "./plan";
-import { type Cursor, cursorAfter, isRunning, reduce } from "./reduce";
+import { isRunning, reduce } from "./reduce";
+import { Requests } from "./requests";
+import { Rests } from "./rests";
 import { answerOf, before, userOf } from "./tree";
 
 /** A message that waited longer for a socket is not sent without asking. */
 export const STALE_MS = 3_600_000;
-const TRIES_MAX = 5;
-/** Requests of ours that were not taken: the gateway does not hold the message. */
-const NOT_TAKEN = new Set([
-  "empty_message",
-  "message_too_long",
-  "malformed",
-  "bad_id",
-  "unsupported_part",
-  "queue_full",
-]);
-/** Taken out of the gateway's memory, whatever was shown. */
-const WITHDRAWN = new Set(["input_refused", "output_refused"]);
 const INTERRUPTED: Fault = { code: "interrupted", text: "", retryable: true };
-
-interface Follow {
-  conversation: string;
-  answer: AssistantMessage;
-  /** The request that is open for it; none while there is no socket. */
-  request: string | null;
-  isResume: boolean;
-  /** It finds out whether the question arrived: the answer may be an older one. */
-  isProbe: boolean;
-  cursor: Cursor;
-  /** Asked by another tab: it is followed, and never asked again from here. */
-  isForeign: boolean;
-  tries: number;
-  /** It tries again by itself after a while. */
-  isResting: boolean;
-}
-
-/** An answer that some other message of the conversation has already; also one without a name. */
-const isKnown = (conversation: Conversation, serverId: string | undefined): boolean =>
-  serverId === undefined ||
-  Object.values(conversation.messages).some(
-    (message) => message.role === "assistant" && message.serverId === serverId,
-  );
-
-/** What the follows need of the rest. */
-export interface Surroundings {
-  link(): Link;
-  config(): PageConfig | null;
-  conversation(id: string): Conversation | undefined;
-  setConversation(conversation: Conversation): void;
-  /** The answer has news; gathered, and shown with the next frame. */
-  written(conversation: string, answer: AssistantMessage, isForeign: boolean): void;
-  /** Something was put to the gateway: to be stored soon, so that it is not put twice. */
-  asked(conversation: string): void;
-  /** The answer is finished, or is no longer followed. */
-  settled(conversation: string, answer: AssistantMessage): void;
-  /** A message was not taken, or nothing came of it. */
-  failed(conversation: string, answer: AssistantMessage): void;
-  transcript(chat: string): Promise<Remembered | null>;
-  now(): number;
-  newId(prefix: string): string;
-}
 
 export class Follows {
   private readonly follows = new Map<string, Follow>();
-  private readonly requests = new Map<string, Follow>();
+  private readonly requests: Requests;
   /** Stops that could not be told for want of a socket. */
   private readonly stops = new Map<string, number | undefined>();
-  private readonly timers = new Set<ReturnType<typeof setTimeout>>();
+  private readonly rests = new Rests();
 
-  constructor(private readonly around: Surroundings) {}
+  constructor(private readonly around: Surroundings) {
+    this.requests = new Requests(around);
+  }
 
   has(answer: string): boolean {
     return this.follows.has(answer);
@@ -93,24 +52,14 @@ export class Follows {
   /** Takes care of an answer until it is finished. */
   begin(conversation: string, answer: AssistantMessage, isForeign = false): void {
     if (this.follows.has(answer.id)) return;
-    const follow: Follow = {
-      conversation,
-      answer,
-      request: null,
-      isResume: false,
-      isProbe: false,
-      cursor: cursorAfter(answer.applied),
-      isForeign,
-      tries: 0,
-      isResting: false,
-    };
+    const follow = newFollow(conversation, answer, isForeign);
     this.follows.set(answer.id, follow);
     if (this.around.link().state.kind === "live") this.open(follow);
   }
 
   /** The socket is there (again). */
   live(): void {
-    for (const [chat, applied] of this.stops) this.stopLate(chat, applied);
+    for (const [chat, applied] of this.stops) this.requests.stopLate(chat, applied);
     this.stops.clear();
     const all = [...this.follows.values()].sort((a, b) => a.answer.created - b.answer.created);
     for (const follow of all) this.open(follow);
@@ -118,8 +67,7 @@ export class Follows {
 
   /** The socket is gone: no request is open any more. */
   lost(): void {
-    this.requests.clear();
-    for (const follow of this.follows.values()) follow.request = null;
+    this.requests.lost();
   }
 
   stop(id: string): void {
@@ -127,7 +75,7 @@ export class Follows {
     const conversation = follow && this.around.conversation(follow.conversation);
     if (!follow || !conversation) return;
     const question = userOf(conversation, follow.answer.parent);
-    if (follow.request !== null) this.around.link().send({ type: "abort", requestId: follow.request });
+    if (follow.request !== null) this.requests.abort(follow);
     else if (question?.delivery === "sent" || question?.delivery === "accepted") {
       this.stops.set(this.chat(follow, conversation), follow.answer.applied);
     }
@@ -139,18 +87,18 @@ export class Follows {
   drop(conversation: string): void {
     for (const follow of [...this.follows.values()]) {
       if (follow.conversation !== conversation) continue;
-      if (follow.request !== null) this.around.link().send({ type: "abort", requestId: follow.request });
+      this.requests.abort(follow);
       this.forget(follow);
     }
   }
 
   close(): void {
-    for (const timer of this.timers) clearTimeout(timer);
+    this.rests.close();
   }
 
   frame(frame: ServerFrame): void {
     if (frame.type === "unknown") return;
-    const follow = this.requests.get(frame.requestId);
+    const follow = this.requests.of(frame.requestId);
     if (!follow || this.probed(follow, frame)) return;
     if (frame.type === "chunk" || frame.type === "start") this.accepted(follow);
     const step = reduce(follow.answer, follow.cursor, frame, this.around.now());
@@ -164,16 +112,15 @@ export class Follows {
         break;
       case "over":
         this.finish(follow, step.answer);
-        if (WITHDRAWN.has(step.answer.fault?.code ?? ""))
-          this.around.failed(follow.conversation, step.answer);
+        if (isWithdrawn(step.answer.fault)) this.around.failed(follow.conversation, step.answer);
         break;
       case "hole":
-        this.release(follow);
+        this.requests.release(follow);
         this.resume(follow, follow.answer.applied);
         break;
       case "another":
       case "no-active":
-        this.release(follow);
+        this.requests.release(follow);
         void this.recall(follow);
         break;
       case "refused":
@@ -183,13 +130,8 @@ export class Follows {
   }
 
   private forget(follow: Follow): void {
-    this.release(follow);
+    this.requests.release(follow);
     this.follows.delete(follow.answer.id);
-  }
-
-  private release(follow: Follow): void {
-    if (follow.request !== null) this.requests.delete(follow.request);
-    follow.request = null;
   }
 
   private finish(follow: Follow, answer: AssistantMessage): void {
@@ -223,7 +165,7 @@ export class Follows {
     follow.isProbe = false;
     const conversation = this.around.conversation(follow.conversation);
     if (!conversation || !isKnown(conversation, frame.messageId)) return false;
-    this.release(follow);
+    this.requests.release(follow);
     this.askAgain(follow);
     return true;
   }
@@ -234,18 +176,10 @@ export class Follows {
     if (conversation && question) this.ask(follow, conversation, question);
   }
 
-  private later(ms: number, action: () => void): void {
-    const timer = setTimeout(() => {
-      this.timers.delete(timer);
-      action();
-    }, ms);
-    this.timers.add(timer);
-  }
-
   /** Tries again after a while, unless somebody did meanwhile, or nobody wants it any more. */
   private rest(follow: Follow, ms: number, action: () => void): void {
     follow.isResting = true;
-    this.later(ms, () => {
+    this.rests.later(ms, () => {
       follow.isResting = false;
       if (this.follows.get(follow.answer.id) === follow && follow.request === null) action();
     });
@@ -304,12 +238,7 @@ export class Follows {
       transcriptBytes: config?.limits.transcriptBytes ?? 65_536,
       system: config?.features.clientSystemPrompt ?? false,
     });
-    const request = this.around.newId("r");
-    if (!this.around.link().send({ ...made.frame, requestId: request })) return;
-    follow.request = request;
-    follow.isResume = false;
-    follow.cursor = cursorAfter(undefined);
-    this.requests.set(request, follow);
+    if (!this.requests.ask(follow, made.frame)) return;
     this.around.setConversation(made.conversation);
     const { queuePosition: _, ...answer } = follow.answer;
     this.news(follow, { ...answer, asked: made.asked });
@@ -319,56 +248,39 @@ export class Follows {
 
   private resume(follow: Follow, applied: number | undefined): void {
     const conversation = this.around.conversation(follow.conversation);
-    if (!conversation) return;
-    const request = this.around.newId("r");
-    const after = applied === undefined ? {} : { lastSequence: applied };
-    if (
-      !this.around
-        .link()
-        .send({ type: "resume", requestId: request, id: this.chat(follow, conversation), ...after })
-    )
-      return;
-    follow.request = request;
-    follow.isResume = true;
-    follow.cursor = cursorAfter(applied);
-    this.requests.set(request, follow);
-  }
-
-  private stopLate(chat: string, applied: number | undefined): void {
-    const request = this.around.newId("r");
-    const after = applied === undefined ? {} : { lastSequence: applied };
-    this.around.link().send({ type: "resume", requestId: request, id: chat, ...after });
-    this.around.link().send({ type: "abort", requestId: request });
+    if (conversation) this.requests.resume(follow, this.chat(follow, conversation), applied);
   }
 
   private refused(follow: Follow, fault: Fault): void {
-    this.release(follow);
+    this.requests.release(follow);
     const again = (action: () => void) => {
       follow.tries += 1;
       if (follow.tries > TRIES_MAX) this.fail(follow, fault);
       else this.rest(follow, fault.retryAfterMs ?? 1_000, action);
     };
-    // The socket is about to close: with the next one it goes on.
-    if (fault.code === "draining") return;
-    if (fault.code === "taken_over") {
-      this.finish(follow, { ...follow.answer, takenOver: true });
-    } else if (
-      fault.code === "too_often" ||
-      fault.code === "too_many_requests" ||
-      fault.code === "unavailable"
-    ) {
-      again(() => this.open(follow));
-    } else if (follow.isResume && fault.code === "bad_resume") {
-      again(() => this.resume(follow, undefined));
-    } else if (follow.isResume) {
-      void this.recall(follow);
-    } else {
-      this.fail(follow, fault);
+    switch (afterRefusal(fault, follow.isResume)) {
+      case "next-socket":
+        break;
+      case "taken-over":
+        this.finish(follow, { ...follow.answer, takenOver: true });
+        break;
+      case "open-again":
+        again(() => this.open(follow));
+        break;
+      case "resume-anew":
+        again(() => this.resume(follow, undefined));
+        break;
+      case "recall":
+        void this.recall(follow);
+        break;
+      case "fail":
+        this.fail(follow, fault);
+        break;
     }
   }
 
   private fail(follow: Follow, fault: Fault): void {
-    if (NOT_TAKEN.has(fault.code)) this.setDelivery(follow, "refused");
+    if (isNotTaken(fault)) this.setDelivery(follow, "refused");
     const { queuePosition: _, retrying: __, ...answer } = follow.answer;
     this.finish(follow, { ...answer, outcome: "failed", fault });
     this.around.failed(follow.conversation, answer);
@@ -392,27 +304,27 @@ export class Follows {
       remembered = null;
     }
     if (!this.follows.has(follow.answer.id) || follow.request !== null) return;
-    const unknown = () =>
-      [...(remembered?.answers.keys() ?? [])].findLast((id) => !isKnown(conversation, id));
-    const serverId = isProbe ? unknown() : follow.answer.serverId;
-    if (isProbe && serverId === undefined) {
-      this.askAgain(follow);
-      return;
-    }
-    const found = serverId === undefined ? undefined : remembered?.answers.get(serverId);
-    if (found?.isWriting && follow.tries < TRIES_MAX) {
-      follow.tries += 1;
-      this.rest(follow, 200, () => this.resume(follow, undefined));
-    } else if (found) {
-      const { queuePosition: _, retrying: __, ...answer } = follow.answer;
-      const text = found.text.length >= answer.text.length ? found.text : answer.text;
-      if (!found.incomplete) this.finish(follow, { ...answer, text, outcome: "done" });
-      else this.finish(follow, { ...answer, text, outcome: "failed", fault: INTERRUPTED });
-    } else if (follow.isForeign) {
-      // The other tab knows more; its news will come.
-      this.forget(follow);
-    } else if (isRunning(follow.answer)) {
-      this.fail(follow, INTERRUPTED);
+    const after = afterRecall(follow, isProbe, conversation, remembered);
+    const { queuePosition: _, retrying: __, ...answer } = follow.answer;
+    switch (after.kind) {
+      case "ask-again":
+        this.askAgain(follow);
+        break;
+      case "resume-anew":
+        follow.tries += 1;
+        this.rest(follow, 200, () => this.resume(follow, undefined));
+        break;
+      case "done":
+        this.finish(follow, { ...answer, text: after.text, outcome: "done" });
+        break;
+      case "interrupted":
+        this.finish(follow, { ...answer, text: after.text, outcome: "failed", fault: INTERRUPTED });
+        break;
+      case "unknown":
+        // Asked by another tab, that one knows more, and its news will come.
+        if (follow.isForeign) this.forget(follow);
+        else if (isRunning(follow.answer)) this.fail(follow, INTERRUPTED);
+        break;
     }
   }
 }

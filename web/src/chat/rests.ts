@@ -1,0 +1,16 @@
+/** Things that are done after a while, unless the page goes first. */
+export class Rests {
+  private readonly timers = new Set<ReturnType<typeof setTimeout>>();
+
+  later(ms: number, action: () => void): void {
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      action();
+    }, ms);
+    this.timers.add(timer);
+  }
+
+  close(): void {
+    for (const timer of this.timers) clearTimeout(timer);
+  }
+}
