@@ -390,7 +390,7 @@ fn session_settings(config: &Config) -> session::Settings {
         idle: config.session.idle,
         retain: config.session.retain,
         behind_bytes: config.limits.behind_bytes,
-        system_prompt: (!prompt.is_empty()).then(|| Arc::new(prompt.clone())),
+        system_prompt: (!prompt.is_empty()).then(|| prompt.as_str().into()),
         history: chat::Budget {
             tokens: config.history.tokens,
             bytes: config.history.bytes,

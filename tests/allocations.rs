@@ -22,7 +22,10 @@ use std::{
 };
 use tidegate::{
     app,
-    chat::{Budget, ReaderId, RequestId, RunEvent, RunId, SessionId},
+    chat::{
+        Ask, AskKind, Budget, FinishReason, MessageId, ReaderId, RequestId, RunEnd, RunEvent, RunId,
+        SessionId, Timing, UserMessage,
+    },
     config::Config,
     dispatch::RunControl,
     protocol::{ClientFrame, Codec},
@@ -52,6 +55,10 @@ const GATEWAY_MAX: f64 = 1.2;
 const HELD_STREAMS: usize = 8;
 const HELD_DELTAS: usize = 400;
 const HELD_BYTES_MAX: usize = 70_000;
+
+/// A conversation of so many turns that nobody looks at, and what its machine holds beside its texts.
+const QUIET_TURNS: u32 = 20;
+const QUIET_BYTES_MAX: usize = 2048;
 
 /// Allocations and reallocations for each delta, least of the rounds.
 fn each(mut deltas: impl FnMut(usize)) -> f64 {
@@ -111,9 +118,8 @@ fn handover() -> f64 {
     })
 }
 
-/// The session machine, and the frame's spelling of what it pushes.
-fn session() -> (f64, f64) {
-    let settings = tidegate::session::Settings {
+fn settings() -> tidegate::session::Settings {
+    tidegate::session::Settings {
         readers: 8,
         model: "m".into(),
         linger: Duration::from_secs(60),
@@ -123,8 +129,57 @@ fn session() -> (f64, f64) {
         behind_bytes: 64 * 1024,
         system_prompt: None,
         history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
-    };
-    let mut session = Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket);
+    }
+}
+
+/// Bytes that a conversation at rest holds beside its texts, as they were asked of the allocator.
+fn quiet() -> usize {
+    let settings = Arc::new(settings());
+    let (retain, mut fx, mut now, mut said) = (settings.retain, Vec::with_capacity(64), Duration::ZERO, 0);
+    let mut texts = Vec::new();
+    for turn in 0..QUIET_TURNS {
+        let question = format!("What about the tide of harbour number {turn}?");
+        let deltas: Vec<String> = (0..180).map(|delta| format!(" {delta} of it")).collect();
+        said += question.len() + deltas.iter().map(String::len).sum::<usize>();
+        texts.push((question, deltas));
+    }
+    let region = Region::new(COUNTER);
+    let mut session = Box::new(Session::new(settings, SessionId(u64::MAX), Lifetime::OfChat));
+    for (turn, (question, deltas)) in texts.iter().enumerate() {
+        let (reader, run) = (ReaderId(turn as u64), RunId(turn as u32 + 1));
+        let message =
+            UserMessage { id: MessageId::new(&format!("{turn:016}")).unwrap(), text: question.clone() };
+        let ask = Ask { kind: AskKind::Submit, message, transcript: Vec::new() };
+        session.handle(&mut fx, now, Input::Ask { reader, ask: Box::new(ask) });
+        fx.clear();
+        for text in deltas {
+            session.handle(&mut fx, now, Input::Run { run, event: RunEvent::Delta(text.clone()) });
+            session.settle(&mut fx);
+            fx.clear();
+        }
+        let end = RunEnd {
+            outcome: Ok(FinishReason::Stop),
+            usage: None,
+            timing: Timing::default(),
+            request_id: None,
+        };
+        session.handle(&mut fx, now, Input::Run { run, event: RunEvent::End(Box::new(end)) });
+        session.settle(&mut fx);
+        fx.clear();
+        now += retain;
+        session.handle(&mut fx, now, Input::Wake);
+        session.settle(&mut fx);
+        fx.clear();
+    }
+    let change = region.change();
+    let transcript = session.transcript().said;
+    assert_eq!(transcript.iter().map(|said| said.text.len()).sum::<usize>(), said);
+    change.bytes_allocated - change.bytes_deallocated - said
+}
+
+/// The session machine, and the frame's spelling of what it pushes.
+fn session() -> (f64, f64) {
+    let mut session = Session::new(Arc::new(settings()), SessionId(1), Lifetime::OfSocket);
     let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
     session.handle(&mut fx, Duration::ZERO, Input::Attach { reader: ReaderId(1) });
     let frame = ClientFrame::Message { text: "hello".into() };
@@ -256,9 +311,11 @@ fn a_delta_allocates_next_to_nothing() {
     let (reader, handover) = (reader(), handover());
     let (session, spelling) = session();
     let (gateway, held) = whole();
+    let quiet = quiet();
     println!(
         "allocations for each delta: reader {reader:.3} (its text), handover {handover:.3}, \
-         session {session:.3} (the log grows), spelling {spelling:.3}; whole gateway {gateway:.3}; a stream of {HELD_DELTAS} deltas holds {held} bytes"
+         session {session:.3} (the log grows), spelling {spelling:.3}; whole gateway {gateway:.3}; a stream of {HELD_DELTAS} deltas holds {held} bytes, \
+         a conversation of {QUIET_TURNS} turns {quiet} beside its texts"
     );
     for (name, counted, most) in [
         ("reader", reader, READER_MAX),
@@ -270,4 +327,5 @@ fn a_delta_allocates_next_to_nothing() {
         assert!(counted <= most, "{name}: {counted:.3} allocations for each delta, at most {most}");
     }
     assert!(held <= HELD_BYTES_MAX, "a stream holds {held} bytes, at most {HELD_BYTES_MAX}");
+    assert!(quiet <= QUIET_BYTES_MAX, "a conversation at rest holds {quiet} bytes beside its texts");
 }

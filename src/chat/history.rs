@@ -1,6 +1,10 @@
 //! The history of a conversation, and the part of it that fits into a request.
-use super::{Message, MessageId, Past, Role, Usage, UserMessage};
-use std::{collections::VecDeque, sync::Arc};
+use super::{
+    Message, MessageId, Past, Role, RunId, SessionId, Text, Usage, UserMessage,
+    tokens::{Estimate, raw_tokens},
+    turn::{Names, Turn},
+};
+use std::{borrow::Cow, collections::VecDeque};
 
 /// What of a history is kept and sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,7 @@ pub struct Budget {
 /// forgotten; the token budget only narrows the [`Window`] of a request.
 #[derive(Debug)]
 pub struct History {
+    session: SessionId,
     system: Option<Message>,
     turns: VecDeque<Turn>,
     /// What gave way to the open turn: it comes back when nothing comes of that.
@@ -31,34 +36,20 @@ pub struct History {
     forgotten: usize,
 }
 
-/// A user message and its answer. The answer of the open turn is still to come; an earlier turn without
-/// one was stopped before its first word, and is not sent to the model.
-#[derive(Debug)]
-struct Turn {
-    user: Message,
-    answer: Option<Message>,
-    /// What client and gateway call the two messages; a plain conversation has no names.
-    names: Option<Box<Names>>,
-    /// Uncorrected estimate of both texts.
-    tokens: u32,
-    /// The answer broke off.
-    incomplete: bool,
-}
+/// Stands for the beginning that all names of our own answers have; no name has this letter.
+const OWN: char = '#';
 
-#[derive(Debug)]
-struct Names {
-    user: MessageId,
-    answer: MessageId,
-}
+/// So many turns more are made room for at a time: doubling would leave a lot of it empty.
+const TURNS_GROWTH: usize = 4;
 
 /// A turn that can be found again.
 #[derive(Debug, PartialEq)]
 pub struct Known<'a> {
-    pub user: &'a MessageId,
-    pub question: &'a Arc<String>,
+    pub user: &'a str,
+    pub question: &'a str,
     /// What its answer is called, also while there is none.
-    pub answer: &'a MessageId,
-    pub text: Option<&'a Arc<String>>,
+    pub answer: MessageId,
+    pub text: Option<&'a str>,
     pub incomplete: bool,
 }
 
@@ -67,7 +58,7 @@ pub struct Known<'a> {
 pub struct Said {
     pub role: Role,
     pub id: MessageId,
-    pub text: Arc<String>,
+    pub text: Text,
     /// An answer that broke off or was stopped.
     pub incomplete: bool,
 }
@@ -83,9 +74,11 @@ pub struct Window {
 }
 
 impl History {
-    pub fn new(system_prompt: Option<Arc<String>>, budget: Budget) -> Self {
+    /// `session` is what the names of our own answers are made from.
+    pub fn new(session: SessionId, system_prompt: Option<Text>, budget: Budget) -> Self {
         let system = system_prompt.map(|text| Message { role: Role::System, text });
         History {
+            session,
             system,
             turns: VecDeque::new(),
             displaced: Vec::new(),
@@ -98,45 +91,62 @@ impl History {
     }
 
     /// Opens a turn with a user message.
-    pub fn begin(&mut self, text: String) {
-        self.open(Arc::new(text), None);
+    pub fn begin(&mut self, text: &str) {
+        self.open(Turn::open(text, None));
     }
 
     /// Opens a turn with a user message that has a name, and names its answer.
-    pub fn ask(&mut self, user: MessageId, text: Arc<String>, answer: MessageId) {
-        self.open(text, Some(Box::new(Names { user, answer })));
+    pub fn ask(&mut self, user: &MessageId, text: &str, answer: &MessageId) {
+        let names = Names { user: user.as_str(), answer: &self.short(answer) };
+        self.open(Turn::open(text, Some(names)));
     }
 
-    fn open(&mut self, text: Arc<String>, names: Option<Box<Names>>) {
-        let tokens = raw_tokens(&text);
-        self.bytes += text.len();
-        self.messages += 1;
-        let user = Message { role: Role::User, text };
-        self.turns.push_back(Turn { user, answer: None, names, tokens, incomplete: false });
+    /// Names of our own answers differ only in the run: that is all that is kept of them.
+    fn short<'a>(&self, answer: &'a MessageId) -> Cow<'a, str> {
+        match answer.run_of(self.session) {
+            Some(run) => format!("{OWN}{run}").into(),
+            None => answer.as_str().into(),
+        }
+    }
+
+    fn long(&self, answer: &str) -> MessageId {
+        match answer.strip_prefix(OWN).and_then(|run| run.parse().ok()) {
+            Some(run) => MessageId::of_answer(self.session, RunId(run)),
+            None => MessageId::taken(answer),
+        }
+    }
+
+    fn open(&mut self, turn: Turn) {
+        self.push(turn);
         self.forget();
+    }
+
+    fn push(&mut self, turn: Turn) {
+        self.bytes += turn.bytes();
+        self.messages += turn.messages();
+        if self.turns.len() == self.turns.capacity() {
+            self.turns.reserve_exact(TURNS_GROWTH);
+        }
+        self.turns.push_back(turn);
     }
 
     /// Closes the open turn with its answer; `incomplete` when it broke off.
-    pub fn complete(&mut self, text: Arc<String>, incomplete: bool) {
+    pub fn complete(&mut self, text: &str, incomplete: bool) {
         self.displaced = Vec::new();
-        let Some(turn) = self.turns.back_mut() else { return };
-        turn.tokens += raw_tokens(&text);
-        turn.incomplete = incomplete;
-        self.bytes += text.len();
-        self.messages += usize::from(turn.answer.is_none());
-        turn.answer = Some(Message { role: Role::Assistant, text });
-        self.forget();
+        let Some(mut turn) = self.turns.pop_back() else { return };
+        self.bytes -= turn.bytes();
+        self.messages -= turn.messages();
+        turn.close(text, incomplete);
+        self.open(turn);
     }
 
     /// Takes the open turn out again, as if it had not been asked: what it displaced is back.
     pub fn withdraw(&mut self) {
-        if self.turns.back().is_some_and(|turn| turn.answer.is_none()) {
+        if self.turns.back().is_some_and(|turn| !turn.is_answered()) {
             let displaced = std::mem::take(&mut self.displaced);
             self.cut_from(self.turns.len() - 1);
             for turn in displaced {
-                self.bytes += turn.bytes();
-                self.messages += turn.messages();
-                self.turns.push_back(turn);
+                self.push(turn);
             }
             self.displaced = Vec::new();
             self.forget();
@@ -150,24 +160,33 @@ impl History {
 
     /// The newest turn with a name.
     pub fn newest(&self) -> Option<Known<'_>> {
-        self.turns.back().and_then(Turn::known)
+        let turn = self.turns.back()?;
+        let Names { user, answer } = turn.names()?;
+        Some(Known {
+            user,
+            question: turn.question_str(),
+            answer: self.long(answer),
+            text: turn.answer_str(),
+            incomplete: turn.is_incomplete,
+        })
     }
 
     /// Puts aside the user message of this name, its answer and all that followed, until the turn that takes
     /// its place has an answer; gives its text back. `None`, and nothing put aside: it is not known.
     pub fn cut_before(&mut self, user: &MessageId) -> Option<UserText> {
-        self.cut_where(|names| names.user == *user)
+        self.cut_where(|names| names.user == user.as_str())
     }
 
     /// The same for the turn whose answer has this name.
     pub fn cut_before_answer(&mut self, answer: &MessageId) -> Option<UserText> {
-        self.cut_where(|names| names.answer == *answer)
+        let answer = self.short(answer);
+        self.cut_where(|names| names.answer == answer)
     }
 
-    fn cut_where(&mut self, wanted: impl Fn(&Names) -> bool) -> Option<UserText> {
-        let at = self.turns.iter().rposition(|turn| turn.names.as_deref().is_some_and(&wanted))?;
+    fn cut_where(&mut self, wanted: impl Fn(Names<'_>) -> bool) -> Option<UserText> {
+        let at = self.turns.iter().rposition(|turn| turn.names().is_some_and(&wanted))?;
         let turn = &self.turns[at];
-        let found = UserText { id: turn.names.as_ref()?.user.clone(), text: Arc::clone(&turn.user.text) };
+        let found = UserText { id: MessageId::taken(turn.names()?.user), text: turn.question() };
         self.cut_from(at);
         Some(found)
     }
@@ -198,15 +217,16 @@ impl History {
                 Role::User => {
                     answerable = !text.is_empty();
                     if answerable {
-                        self.ask(id.clone(), Arc::new(text), id); // Until its answer comes.
+                        self.ask(&id, &text, &id); // Until its answer comes.
                     }
                 }
                 Role::Assistant => {
                     if answerable && !text.is_empty() {
-                        if let Some(names) = self.turns.back_mut().and_then(|turn| turn.names.as_mut()) {
-                            names.answer = id;
+                        let name = self.short(&id);
+                        if let Some(turn) = self.turns.back_mut() {
+                            turn.name_answer(&name);
                         }
-                        self.complete(Arc::new(text), false);
+                        self.complete(&text, false);
                     }
                     answerable = false;
                 }
@@ -227,9 +247,14 @@ impl History {
     /// All that is remembered and has a name, oldest first.
     pub fn transcript(&self) -> Vec<Said> {
         let said = self.turns.iter().filter_map(|turn| {
-            let Names { user, answer } = turn.names.as_deref()?;
-            let question = Said::new(&turn.user, user, false);
-            Some([Some(question), turn.answer.as_ref().map(|text| Said::new(text, answer, turn.incomplete))])
+            let Names { user, answer } = turn.names()?;
+            let (role, id) = (Role::User, MessageId::taken(user));
+            let question = Said { role, id, text: turn.question(), incomplete: false };
+            let answer = turn.answer().map(|text| {
+                let (role, id) = (Role::Assistant, self.long(answer));
+                Said { role, id, text, incomplete: turn.is_incomplete }
+            });
+            Some([Some(question), answer])
         });
         said.flatten().flatten().collect()
     }
@@ -239,7 +264,7 @@ impl History {
     pub fn window(&self) -> Window {
         let fixed = self.system.as_ref().map_or(0, |m| raw_tokens(&m.text));
         let newest = self.turns.len().saturating_sub(1);
-        let is_sent = |at: usize| at == newest || self.turns[at].answer.is_some();
+        let is_sent = |at: usize| at == newest || self.turns[at].is_answered();
         let (mut tokens, mut from) = (fixed, self.turns.len());
         for (at, turn) in self.turns.iter().enumerate().rev().filter(|(at, _)| is_sent(*at)) {
             if at != newest && self.estimate.corrected(tokens + turn.tokens) > self.budget.tokens {
@@ -250,12 +275,12 @@ impl History {
         }
         let omitted = (0..from).filter(|at| is_sent(*at)).count();
         let turns = (from..self.turns.len()).filter(|at| is_sent(*at)).map(|at| &self.turns[at]);
-        let messages = self
-            .system
-            .iter()
-            .chain(turns.flat_map(|turn| [Some(&turn.user), turn.answer.as_ref()].into_iter().flatten()))
-            .cloned()
-            .collect();
+        let said = turns.flat_map(|turn| {
+            let question = Message { role: Role::User, text: turn.question() };
+            let answer = turn.answer().map(|text| Message { role: Role::Assistant, text });
+            [Some(question), answer].into_iter().flatten()
+        });
+        let messages = self.system.clone().into_iter().chain(said).collect();
         Window { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
     }
 
@@ -279,7 +304,7 @@ impl History {
             if let Some(turn) = self.turns.pop_front() {
                 self.bytes -= turn.bytes();
                 self.messages -= turn.messages();
-                self.forgotten += usize::from(turn.answer.is_some());
+                self.forgotten += usize::from(turn.is_answered());
             }
         }
     }
@@ -293,89 +318,13 @@ impl History {
 #[derive(Debug, PartialEq)]
 pub struct UserText {
     pub id: MessageId,
-    pub text: Arc<String>,
+    pub text: Text,
 }
 
 impl From<UserMessage> for UserText {
     fn from(UserMessage { id, text }: UserMessage) -> Self {
-        UserText { id, text: Arc::new(text) }
+        UserText { id, text: text.into() }
     }
-}
-
-impl Said {
-    fn new(message: &Message, id: &MessageId, incomplete: bool) -> Self {
-        Said { role: message.role, id: id.clone(), text: Arc::clone(&message.text), incomplete }
-    }
-}
-
-impl Turn {
-    fn bytes(&self) -> usize {
-        self.user.text.len() + self.answer.as_ref().map_or(0, |answer| answer.text.len())
-    }
-
-    fn messages(&self) -> usize {
-        1 + usize::from(self.answer.is_some())
-    }
-
-    fn known(&self) -> Option<Known<'_>> {
-        let Names { user, answer } = self.names.as_deref()?;
-        Some(Known {
-            user,
-            question: &self.user.text,
-            answer,
-            text: self.answer.as_ref().map(|message| &message.text),
-            incomplete: self.incomplete,
-        })
-    }
-}
-
-/// The factor between our estimate and what the model's tokenizer counts.
-#[derive(Clone, Copy, Debug)]
-struct Estimate {
-    factor: f32,
-}
-
-impl Default for Estimate {
-    fn default() -> Self {
-        Estimate { factor: 1.0 }
-    }
-}
-
-impl Estimate {
-    /// One odd report must not empty the window or blow it up.
-    const FACTOR: std::ops::RangeInclusive<f32> = 0.25..=4.0;
-    /// How much a new report weighs against the old ones.
-    const WEIGHT: f32 = 0.3;
-
-    fn corrected(self, raw: u32) -> u32 {
-        (raw as f32 * self.factor) as u32
-    }
-
-    fn observe(&mut self, estimated: u32, counted: u64) {
-        if estimated == 0 || counted == 0 {
-            return;
-        }
-        let seen = (counted as f32 / estimated as f32).clamp(*Self::FACTOR.start(), *Self::FACTOR.end());
-        self.factor += (seen - self.factor) * Self::WEIGHT;
-    }
-}
-
-/// Tokens that every message costs beside its text: role and separators.
-const MESSAGE_TOKENS: u32 = 4;
-
-/// Estimates tokens by character classes: about four Latin letters, one and a half CJK
-/// characters or two of anything else make one token.
-fn raw_tokens(text: &str) -> u32 {
-    let twelfths: usize = text
-        .chars()
-        .map(|c| match c {
-            '\0'..='\u{024f}' => 3,
-            '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' => 8,
-            '\u{ff00}'..='\u{ffef}' | '\u{20000}'..='\u{3ffff}' => 8,
-            _ => 6,
-        })
-        .sum();
-    MESSAGE_TOKENS + u32::try_from(twelfths.div_ceil(12)).unwrap_or(u32::MAX / 4)
 }
 
 #[cfg(test)]
@@ -385,10 +334,10 @@ mod tests {
     const WIDE: Budget = Budget { tokens: 1_000_000, bytes: 1_000_000, messages: 1_000 };
 
     fn history(budget: Budget, turns: &[(&str, &str)]) -> History {
-        let mut history = History::new(Some(Arc::new("be kind".into())), budget);
+        let mut history = History::new(SessionId(1), Some("be kind".into()), budget);
         for (user, answer) in turns {
-            history.begin((*user).into());
-            history.complete(Arc::new((*answer).into()), false);
+            history.begin(user);
+            history.complete(answer, false);
         }
         history
     }
@@ -401,7 +350,7 @@ mod tests {
     #[test]
     fn the_whole_conversation_goes_to_the_model() {
         let mut history = history(WIDE, &[("one", "1"), ("two", "2")]);
-        history.begin("three".into());
+        history.begin("three");
         assert_eq!(
             texts(&history),
             (["be kind", "one", "1", "two", "2", "three"].map(String::from).to_vec(), 0)
@@ -415,7 +364,7 @@ mod tests {
         let mut history =
             history(Budget { tokens: 30, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
         assert_eq!(texts(&history), (["be kind", "two", "2", "three", "3"].map(String::from).to_vec(), 1));
-        history.begin("long ".repeat(200));
+        history.begin(&"long ".repeat(200));
         assert_eq!(texts(&history), (vec!["be kind".into(), "long ".repeat(200)], 3));
     }
 
@@ -448,11 +397,59 @@ mod tests {
     fn a_withdrawn_turn_leaves_no_trace() {
         let mut history = history(WIDE, &[("one", "1")]);
         let before = (history.window(), history.bytes());
-        history.begin("bad".into());
+        history.begin("bad");
         history.withdraw();
         assert_eq!((history.window(), history.bytes()), before);
         history.withdraw();
         assert_eq!(history.turns(), 1, "a closed turn is not withdrawn");
+    }
+
+    fn id(text: &str) -> MessageId {
+        MessageId::new(text).unwrap()
+    }
+
+    #[test]
+    fn names_come_back_as_they_were_given() {
+        let mut history = history(WIDE, &[]);
+        let own = MessageId::of_answer(SessionId(1), RunId(12));
+        // The last three look like ours.
+        let names = [
+            "x",
+            own.as_str(),
+            "msg-0000000000000001-012",
+            "msg-0000000000000002-12",
+            "msg-0000000000000001-",
+        ];
+        for (at, answer) in names.into_iter().enumerate() {
+            history.ask(&id(&format!("u{at}")), "ask", &id(answer));
+            assert_eq!(history.newest().unwrap().answer, id(answer));
+            history.complete("answer", false);
+        }
+        let said: Vec<String> = history.transcript().iter().map(|said| said.id.to_string()).collect();
+        assert_eq!(said.iter().step_by(2).collect::<Vec<_>>(), ["u0", "u1", "u2", "u3", "u4"]);
+        assert_eq!(said.iter().skip(1).step_by(2).collect::<Vec<_>>(), names);
+        assert_eq!(history.cut_before_answer(&own).unwrap().id, id("u1"));
+    }
+
+    #[test]
+    fn what_an_edit_displaced_comes_back_whole_and_is_counted_once() {
+        let mut history = history(WIDE, &[]);
+        for at in 0..3 {
+            history.ask(&id(&format!("u{at}")), "question", &id(&format!("a{at}")));
+            history.complete("answer", at == 1);
+        }
+        let before = (history.transcript(), history.bytes(), history.messages, history.window());
+        assert_eq!(history.cut_before(&id("u1")).unwrap().text.as_str(), "question");
+        assert_eq!((history.bytes(), history.messages), (14, 2));
+        history.ask(&id("u9"), "another", &id("a9"));
+        history.withdraw();
+        assert_eq!((history.transcript(), history.bytes(), history.messages, history.window()), before);
+        // With an answer there is no way back.
+        history.cut_before(&id("u1"));
+        history.ask(&id("u9"), "another", &id("a9"));
+        history.complete("!", false);
+        history.withdraw();
+        assert_eq!((history.turns(), history.bytes(), history.messages), (2, 22, 4));
     }
 
     #[test]
@@ -466,13 +463,5 @@ mod tests {
         assert_eq!(history.window().omitted_turns, 1, "twice the tokens, so less fits");
         history.observe(10, &Usage::default());
         assert_eq!(history.window().omitted_turns, 1, "an unknown count teaches nothing");
-    }
-
-    #[test]
-    fn classes_of_characters_weigh_differently() {
-        assert_eq!(raw_tokens("abcdefghijkl"), 4 + 3);
-        assert_eq!(raw_tokens("你好你好你好"), 4 + 4);
-        assert_eq!(raw_tokens("！？！𠀀𠀀𠀀"), 4 + 4);
-        assert_eq!(raw_tokens("😀😀😀😀"), 4 + 2);
     }
 }

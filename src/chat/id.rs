@@ -1,5 +1,6 @@
 //! Names that clients choose: of their requests, chats and messages. Held to one form before they are
 //! a key, a part of a frame or a field of a log line.
+use super::{RunId, SessionId};
 use std::fmt;
 
 /// Longest name, in bytes.
@@ -65,6 +66,25 @@ ids! {
     ChatId
     /// What a client calls its message, or we our answer.
     MessageId
+}
+
+impl MessageId {
+    /// A name that was taken before.
+    pub(super) fn taken(text: &str) -> Self {
+        debug_assert_eq!(check(text), Ok(()));
+        MessageId(text.into())
+    }
+
+    /// The name of the answer that a run writes.
+    pub fn of_answer(session: SessionId, run: RunId) -> Self {
+        MessageId::taken(&format!("msg-{session}-{run}"))
+    }
+
+    /// Of which run of the session this is the answer.
+    pub(super) fn run_of(&self, session: SessionId) -> Option<RunId> {
+        let run = RunId(self.as_str().rsplit_once('-')?.1.parse().ok()?);
+        (MessageId::of_answer(session, run) == *self).then_some(run)
+    }
 }
 
 #[cfg(test)]

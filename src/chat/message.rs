@@ -1,5 +1,5 @@
 //! One message of a conversation.
-use std::sync::Arc;
+use super::Text;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,16 +20,15 @@ impl Role {
     }
 }
 
-/// What one side said. Cloning shares the text: a request holds the same bytes as the history,
-/// and an answer moves from the replay log into the history without being copied.
+/// What one side said. Cloning shares the text: a request holds the same bytes as the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub role: Role,
-    pub text: Arc<String>,
+    pub text: Text,
 }
 
 impl Message {
-    pub fn new(role: Role, text: impl Into<String>) -> Self {
-        Message { role, text: Arc::new(text.into()) }
+    pub fn new(role: Role, text: impl Into<Text>) -> Self {
+        Message { role, text: text.into() }
     }
 }

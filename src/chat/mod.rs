@@ -5,6 +5,9 @@ pub mod id;
 pub mod message;
 pub mod principal;
 pub mod run;
+pub mod text;
+mod tokens;
+mod turn;
 
 pub use ask::{Ask, AskKind, Past, UserMessage};
 pub use history::{Budget, History, Known, Said, UserText, Window};
@@ -12,6 +15,7 @@ pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{Message, Role};
 pub use principal::Principal;
 pub use run::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, RunRequest, Timing, Usage};
+pub use text::Text;
 
 use std::fmt;
 

@@ -79,7 +79,7 @@ impl Session {
             AskKind::Regenerate { .. } => return Before::Never,
         };
         let is_same = |text: &str| !is_edit || text == message.text;
-        let newest = self.history.newest().filter(|newest| *newest.user == message.id);
+        let newest = self.history.newest().filter(|newest| newest.user == message.id.as_str());
         if self.run.is_some() && newest.as_ref().is_some_and(|newest| is_same(newest.question)) {
             return Before::Told(self.newest_log());
         }
@@ -96,18 +96,18 @@ impl Session {
         if is_edit {
             return Before::Never;
         }
-        if self.logs.back().is_some_and(|log| log.answer() == newest.answer) {
+        if self.logs.back().is_some_and(|log| *log.answer() == newest.answer) {
             return Before::Told(self.newest_log());
         }
-        let (answer, incomplete) = (newest.answer.clone(), newest.incomplete);
-        match newest.text.cloned() {
+        let (answer, incomplete) = (newest.answer, newest.incomplete);
+        match newest.text.map(str::to_owned) {
             Some(text) => Before::Told(self.tell_again(answer, text, incomplete)),
             None => Before::Never,
         }
     }
 
     /// Makes a log of an answer in the history, whose own log is gone.
-    fn tell_again(&mut self, answer: MessageId, text: Arc<String>, incomplete: bool) -> u32 {
+    fn tell_again(&mut self, answer: MessageId, text: String, incomplete: bool) -> u32 {
         let outcome = match incomplete {
             true => Err(RunError::new(RunErrorKind::Interrupted, "it broke off when it was written")),
             false => Ok(FinishReason::Stop),

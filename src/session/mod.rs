@@ -16,7 +16,7 @@ pub use event::{Effect, Input, Outgoing};
 pub use replay::{Cursor, TurnLog};
 
 use crate::{
-    chat::{Budget, History, Role, RunId, Said, SessionId},
+    chat::{Budget, History, Role, RunId, Said, SessionId, Text},
     protocol::ClientFrame,
 };
 use life::{Due, Life};
@@ -42,7 +42,7 @@ pub struct Settings {
     pub retain: Duration,
     /// When every reader has at least this much text still to read, the run is held.
     pub behind_bytes: usize,
-    pub system_prompt: Option<Arc<String>>,
+    pub system_prompt: Option<Text>,
     pub history: Budget,
 }
 
@@ -101,7 +101,7 @@ pub struct Session {
 impl Session {
     /// `id` is what the names of its answers are made from.
     pub fn new(settings: Arc<Settings>, id: SessionId, lifetime: Lifetime) -> Self {
-        let history = History::new(settings.system_prompt.clone(), settings.history);
+        let history = History::new(id, settings.system_prompt.clone(), settings.history);
         Session {
             id,
             settings,
@@ -175,8 +175,7 @@ impl Session {
         said.extend(log.map(|log| Said {
             role: Role::Assistant,
             id: log.answer().clone(),
-            // Copied: were it shared, the next delta would have to copy it.
-            text: Arc::new(log.text().to_owned()),
+            text: log.text().into(),
             incomplete: false,
         }));
         Transcript { said, is_writing: log.is_some() }

@@ -1,6 +1,7 @@
 //! What is kept for readers, and how far a run may be ahead of them.
 use super::{Cursor, Effect, LOGS_MAX, Session};
 use crate::protocol::Close;
+use std::collections::VecDeque;
 
 impl Session {
     /// Number of the newest log, if there is one.
@@ -31,6 +32,9 @@ impl Session {
         while self.first_log < keep_from {
             self.logs.pop_front();
             self.first_log += 1;
+        }
+        if self.logs.is_empty() {
+            self.logs = VecDeque::new(); // A conversation at rest keeps no room for logs.
         }
         for reader in &mut self.readers {
             reader.cursor = reader.cursor.max(Cursor::start_of(self.first_log));

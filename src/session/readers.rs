@@ -164,6 +164,9 @@ impl Session {
             }
             !done
         });
+        if self.readers.is_empty() {
+            self.readers = Vec::new(); // A conversation at rest keeps no room for them.
+        }
     }
 
     pub(super) fn on_ready(&mut self, fx: &mut Vec<Effect>, id: ReaderId) {

@@ -54,7 +54,7 @@ impl Cursor {
 pub struct TurnLog {
     run: RunId,
     opening: Arc<Opening>,
-    text: Arc<String>,
+    text: String,
     reasoning: String,
     /// Where each entry ends, in bytes of both texts together.
     ends: Vec<u32>,
@@ -88,7 +88,7 @@ impl TurnLog {
         TurnLog {
             run,
             opening,
-            text: Arc::default(),
+            text: String::new(),
             reasoning: String::new(),
             ends: Vec::new(),
             parts: Vec::new(),
@@ -99,7 +99,7 @@ impl TurnLog {
     }
 
     /// The log of an answer whose own log is gone.
-    pub fn remake(run: RunId, opening: Arc<Opening>, text: Arc<String>, end: TurnEnd) -> Self {
+    pub fn remake(run: RunId, opening: Arc<Opening>, text: String, end: TurnEnd) -> Self {
         let mut log = TurnLog { text, remade: true, ..TurnLog::new(run, opening) };
         if !log.text.is_empty() {
             log.parts.push(Part { kind: Kind::Answer, entry: 0, total: 0, begin: 0 });
@@ -127,18 +127,13 @@ impl TurnLog {
         &self.text
     }
 
-    /// The answer for the history; the bytes are shared, not copied.
-    pub fn share_text(&self) -> Arc<String> {
-        Arc::clone(&self.text)
-    }
-
     /// Adds text and returns the number of its last entry, counting from 1. With `cut` the entry is
     /// closed; without, later text may join it.
     pub fn append(&mut self, kind: Kind, text: &str, cut: bool) -> u32 {
         let total = self.total_before(self.ends.len());
         let whole = match kind {
             Kind::Reasoning => &mut self.reasoning,
-            Kind::Answer => Arc::make_mut(&mut self.text),
+            Kind::Answer => &mut self.text,
         };
         let begin = whole.len() as u32;
         push(whole, text);

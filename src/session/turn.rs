@@ -30,12 +30,12 @@ impl Session {
     /// Begins the turn that answers a question; who waits for it follows it.
     pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, question: Question) {
         self.last_run = RunId(self.last_run.0.wrapping_add(1));
-        let answer = self.answer_id();
+        let answer = MessageId::of_answer(self.id, self.last_run);
         match question {
-            Question::Plain(text) => self.history.begin(text),
+            Question::Plain(text) => self.history.begin(&text),
             Question::Named { kind, message } => {
                 let UserText { id, text } = self.make_room(&kind, message);
-                self.history.ask(id, text, answer.clone());
+                self.history.ask(&id, &text, &answer);
             }
         }
         let window = self.history.window();
@@ -62,7 +62,7 @@ impl Session {
         match kind {
             AskKind::Submit => {
                 let newest = self.history.newest();
-                if newest.is_some_and(|newest| *newest.user == message.id && newest.text.is_none()) {
+                if newest.is_some_and(|newest| newest.user == message.id.as_str() && newest.text.is_none()) {
                     self.history.withdraw(); // It was stopped before its first word, and is asked anew.
                 }
                 message.into()
@@ -77,12 +77,6 @@ impl Session {
                 known.unwrap_or_else(|| message.into())
             }
         }
-    }
-
-    /// The name of the answer that the last run writes.
-    #[expect(clippy::expect_used, reason = "letters, digits and hyphens, and short")]
-    fn answer_id(&self) -> MessageId {
-        MessageId::new(&format!("msg-{}-{}", self.id, self.last_run)).expect("a good name")
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -181,7 +175,7 @@ impl Session {
             Err(error) if error.kind.is_refusal() || is_silent => self.history.withdraw(),
             outcome => {
                 let is_whole = outcome.as_ref().is_ok_and(|reason| *reason != FinishReason::Stopped);
-                self.history.complete(log.share_text(), !is_whole);
+                self.history.complete(log.text(), !is_whole);
             }
         }
         debug_assert_eq!(log.run(), run.id);

@@ -231,6 +231,9 @@ impl SessionActor {
                 if let Some(at) = self.readers.iter().position(|known| known.id == reader) {
                     self.readers.remove(at).outlet.release(reader);
                 }
+                if self.readers.is_empty() {
+                    self.readers = Vec::new(); // See `Session`: a chat at rest keeps no room.
+                }
             }
             Effect::WakeAt { at } => {
                 let before = std::mem::replace(&mut self.wake, at);

@@ -1,0 +1,62 @@
+//! How many tokens a text will be, before the model has counted them.
+/// The factor between our estimate and what the model's tokenizer counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estimate {
+    factor: f32,
+}
+
+impl Default for Estimate {
+    fn default() -> Self {
+        Estimate { factor: 1.0 }
+    }
+}
+
+impl Estimate {
+    /// One odd report must not empty the window or blow it up.
+    const FACTOR: std::ops::RangeInclusive<f32> = 0.25..=4.0;
+    /// How much a new report weighs against the old ones.
+    const WEIGHT: f32 = 0.3;
+
+    pub(super) fn corrected(self, raw: u32) -> u32 {
+        (raw as f32 * self.factor) as u32
+    }
+
+    pub(super) fn observe(&mut self, estimated: u32, counted: u64) {
+        if estimated == 0 || counted == 0 {
+            return;
+        }
+        let seen = (counted as f32 / estimated as f32).clamp(*Self::FACTOR.start(), *Self::FACTOR.end());
+        self.factor += (seen - self.factor) * Self::WEIGHT;
+    }
+}
+
+/// Tokens that every message costs beside its text: role and separators.
+const MESSAGE_TOKENS: u32 = 4;
+
+/// Estimates tokens by character classes: about four Latin letters, one and a half CJK
+/// characters or two of anything else make one token.
+pub(super) fn raw_tokens(text: &str) -> u32 {
+    let twelfths: usize = text
+        .chars()
+        .map(|c| match c {
+            '\0'..='\u{024f}' => 3,
+            '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' => 8,
+            '\u{ff00}'..='\u{ffef}' | '\u{20000}'..='\u{3ffff}' => 8,
+            _ => 6,
+        })
+        .sum();
+    MESSAGE_TOKENS + u32::try_from(twelfths.div_ceil(12)).unwrap_or(u32::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_of_characters_weigh_differently() {
+        assert_eq!(raw_tokens("abcdefghijkl"), 4 + 3);
+        assert_eq!(raw_tokens("你好你好你好"), 4 + 4);
+        assert_eq!(raw_tokens("！？！𠀀𠀀𠀀"), 4 + 4);
+        assert_eq!(raw_tokens("😀😀😀😀"), 4 + 2);
+    }
+}

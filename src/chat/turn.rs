@@ -1,0 +1,111 @@
+//! One turn of a conversation, kept in a single block of text.
+use super::{Text, tokens::raw_tokens};
+use std::sync::Arc;
+
+/// A user message and its answer. The answer of the open turn is still to come; an earlier turn without
+/// one was stopped before its first word, and is not sent to the model.
+///
+/// Thousands of conversations are at rest at any time, and a turn is most of what they are: its texts
+/// and names stand behind one another in one block, made anew when the answer is whole.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Question, answer, name of the question, name of the answer.
+    block: Arc<str>,
+    /// Bytes of the question.
+    question: u32,
+    /// Bytes of the answer.
+    answer: u32,
+    /// Uncorrected estimate of both texts.
+    pub tokens: u32,
+    /// Bytes of the question's name; the rest is the answer's. A plain conversation has no names.
+    name: u8,
+    is_answered: bool,
+    /// The answer broke off.
+    pub is_incomplete: bool,
+}
+
+/// What client and gateway call the two messages of a turn, as the history keeps it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    pub user: &'a str,
+    pub answer: &'a str,
+}
+
+const NAMELESS: Names<'_> = Names { user: "", answer: "" };
+
+impl Turn {
+    /// An open turn.
+    pub(super) fn open(question: &str, names: Option<Names<'_>>) -> Self {
+        Turn {
+            tokens: raw_tokens(question),
+            is_answered: false,
+            is_incomplete: false,
+            ..Turn::pack(question, "", names.unwrap_or(NAMELESS))
+        }
+    }
+
+    /// Closes it with its answer.
+    pub(super) fn close(&mut self, answer: &str, is_incomplete: bool) {
+        let names = self.names().unwrap_or(NAMELESS);
+        *self = Turn {
+            tokens: self.tokens + raw_tokens(answer),
+            is_answered: true,
+            is_incomplete,
+            ..Turn::pack(self.question_str(), answer, names)
+        };
+    }
+
+    /// Gives its answer, which is still to come, another name.
+    pub(super) fn name_answer(&mut self, answer: &str) {
+        if let Some(Names { user, .. }) = self.names() {
+            *self = Turn::open(self.question_str(), Some(Names { user, answer }));
+        }
+    }
+
+    fn pack(question: &str, answer: &str, names: Names<'_>) -> Self {
+        let texts = [question, answer, names.user, names.answer];
+        Turn {
+            block: texts.concat().into(),
+            question: question.len() as u32,
+            answer: answer.len() as u32,
+            tokens: 0,
+            name: names.user.len() as u8, // See `ID_BYTES_MAX`.
+            is_answered: false,
+            is_incomplete: false,
+        }
+    }
+
+    pub(super) fn question(&self) -> Text {
+        Text::piece(&self.block, 0, self.question as usize)
+    }
+
+    pub(super) fn answer(&self) -> Option<Text> {
+        self.is_answered.then(|| Text::piece(&self.block, self.question as usize, self.bytes()))
+    }
+
+    pub(super) fn question_str(&self) -> &str {
+        &self.block[..self.question as usize]
+    }
+
+    pub(super) fn names(&self) -> Option<Names<'_>> {
+        let (user, answer) = self.block[self.bytes()..].split_at(usize::from(self.name));
+        (!user.is_empty()).then_some(Names { user, answer })
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Bytes of both texts.
+    pub(super) fn bytes(&self) -> usize {
+        self.question as usize + self.answer as usize
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        1 + usize::from(self.is_answered)
+    }
+
+    pub(super) fn answer_str(&self) -> Option<&str> {
+        self.is_answered.then(|| &self.block[self.question as usize..self.bytes()])
+    }
+}
