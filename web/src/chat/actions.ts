@@ -106,8 +106,8 @@ export function actions(room: Room): {
             removed: head,
           };
         });
-        void vault.remove(id);
-        room.tabs.tell({ kind: "list" });
+        // Told when it is done: who hears of it reads the list again.
+        void vault.remove(id).then(() => room.tabs.tell({ kind: "list" }));
       });
     },
     undoRemove: () => {

@@ -99,6 +99,7 @@ export function readConversation(value: unknown): Conversation | undefined {
     system: isText(value.system) ? value.system : "",
     epoch: isCount(value.epoch) ? value.epoch : 0,
     remembered,
+    gone: (Array.isArray(value.gone) ? value.gone : []).filter(isId),
   };
 }
 

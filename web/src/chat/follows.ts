@@ -21,6 +21,9 @@ import { answerOf, before, userOf } from "./tree";
 
 /** A message that waited longer for a socket is not sent without asking. */
 export const STALE_MS = 3_600_000;
+/** Requests that may be open where the gateway has not said how many; one is kept free for a stop that comes late. */
+const REQUESTS_MAX = 64;
+const SPARE = 1;
 const INTERRUPTED: Fault = { code: "interrupted", text: "", retryable: true };
 
 export class Follows {
@@ -137,12 +140,16 @@ export class Follows {
   private finish(follow: Follow, answer: AssistantMessage): void {
     this.forget(follow);
     this.around.settled(follow.conversation, answer);
-    // What waited behind it may go.
+    // What waited behind it, or for room on the socket, may go.
     if (this.around.link().state.kind !== "live") return;
     for (const next of [...this.follows.values()]) {
-      if (next.conversation === follow.conversation && next.request === null && !next.isResting)
-        this.open(next);
+      if (next.request === null && !next.isResting) this.open(next);
     }
+  }
+
+  private isFull(): boolean {
+    const most = this.around.config()?.limits.requests ?? REQUESTS_MAX;
+    return this.requests.count >= Math.max(1, most - SPARE);
   }
 
   private chat(follow: Follow, conversation: Conversation): string {
@@ -201,7 +208,7 @@ export class Follows {
 
   /** Asks, or asks again under the same name, or resumes: by what is known to have arrived. */
   private open(follow: Follow): void {
-    if (follow.request !== null) return;
+    if (follow.request !== null || this.isFull()) return;
     const conversation = this.around.conversation(follow.conversation);
     const question = conversation && userOf(conversation, follow.answer.parent);
     if (!question || !answerOf(conversation, follow.answer.id)) {

@@ -27,6 +27,11 @@ export class Keeper {
     this.timers.set(id, { timer: setTimeout(() => void this.now(id), ms), at });
   }
 
+  /** It has changes that are still to be stored. */
+  isWaiting(id: string): boolean {
+    return this.timers.has(id);
+  }
+
   now(id: string): Promise<void> {
     clearTimeout(this.timers.get(id)?.timer);
     this.timers.delete(id);

@@ -89,6 +89,8 @@ export interface Conversation extends Head {
   epoch: number;
   /** What the gateway should remember under that name: a message and its answer, by the page's names, oldest first. */
   remembered: [user: string, answer: string][];
+  /** Messages that were taken back: another tab that still has them drops them too. */
+  gone: string[];
 }
 
 /** What the gateway calls the conversation. Another branch is another chat to it, rebuilt from the transcript. */

@@ -10,6 +10,10 @@ export class Requests {
 
   constructor(private readonly around: Pick<Surroundings, "link" | "newId">) {}
 
+  get count(): number {
+    return this.open.size;
+  }
+
   of(request: string): Follow | undefined {
     return this.open.get(request);
   }

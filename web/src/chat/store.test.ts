@@ -1,64 +1,59 @@
-/** The store with real storage: a tab that is killed takes nothing with it, and two tabs agree. */
-import "fake-indexeddb/auto";
-import { expect, test, vi } from "vitest";
-import type { LinkEvents } from "../connection/link";
-import type { ClientFrame } from "../protocol/frames";
-import { openDrafts } from "../storage/drafts";
-import { openVault } from "../storage/vault";
-import { headOf, readConversation } from "./check";
-import { newId } from "./ids";
-import { createChatStore } from "./store";
+/** The store with real storage: a tab that is killed takes nothing with it. */
+import { afterEach, expect, test, vi } from "vitest";
+import { openTab, questions, vaultOf } from "../testing/tab";
+import { readConfig } from "./page-config";
+import { TROUBLED_MS } from "./store";
 
-function tab(isLive: boolean) {
-  const sent: ClientFrame[] = [];
-  let events: LinkEvents | undefined;
-  const store = createChatStore({
-    link: (given) => {
-      events = given;
-      return {
-        state: isLive ? { kind: "live" } : { kind: "offline" },
-        send: (frame) => isLive && sent.push(frame) > 0,
-        retry: () => undefined,
-        close: () => undefined,
-      };
-    },
-    vault: (tell) => openVault("s", { conversation: readConversation, head: headOf }, tell),
-    drafts: openDrafts(),
-    transcript: async () => null,
-    perFrame: (flush) => flush,
-    now: Date.now,
-    newId,
-    tabs: "s",
-  });
-  return { store, sent, events: () => events as LinkEvents };
-}
+afterEach(() => void vi.useRealTimers());
 
 test("20 messages without a socket survive the tab, and go one after the other", {
   timeout: 20_000,
 }, async () => {
-  const first = tab(false);
+  const first = openTab("outbox", false);
   const id = first.store.getState().newConversation();
   for (let n = 0; n < 20; n += 1) first.store.getState().send(id, `message ${n}`);
   first.store.flush();
   await vi.waitFor(async () => {
-    const vault = openVault("s", { conversation: readConversation, head: headOf }, () => undefined);
-    expect(Object.keys((await vault.load(id))?.messages ?? {})).toHaveLength(40);
+    expect(Object.keys((await vaultOf("outbox").load(id))?.messages ?? {})).toHaveLength(40);
   });
-  const second = tab(true);
+  const second = openTab("outbox", true);
   await vi.waitFor(() => expect(second.sent).toHaveLength(1));
-  for (let n = 0; n < 20; n += 1) {
-    const frame = second.sent[n];
-    if (frame?.type !== "send") throw new Error("not asked");
-    expect(frame.messages.at(-1)?.parts[0]?.text).toBe(`message ${n}`);
-    const { requestId } = frame;
-    const chunk = { type: "start", messageId: `msg-${n}` } as const;
-    second.events().frame({ type: "chunk", requestId, sequence: 0, chunk });
-    second
-      .events()
-      .frame({ type: "chunk", requestId, sequence: 1, chunk: { type: "finish", reason: "stop" } });
-    second.events().frame({ type: "end", requestId });
-  }
-  expect(second.sent).toHaveLength(20);
+  for (let n = 0; n < 20; n += 1) second.answer(second.sent[n], `msg-${n}`, "yes");
+  expect(questions(second.sent)).toEqual(Array.from({ length: 20 }, (_, n) => `message ${n}`));
   first.store.close();
   second.store.close();
+});
+
+test("more conversations than a socket may carry requests take turns", async () => {
+  const { store, sent, answer } = openTab("many", true);
+  store.setState({ config: readConfig({ limits: { requests: 4 } }) });
+  const { newConversation, send } = store.getState();
+  const wanted = Array.from({ length: 9 }, (_, n) => `in conversation ${n}`);
+  for (const text of wanted) send(newConversation(), text);
+  expect(questions(sent)).toEqual(wanted.slice(0, 3));
+  answer(sent[1], "msg-1", "yes");
+  expect(questions(sent)).toEqual(wanted.slice(0, 4));
+  for (let n = 0; n < wanted.length; n += 1) if (n !== 1) answer(sent[n], `msg-${n}`, "yes");
+  expect(questions(sent)).toEqual(wanted);
+  store.close();
+});
+
+test("a connection that is lost is spoken of only when it does not come back at once", () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const { store, become } = openTab("troubled", true);
+  const isTroubled = () => store.getState().linkTroubled;
+  become({ kind: "waiting", until: 0, attempt: 1, cause: "lost" });
+  vi.advanceTimersByTime(TROUBLED_MS - 1);
+  become({ kind: "live" });
+  vi.advanceTimersByTime(TROUBLED_MS);
+  expect(isTroubled()).toBe(false);
+  // Attempts in between do not begin the time anew.
+  become({ kind: "waiting", until: 0, attempt: 1, cause: "lost" });
+  vi.advanceTimersByTime(TROUBLED_MS - 1);
+  become({ kind: "connecting", attempt: 2 });
+  vi.advanceTimersByTime(1);
+  expect(isTroubled()).toBe(true);
+  become({ kind: "live" });
+  expect(isTroubled()).toBe(false);
+  store.close();
 });

@@ -6,6 +6,7 @@ import type { Vault, VaultState } from "../storage/vault";
 import { actions } from "./actions";
 import type { ChatStore } from "./contract";
 import { Follows } from "./follows";
+import { joined } from "./join";
 import { Keeper } from "./keeper";
 import type { AssistantMessage, Conversation, Head } from "./model";
 import type { Remembered } from "./page-config";
@@ -209,24 +210,11 @@ async function heard(room: Room, news: News): Promise<void> {
   const stored = room.store.getState().open[news.id] && (await room.vault.load(news.id));
   const mine = room.store.getState().open[news.id];
   if (!stored || !mine) return;
-  // What is followed here is at least as new as what another tab has stored.
-  const messages = { ...mine.messages, ...stored.messages };
-  for (const [id, message] of Object.entries(mine.messages)) {
-    const other = stored.messages[id];
-    const isAhead =
-      message.role === "assistant" &&
-      // What was taken over elsewhere is not followed again unasked: two tabs would take it from each other for ever.
-      (message.takenOver || (message.outcome !== "waiting" && message.outcome !== "streaming"));
-    if (
-      !other ||
-      room.follows.has(id) ||
-      (isAhead && other.role === "assistant" && other.outcome === "streaming")
-    ) {
-      messages[id] = message;
-    }
-  }
-  // The newer of two tabs says which way is shown and what the gateway remembers.
-  const next = { ...(stored.updated >= mine.updated ? stored : mine), messages };
+  const { conversation: next, isMore } = joined(mine, stored, room.keeper.isWaiting(news.id), (id) =>
+    room.follows.has(id),
+  );
   room.store.setState(({ open }) => ({ open: { ...open, [news.id]: next } }));
   follow(room, next, true);
+  // Both had stored at the same time, and the later one did not know of this.
+  if (isMore) room.keeper.soon(news.id);
 }

@@ -3,6 +3,8 @@ import type { AssistantMessage, Conversation, Message, Shown, UserMessage } from
 
 /** Nobody writes by hand so many; a stored tree that goes round in circles ends here. */
 const DEPTH_MAX = 100_000;
+/** So many messages that were taken back are known; another tab hears of the newest at once. */
+const GONE_MAX = 200;
 
 /** Children of each message, in the order of their making; `""` has the first ones. */
 function childrenOf(messages: Record<string, Message>): Map<string, string[]> {
@@ -95,7 +97,7 @@ export function without(conversation: Conversation, id: string): Conversation {
   const chosen = Object.fromEntries(
     Object.entries(conversation.chosen).filter(([from, to]) => !gone.has(from) && !gone.has(to)),
   );
-  return { ...conversation, messages, chosen };
+  return { ...conversation, messages, chosen, gone: [...conversation.gone, ...gone].slice(-GONE_MAX) };
 }
 
 export function chose(conversation: Conversation, id: string): Conversation {

@@ -23,6 +23,7 @@ export function emptyConversation(id: string, now: number): Conversation {
     system: "",
     epoch: 0,
     remembered: [],
+    gone: [],
   };
 }
 

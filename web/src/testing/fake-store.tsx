@@ -102,6 +102,7 @@ export function conversation(...messages: (UserMessage | AssistantMessage)[]): C
     system: "",
     epoch: 0,
     remembered: [],
+    gone: [],
   };
 }
 

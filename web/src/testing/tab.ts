@@ -1,0 +1,63 @@
+/** A tab of the page without its looks: the real store and storage, and a socket that a test plays. */
+import "fake-indexeddb/auto";
+import { headOf, readConversation } from "../chat/check";
+import { newId } from "../chat/ids";
+import { createChatStore } from "../chat/store";
+import type { LinkEvents, LinkState } from "../connection/link";
+import type { ClientFrame, SendFrame } from "../protocol/frames";
+import { openDrafts } from "../storage/drafts";
+import { openVault } from "../storage/vault";
+
+/** Tabs of one `browser` share storage and hear each other. */
+export const vaultOf = (browser: string) =>
+  openVault(browser, { conversation: readConversation, head: headOf }, () => undefined);
+
+export function openTab(browser: string, isLive: boolean) {
+  const sent: ClientFrame[] = [];
+  let events: LinkEvents | undefined;
+  let state: LinkState = isLive ? { kind: "live" } : { kind: "offline" };
+  const store = createChatStore({
+    link: (given) => {
+      events = given;
+      return {
+        get state() {
+          return state;
+        },
+        send: (frame) => state.kind === "live" && sent.push(frame) > 0,
+        retry: () => undefined,
+        close: () => undefined,
+      };
+    },
+    vault: (tell) => openVault(browser, { conversation: readConversation, head: headOf }, tell),
+    drafts: openDrafts(),
+    transcript: async () => null,
+    perFrame: (flush) => flush,
+    now: Date.now,
+    newId,
+    tabs: browser,
+  });
+  return {
+    store,
+    sent,
+    become(next: LinkState): void {
+      state = next;
+      events?.state(next);
+    },
+    /** Answers the question in a frame with one word. */
+    answer(frame: ClientFrame | undefined, messageId: string, text: string): void {
+      const { requestId } = frame as SendFrame;
+      const chunk = (sequence: number, chunk: object) =>
+        events?.frame({ type: "chunk", requestId, sequence, chunk } as Parameters<LinkEvents["frame"]>[0]);
+      chunk(0, { type: "start", messageId });
+      chunk(1, { type: "part-start", kind: "text", id: "t" });
+      chunk(2, { type: "delta", kind: "text", id: "t", text });
+      chunk(3, { type: "part-end", kind: "text", id: "t" });
+      chunk(4, { type: "finish", reason: "stop" });
+      events?.frame({ type: "end", requestId });
+    },
+  };
+}
+
+/** What was asked, in order. */
+export const questions = (frames: ClientFrame[]): string[] =>
+  frames.flatMap((frame) => (frame.type === "send" ? (frame.messages.at(-1)?.parts[0]?.text ?? "") : []));
