@@ -21,6 +21,7 @@ pub struct Metrics {
     pub sockets_closed: Family<Label, Counter>,
     pub handshakes_refused: Family<Label, Counter>,
     pub sessions: Gauge,
+    pub chats_displaced: Counter,
     pub messages: Counter,
     pub messages_refused: Family<Label, Counter>,
     pub omitted_turns: Counter,
@@ -54,6 +55,8 @@ impl Default for Metrics {
             sockets_closed: of.one("tidegate_sockets_closed", "WebSockets closed, by reason"),
             handshakes_refused: of.one("tidegate_handshakes_refused", "Upgrades refused, by reason"),
             sessions: of.one("tidegate_sessions", "Sessions alive now"),
+            chats_displaced: of
+                .one("tidegate_chats_displaced", "Chats at rest that ended early to make room for another"),
             messages: of.one("tidegate_messages", "User messages received"),
             messages_refused: of.one("tidegate_messages_refused", "User messages refused, by reason"),
             omitted_turns: of.one(

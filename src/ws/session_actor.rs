@@ -418,7 +418,10 @@ impl Handler<Bell> for SessionActor {
             }
             Bell::Drain => self.feed(ctx, Input::Drain),
             // A session of one socket ends with that.
-            Bell::MakeRoom if self.is_quiet() => self.end(ctx),
+            Bell::MakeRoom if self.is_quiet() => {
+                self.worker.metrics.chats_displaced.inc();
+                self.end(ctx);
+            }
             Bell::MakeRoom => {
                 if let Some(chat) = &self.chat {
                     self.worker.registry.restore(&chat.key, self.id, ctx.address(), &chat.is_quiet);

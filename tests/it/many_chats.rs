@@ -121,6 +121,13 @@ async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
         .await;
         until("two at most", async || gateway.site.registry.len() <= 2).await;
     }
+    let displaced = async || {
+        let (_, metrics) = gateway.get("/metrics").await;
+        let line = metrics.lines().find(|line| line.starts_with("tidegate_chats_displaced_total "));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok())
+    };
+    // Three of the five had to go.
+    until("they are counted", async || displaced().await == Some(3)).await;
     // Two that answer: there is no room for a third, and none of them is touched.
     for name in ["a", "b"] {
         let mut begun = String::new();

@@ -98,3 +98,21 @@ test("a late definition reaches what was before it", () => {
   rerender(<Markdown {...props} text={"[x]\n\ntwo\n\nthree\n\n[x]: https://example.org"} done />);
   expect(container.querySelector("a")?.href).toBe("https://example.org/");
 });
+
+test("what is finished stays what it was on the screen: a selection in it, a switch that was set", () => {
+  const whole = `${Array.from({ length: 30 }, (_, n) => `Paragraph ${n}\n\n`).join("")}\`\`\`js\nlet a = 1;\n\`\`\`\n\n\`\`\`js\nlet b = 2;\n\`\`\`\n\n---\n\nend`;
+  const draw = (to: number, done = false) => (
+    <Markdown id="stays" text={whole.slice(0, to)} done={done} labels={labels} />
+  );
+  const { container, rerender } = render(draw(1));
+  const seen: Element[] = [];
+  for (let to = 2; to <= whole.length + 1; to += 1) {
+    rerender(draw(to, to > whole.length));
+    const now = [...container.querySelectorAll("p, pre, hr")];
+    // Only the last one may still become something else.
+    expect(now.slice(0, seen.length - 1)).toEqual(seen.slice(0, -1));
+    for (let at = 0; at < seen.length - 1; at += 1) expect(now[at]).toBe(seen[at]);
+    seen.splice(0, seen.length, ...now);
+  }
+  expect(seen).toHaveLength(34);
+});

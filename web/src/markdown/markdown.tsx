@@ -17,34 +17,41 @@ const BlockView = memo(function BlockView(props: { block: Block; isOpen: boolean
   return draw(block.tokens, { labels, isOpen });
 });
 
-/** So many finished blocks, at least, are laid out and looked at as one when the next words come. */
+/** So many blocks, at least, are laid out and looked at as one when the next words come. */
 const GROUP = 24;
 
-/** The ends of groups. What follows a rule keeps its distance to it, so that no group may end with one. */
-function endsOf(blocks: Block[]): number[] {
-  const ends: number[] = [];
+/** The first block of each group. What follows a rule keeps its distance to it, so that no group may end with one. */
+function startsOf(blocks: Block[]): number[] {
+  const starts = [0];
   for (let at = GROUP; at <= blocks.length; at += 1) {
-    if (at - (ends.at(-1) ?? 0) >= GROUP && blocks[at - 1]?.tokens[0]?.type !== "hr") ends.push(at);
+    if (at - (starts.at(-1) ?? 0) >= GROUP && blocks[at - 1]?.tokens[0]?.type !== "hr") starts.push(at);
   }
-  return ends;
+  return starts;
 }
 
 interface GroupProps {
   blocks: Block[];
   from: number;
   to: number;
+  /** Of the last group: what is still being written. It has the name that it will have when it is finished, and stays where it is. */
+  tail: Block | null;
   labels: Labels;
 }
 
 // A block never changes; a text that begins anew has others.
 const isSame = (a: GroupProps, b: GroupProps): boolean =>
-  a.from === b.from && a.to === b.to && a.labels === b.labels && a.blocks[a.from] === b.blocks[b.from];
+  a.from === b.from &&
+  a.to === b.to &&
+  a.tail === b.tail &&
+  a.labels === b.labels &&
+  a.blocks[a.from] === b.blocks[b.from];
 
-const GroupView = memo(function GroupView({ blocks, from, to, labels }: GroupProps) {
+const GroupView = memo(function GroupView({ blocks, from, to, tail, labels }: GroupProps) {
+  const finished = blocks.slice(from, to);
   return (
     <div className={css.group}>
-      {blocks.slice(from, to).map((block) => (
-        <BlockView key={block.key} block={block} isOpen={false} labels={labels} />
+      {(tail ? [...finished, tail] : finished).map((block) => (
+        <BlockView key={block.key} block={block} isOpen={block === tail} labels={labels} />
       ))}
     </div>
   );
@@ -52,17 +59,15 @@ const GroupView = memo(function GroupView({ blocks, from, to, labels }: GroupPro
 
 export function Markdown({ id, text, done, labels }: MarkdownProps) {
   const { blocks, tail } = splitterOf(id).update(text, done);
-  const ends = endsOf(blocks);
+  const starts = startsOf(blocks);
   return (
     <div className={css.markdown}>
-      {ends.map((to, at) => {
-        const from = ends[at - 1] ?? 0;
-        return <GroupView key={blocks[from]?.key} blocks={blocks} from={from} to={to} labels={labels} />;
+      {starts.map((from, at) => {
+        const to = starts[at + 1] ?? blocks.length;
+        const open = at === starts.length - 1 ? tail : null;
+        if (from === to && !open) return null;
+        return <GroupView key={from} blocks={blocks} from={from} to={to} tail={open} labels={labels} />;
       })}
-      {blocks.slice(ends.at(-1) ?? 0).map((block) => (
-        <BlockView key={block.key} block={block} isOpen={false} labels={labels} />
-      ))}
-      {tail && <BlockView key="tail" block={tail} isOpen labels={labels} />}
     </div>
   );
 }

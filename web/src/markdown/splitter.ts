@@ -5,7 +5,7 @@ import { type Env, parse, type Token } from "./parser";
 
 /** A piece of the page that draws itself once. */
 export interface Block {
-  /** Unique in its text, and stable. */
+  /** Unique in its text, and stable: also from when it is open to when it is finished. */
   key: number;
   tokens: Token[];
   /** Shown as it is: too large to be parsed again and again. */
@@ -132,12 +132,13 @@ export class Splitter {
   private tail(): Block | null {
     const open = this.text.slice(this.at);
     if (open.trim() === "") return null;
+    const key = this.keys + 1; // As when it is finished.
     if (open.length > TAIL_MAX && !(FENCE.test(open) && open.length < BLOCK_MAX))
-      return { key: 0, tokens: [], plain: open };
+      return { key, tokens: [], plain: open };
     const repaired = FENCE.test(open) ? open : remend(open, REPAIR);
     const tokens = parse(repaired, copyOf(this.env));
     this.outline.copy().mark(tokens);
-    return { key: 0, tokens };
+    return { key, tokens };
   }
 }
 
