@@ -7,7 +7,7 @@ import { isRunning } from "./reduce";
 import { search } from "./search";
 import { writeSettings } from "./settings";
 import { merged, type Room } from "./store";
-import { before, chose, shown, userOf, without } from "./tree";
+import { before, chose, isContinued, shown, userOf, without } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, resend, submit } from "./turns";
 
 /** A removed conversation can be had back for so long. */
@@ -148,10 +148,14 @@ export function actions(room: Room): {
     takeBack: (id, message) => {
       const conversation = get().open[id];
       const question = conversation && userOf(conversation, message);
-      if (!question) return;
+      // What was put to the gateway is stopped, not taken back; what was written below it would go with it.
+      const isSent = question?.delivery === "sent" || question?.delivery === "accepted";
+      if (!question || isSent || isContinued(conversation, message)) return;
       for (const answer of follows.ofConversation(id)) if (answer.parent === message) follows.stop(answer.id);
       change(id, (now) => without(forgot(now, message), message));
-      if (made.draft(id) === "") made.saveDraft(id, question.text);
+      if (made.draft(id) !== "") return;
+      made.saveDraft(id, question.text);
+      set(({ returned }) => ({ returned: returned + 1 }));
     },
     follow: (id) => {
       change(id, (conversation) => {

@@ -1,6 +1,6 @@
 /** What the features may read and do. One store (zustand) has all of it; components select small pieces. */
 import type { LinkState } from "../connection/link";
-import type { AssistantMessage, Conversation, Head, Shown } from "./model";
+import type { AssistantMessage, Conversation, Head } from "./model";
 
 /** `GET /api/config`, as far as the page uses it. */
 export interface PageConfig {
@@ -42,6 +42,8 @@ export interface ChatState {
   link: LinkState;
   /** True when the page should speak of it: not live for 1.5 s. */
   linkTroubled: boolean;
+  /** Counts texts that came back to a draft without being typed: whoever shows the draft reads it again. */
+  returned: number;
   storage: StorageState;
   /** Newest first. */
   heads: Head[];
@@ -94,6 +96,3 @@ export interface ChatActions {
 }
 
 export type ChatStore = ChatState & ChatActions;
-
-/** The messages on the shown branch, oldest first: `shown(conversation)`. Memoised by the conversation object. */
-export type ShownOf = (conversation: Conversation) => Shown[];

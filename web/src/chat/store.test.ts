@@ -57,3 +57,33 @@ test("a connection that is lost is spoken of only when it does not come back at 
   expect(isTroubled()).toBe(false);
   store.close();
 });
+
+test("only the last question that was not sent is taken back, and its words with it", () => {
+  const { store } = openTab("back", false);
+  const { newConversation, send, takeBack, draft } = store.getState();
+  const id = newConversation();
+  send(id, "first");
+  send(id, "second");
+  const texts = () => Object.values(store.getState().open[id]?.messages ?? {}).map(({ text }) => text);
+  const named = (wanted: string) =>
+    Object.values(store.getState().open[id]?.messages ?? {}).find(({ text }) => text === wanted)?.id ?? "";
+  takeBack(id, named("first"));
+  expect(texts()).toEqual(["first", "", "second", ""]);
+  takeBack(id, named("second"));
+  expect(texts()).toEqual(["first", ""]);
+  expect(draft(id)).toBe("second");
+  expect(store.getState().returned).toBe(1);
+  store.close();
+});
+
+test("what was put to the gateway is not taken back, and its answer goes on", () => {
+  const { store, sent, answer } = openTab("asked", true);
+  const { newConversation, send, takeBack } = store.getState();
+  const id = newConversation();
+  send(id, "hello");
+  const messages = () => Object.values(store.getState().open[id]?.messages ?? {});
+  takeBack(id, messages()[0]?.id ?? "");
+  answer(sent[0], "msg-1", "good day");
+  expect(messages().map(({ text }) => text)).toEqual(["hello", "good day"]);
+  store.close();
+});

@@ -164,6 +164,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       config: null,
       link: link.state,
       linkTroubled: false,
+      returned: 0,
       storage: "ok",
       heads: [],
       current: null,

@@ -100,6 +100,13 @@ export function without(conversation: Conversation, id: string): Conversation {
   return { ...conversation, messages, chosen, gone: [...conversation.gone, ...gone].slice(-GONE_MAX) };
 }
 
+/** Somebody wrote below an answer to it. */
+export function isContinued(conversation: Conversation, question: string): boolean {
+  return Object.values(conversation.messages).some(
+    ({ role, parent }) => role === "user" && answerOf(conversation, parent ?? "")?.parent === question,
+  );
+}
+
 export function chose(conversation: Conversation, id: string): Conversation {
   const message = conversation.messages[id];
   if (!message) return conversation;

@@ -19,6 +19,7 @@ const STATE: ChatState = {
   config: null,
   link: { kind: "live" },
   linkTroubled: false,
+  returned: 0,
   storage: "ok",
   heads: [],
   current: "c",

@@ -32,6 +32,7 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
   const [text, setText] = useState(() => actions.draft(conversation));
   const sendKey = useChat((state) => state.settings.sendKey);
   const bytesMax = useChat((state) => state.config?.limits.messageBytes ?? 65_536);
+  const returned = useChat((state) => state.returned);
   const running = useIsRunning(conversation);
   const over = text.length * 3 > bytesMax ? Math.max(0, encoder.encode(text).length - bytesMax) : 0;
   const canSend = text.trim() !== "" && over === 0;
@@ -41,6 +42,11 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
     // On a phone that would bring up the keyboard over what one came to read.
     if (!ON_TOUCH.matches) field.current?.focus({ preventScroll: true });
   }, [actions, conversation]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a text that came back is in the draft.
+  useEffect(() => {
+    if (returned > 0) setText(actions.draft(conversation));
+  }, [returned]);
 
   useEffect(() => {
     performance.mark("composer-ready");

@@ -2,6 +2,7 @@
 import { Pencil } from "lucide-react";
 import { useState } from "react";
 import type { Shown, UserMessage } from "../../chat/model";
+import { isContinued } from "../../chat/tree";
 import { useActions, useChat } from "../../chat/use-chat";
 import { useIme } from "../../components/use-ime";
 import { useText } from "../../i18n/use-text";
@@ -78,7 +79,11 @@ function Delivery({ conversation, message }: { conversation: string; message: Us
   const { words } = useText();
   const actions = useActions();
   const isLive = useChat((state) => state.link.kind === "live");
-  const takeBack = (
+  const isLast = useChat((state) => {
+    const open = state.open[conversation];
+    return open === undefined || !isContinued(open, message.id);
+  });
+  const takeBack = isLast && (
     <button type="button" className="link" onClick={() => actions.takeBack(conversation, message.id)}>
       {words.takeBack}
     </button>
