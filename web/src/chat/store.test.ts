@@ -1,8 +1,10 @@
 /** The store with real storage: a tab that is killed takes nothing with it. */
 import { afterEach, expect, test, vi } from "vitest";
 import { openTab, questions, vaultOf } from "../testing/tab";
+import type { Conversation } from "./model";
 import { readConfig } from "./page-config";
 import { TROUBLED_MS } from "./store";
+import { shown } from "./tree";
 
 afterEach(() => void vi.useRealTimers());
 
@@ -85,5 +87,24 @@ test("what was put to the gateway is not taken back, and its answer goes on", ()
   takeBack(id, messages()[0]?.id ?? "");
   answer(sent[0], "msg-1", "good day");
   expect(messages().map(({ text }) => text)).toEqual(["hello", "good day"]);
+  store.close();
+});
+
+test("a clock that is set back an hour changes neither the order nor what is sent", () => {
+  vi.useFakeTimers({ toFake: ["Date"], now: 10_000_000 });
+  const { store, sent, become, answer } = openTab("clock", false);
+  const { newConversation, send } = store.getState();
+  const id = newConversation();
+  send(id, "before");
+  vi.setSystemTime(10_000_000 - 3_600_000);
+  send(id, "after");
+  become({ kind: "live" });
+  expect(questions(sent)).toEqual(["before"]);
+  answer(sent[0], "msg-1", "yes");
+  expect(questions(sent)).toEqual(["before", "after"]);
+  answer(sent[1], "msg-2", "yes");
+  const conversation = store.getState().open[id] as Conversation;
+  const texts = shown(conversation).map((entry) => conversation.messages[entry.id]?.text);
+  expect(texts).toEqual(["before", "yes", "after", "yes"]);
   store.close();
 });

@@ -1,5 +1,5 @@
 /** The box to write in: what sends, what does not, and what is kept. */
-import { cleanup, fireEvent, screen } from "@testing-library/react";
+import { act, cleanup, fireEvent, screen } from "@testing-library/react";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   answer,
@@ -116,5 +116,15 @@ describe("drafts", () => {
     drawn.unmount();
     draw(store, <Composer conversation="d" onSend={() => {}} onEditLast={() => {}} />);
     expect(field().value).toBe("half a sentence");
+  });
+
+  it("shows words that came back, in an empty box only", () => {
+    const { store } = begin();
+    store.drafts.set("c", "taken back");
+    act(() => store.setState({ returned: 1 }));
+    expect(field().value).toBe("taken back");
+    write("something else");
+    act(() => store.setState({ returned: 2 }));
+    expect(field().value).toBe("something else");
   });
 });
