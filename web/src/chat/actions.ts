@@ -11,7 +11,7 @@ import { before, chose, isContinued, shown, userOf, without } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, resend, submit } from "./turns";
 
 /** A removed conversation can be had back for so long. */
-export const UNDO_MS = 8_000;
+const UNDO_MS = 8_000;
 
 export function actions(room: Room): {
   actions: ChatActions;

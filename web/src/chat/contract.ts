@@ -33,7 +33,7 @@ export interface Hit {
   excerpt: string;
 }
 
-export type StorageState = "ok" | "full" | "blocked";
+type StorageState = "ok" | "full" | "blocked";
 
 export interface ChatState {
   /** Storage was read: before that nothing is known, and nothing should be said. */

@@ -1,5 +1,5 @@
 /** At most one flush per frame of the screen. A page that is not seen has no frames, or few: there a timer does, slow, but so that tabs look alike. */
-export const HIDDEN_MS = 80;
+const HIDDEN_MS = 80;
 
 export function perFrame(flush: () => void): () => void {
   let isAsked = false;

@@ -81,7 +81,7 @@ export const isKnown = (conversation: Conversation, serverId: string | undefined
   );
 
 /** What a refused request leads to. */
-export type AfterRefusal = "next-socket" | "taken-over" | "open-again" | "resume-anew" | "recall" | "fail";
+type AfterRefusal = "next-socket" | "taken-over" | "open-again" | "resume-anew" | "recall" | "fail";
 
 export function afterRefusal(fault: Fault, isResume: boolean): AfterRefusal {
   // The socket is about to close: with the next one it goes on.
@@ -93,7 +93,7 @@ export function afterRefusal(fault: Fault, isResume: boolean): AfterRefusal {
 }
 
 /** What the gateway's memory says of an answer that it no longer tells. */
-export type AfterRecall =
+type AfterRecall =
   | { kind: "ask-again" | "resume-anew" | "unknown" }
   | { kind: "done" | "interrupted"; text: string };
 

@@ -20,7 +20,7 @@ import { Rests } from "./rests";
 import { answerOf, before, userOf } from "./tree";
 
 /** A message that waited longer for a socket is not sent without asking. */
-export const STALE_MS = 3_600_000;
+const STALE_MS = 3_600_000;
 /** Requests that may be open where the gateway has not said how many; one is kept free for a stop that comes late. */
 const REQUESTS_MAX = 64;
 const SPARE = 1;

@@ -22,7 +22,7 @@ const ENVELOPE_BYTES = 2_048;
 const MESSAGE_BYTES = 160;
 
 /** UTF-8 bytes of a text in JSON, at most: quotes, line breaks and the like count twice. */
-export function jsonBytes(text: string): number {
+function jsonBytes(text: string): number {
   let bytes = 0;
   for (let at = 0; at < text.length; at += 1) {
     const unit = text.charCodeAt(at);

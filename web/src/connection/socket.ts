@@ -6,9 +6,9 @@ import type { Cause, Link, LinkEvents, LinkState } from "./link";
 
 export const PING_MS = 20_000;
 /** An opening that takes longer has failed. */
-export const OPEN_MS = 10_000;
+const OPEN_MS = 10_000;
 /** After a sleep the socket may only seem to be there: a short ping says. */
-export const WAKE_MS = 3_000;
+const WAKE_MS = 3_000;
 /** A socket that held this long, or brought words, was a good one: the next pause begins small again. */
 const GOOD_MS = 5_000;
 

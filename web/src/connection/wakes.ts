@@ -2,7 +2,7 @@
 import type { Link } from "./link";
 
 /** Many pages of one office come back in the same moment. */
-export const JITTER_MS = 250;
+const JITTER_MS = 250;
 
 /** Returns how to stop listening. */
 export function listen(link: Pick<Link, "retry">, random: () => number): () => void {

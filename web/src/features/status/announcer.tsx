@@ -8,7 +8,7 @@ import { useText } from "../../i18n/use-text";
 const STILL_MS = 7_000;
 
 /** Words of Latin scripts, and each character of Chinese and Japanese. */
-export function countWords(text: string): number {
+function countWords(text: string): number {
   return text.match(/[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]|[\p{L}\p{N}]+/gu)?.length ?? 0;
 }
 
