@@ -17,9 +17,9 @@ export interface Context {
 
 const TASK = /^\[([ xX])\]\s+/;
 /** Elements that take no attribute and mean what their name says. */
-const SIMPLE = new Set(["blockquote", "strong", "em", "s", "thead", "tbody", "tr"]);
-/** Of the reader's own direction of writing. */
-const DIRECTED = new Set(["p", "h1", "h2", "h3", "h4", "h5", "h6", "li"]);
+const SIMPLE = new Set(["strong", "em", "s", "thead", "tbody", "tr"]);
+/** They may be outermost blocks of a direction of their own. */
+const DIRECTED = new Set(["p", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6"]);
 
 function hostOf(url: string): string {
   try {
@@ -130,6 +130,12 @@ function task(children: Token[], context: Context): { box: ReactNode; children: 
   return { box, children: children.map((token, index) => (index === at ? rest : token)) };
 }
 
+/**
+ * The outermost blocks follow their first letters, with the numbers of a list and the bar of a quotation. What is in them says nothing
+ * of its own, or it would not be looked at: its lines follow their letters by style.
+ */
+const directed = (token: Token) => (token.level === 0 ? { dir: "auto" } : {});
+
 function element(token: Token, inner: Token[], key: number, context: Context): ReactNode {
   const { tag } = token;
   if (token.type === "link_open")
@@ -139,7 +145,7 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
   if (tag === "li") {
     const found = task(inner, context);
     return (
-      <li key={key} dir="auto" className={found ? css.task : undefined}>
+      <li key={key} className={found ? css.task : undefined}>
         {found?.box}
         {drawAll(found?.children ?? inner, context)}
       </li>
@@ -150,33 +156,44 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
     const name = /^h[1-6]$/.test(tag) ? `h${outlineLevel(token)}` : tag;
     return createElement(
       name,
-      { key, dir: "auto", ...(name === tag ? {} : { "data-level": tag[1] }) },
+      { key, ...directed(token), ...(name === tag ? {} : { "data-level": tag[1] }) },
       children,
     );
   }
   if (SIMPLE.has(tag)) return createElement(tag, { key }, children);
   switch (tag) {
     case "ul":
-      return <ul key={key}>{children}</ul>;
+      return (
+        <ul key={key} {...directed(token)}>
+          {children}
+        </ul>
+      );
     case "ol": {
       const start = Number(token.attrGet("start") ?? 1);
       return (
-        <ol key={key} start={Number.isSafeInteger(start) ? start : 1}>
+        <ol key={key} {...directed(token)} start={Number.isSafeInteger(start) ? start : 1}>
           {children}
         </ol>
       );
     }
     case "table":
       return (
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keys.
-        <div key={key} className={css.table} role="group" aria-label={context.labels.table} tabIndex={0}>
+        <div
+          key={key}
+          className={css.table}
+          {...directed(token)}
+          role="group"
+          aria-label={context.labels.table}
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keys.
+          tabIndex={0}
+        >
           <table>{children}</table>
         </div>
       );
     case "th":
     case "td": {
       const align = /text-align:(left|center|right)/.exec(String(token.attrGet("style") ?? ""))?.[1];
-      return createElement(tag, { key, dir: "auto", ...(align ? { "data-align": align } : {}) }, children);
+      return createElement(tag, { key, ...(align ? { "data-align": align } : {}) }, children);
     }
     default:
       return children;

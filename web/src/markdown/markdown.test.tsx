@@ -56,6 +56,15 @@ test("Chinese emphasis is emphasis", () => {
   expect(shown("**强调：**正文").querySelector("strong")?.textContent).toBe("强调：");
 });
 
+test("what is written from right to left has its numbers, bars and columns there", () => {
+  const place = shown(
+    "القمر **يجذب** الماء\n\n1. أولاً\n   - ثانياً\n\n> اقتباس\n\n| ميناء |\n| --- |\n| بريست |",
+  );
+  const directed = [...place.querySelectorAll('[dir="auto"]')].map(({ tagName }) => tagName);
+  // Only the outermost: a part with a direction of its own is not looked at for that of the whole.
+  expect(directed).toEqual(["P", "OL", "BLOCKQUOTE", "DIV"]);
+});
+
 test("money is no maths, and maths is", () => {
   expect(shown("It costs $5 today and $10 tomorrow.").textContent).toBe(
     "It costs $5 today and $10 tomorrow.",
