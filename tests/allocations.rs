@@ -132,6 +132,20 @@ fn settings() -> tidegate::session::Settings {
     }
 }
 
+/// A whole run.
+fn answer(session: &mut Session, fx: &mut Vec<Effect>, now: Duration, run: RunId, deltas: &[String]) {
+    for text in deltas {
+        session.handle(fx, now, Input::Run { run, event: RunEvent::Delta(text.clone()) });
+        session.settle(fx);
+        fx.clear();
+    }
+    let (outcome, timing) = (Ok(FinishReason::Stop), Timing::default());
+    let end = Box::new(RunEnd { outcome, usage: None, timing, request_id: None });
+    session.handle(fx, now, Input::Run { run, event: RunEvent::End(end) });
+    session.settle(fx);
+    fx.clear();
+}
+
 /// Bytes that a conversation at rest holds beside its texts, as they were asked of the allocator.
 fn quiet() -> usize {
     let settings = Arc::new(settings());
@@ -145,27 +159,18 @@ fn quiet() -> usize {
     }
     let region = Region::new(COUNTER);
     let mut session = Box::new(Session::new(settings, SessionId(u64::MAX), Lifetime::OfChat));
-    for (turn, (question, deltas)) in texts.iter().enumerate() {
-        let (reader, run) = (ReaderId(turn as u64), RunId(turn as u32 + 1));
-        let message =
-            UserMessage { id: MessageId::new(&format!("{turn:016}")).unwrap(), text: question.clone() };
-        let ask = Ask { kind: AskKind::Submit, message, transcript: Vec::new() };
-        session.handle(&mut fx, now, Input::Ask { reader, ask: Box::new(ask) });
-        fx.clear();
-        for text in deltas {
-            session.handle(&mut fx, now, Input::Run { run, event: RunEvent::Delta(text.clone()) });
-            session.settle(&mut fx);
+    // The second question of each pair waits for the answer to the first.
+    for (pair, asked) in (1..).step_by(2).zip(texts.chunks(2)) {
+        for (turn, (question, _)) in (pair..).zip(asked) {
+            let message =
+                UserMessage { id: MessageId::new(&format!("{turn:016}")).unwrap(), text: question.clone() };
+            let ask = Ask { kind: AskKind::Submit, message, transcript: Vec::new() };
+            session.handle(&mut fx, now, Input::Ask { reader: ReaderId(turn), ask: Box::new(ask) });
             fx.clear();
         }
-        let end = RunEnd {
-            outcome: Ok(FinishReason::Stop),
-            usage: None,
-            timing: Timing::default(),
-            request_id: None,
-        };
-        session.handle(&mut fx, now, Input::Run { run, event: RunEvent::End(Box::new(end)) });
-        session.settle(&mut fx);
-        fx.clear();
+        for (turn, (_, deltas)) in (pair..).zip(asked) {
+            answer(&mut session, &mut fx, now, RunId(turn as u32), deltas);
+        }
         now += retain;
         session.handle(&mut fx, now, Input::Wake);
         session.settle(&mut fx);

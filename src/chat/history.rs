@@ -132,7 +132,7 @@ impl History {
 
     /// Closes the open turn with its answer; `incomplete` when it broke off.
     pub fn complete(&mut self, text: &str, incomplete: bool) {
-        self.displaced = Vec::new();
+        self.forget_displaced();
         let Some(mut turn) = self.turns.pop_back() else { return };
         self.bytes -= turn.bytes();
         self.messages -= turn.messages();
@@ -155,7 +155,13 @@ impl History {
 
     /// The open turn stays without an answer, and what it displaced does not come back.
     pub fn leave_unanswered(&mut self) {
+        self.forget_displaced();
+    }
+
+    /// Nor is there room for it any more.
+    fn forget_displaced(&mut self) {
         self.displaced = Vec::new();
+        self.turns.shrink_to(self.turns.len() + TURNS_GROWTH);
     }
 
     /// The newest turn with a name.
@@ -450,6 +456,22 @@ mod tests {
         history.complete("!", false);
         history.withdraw();
         assert_eq!((history.turns(), history.bytes(), history.messages), (2, 22, 4));
+    }
+
+    #[test]
+    fn no_room_is_kept_for_turns_that_are_gone() {
+        let mut history = history(WIDE, &[]);
+        for at in 0..100 {
+            history.ask(&id(&format!("u{at}")), "question", &id(&format!("a{at}")));
+            history.complete("answer", false);
+            assert!(history.turns.capacity() <= history.turns() + TURNS_GROWTH, "{at}");
+        }
+        history.cut_before(&id("u0"));
+        history.ask(&id("u0"), "another", &id("a0"));
+        history.complete("answer", false);
+        assert_eq!(history.turns(), 1);
+        assert!(history.turns.capacity() <= 1 + TURNS_GROWTH, "{}", history.turns.capacity());
+        assert_eq!(history.displaced.capacity(), 0);
     }
 
     #[test]

@@ -51,16 +51,26 @@ impl Queue {
     }
 
     pub(super) fn pop(&mut self) -> Option<Waiting> {
-        self.waiting.pop_front()
+        let next = self.waiting.pop_front();
+        self.give_room_back();
+        next
     }
 
     /// Takes a question back.
     pub(super) fn remove(&mut self, ticket: Ticket) {
         self.waiting.retain(|waiting| waiting.ticket != ticket);
+        self.give_room_back();
     }
 
     pub(super) fn clear(&mut self) {
-        self.waiting.clear();
+        self.waiting = VecDeque::new();
+    }
+
+    /// Most conversations never have a question that waits, and one at rest keeps no room for them.
+    fn give_room_back(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
     }
 
     /// The place of a question, counting from 1.

@@ -231,15 +231,20 @@ impl SessionActor {
                 if let Some(at) = self.readers.iter().position(|known| known.id == reader) {
                     self.readers.remove(at).outlet.release(reader);
                 }
-                if self.readers.is_empty() {
-                    self.readers = Vec::new(); // See `Session`: a chat at rest keeps no room.
-                }
+                self.give_room_back();
             }
             Effect::WakeAt { at } => {
                 let before = std::mem::replace(&mut self.wake, at);
                 self.worker.wakes.set(self.id, before, at, || ctx.address().downgrade());
             }
             Effect::End => self.end(ctx),
+        }
+    }
+
+    /// As in the session: a chat at rest keeps no room for readers.
+    fn give_room_back(&mut self) {
+        if self.readers.is_empty() {
+            self.readers = Vec::new();
         }
     }
 
@@ -363,6 +368,7 @@ impl Handler<Detach> for SessionActor {
 
     fn handle(&mut self, Detach { reader }: Detach, ctx: &mut Self::Context) {
         self.readers.retain(|attached| attached.id != reader);
+        self.give_room_back();
         self.feed(ctx, Input::Detach { reader });
     }
 }
