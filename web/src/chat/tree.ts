@@ -26,13 +26,18 @@ const paths = new WeakMap<Conversation, Shown[]>();
 /** The shown way by its shape only, so that a delta does not walk ten thousand messages. */
 let lastShape: { ids: string; chosen: object; path: Shown[] } | undefined;
 
-function path(conversation: Conversation): Shown[] {
-  const { messages, chosen } = conversation;
+function treeOf(messages: Record<string, Message>): Map<string, string[]> {
   let children = trees.get(messages);
   if (!children) {
     children = childrenOf(messages);
     trees.set(messages, children);
   }
+  return children;
+}
+
+function path(conversation: Conversation): Shown[] {
+  const { messages, chosen } = conversation;
+  const children = treeOf(messages);
   const shown: Shown[] = [];
   let at = "";
   while (shown.length < DEPTH_MAX) {
@@ -102,9 +107,8 @@ export function without(conversation: Conversation, id: string): Conversation {
 
 /** Somebody wrote below an answer to it. */
 export function isContinued(conversation: Conversation, question: string): boolean {
-  return Object.values(conversation.messages).some(
-    ({ role, parent }) => role === "user" && answerOf(conversation, parent ?? "")?.parent === question,
-  );
+  const children = treeOf(conversation.messages);
+  return (children.get(question) ?? []).some((answer) => children.has(answer));
 }
 
 export function chose(conversation: Conversation, id: string): Conversation {

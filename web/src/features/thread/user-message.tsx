@@ -75,19 +75,27 @@ function Editor({ conversation, message, onEdit, onAsk }: Omit<Props, "shown" | 
   );
 }
 
+/** Only where nothing was written below: that would go with it. */
+function TakeBack({ conversation, message }: { conversation: string; message: string }) {
+  const { words } = useText();
+  const actions = useActions();
+  const isLast = useChat((state) => {
+    const open = state.open[conversation];
+    return open === undefined || !isContinued(open, message);
+  });
+  if (!isLast) return null;
+  return (
+    <button type="button" className="link" onClick={() => actions.takeBack(conversation, message)}>
+      {words.takeBack}
+    </button>
+  );
+}
+
 function Delivery({ conversation, message }: { conversation: string; message: UserMessage }) {
   const { words } = useText();
   const actions = useActions();
   const isLive = useChat((state) => state.link.kind === "live");
-  const isLast = useChat((state) => {
-    const open = state.open[conversation];
-    return open === undefined || !isContinued(open, message.id);
-  });
-  const takeBack = isLast && (
-    <button type="button" className="link" onClick={() => actions.takeBack(conversation, message.id)}>
-      {words.takeBack}
-    </button>
-  );
+  const takeBack = <TakeBack conversation={conversation} message={message.id} />;
   if (message.delivery === "queued" && !isLive) {
     return (
       <p className={css.delivery}>
