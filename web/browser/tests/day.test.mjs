@@ -39,7 +39,7 @@ test("500 answers of 20,000 characters", {
       answers: ANSWERS,
       heap_mb: heaps.at(-1),
       at_half_mb: heaps[heaps.length / 2 - 1],
-      grown_mb: heaps.at(-1) - heaps[heaps.length / 2 - 1],
+      grown_mb: Math.round(heaps.at(-1) - heaps[heaps.length / 2 - 1]),
       every_50: heaps.join(" "),
     },
     { heap_mb: 150, grown_mb: 20 },

@@ -65,6 +65,10 @@ export class Splitter {
   private isDone = false;
   private last: Split = { blocks: [], tail: null };
 
+  get length(): number {
+    return this.text.length;
+  }
+
   /** The text so far. One that does not begin with the text before begins anew. */
   update(text: string, done: boolean): Split {
     if (text === this.text && done === this.isDone) return this.last;
@@ -142,8 +146,9 @@ export class Splitter {
   }
 }
 
-/** Texts that were drawn lately; a list that shows a message again does not parse it again. */
+/** Texts that were drawn lately; a list that shows a message again does not parse it again. What is parsed is ten times its text. */
 const KEPT_MAX = 400;
+const KEPT_CHARS_MAX = 600_000;
 const kept = new Map<string, Splitter>();
 
 export function splitterOf(id: string): Splitter {
@@ -152,9 +157,16 @@ export function splitterOf(id: string): Splitter {
   // The newest is the last.
   kept.delete(id);
   kept.set(id, splitter);
-  if (kept.size > KEPT_MAX) {
-    const oldest = kept.keys().next().value;
-    if (oldest !== undefined) kept.delete(oldest);
-  }
+  if (!known) forgetOld();
   return splitter;
+}
+
+function forgetOld(): void {
+  let chars = 0;
+  let count = 0;
+  for (const [id, { length }] of [...kept].reverse()) {
+    chars += length;
+    count += 1;
+    if (count > KEPT_MAX || (count > 1 && chars > KEPT_CHARS_MAX)) kept.delete(id);
+  }
 }
