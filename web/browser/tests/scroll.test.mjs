@@ -116,7 +116,11 @@ for (const way of ["wheel", "PageUp", "touch"]) {
       await page.locator('article[data-role="assistant"] [data-part="text"]').last().textContent()
     ).length;
     await grown(page, shown + 600);
-    assert.ok((await fromEnd(page)) >= before, "it does not pull the reader back");
+    const after = await fromEnd(page);
+    assert.ok(
+      after >= before,
+      `it does not pull the reader back: ${after} px from the end, ${before} before`,
+    );
     await page.getByRole("button", { name: "Jump to latest" }).click();
     await until("it follows again", async () => (await fromEnd(page)) < 60);
     const then = (

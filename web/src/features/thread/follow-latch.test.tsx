@@ -76,6 +76,21 @@ describe("the latch", () => {
     expect(latch.isFollowing).toBe(false);
   });
 
+  it("is not taken hold of again by a scroll of its own that is told late", () => {
+    const { box, grow, scrollTo } = begin();
+    grow(500);
+    fireEvent.keyDown(box, { key: "PageUp" });
+    // The browser's own motion has not begun yet.
+    fireEvent.scroll(box);
+    scrollTo(300);
+    grow(900);
+    expect(box.scrollTop).toBe(300);
+    // Who comes back to the end by hand follows again.
+    scrollTo(800);
+    grow(1000);
+    expect(box.scrollTop).toBe(1000);
+  });
+
   it("is not let go by a scroll that nobody made", () => {
     const { box, grow, scrollTo } = begin();
     grow(500);

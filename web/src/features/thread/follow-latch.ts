@@ -18,7 +18,10 @@ export function useFollowLatch(
 ): Latch {
   const [isFollowing, setIsFollowing] = useState(true);
   const following = useRef(true);
+  /** Since it was let go, the end was out of view: a scroll of our own that is only now told must not take hold again. */
+  const wasAway = useRef(false);
   const set = useCallback((value: boolean) => {
+    if (following.current) wasAway.current = false;
     following.current = value;
     setIsFollowing(value);
   }, []);
@@ -33,6 +36,7 @@ export function useFollowLatch(
     if (!box || !inner) return;
     let touchY = 0;
     let isHand = false;
+    const isAtEnd = () => box.scrollHeight - box.scrollTop - box.clientHeight <= AT_END_PX;
     const release = () => set(false);
     const onWheel = (event: WheelEvent) => {
       isHand = true;
@@ -63,11 +67,13 @@ export function useFollowLatch(
     };
     const onScroll = () => {
       if (!isHand || following.current) return;
-      if (box.scrollHeight - box.scrollTop - box.clientHeight <= AT_END_PX) set(true);
+      if (!isAtEnd()) wasAway.current = true;
+      else if (wasAway.current) set(true);
     };
     // Heights change after a commit and before the paint: moved in the same frame, nothing is seen to jump.
     const observer = new ResizeObserver(() => {
       if (following.current) toEnd();
+      else if (!isAtEnd()) wasAway.current = true;
     });
     observer.observe(inner);
     observer.observe(box);
