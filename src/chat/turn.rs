@@ -36,12 +36,7 @@ const NAMELESS: Names<'_> = Names { user: "", answer: "" };
 impl Turn {
     /// An open turn.
     pub(super) fn open(question: &str, names: Option<Names<'_>>) -> Self {
-        Turn {
-            tokens: raw_tokens(question),
-            is_answered: false,
-            is_incomplete: false,
-            ..Turn::pack(question, "", names.unwrap_or(NAMELESS))
-        }
+        Turn { tokens: raw_tokens(question), ..Turn::pack(question, "", names.unwrap_or(NAMELESS)) }
     }
 
     /// Closes it with its answer.

@@ -168,15 +168,11 @@ impl SessionActor {
         self.perform_all(ctx, &mut effects);
         self.worker.lists.effects.set(effects);
         if let Some(chat) = &self.chat {
-            let is_quiet = self.is_quiet();
+            let is_quiet = self.session.is_quiet();
             if chat.is_quiet.load(Relaxed) != is_quiet {
                 chat.is_quiet.store(is_quiet, Relaxed);
             }
         }
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.session.is_quiet()
     }
 
     fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect>) {
@@ -424,7 +420,7 @@ impl Handler<Bell> for SessionActor {
             }
             Bell::Drain => self.feed(ctx, Input::Drain),
             // A session of one socket ends with that.
-            Bell::MakeRoom if self.is_quiet() => {
+            Bell::MakeRoom if self.session.is_quiet() => {
                 self.worker.metrics.chats_displaced.inc();
                 self.end(ctx);
             }

@@ -1,8 +1,9 @@
 /** The page: list, conversation, notes and dialogs, and what connects them. */
-import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useState } from "react";
 import type { StoreApi } from "zustand";
 import type { ChatStore } from "../chat/contract";
 import { ChatProvider, useActions, useChat, useChatStore } from "../chat/use-chat";
+import { useMedia } from "../components/use-media";
 import { Sidebar } from "../features/sessions/sidebar";
 import { SettingsDialog } from "../features/settings/settings-dialog";
 import { ShortcutsDialog } from "../features/settings/shortcuts-dialog";
@@ -17,13 +18,8 @@ import { useLanguage, useTheme } from "./use-look";
 import { usePlace } from "./use-place";
 import { useShortcuts } from "./use-shortcuts";
 
-const narrow = () => window.matchMedia("(max-width: 48rem)");
-const isNarrow = () => narrow().matches;
-const onNarrow = (changed: () => void) => {
-  const query = narrow();
-  query.addEventListener("change", changed);
-  return () => query.removeEventListener("change", changed);
-};
+const NARROW = "(max-width: 48rem)";
+const isNarrow = () => window.matchMedia(NARROW).matches;
 const focusOn = (id: string) => document.getElementById(id)?.focus();
 
 function Shell() {
@@ -36,7 +32,7 @@ function Shell() {
   const { go } = usePlace(store);
   const [isSideOpen, setIsSideOpen] = useState(() => !isNarrow());
   // On a phone the list lies over everything: what is beneath cannot be reached.
-  const isCovered = useSyncExternalStore(onNarrow, isNarrow) && isSideOpen;
+  const isCovered = useMedia(NARROW) && isSideOpen;
   const [dialog, setDialog] = useState<"settings" | "shortcuts" | null>(null);
   const [target, setTarget] = useState<string | null>(null);
 

@@ -1,19 +1,11 @@
 /** Puts theme and language on the document. */
-import { useEffect, useState, useSyncExternalStore } from "react";
+import { useEffect, useState } from "react";
 import type { Settings } from "../chat/contract";
+import { useMedia } from "../components/use-media";
 import { type Language, preferred } from "../i18n/use-text";
 
-const dark = () => window.matchMedia("(prefers-color-scheme: dark)");
-
 export function useTheme(theme: Settings["theme"]): void {
-  const prefersDark = useSyncExternalStore(
-    (changed) => {
-      const query = dark();
-      query.addEventListener("change", changed);
-      return () => query.removeEventListener("change", changed);
-    },
-    () => dark().matches,
-  );
+  const prefersDark = useMedia("(prefers-color-scheme: dark)");
   const isDark = theme === "dark" || (theme === "system" && prefersDark);
   useEffect(() => {
     document.documentElement.dataset.theme = isDark ? "dark" : "light";

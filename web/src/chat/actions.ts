@@ -1,9 +1,8 @@
 /** What a person can do. Each says what changes, and leaves the asking to the follows. */
 import type { ChatActions } from "./contract";
 import { fromJson, toJson, toMarkdown } from "./exchange";
-import type { AssistantMessage, Conversation, Head } from "./model";
+import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
 import { forgot } from "./plan";
-import { isRunning } from "./reduce";
 import { search } from "./search";
 import { writeSettings } from "./settings";
 import { merged, type Room } from "./store";
@@ -119,7 +118,7 @@ export function actions(room: Room): {
       room.put(conversation);
       void keeper.now(conversation.id);
       for (const message of Object.values(conversation.messages)) {
-        if (message.role === "assistant" && isRunning(message)) follows.begin(conversation.id, message);
+        if (isRunning(message)) follows.begin(conversation.id, message);
       }
     },
     search: (query) => search(query, get().heads, all),
@@ -169,7 +168,7 @@ export function actions(room: Room): {
         return { ...conversation, messages };
       });
       for (const message of Object.values(get().open[id]?.messages ?? {})) {
-        if (message.role === "assistant" && isRunning(message)) follows.begin(id, message, true);
+        if (isRunning(message)) follows.begin(id, message, true);
       }
     },
     setSystem: (id, system) => {

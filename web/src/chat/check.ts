@@ -1,5 +1,13 @@
 /** Reads conversations from storage and from files: by this version, an older one, or nobody we know. */
-import type { AssistantMessage, Conversation, Head, Message, Outcome, UserMessage } from "./model";
+import {
+  type AssistantMessage,
+  type Conversation,
+  type Head,
+  isRunning,
+  type Message,
+  type Outcome,
+  type UserMessage,
+} from "./model";
 
 type Fields = Record<string, unknown>;
 const isFields = (value: unknown): value is Fields =>
@@ -106,10 +114,7 @@ export function readConversation(value: unknown): Conversation | undefined {
 export function headOf(conversation: Conversation): Head {
   const { id, title, titled, created, updated } = conversation;
   const pending = Object.values(conversation.messages).some(
-    (message) =>
-      message.role === "assistant" &&
-      !message.takenOver &&
-      (message.outcome === "waiting" || message.outcome === "streaming"),
+    (message) => isRunning(message) && !message.takenOver,
   );
   return { id, title, titled, created, updated, ...(pending ? { pending } : {}) };
 }

@@ -1,6 +1,6 @@
 /** Conversations out of the page and into it. */
 import { readConversation } from "./check";
-import type { Conversation } from "./model";
+import { type Conversation, isRunning } from "./model";
 import { shown } from "./tree";
 
 const FORMAT = "tidegate-conversations";
@@ -31,8 +31,7 @@ function settled(conversation: Conversation, id: string): Conversation {
           { ...message, delivery: message.delivery === "refused" ? "refused" : "accepted" } as const,
         ];
       }
-      const isRunning = message.outcome === "waiting" || message.outcome === "streaming";
-      return [key, isRunning ? ({ ...message, outcome: "stopped" } as const) : message];
+      return [key, isRunning(message) ? ({ ...message, outcome: "stopped" } as const) : message];
     }),
   );
   return { ...conversation, id, messages, epoch: 0, remembered: [] };

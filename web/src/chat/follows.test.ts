@@ -5,9 +5,8 @@ import type { ClientFrame, ServerFrame } from "../protocol/frames";
 import { ModelGateway, textOf } from "../testing/model-gateway";
 import { readConversation } from "./check";
 import { Follows } from "./follows";
-import type { AssistantMessage, Conversation } from "./model";
+import { type AssistantMessage, type Conversation, isRunning } from "./model";
 import { forgot } from "./plan";
-import { isRunning } from "./reduce";
 import { chose, last, replaced, shown, userOf } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, submit } from "./turns";
 
@@ -108,7 +107,7 @@ class Tab {
     this.conversation = readConversation(JSON.parse(JSON.stringify(this.stored))) as Conversation;
     this.follows = this.make();
     for (const message of Object.values(this.conversation.messages)) {
-      if (message.role === "assistant" && isRunning(message)) this.follows.begin("c-1", message);
+      if (isRunning(message)) this.follows.begin("c-1", message);
     }
   }
 

@@ -11,10 +11,10 @@ import {
   type Surroundings,
   TRIES_MAX,
 } from "./follow";
-import { type AssistantMessage, type Conversation, type UserMessage, wireId } from "./model";
+import { type AssistantMessage, type Conversation, isRunning, type UserMessage, wireId } from "./model";
 import type { Remembered } from "./page-config";
 import { isReplacement, plan } from "./plan";
-import { isRunning, reduce } from "./reduce";
+import { reduce } from "./reduce";
 import { Requests } from "./requests";
 import { Rests } from "./rests";
 import { answerOf, before, userOf } from "./tree";

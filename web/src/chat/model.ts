@@ -67,6 +67,12 @@ export interface AssistantMessage {
 
 export type Message = UserMessage | AssistantMessage;
 
+/** An answer that is not finished. */
+export const isRunning = (
+  message: Message | undefined,
+): message is AssistantMessage & { outcome: "waiting" | "streaming" } =>
+  message?.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");
+
 export interface Head {
   id: string;
   title: string;

@@ -1,6 +1,6 @@
 /** What a frame does to an answer. Live and resumed frames go the same way, and nothing else writes an answer's text. */
 import type { Chunk, ServerFrame } from "../protocol/frames";
-import type { AssistantMessage } from "./model";
+import { type AssistantMessage, isRunning } from "./model";
 
 /** Where one request is in its answer. */
 export interface Cursor {
@@ -33,9 +33,6 @@ export interface Step {
 export function cursorAfter(applied: number | undefined): Cursor {
   return applied === undefined ? { next: 0, replay: true } : { next: applied + 1, replay: false };
 }
-
-export const isRunning = (answer: AssistantMessage): boolean =>
-  answer.outcome === "waiting" || answer.outcome === "streaming";
 
 /** Drops news that was true only while the answer was awaited. */
 function settled(answer: AssistantMessage): AssistantMessage {

@@ -8,7 +8,7 @@ import type { ChatStore } from "./contract";
 import { Follows } from "./follows";
 import { joined } from "./join";
 import { Keeper } from "./keeper";
-import type { AssistantMessage, Conversation, Head } from "./model";
+import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
 import type { Remembered } from "./page-config";
 import { readSettings } from "./settings";
 import { joinTabs, type News, type Tabs } from "./tabs";
@@ -181,9 +181,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
 /** Takes up what is not finished. */
 function follow(room: Room, conversation: Conversation, isForeign: boolean): void {
   for (const message of Object.values(conversation.messages)) {
-    const isOpen =
-      message.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");
-    if (!isOpen || message.takenOver) continue;
+    if (!isRunning(message) || message.takenOver) continue;
     const question = conversation.messages[message.parent];
     if (question?.role === "user" && question.delivery !== "stale" && question.delivery !== "refused") {
       room.follows.begin(conversation.id, message, isForeign);

@@ -2,7 +2,7 @@
 import { createContext, type ReactNode, useContext } from "react";
 import { type StoreApi, useStore } from "zustand";
 import type { ChatActions, ChatStore } from "./contract";
-import type { AssistantMessage, Message } from "./model";
+import type { Message } from "./model";
 
 const ChatContext = createContext<StoreApi<ChatStore> | null>(null);
 
@@ -30,6 +30,3 @@ export function useActions(): ChatActions {
 export function useMessage(conversation: string, id: string): Message | undefined {
   return useChat((state) => state.writing[id] ?? state.open[conversation]?.messages[id]);
 }
-
-export const isRunning = (message: Message | undefined): message is AssistantMessage =>
-  message?.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");

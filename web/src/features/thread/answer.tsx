@@ -1,7 +1,8 @@
 /** An answer: thinking, text, how it ended, and what one can do about it. */
 import { RefreshCw } from "lucide-react";
 import type { AssistantMessage, Shown } from "../../chat/model";
-import { isRunning, useActions, useChat } from "../../chat/use-chat";
+import { isRunning } from "../../chat/model";
+import { useActions, useChat } from "../../chat/use-chat";
 import { useText } from "../../i18n/use-text";
 import { AnswerText } from "./answer-text";
 import { BranchPicker } from "./branch-picker";

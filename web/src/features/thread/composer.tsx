@@ -1,7 +1,8 @@
 /** Where a message is written. What was typed survives a reload, and Enter knows when a word is still being written. */
 import { ArrowUp, Square } from "lucide-react";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
-import { isRunning, useActions, useChat } from "../../chat/use-chat";
+import { isRunning } from "../../chat/model";
+import { useActions, useChat } from "../../chat/use-chat";
 import { useIme } from "../../components/use-ime";
 import { useText } from "../../i18n/use-text";
 import css from "./composer.module.css";
