@@ -121,9 +121,9 @@ function Shell() {
               <Announcer conversation={conversation} />
             </>
           )}
-          <UndoToast />
         </main>
       </div>
+      <UndoToast />
       {dialog === "settings" && conversation !== null && (
         <SettingsDialog conversation={conversation} onClose={() => setDialog(null)} />
       )}

@@ -95,6 +95,7 @@ export const en = {
   answerGoesOn: "The answer goes on when it is back.",
 
   simulated: "Simulated answers",
+  simulatedShort: "Simulated",
   simulatedHint: "No model is connected: these answers are made up.",
   storageFull: "This browser's storage is full. New messages are kept only while this page is open.",
   storageBlocked:

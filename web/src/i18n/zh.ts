@@ -97,6 +97,7 @@ export const zh: Dictionary = {
   answerGoesOn: "连上后回答会接着显示。",
 
   simulated: "模拟回答",
+  simulatedShort: "模拟",
   simulatedHint: "没有接入模型，这些回答是编出来的。",
   storageFull: "浏览器存储空间已满，新消息只在页面打开期间保留。",
   storageBlocked: "浏览器不允许本页保存数据，对话只在页面打开期间保留。",

@@ -10,7 +10,8 @@ export function DemoNote() {
   if (!isSimulated) return null;
   return (
     <span className={css.demo} title={words.simulatedHint}>
-      {words.simulated}
+      <span className={css.wide}>{words.simulated}</span>
+      <span className={css.narrow}>{words.simulatedShort}</span>
     </span>
   );
 }

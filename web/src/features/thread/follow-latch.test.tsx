@@ -132,4 +132,17 @@ describe("the latch", () => {
     grow(200);
     expect(latch.isFollowing).toBe(false);
   });
+
+  it("says that more is below only when it is", () => {
+    const { box, grow, scrollTo } = begin();
+    grow(110);
+    fireEvent.wheel(box, { deltaY: -20 });
+    expect([latch.isFollowing, latch.isMoreBelow]).toEqual([false, false]);
+    grow(500);
+    expect(latch.isMoreBelow).toBe(true);
+    scrollTo(390);
+    expect(latch.isMoreBelow).toBe(false);
+    scrollTo(100);
+    expect(latch.isMoreBelow).toBe(true);
+  });
 });

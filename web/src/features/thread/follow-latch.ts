@@ -2,21 +2,28 @@
 import { type RefObject, useCallback, useEffect, useRef, useState } from "react";
 
 const AT_END_PX = 4;
+/** The room below the last message: with no more than this out of view, nothing is. */
+const ROOM_PX = 24;
 const KEYS_UP = new Set(["PageUp", "Home", "ArrowUp"]);
 
 export interface Latch {
   isFollowing: boolean;
+  /** Part of the conversation is out of view below. */
+  isMoreBelow: boolean;
   /** To the end, and stay there. */
   follow: () => void;
   /** Stay here. */
   letGo: () => void;
 }
 
+/** `hasEnd`: there are messages; without any, the content is read from its top. */
 export function useFollowLatch(
   scroller: RefObject<HTMLElement | null>,
   content: RefObject<HTMLElement | null>,
+  hasEnd = true,
 ): Latch {
   const [isFollowing, setIsFollowing] = useState(true);
+  const [isMoreBelow, setIsMoreBelow] = useState(false);
   const following = useRef(true);
   /** Since it was let go, the end was out of view: a scroll of our own that is only now told must not take hold again. */
   const wasAway = useRef(false);
@@ -27,8 +34,8 @@ export function useFollowLatch(
   }, []);
   const toEnd = useCallback(() => {
     const box = scroller.current;
-    if (box) box.scrollTop = box.scrollHeight;
-  }, [scroller]);
+    if (box) box.scrollTop = hasEnd ? box.scrollHeight : 0;
+  }, [scroller, hasEnd]);
 
   useEffect(() => {
     const box = scroller.current;
@@ -36,7 +43,9 @@ export function useFollowLatch(
     if (!box || !inner) return;
     let touchY = 0;
     let isHand = false;
-    const isAtEnd = () => box.scrollHeight - box.scrollTop - box.clientHeight <= AT_END_PX;
+    const below = () => box.scrollHeight - box.scrollTop - box.clientHeight;
+    const isAtEnd = () => below() <= AT_END_PX;
+    const look = () => setIsMoreBelow(below() > ROOM_PX);
     const release = () => set(false);
     const onWheel = (event: WheelEvent) => {
       isHand = true;
@@ -66,6 +75,7 @@ export function useFollowLatch(
       if (selection && !selection.isCollapsed && inner.contains(selection.anchorNode)) release();
     };
     const onScroll = () => {
+      look();
       if (!isHand || following.current) return;
       if (!isAtEnd()) wasAway.current = true;
       else if (wasAway.current) set(true);
@@ -74,6 +84,7 @@ export function useFollowLatch(
     const observer = new ResizeObserver(() => {
       if (following.current) toEnd();
       else if (!isAtEnd()) wasAway.current = true;
+      look();
     });
     observer.observe(inner);
     observer.observe(box);
@@ -102,5 +113,5 @@ export function useFollowLatch(
     toEnd();
   }, [set, toEnd]);
   const letGo = useCallback(() => set(false), [set]);
-  return { isFollowing, follow, letGo };
+  return { isFollowing, isMoreBelow, follow, letGo };
 }

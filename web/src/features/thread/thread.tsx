@@ -28,7 +28,8 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const content = useRef<HTMLDivElement>(null);
   const list = useRef<VirtualizerHandle>(null);
   const [editing, setEditing] = useState<string | null>(null);
-  const { isFollowing, follow, letGo } = useFollowLatch(scroller, content);
+  const isEmpty = messages.length === 0;
+  const { isFollowing, isMoreBelow, follow, letGo } = useFollowLatch(scroller, content, !isEmpty);
   const isLong = messages.length > PLAIN_MAX;
   // Room for the banner, but not where that would move what somebody is reading.
   const needsRoom = useChat((state) => state.linkTroubled && state.link.kind !== "live") && isFollowing;
@@ -81,7 +82,6 @@ export function Thread({ conversation, target }: { conversation: string; target:
       onAsk={follow}
     />
   );
-  const isEmpty = messages.length === 0;
   return (
     <div className={css.thread} data-empty={isEmpty || undefined} data-room={needsRoom || undefined}>
       <div
@@ -105,7 +105,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
         </div>
       </div>
       <div className={css.foot}>
-        {!isFollowing && !isEmpty && (
+        {!isFollowing && isMoreBelow && !isEmpty && (
           <button
             type="button"
             className={css.latest}

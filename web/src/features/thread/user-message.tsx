@@ -124,7 +124,6 @@ export function UserMessageView({ conversation, message, shown, isEditing, onEdi
         {message.text}
       </div>
       <div className={css.tools}>
-        <BranchPicker conversation={conversation} shown={shown} />
         <CopyButton text={message.text} />
         <button
           type="button"
@@ -135,6 +134,8 @@ export function UserMessageView({ conversation, message, shown, isEditing, onEdi
         >
           <Pencil aria-hidden size={16} />
         </button>
+        {/* Last, next to the bubble: the others are not seen until the pointer comes. */}
+        <BranchPicker conversation={conversation} shown={shown} />
       </div>
       <Delivery conversation={conversation} message={message} />
     </div>
