@@ -2,7 +2,9 @@
 import { useCallback, useEffect, useState } from "react";
 import type { StoreApi } from "zustand";
 import type { ChatStore } from "../chat/contract";
+import { isAnswering } from "../chat/model";
 import { ChatProvider, useActions, useChat, useChatStore } from "../chat/use-chat";
+import { useEscapeCover, useEscapePage } from "../components/escape";
 import { useMedia } from "../components/use-media";
 import { Sidebar } from "../features/sessions/sidebar";
 import { SettingsDialog } from "../features/settings/settings-dialog";
@@ -78,11 +80,13 @@ function Shell() {
     },
     sidebar: () => setIsSideOpen((was) => !was),
     sheet: () => setDialog("shortcuts"),
-    stop: () => {
-      if (isCovered) settle();
-      else if (conversation !== null) actions.stop(conversation);
-    },
     focus: () => focusOn("composer"),
+  });
+  useEscapeCover(isCovered, settle);
+  useEscapePage(() => {
+    if (conversation === null || !isAnswering(store.getState().open[conversation])) return false;
+    actions.stop(conversation);
+    return true;
   });
 
   return (

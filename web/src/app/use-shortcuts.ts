@@ -1,4 +1,4 @@
-/** The keys of the whole page. Those of a field are the field's. */
+/** The keys of the whole page. Those of a field are the field's; Escape is in `components/escape`. */
 import { useEffect, useRef } from "react";
 
 export interface Shortcuts {
@@ -6,7 +6,6 @@ export interface Shortcuts {
   search: () => void;
   sidebar: () => void;
   sheet: () => void;
-  stop: () => void;
   focus: () => void;
 }
 
@@ -26,8 +25,7 @@ function wanted(event: KeyboardEvent): keyof Shortcuts | null {
   }
   if (isField(event.target) || document.querySelector("dialog[open]")) return null;
   if (key === "?") return "sheet";
-  if (key === "/") return "focus";
-  return key === "escape" ? "stop" : null;
+  return key === "/" ? "focus" : null;
 }
 
 export function useShortcuts(shortcuts: Shortcuts): void {

@@ -73,6 +73,12 @@ export const isRunning = (
 ): message is AssistantMessage & { outcome: "waiting" | "streaming" } =>
   message?.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");
 
+/** An answer of the conversation is not finished. */
+export function isAnswering(conversation: Pick<Conversation, "messages"> | undefined): boolean {
+  for (const message of Object.values(conversation?.messages ?? {})) if (isRunning(message)) return true;
+  return false;
+}
+
 export interface Head {
   id: string;
   title: string;

@@ -4,6 +4,7 @@ import { useId, useRef, useState } from "react";
 import type { Head } from "../../chat/model";
 import { useActions, useChat } from "../../chat/use-chat";
 import { download } from "../../components/copy";
+import { useEscapeWithin } from "../../components/escape";
 import { useIme } from "../../components/use-ime";
 import { useText } from "../../i18n/use-text";
 import css from "./sidebar.module.css";
@@ -17,7 +18,8 @@ const fileName = (title: string): string =>
 function Renamer({ head, onDone }: { head: Head; onDone: () => void }) {
   const { words } = useText();
   const actions = useActions();
-  const { fieldProps, owns, isEnter } = useIme();
+  const { fieldProps, isEnter } = useIme();
+  const field = useRef<HTMLInputElement>(null);
   const [title, setTitle] = useState(head.title);
   const isOver = useRef(false);
   const done = (keep: boolean) => {
@@ -26,8 +28,13 @@ function Renamer({ head, onDone }: { head: Head; onDone: () => void }) {
     if (keep) actions.rename(head.id, title);
     onDone();
   };
+  useEscapeWithin(field, () => {
+    done(false);
+    return true;
+  });
   return (
     <input
+      ref={field}
       // biome-ignore lint/a11y/noAutofocus: the person has just asked to write here.
       autoFocus
       className={css.rename}
@@ -43,10 +50,6 @@ function Renamer({ head, onDone }: { head: Head; onDone: () => void }) {
       }}
       onKeyDown={(event) => {
         if (isEnter(event)) done(true);
-        else if (event.key === "Escape" && !owns(event)) {
-          event.stopPropagation();
-          done(false);
-        }
       }}
     />
   );

@@ -5,6 +5,7 @@ import type { Hit } from "../../chat/contract";
 import type { Head } from "../../chat/model";
 import { useActions, useChat } from "../../chat/use-chat";
 import { download } from "../../components/copy";
+import { useEscapeWithin } from "../../components/escape";
 import { useText } from "../../i18n/use-text";
 import { Entry } from "./entry";
 import css from "./sidebar.module.css";
@@ -144,7 +145,12 @@ export function Sidebar({ onOpen, onNew }: Props) {
   const isReady = useChat((state) => state.ready);
   const [query, setQuery] = useState("");
   const [count, setCount] = useState(PAGE);
+  const field = useRef<HTMLInputElement>(null);
   const wanted = useDeferredValue(query.trim());
+  useEscapeWithin(field, () => {
+    setQuery("");
+    return query !== "";
+  });
   return (
     <div className={css.sidebar}>
       <button type="button" className={css.fresh} onClick={onNew}>
@@ -153,6 +159,7 @@ export function Sidebar({ onOpen, onNew }: Props) {
       <div className={css.search}>
         <Search aria-hidden size={15} />
         <input
+          ref={field}
           id="search"
           type="search"
           aria-label={words.search}

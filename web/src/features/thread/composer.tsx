@@ -1,8 +1,9 @@
 /** Where a message is written. What was typed survives a reload, and Enter knows when a word is still being written. */
 import { ArrowUp, Square } from "lucide-react";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
-import { isRunning } from "../../chat/model";
+import { isAnswering } from "../../chat/model";
 import { useActions, useChat } from "../../chat/use-chat";
+import { useEscapeWithin } from "../../components/escape";
 import { useIme } from "../../components/use-ime";
 import { useText } from "../../i18n/use-text";
 import css from "./composer.module.css";
@@ -17,14 +18,6 @@ interface Props {
   onEditLast: () => void;
 }
 
-function useIsRunning(conversation: string): boolean {
-  return useChat((state) => {
-    for (const answer of Object.values(state.open[conversation]?.messages ?? {}))
-      if (isRunning(answer)) return true;
-    return false;
-  });
-}
-
 export function Composer({ conversation, onSend, onEditLast }: Props) {
   const { words, fill } = useText();
   const actions = useActions();
@@ -34,7 +27,7 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
   const sendKey = useChat((state) => state.settings.sendKey);
   const bytesMax = useChat((state) => state.config?.limits.messageBytes ?? 65_536);
   const returned = useChat((state) => state.returned);
-  const running = useIsRunning(conversation);
+  const running = useChat((state) => isAnswering(state.open[conversation]));
   const over = text.length * 3 > bytesMax ? Math.max(0, encoder.encode(text).length - bytesMax) : 0;
   const canSend = text.trim() !== "" && over === 0;
 
@@ -62,6 +55,10 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
     element.style.blockSize = `${element.scrollHeight}px`;
   }, [text]);
 
+  useEscapeWithin(field, () => {
+    if (running) actions.stop(conversation);
+    return running;
+  });
   const write = (value: string) => {
     setText(value);
     actions.saveDraft(conversation, value);
@@ -73,10 +70,7 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
     onSend();
   };
   const onKeyDown = (event: KeyboardEvent<HTMLTextAreaElement>) => {
-    if (event.key === "Escape" && !owns(event) && running) {
-      event.preventDefault();
-      actions.stop(conversation);
-    } else if (event.key === "ArrowUp" && text === "" && !owns(event)) {
+    if (event.key === "ArrowUp" && text === "" && !owns(event)) {
       event.preventDefault();
       onEditLast();
     } else if (isEnter(event)) {

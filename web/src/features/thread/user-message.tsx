@@ -1,9 +1,10 @@
 /** A message of the person. */
 import { Pencil } from "lucide-react";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import type { Shown, UserMessage } from "../../chat/model";
 import { isContinued } from "../../chat/tree";
 import { useActions, useChat } from "../../chat/use-chat";
+import { useEscapeWithin } from "../../components/escape";
 import { useIme } from "../../components/use-ime";
 import { useText } from "../../i18n/use-text";
 import { BranchPicker } from "./branch-picker";
@@ -23,7 +24,8 @@ interface Props {
 function Editor({ conversation, message, onEdit, onAsk }: Omit<Props, "shown" | "isEditing">) {
   const { words } = useText();
   const actions = useActions();
-  const { fieldProps, owns, isEnter } = useIme();
+  const { fieldProps, isEnter } = useIme();
+  const form = useRef<HTMLFormElement>(null);
   const [text, setText] = useState(message.text);
   const sendKey = useChat((state) => state.settings.sendKey);
   const save = () => {
@@ -33,8 +35,13 @@ function Editor({ conversation, message, onEdit, onAsk }: Omit<Props, "shown" | 
     actions.edit(conversation, message.id, text);
     onAsk();
   };
+  useEscapeWithin(form, () => {
+    onEdit(null);
+    return true;
+  });
   return (
     <form
+      ref={form}
       className={css.editor}
       onSubmit={(event) => {
         event.preventDefault();
@@ -50,13 +57,7 @@ function Editor({ conversation, message, onEdit, onAsk }: Omit<Props, "shown" | 
         dir="auto"
         onChange={(event) => setText(event.target.value)}
         onKeyDown={(event) => {
-          if (event.key === "Escape" && !owns(event)) {
-            event.stopPropagation();
-            onEdit(null);
-          } else if (
-            isEnter(event) &&
-            (sendKey === "enter" ? !event.shiftKey : event.ctrlKey || event.metaKey)
-          ) {
+          if (isEnter(event) && (sendKey === "enter" ? !event.shiftKey : event.ctrlKey || event.metaKey)) {
             event.preventDefault();
             save();
           }
