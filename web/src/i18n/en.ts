@@ -39,6 +39,7 @@ export const en = {
   hintEnter: "Enter sends, Shift+Enter makes a new line",
   hintModEnter: "Ctrl+Enter sends, Enter makes a new line",
   latest: "Jump to latest",
+  noFiles: "This page cannot take files or pictures yet. Paste the text instead.",
 
   copy: "Copy",
   copied: "Copied",

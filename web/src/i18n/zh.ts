@@ -41,6 +41,7 @@ export const zh: Dictionary = {
   hintEnter: "Enter 发送，Shift+Enter 换行",
   hintModEnter: "Ctrl+Enter 发送，Enter 换行",
   latest: "跳到最新",
+  noFiles: "这个页面还不能接收文件和图片，请粘贴文字内容。",
 
   copy: "复制",
   copied: "已复制",

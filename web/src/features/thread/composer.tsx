@@ -7,6 +7,7 @@ import { useEscapeWithin } from "../../components/escape";
 import { useIme } from "../../components/use-ime";
 import { useText } from "../../i18n/use-text";
 import css from "./composer.module.css";
+import { FilesNote } from "./files-note";
 
 const encoder = new TextEncoder();
 const ON_TOUCH = window.matchMedia?.("(hover: none)") ?? { matches: false };
@@ -123,6 +124,7 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
           </button>
         )}
       </div>
+      <FilesNote />
       <p id="composer-hint" className={over > 0 ? css.over : css.hint}>
         {hint}
       </p>
