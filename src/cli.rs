@@ -63,6 +63,16 @@ Examples:
 Secrets are shown as (set) or (not set). Exit code 64 when something is wrong.")]
     Check(Common),
 
+    /// Ask a running gateway whether it is well, for container health checks and scripts
+    #[command(after_help = "\
+Examples:
+  tidegate health
+  tidegate health --ready --config /etc/tidegate/tidegate.toml
+
+Reads the same configuration as the gateway (but no key) to find its address. Exit codes: 0 well,
+1 not, or no answer within two seconds, 64 configuration.")]
+    Health(Health),
+
     /// Write the page's files into a folder, for nginx to serve
     #[command(after_help = "\
 Examples:
@@ -115,6 +125,17 @@ impl From<&Common> for Flags {
         let given = named.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.clone()?)));
         Flags { config: common.config.clone(), set: common.set.clone(), named: given.collect() }
     }
+}
+
+/// Which question is asked, and of whom.
+#[derive(Args, Clone, Debug)]
+pub struct Health {
+    /// Ask whether it takes new sockets (/readyz) and not only whether it can answer (/livez)
+    #[arg(long)]
+    pub ready: bool,
+
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Where the page goes.

@@ -11,9 +11,11 @@ use std::{
 use tidegate::{
     app::{BindError, Ended, Gateway, block_on, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
-    config::{self, Config, Flags, Process, Source},
+    config::{self, Config, ConfigError, Flags, Process, Purpose, Source},
     descriptors,
+    health::{self, Probe, UnknownPort},
     http::page,
+    io_error::describe,
     load, logging,
     simulator::{self, Simulator},
     upstream::client::SetUpError,
@@ -25,6 +27,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// `tidegate health`: the gateway is not well.
+const EXIT_UNHEALTHY: u8 = 1;
 /// As in `sysexits.h`: the address cannot be had.
 const EXIT_UNAVAILABLE: u8 = 69;
 /// As in `sysexits.h`: a fault of ours.
@@ -52,11 +56,14 @@ fn run(cli: &Cli) -> u8 {
     let result = match &cli.command {
         Command::Load(flags) => Ok(load_tester(flags)),
         Command::Page(flags) => Ok(write_page(&flags.folder)),
-        Command::Serve(common) => {
-            read_config(&common.into(), Config::check_for_serve).map(|config| serve(&config, None))
+        Command::Serve(common) => read_config(Purpose::Serve, &common.into(), Config::check_for_serve)
+            .map(|config| serve(&config, None)),
+        Command::Demo(common) => read_config(Purpose::Serve, &common.into(), |_| Ok(())).map(demo),
+        Command::Check(common) => {
+            read_config(Purpose::Serve, &common.into(), |_| Ok(())).map(|config| check(&config))
         }
-        Command::Demo(common) => read_config(&common.into(), |_| Ok(())).map(demo),
-        Command::Check(common) => read_config(&common.into(), |_| Ok(())).map(|config| check(&config)),
+        Command::Health(flags) => read_config(Purpose::Health, &(&flags.common).into(), |_| Ok(()))
+            .map(|config| health(&config, flags.ready)),
         Command::Simulate(flags) => simulate_settings(flags).map(simulate),
     };
     match result {
@@ -75,7 +82,7 @@ fn run(cli: &Cli) -> u8 {
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<BindError>() || error.is::<load::Unreachable>() {
         EXIT_UNAVAILABLE
-    } else if error.is::<SetUpError>() || error.is::<load::UsageError>() {
+    } else if error.is::<SetUpError>() || error.is::<load::UsageError>() || error.is::<UnknownPort>() {
         EXIT_USAGE
     } else {
         EXIT_INTERNAL
@@ -84,10 +91,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Reads and checks the configuration; an error is all of its faults, ready to be printed.
 fn read_config(
+    purpose: Purpose,
     flags: &Flags,
-    check: impl Fn(&Config) -> Result<(), config::ConfigError>,
+    check: impl Fn(&Config) -> Result<(), ConfigError>,
 ) -> Result<Config, String> {
-    let config = config::load(flags, &Process).map_err(|error| format!("{error}\n"))?;
+    let config = config::load_for(purpose, flags, &Process).map_err(|error| format!("{error}\n"))?;
     check(&config).map_err(|error| format!("{error}\n"))?;
     Ok(config)
 }
@@ -113,6 +121,13 @@ fn check(config: &Config) -> anyhow::Result<u8> {
         say(&format!("warning: {warning}\n"), true);
     }
     Ok(0)
+}
+
+fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {
+    let probe = if ready { Probe::Ready } else { Probe::Live };
+    let report = block_on(health::ask(config, probe))??;
+    say(&format!("{}\n", report.line), !report.healthy);
+    Ok(if report.healthy { 0 } else { EXIT_UNHEALTHY })
 }
 
 /// The gateway, in front of a simulator of its own when `simulator` says so.
@@ -245,7 +260,7 @@ fn simulate_settings(flags: &cli::Simulate) -> Result<simulator::Settings, Strin
 
 fn read_key(path: &Path) -> Result<SecretString, String> {
     let fault = |what: &str| format!("tidegate: --api-key-file {}: {what}\n", path.display());
-    let bytes = Process.read(path, KEY_FILE_BYTES).map_err(|error| fault(&error.to_string()))?;
+    let bytes = Process.read(path, KEY_FILE_BYTES).map_err(|error| fault(&describe(&error)))?;
     let text = String::from_utf8(bytes).map_err(|_| fault("is not text"))?;
     match text.trim() {
         "" => Err(fault("is empty")),

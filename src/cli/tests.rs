@@ -23,6 +23,7 @@ fn help_and_version_are_no_mistakes() {
         "demo -h",
         "simulate -h",
         "check -h",
+        "health -h",
         "load -h",
         "help serve",
     ] {
@@ -34,7 +35,15 @@ fn help_and_version_are_no_mistakes() {
 
 #[test]
 fn every_help_has_examples() {
-    for line in ["--help", "serve --help", "demo --help", "simulate --help", "check --help", "load --help"] {
+    for line in [
+        "--help",
+        "serve --help",
+        "demo --help",
+        "simulate --help",
+        "check --help",
+        "health --help",
+        "load --help",
+    ] {
         assert!(parse(line).unwrap_err().text.contains("Examples:\n  "), "{line}");
     }
 }

@@ -1,7 +1,8 @@
 //! `tidegate.toml`, flattened to dotted keys with the line of each.
 use super::keys::{KEYS, Key, find};
 use super::layers::{Entry, key_names, unknown, unnamed};
-use super::{Fault, Origin, Source};
+use super::{Fault, Origin, Purpose, Source};
+use crate::io_error::describe;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -16,14 +17,19 @@ const FILE_BYTES: u64 = 1024 * 1024;
 const SYNTAX_FAULTS: usize = 5;
 
 /// Reads the file that was named, or the default one.
-pub(super) fn file(named: Option<&Path>, source: &dyn Source, faults: &mut Vec<Fault>) -> Vec<Entry> {
+pub(super) fn file(
+    purpose: Purpose,
+    named: Option<&Path>,
+    source: &dyn Source,
+    faults: &mut Vec<Fault>,
+) -> Vec<Entry> {
     let path = named.unwrap_or(Path::new(DEFAULT_PATH));
     let whole = Origin::File { path: path.to_owned(), line: 0 };
     let bytes = match source.read(path, FILE_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            faults.push(unnamed(whole, &format!("cannot be read: {}", error.kind())));
+            faults.push(unnamed(whole, &format!("cannot be read: {}", describe(&error))));
             return Vec::new();
         }
     };
@@ -31,7 +37,7 @@ pub(super) fn file(named: Option<&Path>, source: &dyn Source, faults: &mut Vec<F
         faults.push(unnamed(whole, "is not UTF-8"));
         return Vec::new();
     };
-    let mut reader = Reader { path: path.to_owned(), text: &text, entries: Vec::new(), faults };
+    let mut reader = Reader { purpose, path: path.to_owned(), text: &text, entries: Vec::new(), faults };
     let (table, errors) = DeTable::parse_recoverable(&text);
     // The parser's own rendering quotes the line, which may hold a key; its message does not.
     for error in errors.iter().take(SYNTAX_FAULTS) {
@@ -49,6 +55,7 @@ fn first_line(text: &str) -> &str {
 }
 
 struct Reader<'a> {
+    purpose: Purpose,
     path: PathBuf,
     text: &'a str,
     entries: Vec<Entry>,
@@ -68,6 +75,7 @@ impl Reader<'_> {
             let inner = format!("{full}.");
             let is_group = KEYS.iter().any(|key| key.name.starts_with(&inner));
             let fault = match (find(&full), value.get_ref()) {
+                (Some(key), _) if self.purpose.ignores(key.name) => continue,
                 (Some(key), value) => match text(key, value) {
                     Ok(text) => {
                         self.entries.push(Entry { key, text, origin });

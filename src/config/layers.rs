@@ -1,6 +1,7 @@
 //! Flags and environment, turned into entries for the table; secrets from files; near misses of names.
 use super::keys::{KEYS, Key, PREFIX, find};
-use super::{Fault, Origin, Source, value::Kind};
+use super::{Fault, Origin, Purpose, Source, value::Kind};
+use crate::io_error::describe;
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// One value that somebody gave for a key.
@@ -63,15 +64,15 @@ pub(super) struct Environment {
     pub(super) config: Option<PathBuf>,
 }
 
-pub(super) fn environment(source: &dyn Source, faults: &mut Vec<Fault>) -> Environment {
+pub(super) fn environment(purpose: Purpose, source: &dyn Source, faults: &mut Vec<Fault>) -> Environment {
     let mut known: Vec<String> = vec![FILE_VARIABLE.to_owned()];
+    let mut ignored = Vec::new();
     for key in KEYS {
-        for name in key.variables() {
-            if matches!(key.kind, Kind::Secret) {
-                known.push(format!("{name}{FILE_SUFFIX}"));
-            }
-            known.push(name);
+        let names = all_variables(key);
+        if purpose.ignores(key.name) {
+            ignored.extend(names.clone());
         }
+        known.extend(names);
     }
     let mut variables = BTreeMap::new();
     for (name, value) in source.variables() {
@@ -80,6 +81,9 @@ pub(super) fn environment(source: &dyn Source, faults: &mut Vec<Fault>) -> Envir
         else {
             continue; // Somebody else's.
         };
+        if ignored.iter().any(|ignored| ignored == name) {
+            continue;
+        }
         let origin = Origin::Variable(name.to_owned());
         match value.into_string() {
             Err(_) => faults.push(unnamed(origin, "is not UTF-8")),
@@ -111,6 +115,14 @@ pub(super) fn environment(source: &dyn Source, faults: &mut Vec<Fault>) -> Envir
         !path.is_empty()
     });
     Environment { entries, config: config.map(PathBuf::from) }
+}
+
+/// The variables of a key, with those that name a file for it.
+fn all_variables(key: &Key) -> Vec<String> {
+    let names = key.variables();
+    let files = names.iter().filter(|_| matches!(key.kind, Kind::Secret));
+    let files: Vec<_> = files.map(|name| format!("{name}{FILE_SUFFIX}")).collect();
+    names.into_iter().chain(files).collect()
 }
 
 /// The strongest variable that holds a secret, or names a file that does. Weaker ones are not looked
@@ -146,7 +158,7 @@ fn read_secret(path: &str, source: &dyn Source) -> Result<String, String> {
     }
     let bytes = source
         .read(path.as_ref(), SECRET_FILE_BYTES)
-        .map_err(|error| format!("its file cannot be read: {}", error.kind()))?;
+        .map_err(|error| format!("its file cannot be read: {}", describe(&error)))?;
     let text = String::from_utf8(bytes).map_err(|_| "its file is not UTF-8".to_owned())?;
     if text.is_empty() { Err("its file is empty".to_owned()) } else { Ok(text) }
 }

@@ -10,6 +10,7 @@ mod check;
 mod fault;
 mod file;
 mod layers;
+mod purpose;
 mod source;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use keys::{
     markdown_table,
 };
 pub use layers::Flags;
+pub use purpose::Purpose;
 pub use source::{Map, Process, Source};
 pub use value::{Endpoint, Kind, Thinking};
 
@@ -35,10 +37,18 @@ use std::io;
 /// # Errors
 /// Every fault of every layer at once, also of values that a stronger layer replaces.
 pub fn load(flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
+    load_for(Purpose::Serve, flags, source)
+}
+
+/// Reads what `purpose` has a use for.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
     let mut faults = Vec::new();
-    let environment = layers::environment(source, &mut faults);
+    let environment = layers::environment(purpose, source, &mut faults);
     let path = flags.config.as_deref().or(environment.config.as_deref());
-    let mut entries = file::file(path, source, &mut faults);
+    let mut entries = file::file(purpose, path, source, &mut faults);
     entries.extend(environment.entries);
     entries.extend(layers::flags(flags, &mut faults));
 

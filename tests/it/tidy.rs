@@ -8,6 +8,7 @@ use std::{
 /// own layer or below, and whatever is in its own top module.
 const LAYERS: &[(&str, u8)] = &[
     ("chat", 0),
+    ("io_error", 0),
     ("protocol", 0),
     ("session", 1),
     ("upstream", 1),
@@ -39,6 +40,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("cli", 5),
     ("config", 5),
     ("descriptors", 5),
+    ("health", 5),
     ("lib", 5),
     ("load", 5),
     ("main", 5),

@@ -87,7 +87,7 @@ fn the_named_file_is_read_and_must_be_there() {
         &named("d.toml"),
         &expect![[r#"
         the configuration has 1 fault:
-          d.toml: cannot be read: entity not found
+          d.toml: cannot be read: no such file or directory
     "#]],
     );
     check(

@@ -83,7 +83,7 @@ fn bad_keys_name_the_variable_and_never_the_value() {
         upstream.api_key (API_KEY): too long for a key; allowed: visible ASCII characters without blanks and quotes
         upstream.api_key (API_KEY): contradicts API_KEY_FILE; set one of the two
         upstream.api_key (API_KEY_FILE): is empty
-        upstream.api_key (API_KEY_FILE): its file cannot be read: entity not found
+        upstream.api_key (API_KEY_FILE): its file cannot be read: no such file or directory
         upstream.api_key (API_KEY_FILE): its file is empty
         upstream.api_key (API_KEY_FILE): is empty; allowed: visible ASCII characters without blanks and quotes
         upstream.api_key (API_KEY_FILE): has more than one line; allowed: visible ASCII characters without blanks and quotes
@@ -112,6 +112,20 @@ fn serving_needs_a_key_where_the_upstream_does() {
         assert_eq!(serve(&[&format!("upstream.base_url={url}")], &Map::default()), Ok(()), "{url}");
     }
     assert_eq!(serve(&[], &variables(&[("API_KEY", CANARY)])), Ok(()));
+}
+
+#[test]
+fn who_only_asks_for_health_needs_no_key() {
+    let bad =
+        variables(&[("API_KEY", "sk-'"), ("DASHSCOPE_API_KEY_FILE", "/nowhere"), ("API_KEY_FILE", "x")])
+            .file("tidegate.toml", "[upstream]\napi_key = 7\n[server]\nlisten = '127.0.0.1:9'\n");
+    assert!(load(&Flags::default(), &bad).is_err());
+    let config = load_for(Purpose::Health, &Flags::default(), &bad).unwrap();
+    assert!(config.upstream.api_key.is_none());
+    assert_eq!(config.server.listen.port(), 9);
+    // Everything else is checked as ever.
+    let unknown = bad.variable("TIDEGATE_SERVER__LISTN", "127.0.0.1:10");
+    assert!(load_for(Purpose::Health, &Flags::default(), &unknown).is_err());
 }
 
 // faults: I119
