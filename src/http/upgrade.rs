@@ -13,6 +13,10 @@ use actix_web::{
 };
 use actix_web_actors::ws;
 
+/// The subprotocol of both routes. Nobody has to offer it, but a browser that offers any gives the socket up
+/// unless one of its offers is chosen.
+const SUBPROTOCOL: &str = "tidegate";
+
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(web::resource("/chat").route(web::get().to(chat)).route(web::to(wrong_method)));
     config.service(web::resource("/api/chat").route(web::get().to(chats)).route(web::to(wrong_method)));
@@ -130,8 +134,11 @@ fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<Http
     }
     let address = client_address(settings, request);
     let seat = site.life.take_seat(address).map_err(Refusal::NoSeat)?;
-    let mut response = ws::handshake_with_protocols(request, &[])
-        .map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?;
+    let mut response =
+        ws::handshake(request).map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?;
+    if offers_subprotocol(request) {
+        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
+    }
     let Entrance { consumer, principal, cookie, transcripts } = entrance;
     if let Some(cookie) = cookie {
         response.insert_header((header::SET_COOKIE, cookie));
@@ -164,6 +171,13 @@ fn check_handshake(request: &HttpRequest) -> Result<(), Refusal> {
         [key] if is_key(key) => Ok(()),
         _ => Err(Refusal::Handshake("Sec-WebSocket-Key must be there once and have 16 bytes in base64")),
     }
+}
+
+/// Whether [`SUBPROTOCOL`] is among what the client offers, in one header or several (RFC 6455 §11.3.4).
+/// Others are passed over: a client that insists on one of them notices that none was chosen.
+fn offers_subprotocol(request: &HttpRequest) -> bool {
+    let offers = values(request, &header::SEC_WEBSOCKET_PROTOCOL);
+    offers.iter().flat_map(|offer| offer.split(',')).any(|name| name.trim() == SUBPROTOCOL)
 }
 
 /// Base64 of 16 bytes: 22 letters and two signs of padding.
