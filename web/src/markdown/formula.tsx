@@ -1,8 +1,8 @@
-/** Maths. The library comes when the first formula does; until then, and where it fails, one sees the source. */
+/** Maths. Library and font come with the first formula; a source that is no formula is shown as it is. */
 import { memo, useEffect, useRef, useState } from "react";
 import css from "./markdown.module.css";
 
-const load = () => import("katex");
+const load = () => import("./typeset").then(({ ready }) => ready());
 
 export const Formula = memo(function Formula({ source, isBlock }: { source: string; isBlock: boolean }) {
   const place = useRef<HTMLSpanElement>(null);
@@ -10,19 +10,10 @@ export const Formula = memo(function Formula({ source, isBlock }: { source: stri
   useEffect(() => {
     let isCurrent = true;
     load().then(
-      ({ default: katex }) => {
+      (typeset) => {
         if (!isCurrent || !place.current) return;
         try {
-          // MathML needs no fonts and no styles, and is built node by node: the page's policy forbids HTML from text.
-          katex.render(source, place.current, {
-            output: "mathml",
-            displayMode: isBlock,
-            throwOnError: true,
-            trust: false,
-            strict: false,
-            maxExpand: 200,
-            maxSize: 20,
-          });
+          typeset(source, place.current, isBlock);
           setFailed(null);
         } catch {
           setFailed(source);
