@@ -1,11 +1,13 @@
 /** Tokens to React elements. There is no way from a text to HTML here: every element is named below. */
 import { createElement, type ReactNode } from "react";
+import { compounds, fitOf, WORD_MAX } from "./cell";
 import { CodeBlock } from "./code-block";
 import type { Labels } from "./contract";
 import { Formula } from "./formula";
 import css from "./markdown.module.css";
 import { outlineLevel } from "./outline";
 import { isSafeLink, type Token } from "./parser";
+import { TableBox } from "./table";
 
 export interface Context {
   labels: Labels;
@@ -13,6 +15,8 @@ export interface Context {
   isOpen: boolean;
   /** It stands in a link, and can be none itself. */
   isInLink?: boolean;
+  /** It stands in a cell of a table, where no word is split. */
+  isInCell?: boolean;
 }
 
 const TASK = /^\[([ xX])\]\s+/;
@@ -45,6 +49,25 @@ function link(url: string, key: number, children: ReactNode): ReactNode {
   );
 }
 
+const plainText = (tokens: Token[]): string =>
+  tokens.map(({ content, children }) => (children ? plainText(children) : content)).join("");
+
+const wholeIn = (word: string): string | undefined => (word.length <= WORD_MAX ? css.whole : undefined);
+
+const cellText = (text: string): ReactNode => {
+  const pieces = compounds(text);
+  if (pieces.length === 1) return text;
+  return pieces.map((piece, at) =>
+    at % 2 === 0 ? (
+      piece
+    ) : (
+      <span key={at} className={css.whole}>
+        {piece}
+      </span>
+    ),
+  );
+};
+
 /** Never fetched: whoever wrote it would learn that it was read. */
 function image(token: Token, key: number, context: Context): ReactNode {
   const { labels } = context;
@@ -60,7 +83,7 @@ function leaf(token: Token, key: number, context: Context, isLast: boolean): Rea
   switch (token.type) {
     case "text":
     case "text_special":
-      return token.content;
+      return context.isInCell ? cellText(token.content) : token.content;
     case "inline":
       return drawAll(token.children ?? [], context);
     case "softbreak":
@@ -69,7 +92,7 @@ function leaf(token: Token, key: number, context: Context, isLast: boolean): Rea
       return <br key={key} />;
     case "code_inline":
       return (
-        <code key={key} dir="ltr">
+        <code key={key} dir="ltr" className={context.isInCell ? wholeIn(token.content) : undefined}>
           {token.content}
         </code>
       );
@@ -151,6 +174,12 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
       </li>
     );
   }
+  if (tag === "th" || tag === "td") {
+    const align = /text-align:(left|center|right)/.exec(String(token.attrGet("style") ?? ""))?.[1];
+    const fit = fitOf(plainText(inner));
+    const cell = drawAll(inner, { ...context, isInCell: true });
+    return createElement(tag, { key, "data-align": align, "data-fit": fit }, cell);
+  }
   const children = drawAll(inner, context);
   if (DIRECTED.has(tag)) {
     const name = /^h[1-6]$/.test(tag) ? `h${outlineLevel(token)}` : tag;
@@ -178,23 +207,10 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
     }
     case "table":
       return (
-        <div
-          key={key}
-          className={css.table}
-          {...directed(token)}
-          role="group"
-          aria-label={context.labels.table}
-          // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keys.
-          tabIndex={0}
-        >
-          <table>{children}</table>
-        </div>
+        <TableBox key={key} label={context.labels.table} {...directed(token)}>
+          {children}
+        </TableBox>
       );
-    case "th":
-    case "td": {
-      const align = /text-align:(left|center|right)/.exec(String(token.attrGet("style") ?? ""))?.[1];
-      return createElement(tag, { key, ...(align ? { "data-align": align } : {}) }, children);
-    }
     default:
       return children;
   }
