@@ -59,13 +59,13 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     if !origin_is_allowed(&request, settings) {
         return Refusal::ForeignOrigin.response();
     }
-    let Ok((_, cookie)) = principal::of(&request, settings) else {
+    let Ok((_, cookies)) = principal::of(&request, settings) else {
         log::error!("the operating system has no randomness for a cookie");
         return Refusal::Internal.response();
     };
     let mut response = ours(StatusCode::OK);
-    if let Some(cookie) = cookie {
-        response.insert_header((header::SET_COOKIE, cookie));
+    for cookie in cookies {
+        response.append_header((header::SET_COOKIE, cookie));
     }
     response.json(json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -1,34 +1,42 @@
-//! Who asks: an anonymous principal, which is a cookie that the browser keeps for us.
+//! Who asks: an anonymous principal, which is a cookie that the browser keeps for us. A second cookie, made
+//! from it, is for the proxy alone: it routes a browser to the gateway that has its chats.
 use super::Settings;
 use crate::chat::Principal;
 use actix_web::{
     HttpRequest,
     http::header::{self, HeaderValue},
 };
+use sha2::{Digest, Sha256};
 
 const COOKIE: &str = "tidegate_principal";
+/// What a proxy hashes by. It opens nothing and the gateway never reads it.
+const ROUTE_COOKIE: &str = "tidegate_route";
+/// Sets the hash apart from any other that may once be made of a principal.
+const ROUTE_TAG: &[u8] = b"tidegate_route\0";
 /// A browser that does not come back for so long is nobody's any more.
 const MAX_AGE_S: u32 = 30 * 24 * 60 * 60;
 /// Hexadecimal digits of 128 bits.
 const DIGITS: usize = 32;
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// The principal of a request: that of its cookie, or a new one, which the browser must then be told with
-/// the `Set-Cookie` that is returned.
+/// The principal of a request: that of its cookie, or a new one. The answer must set the cookies that are
+/// returned: a new principal's own, and always its route, so that it lasts as long as the browser comes back.
 ///
 /// # Errors
 /// The operating system has no randomness. Anything weaker could be guessed.
 pub(crate) fn of(
     request: &HttpRequest,
     settings: &Settings,
-) -> Result<(Principal, Option<HeaderValue>), getrandom::Error> {
+) -> Result<(Principal, Vec<HeaderValue>), getrandom::Error> {
+    let secure = came_over_tls(request, settings);
     if let Some(principal) = known(request) {
-        return Ok((principal, None));
+        return Ok((principal, Vec::from_iter(route_cookie(principal, secure))));
     }
     let mut bytes = [0; DIGITS / 2];
     getrandom::fill(&mut bytes)?;
     let principal = Principal::new(u128::from_be_bytes(bytes));
-    Ok((principal, set_cookie(principal, came_over_tls(request, settings))))
+    let cookies = [principal_cookie(principal, secure), route_cookie(principal, secure)];
+    Ok((principal, cookies.into_iter().flatten().collect()))
 }
 
 /// The principal of a request's cookie.
@@ -45,12 +53,25 @@ fn read(cookie: &[u8]) -> Option<Principal> {
     u128::from_str_radix(digits, 16).ok().map(Principal::new)
 }
 
+fn principal_cookie(principal: Principal, secure: bool) -> Option<HeaderValue> {
+    set_cookie(COOKIE, &format!("{:032x}", principal.expose()), secure)
+}
+
+fn route_cookie(principal: Principal, secure: bool) -> Option<HeaderValue> {
+    set_cookie(ROUTE_COOKIE, &format!("{:016x}", route(principal)), secure)
+}
+
+/// 64 bits of a one-way hash: the same for a browser's every request, and no way back to the principal.
+fn route(principal: Principal) -> u64 {
+    let hash =
+        Sha256::new().chain_update(ROUTE_TAG).chain_update(principal.expose().to_be_bytes()).finalize();
+    hash.iter().take(8).fold(0, |route, byte| route << 8 | u64::from(*byte))
+}
+
 /// Marked as sensitive, so that nobody prints it by accident.
-fn set_cookie(principal: Principal, secure: bool) -> Option<HeaderValue> {
+fn set_cookie(name: &str, digits: &str, secure: bool) -> Option<HeaderValue> {
     let secure = if secure { "; Secure" } else { "" };
-    let digits = principal.expose();
-    let cookie =
-        format!("{COOKIE}={digits:032x}; Path=/; Max-Age={MAX_AGE_S}; HttpOnly; SameSite=Strict{secure}");
+    let cookie = format!("{name}={digits}; Path=/; Max-Age={MAX_AGE_S}; HttpOnly; SameSite=Strict{secure}");
     let mut value = HeaderValue::try_from(cookie).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -84,7 +105,7 @@ mod tests {
             request = request.append_header((header::COOKIE, *cookie));
         }
         let (principal, set) = of(&request.to_http_request(), &super::super::tests::settings()).unwrap();
-        set.is_none().then_some(principal.expose())
+        (set.len() == 1).then_some(principal.expose())
     }
 
     #[test]
@@ -146,13 +167,19 @@ mod tests {
         let value = HeaderValue::from_bytes(&bytes).unwrap();
         let request = TestRequest::get().append_header((header::COOKIE, value)).to_http_request();
         let (principal, set) = of(&request, &super::super::tests::settings()).unwrap();
-        assert_eq!((principal.expose(), set), (NUMBER, None));
+        assert_eq!((principal.expose(), set.len()), (NUMBER, 1));
+    }
+
+    /// What the answer to a new browser sets: the principal, and its route.
+    fn new_cookies(request: TestRequest) -> [HeaderValue; 2] {
+        let mut settings = super::super::tests::settings();
+        settings.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        of(&request.to_http_request(), &settings).unwrap().1.try_into().unwrap()
     }
 
     fn new_cookie(request: TestRequest) -> HeaderValue {
-        let mut settings = super::super::tests::settings();
-        settings.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        of(&request.to_http_request(), &settings).unwrap().1.unwrap()
+        let [principal, _] = new_cookies(request);
+        principal
     }
 
     #[test]
@@ -170,9 +197,36 @@ mod tests {
 
     #[test]
     fn leading_zeros_are_kept() {
-        let cookie = set_cookie(Principal::new(0x2a), false).unwrap();
+        let cookie = principal_cookie(Principal::new(0x2a), false).unwrap();
         let pair = cookie.to_str().unwrap().split(';').next().unwrap();
         assert_eq!((pair.len(), known(&[pair])), (COOKIE.len() + 1 + DIGITS, Some(0x2a)));
+    }
+
+    #[test]
+    fn the_route_is_set_with_every_answer_and_tells_nothing_of_the_principal() {
+        let settings = super::super::tests::settings();
+        let of_known = |digits: &str| {
+            let request = TestRequest::get().append_header((header::COOKIE, format!("{COOKIE}={digits}")));
+            let (_, set) = of(&request.to_http_request(), &settings).unwrap();
+            let [route] = set.try_into().unwrap();
+            assert_eq!(format!("{route:?}"), "Sensitive");
+            route.to_str().unwrap().to_owned()
+        };
+        let first = of_known(GOOD);
+        // Fixed for ever: another value would lead every browser away from its chats.
+        let expected = "tidegate_route=d4d00fbe3b3e37f4; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict";
+        assert_eq!(first, expected);
+        assert_eq!(of_known(GOOD), first, "renewed, and the same");
+        assert_ne!(of_known(OTHER), first);
+        // A new browser's is that of its new principal, and as secure.
+        let https = TestRequest::get()
+            .peer_addr("10.1.2.3:80".parse().unwrap())
+            .append_header((X_FORWARDED_PROTO, "https"));
+        let [principal, route] = new_cookies(https);
+        let principal = principal.to_str().unwrap().split(['=', ';']).nth(1).unwrap();
+        assert_eq!(route.to_str().unwrap(), of_known(principal) + "; Secure");
+        let digits = route.to_str().unwrap().split(['=', ';']).nth(1).unwrap();
+        assert!(digits.len() == 16 && !principal.contains(digits), "{principal} {digits}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 struct Entrance {
     consumer: Consumer,
     principal: Principal,
-    cookie: Option<header::HeaderValue>,
+    cookies: Vec<header::HeaderValue>,
     /// Frames may hold whole conversations.
     transcripts: bool,
 }
@@ -38,19 +38,19 @@ async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
 
 /// `GET /api/chat`: the dialect of the AI SDK.
 async fn chats(request: HttpRequest, site: Data<Site>) -> HttpResponse {
-    let Ok((principal, cookie)) = principal::of(&request, &site.settings) else {
+    let Ok((principal, cookies)) = principal::of(&request, &site.settings) else {
         log::error!("the operating system has no randomness for a cookie");
         return refuse(&request, &site, Refusal::Internal);
     };
     let consumer = Consumer::Session(Codec::AiSdk);
-    enter(&request, &site, Entrance { consumer, principal, cookie, transcripts: true })
+    enter(&request, &site, Entrance { consumer, principal, cookies, transcripts: true })
 }
 
 /// A socket with nobody behind it but its consumer.
 pub(crate) fn open(request: &HttpRequest, site: &Site, consumer: Consumer) -> HttpResponse {
     // It has no chats that could be somebody's.
     let principal = Principal::new(0);
-    enter(request, site, Entrance { consumer, principal, cookie: None, transcripts: false })
+    enter(request, site, Entrance { consumer, principal, cookies: Vec::new(), transcripts: false })
 }
 
 /// Agrees to an upgrade, or says why not. The upgrade hook does the rest.
@@ -139,9 +139,9 @@ fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<Http
     if offers_subprotocol(request) {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
-    let Entrance { consumer, principal, cookie, transcripts } = entrance;
-    if let Some(cookie) = cookie {
-        response.insert_header((header::SET_COOKIE, cookie));
+    let Entrance { consumer, principal, cookies, transcripts } = entrance;
+    for cookie in cookies {
+        response.append_header((header::SET_COOKIE, cookie));
     }
     let id = fastrand::u64(..);
     let source = Source::of(address);

@@ -357,9 +357,7 @@ async fn shake_hands(
     };
     let rest = head.split_off(end);
     check_head(&head)?;
-    if let Some(new) = cookies_of(&head) {
-        *cookies = new;
-    }
+    keep_cookies(cookies, &head);
     // Not the handshake's own buffer, which is larger than what is left in it.
     let carry = if rest.is_empty() { BytesMut::new() } else { BytesMut::from(&rest[..]) };
     let codec = Codec::new().max_size(FRAME_MAX).client_mode();
@@ -397,13 +395,17 @@ fn check_head(head: &[u8]) -> Result<(), Failed> {
     }
 }
 
-/// The cookies that the answer sets, without their attributes; `None` where it sets none.
-fn cookies_of(head: &[u8]) -> Option<String> {
+/// Keeps the cookies that an answer sets, without their attributes, as a browser does: one that it sets again
+/// takes the place of the old one, the others stay.
+fn keep_cookies(cookies: &mut String, head: &[u8]) {
     let text = String::from_utf8_lossy(head);
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     let set = lines.filter(|(name, _)| name.trim().eq_ignore_ascii_case("set-cookie"));
-    let pairs: Vec<_> = set.filter_map(|(_, value)| value.split(';').next()).map(str::trim).collect();
-    (!pairs.is_empty()).then(|| pairs.join("; "))
+    for pair in set.filter_map(|(_, value)| value.split(';').next()).map(str::trim) {
+        let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+        let others = cookies.split("; ").filter(|old| !old.is_empty() && name(old) != name(pair));
+        *cookies = others.chain([pair]).collect::<Vec<_>>().join("; ");
+    }
 }
 
 async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
@@ -445,6 +447,25 @@ mod tests {
             ("\r\n\r\n", Trouble::Handshake),
         ] {
             assert_eq!(check_head(head.as_bytes()).expect_err(head).trouble, trouble, "{head}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_that_is_set_again_takes_the_place_of_the_old_one_and_no_other() {
+        let mut cookies = String::new();
+        for (head, kept) in [
+            ("HTTP/1.1 101 Yes\r\n\r\n", ""),
+            (
+                "HTTP/1.1 101 Yes\r\nSet-Cookie: who=1; Path=/\r\nset-cookie: way=2; Path=/\r\n\r\n",
+                "who=1; way=2",
+            ),
+            ("HTTP/1.1 101 Yes\r\nset-cookie: way=3; Path=/\r\n\r\n", "who=1; way=3"),
+            ("HTTP/1.1 101 Yes\r\n\r\n", "who=1; way=3"),
+            ("HTTP/1.1 101 Yes\r\nset-cookie: who=4\r\n\r\n", "way=3; who=4"),
+            ("HTTP/1.1 101 Yes\r\nset-cookie: wh=5\r\n\r\n", "way=3; who=4; wh=5"),
+        ] {
+            keep_cookies(&mut cookies, head.as_bytes());
+            assert_eq!(cookies, kept, "{head}");
         }
     }
 }

@@ -21,14 +21,25 @@ fn documented(heading: &str) -> Value {
     serde_json::from_str(block).unwrap()
 }
 
-/// The cookie that an answer sets: `name=value`, and its attributes.
-pub(crate) fn set_cookie(head: &str) -> Option<(String, Vec<String>)> {
+/// The cookie of this name that an answer sets: `name=value`, and its attributes.
+fn set_cookie_of(head: &str, name: &str) -> Option<(String, Vec<String>)> {
     let lines: Vec<_> = head.lines().filter_map(|line| line.split_once(": ")).collect();
-    let mut cookies = lines.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+    let all = lines.iter().filter(|(header, _)| header.eq_ignore_ascii_case("set-cookie"));
+    let mut cookies = all.filter(|(_, cookie)| cookie.split('=').next() == Some(name));
     let (_, cookie) = cookies.next()?;
-    assert!(cookies.next().is_none(), "one cookie at most: {head}");
+    assert!(cookies.next().is_none(), "one {name} at most: {head}");
     let mut parts = cookie.split("; ").map(str::to_owned);
     Some((parts.next().unwrap(), parts.collect()))
+}
+
+/// The principal's cookie that an answer sets.
+pub(crate) fn set_cookie(head: &str) -> Option<(String, Vec<String>)> {
+    set_cookie_of(head, COOKIE)
+}
+
+/// The route's cookie that an answer sets.
+pub(crate) fn set_route(head: &str) -> Option<(String, Vec<String>)> {
+    set_cookie_of(head, "tidegate_route")
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
@@ -115,13 +126,20 @@ async fn a_browser_gets_a_cookie_once_and_keeps_it() {
     assert!(is_own(&cookie), "{cookie}");
     assert_eq!(attributes, ["Path=/", "Max-Age=2592000", "HttpOnly", "SameSite=Strict"]);
     assert_eq!(header(&head, "cache-control"), Some("no-store"), "{head}");
+    let (route, of_route) = set_route(&head).expect(&head);
+    assert_eq!(of_route, attributes);
     let long = format!("a={}; {cookie}", "x".repeat(10_000));
     let twice = format!("{cookie}; {COOKIE}={}", "0".repeat(32));
     for cookies in [&[cookie.as_str()][..], &["a=b", &cookie], &[&long], &[&twice]] {
         let headers: Vec<_> = cookies.iter().map(|cookie| ("cookie", *cookie)).collect();
         let (status, head, _) = get_with(here, "/api/config", &headers).await;
         assert_eq!((status, set_cookie(&head)), (200, None), "{cookies:.60?}");
+        // Renewed with every answer; what a client makes of it is not read.
+        assert_eq!(set_route(&head).expect(&head).0, route, "{cookies:.60?}");
     }
+    let forged = format!("{cookie}; tidegate_route=0000000000000000");
+    let (_, head, _) = get_with(here, "/api/config", &[("cookie", &forged)]).await;
+    assert_eq!(set_route(&head).expect(&head).0, route);
     // What is not ours is replaced, by another one each time.
     let mut seen = HashSet::from([cookie.clone()]);
     for odd in ["", "tidegate_principal", "tidegate_principal=x", &cookie.to_uppercase(), &cookie[..40]] {
@@ -376,12 +394,16 @@ async fn a_socket_s_handshake_gives_the_cookie() {
     let (cookie, attributes) = set_cookie(&head).expect(&head);
     assert!(is_own(&cookie), "{cookie}");
     assert_eq!(attributes, ["Path=/", "Max-Age=2592000", "HttpOnly", "SameSite=Strict"]);
-    assert_eq!(set_cookie(&open(&[("cookie", &cookie)]).await), None);
+    let (route, of_route) = set_route(&head).expect(&head);
+    assert_eq!(of_route, attributes);
+    let known = open(&[("cookie", &cookie)]).await;
+    assert_eq!((set_cookie(&known), set_route(&known).expect(&known).0), (None, route));
     let (again, _) = set_cookie(&open(&[("cookie", "tidegate_principal=odd")]).await).unwrap();
     assert_ne!(again, cookie);
     // What is refused makes nobody, and the plain dialect has no chats that could be somebody's.
-    assert_eq!(set_cookie(&open(&[("origin", "http://evil.test")]).await), None);
+    let sets_any = |head: &str| set_cookie(head).is_some() || set_route(head).is_some();
+    assert!(!sets_any(&open(&[("origin", "http://evil.test")]).await));
     let plain = RawClient::connect(here).await.request(&handshake(here, &[])).await;
-    assert!(plain.starts_with("HTTP/1.1 101 ") && set_cookie(&plain).is_none(), "{plain}");
+    assert!(plain.starts_with("HTTP/1.1 101 ") && !sets_any(&plain), "{plain}");
     drain(gateway).await;
 }

@@ -1,5 +1,5 @@
 //! The real nginx with the shipped files, in front of real gateways.
-use crate::api::{new_browser, set_cookie};
+use crate::api::{new_browser, set_cookie, set_route};
 use crate::harness::{
     Answer, Chats, End, Nginx, Process, RawClient, TestClient, Tidegate, get_over, get_with, handshake,
     http_get, nginx, until, within,
@@ -100,7 +100,8 @@ async fn socket_on(gateway: &Process, nginx: &Nginx, others: &mut Vec<TestClient
         let (_, health) = http_get(gateway.address, "/health").await;
         serde_json::from_str::<serde_json::Value>(&health).unwrap()["sockets"].as_u64().unwrap()
     };
-    for _ in 0..10 {
+    // A socket without the route's cookie goes to any.
+    for _ in 0..40 {
         let before = sockets().await;
         let client = TestClient::connect(&nginx.chat_url()).await;
         if sockets().await > before {
@@ -265,6 +266,23 @@ async fn behind_tls_the_cookie_is_secure() {
     gateway.stop().await;
 }
 
+/// A page that asks for its configuration: which of the gateways answered, told by a limit, and the cookies.
+async fn ask_config(nginx: &Nginx, cookies: &[(&str, &str)]) -> (u64, String) {
+    let (_, head, config) = get_with(nginx.address, "/api/config", cookies).await;
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let route = set_route(&head).expect(&head).0;
+    let jar = set_cookie(&head).map_or(String::new(), |(principal, _)| format!("{principal}; {route}"));
+    (config["limits"]["message_bytes"].as_u64().unwrap(), jar)
+}
+
+/// Reads an answer until some of it is there.
+async fn read_some(socket: &mut Chats, answer: &mut Answer) {
+    let enough = answer.text.len() + 10;
+    while answer.text.len() < enough {
+        answer.take(&socket.next().await);
+    }
+}
+
 #[tokio::test]
 async fn a_browser_comes_back_to_the_gateway_that_has_its_chats() {
     let start = async |which: &str| {
@@ -272,24 +290,38 @@ async fn a_browser_comes_back_to_the_gateway_that_has_its_chats() {
         Tidegate::new(&["demo", "--listen", "127.0.0.1:0", "--set", &mark]).start().await
     };
     let (first, second) = (start("1001").await, start("1002").await);
-    let wish = nginx::Wish {
-        replace: &[("least_conn;", "hash $tidegate_browser consistent;")],
-        ..nginx::Wish::default()
-    };
-    let nginx = Nginx::as_wished(&[first.address, second.address], wish).await;
-    let which = async |cookie: &str| {
-        let (_, _, config) = get_with(nginx.address, "/api/config", &[("cookie", cookie)]).await;
-        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-        config["limits"]["message_bytes"].as_u64().unwrap()
-    };
-    let mut all = BTreeSet::new();
-    for _ in 0..16 {
-        let cookie = new_browser(nginx.address).await;
-        let of_one: BTreeSet<_> = [which(&cookie).await, which(&cookie).await, which(&cookie).await].into();
-        assert_eq!(of_one.len(), 1, "{of_one:?}");
-        all.extend(of_one);
+    let nginx = Nginx::start(&[first.address, second.address]).await;
+    // Who has no cookie yet goes to any, though all come from one address.
+    let mut newcomers = BTreeSet::new();
+    let mut homes = BTreeSet::new();
+    for number in 0..20 {
+        let (which, jar) = ask_config(&nginx, &[]).await;
+        newcomers.insert(which);
+        let chat = format!("chat-{number}");
+        let mut socket = Chats::connect_as(nginx.address, &jar).await;
+        socket.ask("q", &chat, "/sim number tokens=40 pace_ms=10 first_ms=0").await;
+        let mut answer = Answer::of("q");
+        read_some(&mut socket, &mut answer).await;
+        // The page is loaded anew in mid-answer: it asks for its configuration, and goes on where it was.
+        socket.reset();
+        let (home, _) = ask_config(&nginx, &[("cookie", &jar)]).await;
+        homes.insert(home);
+        let mut socket = Chats::connect_as(nginx.address, &jar).await;
+        let after = answer.go_on("again");
+        socket.resume("again", &chat, after).await;
+        socket.hear(&mut answer).await;
+        assert_eq!(answer.end, Some(End::Whole), "reload {number}");
+        let numbers: Vec<_> = answer.text.split(' ').filter_map(|word| word.strip_prefix('#')).collect();
+        assert_eq!(numbers, (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(ask_config(&nginx, &[("cookie", &jar)]).await.0, home);
+        // Its answer was never begun a second time elsewhere.
+        let (there, elsewhere) = if home == 1001 { (&first, &second) } else { (&second, &first) };
+        let (has, _, _) = get_with(there.address, &format!("/api/chats/{chat}"), &[("cookie", &jar)]).await;
+        let (has_not, ..) =
+            get_with(elsewhere.address, &format!("/api/chats/{chat}"), &[("cookie", &jar)]).await;
+        assert_eq!((has, has_not), (200, 404), "reload {number}");
     }
-    assert_eq!(all.len(), 2, "both have work: {all:?}");
+    assert_eq!((newcomers.len(), homes.len()), (2, 2), "both have work: {newcomers:?} {homes:?}");
     first.stop().await;
     second.stop().await;
 }

@@ -25,7 +25,8 @@ class Browser {
         super(url, protocols, { headers: browser.cookie ? { cookie: browser.cookie } : {} });
         browser.sockets.add(this);
         this.on('upgrade', ({ headers }) => {
-          browser.cookie = headers['set-cookie']?.[0].split(';')[0] ?? browser.cookie;
+          const pairs = headers['set-cookie']?.map(cookie => cookie.split(';')[0]) ?? [];
+          browser.cookie = pairs.find(pair => pair.startsWith('tidegate_principal=')) ?? browser.cookie;
         });
         this.on('close', () => browser.sockets.delete(this));
       }

@@ -51,12 +51,10 @@ impl Chats {
             request.headers_mut().insert(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
         }
         let (socket, answer) = client_async(request, stream).await.map_err(|error| error.to_string())?;
-        let set = answer.headers().get(header::SET_COOKIE);
-        let cookie = match set.map(|set| set.to_str().unwrap().split(';').next().unwrap()) {
-            Some(fresh) => fresh.to_owned(),
-            None => cookie.to_owned(),
-        };
-        Ok(Chats { socket, cookie })
+        let all = answer.headers().get_all(header::SET_COOKIE).iter();
+        let mut pairs = all.map(|set| set.to_str().unwrap().split(';').next().unwrap());
+        let fresh = pairs.find(|pair| pair.starts_with("tidegate_principal="));
+        Ok(Chats { socket, cookie: fresh.unwrap_or(cookie).to_owned() })
     }
 
     pub(crate) async fn say(&mut self, frame: &Value) {
