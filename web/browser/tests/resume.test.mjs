@@ -1,5 +1,6 @@
 /** An answer survives its sockets: G8, G9; faults 124 and 125 of the catalogue. */
 import assert from "node:assert/strict";
+import { chance } from "../harness/chance.mjs";
 import {
   answered,
   answers,
@@ -17,17 +18,6 @@ import { collecting, measure, timingReplay } from "../harness/measure.mjs";
 import { counting } from "../harness/prompts.mjs";
 import { NETWORK, test } from "../harness/registry.mjs";
 import { listen, remembered, wireText } from "../harness/wire.mjs";
-
-/** A seeded stream of numbers between 0 and 1: the same cuts on every run. */
-function chance(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** The ways in which a page loses its socket; each gives the time from which it could have come back. */
 const WAYS = {

@@ -8,6 +8,7 @@ import { createChatStore } from "../chat/store";
 import { createLink, type Wire } from "../connection/socket";
 import { listen } from "../connection/wakes";
 import { openDrafts } from "../storage/drafts";
+import { openTailStore } from "../storage/tail-store";
 import { openVault } from "../storage/vault";
 
 const address = (): string => {
@@ -42,6 +43,7 @@ export function makeStore() {
       ),
     vault: (tell) => openVault("tidegate", { conversation: readConversation, head: headOf }, tell),
     drafts: openDrafts(),
+    tails: openTailStore(),
     transcript: fetchTranscript,
     perFrame,
     now: Date.now,
@@ -63,5 +65,9 @@ export function makeStore() {
   const link = { retry: () => store.getState().reconnect() };
   listen(link, Math.random);
   window.addEventListener("pagehide", () => store.flush());
+  // A phone ends a page that is not seen without another word.
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "hidden") store.flush();
+  });
   return store;
 }

@@ -16,7 +16,7 @@ export function actions(room: Room): {
   actions: ChatActions;
   forgot(conversation: string, answer: AssistantMessage): void;
 } {
-  const { parts, follows, keeper, vault } = room;
+  const { parts, follows, keeper, tails, vault } = room;
   const get = () => room.store.getState();
   const set = room.store.setState;
   let removing: { conversation: Conversation; head: Head; timer: ReturnType<typeof setTimeout> } | undefined;
@@ -96,6 +96,7 @@ export function actions(room: Room): {
         const timer = setTimeout(() => void removed(), UNDO_MS);
         removing = { conversation: merged(conversation, get().writing), head, timer };
         follows.drop(id);
+        tails.drop(id);
         set(({ heads, open, current }) => {
           const { [id]: _, ...rest } = open;
           return {

@@ -66,6 +66,12 @@ function assistant(value: Fields, id: string, parent: string): AssistantMessage 
   return message;
 }
 
+/** An answer by itself, its parent not looked at. */
+export function readAnswer(value: unknown): AssistantMessage | undefined {
+  if (!isFields(value) || !isId(value.id) || !isId(value.parent)) return undefined;
+  return assistant(value, value.id, value.parent);
+}
+
 function messagesOf(value: unknown): Record<string, Message> | undefined {
   if (!isFields(value)) return undefined;
   const messages: Record<string, Message> = {};

@@ -2,11 +2,13 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { ClientFrame, ServerFrame } from "../protocol/frames";
+import { memoryTails } from "../testing/memory-tails";
 import { ModelGateway, textOf } from "../testing/model-gateway";
 import { readConversation } from "./check";
 import { Follows } from "./follows";
 import { type AssistantMessage, type Conversation, isRunning } from "./model";
 import { forgot } from "./plan";
+import { Tails } from "./tails";
 import { chose, last, replaced, shown, userOf } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, submit } from "./turns";
 
@@ -19,6 +21,8 @@ class Tab {
   isLive = false;
   up: ClientFrame[] = [];
   clock = 1;
+  readonly tailStore = memoryTails();
+  tails = new Tails(this.tailStore, "t-0", async () => this.save());
   ids = 0;
   follows = this.make();
   regenerated = 0;
@@ -41,9 +45,15 @@ class Tab {
       setConversation: (conversation) => {
         this.conversation = conversation;
       },
-      written: (_, answer) => this.write(answer),
+      written: (_, answer) => {
+        this.write(answer);
+        this.tails.written("c-1", answer);
+      },
       asked: () => this.save(),
-      settled: (_, answer) => this.write(answer),
+      settled: (_, answer) => {
+        this.tails.written("c-1", answer);
+        this.write(answer);
+      },
       failed: (_, answer) => {
         this.conversation = forgot(this.conversation, answer.parent, answer.asked);
       },
@@ -73,6 +83,7 @@ class Tab {
 
   save(): void {
     this.stored = this.conversation;
+    this.tails.stored(this.conversation);
   }
 
   begin(asked: Asked | undefined, isApart: boolean): void {
@@ -101,10 +112,27 @@ class Tab {
     this.follows.live();
   }
 
-  reload(): void {
+  /** `isCrash`: without the last words that a page has. */
+  reload(isCrash: boolean): void {
     this.cut();
     this.follows.close();
-    this.conversation = readConversation(JSON.parse(JSON.stringify(this.stored))) as Conversation;
+    if (isCrash) this.tails.close();
+    else this.tails.flush();
+    const shown = this.conversation;
+    const stored = readConversation(JSON.parse(JSON.stringify(this.stored))) as Conversation;
+    this.ids += 1;
+    this.tails = new Tails(this.tailStore, `t-${this.ids}`, async () => this.save());
+    this.tails.stored(stored);
+    this.conversation = this.tails.join(stored);
+    for (const answer of Object.values(this.conversation.messages)) {
+      if (answer.role !== "assistant" || !isRunning(answer) || answer.serverId === undefined) continue;
+      const turn = this.gateway.all.get(answer.serverId);
+      if (turn && answer.applied !== undefined) expect(answer.text).toBe(textOf(turn, answer.applied + 1));
+      const before = shown.messages[answer.id];
+      // What was on the screen is there again.
+      if (!isCrash && before?.role === "assistant" && before.serverId === answer.serverId)
+        expect(answer.text.startsWith(before.text)).toBe(true);
+    }
     this.follows = this.make();
     for (const message of Object.values(this.conversation.messages)) {
       if (isRunning(message)) this.follows.begin("c-1", message);
@@ -146,6 +174,8 @@ const step = fc.oneof(
         "drop",
         "save",
         "reload",
+        "crash",
+        "keep",
         "wait",
         "idle",
       ),
@@ -194,7 +224,8 @@ async function act(
     const frame = gateway.next(pick, 1);
     if (frame?.type !== "chunk") tab.deliver(frame);
   } else if (kind === "save") tab.save();
-  else if (kind === "reload") tab.reload();
+  else if (kind === "keep") tab.tails.flush();
+  else if (kind === "reload" || kind === "crash") tab.reload(kind === "crash");
   else if (kind === "wait") await vi.advanceTimersByTimeAsync(500);
   else if (kind === "ask")
     tab.begin(submit(tab.conversation, `question ${tab.ids}`, tab.clock, tab.newId), false);
@@ -282,7 +313,7 @@ test("20 messages written without a socket, the tab killed: all once, in order",
     wanted.push(`message ${n}`);
     tab.begin(submit(tab.conversation, `message ${n}`, tab.clock, tab.newId), false);
   }
-  tab.reload();
+  tab.reload(false);
   await heal(tab);
   check(tab);
   expect(tab.gateway.asked.map(({ question }) => question)).toEqual(wanted);

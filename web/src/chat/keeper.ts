@@ -15,7 +15,8 @@ export class Keeper {
   constructor(
     private readonly vault: Vault<Head, Conversation>,
     private readonly current: (id: string) => Conversation | undefined,
-    private readonly stored: (id: string) => void,
+    /** It is in the vault; `isKept`: also when the page is gone. */
+    private readonly stored: (conversation: Conversation, isKept: boolean) => void,
   ) {}
 
   soon(id: string, isWriting = false): void {
@@ -38,8 +39,8 @@ export class Keeper {
     this.last = this.last.then(async () => {
       const conversation = this.current(id);
       if (!conversation) return;
-      await this.vault.save(headOf(conversation), conversation);
-      this.stored(id);
+      const isKept = await this.vault.save(headOf(conversation), conversation);
+      this.stored(conversation, isKept);
     });
     return this.last;
   }

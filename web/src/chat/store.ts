@@ -2,6 +2,7 @@
 import { createStore, type StoreApi } from "zustand/vanilla";
 import type { Link, LinkEvents } from "../connection/link";
 import type { Drafts } from "../storage/drafts";
+import type { TailStore } from "../storage/tail-store";
 import type { Vault, VaultState } from "../storage/vault";
 import { actions } from "./actions";
 import type { ChatStore } from "./contract";
@@ -12,6 +13,7 @@ import { type AssistantMessage, type Conversation, type Head, isRunning } from "
 import type { Remembered } from "./page-config";
 import { readSettings } from "./settings";
 import { joinTabs, type News, type Tabs } from "./tabs";
+import { Tails } from "./tails";
 
 /** The page speaks of a lost connection after this long, not at every blink. */
 export const TROUBLED_MS = 1_500;
@@ -20,6 +22,7 @@ export interface Parts {
   link(events: LinkEvents): Link;
   vault(tell: (state: VaultState) => void): Vault<Head, Conversation>;
   drafts: Drafts;
+  tails: TailStore;
   transcript(chat: string): Promise<Remembered | null>;
   perFrame(flush: () => void): () => void;
   now(): number;
@@ -34,6 +37,7 @@ export interface Room {
   store: StoreApi<ChatStore>;
   follows: Follows;
   keeper: Keeper;
+  tails: Tails;
   vault: Vault<Head, Conversation>;
   tabs: Tabs;
   link(): Link;
@@ -74,7 +78,11 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       if (!conversation || Object.keys(conversation.messages).length === 0) return undefined;
       return merged(conversation, { ...get().writing, ...Object.fromEntries(pending) });
     };
-    const keeper = new Keeper(vault, current, (id) => room.tabs.tell({ kind: "conversation", id }));
+    const keeper = new Keeper(vault, current, (conversation, isKept) => {
+      if (isKept) tails.stored(conversation);
+      room.tabs.tell({ kind: "conversation", id: conversation.id });
+    });
+    const tails = new Tails(parts.tails, parts.newId("t"), (id) => keeper.now(id));
     const put = (conversation: Conversation) => {
       set(({ open }) => ({ open: { ...open, [conversation.id]: conversation } }));
       if (Object.keys(conversation.messages).length === 0) return;
@@ -93,11 +101,13 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       written: (conversation, answer, isForeign) => {
         pending.set(answer.id, answer);
         if (!isForeign) keeper.soon(conversation, true);
+        tails.written(conversation, answer);
         flush();
       },
       asked: (id) => void keeper.now(id),
       settled: (id, answer) => {
         pending.delete(answer.id);
+        tails.written(id, answer);
         const { [answer.id]: _, ...writing } = get().writing;
         const conversation = get().open[id];
         if (conversation?.messages[answer.id]) {
@@ -116,6 +126,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       store: { getState: get, setState: set } as StoreApi<ChatStore>,
       follows,
       keeper,
+      tails,
       vault,
       tabs: joinTabs(parts.tabs, (news) => void heard(room, news)),
       link: () => link,
@@ -126,9 +137,12 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
         const stored = await vault.load(id);
         const opened = get().open[id];
         if (opened || !stored) return opened;
-        set(({ open }) => ({ open: { ...open, [id]: stored } }));
-        follow(room, stored, false);
-        return stored;
+        tails.stored(stored);
+        const shown = tails.join(stored);
+        set(({ open }) => ({ open: { ...open, [id]: shown } }));
+        if (shown !== stored) keeper.soon(id);
+        follow(room, shown, false);
+        return shown;
       },
     };
     const actionsOf = actions(room);
@@ -149,6 +163,8 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
     });
     queueMicrotask(() => void start(room));
     flushAll = () => {
+      // First what is kept at once: the rest may come too late.
+      tails.flush();
       keeper.flush();
       parts.drafts.flush();
     };
@@ -156,6 +172,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       link.close();
       follows.close();
       flushAll();
+      tails.close();
       room.tabs.close();
       clearTimeout(troubled);
     };
@@ -190,12 +207,15 @@ function follow(room: Room, conversation: Conversation, isForeign: boolean): voi
 }
 
 async function start(room: Room): Promise<void> {
+  const tails = room.tails.keys();
   const heads = await room.vault.heads();
   room.store.setState(({ heads: made }) => ({
     ready: true,
     heads: made.reduce(headsWith, heads),
   }));
-  for (const head of heads) if (head.pending) await room.load(head.id);
+  const pending = new Set(heads.flatMap(({ id, pending }) => (pending ? [id] : [])));
+  for (const id of pending) await room.load(id);
+  room.tails.clean(tails, (id) => pending.has(id));
 }
 
 /** Another tab changed something. */
@@ -209,6 +229,7 @@ async function heard(room: Room, news: News): Promise<void> {
   const stored = room.store.getState().open[news.id] && (await room.vault.load(news.id));
   const mine = room.store.getState().open[news.id];
   if (!stored || !mine) return;
+  room.tails.stored(stored);
   const { conversation: next, isMore } = joined(mine, stored, room.keeper.isWaiting(news.id), (id) =>
     room.follows.has(id),
   );

@@ -13,7 +13,8 @@ export interface Vault<H extends Entry, C extends H> {
   heads(): Promise<H[]>;
   load(id: string): Promise<C | undefined>;
   loadAll(ids: string[]): Promise<C[]>;
-  save(head: H, conversation: C): Promise<void>;
+  /** False: it is only in memory. */
+  save(head: H, conversation: C): Promise<boolean>;
   remove(id: string): Promise<void>;
 }
 
@@ -99,7 +100,7 @@ class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
     return ids.flatMap((id, at) => this.memory.get(id) ?? this.read(stored[at]) ?? []);
   }
 
-  async save(head: H, conversation: C): Promise<void> {
+  async save(head: H, conversation: C): Promise<boolean> {
     const kept: Kept<C> = { version: VERSION, value: conversation };
     const done = await this.attempt(async (store) => {
       await set(key(conversation.id), kept, store);
@@ -113,6 +114,7 @@ class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
     // What cannot be stored is kept while the page is open.
     if (done) this.memory.delete(conversation.id);
     else this.memory.set(conversation.id, conversation);
+    return done === true;
   }
 
   async remove(id: string): Promise<void> {

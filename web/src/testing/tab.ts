@@ -6,6 +6,7 @@ import { createChatStore } from "../chat/store";
 import type { LinkEvents, LinkState } from "../connection/link";
 import type { ClientFrame, SendFrame } from "../protocol/frames";
 import { openDrafts } from "../storage/drafts";
+import { openTailStore } from "../storage/tail-store";
 import { openVault } from "../storage/vault";
 
 /** Tabs of one `browser` share storage and hear each other. */
@@ -30,6 +31,7 @@ export function openTab(browser: string, isLive: boolean) {
     },
     vault: (tell) => openVault(browser, { conversation: readConversation, head: headOf }, tell),
     drafts: openDrafts(),
+    tails: openTailStore(),
     transcript: async () => null,
     perFrame: (flush) => flush,
     now: Date.now,
