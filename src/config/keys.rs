@@ -49,7 +49,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// The table of keys in Markdown, as it stands in the README.
+/// The table of keys in Markdown, as it stands in docs/CONFIG.md.
 pub fn markdown_table() -> String {
     let mut out = String::from("| key | default | what |\n| --- | --- | --- |\n");
     for key in KEYS {

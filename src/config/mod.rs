@@ -1,6 +1,6 @@
 //! All keys, their defaults and checks; flags over environment over file over defaults.
 //!
-//! Everything that is said about a key (names of variables, defaults, ranges, the README's table,
+//! Everything that is said about a key (names of variables, defaults, ranges, the table in docs/CONFIG.md,
 //! what `tidegate check` prints) is derived from its row in [`KEYS`].
 mod keys;
 mod value;

@@ -112,21 +112,20 @@ fn metrics_table() -> String {
 }
 
 #[test]
-fn the_readme_has_the_table_of_metrics() {
-    let readme = read("README.md");
+fn the_documents_have_the_table_of_metrics() {
+    let document = read("docs/METRICS.md");
     let (start, end) = ("<!-- metrics -->\n", "<!-- /metrics -->");
-    let (before, rest) = readme.split_once(start).expect("README.md has the start mark");
-    let (table, after) = rest.split_once(end).expect("README.md has the end mark");
+    let (before, rest) = document.split_once(start).expect("the start mark is there");
+    let (table, after) = rest.split_once(end).expect("the end mark is there");
     let source: String = read("src/metrics.rs").split_whitespace().collect();
     let declared = source.matches(":of.").count();
     assert_eq!(metrics_table().lines().count() - 2, declared, "all that are declared are shown");
     if table != metrics_table() {
         fs::create_dir_all(root().join("target")).unwrap();
         let blessed = format!("{before}{start}{}{end}{after}", metrics_table());
-        fs::write(root().join("target/README.blessed.md"), blessed).unwrap();
-        panic!("README.md has an old table of metrics; to renew it: cp target/README.blessed.md README.md");
+        fs::write(root().join("target/METRICS.blessed.md"), blessed).unwrap();
+        panic!("docs/METRICS.md has an old table; to renew it: cp target/METRICS.blessed.md docs/METRICS.md");
     }
-    assert!(read("README.zh-CN.md").contains("(README.md#metrics)"));
 }
 
 /// Sources of `COPY` from the repository, and what `.dockerignore` lets through.
@@ -162,22 +161,20 @@ fn every_source_that_docker_copies_is_there() {
 }
 
 #[tokio::test]
-async fn every_route_of_the_readme_answers() {
+async fn every_route_of_the_documents_answers() {
     let gateway = Gateway::spawn(|_| {}).await;
-    for name in ["README.md", "README.zh-CN.md"] {
-        let routes: Vec<_> =
-            spans(&read(name)).into_iter().filter(|span| span.starts_with("GET /")).collect();
-        assert!(routes.len() >= 7, "{name}: {routes:?}");
-        for route in routes {
-            let (status, _) = http_get(gateway.address, &route["GET ".len()..]).await;
-            let expected = match route.as_str() {
-                "GET /chat" | "GET /api/chat" => 426,
-                // The name of no chat.
-                "GET /api/chats/{id}" => 400,
-                _ => 200,
-            };
-            assert_eq!(status, expected, "{name}: {route}");
-        }
+    let spans = spans(&read("docs/OPERATING.md"));
+    let routes: Vec<_> = spans.into_iter().filter(|span| span.starts_with("GET /")).collect();
+    assert!(routes.len() >= 10, "{routes:?}");
+    for route in routes {
+        let (status, _) = http_get(gateway.address, &route["GET ".len()..]).await;
+        let expected = match route.as_str() {
+            "GET /chat" | "GET /api/chat" => 426,
+            // The name of no chat.
+            "GET /api/chats/{id}" => 400,
+            _ => 200,
+        };
+        assert_eq!(status, expected, "{route}");
     }
     let (_, health) = http_get(gateway.address, "/health").await;
     let health: serde_json::Value = serde_json::from_str(&health).unwrap();

@@ -25,6 +25,7 @@ mod overload;
 mod page;
 mod parameters;
 mod process;
+mod readme;
 mod resources;
 mod restart;
 mod sdk;

@@ -41,17 +41,17 @@ fn help_fits_into_a_table_cell() {
 }
 
 #[test]
-fn the_readme_has_the_table_of_keys() {
+fn the_documents_have_the_table_of_keys() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let document = fs::read_to_string(root.join("docs/CONFIG.md")).unwrap();
     let (start, end) = ("<!-- config keys -->\n", "<!-- /config keys -->");
-    let (before, rest) = readme.split_once(start).expect("README.md has the start mark");
-    let (table, after) = rest.split_once(end).expect("README.md has the end mark");
+    let (before, rest) = document.split_once(start).expect("the start mark is there");
+    let (table, after) = rest.split_once(end).expect("the end mark is there");
     if table != markdown_table() {
         fs::create_dir_all(root.join("target")).unwrap();
         let blessed = format!("{before}{start}{}{end}{after}", markdown_table());
-        fs::write(root.join("target/README.blessed.md"), blessed).unwrap();
-        panic!("README.md has an old table of keys; to renew it: cp target/README.blessed.md README.md");
+        fs::write(root.join("target/CONFIG.blessed.md"), blessed).unwrap();
+        panic!("docs/CONFIG.md has an old table; to renew it: cp target/CONFIG.blessed.md docs/CONFIG.md");
     }
 }
 
