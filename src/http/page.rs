@@ -16,7 +16,7 @@ use std::borrow::Cow;
 #[folder = "$WEB_DIR"]
 struct Files;
 
-/// Names what is embedded; `placeholder` where the page was not built.
+/// Names what is embedded: the digest of its source.
 pub(super) const BUILD_ID: &str = env!("WEB_BUILD_ID");
 
 /// Only what comes from here, and no way from a text to a script or to HTML.

@@ -1,13 +1,6 @@
 //! The page as the binary and nginx serve it, and how it gets into the binary.
 use crate::harness::{Nginx, Process, RawClient, Tidegate, http_get, nginx::Wish};
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 use tempfile::TempDir;
 
 async fn demo() -> Process {
@@ -161,20 +154,12 @@ async fn nginx_serves_the_same_files_with_the_same_headers() {
 /// The build script as a program, on a copy of the page's source.
 struct Build {
     folder: TempDir,
-    program: PathBuf,
 }
 
 impl Build {
     fn new() -> Build {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("build");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
-        let rustc = Command::new("rustc")
-            .args(["--edition", "2024", "-o"])
-            .arg(&program)
-            .arg(format!("{source}/build.rs"))
-            .status();
-        assert!(rustc.unwrap().success());
         fs::create_dir_all(folder.path().join("web/src")).unwrap();
         for name in [
             "index.html",
@@ -188,7 +173,7 @@ impl Build {
         }
         fs::create_dir_all(folder.path().join("web/public")).unwrap();
         fs::create_dir_all(folder.path().join("out")).unwrap();
-        Build { folder, program }
+        Build { folder }
     }
 
     /// A program of this name for the build to find: a shell script.
@@ -202,7 +187,7 @@ impl Build {
 
     /// What it tells cargo.
     fn run(&self, variables: &[(&str, &str)]) -> String {
-        let output = Command::new(&self.program)
+        let output = Command::new(env!("WEB_BUILD_SCRIPT"))
             .env_clear()
             .env("PATH", self.folder.path().join("bin"))
             .env("CARGO_MANIFEST_DIR", self.folder.path())
@@ -223,19 +208,86 @@ const NPM: &str = "echo \"$1 $2\" >>\"$CARGO_MANIFEST_DIR/calls\"
 [ \"$1\" = ci ] && { /bin/mkdir -p node_modules; exit 0; }
 /bin/mkdir -p \"$5\" && echo built >\"$5/index.html\"";
 
+impl Build {
+    /// Keeps a page that was packed from a source with this digest.
+    fn pack(&self, source: &str, index: &str) {
+        let pack = format!("tidegate page 1\n{source}\n{} plain index.html\n\n{index}", index.len());
+        fs::write(self.folder.path().join("web/page.pack"), pack).unwrap();
+    }
+
+    /// The digest of the present source: what a build of it is named.
+    fn source(&self) -> String {
+        self.tool("node", "echo v20.19.0");
+        self.tool("npm", NPM);
+        let output = self.run(&[]);
+        for path in ["out/web.stamp", "bin/node", "bin/npm", "calls"] {
+            fs::remove_file(self.folder.path().join(path)).unwrap();
+        }
+        fs::remove_dir_all(self.folder.path().join("web/node_modules")).unwrap();
+        let id = output.split("WEB_BUILD_ID=").nth(1).unwrap();
+        id.trim().to_owned()
+    }
+}
+
 #[test]
-fn without_node_the_build_goes_on_and_says_what_is_missing() {
+fn the_packed_page_needs_no_node_while_the_source_is_the_same() {
     let build = Build::new();
-    let told = build.run(&[]);
-    assert!(told.contains("cargo::warning=") && told.contains("Node.js is not installed"), "{told}");
-    assert!(told.contains("WEB_BUILD_ID=placeholder"), "{told}");
-    assert!(build.index().contains("Node.js 20.19") && build.index().contains("网页没有构建"));
-    // Where a page is a must, it is an error; where it was not wanted, nothing is said.
+    fs::write(build.folder.path().join("web/public/icon.svg"), "<svg/>").unwrap();
+    let source = build.source();
+    build.pack(&source, "packed");
+    let output = build.run(&[("WEB_REQUIRED", "1")]);
+    assert!(!output.contains("cargo::warning") && !output.contains("cargo::error"), "{output}");
+    assert!(output.contains(&format!("WEB_BUILD_ID={source}")), "{output}");
+    assert_eq!(build.index(), "packed");
+    let icon = build.folder.path().join("out/web/icon.svg");
+    assert_eq!(fs::read_to_string(icon).unwrap(), "<svg/>", "what is in public/ comes from there");
+    // Tests of the page are no part of it.
+    fs::write(build.folder.path().join("web/src/main.test.tsx"), "a test").unwrap();
+    assert_eq!(build.run(&[]), output);
+}
+
+#[test]
+fn a_source_that_cannot_be_built_leaves_the_packed_page_and_is_asked_for_again() {
+    let build = Build::new();
+    build.pack("of another source", "older");
+    let output = build.run(&[]);
+    assert!(output.contains("cargo::warning=") && output.contains("Node.js is not installed"), "{output}");
+    assert_eq!(build.index(), "older");
+    assert!(output.contains("WEB_BUILD_ID=of another source"), "{output}");
+    // A file that is never there: cargo runs the script at the next build again.
+    let asked = output.lines().filter_map(|line| line.strip_prefix("cargo::rerun-if-changed="));
+    assert!(asked.into_iter().any(|path| path.ends_with("ask-again") && !Path::new(path).exists()));
+    // Where a new page is a must, it is an error; where it was not wanted, nothing is said.
     assert!(build.run(&[("WEB_REQUIRED", "1")]).contains("cargo::error="));
-    let told = build.run(&[("WEB_SKIP", "1")]);
-    assert!(!told.contains("cargo::warning") && told.contains("placeholder"), "{told}");
+    let output = build.run(&[("WEB_SKIP", "1")]);
+    assert!(!output.contains("cargo::warning") && !output.contains("cargo::error"), "{output}");
     build.tool("node", "echo v20.18.9");
     assert!(build.run(&[]).contains("too old"));
+    // Node.js came.
+    build.tool("node", "echo v22.12.0");
+    build.tool("npm", NPM);
+    assert!(!build.run(&[]).contains("cargo::warning"));
+    assert_eq!(build.index(), "built\n");
+}
+
+#[test]
+fn a_pack_that_cannot_be_read_is_named() {
+    let build = Build::new();
+    let whole = "tidegate page 1\nx\n4 plain index.html\n\npage";
+    for (pack, fault) in [
+        (whole.replace("page 1", "page 9"), "does not begin"),
+        (whole.replace("4 plain", "5 plain"), "is cut off"),
+        (whole.replace("4 plain", "3 plain"), "does not fit"),
+        (whole.replace("plain", "zip"), "a bad line"),
+        (whole.replace("index.html", "../index.html"), "a bad line"),
+        (String::from("tidegate page 1\nx"), "no end"),
+    ] {
+        fs::write(build.folder.path().join("web/page.pack"), pack).unwrap();
+        let output = build.run(&[]);
+        assert!(output.contains("cargo::error=") && output.contains(fault), "{fault}: {output}");
+    }
+    fs::remove_file(build.folder.path().join("web/page.pack")).unwrap();
+    assert!(build.run(&[]).contains("cargo::error="));
 }
 
 #[test]
@@ -255,6 +307,7 @@ fn the_page_is_built_when_its_source_changes_and_installed_when_its_lock_does() 
     fs::write(build.folder.path().join("web/package-lock.json"), "{}").unwrap();
     build.run(&[]);
     assert_eq!(calls(), 5, "installed and built");
+    build.pack("of another source", "older");
     build.tool("npm", "echo 'npm error network is away' >&2; exit 1");
     fs::write(build.folder.path().join("web/src/main.tsx"), "again").unwrap();
     let told = build.run(&[]);
