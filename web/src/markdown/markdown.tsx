@@ -9,7 +9,7 @@ const BlockView = memo(function BlockView(props: { block: Block; isOpen: boolean
   const { block, isOpen, labels } = props;
   if (block.plain !== undefined) {
     return (
-      <div className={css.plain} dir="auto">
+      <div className={css.plain} dir="auto" data-plain>
         {block.plain}
       </div>
     );

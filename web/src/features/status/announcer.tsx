@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import type { AssistantMessage } from "../../chat/model";
 import { last } from "../../chat/tree";
 import { useChat } from "../../chat/use-chat";
+import { useSilence } from "../../chat/use-silence";
 import { useText } from "../../i18n/use-text";
 
 const STILL_MS = 7_000;
@@ -29,6 +30,10 @@ export function Announcer({ conversation }: { conversation: string }) {
   const [said, setSaid] = useState("");
   const [alarm, setAlarm] = useState("");
   const before = useRef<{ id: string; outcome: string } | null>(null);
+  const answerId = answer?.id ?? "";
+  const isSilent = useSilence(conversation, answerId);
+  /** Said once for each answer, however often it falls silent. */
+  const waitedFor = useRef("");
   const outcome = isWriting && answer?.outcome === "waiting" ? "streaming" : answer?.outcome;
 
   useEffect(() => {
@@ -48,13 +53,19 @@ export function Announcer({ conversation }: { conversation: string }) {
   }, [answer, outcome, words, fill]);
 
   useEffect(() => {
-    if (outcome !== "streaming") return;
+    if (outcome !== "streaming" || isSilent) return;
     const timer = setInterval(
       () => setSaid((old) => (old === words.saidStill ? `${words.saidStill} ` : words.saidStill)),
       STILL_MS,
     );
     return () => clearInterval(timer);
-  }, [outcome, words]);
+  }, [outcome, isSilent, words]);
+
+  useEffect(() => {
+    if (!isSilent || waitedFor.current === answerId) return;
+    waitedFor.current = answerId;
+    setSaid(words.saidWaiting);
+  }, [isSilent, answerId, words]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: another conversation begins in silence.
   useEffect(() => {

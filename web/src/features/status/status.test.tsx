@@ -101,6 +101,25 @@ describe("a screen reader", () => {
     expect(heard.length).toBeLessThanOrEqual(2 + 30 / 5);
   });
 
+  it("hears once that the model is still waited for, however often it falls silent", async () => {
+    const store = fakeStore({ open: { c: conversation() } });
+    draw(store, <Announcer conversation="c" />);
+    put(store, { open: { c: conversation(question(), answer()) } });
+    const heard: string[] = [];
+    const watch = new MutationObserver(() => heard.push(polite() ?? ""));
+    watch.observe(screen.getByTestId("announcer"), { childList: true, subtree: true, characterData: true });
+    await act(() => vi.advanceTimersByTimeAsync(4_900));
+    expect(heard).toEqual([]);
+    await act(() => vi.advanceTimersByTimeAsync(200));
+    expect(polite()).toBe("Still waiting for the model.");
+    await act(() => vi.advanceTimersByTimeAsync(60_000));
+    expect(heard).toEqual(["Still waiting for the model."]);
+    put(store, { writing: { a: answer({ text: "The moon", outcome: "streaming" }) } });
+    for (let second = 0; second < 60; second++) await act(() => vi.advanceTimersByTimeAsync(1_000));
+    watch.disconnect();
+    expect(heard).toEqual(["Still waiting for the model.", "Answering."]);
+  });
+
   it("is alarmed by a failure alone", () => {
     const store = fakeStore({ open: { c: conversation(question(), answer()) } });
     draw(store, <Announcer conversation="c" />);

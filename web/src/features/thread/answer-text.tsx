@@ -25,7 +25,7 @@ export function AnswerText({ id, text, done }: { id: string; text: string; done:
   return (
     <Suspense
       fallback={
-        <div className={css.plain} dir="auto">
+        <div className={css.plain} dir="auto" data-plain>
           {text}
         </div>
       }

@@ -3,9 +3,11 @@ import { RefreshCw } from "lucide-react";
 import type { AssistantMessage, Shown } from "../../chat/model";
 import { isRunning } from "../../chat/model";
 import { useActions, useChat } from "../../chat/use-chat";
+import { useSilence } from "../../chat/use-silence";
 import { useText } from "../../i18n/use-text";
 import { AnswerText } from "./answer-text";
 import { BranchPicker } from "./branch-picker";
+import caret from "./caret.module.css";
 import { CopyButton } from "./copy-button";
 import css from "./message.module.css";
 import { Reasoning } from "./reasoning";
@@ -13,6 +15,7 @@ import { UsageLine } from "./usage-line";
 
 function News({ conversation, answer }: { conversation: string; answer: AssistantMessage }) {
   const { words, fill } = useText();
+  const isSilent = useSilence(conversation, answer.id);
   // Without a socket nobody is at work on it; the question says so itself.
   const isAsked = useChat((state) => {
     const question = state.open[conversation]?.messages[answer.parent];
@@ -23,13 +26,22 @@ function News({ conversation, answer }: { conversation: string; answer: Assistan
   }
   if (answer.retrying)
     return <p className={css.news}>{fill(words.retrying, { attempt: answer.retrying.attempt })}</p>;
-  if (!isAsked || answer.text !== "" || answer.reasoning !== "") return null;
+  if (!isAsked) return <p className={css.pulse} />;
+  const isBegun = answer.text !== "" || answer.reasoning !== "";
   return (
-    <p className={css.dots}>
-      <span className="offscreen">{words.waiting}</span>
-      <i aria-hidden />
-      <i aria-hidden />
-      <i aria-hidden />
+    <p className={css.pulse} data-part="pulse">
+      {!isBegun && (
+        <>
+          <i aria-hidden />
+          <i aria-hidden />
+          <i aria-hidden />
+        </>
+      )}
+      {isSilent ? (
+        <span>{words.stillWaiting}</span>
+      ) : (
+        !isBegun && <span className="offscreen">{words.waiting}</span>
+      )}
     </p>
   );
 }
@@ -79,13 +91,14 @@ export function AnswerView({ conversation, answer, shown, onAsk }: Props) {
   const { words, fill } = useText();
   const actions = useActions();
   const running = isRunning(answer) && !answer.takenOver;
+  const isWriting = useChat((state) => state.link.kind === "live") && running && answer.text !== "";
   return (
     <div className={css.answer} aria-busy={running}>
       {answer.omittedTurns !== undefined && (
         <p className={css.news}>{fill(words.omitted, { count: answer.omittedTurns })}</p>
       )}
       {answer.reasoning !== "" && <Reasoning answer={answer} isRunning={running} />}
-      <div data-part="text">
+      <div data-part="text" className={isWriting ? caret.caret : undefined}>
         {answer.text !== "" && <AnswerText id={answer.id} text={answer.text} done={!running} />}
       </div>
       {running && <News conversation={conversation} answer={answer} />}

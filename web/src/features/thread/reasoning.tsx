@@ -2,6 +2,7 @@
 import { useState } from "react";
 import type { AssistantMessage } from "../../chat/model";
 import { useText } from "../../i18n/use-text";
+import caret from "./caret.module.css";
 import css from "./message.module.css";
 
 export function Reasoning({ answer, isRunning }: { answer: AssistantMessage; isRunning: boolean }) {
@@ -26,7 +27,7 @@ export function Reasoning({ answer, isRunning }: { answer: AssistantMessage; isR
         {title}
       </summary>
       {isOpen && (
-        <div className={css.thoughts} dir="auto">
+        <div className={isThinking ? `${css.thoughts} ${caret.thoughts}` : css.thoughts} dir="auto">
           {answer.reasoning}
         </div>
       )}
