@@ -81,6 +81,9 @@ Examples:
 They belong to this very program: write them anew with every release. nginx/page.conf serves them.")]
     Page(Page),
 
+    /// Print the licences of Tidegate and of everything that the program carries
+    Licenses,
+
     /// Put load on a gateway and report what its users feel
     #[command(after_help = load::EXAMPLES)]
     Load(Box<load::Load>),

@@ -33,6 +33,8 @@ const EXIT_UNHEALTHY: u8 = 1;
 const EXIT_UNAVAILABLE: u8 = 69;
 /// As in `sysexits.h`: a fault of ours.
 const EXIT_INTERNAL: u8 = 70;
+/// Of Tidegate, and of what it carries (`tests/third-party`).
+const LICENSES: &str = concat!(include_str!("../LICENSE"), "\n", include_str!("third-party.txt"));
 /// Log lines that are still on their way have this long.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Keys are short; a file that is longer is not one.
@@ -55,6 +57,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> u8 {
     let result = match &cli.command {
         Command::Load(flags) => Ok(load_tester(flags)),
+        Command::Licenses => {
+            say(LICENSES, false);
+            Ok(Ok(0))
+        }
         Command::Page(flags) => Ok(write_page(&flags.folder)),
         Command::Serve(common) => read_config(Purpose::Serve, &common.into(), Config::check_for_serve)
             .map(|config| serve(&config, None)),

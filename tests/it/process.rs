@@ -199,6 +199,17 @@ async fn help_has_examples_and_the_version_is_told() {
 }
 
 /// Reads until the server closes; the text before, and the close code.
+#[tokio::test]
+async fn the_licences_of_what_is_carried_are_printed() {
+    let ended = Tidegate::new(&["licenses"]).run().await;
+    assert_eq!(ended.code, Some(0));
+    for part in
+        ["Apache License", "actix-web 4", "react 19", "maths-LICENSE.txt", "jemalloc", "Permission is hereby"]
+    {
+        assert!(ended.out.contains(part), "{part}");
+    }
+}
+
 async fn to_the_end(client: &mut TestClient) -> (String, u16) {
     let mut text = String::new();
     loop {
