@@ -42,6 +42,7 @@ const STATES = {
   failed: async (page) => {
     await say(page, "/sim status=429 code=Throttling.RateQuota");
     await answered(page, { outcome: "failed" });
+    await page.getByText("Details").click();
   },
   editing: async (page) => {
     await say(page, "hello");

@@ -24,7 +24,16 @@ const DELIVERIES: UserMessage["delivery"][] = ["queued", "stale", "sent", "accep
 function fault(value: unknown): { fault?: Message["fault"] & object } {
   if (!isFields(value) || !isText(value.code)) return {};
   const text = isText(value.text) ? value.text : "";
-  return { fault: { code: value.code, text, retryable: value.retryable === true } };
+  const { code, retryable, run, serviceRequest } = value;
+  return {
+    fault: {
+      code,
+      text,
+      retryable: retryable === true,
+      ...(isText(run) ? { run } : {}),
+      ...(isText(serviceRequest) ? { serviceRequest } : {}),
+    },
+  };
 }
 
 function user(value: Fields, id: string, parent: string | null): UserMessage {

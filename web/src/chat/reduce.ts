@@ -1,5 +1,5 @@
 /** What a frame does to an answer. Live and resumed frames go the same way, and nothing else writes an answer's text. */
-import type { Chunk, ServerFrame } from "../protocol/frames";
+import type { Chunk, Metadata, ServerFrame } from "../protocol/frames";
 import { type AssistantMessage, isRunning } from "./model";
 
 /** Where one request is in its answer. */
@@ -55,28 +55,31 @@ function written(answer: AssistantMessage, kind: "text" | "reasoning", delta: st
   return next;
 }
 
+/** What the gateway says of the run: joined to what is known. */
+function informed(answer: AssistantMessage, metadata: Metadata | undefined): AssistantMessage {
+  const { model, usage, time_to_first_token_ms: first, duration_ms: duration } = metadata ?? {};
+  return {
+    ...answer,
+    ...(model === undefined ? {} : { model }),
+    ...(usage ? { usage } : {}),
+    ...(first === undefined ? {} : { firstTokenMs: first }),
+    ...(duration === undefined ? {} : { durationMs: duration }),
+  };
+}
+
 function apply(answer: AssistantMessage, chunk: Chunk, now: number): AssistantMessage {
   switch (chunk.type) {
-    case "start": {
-      const model = chunk.metadata?.model;
+    case "start":
       return {
-        ...answer,
+        ...informed(answer, chunk.metadata),
         ...(chunk.messageId === undefined ? {} : { serverId: chunk.messageId }),
-        ...(model === undefined ? {} : { model }),
       };
-    }
     case "delta":
       return written(answer, chunk.kind, chunk.text, now);
-    case "finish": {
-      const { usage, time_to_first_token_ms: first, duration_ms: duration } = chunk.metadata ?? {};
-      return {
-        ...ended(answer, "done"),
-        finishReason: chunk.reason,
-        ...(usage ? { usage } : {}),
-        ...(first === undefined ? {} : { firstTokenMs: first }),
-        ...(duration === undefined ? {} : { durationMs: duration }),
-      };
-    }
+    case "finish":
+      return { ...ended(informed(answer, chunk.metadata), "done"), finishReason: chunk.reason };
+    case "metadata":
+      return informed(answer, chunk.metadata);
     case "abort":
       return ended(answer, "stopped");
     case "error":

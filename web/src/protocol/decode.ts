@@ -23,6 +23,8 @@ function fault(fields: Fields): Fault {
     text: text(fields.errorText) ?? "",
     retryable: fields.retryable === true,
     retryAfterMs: count(fields.retryAfterMs),
+    run: text(fields.run),
+    serviceRequest: text(fields.serviceRequest),
   });
 }
 
@@ -90,6 +92,8 @@ function chunk(value: unknown): Chunk {
         reason: text(value.finishReason) ?? "other",
         metadata: told,
       });
+    case "message-metadata":
+      return known<Extract<Chunk, { type: "metadata" }>>({ type: "metadata", metadata: told });
     case "error":
       return { type: "error", fault: fault(value) };
   }

@@ -63,6 +63,10 @@ export interface Fault {
   text: string;
   retryable: boolean;
   retryAfterMs?: number;
+  /** Of which run, as the gateway's log has it. */
+  run?: string;
+  /** What the model service calls the request. */
+  serviceRequest?: string;
 }
 
 export type Chunk =
@@ -74,6 +78,8 @@ export type Chunk =
   | { type: "finish-step" }
   | { type: "finish"; reason: string; metadata?: Metadata }
   | { type: "abort" }
+  /** Before an end that is none of the model's own. */
+  | { type: "metadata"; metadata?: Metadata }
   | { type: "error"; fault: Fault }
   | { type: "queue"; position: number }
   | { type: "notice"; kind: string; attempt?: number; afterMs?: number }

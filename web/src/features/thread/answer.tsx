@@ -9,6 +9,7 @@ import { AnswerText } from "./answer-text";
 import { BranchPicker } from "./branch-picker";
 import caret from "./caret.module.css";
 import { CopyButton } from "./copy-button";
+import { Ending, type EndingProps } from "./ending";
 import css from "./message.module.css";
 import { Reasoning } from "./reasoning";
 import { UsageLine } from "./usage-line";
@@ -46,51 +47,16 @@ function News({ conversation, answer }: { conversation: string; answer: Assistan
   );
 }
 
-interface Props {
-  conversation: string;
-  answer: AssistantMessage;
+interface Props extends EndingProps {
   shown: Shown;
-  onAsk: () => void;
 }
 
-function Ending({ conversation, answer, onAsk }: Omit<Props, "shown">) {
-  const { words } = useText();
-  const actions = useActions();
-  const again = () => {
-    if (answer.text === "" && answer.reasoning === "") actions.resend(conversation, answer.parent);
-    else actions.regenerate(conversation, answer.id);
-    onAsk();
-  };
-  if (answer.takenOver) {
-    return (
-      <p className={css.ending}>
-        {words.takenOver}{" "}
-        <button type="button" className="link" onClick={() => actions.follow(conversation)}>
-          {words.followHere}
-        </button>
-      </p>
-    );
-  }
-  if (answer.outcome === "failed") {
-    const code = answer.fault?.code ?? "";
-    return (
-      <p className={css.fault} data-code={code}>
-        {words.faults[code] ?? (answer.fault?.text || words.failed)}{" "}
-        <button type="button" className="link" onClick={again}>
-          {words.retry}
-        </button>
-      </p>
-    );
-  }
-  if (answer.outcome === "stopped") return <p className={css.ending}>{words.stopped}</p>;
-  if (answer.finishReason === "length") return <p className={css.ending}>{words.cut}</p>;
-  return null;
-}
-
-export function AnswerView({ conversation, answer, shown, onAsk }: Props) {
+export function AnswerView({ conversation, answer, shown, onEdit, onAsk }: Props) {
   const { words, fill } = useText();
   const actions = useActions();
   const running = isRunning(answer) && !answer.takenOver;
+  // What failed has an action of its own, or none that helps; what is followed elsewhere is not finished.
+  const hasEnded = answer.outcome === "done" || answer.outcome === "stopped";
   const isWriting = useChat((state) => state.link.kind === "live") && running && answer.text !== "";
   return (
     <div className={css.answer} aria-busy={running}>
@@ -104,22 +70,24 @@ export function AnswerView({ conversation, answer, shown, onAsk }: Props) {
       {running && <News conversation={conversation} answer={answer} />}
       {!running && (
         <>
-          <Ending conversation={conversation} answer={answer} onAsk={onAsk} />
+          <Ending {...{ conversation, answer, onEdit, onAsk }} />
           <div className={css.tools}>
             <BranchPicker conversation={conversation} shown={shown} />
             {answer.text !== "" && <CopyButton text={answer.text} />}
-            <button
-              type="button"
-              className="icon"
-              aria-label={words.regenerate}
-              title={words.regenerate}
-              onClick={() => {
-                actions.regenerate(conversation, answer.id);
-                onAsk();
-              }}
-            >
-              <RefreshCw aria-hidden size={16} />
-            </button>
+            {hasEnded && (
+              <button
+                type="button"
+                className="icon"
+                aria-label={words.regenerate}
+                title={words.regenerate}
+                onClick={() => {
+                  actions.regenerate(conversation, answer.id);
+                  onAsk();
+                }}
+              >
+                <RefreshCw aria-hidden size={16} />
+              </button>
+            )}
             <UsageLine answer={answer} />
           </div>
         </>

@@ -6,7 +6,7 @@ import { useText } from "../../i18n/use-text";
 
 const SHOWN_MS = 1_600;
 
-export function CopyButton({ text }: { text: string }) {
+export function CopyButton({ text, label }: { text: string; label?: string }) {
   const { words } = useText();
   const [done, setDone] = useState<boolean | null>(null);
   useEffect(() => {
@@ -18,8 +18,8 @@ export function CopyButton({ text }: { text: string }) {
     <button
       type="button"
       className="icon"
-      aria-label={words.copy}
-      title={words.copy}
+      aria-label={label ?? words.copy}
+      title={label ?? words.copy}
       onClick={async () => setDone(await copyText(text))}
     >
       {done ? <Check aria-hidden size={16} /> : <Copy aria-hidden size={16} />}

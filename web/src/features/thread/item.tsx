@@ -32,7 +32,7 @@ export const Item = memo(function Item({ conversation, shown, isEditing, onEdit,
       {message.role === "user" ? (
         <UserMessageView {...{ conversation, message, shown, isEditing, onEdit, onAsk }} />
       ) : (
-        <AnswerView {...{ conversation, answer: message, shown, onAsk }} />
+        <AnswerView {...{ conversation, answer: message, shown, onEdit, onAsk }} />
       )}
     </article>
   );

@@ -1,0 +1,92 @@
+/** An answer that did not end well says why, and offers the one thing that can help. */
+import assert from "node:assert/strict";
+import { answered, answers, asked, assertWhole, composer, grown, open, say } from "../harness/chat.mjs";
+import { until } from "../harness/children.mjs";
+import { counting, simText } from "../harness/prompts.mjs";
+import { NETWORK, test } from "../harness/registry.mjs";
+
+/** What the last answer offers, copying left out. */
+const offers = async (page) =>
+  (
+    await answers(page)
+      .last()
+      .getByRole("button")
+      .evaluateAll((all) => all.map((button) => button.getAttribute("aria-label") ?? button.textContent))
+  ).filter((name) => !name.startsWith("Copy"));
+
+const FAULTS = [
+  { say: "/sim status=429 code=Throttling.RateQuota", offers: ["Try again"], says: /busy/ },
+  { say: "/sim status=400 code=DataInspectionFailed", offers: ["Edit the message"], says: /content filter/ },
+  { say: "/sim status=401 code=InvalidApiKey", offers: [], says: /operator/ },
+];
+
+test("an answer that failed offers the one thing that helps", {
+  goal: "J124",
+  timeout: 90_000,
+}, async (t) => {
+  const stack = await t.stack({ nginx: false });
+  const page = await t.page(stack, { permissions: ["clipboard-read", "clipboard-write"] });
+  await open(page, stack);
+  for (const [at, fault] of FAULTS.entries()) {
+    await say(page, fault.say);
+    await answered(page, { outcome: "failed", count: at + 1 });
+    const last = answers(page).last();
+    assert.match(await last.textContent(), fault.says);
+    assert.deepEqual(await offers(page), fault.offers, fault.say);
+    await last.getByText("Details").click();
+    await last.getByRole("button", { name: "Copy details" }).click();
+    const copied = await until("details", () => page.evaluate(() => navigator.clipboard.readText()));
+    assert.match(copied, /^code: \w+\n(.*\n)*asked: 20/);
+    assert.equal(
+      copied.split("\n")[0],
+      `code: ${await last.locator("[data-code]").getAttribute("data-code")}`,
+    );
+  }
+  // The refused message is changed in its place, and answered.
+  await say(page, "/sim status=400 code=DataInspectionFailed");
+  await answered(page, { outcome: "failed", count: FAULTS.length + 1 });
+  await answers(page).last().getByRole("button", { name: "Edit the message" }).click();
+  const field = asked(page).last().getByRole("textbox");
+  await until("the message in a field", async () => /DataInspectionFailed/.test(await field.inputValue()));
+  await field.fill("hello");
+  await field.press("Enter");
+  await answered(page, { count: 1 });
+  assert.match(await asked(page).last().textContent(), /hello/);
+});
+
+test("an answer that broke off is tried again by one button, and then is whole", {
+  goal: "J125",
+  allow: NETWORK,
+}, async (t) => {
+  const stack = await t.stack({ nginx: false });
+  const page = await t.page(stack);
+  await open(page, stack);
+  await say(page, counting(400, 8));
+  await grown(page, 200);
+  await stack.down("SIGKILL");
+  await stack.up();
+  await answered(page, { outcome: "failed" });
+  assert.deepEqual(await offers(page), ["Try again"]);
+  await answers(page).last().getByRole("button", { name: "Try again" }).click();
+  assertWhole(await answered(page, { count: 1 }), 400);
+});
+
+test("no number of the usage line stands apart from its unit", { goal: "G12" }, async (t) => {
+  const stack = await t.stack({ nginx: false });
+  for (const width of [320, 390, 1280]) {
+    const page = await t.page(stack, { viewport: { width, height: 800 } });
+    await open(page, stack);
+    await composer(page).waitFor();
+    await say(page, simText("A tide is the sea, rising and falling.", "first_ms=1200 pace_ms=5"));
+    await answered(page);
+    const lines = await page
+      .locator('[data-part="usage"] span')
+      .evaluateAll((parts) => parts.map((part) => part.getClientRects().length));
+    assert.ok(lines.length >= 2, `${lines.length} figures`);
+    assert.ok(
+      lines.every((count) => count === 1),
+      `${width}: ${lines}`,
+    );
+    await page.close();
+  }
+});

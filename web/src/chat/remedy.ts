@@ -1,0 +1,64 @@
+/** What a person can do about an answer that failed: at most one thing, and only one that can help. */
+import type { Fault } from "../protocol/frames";
+
+export type Remedy =
+  /** The same once more. */
+  | "retry"
+  /** The message has to change first. */
+  | "edit"
+  /** Only the operator can act, or the program that sent it: nothing but the sentence. */
+  | "none";
+
+/** By code, every one of docs/PROTOCOL.md. */
+export const REMEDIES: Readonly<Record<string, Remedy>> = {
+  not_set_up: "none",
+  not_available: "none",
+  model_not_found: "none",
+  input_too_long: "edit",
+  bad_request: "none",
+  input_refused: "edit",
+  output_refused: "edit",
+  rate_limited: "retry",
+  upstream_error: "retry",
+  upstream_unreachable: "retry",
+  upstream_down: "retry",
+  upstream_tls: "none",
+  upstream_protocol: "retry",
+  upstream_timeout: "retry",
+  interrupted: "retry",
+  answer_too_long: "edit",
+  tools_not_supported: "edit",
+  empty_answer: "retry",
+  overloaded: "retry",
+  queue_timeout: "retry",
+  draining: "retry",
+  // Not by this page: it would say "stopped".
+  cancelled: "retry",
+  internal: "retry",
+
+  empty_message: "edit",
+  message_too_long: "edit",
+  binary_message: "none",
+  queue_full: "retry",
+  malformed: "none",
+  bad_id: "none",
+  unsupported_part: "none",
+  // The next request has another name, and asks for the answer from its beginning.
+  duplicate_request: "retry",
+  bad_resume: "retry",
+  too_many_requests: "retry",
+  too_often: "retry",
+  taken_over: "retry",
+  unavailable: "retry",
+  too_many_chats: "retry",
+};
+
+/** A code of a newer gateway: it says itself whether the same may help. */
+export function remedyOf(fault: Fault | undefined): Remedy {
+  if (!fault) return "retry";
+  return Object.hasOwn(REMEDIES, fault.code)
+    ? (REMEDIES[fault.code] as Remedy)
+    : fault.retryable
+      ? "retry"
+      : "none";
+}

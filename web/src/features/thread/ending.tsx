@@ -1,0 +1,101 @@
+/** How an answer ended, where it did not end well, and the one thing that can be done about it. */
+import type { AssistantMessage } from "../../chat/model";
+import { remedyOf } from "../../chat/remedy";
+import { useActions } from "../../chat/use-chat";
+import { useText } from "../../i18n/use-text";
+import { CopyButton } from "./copy-button";
+import css from "./message.module.css";
+
+export interface EndingProps {
+  conversation: string;
+  answer: AssistantMessage;
+  /** Opens the question in a field. */
+  onEdit: (id: string) => void;
+  /** Something was asked: its answer will come at the end. */
+  onAsk: () => void;
+}
+
+/** Answers are named after their run, which the gateway's log names too. */
+const runOf = ({ fault, serverId }: AssistantMessage): string | undefined =>
+  fault?.run ?? (serverId?.startsWith("msg-") ? serverId.slice("msg-".length) : undefined);
+
+/** What the operator, or the model service's support, will want to know. */
+function Details({ answer }: { answer: AssistantMessage }) {
+  const { words } = useText();
+  const run = runOf(answer);
+  const known: [name: string, label: string, value: string | undefined][] = [
+    ["code", words.detailCode, answer.fault?.code],
+    ["run", words.detailRun, run],
+    ["serviceRequest", words.detailServiceRequest, answer.fault?.serviceRequest],
+    ["model", words.model, answer.model],
+    ["asked", words.detailAsked, new Date(answer.created).toISOString()],
+  ];
+  const rows = known.filter(([, , value]) => value !== undefined);
+  const text = rows.map(([name, , value]) => `${name}: ${value}`).join("\n");
+  return (
+    <details className={css.details}>
+      <summary>{words.details}</summary>
+      <div>
+        <dl>
+          {rows.map(([name, label, value]) => (
+            <div key={name}>
+              <dt>{label}</dt>
+              <dd dir="ltr">{value}</dd>
+            </div>
+          ))}
+        </dl>
+        <CopyButton text={text} label={words.copyDetails} />
+      </div>
+    </details>
+  );
+}
+
+function Failed({ conversation, answer, onEdit, onAsk }: EndingProps) {
+  const { words } = useText();
+  const actions = useActions();
+  const code = answer.fault?.code ?? "";
+  const remedy = remedyOf(answer.fault);
+  const retry = () => {
+    if (answer.text === "" && answer.reasoning === "") actions.resend(conversation, answer.parent);
+    else actions.regenerate(conversation, answer.id);
+    onAsk();
+  };
+  return (
+    <div className={css.fault} data-code={code}>
+      <p>
+        {words.faults[code] ?? (answer.fault?.text || words.failed)}{" "}
+        {remedy === "retry" && (
+          <button type="button" className="link" onClick={retry}>
+            {words.retry}
+          </button>
+        )}
+        {remedy === "edit" && (
+          <button type="button" className="link" onClick={() => onEdit(answer.parent)}>
+            {words.editLabel}
+          </button>
+        )}
+      </p>
+      <Details answer={answer} />
+    </div>
+  );
+}
+
+export function Ending(props: EndingProps) {
+  const { conversation, answer } = props;
+  const { words } = useText();
+  const actions = useActions();
+  if (answer.takenOver) {
+    return (
+      <p className={css.ending}>
+        {words.takenOver}{" "}
+        <button type="button" className="link" onClick={() => actions.follow(conversation)}>
+          {words.followHere}
+        </button>
+      </p>
+    );
+  }
+  if (answer.outcome === "failed") return <Failed {...props} />;
+  if (answer.outcome === "stopped") return <p className={css.ending}>{words.stopped}</p>;
+  if (answer.finishReason === "length") return <p className={css.ending}>{words.cut}</p>;
+  return null;
+}
