@@ -13,6 +13,7 @@ pub mod logging;
 pub mod metrics;
 pub mod protocol;
 pub mod session;
+pub mod signals;
 pub mod simulator;
 pub mod upstream;
 pub mod ws;

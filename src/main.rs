@@ -17,10 +17,10 @@ use tidegate::{
     http::page,
     io_error::describe,
     load, logging,
+    signals::{Hangup, Signals},
     simulator::{self, Simulator},
     upstream::client::SetUpError,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 // glibc keeps what was once used; an idle socket costs a third less with this one.
 #[cfg(not(target_env = "msvc"))]
@@ -140,7 +140,8 @@ fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {
 fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
     logging::init(config.log.format);
     block_on(async {
-        let mut signals = Signals::new()?;
+        let hangup = if simulator.is_some() { Hangup::Ends } else { Hangup::Logged };
+        let mut signals = Signals::new(hangup)?;
         let mut config = config.clone();
         let simulator = simulator.map(simulator::start).transpose()?;
         if let Some(simulator) = &simulator {
@@ -213,28 +214,6 @@ async fn until_stopped(gateway: Gateway, signals: &mut Signals) -> u8 {
     }
 }
 
-/// SIGTERM and SIGINT, as numbers.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.terminate.recv() => 15,
-            _ = self.interrupt.recv() => 2,
-        }
-    }
-}
-
 fn demo(mut config: Config) -> anyhow::Result<u8> {
     // Simulated answers need no model and no key of anybody's.
     config.upstream.model = "sim-chat".into();
@@ -282,7 +261,7 @@ fn load_tester(flags: &cli::load::Load) -> anyhow::Result<u8> {
 fn simulate(settings: simulator::Settings) -> anyhow::Result<u8> {
     logging::init(logging::Format::Plain);
     block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(Hangup::Ends)?;
         let simulator = simulator::start(settings)?;
         log::info!("simulator listens: base URL http://{}/api/v1", simulator.addr);
         signals.next().await;

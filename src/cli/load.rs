@@ -22,7 +22,8 @@ turns, turns_per_s, deltas, deltas_per_s, verified, cuts, resumes, no_active, re
 rss_kib_per_socket.
 
 Exit codes: 0 well, 1 a requirement does not hold or an answer's text was wrong, 64 command line,
-69 the server cannot be reached, 130 interrupted (the report so far is printed).";
+69 the server cannot be reached, 129, 130, 131 or 143 interrupted by SIGHUP, SIGINT, SIGQUIT or SIGTERM
+(the report so far is printed).";
 
 /// Puts load on a gateway and reports what its users feel.
 #[derive(Args, Clone, Debug)]

@@ -4,7 +4,11 @@ use super::{
     measure::Snapshot,
     settings::Settings,
 };
-use crate::{app::block_on, simulator::clock::now_ns};
+use crate::{
+    app::block_on,
+    signals::{Hangup, Signals},
+    simulator::clock::now_ns,
+};
 use anyhow::{Context as _, bail};
 use std::{
     ffi::OsString,
@@ -13,10 +17,7 @@ use std::{
     sync::Arc,
     thread,
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 
 /// Snapshots on their way; whoever is faster waits.
 const SNAPSHOTS: usize = 64;
@@ -134,8 +135,8 @@ fn read(out: impl io::Read, part: u32, tell: &mpsc::Sender<anyhow::Result<Snapsh
 /// # Errors
 /// The run cannot be made, or nobody reads.
 pub(super) fn serve(settings: Settings, share: Share) -> anyhow::Result<()> {
-    // Ctrl-C reaches the whole group of processes; the first one decides what it means.
-    let _ignored = block_on(async { signal(SignalKind::interrupt()) })??;
+    // A terminal signals the whole group of processes; the first one decides what that means.
+    let _ignored = block_on(async { Signals::new(Hangup::Ends) })??;
     let (stop, stopped) = watch::channel(false);
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());

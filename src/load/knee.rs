@@ -7,6 +7,7 @@ use super::{
     settings::{Search, Settings},
     table::number,
 };
+use crate::signals::Signals;
 use std::{ffi::OsString, time::Duration};
 use tokio::time::sleep;
 
@@ -42,6 +43,7 @@ pub(super) async fn find(
     Search { limit, step, most }: &Search,
     arguments: &[OsString],
     progress: &mut Progress,
+    signals: &mut Signals,
 ) -> anyhow::Result<Report> {
     let mut knee = Knee { limit: limit.to_string(), levels: Vec::new(), good: None };
     let (mut bad, mut best) = (None, None::<Report>);
@@ -54,7 +56,7 @@ pub(super) async fn find(
             break;
         }
         progress.stage(format!("{level} sockets · "));
-        let report = match run::run(&run, Some(level), arguments, progress).await {
+        let report = match run::run(&run, Some(level), arguments, progress, signals).await {
             Err(why) if best.is_some() => {
                 progress.note(&format!("no further: with {level} sockets, {why:#}"));
                 break;
@@ -79,7 +81,7 @@ pub(super) async fn find(
             errors: report.troubles.total(),
             holds,
         });
-        let interrupted = report.interrupted;
+        let interrupted = report.interrupted.is_some();
         if holds && !interrupted {
             knee.good = Some(level);
         } else if !interrupted {

@@ -22,7 +22,11 @@ mod turn;
 mod user;
 mod wire;
 
-use crate::{app::block_on, cli::load::Load};
+use crate::{
+    app::block_on,
+    cli::load::Load,
+    signals::{Hangup, Signals},
+};
 use anyhow::Context as _;
 use engine::Share;
 use progress::Progress;
@@ -37,8 +41,8 @@ use std::{
 
 /// A requirement does not hold, or text was wrong.
 const EXIT_BAD: u8 = 1;
-/// Interrupted by SIGINT.
-const EXIT_INTERRUPTED: u8 = 130;
+/// Interrupted by a signal, whose number is added.
+const EXIT_SIGNAL: u8 = 128;
 
 /// Flags that cannot be followed; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -66,19 +70,20 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
         return crew::serve(settings, share).map(|()| 0);
     }
     block_on(async {
+        let mut signals = Signals::new(Hangup::Ends)?;
         let mut progress = Progress::new();
         let report = match &settings.knee {
-            Some(search) => knee::find(&settings, search, arguments, &mut progress).await,
-            None => run::run(&settings, None, arguments, &mut progress).await,
+            Some(search) => knee::find(&settings, search, arguments, &mut progress, &mut signals).await,
+            None => run::run(&settings, None, arguments, &mut progress, &mut signals).await,
         };
         progress.end();
         let mut report = report?;
         report.judge(&settings.requirements);
         tell(&settings, &report)?;
         Ok(match report.interrupted {
-            true => EXIT_INTERRUPTED,
-            false if report.is_good() => 0,
-            false => EXIT_BAD,
+            Some(signal) => EXIT_SIGNAL + signal,
+            None if report.is_good() => 0,
+            None => EXIT_BAD,
         })
     })?
 }

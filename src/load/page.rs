@@ -15,7 +15,7 @@ const KINDS: [(&str, &str); 6] =
 
 /// The whole page.
 pub(crate) fn render(report: &Report) -> String {
-    let verdict = match (report.is_good(), report.interrupted) {
+    let verdict = match (report.is_good(), report.interrupted.is_some()) {
         (_, true) => "<b class=\"bad\">interrupted</b>",
         (true, _) => "<b class=\"good\">passed</b>",
         (false, _) => "<b class=\"bad\">failed</b>",

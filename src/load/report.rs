@@ -81,7 +81,8 @@ pub(crate) struct Report {
     pub(crate) points: Vec<Point>,
     pub(crate) server: Option<Server>,
     pub(crate) verdicts: Vec<Verdict>,
-    pub(crate) interrupted: bool,
+    /// The signal that ended the run early.
+    pub(crate) interrupted: Option<u8>,
     pub(crate) knee: Option<Knee>,
 }
 
@@ -98,7 +99,7 @@ impl Report {
         url: &str,
         machine: Machine,
         times: (f64, f64),
-        interrupted: bool,
+        interrupted: Option<u8>,
     ) -> Self {
         Report {
             url: url.to_owned(),
@@ -209,7 +210,7 @@ impl Report {
             "machine": { "cpu": self.machine.cpu, "cores": self.machine.cores,
                 "memory": self.machine.memory, "kernel": self.machine.kernel },
             "good": self.is_good(),
-            "interrupted": self.interrupted,
+            "interrupted": self.interrupted.is_some(),
             "elapsed_s": self.elapsed_s,
             "measured_s": self.measured_s,
             "figures": figures,
@@ -278,7 +279,7 @@ pub(crate) mod tests {
             story.tick(second as f64, Some(look));
         }
         let machine = Machine { cpu: "CPU & co".into(), version: "0.1.0".into(), ..Machine::default() };
-        Report::new(story, "ws://127.0.0.1:1/chat?a=<b>", machine, (10.5, 10.0), false)
+        Report::new(story, "ws://127.0.0.1:1/chat?a=<b>", machine, (10.5, 10.0), None)
     }
 
     #[test]

@@ -11,13 +11,10 @@ use super::{
     story::Story,
     wire::{Failed, Heard, Socket, instant_of, say_goodbye},
 };
-use crate::simulator::clock::now_ns;
+use crate::{signals::Signals, simulator::clock::now_ns};
 use anyhow::Context as _;
 use std::{ffi::OsString, fs, sync::Arc, thread::available_parallelism, time::Duration};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 /// How often the series gets a point.
 const TICK: Duration = Duration::from_secs(1);
@@ -36,8 +33,8 @@ pub(super) async fn run(
     level: Option<u64>,
     arguments: &[OsString],
     progress: &mut Progress,
+    signals: &mut Signals,
 ) -> anyhow::Result<Report> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut server = server(settings)?;
     let mut story = Story::new(settings.processes).context("cannot make histograms")?;
     let mut look = see(&mut server, &mut story).await.map_err(|error| UsageError(format!("{error:#}")))?;
@@ -52,7 +49,7 @@ pub(super) async fn run(
     let begins = sleep_until(instant_of(from));
     let ends = sleep_until(if to == u64::MAX { Instant::now() + FOREVER } else { instant_of(to) });
     tokio::pin!(begins, ends);
-    let (mut has_begun, mut has_ended, mut interrupted) = (false, None, false);
+    let (mut has_begun, mut has_ended, mut interrupted) = (false, None, None);
     let since_start = || now_ns().saturating_sub(start) as f64 / 1e9;
     loop {
         tokio::select! {
@@ -75,11 +72,11 @@ pub(super) async fn run(
                 story.tick(since_start(), look.map(|look| (look.cpu_ns, look.rss)));
                 progress.show(&story, since_start());
             }
-            _ = interrupt.recv() => {
-                if interrupted {
+            signal = signals.next() => {
+                if interrupted.is_some() {
                     break;
                 }
-                interrupted = true;
+                interrupted = Some(signal);
                 progress.note("interrupted: the sockets are closed, then comes the report; once more ends at once");
                 crew.stop();
             }

@@ -21,7 +21,7 @@ pub(crate) fn render(report: &Report) -> String {
 fn head(out: &mut String, report: &Report) -> std::fmt::Result {
     let counts = &report.counts;
     let rate = |name: &str| number(report.figure(name));
-    let interrupted = if report.interrupted { ", interrupted" } else { "" };
+    let interrupted = if report.interrupted.is_some() { ", interrupted" } else { "" };
     writeln!(
         out,
         "{}: {:.1} s, of them {:.1} s measured{interrupted}",

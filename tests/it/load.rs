@@ -130,18 +130,20 @@ async fn a_server_that_dies_in_a_search_leaves_what_held_before() {
 }
 
 #[tokio::test]
-async fn an_interrupt_ends_with_the_report_so_far() {
+async fn a_signal_ends_with_the_report_so_far() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;
-    for processes in ["1", "2"] {
+    for (processes, signal, code) in
+        [("1", "INT", 130), ("2", "INT", 130), ("1", "HUP", 129), ("2", "TERM", 143), ("1", "QUIT", 131)]
+    {
         let url = gateway.chat_url();
         let args = ["load", &url, "--sockets", "10", "--ramp", "0s", "--processes", processes];
         let endless = "/sim tokens=100000 pace_ms=20 first_ms=0";
         let run = Tidegate::new(&[&args[..], &["--prompt", endless]].concat()).begin();
         until("all are answered", async || gateway_runs(gateway.address).await == 10).await;
-        run.signal("INT").await;
+        run.signal(signal).await;
         let ended = run.ended(PATIENCE).await;
-        assert_eq!(ended.code, Some(130), "{ended:?}");
+        assert_eq!(ended.code, Some(code), "{signal}: {ended:?}");
         assert!(ended.out.contains("interrupted") && ended.out.contains("no errors"), "{}", ended.out);
         assert!(ended.out.contains("10 under way at the end"), "{}", ended.out);
         until("all have left", async || gateway_runs(gateway.address).await == 0).await;

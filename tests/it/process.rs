@@ -283,7 +283,13 @@ async fn when_the_grace_period_is_over_the_rest_is_told_too() {
 #[tokio::test]
 async fn a_second_signal_is_faster() {
     let simulator = Process::simulate().await;
-    for (first, second, code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("TERM", "INT", 130)] {
+    for (first, second, code) in [
+        ("TERM", "TERM", 143),
+        ("INT", "INT", 130),
+        ("TERM", "INT", 130),
+        ("QUIT", "QUIT", 131),
+        ("QUIT", "TERM", 143),
+    ] {
         let gateway = Process::serve(&simulator, "sk-test", &[]).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         client.say("/sim text=endless stall_after=1").await;
@@ -297,6 +303,101 @@ async fn a_second_signal_is_faster() {
         assert!(ended.after < Duration::from_secs(3), "{:?}", ended.after);
     }
     simulator.stop().await;
+}
+
+#[tokio::test]
+async fn sigquit_drains_like_sigterm() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &[]).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("/sim number tokens=20 pace_ms=20").await;
+    client.hear().await;
+    gateway.signal("QUIT").await;
+    let (text, code) = to_the_end(&mut client).await;
+    assert!(code == 1012 && text.contains("#19 "), "{code} {text}");
+    let ended = gateway.ended().await;
+    assert!(ended.code == Some(0) && ended.err.contains("stopped: Drained"), "{ended:?}");
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn serve_logs_a_hangup_and_goes_on() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &[]).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    let hangups = |log: &str| log.matches("SIGHUP ignored").count();
+    for count in 1..=2 {
+        gateway.signal("HUP").await;
+        until("it is logged", async || hangups(&gateway.log()) == count).await;
+    }
+    client.say("/sim text=\"Still here.\"").await;
+    client.expect("Still here.").await;
+    assert_eq!(http_get(gateway.address, "/readyz").await.0, 200);
+    // In a drain it hurries nobody.
+    client.say("/sim number tokens=20 pace_ms=20").await;
+    client.hear().await;
+    gateway.signal("TERM").await;
+    until("it drains", async || gateway.log().contains("draining")).await;
+    gateway.signal("HUP").await;
+    let (text, code) = to_the_end(&mut client).await;
+    assert!(code == 1012 && text.contains("#19 "), "{code} {text}");
+    let ended = gateway.ended().await;
+    assert_eq!((ended.code, hangups(&ended.err)), (Some(0), 3), "{}", ended.err);
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn serve_outlives_its_terminal() {
+    let simulator = Process::simulate().await;
+    let base_url = simulator.base_url();
+    let args = ["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
+    // The leader of a session is who hears of the end of its terminal.
+    let serve = Tidegate::under(&["/usr/bin/setsid", "--ctty"], &args).env("API_KEY", "sk-test");
+    let gateway = serve.start_and_hang_up().await;
+    for _ in 0..3 {
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("/sim text=\"Still here.\"").await;
+        client.expect("Still here.").await;
+        client.close().await;
+    }
+    let lost = async || {
+        let (_, metrics) = http_get(gateway.address, "/metrics").await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("tidegate_log_lines_dropped_total "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    until("what could not be written is counted", async || lost().await >= 3).await;
+    gateway.signal("TERM").await;
+    assert_eq!(gateway.ended().await.code, Some(0));
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn demo_and_simulate_end_with_their_terminal_unless_nohup_forbids_it() {
+    for program in [&["demo", "--listen", "127.0.0.1:0"], &["simulate", "--listen", "127.0.0.1:0"]] {
+        let started = Tidegate::new(program).start().await;
+        let address = started.address;
+        started.signal("HUP").await;
+        let ended = started.ended().await;
+        assert_eq!(ended.code, Some(0), "{program:?}: {}", ended.err);
+        TcpListener::bind(address).await.expect("the port is free");
+        let kept = Tidegate::under(&["/usr/bin/nohup"], program).start().await;
+        kept.signal("HUP").await;
+        assert!(http_get(kept.address, "/").await.0 > 0, "it serves");
+        kept.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_hangup_cuts_a_demo() {
+    let demo = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
+    let mut client = TestClient::connect(&demo.chat_url()).await;
+    client.say("/sim text=endless stall_after=1").await;
+    client.hear().await;
+    demo.signal("HUP").await;
+    until("it drains", async || demo.log().contains("draining")).await;
+    demo.signal("HUP").await;
+    assert_eq!(to_the_end(&mut client).await.1, 1012);
+    assert_eq!(demo.ended().await.code, Some(129));
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("lib", 5),
     ("load", 5),
     ("main", 5),
+    ("signals", 5),
     ("simulator", 5),
 ];
 

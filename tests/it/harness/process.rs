@@ -1,6 +1,8 @@
 //! The real binary: started with a clean environment in an empty folder, and killed when dropped.
 use super::{PATIENCE, kernel, until, within};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::{
+    fs::File,
     net::SocketAddr,
     path::Path,
     process::Stdio,
@@ -91,6 +93,35 @@ impl Tidegate {
         let out = Output::of(child.stdout.take().unwrap());
         let err = Output::of(child.stderr.take().unwrap());
         Begun { child, out, err, since, _folder: self.folder }
+    }
+
+    /// Starts it on a terminal of its own, waits until it serves, and takes the terminal away. What it
+    /// writes from then on is lost.
+    pub(crate) async fn start_and_hang_up(mut self) -> Process {
+        let since = Instant::now();
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = || File::options().read(true).write(true).open(&name).unwrap();
+        self.command.stdin(terminal()).stdout(terminal()).stderr(terminal());
+        let child = self.command.spawn().unwrap();
+        drop(self.command); // Its copies of the terminal.
+        let mut master = tokio::fs::File::from_std(master.into());
+        let (mut text, mut buffer) = (String::new(), [0; 4096]);
+        let address = within("the process tells its address", PATIENCE, async {
+            loop {
+                let read = master.read(&mut buffer).await.expect("it runs");
+                text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+                if let Some(address) = listening_address(&text.replace('\r', "")) {
+                    return address;
+                }
+            }
+        })
+        .await;
+        drop(master);
+        let err = Output::of(tokio::io::empty());
+        Process { child, address, ready_after: since.elapsed(), err, folder: self.folder }
     }
 
     /// Starts it and waits until it serves.
