@@ -411,6 +411,7 @@ fn http_settings(config: &Config, simulated: bool) -> http::Settings {
         separate_ops: config.server.ops_listen.is_some(),
         limits: page_limits(config),
         features: page_features(config),
+        page: page_words(config),
     }
 }
 
@@ -442,5 +443,16 @@ fn page_features(config: &Config) -> http::api::Features {
         queue: config.limits.queued_messages > 0,
         reasoning: config.upstream.thinking != config::Thinking::Off,
         client_system_prompt: config.session.client_system_prompt,
+    }
+}
+
+fn page_words(config: &Config) -> http::api::Page {
+    let links = config.page.links.iter();
+    http::api::Page {
+        title: config.page.title.clone(),
+        notice: config.page.notice.clone(),
+        links: links
+            .map(|link| http::api::PageLink { label: link.label.clone(), url: link.url.to_string() })
+            .collect(),
     }
 }

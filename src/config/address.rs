@@ -110,7 +110,10 @@ fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 /// Splits a list at commas, reads every entry, and names a bad one by its place: its text may hold a password.
-fn list<T: PartialEq>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+pub(super) fn list<T: PartialEq>(
+    text: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
     let mut values = Vec::new();
     if text.trim().is_empty() {
         return Ok(values);

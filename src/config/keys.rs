@@ -1,6 +1,6 @@
 //! The one table of keys: name, type, default, what is allowed and what it is for.
 use super::value::{Choice, Endpoint, Kind, Setting, Thinking};
-use super::{Origin, address::Origins};
+use super::{Origin, address::Origins, links::Links};
 use crate::logging::Format;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -245,6 +245,12 @@ keys! {
         window: Duration = "10s", time(SEC, 10 * MIN), "how long an attempt counts for `breaker.share`";
         pause: Duration = "5s", time(100 * MS, 10 * MIN),
             "how long it is left alone before one attempt tries it again";
+    }
+    /// What the operator tells the people at the page.
+    page: Page {
+        title: String = "", Kind::Line(120), "name of the page, in its header and in the browser's tab; empty = Tidegate";
+        notice: String = "", Kind::Line(KIB), "a sentence above the box, which a reader can put away; empty = none";
+        links: Links = "", Kind::Links, "links below the list of conversations, such as help or terms of use";
     }
     /// What is written to standard error.
     log: Log {

@@ -10,6 +10,7 @@ mod check;
 mod fault;
 mod file;
 mod layers;
+mod links;
 mod purpose;
 mod source;
 
@@ -20,10 +21,11 @@ pub use address::Origins;
 pub use check::PING_BEHIND_PROXY;
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
-    Breaker, Config, Dispatch, History, KEYS, Key, Limits, Log, Retry, Server, Session, Upstream, find,
+    Breaker, Config, Dispatch, History, KEYS, Key, Limits, Log, Page, Retry, Server, Session, Upstream, find,
     markdown_table,
 };
 pub use layers::Flags;
+pub use links::{Link, Links};
 pub use purpose::Purpose;
 pub use source::{Map, Process, Source};
 pub use value::{Endpoint, Kind, Thinking};

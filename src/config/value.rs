@@ -1,5 +1,5 @@
 //! The text forms of values: how each kind is read, checked and shown.
-use super::address;
+use super::{address, links};
 use crate::logging::Format;
 use secrecy::SecretString;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -16,6 +16,8 @@ pub enum Kind {
     Count(usize, usize),
     /// Any text up to so many bytes.
     Text(usize),
+    /// One line of text for people, up to so many bytes.
+    Line(usize),
     /// Visible ASCII without blanks; bytes from, to.
     Word(usize, usize),
     /// `true` or `false`.
@@ -36,6 +38,8 @@ pub enum Kind {
     Origins,
     /// A list of addresses and networks.
     Networks,
+    /// A list of links with their labels.
+    Links,
 }
 
 impl Kind {
@@ -50,6 +54,7 @@ impl Kind {
             }
             Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
             Kind::Text(max) => format!("text of at most {}", show_bytes(max)),
+            Kind::Line(max) => format!("one line of text of at most {max} bytes"),
             Kind::Word(min, max) => format!("{min} to {max} visible ASCII characters without blanks"),
             Kind::Bool => "`true` or `false`".to_owned(),
             Kind::Choice(names) => format!("`{}`", names.join("`, `")),
@@ -60,6 +65,9 @@ impl Kind {
             Kind::MaybeAddress => "IP:port such as `127.0.0.1:9000`, or empty".to_owned(),
             Kind::Origins => "a list of `https://host[:port]`".to_owned(),
             Kind::Networks => "a list of addresses and networks such as `10.0.0.0/8`".to_owned(),
+            Kind::Links => {
+                "a list of at most 8 `label=https://host/path`; `http:` and `mailto:` too".to_owned()
+            }
         }
     }
 
@@ -67,14 +75,14 @@ impl Kind {
     pub(super) fn may_show(&self, text: &str) -> bool {
         match self {
             Kind::Secret => false,
-            Kind::Url | Kind::Origins => !text.contains(['@', '?', '#']),
+            Kind::Url | Kind::Origins | Kind::Links => !text.contains(['@', '?', '#']),
             _ => true,
         }
     }
 
     /// Whether the file may spell the value as an array.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self, Kind::Origins | Kind::Networks)
+        matches!(self, Kind::Origins | Kind::Networks | Kind::Links)
     }
 
     /// Whether the file may spell the value as a bare number.
@@ -207,6 +215,7 @@ impl Setting for bool {
 impl Setting for String {
     fn read(text: &str, kind: &Kind) -> Result<Self, String> {
         match *kind {
+            Kind::Line(max) => links::line(text, max),
             Kind::Word(min, _) if text.is_empty() && min > 0 => Err("is empty".to_owned()),
             Kind::Word(_, max) | Kind::Text(max) if text.len() > max => Err("too long".to_owned()),
             // It goes into a header or a path, where anything else would be a hole.

@@ -54,6 +54,31 @@ pub struct Features {
     pub client_system_prompt: bool,
 }
 
+/// What the operator tells the people at the page: plain text. What is empty is left out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Page {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub notice: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<PageLink>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct PageLink {
+    pub label: String,
+    /// `http:`, `https:` or `mailto:`.
+    pub url: String,
+}
+
+#[derive(Serialize)]
+struct BuiltPage<'a> {
+    build: &'static str,
+    #[serde(flatten)]
+    words: &'a Page,
+}
+
 async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     let settings = &site.settings;
     if !origin_is_allowed(&request, settings) {
@@ -69,7 +94,7 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     }
     response.json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "page": { "build": page::BUILD_ID },
+        "page": BuiltPage { build: page::BUILD_ID, words: &settings.page },
         "simulated": settings.simulated,
         "models": [{ "id": settings.model }],
         "limits": settings.limits,

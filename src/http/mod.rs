@@ -54,6 +54,7 @@ pub struct Settings {
     /// For `/api/config`.
     pub limits: api::Limits,
     pub features: api::Features,
+    pub page: api::Page,
 }
 
 impl Settings {

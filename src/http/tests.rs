@@ -28,6 +28,7 @@ pub(super) fn settings() -> Settings {
         separate_ops: false,
         limits: api::Limits::default(),
         features: api::Features::default(),
+        page: api::Page::default(),
     }
 }
 

@@ -84,6 +84,7 @@ fn site(workers: usize) -> Site {
             separate_ops: true,
             limits: http::api::Limits::default(),
             features: http::api::Features::default(),
+            page: http::api::Page::default(),
         },
         life: Arc::new(life),
         registry: Arc::new(Registry::new(Caps::default())),

@@ -62,14 +62,21 @@ fn is_own(cookie: &str) -> bool {
 #[tokio::test]
 async fn the_configuration_is_that_of_the_document() {
     let mut expected = documented("## `GET /api/config`");
-    let gateway = Gateway::spawn(|config| config.upstream.model = "qwen-plus".into()).await;
+    let gateway = Gateway::spawn(|config| {
+        config.upstream.model = "qwen-plus".into();
+        config.page.title = "Harbour chat".into();
+        config.page.notice = "Do not enter personal data.".into();
+        let url = "https://help.example.com/".parse().unwrap();
+        config.page.links = vec![tidegate::config::Link { label: "Help".into(), url }];
+    })
+    .await;
     let (status, head, body) = get_with(gateway.address, "/api/config", &[]).await;
     assert_eq!((status, header(&head, "content-type")), (200, Some("application/json")), "{head}");
     let config: Value = serde_json::from_str(&body).unwrap();
     assert!(expected["version"].is_string());
     expected["version"] = env!("CARGO_PKG_VERSION").into();
     assert!(expected["page"]["build"].is_string() && config["page"]["build"].is_string());
-    expected["page"] = config["page"].clone(); // Another one with every change of the page.
+    expected["page"]["build"] = config["page"]["build"].clone(); // Another one with every change of the page.
     assert_eq!(config, expected);
     for name in ["chat", "plain"] {
         let path = config["routes"][name].as_str().unwrap();
@@ -105,6 +112,7 @@ async fn the_configuration_follows_the_keys() {
         "linger_ms": 1500, "idle_ms": 8000, "retain_ms": 9000, "silence_ms": 7000,
     });
     assert_eq!(config["limits"], limits);
+    assert!(config["page"].as_object().unwrap().keys().eq(["build"]), "nothing is set: {config}");
     let features = &config["features"];
     assert_eq!(
         [&features["queue"], &features["reasoning"], &features["client_system_prompt"], &config["simulated"]],

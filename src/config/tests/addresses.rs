@@ -2,7 +2,7 @@
 use super::*;
 use expect_test::expect;
 
-fn table(key: &str, rows: &[&str], also: &[&str]) -> String {
+pub(super) fn table(key: &str, rows: &[&str], also: &[&str]) -> String {
     let mut out = String::new();
     for value in rows {
         let mut settings = vec![format!("{key}={value}")];

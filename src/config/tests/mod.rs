@@ -2,6 +2,7 @@
 mod addresses;
 mod faults;
 mod layers;
+mod page;
 mod secrets;
 mod table;
 

@@ -3,6 +3,7 @@ import { useCallback, useEffect, useState } from "react";
 import type { StoreApi } from "zustand";
 import type { ChatStore } from "../chat/contract";
 import { isAnswering } from "../chat/model";
+import { OWN_NAME } from "../chat/operator";
 import { ChatProvider, useActions, useChat, useChatStore } from "../chat/use-chat";
 import { useEscapeCover, useEscapePage } from "../components/escape";
 import { useMedia } from "../components/use-media";
@@ -30,6 +31,7 @@ function Shell() {
   const actions = useActions();
   const conversation = useChat((state) => state.current);
   const title = useChat((state) => state.open[state.current ?? ""]?.title ?? "");
+  const site = useChat((state) => state.operator.title) || OWN_NAME;
   const isBegun = useChat((state) => state.heads.some(({ id }) => id === state.current));
   const { go } = usePlace(store);
   const [isSideOpen, setIsSideOpen] = useState(() => !isNarrow());
@@ -39,8 +41,8 @@ function Shell() {
   const [target, setTarget] = useState<string | null>(null);
 
   useEffect(() => {
-    document.title = title === "" ? "Tidegate" : `${title} · Tidegate`;
-  }, [title]);
+    document.title = title === "" ? site : `${title} · ${site}`;
+  }, [title, site]);
   useEffect(() => {
     if (isBegun) go(conversation);
   }, [go, isBegun, conversation]);

@@ -1,5 +1,6 @@
 /** The line above the conversation: its name, the model, the connection, and what can be set. */
 import { Keyboard, PanelLeft, Settings, SquarePen } from "lucide-react";
+import { OWN_NAME } from "../chat/operator";
 import { useChat } from "../chat/use-chat";
 import { ConnectionDot } from "../features/status/connection";
 import { DemoNote } from "../features/status/notes";
@@ -18,6 +19,7 @@ interface Props {
 export function Header({ conversation, isSideOpen, onSide, onNew, onSettings, onShortcuts }: Props) {
   const { words } = useText();
   const title = useChat((state) => state.open[conversation]?.title ?? "");
+  const site = useChat((state) => state.operator.title) || OWN_NAME;
   const model = useChat((state) => state.config?.models[0]?.id ?? "");
   return (
     <header className={css.header}>
@@ -35,7 +37,7 @@ export function Header({ conversation, isSideOpen, onSide, onNew, onSettings, on
           <SquarePen aria-hidden size={18} />
         </button>
       )}
-      <h1 dir="auto">{title || "Tidegate"}</h1>
+      <h1 dir="auto">{title || site}</h1>
       <DemoNote />
       <span className={css.model}>
         <ConnectionDot />

@@ -3,6 +3,7 @@ import { headOf, readConversation } from "../chat/check";
 import type { PageConfig } from "../chat/contract";
 import { perFrame } from "../chat/flush";
 import { newId } from "../chat/ids";
+import { keepOperator } from "../chat/operator";
 import { fetchConfig, fetchTranscript } from "../chat/page-config";
 import { createChatStore } from "../chat/store";
 import { createLink, type Wire } from "../connection/socket";
@@ -33,7 +34,7 @@ export function makeStore() {
           open: () => new WebSocket(address()) as Wire,
           prepare: async () => {
             const told = await ask();
-            if (store.getState().config !== told) store.setState({ config: told });
+            if (store.getState().config !== told) tell(told);
           },
           random: Math.random,
           now: Date.now,
@@ -50,15 +51,16 @@ export function makeStore() {
     newId,
     tabs: "tidegate",
   });
+  const tell = (config: PageConfig) => {
+    store.setState({ config, operator: config.operator });
+    keepOperator(config.operator);
+  };
   // After a loss it may be another gateway, or a newer page: asked once more, and nobody waits for it.
   let isFirst = true;
   store.subscribe((state, before) => {
     if (state.link.kind !== "live" || before.link.kind === "live") return;
     if (!isFirst) {
-      fetchConfig().then(
-        (told) => store.setState({ config: told }),
-        () => {},
-      );
+      fetchConfig().then(tell, () => {});
     }
     isFirst = false;
   });

@@ -1,12 +1,14 @@
 /** What the features may read and do. One store (zustand) has all of it; components select small pieces. */
 import type { LinkState } from "../connection/link";
 import type { AssistantMessage, Conversation, Head } from "./model";
+import type { Operator } from "./operator";
 
 /** `GET /api/config`, as far as the page uses it. */
 export interface PageConfig {
   version: string;
   /** Of the page that the gateway serves now; it may be newer than this one. */
   build: string;
+  operator: Operator;
   simulated: boolean;
   models: { id: string }[];
   limits: {
@@ -39,6 +41,8 @@ export interface ChatState {
   /** Storage was read: before that nothing is known, and nothing should be said. */
   ready: boolean;
   config: PageConfig | null;
+  /** As told now, or at the last visit. */
+  operator: Operator;
   link: LinkState;
   /** True when the page should speak of it: not live for 1.5 s. */
   linkTroubled: boolean;

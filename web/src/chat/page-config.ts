@@ -1,5 +1,6 @@
 /** What the gateway tells a page before it opens its socket. */
 import type { PageConfig } from "./contract";
+import { readOperator } from "./operator";
 
 type Fields = Record<string, unknown>;
 const fields = (value: unknown): Fields =>
@@ -16,6 +17,7 @@ export function readConfig(value: unknown): PageConfig {
   return {
     version: typeof root.version === "string" ? root.version : "",
     build: typeof fields(root.page).build === "string" ? (fields(root.page).build as string) : "",
+    operator: readOperator(root.page),
     simulated: root.simulated === true,
     models: models.flatMap((model) => {
       const { id } = fields(model);

@@ -10,6 +10,7 @@ import { Follows } from "./follows";
 import { joined } from "./join";
 import { Keeper } from "./keeper";
 import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
+import { keptOperator } from "./operator";
 import type { Remembered } from "./page-config";
 import { readSettings } from "./settings";
 import { joinTabs, type News, type Tabs } from "./tabs";
@@ -179,6 +180,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
     return {
       ready: false,
       config: null,
+      operator: keptOperator(),
       link: link.state,
       linkTroubled: false,
       returned: 0,

@@ -109,6 +109,10 @@ export const en = {
   storageBlocked:
     "This browser does not let the page store anything. Conversations are kept only while it is open.",
 
+  notice: "Notice",
+  putAway: "Hide this notice",
+  links: "More",
+
   greeting: "What would you like to know?",
   greetingHint:
     "Answers appear as they are written. They go on when you reload, and when the network comes back.",

@@ -110,6 +110,10 @@ export const zh: Dictionary = {
   storageFull: "浏览器存储空间已满，新消息只在页面打开期间保留。",
   storageBlocked: "浏览器不允许本页保存数据，对话只在页面打开期间保留。",
 
+  notice: "通知",
+  putAway: "隐藏这条通知",
+  links: "更多",
+
   greeting: "想了解点什么？",
   greetingHint: "回答会边写边显示；刷新页面或网络恢复后会接着显示。",
   example1: "用十岁孩子能懂的话解释潮汐",

@@ -17,6 +17,7 @@ export interface FakeStore extends StoreApi<ChatStore> {
 const STATE: ChatState = {
   ready: true,
   config: null,
+  operator: { title: "", notice: "", links: [] },
   link: { kind: "live" },
   linkTroubled: false,
   returned: 0,

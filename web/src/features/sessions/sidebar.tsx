@@ -120,6 +120,29 @@ function Exchange() {
   );
 }
 
+/** The operator's: help, terms, somebody to ask. */
+function Links() {
+  const { words } = useText();
+  const links = useChat((state) => state.operator.links);
+  if (links.length === 0) return null;
+  return (
+    <ul className={css.links} aria-label={words.links} data-foreign>
+      {links.map(({ label, url }) => (
+        <li key={`${label} ${url}`}>
+          <a
+            href={url}
+            dir="auto"
+            rel="noopener noreferrer"
+            target={url.startsWith("mailto:") ? undefined : "_blank"}
+          >
+            {label}
+          </a>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 function Groups({ heads, onOpen }: { heads: Head[]; onOpen: Props["onOpen"] }) {
   const { words } = useText();
   const now = Date.now();
@@ -186,6 +209,7 @@ export function Sidebar({ onOpen, onNew }: Props) {
         )}
       </nav>
       <Exchange />
+      <Links />
     </div>
   );
 }

@@ -11,6 +11,7 @@ import { Composer } from "./composer";
 import { Empty } from "./empty";
 import { useFollowLatch } from "./follow-latch";
 import { Item } from "./item";
+import { Notice } from "./notice";
 import css from "./thread.module.css";
 
 /** Up to here all messages are drawn, so that the browser's own search finds them. */
@@ -116,6 +117,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
             <ArrowDown aria-hidden size={18} />
           </button>
         )}
+        <Notice />
         <Composer conversation={conversation} onSend={follow} onEditLast={editLast} />
       </div>
     </div>
