@@ -3,7 +3,7 @@ use super::{Site, origin_is_allowed, page, principal};
 use crate::{
     chat::{ChatId, Said},
     session::Transcript,
-    ws::{letter::ChatKey, session_actor::GetTranscript},
+    ws::{Phase, letter::ChatKey, session_actor::GetTranscript},
 };
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -17,6 +17,8 @@ use tokio::time::timeout;
 
 /// A session has this long to say what it remembers.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// When what is not there now may be asked for again, in seconds.
+const RETRY_AFTER: &str = "5";
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -83,6 +85,10 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     let settings = &site.settings;
     if !origin_is_allowed(&request, settings) {
         return Refusal::ForeignOrigin.response();
+    }
+    // A page that asks is about to open a socket, which it would not get here; a proxy asks another gateway.
+    if site.life.phase() >= Phase::Draining {
+        return Refusal::Draining.response();
     }
     let Ok((_, cookies)) = principal::of(&request, settings) else {
         log::error!("the operating system has no randomness for a cookie");
@@ -185,6 +191,8 @@ enum Refusal {
     BadId,
     UnknownChat,
     Unavailable,
+    /// This process is stopping.
+    Draining,
     Internal,
 }
 
@@ -206,14 +214,23 @@ impl Refusal {
             Refusal::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The chat did not answer. Try again.")
             }
+            Refusal::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "draining",
+                "The service is restarting. Try again in a moment.",
+            ),
             Refusal::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. Try again.")
             }
         };
         let mut response = ours(status);
         match self {
-            Refusal::WrongMethod => drop(response.insert_header((header::ALLOW, "GET"))),
-            Refusal::Unavailable => drop(response.insert_header((header::RETRY_AFTER, "5"))),
+            Refusal::WrongMethod => {
+                response.insert_header((header::ALLOW, "GET"));
+            }
+            Refusal::Unavailable | Refusal::Draining => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+            }
             _ => {}
         }
         response.json(json!({ "code": code, "message": message }))

@@ -1,7 +1,7 @@
 //! What a page reads beside its socket: `/api/config`, `/api/chats/{id}`, and the cookie that says whose they are.
 use crate::harness::{
     Answer, Chats, End, Gateway, PATIENCE, RawClient, ScriptedUpstream, Tidegate, get_with, handshake,
-    sse_head, until,
+    http_get, sse_head, until,
 };
 use serde_json::{Value, json};
 use std::{
@@ -226,6 +226,30 @@ async fn only_get_is_allowed() {
         }
     }
     gateway.stop().await;
+}
+
+/// It would get no socket here: a proxy asks another gateway for it, and alone it is told when to come again.
+#[tokio::test]
+async fn a_draining_gateway_gives_no_configuration_and_names_a_time() {
+    let mut gateway = Gateway::spawn(|_| {}).await;
+    let mut busy = Chats::connect(gateway.address).await;
+    busy.ask("r1", "chat", "/sim text=\"a few words that take a while\" pace_ms=200").await;
+    let mut answer = Answer::of("r1");
+    answer.take(&busy.next().await);
+    let address = gateway.address;
+    let ended = gateway.begin_drain();
+    until("it drains", async || http_get(address, "/readyz").await.0 == 503).await;
+    let (status, head, body) = get_with(address, "/api/config", &[]).await;
+    assert_eq!((status, header(&head, "retry-after")), (503, Some("5")), "{head}");
+    assert_eq!(set_cookie(&head), None, "{head}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["code"], "draining");
+    // What is remembered can still be read.
+    assert_eq!(read_chat(address, &busy.cookie, "chat").await.0, 200);
+    busy.hear(&mut answer).await;
+    assert_eq!(answer.end, Some(End::Whole));
+    assert_eq!(busy.closed().await, 1012);
+    assert_eq!(ended.await.unwrap(), tidegate::app::Ended::Drained);
 }
 
 /// What a browser with this cookie reads of a chat.

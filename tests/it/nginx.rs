@@ -156,6 +156,7 @@ async fn a_draining_gateway_is_not_noticed_by_newcomers() {
     for _ in 0..20 {
         newcomers.push(TestClient::connect(&nginx.chat_url()).await);
         assert_eq!(http_get(nginx.address, "/livez").await.0, 200);
+        assert_eq!(http_get(nginx.address, "/api/config").await.0, 200);
     }
     // Its own finish their answers first and are then told, through nginx.
     let mut text = String::new();
