@@ -6,7 +6,9 @@ import { newId } from "../chat/ids";
 import { keepOperator } from "../chat/operator";
 import { fetchConfig, fetchTranscript } from "../chat/page-config";
 import { createChatStore } from "../chat/store";
-import { createLink, type Wire } from "../connection/socket";
+import type { Wakes } from "../connection/link";
+import type { Wire } from "../connection/socket";
+import { createLink } from "../connection/turnover";
 import { listen } from "../connection/wakes";
 import { openDrafts } from "../storage/drafts";
 import { openTailStore } from "../storage/tail-store";
@@ -20,28 +22,34 @@ const address = (): string => {
 export function makeStore() {
   let config: Promise<PageConfig> | undefined;
   // Once is enough; after a failure it is asked again with the next attempt.
-  const ask = () => {
+  const ask = (isAnew: boolean) => {
+    if (isAnew) config = undefined;
     config ??= fetchConfig().catch((error: unknown) => {
       config = undefined;
       throw error;
     });
     return config;
   };
+  let wakes: Wakes | undefined;
   const store = createChatStore({
-    link: (events) =>
-      createLink(
+    link: (events) => {
+      const link = createLink(
         {
           open: () => new WebSocket(address()) as Wire,
-          prepare: async () => {
-            const told = await ask();
+          prepare: async (isAnew) => {
+            const told = await ask(isAnew);
             if (store.getState().config !== told) tell(told);
           },
           random: Math.random,
           now: Date.now,
+          clock: () => performance.now(),
           isOnline: () => navigator.onLine,
         },
         events,
-      ),
+      );
+      wakes = link;
+      return link;
+    },
     vault: (tell) => openVault("tidegate", { conversation: readConversation, head: headOf }, tell),
     drafts: openDrafts(),
     tails: openTailStore(),
@@ -64,8 +72,7 @@ export function makeStore() {
     }
     isFirst = false;
   });
-  const link = { retry: () => store.getState().reconnect() };
-  listen(link, Math.random);
+  if (wakes) listen(wakes, Math.random);
   window.addEventListener("pagehide", () => store.flush());
   // A phone ends a page that is not seen without another word.
   document.addEventListener("visibilitychange", () => {

@@ -44,8 +44,10 @@ export interface ChatState {
   /** As told now, or at the last visit. */
   operator: Operator;
   link: LinkState;
-  /** True when the page should speak of it: not live for 1.5 s. */
+  /** True when the page should speak of it: not live for 1.5 s, or live and doubted. */
   linkTroubled: boolean;
+  /** Answers still arrive on a socket that takes nothing new: its gateway is restarting. */
+  linkLeaving: boolean;
   /** Counts texts that came back to a draft without being typed: whoever shows the draft reads it again. */
   returned: number;
   storage: StorageState;

@@ -84,7 +84,7 @@ export const isKnown = (conversation: Conversation, serverId: string | undefined
 type AfterRefusal = "next-socket" | "taken-over" | "open-again" | "resume-anew" | "recall" | "fail";
 
 export function afterRefusal(fault: Fault, isResume: boolean): AfterRefusal {
-  // The socket is about to close: with the next one it goes on.
+  // Nothing new is taken there: with the next socket it goes on.
   if (fault.code === "draining") return "next-socket";
   if (fault.code === "taken_over") return "taken-over";
   if (PASSING.has(fault.code)) return "open-again";

@@ -20,6 +20,7 @@ class Tab {
   stored = this.conversation;
   isLive = false;
   up: ClientFrame[] = [];
+  sent: string[] = [];
   clock = 1;
   readonly tailStore = memoryTails();
   tails = new Tails(this.tailStore, "t-0", async () => this.save());
@@ -35,6 +36,7 @@ class Tab {
         state: this.isLive ? { kind: "live" } : { kind: "offline" },
         send: (frame) => {
           if (this.isLive) this.up.push(frame);
+          this.sent.push(frame.requestId);
           return this.isLive;
         },
         retry: () => undefined,
@@ -103,7 +105,7 @@ class Tab {
     this.isLive = false;
     this.up = [];
     this.gateway.cut();
-    this.follows.lost();
+    this.follows.lost(this.sent.splice(0));
   }
 
   connect(): void {

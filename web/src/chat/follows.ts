@@ -24,6 +24,8 @@ const STALE_MS = 3_600_000;
 /** Requests that may be open where the gateway has not said how many; one is kept free for a stop that comes late. */
 const REQUESTS_MAX = 64;
 const SPARE = 1;
+/** A question that a draining gateway refused while another socket is there. */
+const NEXT_SOCKET_MS = 500;
 const INTERRUPTED: Fault = { code: "interrupted", text: "", retryable: true };
 
 export class Follows {
@@ -57,7 +59,7 @@ export class Follows {
     if (this.follows.has(answer.id)) return;
     const follow = newFollow(conversation, answer, isForeign);
     this.follows.set(answer.id, follow);
-    if (this.around.link().state.kind === "live") this.open(follow);
+    if (this.isLive()) this.open(follow);
   }
 
   /** The socket is there (again). */
@@ -68,9 +70,11 @@ export class Follows {
     for (const follow of all) this.open(follow);
   }
 
-  /** The socket is gone: no request is open any more. */
-  lost(): void {
-    this.requests.lost();
+  /** These requests went with their socket; where another one is there already, they go on on that. */
+  lost(requests: readonly string[]): void {
+    for (const follow of this.requests.lost(requests)) {
+      if (this.isLive()) this.open(follow);
+    }
   }
 
   stop(id: string): void {
@@ -132,6 +136,10 @@ export class Follows {
     }
   }
 
+  private isLive(): boolean {
+    return this.around.link().state.kind === "live";
+  }
+
   private forget(follow: Follow): void {
     this.requests.release(follow);
     this.follows.delete(follow.answer.id);
@@ -141,7 +149,7 @@ export class Follows {
     this.forget(follow);
     this.around.settled(follow.conversation, answer);
     // What waited behind it, or for room on the socket, may go.
-    if (this.around.link().state.kind !== "live") return;
+    if (!this.isLive()) return;
     for (const next of [...this.follows.values()]) {
       if (next.request === null && !next.isResting) this.open(next);
     }
@@ -199,6 +207,13 @@ export class Follows {
     const { fault: _, ...rest } = question;
     const messages = { ...conversation.messages, [question.id]: { ...rest, delivery } };
     this.around.setConversation({ ...conversation, messages });
+  }
+
+  /** It waits for a socket again, and may be taken back. */
+  private notTaken(follow: Follow): void {
+    const conversation = this.around.conversation(follow.conversation);
+    const question = conversation && userOf(conversation, follow.answer.parent);
+    if (question?.delivery === "sent") this.setDelivery(follow, "queued");
   }
 
   private accepted(follow: Follow): void {
@@ -267,6 +282,9 @@ export class Follows {
     };
     switch (afterRefusal(fault, follow.isResume)) {
       case "next-socket":
+        this.notTaken(follow);
+        // Refused late, when the next one is there already; or there is none to be had, and one of them has to end first.
+        if (this.isLive()) this.rest(follow, NEXT_SOCKET_MS, () => this.open(follow));
         break;
       case "taken-over":
         this.finish(follow, { ...follow.answer, takenOver: true });

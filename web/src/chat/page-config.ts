@@ -1,4 +1,5 @@
 /** What the gateway tells a page before it opens its socket. */
+import { NotNow } from "../connection/link";
 import type { PageConfig } from "./contract";
 import { readOperator } from "./operator";
 
@@ -40,20 +41,31 @@ export function readConfig(value: unknown): PageConfig {
 /** A gateway that does not answer in this time is away. */
 const PATIENCE_MS = 8_000;
 
-async function json(path: string): Promise<{ status: number; body: unknown }> {
-  const response = await fetch(path, {
+/** Where a gateway that is stopping does not name a time. */
+const RETRY_AFTER_S = 5;
+
+const ask = (path: string): Promise<Response> =>
+  fetch(path, {
     headers: { accept: "application/json" },
     cache: "no-store",
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
-  return { status: response.status, body: response.ok ? await response.json() : null };
+
+/** Of our own gateway, and it takes no sockets; a 503 of a proxy says only that nobody could be asked. */
+async function isDraining(response: Response): Promise<boolean> {
+  if (response.status !== 503) return false;
+  const body: unknown = await response.json().catch(() => null);
+  return fields(body).code === "draining";
 }
 
 /** Sets the cookie that says whose the chats are: to be asked before the socket is opened. */
 export async function fetchConfig(): Promise<PageConfig> {
-  const { status, body } = await json("/api/config");
-  if (body === null) throw new Error(`status ${status}`);
-  return readConfig(body);
+  const response = await ask("/api/config");
+  if (response.ok) return readConfig(await response.json());
+  if (await isDraining(response)) {
+    throw new NotNow(1_000 * positive(Number(response.headers.get("retry-after")), RETRY_AFTER_S));
+  }
+  throw new Error(`status ${response.status}`);
 }
 
 export interface Remembered {
@@ -63,11 +75,11 @@ export interface Remembered {
 
 /** What the gateway remembers of a chat; null: nothing. Throws where it cannot be asked. */
 export async function fetchTranscript(chat: string): Promise<Remembered | null> {
-  const { status, body } = await json(`/api/chats/${encodeURIComponent(chat)}`);
-  if (status === 404) return null;
-  if (body === null) throw new Error(`status ${status}`);
+  const response = await ask(`/api/chats/${encodeURIComponent(chat)}`);
+  if (response.status === 404) return null;
+  if (!response.ok) throw new Error(`status ${response.status}`);
   const answers: Remembered["answers"] = new Map();
-  const { messages } = fields(body);
+  const { messages } = fields(await response.json());
   for (const entry of Array.isArray(messages) ? messages : []) {
     const message = fields(entry);
     const part = fields(Array.isArray(message.parts) ? message.parts[0] : undefined);

@@ -44,10 +44,11 @@ export class Requests {
     follow.request = null;
   }
 
-  /** The socket is gone, and all of them with it. */
-  lost(): void {
-    for (const follow of this.open.values()) follow.request = null;
-    this.open.clear();
+  /** Their socket is gone: whose they were. */
+  lost(requests: readonly string[]): Follow[] {
+    const follows = requests.flatMap((request) => this.open.get(request) ?? []);
+    for (const follow of follows) this.release(follow);
+    return follows;
   }
 
   private put(follow: Follow, frame: Unnamed<ClientFrame>, isResume: boolean, applied?: number): boolean {

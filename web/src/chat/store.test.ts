@@ -60,6 +60,63 @@ test("a connection that is lost is spoken of only when it does not come back at 
   store.close();
 });
 
+test("a doubt has waited long enough, and is spoken of at once", () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const { store, become, sent } = openTab("doubted", true);
+  const isTroubled = () => store.getState().linkTroubled;
+  store.getState().send(store.getState().newConversation(), "hello");
+  become({ kind: "live", doubted: 5_000 });
+  expect(isTroubled()).toBe(true);
+  become({ kind: "live" });
+  expect(isTroubled()).toBe(false);
+  // It was live all the time: nothing is asked again.
+  expect(questions(sent)).toEqual(["hello"]);
+  become({ kind: "live", doubted: 5_000 });
+  become({ kind: "waiting", until: 0, attempt: 1, cause: "silent" });
+  expect(isTroubled()).toBe(true);
+  store.close();
+});
+
+test("a question that a draining gateway refuses late is put to the next socket, which is there already", () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const { store, sent, refuse, answer } = openTab("late", true);
+  const { newConversation, send } = store.getState();
+  const id = newConversation();
+  send(id, "hello");
+  refuse(sent[0], "draining");
+  // The gateway did not take it: until it is put again it may be taken back.
+  expect(Object.values(store.getState().open[id]?.messages ?? {})[0]).toMatchObject({ delivery: "queued" });
+  vi.advanceTimersByTime(1_000);
+  expect(questions(sent)).toEqual(["hello", "hello"]);
+  answer(sent[1], "msg-1", "good day");
+  expect(Object.values(store.getState().open[id]?.messages ?? {}).map(({ text }) => text)).toEqual([
+    "hello",
+    "good day",
+  ]);
+  store.close();
+});
+
+test("what was open on one of two sockets goes on with the other, and nothing else is touched", () => {
+  const { store, sent, lose, answer } = openTab("two", true);
+  const { newConversation, send } = store.getState();
+  const [first, second] = [newConversation(), newConversation()];
+  send(first, "one");
+  send(second, "two");
+  answer(sent[1], "msg-2", "later");
+  send(second, "three");
+  lose(...sent.slice(0, 1));
+  expect(questions(sent)).toEqual(["one", "two", "three", "one"]);
+  answer(sent[2], "msg-3", "still here");
+  answer(sent[3], "msg-1", "again");
+  const texts = (id: string) =>
+    Object.values(store.getState().open[id]?.messages ?? {}).map(({ text }) => text);
+  expect([texts(first), texts(second)]).toEqual([
+    ["one", "again"],
+    ["two", "later", "three", "still here"],
+  ]);
+  store.close();
+});
+
 test("only the last question that was not sent is taken back, and its words with it", () => {
   const { store } = openTab("back", false);
   const { newConversation, send, takeBack, draft } = store.getState();

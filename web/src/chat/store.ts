@@ -1,6 +1,6 @@
 /** The one store of the page: what is known, what a person can do, and who does it. */
 import { createStore, type StoreApi } from "zustand/vanilla";
-import type { Link, LinkEvents } from "../connection/link";
+import { isSound, type Link, type LinkEvents, type LinkState } from "../connection/link";
 import type { Drafts } from "../storage/drafts";
 import type { TailStore } from "../storage/tail-store";
 import type { Vault, VaultState } from "../storage/vault";
@@ -147,20 +147,27 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       },
     };
     const actionsOf = actions(room);
+    const tellTrouble = () => set({ linkTroubled: true });
+    const speak = (state: LinkState) => {
+      if (isSound(state)) {
+        clearTimeout(troubled);
+        troubled = undefined;
+        set({ linkTroubled: false });
+      } else if (state.kind === "live") {
+        // The doubt has waited long enough.
+        tellTrouble();
+      } else troubled ??= setTimeout(tellTrouble, TROUBLED_MS);
+    };
     link = parts.link({
       state: (state) => {
+        const wasLive = get().link.kind === "live";
         set({ link: state });
-        if (state.kind === "live") {
-          clearTimeout(troubled);
-          troubled = undefined;
-          set({ linkTroubled: false });
-          follows.live();
-        } else {
-          follows.lost();
-          troubled ??= setTimeout(() => set({ linkTroubled: true }), TROUBLED_MS);
-        }
+        speak(state);
+        if (state.kind === "live" && !wasLive) follows.live();
       },
       frame: (frame) => follows.frame(frame),
+      lost: (requests) => follows.lost(requests),
+      leaving: (linkLeaving) => set({ linkLeaving }),
     });
     queueMicrotask(() => void start(room));
     flushAll = () => {
@@ -183,6 +190,7 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       operator: keptOperator(),
       link: link.state,
       linkTroubled: false,
+      linkLeaving: false,
       returned: 0,
       storage: "ok",
       heads: [],

@@ -3,6 +3,11 @@ import type { Cause } from "./link";
 
 export const FIRST_PAUSE_MS = 250;
 export const LONGEST_PAUSE_MS = 30_000;
+/** A pause that was asked for is kept within these bounds. */
+const ASKED_LEAST_MS = 1_000;
+const ASKED_MOST_MS = 60_000;
+/** Where the browser has no network; see `LinkState`. */
+const OFFLINE_LEAST_MS = 5_000;
 
 /** Full jitter: anything up to a bound that doubles, so that a thousand pages do not come back at once. */
 export function pause(attempt: number, cause: Cause, random: () => number): number {
@@ -11,6 +16,16 @@ export function pause(attempt: number, cause: Cause, random: () => number): numb
   const least = cause === "overloaded" ? 2_000 : cause === "restart" ? 300 : 0;
   return Math.round(least + random() * bound);
 }
+
+/** After a gateway that named a time: not earlier, and not all pages at once. */
+export function askedPause(afterMs: number, random: () => number): number {
+  const asked = Math.min(ASKED_MOST_MS, Math.max(ASKED_LEAST_MS, afterMs));
+  return Math.round(asked * (1 + 0.2 * random()));
+}
+
+/** The browser tells when its network is back; these attempts are for the case that it is wrong. */
+export const offlinePause = (attempt: number, random: () => number): number =>
+  OFFLINE_LEAST_MS + pause(attempt, "lost", random);
 
 /** What a close code says; see the table in docs/PROTOCOL.md. */
 export function causeOf(code: number): Cause {

@@ -1,31 +1,38 @@
-/** What the browser tells that is worth an attempt at once: the network is back, the page is seen again. */
-import type { Link } from "./link";
+/** What the browser tells that is worth an attempt or a question: the network is back or gone, the page is seen again. */
+import type { Wakes } from "./link";
 
 /** Many pages of one office come back in the same moment. */
 const JITTER_MS = 250;
 
 /** Returns how to stop listening. */
-export function listen(link: Pick<Link, "retry">, random: () => number): () => void {
+export function listen(link: Wakes, random: () => number): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const soon = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => link.retry(), random() * JITTER_MS);
+    timer = setTimeout(() => link.wake(), random() * JITTER_MS);
   };
-  const seen = () => {
-    if (document.visibilityState === "visible") soon();
+  const looked = () => {
+    const isVisible = document.visibilityState === "visible";
+    link.seen(isVisible);
+    if (isVisible) soon();
   };
+  const gone = () => {
+    clearTimeout(timer);
+    link.offline();
+  };
+  link.seen(document.visibilityState === "visible");
   window.addEventListener("online", soon);
   window.addEventListener("pageshow", soon);
-  window.addEventListener("offline", soon);
-  document.addEventListener("visibilitychange", seen);
+  window.addEventListener("offline", gone);
+  document.addEventListener("visibilitychange", looked);
   // It was frozen, as a phone does with what is not seen.
   document.addEventListener("resume", soon);
   return () => {
     clearTimeout(timer);
     window.removeEventListener("online", soon);
     window.removeEventListener("pageshow", soon);
-    window.removeEventListener("offline", soon);
-    document.removeEventListener("visibilitychange", seen);
+    window.removeEventListener("offline", gone);
+    document.removeEventListener("visibilitychange", looked);
     document.removeEventListener("resume", soon);
   };
 }

@@ -20,6 +20,7 @@ const STATE: ChatState = {
   operator: { title: "", notice: "", links: [] },
   link: { kind: "live" },
   linkTroubled: false,
+  linkLeaving: false,
   returned: 0,
   storage: "ok",
   heads: [],

@@ -40,6 +40,8 @@ export class ModelGateway {
   readonly all = new Map<string, Turn>();
   private readonly chats = new Map<string, Chat>();
   private readers: Reader[] = [];
+  /** It is stopping: what runs is finished, a question is refused. */
+  isDraining = false;
   private readonly refusals: ServerFrame[] = [];
 
   constructor(private readonly pieces: (question: string, run: number) => string[]) {}
@@ -80,6 +82,11 @@ export class ModelGateway {
   }
 
   private send(chat: Chat, frame: SendFrame, reader: Reader): void {
+    if (this.isDraining) {
+      const fault = { code: "draining", text: "", retryable: true };
+      this.refusals.push({ type: "error", requestId: frame.requestId, fault });
+      return;
+    }
     this.readers.push(reader);
     const id = frame.messages.at(-1)?.id as string;
     const newest = chat.turns.at(-1);

@@ -44,6 +44,14 @@ export function openTab(browser: string, isLive: boolean) {
     become(next: LinkState): void {
       state = next;
       events?.state(next);
+      // What was answered meanwhile is not open any more; that is for the follows to know.
+      if (next.kind !== "live") events?.lost(sent.flatMap((frame) => frame.requestId));
+    },
+    /** One of two sockets is gone, and these requests with it. */
+    lose: (...frames: ClientFrame[]) => events?.lost(frames.map(({ requestId }) => requestId)),
+    refuse(frame: ClientFrame | undefined, code: string): void {
+      const { requestId } = frame as SendFrame;
+      events?.frame({ type: "error", requestId, fault: { code, text: "", retryable: true } });
     },
     /** Answers the question in a frame with one word. */
     answer(frame: ClientFrame | undefined, messageId: string, text: string): void {

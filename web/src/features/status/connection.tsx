@@ -1,26 +1,36 @@
 /** The truth about the connection, once it is worth saying: what happened, when the next attempt is, and a way to hurry. */
 import { useEffect, useState } from "react";
 import { useActions, useChat } from "../../chat/use-chat";
-import type { LinkState } from "../../connection/link";
+import { isSound, type LinkState } from "../../connection/link";
 import { type Text, useText } from "../../i18n/use-text";
 import css from "./status.module.css";
 
+/** While it tries again, the cause stays on the screen: one that takes long would else be said for a blink only. */
 function sentence(link: LinkState, { words }: Text): string {
   switch (link.kind) {
+    case "live":
+      return link.doubted === undefined ? words.online : words.silent;
     case "offline":
       return words.offline;
     case "waiting":
     case "refused":
       return words[link.cause];
     case "connecting":
-      return words.connecting;
+      return link.cause ? `${words[link.cause]} ${words.connecting}` : words.connecting;
     default:
       return "";
   }
 }
 
-function Countdown({ until }: { until: number }) {
-  const { words, fill } = useText();
+/** What becomes of what is being written, as far as that is known. */
+function prospect(link: LinkState, isWriting: boolean, isLeaving: boolean, { words }: Text): string {
+  if (link.kind === "refused") return "";
+  if (isLeaving && link.kind !== "live") return words.answerStays;
+  return isWriting ? words.answerKept : words.keepWriting;
+}
+
+function Countdown({ until, form }: { until: number; form: string }) {
+  const { fill } = useText();
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
     const timer = setInterval(() => setNow(Date.now()), 500);
@@ -28,7 +38,7 @@ function Countdown({ until }: { until: number }) {
   }, []);
   const seconds = Math.ceil((until - now) / 1000);
   // Read aloud once, as a sentence; the seconds are for the eye.
-  return seconds > 1 ? <span aria-hidden>{fill(words.tryIn, { seconds })}</span> : null;
+  return seconds > 1 ? <span aria-hidden>{fill(form, { seconds })}</span> : null;
 }
 
 export function ConnectionBanner() {
@@ -36,16 +46,18 @@ export function ConnectionBanner() {
   const actions = useActions();
   const link = useChat((state) => state.link);
   const isTroubled = useChat((state) => state.linkTroubled);
+  const isLeaving = useChat((state) => state.linkLeaving);
   const isWriting = useChat((state) => Object.keys(state.writing).length > 0);
   const { words } = text;
   return (
     <div role="status" data-testid="connection" className={css.place}>
-      {isTroubled && link.kind !== "live" && (
+      {isTroubled && !isSound(link) && (
         <div className={css.banner} data-kind={link.kind}>
           <span>
-            <b>{sentence(link, text)}</b> {isWriting ? words.answerGoesOn : words.keepWriting}
+            <b>{sentence(link, text)}</b> {prospect(link, isWriting, isLeaving, text)}
           </span>
-          {link.kind === "waiting" && <Countdown until={link.until} />}
+          {link.kind === "waiting" && <Countdown until={link.until} form={words.tryIn} />}
+          {link.kind === "live" && <Countdown until={link.doubted ?? 0} form={words.giveUpIn} />}
           {link.kind !== "connecting" && (
             <button type="button" className="quiet" onClick={() => actions.reconnect()}>
               {words.tryNow}
@@ -59,10 +71,21 @@ export function ConnectionBanner() {
 
 /** Of the header: one dot. */
 export function ConnectionDot() {
-  const { words } = useText();
-  const kind = useChat((state) => state.link.kind);
+  const text = useText();
+  const link = useChat((state) => state.link);
   const isTroubled = useChat((state) => state.linkTroubled);
-  const state = kind === "live" ? "live" : isTroubled ? "bad" : "soon";
-  const said = kind === "live" ? words.online : words.connecting;
-  return <span className={css.dot} data-state={state} role="img" aria-label={said} title={said} />;
+  // The browser's word and a ping without an answer are no blink.
+  const isBad = isTroubled || link.kind === "offline";
+  const state = isSound(link) ? "live" : isBad ? "bad" : "soon";
+  const said = link.kind === "offline" ? text.words.offlineDot : sentence(link, text);
+  return (
+    <span
+      className={css.dot}
+      data-testid="connection-dot"
+      data-state={state}
+      role="img"
+      aria-label={said}
+      title={said}
+    />
+  );
 }

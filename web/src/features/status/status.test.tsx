@@ -5,7 +5,7 @@ import { readConfig } from "../../chat/page-config";
 import type { LinkState } from "../../connection/link";
 import { answer, conversation, draw, fakeStore, put, question } from "../../testing/fake-store";
 import { Announcer } from "./announcer";
-import { ConnectionBanner } from "./connection";
+import { ConnectionBanner, ConnectionDot } from "./connection";
 import { VersionNote } from "./notes";
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_000_000 }));
@@ -41,15 +41,57 @@ describe("the banner", () => {
     expect(banner().textContent).toBe("");
   });
 
-  it("says what becomes of an answer that was being written", () => {
+  it("promises of an answer that was being written only what it can keep", () => {
     const writing = { a: answer({ outcome: "streaming" }) };
-    draw(fakeStore({ link: { kind: "offline" }, linkTroubled: true, writing }), <ConnectionBanner />);
-    expect(banner().textContent).toMatch(/You are offline.*The answer goes on/);
+    const store = fakeStore({ link: { kind: "offline" }, linkTroubled: true, writing });
+    draw(store, <ConnectionBanner />);
+    expect(banner().textContent).toMatch(
+      /You are offline.*What you see is kept.*if the service still has it/,
+    );
+    // Its own socket is there: only what is new has to wait.
+    put(store, { link: WAITING, linkLeaving: true });
+    expect(banner().textContent).toMatch(/restarting.*The answer under way is not affected/);
+    // Nothing is sent before somebody signs in.
+    put(store, { link: { kind: "refused", cause: "refused" }, linkLeaving: false });
+    expect(banner().textContent).not.toMatch(/kept|sent|affected/);
+  });
+
+  it("says that the service does not answer while its socket is still there, and counts down", () => {
+    const store = fakeStore({ link: { kind: "live", doubted: 1_005_000 }, linkTroubled: true });
+    draw(store, <ConnectionBanner />);
+    expect(banner().textContent).toMatch(/The service does not answer.*New connection in 5 s/);
+    fireEvent.click(screen.getByRole("button", { name: "Try now" }));
+    expect(store.done).toEqual([["reconnect"]]);
+    put(store, { link: { kind: "live" }, linkTroubled: false });
+    expect(banner().textContent).toBe("");
   });
 
   it("speaks Chinese", () => {
     draw(fakeStore({ link: WAITING, linkTroubled: true }), <ConnectionBanner />, "zh");
     expect(banner().textContent).toMatch(/服务正在重启.*8 秒后重试/);
+  });
+});
+
+describe("the dot", () => {
+  const dot = () => screen.getByTestId("connection-dot");
+
+  it.each<[LinkState, boolean, string, string]>([
+    [{ kind: "live" }, false, "live", "Connected"],
+    [{ kind: "live", doubted: 1 }, true, "bad", "The service does not answer."],
+    [{ kind: "offline" }, false, "bad", "Offline"],
+    [WAITING, false, "soon", "The service is restarting."],
+    [WAITING, true, "bad", "The service is restarting."],
+    [{ kind: "connecting", attempt: 0 }, false, "soon", "Connecting…"],
+    [
+      { kind: "connecting", attempt: 2, cause: "silent" },
+      true,
+      "bad",
+      "The service does not answer. Connecting…",
+    ],
+  ])("says of %j what is so", (link, linkTroubled, state, label) => {
+    draw(fakeStore({ link, linkTroubled }), <ConnectionDot />);
+    expect(dot().dataset.state).toBe(state);
+    expect(dot().getAttribute("aria-label")).toBe(label);
   });
 });
 

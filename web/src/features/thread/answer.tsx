@@ -20,7 +20,8 @@ function News({ conversation, answer }: { conversation: string; answer: Assistan
   // Without a socket nobody is at work on it; the question says so itself.
   const isAsked = useChat((state) => {
     const question = state.open[conversation]?.messages[answer.parent];
-    return state.link.kind === "live" && !(question?.role === "user" && question.delivery === "stale");
+    const isCarried = state.link.kind === "live" || state.linkLeaving;
+    return isCarried && !(question?.role === "user" && question.delivery === "stale");
   });
   if (answer.queuePosition !== undefined) {
     return <p className={css.news}>{fill(words.position, { position: answer.queuePosition })}</p>;

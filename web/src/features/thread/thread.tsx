@@ -33,7 +33,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const { isFollowing, isMoreBelow, follow, letGo } = useFollowLatch(scroller, content, !isEmpty);
   const isLong = messages.length > PLAIN_MAX;
   // Room for the banner, but not where that would move what somebody is reading.
-  const needsRoom = useChat((state) => state.linkTroubled && state.link.kind !== "live") && isFollowing;
+  const needsRoom = useChat((state) => state.linkTroubled) && isFollowing;
 
   useEffect(() => void loadMarkdown(), []);
 

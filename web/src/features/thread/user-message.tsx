@@ -95,9 +95,10 @@ function TakeBack({ conversation, message }: { conversation: string; message: st
 function Delivery({ conversation, message }: { conversation: string; message: UserMessage }) {
   const { words } = useText();
   const actions = useActions();
-  const isLive = useChat((state) => state.link.kind === "live");
+  // Not at every blink, nor while another gateway is found.
+  const isCutOff = useChat((state) => state.linkTroubled && state.link.kind !== "live");
   const takeBack = <TakeBack conversation={conversation} message={message.id} />;
-  if (message.delivery === "queued" && !isLive) {
+  if (message.delivery === "queued" && isCutOff) {
     return (
       <p className={css.delivery}>
         {words.queued} {takeBack}

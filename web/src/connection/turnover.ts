@@ -1,0 +1,134 @@
+/**
+ * The page's connection: one socket, and while its gateway drains a second one. A gateway that is stopping finishes the
+ * answers that run on it, and takes no question: those go to another gateway, or wait for its successor.
+ */
+import type { ClientFrame, ServerFrame } from "../protocol/frames";
+import { isSound, type Link, type LinkEvents, type LinkState, type Wakes } from "./link";
+import { type LinkSettings, Socket } from "./socket";
+
+/** Gateways that are replaced one after the other, each with an answer of ours. With more, a question waits. */
+const LEAVING_MAX = 3;
+
+/** Which socket a frame belongs on: what concerns an answer goes where that answer is. */
+function carrier(frame: ClientFrame, current: Socket, leaving: Iterable<Socket>): Socket {
+  for (const socket of leaving) {
+    if (frame.type === "abort" && socket.open.has(frame.requestId)) return socket;
+    if (frame.type === "resume" && socket.open.carries(frame.id)) return socket;
+  }
+  return current;
+}
+
+/** What is said of all of them: the one for new things comes first, then one that stopped answering. */
+function said(current: Socket, leaving: Iterable<Socket>): LinkState {
+  if (!isSound(current.state)) return current.state;
+  for (const { state } of leaving) if (state.kind === "live" && !isSound(state)) return state;
+  return current.state;
+}
+
+class Turnover implements Link, Wakes {
+  private current: Socket;
+  private readonly leaving = new Set<Socket>();
+  private isSeen = true;
+
+  constructor(
+    private readonly settings: LinkSettings,
+    private readonly events: LinkEvents,
+  ) {
+    this.current = this.make(false);
+  }
+
+  get state(): LinkState {
+    return said(this.current, this.leaving);
+  }
+
+  send(frame: ClientFrame): boolean {
+    const socket = carrier(frame, this.current, this.leaving);
+    const isSent = socket.send(frame);
+    this.release(socket);
+    return isSent;
+  }
+
+  retry(): void {
+    // Who stopped answering is not waited for any longer.
+    for (const socket of [...this.leaving]) if (!isSound(socket.state)) socket.close();
+    this.current.retry();
+  }
+
+  wake(): void {
+    for (const socket of this.all()) socket.wake();
+  }
+
+  offline(): void {
+    for (const socket of this.all()) socket.offline();
+  }
+
+  seen(isVisible: boolean): void {
+    this.isSeen = isVisible;
+    for (const socket of this.all()) socket.seen(isVisible);
+  }
+
+  close(): void {
+    for (const socket of this.all()) socket.close();
+  }
+
+  private all(): Socket[] {
+    return [...this.leaving, this.current];
+  }
+
+  private make(isAnew: boolean): Socket {
+    const socket: Socket = new Socket(
+      this.settings,
+      {
+        state: (state) => this.entered(socket, state),
+        frame: (frame) => this.heard(socket, frame),
+        lost: (requests) => this.events.lost(requests),
+      },
+      isAnew,
+    );
+    socket.seen(this.isSeen);
+    return socket;
+  }
+
+  private entered(socket: Socket, state: LinkState): void {
+    if (socket === this.current) this.events.state(this.state);
+    else if (state.kind === "closed") this.gone(socket);
+    else this.events.state(this.state);
+  }
+
+  private heard(socket: Socket, frame: ServerFrame): void {
+    const isRefusal = frame.type === "error" && frame.fault.code === "draining";
+    if (isRefusal && socket === this.current) this.turn();
+    this.events.frame(frame);
+    this.release(socket);
+  }
+
+  /** The gateway takes nothing new: from now on that goes elsewhere. */
+  private turn(): void {
+    const old = this.current;
+    if (old.open.isEmpty) {
+      old.move();
+    } else if (this.leaving.size < LEAVING_MAX) {
+      old.leave();
+      this.leaving.add(old);
+      this.current = this.make(true);
+      if (this.leaving.size === 1) this.events.leaving(true);
+      this.events.state(this.state);
+    }
+  }
+
+  /** A socket that is leaving goes with its last answer. */
+  private release(socket: Socket): void {
+    if (this.leaving.has(socket) && socket.open.isEmpty) socket.close();
+  }
+
+  private gone(socket: Socket): void {
+    if (!this.leaving.delete(socket)) return;
+    if (this.leaving.size === 0) this.events.leaving(false);
+    this.current.hurry();
+    this.events.state(this.state);
+  }
+}
+
+export function createLink(settings: LinkSettings, events: LinkEvents): Link & Wakes {
+  return new Turnover(settings, events);
+}
