@@ -8,8 +8,9 @@ import { answers, freePort, start, until } from "./children.mjs";
 
 const SHIPPED = new URL("../../../nginx/", import.meta.url);
 
-/** `gateway` is a port on this machine. */
-export async function startNginx(gateway) {
+/** `gateways` are ports on this machine. */
+export async function startNginx(gateways) {
+  const servers = gateways.map((port) => `server 127.0.0.1:${port} max_fails=2 fail_timeout=5s;`).join(" ");
   const folder = await mkdtemp(join(tmpdir(), "tidegate-nginx-"));
   await cp(SHIPPED, folder, { recursive: true });
   const port = await freePort();
@@ -23,7 +24,7 @@ export async function startNginx(gateway) {
        uwsgi_temp_path ${folder}/4; scgi_temp_path ${folder}/5;
        include ${folder}/http.conf;
        access_log ${folder}/access.log tidegate;
-       upstream gateway { include ${folder}/upstream.conf; server 127.0.0.1:${gateway} max_fails=2 fail_timeout=5s; }
+       upstream gateway { include ${folder}/upstream.conf; ${servers} }
        server { listen 127.0.0.1:${port}; include ${folder}/server.conf; }
      }`,
   );

@@ -19,39 +19,8 @@ async function startSimulator({ pace, first }) {
   return { url: child.found()[1], stop: () => child.stop() };
 }
 
-/**
- * `model`: of the simulator (`sim-chat`, `sim-think`, `sim-echo`); `set`: keys of the gateway's configuration;
- * `nginx`: the real one stands before it, as in production; `demo`: what the README's first command starts, with its own simulator.
- */
-export async function startStack({
-  model = "sim-chat",
-  pace = 5,
-  first = 20,
-  set = {},
-  nginx = true,
-  demo = false,
-} = {}) {
-  if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build, or name it in TIDEGATE`);
-  const parts = [];
-  try {
-    return await build({ model, pace, first, set, nginx, demo }, parts);
-  } catch (error) {
-    await stopAll(parts);
-    throw error;
-  }
-}
-
-async function stopAll(parts) {
-  for (const part of parts.splice(0).reverse()) await part.stop();
-}
-
-async function build({ model, pace, first, set, nginx, demo }, parts) {
-  const keep = (part) => {
-    parts.push(part);
-    return part;
-  };
-  const simulator = demo ? undefined : keep(await startSimulator({ pace, first }));
-  // Its port stays the same when it is started again.
+/** One gateway, whose port stays the same when it is started again. */
+async function startGateway({ simulator, model, set }) {
   const port = await freePort();
   const keys = {
     "breaker.failures": 0,
@@ -66,10 +35,61 @@ async function build({ model, pace, first, set, nginx, demo }, parts) {
   for (const [key, value] of Object.entries(keys)) args.push("--set", `${key}=${value}`);
   const run = () =>
     start(BINARY, args, { ready: /listens on/, env: { API_KEY: "sk-test", RUST_LOG: "warn,tidegate=info" } });
-  let gateway = await run();
-  keep({ stop: () => gateway.stop() });
-  let near = port;
-  if (nginx) near = keep(await startNginx(near)).port;
+  let child = await run();
+  return {
+    port,
+    log: () => child.said(),
+    ended: () => child.ended(),
+    /** Sends a signal, and waits for nothing. */
+    signal: (name) => child.child.kill(name),
+    /** Ends it (`SIGTERM`: it drains first). */
+    down: (signal = "SIGKILL") => child.stop(signal),
+    async up() {
+      child = await run();
+    },
+    stop: () => child.stop(),
+  };
+}
+
+/**
+ * `model`: of the simulator (`sim-chat`, `sim-think`, `sim-echo`); `set`: keys of the gateway's configuration;
+ * `nginx`: the real one stands before it, as in production; `demo`: what the README's first command starts, with its own simulator;
+ * `gateways`: how many stand behind nginx.
+ */
+export async function startStack({
+  model = "sim-chat",
+  pace = 5,
+  first = 20,
+  set = {},
+  nginx = true,
+  demo = false,
+  gateways = 1,
+} = {}) {
+  if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build, or name it in TIDEGATE`);
+  const parts = [];
+  try {
+    return await build({ model, pace, first, set, nginx, demo, gateways }, parts);
+  } catch (error) {
+    await stopAll(parts);
+    throw error;
+  }
+}
+
+async function stopAll(parts) {
+  for (const part of parts.splice(0).reverse()) await part.stop();
+}
+
+async function build({ model, pace, first, set, nginx, demo, gateways: count }, parts) {
+  const keep = (part) => {
+    parts.push(part);
+    return part;
+  };
+  const simulator = demo ? undefined : keep(await startSimulator({ pace, first }));
+  const gateways = [];
+  for (let at = 0; at < count; at++) gateways.push(keep(await startGateway({ simulator, model, set })));
+  const [gateway] = gateways;
+  let near = gateway.port;
+  if (nginx) near = keep(await startNginx(gateways.map(({ port }) => port))).port;
   const behind = near;
   if (DIST) near = keep(await startFront(DIST, () => behind)).port;
   const target = near;
@@ -78,15 +98,15 @@ async function build({ model, pace, first, set, nginx, demo }, parts) {
     url: `http://127.0.0.1:${proxy.port}`,
     port: proxy.port,
     /** Of the gateway itself: what a program sees that no proxy stands before. */
-    direct: port,
+    direct: gateway.port,
     simulator: simulator?.url,
     proxy,
-    /** Ends the gateway (`SIGTERM`: it drains first). */
-    down: (signal = "SIGKILL") => gateway.stop(signal),
-    async up() {
-      gateway = await run();
-    },
-    log: () => gateway.said(),
+    gateways,
+    /** Of the first one, as a rule the only one. */
+    down: gateway.down,
+    up: gateway.up,
+    signal: gateway.signal,
+    log: gateway.log,
     stop: () => stopAll(parts),
   };
 }

@@ -1,0 +1,130 @@
+/** A gateway that is stopping finishes its answers, and what is new does not wait for them: fault 125. */
+import assert from "node:assert/strict";
+import { answered, answers, articles, assertWhole, grown, open, say, textOf } from "../harness/chat.mjs";
+import { until } from "../harness/children.mjs";
+import { counting } from "../harness/prompts.mjs";
+import { NETWORK, test } from "../harness/registry.mjs";
+import { listen } from "../harness/wire.mjs";
+
+const LONG = { "server.drain": "60s" };
+
+async function newChat(page) {
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  await until("an empty thread", async () => (await articles(page).count()) === 0);
+}
+
+/** Opens a conversation by its name in the list. */
+async function choose(page, title) {
+  await page
+    .getByRole("navigation", { name: "Conversations" })
+    .getByText(title, { exact: false })
+    .first()
+    .click();
+}
+
+/** The gateway that has the page's socket. */
+async function home(stack) {
+  const found = await until("a gateway has the socket", () =>
+    stack.gateways.find((gateway) => /socket opened/.test(gateway.log())),
+  );
+  return { own: found, other: stack.gateways.find((gateway) => gateway !== found) };
+}
+
+async function drain(gateway) {
+  gateway.signal("SIGTERM");
+  await until(
+    "it drains",
+    async () => (await fetch(`http://127.0.0.1:${gateway.port}/readyz`)).status === 503,
+  );
+  // Its sessions are told half a second later; until then a chat that is known may still ask.
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+}
+
+// faults: J125
+test("while one of two gateways drains, a question in another chat is answered at once", {
+  goal: "J125",
+  timeout: 90_000,
+  allow: NETWORK,
+}, async (t) => {
+  const stack = await t.stack({ gateways: 2, set: LONG });
+  const page = await t.page(stack);
+  const heard = listen(page);
+  await open(page, stack);
+  await say(page, "my name is Ada");
+  await answered(page);
+  await newChat(page);
+  await say(page, counting(700, 15));
+  await grown(page, 50);
+  const { own, other } = await home(stack);
+  await drain(own);
+
+  await newChat(page);
+  const since = Date.now();
+  await say(page, "a quick question");
+  await answered(page);
+  const ms = Date.now() - since;
+  assert.equal(heard.sockets, 2, "a second socket was opened");
+  assert.equal(heard.closed, 0, "the first one is still there");
+  assert.match(other.log(), /socket opened/);
+  // A chat that the stopping gateway has in its memory is rebuilt at the other one.
+  await choose(page, "my name is Ada");
+  await say(page, "what is my name?");
+  assert.match(await answered(page, { count: 2 }), /Ada/);
+
+  // In the chat whose answer runs, a question waits for that answer, and for nothing else.
+  await choose(page, "/sim tokens=700");
+  assert.equal(await answers(page).last().getAttribute("data-outcome"), "streaming");
+  await say(page, "and then?");
+  await until("it waits", async () => (await answers(page).count()) === 2);
+  assert.equal(heard.sends().length, 5, "it is not sent before its turn");
+  await answered(page, { count: 2, timeout: 40_000 });
+  assertWhole(await textOf(answers(page).first()), 700);
+  await until("the old gateway has ended in good order", () => own.ended());
+  assert.equal(heard.sockets, 2);
+  assert.equal(await page.getByTestId("connection").textContent(), "");
+  t.figure({ case: "another gateway", answered_ms: ms }, { answered_ms: 3_000 });
+});
+
+// faults: J125
+test("with nobody else there a question is tried once per Retry-After, and the answer is not touched", {
+  goal: "J125",
+  timeout: 90_000,
+  allow: NETWORK,
+}, async (t) => {
+  const stack = await t.stack({ set: LONG });
+  const page = await t.page(stack);
+  const heard = listen(page);
+  const tries = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith("/api/config")) tries.push(Date.now());
+  });
+  await open(page, stack);
+  await say(page, counting(900, 15));
+  await grown(page, 50);
+  await drain(stack.gateways[0]);
+  await newChat(page);
+  tries.length = 0;
+  await say(page, "a question that waits");
+  const banner = page.getByTestId("connection");
+  await banner
+    .filter({ hasText: /restarting.*The answer under way is not affected.*Next attempt in/ })
+    .waitFor();
+  await page
+    .locator('article[data-role="user"]')
+    .last()
+    .getByText(/Waiting for a connection/)
+    .waitFor();
+  await choose(page, "/sim tokens=900");
+  assertWhole(await answered(page, { timeout: 40_000 }), 900);
+  const during = tries.length;
+  const took = Date.now() - tries[0];
+  assert.ok(during <= 2 + took / 5_000, `${during} tries in ${took} ms`);
+  assert.equal(heard.sockets, 1, "no handshake that could only fail");
+  await until("the gateway has ended in good order", () => stack.gateways[0].ended());
+  await stack.up();
+  const back = Date.now();
+  await choose(page, "a question that waits");
+  await answered(page);
+  assert.equal(heard.sends().filter((frame) => /waits/.test(JSON.stringify(frame.messages))).length, 2);
+  t.figure({ case: "nobody else", tries: during, answered_ms: Date.now() - back });
+});
