@@ -1,7 +1,10 @@
 //! The conversation partner behind `sim-chat`: small, friendly, the same for the same seed.
 use super::{Turn, source::mix};
 
+mod examples;
 mod text;
+
+pub(super) use examples::{SHOWCASE, SHOWCASE_ZH};
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,9 @@ enum Topic {
 pub fn reply(turns: &[Turn], seed: u64) -> String {
     let users: Vec<&str> = turns.iter().filter(|turn| turn.role == "user").map(|turn| &*turn.text).collect();
     let question = users.last().copied().unwrap_or_default();
+    if let Some(answer) = examples::answer(question) {
+        return answer.to_owned();
+    }
     let chinese = question.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
     let say = |english: String, other: String| if chinese { other } else { english };
     let earlier = &users[..users.len().saturating_sub(1)];

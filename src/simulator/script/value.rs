@@ -67,6 +67,11 @@ impl Setting {
         self.value.as_deref().ok_or_else(|| "a value is missing".to_owned())
     }
 
+    /// It stands alone.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.value.is_none()
+    }
+
     /// Any text.
     pub(crate) fn string(&self) -> Result<String, String> {
         self.text().map(str::to_owned)

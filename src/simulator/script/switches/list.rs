@@ -2,6 +2,7 @@
 use super::super::{
     AfterFinish::{self, Done, SecondFinish, Text, Usage},
     Alphabet, Carrier, Fault, HeadKind, Mode, Script, TOKENS_MAX, UsageKind,
+    answer::{SHOWCASE, SHOWCASE_ZH},
     spelling::LineEnd,
     value::Setting,
 };
@@ -59,6 +60,11 @@ pub(super) const ALL: &[Switch] = &[
         "answers this text; `\\n`, `\\t`, `\\uXXXX` and `\\\"` are understood",
         |s, v| put(&mut s.text, Some(v.string()?)),
     ),
+    shape("demo", "en, zh", "answers with everything that the page can draw (default en)", |s, v| {
+        let texts = [("en", SHOWCASE), ("zh", SHOWCASE_ZH)];
+        let text = if v.is_bare() { SHOWCASE } else { v.one_of(&texts)? };
+        put(&mut s.text, Some(text.trim_end().to_owned()))
+    }),
     shape("tokens", "N", "so many deltas: filler words, or the text over and over (default 40)", |s, v| {
         put(&mut s.tokens, Some(v.count(0, TOKENS_MAX)?))
     }),

@@ -5,6 +5,7 @@ use crate::simulator::script::{SWITCHES, Times, table};
 /// One message for each switch.
 const EXAMPLES: &[&str] = &[
     "text=\"a b\"",
+    "demo=zh",
     "tokens=3",
     "word_len=9",
     "alphabet=emoji",

@@ -41,6 +41,25 @@ fn it_writes_markdown_of_the_wanted_shape() {
 }
 
 #[test]
+fn the_examples_of_the_page_are_answered_whatever_was_said_before() {
+    let question = "Compare HTTP streaming and WebSocket in a table";
+    assert!(answer(&[question]).contains("```mermaid"));
+    assert_eq!(answer(&["My name is Ada.", question]), answer(&[question]));
+    assert!(answer(&["用表格比较 HTTP 流式传输和 WebSocket"]).contains("```mermaid"));
+    // It is remembered as any other.
+    assert!(answer(&[question, "What did I say before?"]).contains(question));
+}
+
+#[test]
+fn a_demo_shows_everything_in_either_language() {
+    for message in ["/sim demo", "/sim demo=en pace_ms=1"] {
+        assert!(said("sim-chat", message).contains("Everything an answer can hold"), "{message}");
+    }
+    assert!(said("sim-chat", "/sim demo=zh").contains("回答里能有的一切"));
+    assert!(Script::parse("/sim demo=fr").is_err());
+}
+
+#[test]
 fn the_same_seed_says_the_same() {
     let turns = [Turn { role: "user".to_owned(), text: "Tell me about gates".to_owned() }];
     assert_eq!(reply(&turns, 5), reply(&turns, 5));
