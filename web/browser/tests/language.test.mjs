@@ -7,7 +7,7 @@ import { NETWORK, test } from "../harness/registry.mjs";
 
 /** Names of things, keys and formats, which are the same everywhere. */
 const SAME =
-  /^(Tidegate|Enter|Shift|Ctrl|Alt|Esc|Escape|Cmd|Home|End|Tab|Markdown|JSON|English|sim-[a-z-]+|HTTP|WebSocket|Rust|tokens?|token\/s|px|ms|s|K|k|B|KB|KiB)$/;
+  /^(Tidegate|ChatGPT|Enter|Shift|Ctrl|Alt|Esc|Escape|Cmd|Home|End|Tab|Markdown|JSON|English|sim-[a-z-]+|HTTP|WebSocket|Rust|tokens?|token\/s|px|ms|s|K|k|B|KB|KiB)$/;
 
 /** Every word that a person can see or hear, but for what people and models wrote. */
 function wordsOf() {

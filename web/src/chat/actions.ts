@@ -1,6 +1,7 @@
 /** What a person can do. Each says what changes, and leaves the asking to the follows. */
+import { headOf } from "./check";
 import type { ChatActions } from "./contract";
-import { fromJson, toJson, toMarkdown } from "./exchange";
+import { fromFile, toJson, toMarkdown } from "./exchange";
 import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
 import { forgot } from "./plan";
 import { search } from "./search";
@@ -194,15 +195,19 @@ export function actions(room: Room): {
       return conversation ? toMarkdown(conversation, names) : "";
     },
     exportJson: async (ids) => toJson(await all(ids ?? get().heads.map(({ id }) => id))),
-    importJson: async (text) => {
-      const read = fromJson(text, parts.newId);
-      if (typeof read === "string") return { taken: 0, problem: read };
-      for (const conversation of read) {
-        room.put(conversation);
-        await keeper.now(conversation.id);
-      }
+    importFile: async (file, progress) => {
+      const read = await fromFile(file, parts.newId, parts.now);
+      if (typeof read === "string") return { taken: 0, skipped: 0, problem: read };
+      const { conversations, skipped } = read;
+      const isStored = await vault.saveAll(
+        conversations.map((conversation) => [headOf(conversation), conversation]),
+        (done) => progress(done, conversations.length),
+      );
+      set(({ heads }) => ({
+        heads: [...heads, ...conversations.map(headOf)].sort((a, b) => b.updated - a.updated),
+      }));
       room.tabs.tell({ kind: "list" });
-      return get().storage === "ok" ? { taken: read.length } : { taken: read.length, problem: "storage" };
+      return { taken: conversations.length, skipped, ...(isStored ? {} : { problem: "storage" }) };
     },
 
     setSettings: (settings) => {

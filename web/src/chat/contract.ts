@@ -1,5 +1,6 @@
 /** What the features may read and do. One store (zustand) has all of it; components select small pieces. */
 import type { LinkState } from "../connection/link";
+import type { Problem } from "./exchange";
 import type { AssistantMessage, Conversation, Head } from "./model";
 import type { Operator } from "./operator";
 
@@ -26,6 +27,13 @@ export interface Settings {
   language: "system" | "zh" | "en";
   /** Which key sends; the other makes a new line. */
   sendKey: "enter" | "mod-enter";
+}
+
+export interface Imported {
+  taken: number;
+  /** Entries of the file that could not be read. */
+  skipped: number;
+  problem?: Problem;
 }
 
 export interface Hit {
@@ -93,8 +101,8 @@ export interface ChatActions {
 
   exportMarkdown(conversation: string, names: { user: string; assistant: string }): Promise<string>;
   exportJson(conversations?: string[]): Promise<string>;
-  /** How many were taken; throws nothing, says what was wrong. */
-  importJson(text: string): Promise<{ taken: number; problem?: "unreadable" | "foreign" | "storage" }>;
+  /** Takes all or nothing of a file of ours or ChatGPT's; throws nothing, says what was wrong. */
+  importFile(file: Blob, progress: (done: number, of: number) => void): Promise<Imported>;
 
   setSettings(change: Partial<Settings>): void;
   /** Try the connection now. */

@@ -1,17 +1,22 @@
 /** What goes out comes back; junk comes to nothing. */
+import { Blob } from "node:buffer";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { readConversation } from "./check";
-import { fromJson, toJson } from "./exchange";
+import { CONVERSATIONS_MAX, FILE_BYTES_MAX, fromFile, toJson } from "./exchange";
 import { newId } from "./ids";
 import { shown } from "./tree";
 import { edit, emptyConversation, submit } from "./turns";
 
-test("an export read again has all branches, and nothing of it is still written", () => {
+// The one of jsdom cannot be read.
+const read = (text: string) => fromFile(new Blob([text]) as unknown as File, newId, () => 7);
+const talk = (id: string) => submit(emptyConversation(id, 1), "one", 2, newId).conversation;
+
+test("an export read again has all branches, and nothing of it is still written", async () => {
   const first = submit(emptyConversation("c-1", 1), "one", 2, newId);
   const both = edit(first.conversation, first.question.id, "two", 3, newId)?.conversation;
-  const read = both && fromJson(toJson([both]), newId);
-  const [back] = Array.isArray(read) ? read : [];
+  const again = both && (await read(toJson([both])));
+  const [back] = typeof again === "object" ? again.conversations : [];
   expect(Object.keys(back?.messages ?? {})).toEqual(Object.keys(both?.messages ?? {}));
   expect(back?.id).not.toBe("c-1");
   expect(
@@ -19,11 +24,28 @@ test("an export read again has all branches, and nothing of it is still written"
   ).not.toContain("waiting");
 });
 
-test("what is no export of ours is said, not thrown", () => {
-  expect(fromJson("{", newId)).toBe("unreadable");
-  for (const junk of ["null", "[]", "7", '{"format":"else","conversations":[]}']) {
-    expect(fromJson(junk, newId)).toBe("foreign");
+test("what is no export is said, not thrown", async () => {
+  expect(await read("{")).toBe("unreadable");
+  expect(await read("")).toBe("unreadable");
+  expect(await read("PK\u0003\u0004 and so on")).toBe("archive");
+  for (const junk of ["null", "[]", "7", '[{"title":"x"}]', '{"format":"else","conversations":[]}']) {
+    expect(await read(junk)).toBe("foreign");
   }
+  expect(await read(toJson([]))).toBe("nothing");
+  expect(await read('[{"mapping":{}}]')).toBe("nothing");
+});
+
+test("a file beyond the bounds is refused before it is read", async () => {
+  const huge = { size: FILE_BYTES_MAX + 1, text: () => Promise.reject(new Error("read")) } as unknown as File;
+  expect(await fromFile(huge, newId, () => 7)).toBe("tooLarge");
+  const many = { format: "tidegate-conversations", conversations: Array(CONVERSATIONS_MAX + 1).fill(0) };
+  expect(await read(JSON.stringify(many))).toBe("tooMany");
+});
+
+test("damaged conversations are left out, and counted", async () => {
+  const good = talk("c-1");
+  const text = toJson([good, { ...good, id: "" }, { ...good, messages: {} }]);
+  expect(await read(text)).toMatchObject({ conversations: [{ title: "one" }], skipped: 2 });
 });
 
 test("whatever is in a file, what is taken of it can be shown", () => {

@@ -1,4 +1,5 @@
 /** Conversations out of the page and into it. */
+import { fromChatGpt, isChatGpt } from "./chatgpt";
 import { readConversation } from "./check";
 import { type Conversation, isRunning } from "./model";
 import { shown } from "./tree";
@@ -37,21 +38,79 @@ function settled(conversation: Conversation, id: string): Conversation {
   return { ...conversation, id, messages, epoch: 0, remembered: [] };
 }
 
-/** Null: not JSON, or no file of ours. */
-export function fromJson(
-  text: string,
+/** Nobody has more, but for a mistake; the page must stay usable meanwhile. */
+export const FILE_BYTES_MAX = 128 * 1024 * 1024;
+export const CONVERSATIONS_MAX = 20_000;
+const MESSAGES_MAX = 20_000;
+/** The page is drawn again after this much work. */
+const SLICE_MS = 30;
+
+export type Problem =
+  | "unreadable"
+  | "foreign"
+  /** The archive that ChatGPT sends, not the file in it. */
+  | "archive"
+  | "tooLarge"
+  | "tooMany"
+  /** Of the right form, with nothing in it. */
+  | "nothing"
+  | "storage";
+
+export interface Read {
+  conversations: Conversation[];
+  /** Of those that were damaged. */
+  skipped: number;
+}
+
+const count = (value: unknown): number =>
+  typeof value === "object" && value !== null ? Object.keys(value).length : 0;
+
+/** How each entry of a file is read; undefined: nobody knows this file. */
+function readerOf(value: unknown, newId: (prefix: string) => string, now: number) {
+  if (isChatGpt(value)) {
+    const read = (entry: unknown) =>
+      count((entry as { mapping?: unknown })?.mapping) <= MESSAGES_MAX
+        ? fromChatGpt(entry, newId, now)
+        : undefined;
+    return { entries: value as unknown[], read };
+  }
+  const { format, conversations } = (value ?? {}) as { format?: unknown; conversations?: unknown };
+  if (format !== FORMAT || !Array.isArray(conversations)) return undefined;
+  const read = (entry: unknown) => {
+    if (count((entry as { messages?: unknown })?.messages) > MESSAGES_MAX) return undefined;
+    const conversation = readConversation(entry);
+    return conversation && settled(conversation, newId("c"));
+  };
+  return { entries: conversations as unknown[], read };
+}
+
+/** Reads a file of ours or ChatGPT's, and lets the page be drawn meanwhile. */
+export async function fromFile(
+  file: Blob,
   newId: (prefix: string) => string,
-): Conversation[] | "unreadable" | "foreign" {
+  now: () => number,
+): Promise<Read | Problem> {
+  if (file.size > FILE_BYTES_MAX) return "tooLarge";
   let value: unknown;
   try {
+    const text = await file.text();
+    if (text.startsWith("PK\u0003\u0004")) return "archive";
     value = JSON.parse(text);
   } catch {
     return "unreadable";
   }
-  const { format, conversations } = (value ?? {}) as { format?: unknown; conversations?: unknown };
-  if (format !== FORMAT || !Array.isArray(conversations)) return "foreign";
-  return conversations.flatMap((entry) => {
-    const read = readConversation(entry);
-    return read ? [settled(read, newId("c"))] : [];
-  });
+  const reader = readerOf(value, newId, now());
+  if (!reader) return "foreign";
+  if (reader.entries.length > CONVERSATIONS_MAX) return "tooMany";
+  const conversations: Conversation[] = [];
+  let began = performance.now();
+  for (const entry of reader.entries) {
+    const read = reader.read(entry);
+    if (read && Object.keys(read.messages).length > 0) conversations.push(read);
+    if (performance.now() - began < SLICE_MS) continue;
+    await new Promise((done) => setTimeout(done, 0));
+    began = performance.now();
+  }
+  if (conversations.length === 0) return "nothing";
+  return { conversations, skipped: reader.entries.length - conversations.length };
 }

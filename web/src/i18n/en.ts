@@ -27,9 +27,20 @@ export const en = {
   exportAll: "Export all",
   importAll: "Import",
   imported: "{count} conversations were imported.",
-  importUnreadable: "That file cannot be read: it is not JSON.",
-  importForeign: "That file has no conversations of Tidegate.",
-  importStorage: "Imported, but this browser cannot store them.",
+  importHint: "A file of this page, or conversations.json of ChatGPT's export",
+  importing: "Importing…",
+  importedSoFar: "{done} of {of}",
+  importSkipped: "{count} could not be read and were left out.",
+  importStorage:
+    "This browser cannot store so much: {count} conversations are kept only while this page is open.",
+  importProblems: {
+    unreadable: "That file cannot be read: it is not JSON, or part of it is missing.",
+    foreign: "That file has conversations neither of this page nor of ChatGPT.",
+    archive: "That is an archive. Unpack it, and choose conversations.json.",
+    tooLarge: "That file is too large: at most 128 MB can be imported at once.",
+    tooMany: "That file has too many conversations: at most 20,000 can be imported at once.",
+    nothing: "That file has no conversation that can be read.",
+  },
 
   message: "Message",
   placeholder: "Ask something…",

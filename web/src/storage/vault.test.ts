@@ -75,3 +75,43 @@ test("another version's conversation is not guessed at, and is not destroyed", a
   expect(await open().load("c-9")).toBeUndefined();
   expect(await get("c:c-9", store)).toMatchObject({ version: 99 });
 });
+
+test("many are stored in one transaction, with progress, beside what is there", async () => {
+  const vault = open();
+  await save(vault, talk("c-0", "old"));
+  const transactions = vi.spyOn(IDBDatabase.prototype, "transaction");
+  const all = Array.from({ length: 50 }, (_, at) => talk(`c-${at + 1}`, `tide ${at}`));
+  const steps: number[] = [];
+  const isStored = await vault.saveAll(
+    all.map((one) => [headOf(one), one]),
+    (done) => steps.push(done),
+  );
+  expect(isStored).toBe(true);
+  expect(transactions).toHaveBeenCalledTimes(1);
+  expect(steps).toEqual(all.map((_, at) => at + 1));
+  expect(await open().heads()).toHaveLength(51);
+  expect(await open().load("c-50")).toEqual(all[49]);
+});
+
+test("of many that do not fit none is stored, and all are kept in memory", async () => {
+  const vault = open();
+  await save(vault, talk("c-0", "old"));
+  const { put } = IDBObjectStore.prototype;
+  let puts = 0;
+  vi.spyOn(IDBObjectStore.prototype, "put").mockImplementation(function (this: IDBObjectStore, value, key) {
+    puts += 1;
+    if (puts > 5) throw new DOMException("no room", "QuotaExceededError");
+    return put.call(this, value, key);
+  });
+  const all = Array.from({ length: 9 }, (_, at) => talk(`c-${at + 1}`, `tide ${at}`));
+  expect(
+    await vault.saveAll(
+      all.map((one) => [headOf(one), one]),
+      () => undefined,
+    ),
+  ).toBe(false);
+  expect(told).toEqual(["full"]);
+  expect(await vault.heads()).toHaveLength(10);
+  expect(await vault.load("c-9")).toEqual(all[8]);
+  expect(await open().heads()).toHaveLength(1);
+});

@@ -15,6 +15,8 @@ export interface Vault<H extends Entry, C extends H> {
   loadAll(ids: string[]): Promise<C[]>;
   /** False: it is only in memory. */
   save(head: H, conversation: C): Promise<boolean>;
+  /** All of them or none, in one transaction. False: they are only in memory. */
+  saveAll(entries: [head: H, conversation: C][], progress: (done: number) => void): Promise<boolean>;
   remove(id: string): Promise<void>;
 }
 
@@ -32,6 +34,43 @@ export interface Checks<H, C> {
   /** Reads what was stored, by this version or an older one; undefined: it is damaged, and is left out. */
   conversation(value: unknown): C | undefined;
   head(conversation: C): H;
+}
+
+/** Writes one after another: what a browser copies in one go is time in which nothing is drawn. */
+function writeAll<H extends Entry, C extends H>(
+  objects: IDBObjectStore,
+  entries: [head: H, conversation: C][],
+  progress: (done: number) => void,
+): Promise<true> {
+  return new Promise((resolve, reject) => {
+    const { transaction } = objects;
+    transaction.oncomplete = () => resolve(true);
+    transaction.onabort = () => reject(transaction.error);
+    const guarded = (action: () => void) => () => {
+      try {
+        action();
+      } catch (error) {
+        reject(error);
+        transaction.abort();
+      }
+    };
+    const write = (at: number) => {
+      const entry = entries[at];
+      if (!entry) return;
+      const kept: Kept<C> = { version: VERSION, value: entry[1] };
+      objects.put(kept, key(entry[1].id)).onsuccess = guarded(() => {
+        progress(at + 1);
+        write(at + 1);
+      });
+    };
+    const list = objects.get(HEADS);
+    list.onsuccess = guarded(() => {
+      const known = Array.isArray(list.result) ? (list.result as H[]) : [];
+      const fresh = new Set(entries.map(([{ id }]) => id));
+      objects.put([...entries.map(([head]) => head), ...known.filter(({ id }) => !fresh.has(id))], HEADS);
+      write(0);
+    });
+  });
 }
 
 class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
@@ -114,6 +153,17 @@ class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
     // What cannot be stored is kept while the page is open.
     if (done) this.memory.delete(conversation.id);
     else this.memory.set(conversation.id, conversation);
+    return done === true;
+  }
+
+  async saveAll(entries: [head: H, conversation: C][], progress: (done: number) => void): Promise<boolean> {
+    const done = await this.attempt((store) =>
+      store("readwrite", (objects) => writeAll(objects, entries, progress)),
+    );
+    for (const [, conversation] of entries) {
+      if (done) this.memory.delete(conversation.id);
+      else this.memory.set(conversation.id, conversation);
+    }
     return done === true;
   }
 

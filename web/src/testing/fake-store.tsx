@@ -66,7 +66,7 @@ export function fakeStore(change: Partial<ChatState> = {}): FakeStore {
     },
     exportMarkdown: async () => "",
     exportJson: async () => "",
-    importJson: async () => ({ taken: 0 }),
+    importFile: async () => ({ taken: 0, skipped: 0 }),
   } as unknown as ChatActions;
   const store = createStore<ChatStore>(() => ({ ...STATE, ...actions, ...change }));
   return Object.assign(store, { done, drafts });

@@ -1,13 +1,13 @@
 /** The list of conversations: new, search, rename, delete, export and import. */
-import { Download, Search, SquarePen, Upload } from "lucide-react";
+import { Search, SquarePen } from "lucide-react";
 import { useDeferredValue, useEffect, useRef, useState } from "react";
 import type { Hit } from "../../chat/contract";
 import type { Head } from "../../chat/model";
 import { useActions, useChat } from "../../chat/use-chat";
-import { download } from "../../components/copy";
 import { useEscapeWithin } from "../../components/escape";
 import { useText } from "../../i18n/use-text";
 import { Entry } from "./entry";
+import { Exchange } from "./exchange";
 import css from "./sidebar.module.css";
 
 type Period = "today" | "yesterday" | "week" | "older";
@@ -75,48 +75,6 @@ function Found({ query, onOpen }: { query: string; onOpen: Props["onOpen"] }) {
         ))}
       </ul>
     </>
-  );
-}
-
-function Exchange() {
-  const { words, fill } = useText();
-  const actions = useActions();
-  const file = useRef<HTMLInputElement>(null);
-  const [said, setSaid] = useState("");
-  const take = async (chosen: File | undefined) => {
-    if (!chosen) return;
-    const { taken, problem } = await actions.importJson(await chosen.text());
-    if (problem === "unreadable") setSaid(words.importUnreadable);
-    else if (problem === "foreign") setSaid(words.importForeign);
-    else if (problem === "storage") setSaid(words.importStorage);
-    else setSaid(fill(words.imported, { count: taken }));
-  };
-  return (
-    <div className={css.exchange}>
-      <button
-        type="button"
-        className="quiet"
-        onClick={async () => download("tidegate.json", "application/json", await actions.exportJson())}
-      >
-        <Download aria-hidden size={15} /> {words.exportAll}
-      </button>
-      <button type="button" className="quiet" onClick={() => file.current?.click()}>
-        <Upload aria-hidden size={15} /> {words.importAll}
-      </button>
-      <input
-        ref={file}
-        type="file"
-        accept="application/json,.json"
-        hidden
-        onChange={(event) => {
-          void take(event.target.files?.[0]);
-          event.target.value = "";
-        }}
-      />
-      <p role="status" className={css.note}>
-        {said}
-      </p>
-    </div>
   );
 }
 
