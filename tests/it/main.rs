@@ -20,6 +20,7 @@ mod lost;
 mod many_chats;
 mod network;
 mod nginx;
+mod nginx_access;
 mod nginx_faults;
 mod overload;
 mod page;

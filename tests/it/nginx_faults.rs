@@ -137,6 +137,7 @@ async fn when_all_are_full_or_gone_the_client_is_told_to_come_back() {
     })
     .await;
     for gateway in [&one, &two] {
+        until("the newcomer is gone", async || left_over(gateway).await == 0).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         client.say("/sim text=endless stall_after=1 first_ms=0").await;
         client.hear().await;

@@ -29,6 +29,8 @@ pub(crate) struct Wish {
     pub(crate) tls: Option<&'static str>,
     /// Serves the page itself, from this folder.
     pub(crate) page: Option<&'static Path>,
+    /// Asks for a name and a password (`nginx/basic-auth.conf`): the file of users.
+    pub(crate) users: Option<&'static str>,
     /// Replaced in the shipped files and the main file, such as a time that is too long for a test.
     pub(crate) replace: &'static [(&'static str, &'static str)],
 }
@@ -58,6 +60,9 @@ impl Nginx {
                 fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
             }
             let mut main = main_file(folder.path(), free, gateways, wish);
+            if let Some(users) = wish.users {
+                fs::write(folder.path().join("users"), users).unwrap();
+            }
             if let Some(name) = wish.tls {
                 tls_site(folder.path(), free, name).await;
             }
@@ -164,7 +169,8 @@ fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], wish: W
             let page = wish.page.map_or(String::new(), |page| {
                 format!("root {}; include {folder}/page.conf;", page.display())
             });
-            format!("server {{ listen {listen}; {page} include {folder}/server.conf; }}")
+            let log_in = wish.users.map_or(String::new(), |_| format!("include {folder}/basic-auth.conf;"));
+            format!("server {{ listen {listen}; {page} {log_in} include {folder}/server.conf; }}")
         }
     };
     format!(

@@ -8,12 +8,14 @@ import { answers, freePort, start, until } from "./children.mjs";
 
 const SHIPPED = new URL("../../../nginx/", import.meta.url);
 
-/** `gateways` are ports on this machine. */
-export async function startNginx(gateways) {
+/** `gateways` are ports on this machine; `users`: the file of those whom it asks for a password. */
+export async function startNginx(gateways, { users } = {}) {
   const servers = gateways.map((port) => `server 127.0.0.1:${port} max_fails=2 fail_timeout=5s;`).join(" ");
   const folder = await mkdtemp(join(tmpdir(), "tidegate-nginx-"));
   await cp(SHIPPED, folder, { recursive: true });
   const port = await freePort();
+  if (users) await writeFile(join(folder, "users"), users);
+  const logIn = users ? `include ${folder}/basic-auth.conf;` : "";
   const user = process.getuid() === 0 ? "user root;" : "";
   await writeFile(
     join(folder, "main.conf"),
@@ -25,7 +27,7 @@ export async function startNginx(gateways) {
        include ${folder}/http.conf;
        access_log ${folder}/access.log tidegate;
        upstream gateway { include ${folder}/upstream.conf; ${servers} }
-       server { listen 127.0.0.1:${port}; include ${folder}/server.conf; }
+       server { listen 127.0.0.1:${port}; ${logIn} include ${folder}/server.conf; }
      }`,
   );
   const command = existsSync("/usr/sbin/nginx") ? "/usr/sbin/nginx" : "nginx";

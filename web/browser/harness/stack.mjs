@@ -54,7 +54,7 @@ async function startGateway({ simulator, model, set }) {
 /**
  * `model`: of the simulator (`sim-chat`, `sim-think`, `sim-echo`); `set`: keys of the gateway's configuration;
  * `nginx`: the real one stands before it, as in production; `demo`: what the README's first command starts, with its own simulator;
- * `gateways`: how many stand behind nginx.
+ * `gateways`: how many stand behind nginx; `users`: those whom nginx asks for a password.
  */
 export async function startStack({
   model = "sim-chat",
@@ -62,13 +62,14 @@ export async function startStack({
   first = 20,
   set = {},
   nginx = true,
+  users,
   demo = false,
   gateways = 1,
 } = {}) {
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build, or name it in TIDEGATE`);
   const parts = [];
   try {
-    return await build({ model, pace, first, set, nginx, demo, gateways }, parts);
+    return await build({ model, pace, first, set, nginx, users, demo, gateways }, parts);
   } catch (error) {
     await stopAll(parts);
     throw error;
@@ -79,7 +80,7 @@ async function stopAll(parts) {
   for (const part of parts.splice(0).reverse()) await part.stop();
 }
 
-async function build({ model, pace, first, set, nginx, demo, gateways: count }, parts) {
+async function build({ model, pace, first, set, nginx, users, demo, gateways: count }, parts) {
   const keep = (part) => {
     parts.push(part);
     return part;
@@ -89,7 +90,13 @@ async function build({ model, pace, first, set, nginx, demo, gateways: count }, 
   for (let at = 0; at < count; at++) gateways.push(keep(await startGateway({ simulator, model, set })));
   const [gateway] = gateways;
   let near = gateway.port;
-  if (nginx) near = keep(await startNginx(gateways.map(({ port }) => port))).port;
+  if (nginx)
+    near = keep(
+      await startNginx(
+        gateways.map(({ port }) => port),
+        { users },
+      ),
+    ).port;
   const behind = near;
   if (DIST) near = keep(await startFront(DIST, () => behind)).port;
   const target = near;
