@@ -136,28 +136,6 @@ for (const { code, says, comesBack } of CODES) {
 }
 
 // faults: J125
-test("pings that nobody answers", {
-  goal: "J125",
-  timeout: 100_000,
-  strict: true,
-  allow: NETWORK,
-}, async (t) => {
-  const stack = await t.stack({ nginx: false });
-  const page = await t.page(stack);
-  await open(page, stack);
-  await say(page, "hello");
-  await answered(page);
-  stack.proxy.stall(true);
-  await page
-    .getByTestId("connection")
-    .filter({ hasText: /not answer|lost|Next attempt|Connecting/i })
-    .waitFor({ timeout: 75_000 });
-  stack.proxy.stall(false);
-  await say(page, "still there?");
-  await answered(page, { count: 2 });
-});
-
-// faults: J125
 test("offline is told, and what is written meanwhile goes out later", {
   goal: "J125",
   allow: NETWORK,

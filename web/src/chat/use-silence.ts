@@ -1,5 +1,6 @@
 /** Whether a running answer has brought no word for a while. */
 import { useEffect, useState } from "react";
+import { isAtWork } from "./at-work";
 import type { ChatStore } from "./contract";
 import { isRunning } from "./model";
 import { useChatStore } from "./use-chat";
@@ -10,7 +11,7 @@ export const SILENCE_MS = 5_000;
 /** What must change for the answer to be alive, or null where it is not the model that is waited for. */
 function progress(state: ChatStore, conversation: string, id: string): string | null {
   const answer = state.writing[id] ?? state.open[conversation]?.messages[id];
-  if (!isRunning(answer) || answer.takenOver || state.link.kind !== "live") return null;
+  if (!isRunning(answer) || answer.takenOver || !isAtWork(state, conversation, answer)) return null;
   if (answer.queuePosition !== undefined || answer.retrying) return null;
   const question = state.open[conversation]?.messages[answer.parent];
   if (question?.role === "user" && (question.delivery === "queued" || question.delivery === "stale"))

@@ -114,7 +114,7 @@ export const en = {
   online: "Connected",
   keepWriting: "You can go on writing; messages are sent when it is back.",
   answerKept: "What you see is kept; the rest follows if the service still has it.",
-  answerStays: "The answer under way is not affected; new messages are sent when it is back.",
+  answerStays: "The answer under way is not affected; new messages wait.",
 
   simulated: "Simulated answers",
   simulatedShort: "Simulated",

@@ -55,6 +55,7 @@ describe("an answer that is awaited", () => {
     ["it stands in the queue", answer({ queuePosition: 2 }), {}],
     ["another try follows", answer({ retrying: { attempt: 2, afterMs: 10_000 } }), {}],
     ["the connection is lost", answer(), { link: { kind: "offline" } }],
+    ["the gateway does not answer", answer(), { link: { kind: "live", doubted: 1 } }],
     ["it is finished", answer({ text: "x", outcome: "done" }), {}],
   ])("does not blame the model when %s", async (_, first, change) => {
     begin(first, change);

@@ -1,5 +1,6 @@
 /** An answer: thinking, text, how it ended, and what one can do about it. */
 import { RefreshCw } from "lucide-react";
+import { isAtWork } from "../../chat/at-work";
 import type { AssistantMessage, Shown } from "../../chat/model";
 import { isRunning } from "../../chat/model";
 import { useActions, useChat } from "../../chat/use-chat";
@@ -17,12 +18,8 @@ import { UsageLine } from "./usage-line";
 function News({ conversation, answer }: { conversation: string; answer: AssistantMessage }) {
   const { words, fill } = useText();
   const isSilent = useSilence(conversation, answer.id);
-  // Without a socket nobody is at work on it; the question says so itself.
-  const isAsked = useChat((state) => {
-    const question = state.open[conversation]?.messages[answer.parent];
-    const isCarried = state.link.kind === "live" || state.linkLeaving;
-    return isCarried && !(question?.role === "user" && question.delivery === "stale");
-  });
+  // Where nobody is, the question or the banner says so.
+  const isAsked = useChat((state) => isAtWork(state, conversation, answer));
   if (answer.queuePosition !== undefined) {
     return <p className={css.news}>{fill(words.position, { position: answer.queuePosition })}</p>;
   }
@@ -58,7 +55,8 @@ export function AnswerView({ conversation, answer, shown, onEdit, onAsk }: Props
   const running = isRunning(answer) && !answer.takenOver;
   // What failed has an action of its own, or none that helps; what is followed elsewhere is not finished.
   const hasEnded = answer.outcome === "done" || answer.outcome === "stopped";
-  const isWriting = useChat((state) => state.link.kind === "live") && running && answer.text !== "";
+  const isCarried = useChat((state) => isAtWork(state, conversation, answer));
+  const isWriting = isCarried && running && answer.text !== "";
   return (
     <div className={css.answer} aria-busy={running}>
       {answer.omittedTurns !== undefined && (
