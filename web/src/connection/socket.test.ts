@@ -124,6 +124,16 @@ test("offline: unanswered for a second it is so, answered it is not", async () =
   expect(net.link.state.kind).toBe("offline");
 });
 
+test("a network that is back within the second is no reason to wait for one", async () => {
+  const net = await opened();
+  net.link.offline();
+  net.link.wake();
+  await net.pass(1_000);
+  expect(net.link.state).toMatchObject({ kind: "waiting", cause: "silent" });
+  await net.pass(500);
+  expect(net.wires).toHaveLength(2);
+});
+
 test("without a network it waits for one, and an old socket's words are dropped", async () => {
   const net = await opened();
   const old = net.wire.onclose;

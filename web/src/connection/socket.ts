@@ -52,6 +52,7 @@ export class Socket implements Wakes {
   private openedAt = 0;
   private isUseful = false;
   private isLeaving = false;
+  private isHurried = false;
   /** The browser said that it is offline, and nothing was heard since. */
   private isCutOff = false;
   private pings = 0;
@@ -90,6 +91,7 @@ export class Socket implements Wakes {
   }
 
   wake(): void {
+    this.isCutOff = false;
     if (this.state.kind === "live") this.watch.ask(WAKE_MS);
     else if (this.state.kind !== "connecting") this.connect();
   }
@@ -118,6 +120,8 @@ export class Socket implements Wakes {
 
   /** The gateway that it waits for has just ended: it will soon be back. */
   hurry(): void {
+    // An attempt that is under way may still have met the old gateway.
+    this.isHurried = this.state.kind === "connecting";
     if (this.state.kind !== "waiting") return;
     const ms = pause(0, "restart", this.settings.random);
     if (this.state.until - this.settings.now() > ms) this.wait("restart", ms);
@@ -165,10 +169,17 @@ export class Socket implements Wakes {
       },
       (error: unknown) => {
         if (round !== this.round) return;
-        if (error instanceof NotNow) this.wait("restart", askedPause(error.afterMs, this.settings.random));
+        if (error instanceof NotNow) this.wait("restart", this.pauseAfter(error));
         else this.lost(this.isAnew && this.attempt < RESTART_ATTEMPTS ? "restart" : "lost");
       },
     );
+  }
+
+  private pauseAfter({ afterMs }: NotNow): number {
+    const { random } = this.settings;
+    const ms = this.isHurried ? pause(0, "restart", random) : askedPause(afterMs, random);
+    this.isHurried = false;
+    return ms;
   }
 
   private dial(round: number): void {

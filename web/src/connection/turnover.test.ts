@@ -70,6 +70,28 @@ test("with nobody else there it tries once per Retry-After, and soon when the ol
   expect(net.wires).toHaveLength(2);
 });
 
+test("an attempt that met the old gateway in its last moment is soon followed by another", async () => {
+  const { net, first } = await drained(5_000);
+  first.say(end("runs"));
+  await net.pass(0);
+  expect(net.link.state).toMatchObject({ kind: "waiting", cause: "restart" });
+  net.notNowMs = undefined;
+  await net.pass(300 + FIRST_PAUSE_MS);
+  expect(net.wires).toHaveLength(2);
+});
+
+test("a person's wish for a new socket does not end an answer that only the old one has", async () => {
+  const { net, first } = await drained();
+  await net.open();
+  await net.pass(5_000);
+  net.link.retry();
+  await net.pass(1_000);
+  expect(first.isClosed).toBe(false);
+  expect(first.pings()).toBe(2);
+  first.say({ type: "pong", requestId: "ping-1" });
+  expect(net.link.state).toEqual({ kind: "live" });
+});
+
 test("where nothing runs the same socket moves, and keeps asking by Retry-After", async () => {
   const net = new FakeNet();
   const first = await net.open();

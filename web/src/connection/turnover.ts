@@ -49,8 +49,8 @@ class Turnover implements Link, Wakes {
   }
 
   retry(): void {
-    // Who stopped answering is not waited for any longer.
-    for (const socket of [...this.leaving]) if (!isSound(socket.state)) socket.close();
+    // Who drains takes no new socket: the old one is asked, and stays as long as it can.
+    for (const socket of this.leaving) socket.wake();
     this.current.retry();
   }
 
