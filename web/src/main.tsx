@@ -1,6 +1,7 @@
 /** Starts the page. */
 import { createRoot } from "react-dom/client";
 import "./app/app.css";
+import "./app/print.css";
 import { App } from "./app/app";
 import { makeStore } from "./app/make-store";
 import { reloadOnce } from "./app/new-version";

@@ -90,6 +90,7 @@ export const en = {
   position: "Place {position} in the queue",
   retrying: "The model service had a fault; attempt {attempt} follows.",
   omitted: "The {count} oldest turns no longer fit and were left out.",
+  notPrinted: "The {count} oldest messages are not printed; an export of the conversation has them all.",
   stopped: "Stopped",
   cut: "The answer was cut: it reached the longest length allowed.",
   takenOver: "This answer is open in too many places and is no longer followed here.",

@@ -91,6 +91,7 @@ export const zh: Dictionary = {
   position: "排队第 {position} 位",
   retrying: "模型服务出错，即将进行第 {attempt} 次尝试。",
   omitted: "最早的 {count} 轮对话放不下，已省略。",
+  notPrinted: "最早的 {count} 条消息没有打印；导出对话可以得到全部内容。",
   stopped: "已停止",
   cut: "回答达到长度上限，被截断了。",
   takenOver: "这个回答在太多地方打开，这里不再更新。",

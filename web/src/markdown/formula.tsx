@@ -1,26 +1,33 @@
 /** Maths. Library and font come with the first formula; a source that is no formula is shown as it is. */
-import { memo, useEffect, useRef, useState } from "react";
+import { memo, useLayoutEffect, useRef, useState } from "react";
 import css from "./markdown.module.css";
 
-const load = () => import("./typeset").then(({ ready }) => ready());
+type Typeset = typeof import("./typeset").typeset;
+
+let typeset: Typeset | null = null;
+const load = async (): Promise<Typeset> => {
+  const { ready } = await import("./typeset");
+  typeset = await ready();
+  return typeset;
+};
 
 export const Formula = memo(function Formula({ source, isBlock }: { source: string; isBlock: boolean }) {
   const place = useRef<HTMLSpanElement>(null);
   const [failed, setFailed] = useState<string | null>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     let isCurrent = true;
-    load().then(
-      (typeset) => {
-        if (!isCurrent || !place.current) return;
-        try {
-          typeset(source, place.current, isBlock);
-          setFailed(null);
-        } catch {
-          setFailed(source);
-        }
-      },
-      () => isCurrent && setFailed(source),
-    );
+    const draw = (set: Typeset) => {
+      if (!isCurrent || !place.current) return;
+      try {
+        set(source, place.current, isBlock);
+        setFailed(null);
+      } catch {
+        setFailed(source);
+      }
+    };
+    // Before the next frame where that can be: what is written would flicker, and paper does not wait.
+    if (typeset) draw(typeset);
+    else load().then(draw, () => isCurrent && setFailed(source));
     return () => {
       isCurrent = false;
     };

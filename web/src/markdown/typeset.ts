@@ -18,7 +18,7 @@ const font = loadFont();
 /**
  * Draws into `place`, node by node: the page's policy forbids HTML from text. Throws where the source is no formula.
  */
-function typeset(source: string, place: HTMLElement, isBlock: boolean): void {
+export function typeset(source: string, place: HTMLElement, isBlock: boolean): void {
   katex.render(source, place, {
     output: "mathml",
     displayMode: isBlock,

@@ -70,7 +70,7 @@ export function AnswerView({ conversation, answer, shown, onEdit, onAsk }: Props
       {!running && (
         <>
           <Ending {...{ conversation, answer, onEdit, onAsk }} />
-          <div className={css.tools}>
+          <div className={css.tools} data-part="tools">
             <BranchPicker conversation={conversation} shown={shown} />
             {answer.text !== "" && <CopyButton text={answer.text} />}
             {hasEnded && (

@@ -1,6 +1,7 @@
 /** What the model thought: open while it thinks, closed with the first word of the answer, and as the reader wants. */
 import { useState } from "react";
 import type { AssistantMessage } from "../../chat/model";
+import { usePrinting } from "../../components/use-printing";
 import { useText } from "../../i18n/use-text";
 import caret from "./caret.module.css";
 import css from "./message.module.css";
@@ -9,7 +10,8 @@ export function Reasoning({ answer, isRunning }: { answer: AssistantMessage; isR
   const { words, fill, duration } = useText();
   const [choice, setChoice] = useState<boolean | null>(null);
   const isThinking = isRunning && answer.text === "";
-  const isOpen = choice ?? isThinking;
+  const isPrinting = usePrinting();
+  const isOpen = isPrinting || (choice ?? isThinking);
   const title = isThinking
     ? words.thinking
     : answer.reasoningMs === undefined

@@ -5,6 +5,7 @@ import { Virtualizer, type VirtualizerHandle } from "virtua";
 import type { Shown } from "../../chat/model";
 import { shown as shownOf } from "../../chat/tree";
 import { useChat, useChatStore } from "../../chat/use-chat";
+import { usePrinting } from "../../components/use-printing";
 import { useText } from "../../i18n/use-text";
 import { loadMarkdown } from "./answer-text";
 import { Composer } from "./composer";
@@ -12,6 +13,7 @@ import { Empty } from "./empty";
 import { useFollowLatch } from "./follow-latch";
 import { Item } from "./item";
 import { Notice } from "./notice";
+import { Paper } from "./paper";
 import css from "./thread.module.css";
 
 /** Up to here all messages are drawn, so that the browser's own search finds them. */
@@ -32,6 +34,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const isEmpty = messages.length === 0;
   const { isFollowing, isMoreBelow, follow, letGo } = useFollowLatch(scroller, content, !isEmpty);
   const isLong = messages.length > PLAIN_MAX;
+  const isPrinting = usePrinting();
   // Room for the banner, but not where that would move what somebody is reading.
   const needsRoom = useChat((state) => state.linkTroubled) && isFollowing;
 
@@ -97,9 +100,14 @@ export function Thread({ conversation, target }: { conversation: string; target:
         <div ref={content} className={css.content}>
           {isEmpty && <Empty conversation={conversation} />}
           {isLong ? (
-            <Virtualizer ref={list} scrollRef={scroller} data={messages}>
-              {item}
-            </Virtualizer>
+            <>
+              <div data-screen>
+                <Virtualizer ref={list} scrollRef={scroller} data={messages}>
+                  {item}
+                </Virtualizer>
+              </div>
+              {isPrinting && <Paper conversation={conversation} messages={messages} />}
+            </>
           ) : (
             messages.map(item)
           )}

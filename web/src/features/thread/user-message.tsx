@@ -125,7 +125,7 @@ export function UserMessageView({ conversation, message, shown, isEditing, onEdi
       <div className={css.bubble} data-part="text" dir="auto">
         {message.text}
       </div>
-      <div className={css.tools}>
+      <div className={css.tools} data-part="tools">
         <CopyButton text={message.text} />
         <button
           type="button"
