@@ -79,18 +79,20 @@ function CopyCode({ code, labels }: { code: string; labels: Labels }) {
 interface Props {
   code: string;
   info: string;
+  /** What it is, where its language does not say so. */
+  note?: string;
   isOpen: boolean;
   labels: Labels;
 }
 
-export const CodeBlock = memo(function CodeBlock({ code, info, isOpen, labels }: Props) {
+export const CodeBlock = memo(function CodeBlock({ code, info, note, isOpen, labels }: Props) {
   const language = /^[\w+#.-]{1,30}/.exec(info.trim())?.[0]?.toLowerCase() ?? "";
   const [wraps, setWraps] = useState(false);
   const colours = useColours(code, language, isOpen);
   return (
     <div className={css.code}>
       <div className={css.codeHead}>
-        <span>{language}</span>
+        <span>{note ?? (language === "mermaid" ? labels.mermaid : language)}</span>
         <button type="button" aria-pressed={wraps} onClick={() => setWraps(!wraps)}>
           {labels.wrap}
         </button>

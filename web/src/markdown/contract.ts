@@ -10,6 +10,16 @@ export interface Labels {
   table: string;
   done: string;
   open: string;
+  /** In place of one that is still being written. */
+  formula: string;
+  /** Beside the source of one that is too long. */
+  longFormula: string;
+  mermaid: string;
+  details: string;
+  notes: string;
+  /** Before its number. */
+  note: string;
+  back: string;
 }
 
 export interface MarkdownProps {

@@ -1,15 +1,21 @@
 /** Tokens to React elements. There is no way from a text to HTML here: every element is named below. */
 import { createElement, type ReactNode } from "react";
-import { compounds, fitOf, WORD_MAX } from "./cell";
+import { fitOf } from "./cell";
+import { cellText, plainText, wholeIn } from "./cell-text";
 import { CodeBlock } from "./code-block";
 import type { Labels } from "./contract";
 import { Formula } from "./formula";
 import css from "./markdown.module.css";
+import { NoteReference } from "./notes";
 import { outlineLevel } from "./outline";
 import { isSafeLink, type Token } from "./parser";
+import { Pending } from "./pending";
 import { TableBox } from "./table";
+import { task } from "./task";
 
 export interface Context {
+  /** The message's name. */
+  id: string;
   labels: Labels;
   /** Its last block may still grow. */
   isOpen: boolean;
@@ -19,7 +25,8 @@ export interface Context {
   isInCell?: boolean;
 }
 
-const TASK = /^\[([ xX])\]\s+/;
+/** A longer formula is shown as its source: setting it would stop the page, and nobody reads it. */
+const FORMULA_MAX = 10_000;
 /** Elements that take no attribute and mean what their name says. */
 const SIMPLE = new Set(["strong", "em", "s", "thead", "tbody", "tr"]);
 /** They may be outermost blocks of a direction of their own. */
@@ -49,33 +56,34 @@ function link(url: string, key: number, children: ReactNode): ReactNode {
   );
 }
 
-const plainText = (tokens: Token[]): string =>
-  tokens.map(({ content, children }) => (children ? plainText(children) : content)).join("");
-
-const wholeIn = (word: string): string | undefined => (word.length <= WORD_MAX ? css.whole : undefined);
-
-const cellText = (text: string): ReactNode => {
-  const pieces = compounds(text);
-  if (pieces.length === 1) return text;
-  return pieces.map((piece, at) =>
-    at % 2 === 0 ? (
-      piece
-    ) : (
-      <span key={at} className={css.whole}>
-        {piece}
-      </span>
-    ),
-  );
-};
-
 /** Never fetched: whoever wrote it would learn that it was read. */
 function image(token: Token, key: number, context: Context): ReactNode {
   const { labels } = context;
   const url = String(token.attrGet("src") ?? "");
-  const name = token.content || labels.image;
+  const name = plainText(token.children ?? []) || labels.image;
   if (!isSafeLink(url)) return <span key={key}>{name}</span>;
   const said = `${labels.image}: ${name} (${hostOf(url)})`;
   return context.isInLink ? <span key={key}>{said}</span> : link(url, key, said);
+}
+
+function formula(token: Token, key: number, { labels }: Context): ReactNode {
+  const isBlock = token.type === "math_block" || token.meta?.isBlock === true;
+  if (token.content.length > FORMULA_MAX) {
+    const isOpen = token.meta?.isOpen === true;
+    return (
+      <CodeBlock
+        key={key}
+        code={token.content}
+        info=""
+        note={labels.longFormula}
+        isOpen={isOpen}
+        labels={labels}
+      />
+    );
+  }
+  // While it is written, its source says little, and most of its beginnings are no formulas.
+  if (token.meta?.isOpen) return <Pending key={key} label={labels.formula} isBlock={isBlock} />;
+  return <Formula key={key} source={token.content} isBlock={isBlock} />;
 }
 
 /** One that has no partner: text, code, a rule. */
@@ -109,13 +117,11 @@ function leaf(token: Token, key: number, context: Context, isLast: boolean): Rea
       );
     case "math_inline":
     case "math_block":
-      return (
-        <Formula
-          key={key}
-          source={token.content}
-          isBlock={token.type === "math_block" || token.meta?.isBlock === true}
-        />
-      );
+      return formula(token, key, context);
+    case "note_reference":
+      return <NoteReference key={key} token={token} message={context.id} labels={context.labels} />;
+    case "image_open":
+      return <span key={key}>{`${context.labels.image}: ${token.content}`}</span>;
     case "image":
       return image(token, key, context);
     case "hr":
@@ -124,33 +130,6 @@ function leaf(token: Token, key: number, context: Context, isLast: boolean): Rea
       // Nothing else is made by the parser; were it, its words would be shown.
       return token.content;
   }
-}
-
-function task(children: Token[], context: Context): { box: ReactNode; children: Token[] } | null {
-  const at = children.findIndex(({ type }) => type === "inline");
-  const inline = children[at];
-  const first = inline?.children?.[0];
-  const found = first?.type === "text" ? TASK.exec(first.content) : null;
-  if (!inline || !first || !found || at > 1) return null;
-  const text = Object.assign(Object.create(Object.getPrototypeOf(first)), first, {
-    content: first.content.slice(found[0].length),
-  }) as Token;
-  const rest = Object.assign(Object.create(Object.getPrototypeOf(inline)), inline, {
-    children: [text, ...(inline.children ?? []).slice(1)],
-  }) as Token;
-  const isDone = found[1] !== " ";
-  const { labels } = context;
-  const box = (
-    <input
-      key="box"
-      type="checkbox"
-      disabled
-      checked={isDone}
-      readOnly
-      aria-label={isDone ? labels.done : labels.open}
-    />
-  );
-  return { box, children: children.map((token, index) => (index === at ? rest : token)) };
 }
 
 /**
@@ -165,8 +144,16 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
     return link(String(token.attrGet("href") ?? ""), key, drawAll(inner, { ...context, isInLink: true }));
   if (token.type === "paragraph_open" && token.hidden)
     return <span key={key}>{drawAll(inner, context)}</span>;
+  if (token.type === "link_pending_open")
+    return (
+      <span key={key} className={css.pendingLink}>
+        {drawAll(inner, { ...context, isInLink: true })}
+      </span>
+    );
+  // Footnotes stand at the end of the message.
+  if (token.type === "note_open") return null;
   if (tag === "li") {
-    const found = task(inner, context);
+    const found = task(inner, context.labels);
     return (
       <li key={key} className={found ? css.task : undefined}>
         {found?.box}
@@ -205,6 +192,14 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
         </ol>
       );
     }
+    case "details":
+      return (
+        <details key={key} className={css.details} {...directed(token)} open={token.meta?.isOpen === true}>
+          {children}
+        </details>
+      );
+    case "summary":
+      return <summary key={key}>{plainText(inner) === "" ? context.labels.details : children}</summary>;
     case "table":
       return (
         <TableBox key={key} label={context.labels.table} {...directed(token)}>

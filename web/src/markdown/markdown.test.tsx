@@ -14,6 +14,13 @@ const labels = {
   table: "Table",
   done: "Done",
   open: "Not done",
+  formula: "Formula",
+  longFormula: "Long formula",
+  mermaid: "Mermaid",
+  details: "Details",
+  notes: "Footnotes",
+  note: "Footnote",
+  back: "Back",
 };
 let names = 0;
 
@@ -124,4 +131,114 @@ test("what is finished stays what it was on the screen: a selection in it, a swi
     seen.splice(0, seen.length, ...now);
   }
   expect(seen).toHaveLength(34);
+});
+
+const NOTED = "The moon[^1] and the sun[^s], again[^1].\n\n[^1]: Newton, **book 3**.\n[^s]: By 46 %.";
+
+test("footnotes stand at the end, lead there and back, and have names of their own in each message", () => {
+  const one = shown(NOTED);
+  const other = shown(NOTED);
+  expect(one.textContent).toBe("The moon1 and the sun2, again1.Newton, book 3.↩↩By 46 %.↩");
+  const notes = one.querySelector("section")?.querySelectorAll("li") ?? [];
+  expect([...notes].map(({ value }) => value)).toEqual([1, 2]);
+  expect(one.querySelector("section li strong")?.textContent).toBe("book 3");
+  const ids = [...document.querySelectorAll("[id]")].map(({ id }) => id);
+  expect(ids).toHaveLength(10);
+  expect(new Set(ids).size).toBe(ids.length);
+  const links = [...document.querySelectorAll<HTMLAnchorElement>('a[href^="#"]')];
+  for (const { hash } of links) expect(ids).toContain(decodeURIComponent(hash.slice(1)));
+  expect(other.querySelector("section")?.getAttribute("aria-label")).toBe("Footnotes");
+});
+
+test("a footnote is gone to without leaving the conversation", () => {
+  const place = shown(NOTED);
+  const seen: Element[] = [];
+  Element.prototype.scrollIntoView = function () {
+    seen.push(this);
+  };
+  const link = place.querySelector<HTMLElement>('a[role="doc-noteref"]');
+  const event = new MouseEvent("click", { bubbles: true, cancelable: true });
+  link?.dispatchEvent(event);
+  expect(event.defaultPrevented).toBe(true);
+  expect(seen).toEqual([place.querySelector("section li")]);
+  expect(document.activeElement).toBe(seen[0]);
+  place.querySelectorAll<HTMLElement>('a[role="doc-backlink"]')[1]?.click();
+  expect(document.activeElement?.textContent).toBe("1");
+  expect(document.activeElement).not.toBe(link);
+});
+
+test("a footnote is drawn while it is written, and one that is never defined has its number", () => {
+  expect(shown("A claim[^1] of", false).textContent).toBe("A claim1 of");
+  expect(shown("A claim[^2].\n\n[^2]: Its sou", false).textContent).toBe("A claim2.Its sou↩");
+  expect(shown("A claim[^7].").textContent).toBe("A claim7.");
+  expect(shown("All but [^a-z].").textContent).toBe("All but [^a-z].");
+});
+
+test("details hold Markdown, and nothing of their tags but that they are open", () => {
+  const text =
+    '<details open onclick="alert(1)" class=x><summary style="x">**More**</summary>\n\n- one\n\n<script>alert(1)</script>\n</details>\n\nafter';
+  const place = shown(text);
+  const details = place.querySelector("details");
+  expect(details?.open).toBe(true);
+  expect(details?.getAttributeNames().sort()).toEqual(["class", "dir", "open"]);
+  expect(details?.querySelector("summary")?.getAttributeNames()).toEqual([]);
+  expect(details?.querySelector("summary strong")?.textContent).toBe("More");
+  expect(details?.querySelector("li")?.textContent).toBe("one");
+  expect(place.querySelector("script")).toBe(null);
+  expect(place.textContent).toContain("<script>alert(1)</script>");
+  expect(place.querySelector("details + p")?.textContent).toBe("after");
+  expect(shown("<details>\n\nx\n\n</details>").querySelector("details")?.open).toBe(false);
+  expect(shown("<details>\n\nx\n\n</details>").querySelector("summary")?.textContent).toBe("Details");
+  // What is never closed is not hidden.
+  expect(shown("<details>\n\nx").querySelector("details")?.open).toBe(true);
+});
+
+test("what a reader opened stays open while more is written", () => {
+  const text = "<details>\n<summary>S</summary>\n\none two three\n\n</details>\n\nafter it\n\nend";
+  const draw = (to: number, done = false) => (
+    <Markdown id="opened" text={text.slice(0, to)} done={done} labels={labels} />
+  );
+  const { container, rerender } = render(draw(40));
+  const details = container.querySelector("details");
+  if (details) details.open = true;
+  for (let to = 41; to <= text.length; to += 1) rerender(draw(to));
+  rerender(draw(text.length, true));
+  expect(container.querySelector("details")).toBe(details);
+  expect(details?.open).toBe(true);
+});
+
+test("a diagram is code that says what it is", () => {
+  const code = shown("```mermaid\ngraph TD\n```");
+  expect(code.querySelector("pre")?.textContent).toBe("graph TD\n");
+  expect(code.textContent).toContain("Mermaid");
+});
+
+test("a formula that is being written has a sign, one that is too long is its source", () => {
+  expect(shown("so $a^2 +", false).querySelector('[role="img"]')?.getAttribute("aria-label")).toBe("Formula");
+  expect(shown("$$\na^2 +", false).querySelector('[role="img"]')).not.toBe(null);
+  const source = "x + ".repeat(25_000);
+  const place = shown(`$$\n${source}1\n$$`);
+  expect(place.querySelector("pre")?.textContent).toBe(`${source}1`);
+  expect(place.textContent).toContain("Long formula");
+});
+
+test("a table of thousands of columns is shown as its source", () => {
+  const row = `|${"a|".repeat(2_000)}`;
+  const text = `${row}\n|${"-|".repeat(2_000)}\n${row}`;
+  const place = shown(`${text}\n\nafter`);
+  expect(place.querySelector("table")).toBe(null);
+  expect(place.querySelector("pre")?.textContent).toBe(`${text}\n`);
+  expect(place.querySelector("p")?.textContent).toBe("after");
+});
+
+test("a table in a list in a quotation is a table, also while it is written", () => {
+  const text = "> - item\n>\n>   | a | b |\n>   | - | - |\n>   | 1 | 2 |";
+  for (const [to, cells] of [
+    [text.indexOf("b"), "a"],
+    [text.indexOf("- |\n>   | 1"), "ab"],
+    [text.length, "ab12"],
+  ] as const) {
+    const table = shown(text.slice(0, to), to === text.length).querySelector("blockquote li table");
+    expect(table?.textContent, text.slice(0, to)).toBe(cells);
+  }
 });

@@ -3,10 +3,18 @@ import { memo } from "react";
 import type { Labels, MarkdownProps } from "./contract";
 import { draw } from "./draw";
 import css from "./markdown.module.css";
-import { type Block, splitterOf } from "./splitter";
+import { Note, notesOf } from "./notes";
+import type { Token } from "./parser";
+import { type Block, type Split, splitterOf } from "./splitter";
 
-const BlockView = memo(function BlockView(props: { block: Block; isOpen: boolean; labels: Labels }) {
-  const { block, isOpen, labels } = props;
+interface BlockProps {
+  id: string;
+  block: Block;
+  isOpen: boolean;
+  labels: Labels;
+}
+
+const BlockView = memo(function BlockView({ id, block, isOpen, labels }: BlockProps) {
   if (block.plain !== undefined) {
     return (
       <div className={css.plain} dir="auto" data-plain>
@@ -14,7 +22,7 @@ const BlockView = memo(function BlockView(props: { block: Block; isOpen: boolean
       </div>
     );
   }
-  return draw(block.tokens, { labels, isOpen });
+  return draw(block.tokens, { id, labels, isOpen });
 });
 
 /** So many blocks, at least, are laid out and looked at as one when the next words come. */
@@ -30,6 +38,7 @@ function startsOf(blocks: Block[]): number[] {
 }
 
 interface GroupProps {
+  id: string;
   blocks: Block[];
   from: number;
   to: number;
@@ -40,25 +49,66 @@ interface GroupProps {
 
 // A block never changes; a text that begins anew has others.
 const isSame = (a: GroupProps, b: GroupProps): boolean =>
+  a.id === b.id &&
   a.from === b.from &&
   a.to === b.to &&
   a.tail === b.tail &&
   a.labels === b.labels &&
   a.blocks[a.from] === b.blocks[b.from];
 
-const GroupView = memo(function GroupView({ blocks, from, to, tail, labels }: GroupProps) {
+const GroupView = memo(function GroupView({ id, blocks, from, to, tail, labels }: GroupProps) {
   const finished = blocks.slice(from, to);
   return (
     <div className={css.group}>
       {(tail ? [...finished, tail] : finished).map((block) => (
-        <BlockView key={block.key} block={block} isOpen={block === tail} labels={labels} />
+        <BlockView key={block.key} id={id} block={block} isOpen={block === tail} labels={labels} />
       ))}
     </div>
   );
 }, isSame);
 
+interface NoteViewProps {
+  id: string;
+  tokens: Token[];
+  refs: number;
+  labels: Labels;
+}
+
+const NoteView = memo(function NoteView({ id, tokens, refs, labels }: NoteViewProps) {
+  const [first, ...inner] = tokens;
+  if (!first) return null;
+  return (
+    <Note token={first} message={id} labels={labels} refs={refs}>
+      {draw(inner, { id, labels, isOpen: false })}
+    </Note>
+  );
+});
+
+function Notes({ id, split, labels }: { id: string; split: Split; labels: Labels }) {
+  const { blocks, tail, notes } = split;
+  const all = blocks.flatMap(({ tokens }) => (tokens[0]?.type === "note_open" ? notesOf(tokens) : []));
+  if (tail) all.push(...notesOf(tail.tokens));
+  if (all.length === 0) return null;
+  return (
+    <section className={css.notes} role="doc-endnotes" aria-label={labels.notes}>
+      <ol>
+        {all.map((tokens, at) => (
+          <NoteView
+            key={at}
+            id={id}
+            tokens={tokens}
+            refs={notes.get(String(tokens[0]?.meta?.label))?.refs ?? 0}
+            labels={labels}
+          />
+        ))}
+      </ol>
+    </section>
+  );
+}
+
 export function Markdown({ id, text, done, labels }: MarkdownProps) {
-  const { blocks, tail } = splitterOf(id).update(text, done);
+  const split = splitterOf(id).update(text, done);
+  const { blocks, tail } = split;
   const starts = startsOf(blocks);
   return (
     <div className={css.markdown}>
@@ -66,8 +116,11 @@ export function Markdown({ id, text, done, labels }: MarkdownProps) {
         const to = starts[at + 1] ?? blocks.length;
         const open = at === starts.length - 1 ? tail : null;
         if (from === to && !open) return null;
-        return <GroupView key={from} blocks={blocks} from={from} to={to} tail={open} labels={labels} />;
+        return (
+          <GroupView key={from} id={id} blocks={blocks} from={from} to={to} tail={open} labels={labels} />
+        );
       })}
+      {split.notes.size > 0 && <Notes id={id} split={split} labels={labels} />}
     </div>
   );
 }

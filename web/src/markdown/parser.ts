@@ -1,9 +1,14 @@
-/** The Markdown that answers are written in: CommonMark, tables, strikethrough, maths; right for Chinese; never HTML. */
-import MarkdownIt, { type Env, type Token } from "markdown-it";
+/** The Markdown that answers are written in: CommonMark, tables, strikethrough, maths, footnotes, details; right for Chinese; no other HTML. */
+import MarkdownIt, { type Token } from "markdown-it";
 import cjkFriendly from "markdown-it-cjk-friendly";
+import { detailsTags } from "./details-syntax";
+import { copyOf, type Env } from "./env";
 import { math } from "./math-syntax";
+import { notes } from "./note-syntax";
+import { openEnds } from "./open-syntax";
+import { tables } from "./table-syntax";
 
-export type { Env, Token };
+export type { Token };
 
 /** A link of another scheme is no link; it stays as the text it was written in. */
 const SCHEMES = /^(?:https?:\/\/|mailto:)/i;
@@ -11,12 +16,20 @@ const SCHEMES = /^(?:https?:\/\/|mailto:)/i;
 export const isSafeLink = (url: string): boolean => SCHEMES.test(url.trim());
 
 const parser = new MarkdownIt({ html: false, linkify: true, typographer: false, breaks: false });
-parser.use(cjkFriendly).use(math);
+parser.use(cjkFriendly).use(openEnds).use(math).use(tables).use(notes).use(detailsTags);
 parser.validateLink = isSafeLink;
 // "example.com" in prose is a name more often than an address.
 parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 
-/** `env` gathers link definitions; it is changed. */
+/** `env` gathers what is defined; it is changed. */
 export function parse(text: string, env: Env): Token[] {
   return parser.parse(text, env);
+}
+
+/** What is still being written; `env` stays as it is, and what the tail adds to it is in a copy. */
+export function parseTail(text: string, env: Env): { tokens: Token[]; env: Env } {
+  const copy = copyOf(env, "tail");
+  const isOver = /\n[ \t]*\n\s*$/.test(text);
+  if (!isOver) copy.openLine = text.trimEnd().split("\n").length - 1;
+  return { tokens: parser.parse(text, copy), env: copy };
 }

@@ -1,7 +1,8 @@
 /** Cuts a growing text into blocks that will not change any more and one that still may. */
-import remend from "remend";
+import { copyOf, type Env, type Note, newEnv } from "./env";
 import { Outline } from "./outline";
-import { type Env, parse, type Token } from "./parser";
+import { parse, parseTail, type Token } from "./parser";
+import { cutTail } from "./tail";
 
 /** A piece of the page that draws itself once. */
 export interface Block {
@@ -15,6 +16,8 @@ export interface Block {
 export interface Split {
   blocks: Block[];
   tail: Block | null;
+  /** Footnotes by their labels, as far as they are known. */
+  notes: ReadonlyMap<string, Note>;
 }
 
 /** A growing block that is larger is shown as it is until it is finished; a line of a megabyte must not stop the page. */
@@ -25,19 +28,6 @@ export const BLOCK_MAX = 200_000;
 const SEAM = 64;
 const DEFINITION = /^ {0,3}\[[^\]\n]+\]:/m;
 const FENCE = /^ {0,3}(?:`{3}|~{3})/;
-const REPAIR = {
-  // These change text that is whole; what is final must look as it did when it was the tail.
-  comparisonOperators: false,
-  singleTilde: false,
-  htmlTags: false,
-  setextHeadings: true,
-  linkMode: "text-only",
-  katex: false,
-} as const;
-
-const copyOf = (env: Env): Env =>
-  ({ ...env, references: { ...(env.references as object | undefined) } }) as Env;
-
 /** Top-level blocks as `[first token, first line]`. */
 function starts(tokens: Token[]): { token: number; line: number }[] {
   const found: { token: number; line: number }[] = [];
@@ -58,12 +48,14 @@ export class Splitter {
   private text = "";
   /** Up to here everything is final. */
   private at = 0;
-  private env: Env = {} as Env;
+  /** Up to here whole lines were looked at. */
+  private looked = 0;
+  private env: Env = newEnv();
   private outline = new Outline();
   private blocks: Block[] = [];
   private keys = 0;
   private isDone = false;
-  private last: Split = { blocks: [], tail: null };
+  private last: Split = { blocks: [], tail: null, notes: new Map() };
 
   get length(): number {
     return this.text.length;
@@ -76,7 +68,8 @@ export class Splitter {
     this.text = text;
     this.isDone = done;
     this.settle(done);
-    this.last = { blocks: this.blocks, tail: done ? null : this.tail() };
+    const end = done ? { tail: null, notes: this.env.notes } : this.tail();
+    this.last = { blocks: this.blocks, ...end };
     return this.last;
   }
 
@@ -89,7 +82,8 @@ export class Splitter {
 
   private reset(): void {
     this.at = 0;
-    this.env = {} as Env;
+    this.looked = 0;
+    this.env = newEnv();
     this.outline = new Outline();
     this.blocks = [];
   }
@@ -110,17 +104,25 @@ export class Splitter {
   /** Moves what can no longer change behind `at`. */
   private settle(done: boolean): void {
     if (done) {
-      // A definition that came late changes what was before it.
-      if (this.at > 0 && DEFINITION.test(this.text)) this.reset();
+      // A definition that came late changes what was before it, and so does one that never came.
+      if (this.at > 0 && (this.env.notes.size > 0 || DEFINITION.test(this.text))) {
+        this.reset();
+        // The blocks are the same ones, drawn anew where they stand.
+        this.keys = 0;
+      }
       const rest = this.text.slice(this.at);
       if (rest.length > BLOCK_MAX) this.add([], rest);
-      else this.keep(parse(rest, this.env));
+      else this.keep(parse(rest, { ...this.env, mode: "whole" }));
       this.at = this.text.length;
       return;
     }
-    const rest = this.text.slice(this.at, this.text.lastIndexOf("\n") + 1);
+    const lines = this.text.lastIndexOf("\n") + 1;
+    // Only a line that is whole can settle what is before it.
+    if (lines === this.looked) return;
+    this.looked = lines;
+    const rest = this.text.slice(this.at, lines);
     if (rest === "" || (rest.length > TAIL_MAX && !this.hasBreak(rest))) return;
-    const all = starts(parse(rest, copyOf(this.env)));
+    const all = starts(parse(rest, copyOf(this.env, "lines")));
     const open = all.at(-1);
     if (all.length < 2 || !open || open.line === 0) return;
     const final = rest.slice(0, offsetOfLine(rest, open.line));
@@ -133,16 +135,17 @@ export class Splitter {
     return rest.length < BLOCK_MAX && /\n[ \t]*\n|\n {0,3}(?:`{3}|~{3})/.test(rest.slice(-4_096));
   }
 
-  private tail(): Block | null {
+  private tail(): Pick<Split, "tail" | "notes"> {
+    const { notes } = this.env;
     const open = this.text.slice(this.at);
-    if (open.trim() === "") return null;
     const key = this.keys + 1; // As when it is finished.
     if (open.length > TAIL_MAX && !(FENCE.test(open) && open.length < BLOCK_MAX))
-      return { key, tokens: [], plain: open };
-    const repaired = FENCE.test(open) ? open : remend(open, REPAIR);
-    const tokens = parse(repaired, copyOf(this.env));
+      return { tail: { key, tokens: [], plain: open }, notes };
+    const drawn = cutTail(open);
+    if (drawn.trim() === "") return { tail: null, notes };
+    const { tokens, env } = parseTail(drawn, this.env);
     this.outline.copy().mark(tokens);
-    return { key, tokens };
+    return { tail: { key, tokens }, notes: env.notes };
   }
 }
 
