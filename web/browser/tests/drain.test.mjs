@@ -112,9 +112,7 @@ test("with nobody else there a question is tried once per Retry-After, and the a
   tries.length = 0;
   await say(page, "a question that waits");
   const banner = page.getByTestId("connection");
-  await banner
-    .filter({ hasText: /restarting.*The answer under way is not affected.*Next attempt in/ })
-    .waitFor();
+  await banner.filter({ hasText: /restarting.*A running answer goes on.*Next attempt in/ }).waitFor();
   await page
     .locator('article[data-role="user"]')
     .last()

@@ -120,8 +120,8 @@ export const en = {
   tryNow: "Try now",
   online: "Connected",
   keepWriting: "You can go on writing; messages are sent when it is back.",
-  answerKept: "What you see is kept; the rest follows if the service still has it.",
-  answerStays: "The answer under way is not affected; new messages wait.",
+  answerKept: "What you see is kept; the rest may follow.",
+  answerStays: "A running answer goes on; new messages wait.",
 
   simulated: "Simulated answers",
   simulatedShort: "Simulated",

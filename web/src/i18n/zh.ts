@@ -121,8 +121,8 @@ export const zh: Dictionary = {
   tryNow: "立即重试",
   online: "已连接",
   keepWriting: "可以继续写，恢复后会发送消息。",
-  answerKept: "已显示的内容会保留；如果服务端还有后续，会接着显示。",
-  answerStays: "正在写的回答不受影响；新消息稍后发送。",
+  answerKept: "已显示的内容会保留，后续可能会接着显示。",
+  answerStays: "正在写的回答不受影响，新消息稍后发送。",
 
   simulated: "模拟回答",
   simulatedShort: "模拟",

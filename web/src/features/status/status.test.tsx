@@ -45,15 +45,13 @@ describe("the banner", () => {
     const writing = { a: answer({ outcome: "streaming" }) };
     const store = fakeStore({ link: { kind: "offline" }, linkTroubled: true, writing });
     draw(store, <ConnectionBanner />);
-    expect(banner().textContent).toMatch(
-      /You are offline.*What you see is kept.*if the service still has it/,
-    );
+    expect(banner().textContent).toMatch(/You are offline.*What you see is kept; the rest may follow/);
     // Its own socket is there: only what is new has to wait.
     put(store, { link: WAITING, linkLeaving: true });
-    expect(banner().textContent).toMatch(/restarting.*The answer under way is not affected/);
+    expect(banner().textContent).toMatch(/restarting.*A running answer goes on/);
     // Nothing is sent before somebody signs in.
     put(store, { link: { kind: "refused", cause: "refused" }, linkLeaving: false });
-    expect(banner().textContent).not.toMatch(/kept|sent|affected/);
+    expect(banner().textContent).not.toMatch(/kept|sent|goes on/);
   });
 
   it("says that the service does not answer while its socket is still there, and counts down", () => {
