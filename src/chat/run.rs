@@ -21,6 +21,8 @@ pub enum RunEvent {
     Reasoning(String),
     /// Answer text.
     Delta(String),
+    /// What it has used so far: told before it is cut short, when no end of its own will tell.
+    Usage(Usage),
     /// The end, with the last usage that was reported.
     End(Box<RunEnd>),
 }
@@ -61,7 +63,7 @@ impl RunEvent {
     pub fn text_bytes(&self) -> usize {
         match self {
             RunEvent::Delta(text) | RunEvent::Reasoning(text) => text.len(),
-            RunEvent::Queued { .. } | RunEvent::Retrying { .. } | RunEvent::End(_) => 0,
+            RunEvent::Queued { .. } | RunEvent::Retrying { .. } | RunEvent::Usage(_) | RunEvent::End(_) => 0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a session and the task of its run share, from whatever threads: the session cancels or holds
 //! the run, and the run leaves its text for the session.
-use crate::chat::RunEvent;
+use crate::chat::{RunEvent, Usage};
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{
@@ -43,6 +43,8 @@ struct Said {
     first: Option<RunEvent>,
     rest: Vec<RunEvent>,
     bytes: usize,
+    /// The last running totals.
+    usage: Option<Usage>,
 }
 
 impl Said {
@@ -104,6 +106,16 @@ impl RunControl {
         self.state.fetch_or(UNHEARD | full, Ordering::Release);
         drop(said);
         self.session.wake();
+    }
+
+    /// For the run: what it has used so far, should it be cut short.
+    pub fn note_usage(&self, usage: Usage) {
+        self.said().usage = Some(usage);
+    }
+
+    /// For the session: what the run had used when it last said something.
+    pub fn usage(&self) -> Option<Usage> {
+        self.said().usage
     }
 
     /// For the session: has it woken when something is said.

@@ -93,8 +93,11 @@ struct Tally {
 
 impl Tally {
     /// Leaves text for the session.
-    fn say(&mut self, events: &mut Vec<RunEvent>, order: &Order, metrics: &Metrics) {
+    fn say(&mut self, events: &mut Vec<RunEvent>, usage: Option<Usage>, order: &Order, metrics: &Metrics) {
         if !events.is_empty() {
+            if let Some(usage) = usage {
+                order.control.note_usage(usage);
+            }
             events.iter().for_each(|event| self.note(event, order, metrics));
             order.control.say(events);
         }
@@ -248,7 +251,7 @@ impl Run {
                 if let Some(ticket) = ticket {
                     ticket.report(Verdict::Answers);
                 }
-                tally.say(events, order, &shared.metrics);
+                tally.say(events, stream.reader.usage(), order, &shared.metrics);
                 return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
             }
             Step::End => Ok(()),
@@ -256,9 +259,11 @@ impl Run {
         };
         let end = match outcome {
             Ok(()) => stream.reader.end(events),
-            Err(error) => {
-                let request_id = error.request_id.as_deref().or_else(|| stream.reader.request_id());
-                let request_id = request_id.map(str::to_owned);
+            Err(mut error) => {
+                if error.request_id.is_none() {
+                    error.request_id = stream.reader.request_id().map(str::to_owned);
+                }
+                let request_id = error.request_id.clone();
                 RunEnd {
                     outcome: Err(error),
                     usage: stream.reader.usage(),
@@ -267,7 +272,7 @@ impl Run {
                 }
             }
         };
-        tally.say(events, order, &shared.metrics);
+        tally.say(events, end.usage, order, &shared.metrics);
         self.end_attempt();
         Poll::Ready(match end.outcome {
             Err(error) if self.tally.deltas == 0 => Attempt::Failed { error, unanswered: false },

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     chat::{
         AskKind, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest,
-        Timing, UserMessage, UserText,
+        Timing, Usage, UserMessage, UserText,
     },
     protocol::{Opening, ServerFrame, TurnEnd},
 };
@@ -24,6 +24,8 @@ pub(super) struct Run {
     /// When it was asked for, and when its first text came, where time is known.
     started: Duration,
     first_text: Option<Duration>,
+    /// What it had used when that was last told.
+    usage: Option<Usage>,
 }
 
 impl Session {
@@ -45,6 +47,7 @@ impl Session {
             estimated_tokens: window.estimated_tokens,
             started: self.now(),
             first_text: None,
+            usage: None,
         });
         let opening =
             Opening { answer, model: Arc::clone(&self.settings.model), omitted_turns: window.omitted_turns };
@@ -94,6 +97,11 @@ impl Session {
             }
             RunEvent::Reasoning(text) => self.on_text(fx, replay::Kind::Reasoning, text),
             RunEvent::Delta(text) => self.on_text(fx, replay::Kind::Answer, text),
+            RunEvent::Usage(usage) => {
+                if let Some(run) = &mut self.run {
+                    run.usage = Some(usage);
+                }
+            }
             RunEvent::End(end) => self.on_run_end(fx, *end),
         }
     }
@@ -162,7 +170,8 @@ impl Session {
             first_delta: run.first_text.map(|first| first.saturating_sub(run.started)),
             duration: self.now().saturating_sub(run.started),
         };
-        self.end_turn(fx, TurnEnd { outcome, usage: None, timing });
+        let usage = run.usage;
+        self.end_turn(fx, TurnEnd { outcome, usage, timing });
     }
 
     fn end_turn(&mut self, fx: &mut Vec<Effect>, end: TurnEnd) {

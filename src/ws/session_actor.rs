@@ -289,6 +289,15 @@ impl SessionActor {
         self.worker.lists.heard.set(heard);
     }
 
+    /// Before the session may cut its run short: what that has used so far.
+    fn take_usage(&mut self, ctx: &mut Context<Self>) {
+        let Some((run, control)) = &self.run else { return };
+        let (run, usage) = (*run, control.usage());
+        if let Some(usage) = usage {
+            self.feed(ctx, Input::Run { run, event: RunEvent::Usage(usage) });
+        }
+    }
+
     fn with_run(&self, act: impl FnOnce(&RunControl)) {
         if let Some((_, control)) = &self.run {
             act(control);
@@ -397,6 +406,7 @@ impl Handler<Abort> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, Abort { reader }: Abort, ctx: &mut Self::Context) {
+        self.take_usage(ctx);
         self.feed(ctx, Input::Abort { reader });
     }
 }
@@ -416,6 +426,7 @@ impl Handler<Bell> for SessionActor {
         match bell {
             Bell::Wake => {
                 self.wake = None;
+                self.take_usage(ctx);
                 self.feed(ctx, Input::Wake);
             }
             Bell::Drain => self.feed(ctx, Input::Drain),

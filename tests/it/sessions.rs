@@ -1,6 +1,6 @@
 //! Chats that outlive their sockets: `/api/chat` from end to end.
 use crate::harness::{Answer, Chats, End, Gateway, ask_with, resume, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -145,6 +145,54 @@ async fn a_stop_closes_the_upstream_at_once_for_every_tab() {
     println!("from stop to a closed upstream: {times:?}");
     assert!(times[3] <= Duration::from_millis(20), "{times:?}");
     assert_eq!(gateway.upstream().cancelled(), 7);
+    drain(gateway).await;
+}
+
+/// The frames of a request up to its end.
+async fn rest_of(socket: &mut Chats, request: &str) -> Vec<Value> {
+    let mut frames = Vec::new();
+    loop {
+        let frame = socket.next().await;
+        assert_eq!(frame["requestId"], request);
+        if frame["type"] == "end" {
+            return frames;
+        }
+        frames.push(frame);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_short_tells_its_figures_and_its_names() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    socket.ask("r1", "c1", SLOW).await;
+    let mut answer = Answer::of("r1");
+    while answer.text.is_empty() {
+        let frame = socket.next().await;
+        answer.take(&frame);
+    }
+    socket.abort("r1").await;
+    let stopped = rest_of(&mut socket, "r1").await;
+    socket.ask("r2", "c2", "/sim text=\"one two three\" end_after=2").await;
+    let broken = rest_of(&mut socket, "r2").await;
+    for (frames, end) in [(&stopped, "abort"), (&broken, "error")] {
+        let [.., figures, last] = frames.as_slice() else { panic!("{frames:?}") };
+        assert_eq!(last["chunk"]["type"], end, "{frames:?}");
+        let told = &figures["chunk"]["messageMetadata"];
+        assert_eq!(figures["chunk"]["type"], "message-metadata", "{frames:?}");
+        assert!(told["usage"]["output_tokens"].as_u64().unwrap() > 0, "{told}");
+        assert!(told["time_to_first_token_ms"].is_u64() && told["duration_ms"].is_u64(), "{told}");
+    }
+    let error = &broken.last().unwrap()["chunk"];
+    let name = broken[0]["chunk"]["messageId"].as_str().unwrap();
+    assert_eq!(error["run"].as_str(), name.strip_prefix("msg-"), "{error}");
+    assert!(error["serviceRequest"].as_str().is_some_and(|id| !id.is_empty()), "{error}");
+    // Who comes later, with whatever number, is told the same.
+    let after = broken.len() as u64 - 3;
+    socket.resume("r3", "c2", Some(after)).await;
+    let later = rest_of(&mut socket, "r3").await;
+    assert_eq!(later.last().unwrap()["chunk"], *error);
+    drop(socket);
     drain(gateway).await;
 }
 

@@ -1,7 +1,7 @@
 //! Frames to a client.
 use super::json::{push_escaped, push_number, push_string};
 use crate::{
-    chat::{FinishReason, RequestId, Timing, Usage},
+    chat::{FinishReason, MessageId, RequestId, RunError, Timing, Usage},
     protocol::{Kind, Opening, Place, Refusal, ServerFrame, TurnEnd, place},
 };
 use std::{cell::Cell, time::Duration};
@@ -11,6 +11,8 @@ use std::{cell::Cell, time::Duration};
 pub struct Speller {
     /// How the frame of every chunk begins; the request's name stands in it.
     prefix: Box<str>,
+    /// The answer that is told, once that is known.
+    answer: Option<MessageId>,
     at: Mark,
 }
 
@@ -41,7 +43,7 @@ impl Speller {
     /// For a request, or for a connection that answers what it cannot read.
     pub fn new(request: Option<&RequestId>) -> Self {
         let prefix = [PREFIX, request.map_or("", RequestId::as_str), SEQUENCE].concat().into();
-        Speller { prefix, at: Mark::default() }
+        Speller { prefix, answer: None, at: Mark::default() }
     }
 
     pub fn mark(&self) -> Mark {
@@ -94,6 +96,7 @@ impl<S: FnMut(&str)> Pen<'_, S> {
     }
 
     fn opening(&mut self, opening: &Opening) {
+        self.speller.answer = Some(opening.answer.clone());
         self.chunk(0, |out| {
             out.push_str("{\"type\":\"start\",\"messageId\":\"");
             out.push_str(opening.answer.as_str());
@@ -114,6 +117,7 @@ impl<S: FnMut(&str)> Pen<'_, S> {
             out.push_str(place.answer.as_str());
             out.push('"');
         });
+        self.speller.answer = Some(place.answer.clone());
         self.speller.at = Mark {
             sequence: place.after.map_or(0, |after| after.saturating_add(1)),
             told: place.after,
@@ -172,24 +176,24 @@ impl<S: FnMut(&str)> Pen<'_, S> {
         match &end.outcome {
             // Nothing was shown, so there is nothing to keep.
             Err(error) if parts == 0 => {
-                let (code, retry) = (error.kind.code(), error.kind.can_be_asked_again());
-                let text = error.client_text();
+                let run = self.run();
                 return self.frame("error", |out| {
                     out.push(',');
-                    push_error(out, &text, code, retry, error.retry_after);
+                    push_run_error(out, error, run.as_deref());
                 });
             }
             Err(error) => {
                 self.close();
-                let (code, retry) = (error.kind.code(), error.kind.can_be_asked_again());
+                let (number, run) = (self.figures(number, end), self.run());
                 self.chunk(number, |out| {
                     out.push_str("{\"type\":\"error\",");
-                    push_error(out, &error.client_text(), code, retry, error.retry_after);
+                    push_run_error(out, error, run.as_deref());
                     out.push('}');
                 });
             }
             Ok(FinishReason::Stopped) => {
                 self.close();
+                let number = self.figures(number, end);
                 self.chunk(number, |out| out.push_str("{\"type\":\"abort\",\"reason\":\"stopped\"}"));
             }
             Ok(reason) => {
@@ -199,6 +203,24 @@ impl<S: FnMut(&str)> Pen<'_, S> {
             }
         }
         self.frame("end", |_| {});
+    }
+
+    /// Before an end that has no room for figures: what the run took. Gives the number of the end.
+    fn figures(&mut self, number: u32, end: &TurnEnd) -> u32 {
+        if end.usage.is_none() && end.timing.first_delta.is_none() {
+            return number;
+        }
+        self.chunk(number, |out| {
+            out.push_str("{\"type\":\"message-metadata\",\"messageMetadata\":");
+            push_figures(out, end.usage.as_ref(), end.timing);
+            out.push('}');
+        });
+        number + 1
+    }
+
+    /// The run whose answer is told, as the log has it.
+    fn run(&self) -> Option<Box<str>> {
+        self.speller.answer.as_ref()?.as_str().strip_prefix("msg-").map(Into::into)
     }
 
     /// Sends word `number` of the answer, and says whether it was one that the reader did not have.
@@ -286,6 +308,23 @@ fn push_error(out: &mut String, text: &str, code: &str, retryable: bool, after: 
     }
 }
 
+/// Why a run failed, with what its log line and the service's support desk call it.
+fn push_run_error(out: &mut String, error: &RunError, run: Option<&str>) {
+    push_error(
+        out,
+        &error.client_text(),
+        error.kind.code(),
+        error.kind.can_be_asked_again(),
+        error.retry_after,
+    );
+    for (name, value) in [(",\"run\":", run), (",\"serviceRequest\":", error.request_id.as_deref())] {
+        if let Some(value) = value {
+            out.push_str(name);
+            push_string(out, value);
+        }
+    }
+}
+
 fn push_finish(out: &mut String, reason: FinishReason, usage: Option<&Usage>, timing: Timing) {
     out.push_str("{\"type\":\"finish\",\"finishReason\":\"");
     out.push_str(match reason {
@@ -294,7 +333,13 @@ fn push_finish(out: &mut String, reason: FinishReason, usage: Option<&Usage>, ti
         FinishReason::ToolCalls => "tool-calls",
         FinishReason::Stopped => "interrupted",
     });
-    out.push_str("\",\"messageMetadata\":{");
+    out.push_str("\",\"messageMetadata\":");
+    push_figures(out, usage, timing);
+    out.push('}');
+}
+
+fn push_figures(out: &mut String, usage: Option<&Usage>, timing: Timing) {
+    out.push('{');
     if let Some(usage) = usage {
         push_field(out, "\"usage\":{\"input_tokens\":", usage.input_tokens);
         push_field(out, ",\"output_tokens\":", usage.output_tokens);
@@ -307,7 +352,7 @@ fn push_finish(out: &mut String, reason: FinishReason, usage: Option<&Usage>, ti
         out.push(',');
     }
     push_field(out, "\"duration_ms\":", millis(timing.duration));
-    out.push_str("}}");
+    out.push('}');
 }
 
 /// Whole milliseconds, never fewer than it takes.

@@ -52,6 +52,49 @@ fn a_question_waits_is_told_its_place_and_can_be_taken_back() {
 
 // faults: A14
 #[test]
+fn a_stop_tells_what_its_own_run_had_used() {
+    check_chat(
+        "
+        ask 1 a 'a'
+        run 1 used 3
+        run 1 delta 'A'
+        run 1 used 7
+        abort 1
+        run 1 used 9
+        ask 2 b 'b'
+        run 1 used 9
+        run 2 delta 'B'
+        abort 2
+        ",
+        expect![[r#"
+            ask 1 a 'a'
+                1 <- accepted run=1
+                start run=1 [user 'a']
+            run 1 used 3
+            run 1 delta 'A'
+                1 <- delta #1 'A'
+            run 1 used 7
+            abort 1
+                cancel run=1
+                1 <- turn_end run=1 stopped used=7
+                release 1
+            run 1 used 9
+            ask 2 b 'b'
+                2 <- accepted run=2
+                start run=2 [user 'a', assistant 'A', user 'b']
+            run 1 used 9
+            run 2 delta 'B'
+                2 <- delta #1 'B'
+            abort 2
+                cancel run=2
+                2 <- turn_end run=2 stopped
+                release 2
+        "#]],
+    );
+}
+
+// faults: A14
+#[test]
 fn a_stop_keeps_what_was_said_and_is_told_to_all_who_follow() {
     check_chat(
         "

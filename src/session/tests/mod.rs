@@ -103,7 +103,10 @@ fn show(effect: &Effect) -> String {
                 ServerFrame::Reasoning { entry, text } => format!("reasoning #{entry} '{text}'"),
                 ServerFrame::Delta { entry, text } => format!("delta #{entry} '{text}'"),
                 ServerFrame::TurnEnd { run, end } => match &end.outcome {
-                    Ok(reason) => format!("turn_end run={run} {}", reason.as_str()),
+                    Ok(reason) => {
+                        let used = end.usage.map(|usage| format!(" used={}", usage.output_tokens));
+                        format!("turn_end run={run} {}{}", reason.as_str(), used.unwrap_or_default())
+                    }
                     Err(error) => format!("turn_end run={run} {}", error.kind.code()),
                 },
                 ServerFrame::Refused { reason } => format!("refused {}", reason.code()),
@@ -157,6 +160,7 @@ fn parse(line: &str) -> Input {
                 "think" => RunEvent::Reasoning(text),
                 "queued" => RunEvent::Queued { place: number(3) },
                 "retrying" => RunEvent::Retrying { attempt: number(3), after: Duration::ZERO },
+                "used" => RunEvent::Usage(Usage { output_tokens: number(3).into(), ..Usage::default() }),
                 "stop" => end(Ok(FinishReason::Stop), None),
                 "length" => end(Ok(FinishReason::Length), None),
                 code => {

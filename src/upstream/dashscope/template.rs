@@ -47,7 +47,46 @@ struct Shape {
     fixed: Vec<(Range<u32>, Hole)>,
     /// `usage`, as a range of `line`.
     usage: Range<usize>,
+    /// Where its totals stand among the counts; `None`: it has none.
+    totals: Option<Totals>,
     is_thought: bool,
+}
+
+/// Where a total of a line is found.
+#[derive(Clone, Copy, Debug)]
+enum Total {
+    /// Among the counts of the line.
+    Count(usize),
+    /// The same in every line of the shape.
+    Constant(u64),
+}
+
+impl Total {
+    fn of(self, counts: &[u32; COUNTS_MAX]) -> u64 {
+        match self {
+            Total::Count(at) => u64::from(counts[at]),
+            Total::Constant(total) => total,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    input: Total,
+    output: Total,
+    reasoning: Total,
+    cached: Total,
+}
+
+impl Totals {
+    fn of(&self, counts: &[u32; COUNTS_MAX]) -> Usage {
+        Usage {
+            input_tokens: self.input.of(counts),
+            output_tokens: self.output.of(counts),
+            reasoning_tokens: self.reasoning.of(counts),
+            cached_tokens: self.cached.of(counts),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,10 +152,11 @@ impl Template {
         }
     }
 
-    /// The counts of the last line that fitted, if one did since the last parsed frame.
+    /// The counts of the last line that fitted, if one did since the last parsed frame. Asked with every
+    /// network read, so nothing is parsed or allocated for it.
     pub(super) fn usage(&self) -> Option<Usage> {
         let shape = self.shape.as_deref().filter(|_| self.counted)?;
-        usage::totals(&shape.usage(&self.counts)?)
+        shape.totals.map(|totals| totals.of(&self.counts))
     }
 
     /// A frame is parsed: its own counts are the last ones from here on.
@@ -156,7 +196,25 @@ impl Shape {
             at = u32::try_from(hole.end).ok()?;
         }
         fixed.push((at..u32::try_from(line.len()).ok()?, Hole::End));
-        Some(Shape { line: line.to_vec(), fixed, usage, is_thought })
+        let mut shape = Shape { line: line.to_vec(), fixed, usage, totals: None, is_thought };
+        shape.totals = shape.find_totals();
+        Some(shape)
+    }
+
+    /// Reads the totals of a line whose counts are marks that no count can be, and sees which mark is where.
+    fn find_totals(&self) -> Option<Totals> {
+        let marks: [u32; COUNTS_MAX] = std::array::from_fn(|at| u32::MAX - at as u32);
+        let usage = usage::totals(&self.usage(&marks)?)?;
+        let find = |total| match marks.iter().position(|mark| u64::from(*mark) == total) {
+            Some(at) => Total::Count(at),
+            None => Total::Constant(total),
+        };
+        Some(Totals {
+            input: find(usage.input_tokens),
+            output: find(usage.output_tokens),
+            reasoning: find(usage.reasoning_tokens),
+            cached: find(usage.cached_tokens),
+        })
     }
 
     /// The copy of it that the thread has, if it has one: the same but for what is in the holes.

@@ -71,6 +71,38 @@ test("an answer that broke off is tried again by one button, and then is whole",
   assertWhole(await answered(page, { count: 1 }), 400);
 });
 
+test("an answer that was stopped or broke off shows what it took", { goal: "J124" }, async (t) => {
+  const stack = await t.stack({ nginx: false });
+  const page = await t.page(stack);
+  await open(page, stack);
+  const usage = () => answers(page).last().locator('[data-part="usage"]');
+  await say(page, counting(4000, 10));
+  await grown(page, 200);
+  await composer(page).press("Escape");
+  await answered(page, { outcome: "stopped" });
+  await usage()
+    .filter({ hasText: /first word.*\d tokens\/s.*\d tokens/ })
+    .waitFor();
+  await say(page, `${counting(400, 2)} end_after=60`);
+  await answered(page, { outcome: "failed" });
+  await usage()
+    .filter({ hasText: /first word.*\d tokens\/s.*\d tokens/ })
+    .waitFor();
+  // The service named its request, and both are in the details, also when the page is opened anew.
+  for (const _ of ["now", "stored"]) {
+    const last = answers(page).last();
+    await last.getByText("Details").click();
+    assert.match(
+      await last.locator("dl").textContent(),
+      /Run[0-9a-f]{16}-\d+.*Request at the model service\w+/,
+    );
+    await page.reload();
+    await usage()
+      .filter({ hasText: /\d tokens/ })
+      .waitFor();
+  }
+});
+
 test("no number of the usage line stands apart from its unit", { goal: "G12" }, async (t) => {
   const stack = await t.stack({ nginx: false });
   for (const width of [320, 390, 1280]) {

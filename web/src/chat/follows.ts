@@ -14,10 +14,10 @@ import {
 import { type AssistantMessage, type Conversation, isRunning, type UserMessage, wireId } from "./model";
 import type { Remembered } from "./page-config";
 import { isReplacement, plan } from "./plan";
-import { reduce } from "./reduce";
+import { informed, reduce } from "./reduce";
 import { Requests } from "./requests";
 import { Rests } from "./rests";
-import { answerOf, before, userOf } from "./tree";
+import { answerOf, before, replaced, userOf } from "./tree";
 
 /** A message that waited longer for a socket is not sent without asking. */
 const STALE_MS = 3_600_000;
@@ -34,6 +34,8 @@ export class Follows {
   /** Stops that could not be told for want of a socket. */
   private readonly stops = new Map<string, number | undefined>();
   private readonly rests = new Rests();
+  /** Requests whose answer was stopped here: what it took is still to come. */
+  private readonly stopped = new Map<string, { conversation: string; answer: string }>();
 
   constructor(private readonly around: Surroundings) {
     this.requests = new Requests(around);
@@ -72,6 +74,7 @@ export class Follows {
 
   /** These requests went with their socket; where another one is there already, they go on on that. */
   lost(requests: readonly string[]): void {
+    for (const request of requests) this.stopped.delete(request);
     for (const follow of this.requests.lost(requests)) {
       if (this.isLive()) this.open(follow);
     }
@@ -82,8 +85,10 @@ export class Follows {
     const conversation = follow && this.around.conversation(follow.conversation);
     if (!follow || !conversation) return;
     const question = userOf(conversation, follow.answer.parent);
-    if (follow.request !== null) this.requests.abort(follow);
-    else if (question?.delivery === "sent" || question?.delivery === "accepted") {
+    if (follow.request !== null) {
+      this.stopped.set(follow.request, { conversation: follow.conversation, answer: id });
+      this.requests.abort(follow);
+    } else if (question?.delivery === "sent" || question?.delivery === "accepted") {
       this.stops.set(this.chat(follow, conversation), follow.answer.applied);
     }
     const { queuePosition: _, retrying: __, ...answer } = follow.answer;
@@ -106,6 +111,7 @@ export class Follows {
   frame(frame: ServerFrame): void {
     if (frame.type === "unknown") return;
     const follow = this.requests.of(frame.requestId);
+    if (!follow) this.epilogue(frame);
     if (!follow || this.probed(follow, frame)) return;
     if (frame.type === "chunk" || frame.type === "start") this.accepted(follow);
     const step = reduce(follow.answer, follow.cursor, frame, this.around.now());
@@ -138,6 +144,20 @@ export class Follows {
 
   private isLive(): boolean {
     return this.around.link().state.kind === "live";
+  }
+
+  /** What comes for an answer that was stopped here: of that, only what it took is news. */
+  private epilogue(frame: Exclude<ServerFrame, { type: "unknown" }>): void {
+    const of = this.stopped.get(frame.requestId);
+    if (!of) return;
+    if (frame.type !== "chunk") {
+      if (frame.type !== "start") this.stopped.delete(frame.requestId);
+      return;
+    }
+    const conversation = this.around.conversation(of.conversation);
+    const answer = conversation && answerOf(conversation, of.answer);
+    if (frame.chunk.type === "metadata" && conversation && answer?.outcome === "stopped")
+      this.around.setConversation(replaced(conversation, informed(answer, frame.chunk.metadata)));
   }
 
   private forget(follow: Follow): void {

@@ -56,7 +56,7 @@ function written(answer: AssistantMessage, kind: "text" | "reasoning", delta: st
 }
 
 /** What the gateway says of the run: joined to what is known. */
-function informed(answer: AssistantMessage, metadata: Metadata | undefined): AssistantMessage {
+export function informed(answer: AssistantMessage, metadata: Metadata | undefined): AssistantMessage {
   const { model, usage, time_to_first_token_ms: first, duration_ms: duration } = metadata ?? {};
   return {
     ...answer,

@@ -1,5 +1,6 @@
 /** The store with real storage: a tab that is killed takes nothing with it. */
 import { afterEach, expect, test, vi } from "vitest";
+import type { Chunk } from "../protocol/frames";
 import { openTab, questions, vaultOf } from "../testing/tab";
 import type { Conversation } from "./model";
 import { readConfig } from "./page-config";
@@ -144,6 +145,33 @@ test("what was put to the gateway is not taken back, and its answer goes on", ()
   takeBack(id, messages()[0]?.id ?? "");
   answer(sent[0], "msg-1", "good day");
   expect(messages().map(({ text }) => text)).toEqual(["hello", "good day"]);
+  store.close();
+});
+
+test("an answer that was stopped gets its usage when the gateway tells it", () => {
+  const { store, sent, frame } = openTab("stopped", true);
+  const { newConversation, send, stop } = store.getState();
+  const id = newConversation();
+  send(id, "hello");
+  const requestId = sent[0]?.requestId ?? "";
+  const chunk = (sequence: number, chunk: Chunk) => frame({ type: "chunk", requestId, sequence, chunk });
+  chunk(0, { type: "start", messageId: "msg-1" });
+  chunk(1, { type: "delta", kind: "text", id: "1", text: "good" });
+  stop(id);
+  chunk(2, { type: "delta", kind: "text", id: "1", text: " day" });
+  const metadata = { usage: { output_tokens: 7 }, time_to_first_token_ms: 40, duration_ms: 90 };
+  chunk(3, { type: "metadata", metadata });
+  chunk(4, { type: "abort" });
+  frame({ type: "end", requestId });
+  chunk(5, { type: "metadata", metadata: { usage: { output_tokens: 9 } } });
+  const answer = Object.values(store.getState().open[id]?.messages ?? {})[1];
+  expect(answer).toMatchObject({
+    outcome: "stopped",
+    text: "good",
+    usage: { output_tokens: 7 },
+    firstTokenMs: 40,
+    durationMs: 90,
+  });
   store.close();
 });
 

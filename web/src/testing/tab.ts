@@ -4,7 +4,7 @@ import { headOf, readConversation } from "../chat/check";
 import { newId } from "../chat/ids";
 import { createChatStore } from "../chat/store";
 import type { LinkEvents, LinkState } from "../connection/link";
-import type { ClientFrame, SendFrame } from "../protocol/frames";
+import type { ClientFrame, SendFrame, ServerFrame } from "../protocol/frames";
 import { openDrafts } from "../storage/drafts";
 import { openTailStore } from "../storage/tail-store";
 import { openVault } from "../storage/vault";
@@ -52,6 +52,9 @@ export function openTab(browser: string, isLive: boolean) {
     refuse(frame: ClientFrame | undefined, code: string): void {
       const { requestId } = frame as SendFrame;
       events?.frame({ type: "error", requestId, fault: { code, text: "", retryable: true } });
+    },
+    frame(frame: ServerFrame): void {
+      events?.frame(frame);
     },
     /** Answers the question in a frame with one word. */
     answer(frame: ClientFrame | undefined, messageId: string, text: string): void {

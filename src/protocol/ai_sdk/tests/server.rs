@@ -24,9 +24,17 @@ fn delta(entry: u32, text: &str) -> ServerFrame {
 
 fn end(outcome: Result<FinishReason, RunError>) -> ServerFrame {
     let usage = Usage { input_tokens: 21, output_tokens: 9, reasoning_tokens: 4, cached_tokens: 0 };
-    let usage = outcome.is_ok().then_some(usage);
     let timing =
         Timing { first_delta: Some(Duration::from_micros(412_300)), duration: Duration::from_millis(1_830) };
+    over(outcome, Some(usage), timing)
+}
+
+/// An end of which nothing else is known.
+fn bare_end(outcome: Result<FinishReason, RunError>) -> ServerFrame {
+    over(outcome, None, Timing::default())
+}
+
+fn over(outcome: Result<FinishReason, RunError>, usage: Option<Usage>, timing: Timing) -> ServerFrame {
     ServerFrame::TurnEnd { run: RUN, end: Box::new(TurnEnd { outcome, usage, timing }) }
 }
 
@@ -42,6 +50,9 @@ fn refused(reason: Refusal) -> Vec<ServerFrame> {
 
 fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
     let failed = |kind| end(Err(RunError::new(kind, "secret detail")));
+    let named =
+        RunError { request_id: Some("7c9e".into()), ..RunError::new(RunErrorKind::UpstreamError, "") };
+    let broken_off = || failed(RunErrorKind::Interrupted);
     let busy = RunError::wait(RunErrorKind::Overloaded, Duration::from_secs(7), "");
     let retrying = ServerFrame::Retrying { run: RUN, attempt: 2, after: Duration::from_millis(340) };
     let stop = || end(Ok(FinishReason::Stop));
@@ -78,11 +89,16 @@ fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
         ("resumed after number 3", vec![resumed(Some(3), 1, 1, Some(Kind::Answer)), delta(2, "is"), stop()]),
         ("resumed after everything", vec![resumed(Some(7), 2, 1, Some(Kind::Answer)), stop()]),
         ("stopped", vec![accepted(0), delta(1, "A tide"), end(Ok(FinishReason::Stopped))]),
-        ("stopped before its first word", vec![accepted(0), end(Ok(FinishReason::Stopped))]),
+        ("stopped before its first word", vec![accepted(0), bare_end(Ok(FinishReason::Stopped))]),
         ("a tool is wanted", vec![accepted(0), delta(1, "A"), end(Ok(FinishReason::ToolCalls))]),
         ("failed before its first word", vec![accepted(0), end(Err(busy))]),
         ("failed for good", vec![accepted(0), failed(RunErrorKind::InputRefused)]),
         ("broken off", vec![accepted(0), delta(1, "A tide"), failed(RunErrorKind::Interrupted)]),
+        (
+            "broken off, by a service that names its requests",
+            vec![accepted(0), delta(1, "A"), end(Err(named))],
+        ),
+        ("resumed after its figures", vec![resumed(Some(5), 1, 1, Some(Kind::Answer)), broken_off()]),
         ("nothing to resume", vec![ServerFrame::NoActive]),
         ("a sign of life", vec![ServerFrame::Pong]),
     ]
