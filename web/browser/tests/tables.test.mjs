@@ -108,3 +108,20 @@ test("a wide table says so, and scrolls by keys", {}, async (t) => {
     [],
   );
 });
+
+test("a cell from right to left is read from its right side", {}, async (t) => {
+  const stack = await t.stack({ nginx: false, pace: 0, first: 0 });
+  const page = await t.page(stack, WIDTHS.desk);
+  await open(page, stack);
+  await say(page, simText("| A longer head | Another one |\n| - | - |\n| ميناء | port |"));
+  await answered(page);
+  const sides = await page.locator("article td").evaluateAll((cells) =>
+    cells.map((cell) => {
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      const [text, box] = [range.getBoundingClientRect(), cell.getBoundingClientRect()];
+      return text.left - box.left > box.right - text.right ? "right" : "left";
+    }),
+  );
+  assert.deepEqual(sides, ["right", "left"]);
+});

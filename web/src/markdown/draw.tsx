@@ -83,7 +83,7 @@ function formula(token: Token, key: number, { labels }: Context): ReactNode {
   }
   // While it is written, its source says little, and most of its beginnings are no formulas.
   if (token.meta?.isOpen) return <Pending key={key} label={labels.formula} isBlock={isBlock} />;
-  return <Formula key={key} source={token.content} isBlock={isBlock} />;
+  return <Formula key={key} source={token.content} isBlock={isBlock} label={labels.formula} />;
 }
 
 /** One that has no partner: text, code, a rule. */

@@ -1,6 +1,7 @@
 /** Maths. Library and font come with the first formula; a source that is no formula is shown as it is. */
 import { memo, useLayoutEffect, useRef, useState } from "react";
 import css from "./markdown.module.css";
+import { Pending } from "./pending";
 
 type Typeset = typeof import("./typeset").typeset;
 
@@ -11,9 +12,17 @@ const load = async (): Promise<Typeset> => {
   return typeset;
 };
 
-export const Formula = memo(function Formula({ source, isBlock }: { source: string; isBlock: boolean }) {
+interface Props {
+  source: string;
+  isBlock: boolean;
+  /** What stands in its place is called so. */
+  label: string;
+}
+
+export const Formula = memo(function Formula({ source, isBlock, label }: Props) {
   const place = useRef<HTMLSpanElement>(null);
   const [failed, setFailed] = useState<string | null>(null);
+  const [isLoading, setIsLoading] = useState(typeset === null);
   useLayoutEffect(() => {
     let isCurrent = true;
     const draw = (set: Typeset) => {
@@ -27,7 +36,10 @@ export const Formula = memo(function Formula({ source, isBlock }: { source: stri
     };
     // Before the next frame where that can be: what is written would flicker, and paper does not wait.
     if (typeset) draw(typeset);
-    else load().then(draw, () => isCurrent && setFailed(source));
+    else
+      load()
+        .then(draw, () => isCurrent && setFailed(source))
+        .finally(() => isCurrent && setIsLoading(false));
     return () => {
       isCurrent = false;
     };
@@ -35,6 +47,7 @@ export const Formula = memo(function Formula({ source, isBlock }: { source: stri
   const isFailed = failed === source;
   return (
     <span className={isBlock ? css.formulaBlock : css.formula} dir="ltr">
+      {isLoading && <Pending label={label} isBlock={isBlock} />}
       {isFailed && <code>{source}</code>}
       <span ref={place} hidden={isFailed} />
     </span>

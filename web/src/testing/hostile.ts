@@ -73,6 +73,8 @@ const PLACES: ((payload: string) => string)[] = [
   (payload) => `**${payload}**`,
   (payload) => `# ${payload}`,
   (payload) => `\`${payload}\` and ${payload}`,
+  (payload) => `<details><summary>${payload}</summary>\n\n${payload}\n\n</details>`,
+  (payload) => `A word[^1].\n\n[^1]: ${payload}`,
   (payload) => `\`\`\`html\n${payload}\n\`\`\``,
   (payload) => `\`\`\`"><img src=x onerror=alert(1)>\n${payload}`,
 ];
@@ -129,6 +131,12 @@ const ODD = [
   '<https://evil.example/"onmouseover=alert(1)>',
   '[x](https://evil.example/"><script>alert(1)</script>)',
   "~~<svg/onload=alert(1)>~~",
+  "<details onclick=alert(1) open=javascript:alert(1)><summary onfocus=alert(1) tabindex=1>x</summary>x</details>",
+  "<details/onclick=alert(1)>x</details>",
+  '[^"onclick="alert(1)]: x\n\n[^"onclick="alert(1)]',
+  "[^<img/src=x/onerror=alert(1)>] x\n\n[^<img/src=x/onerror=alert(1)>]: y",
+  "[^javascript:alert(1)]: javascript:alert(1)\n\n[^javascript:alert(1)]",
+  "[^__proto__] [^constructor]\n\n[^__proto__]: x\n[^constructor]: y",
 ];
 
 const all = [
