@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     dispatch::{self, Breaker, Dispatcher, Lane, admission, lane, retry},
     http,
+    listen::{self, BACKLOG, bind},
     metrics::Metrics,
     protocol, session,
     upstream::{breaker, client, dashscope},
@@ -28,8 +29,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// Connections that the kernel may hold for us before we accept them.
-const BACKLOG: i32 = 4096;
 /// How often the dispatcher is asked whether it is alive.
 const WATCH: Duration = Duration::from_secs(1);
 /// The workers have this long to start.
@@ -89,11 +88,12 @@ impl Gateway {
     ///
     /// # Errors
     /// [`client::SetUpError`] for a fault of the configuration, before anything is bound;
-    /// [`BindError`] when an address cannot be had.
+    /// [`listen::BindError`] when an address cannot be had.
     pub async fn start(config: &Config, simulated: bool) -> anyhow::Result<Self> {
         let client = client_plan(config)?;
-        let listener = bind(config.server.listen)?;
-        let ops_listener = config.server.ops_listen.map(bind).transpose()?;
+        let listener = bind(config.server.listen, listen::FLAG)?;
+        let ops_listen = config.server.ops_listen;
+        let ops_listener = ops_listen.map(|address| bind(address, listen::OPS_FLAG)).transpose()?;
         let workers = match config.server.workers {
             0 => available_parallelism().map_or(1, NonZero::get),
             workers => workers,
@@ -194,28 +194,6 @@ impl Gateway {
         log::info!("stopped: {ended:?}");
         ended
     }
-}
-
-/// An address cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {reason}")]
-pub struct BindError {
-    pub(crate) address: SocketAddr,
-    pub(crate) reason: std::io::Error,
-}
-
-pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let listen = || {
-        let socket =
-            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-        // A restart may not have to wait for the connections of the old process to be forgotten.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
-    };
-    listen().map_err(|reason| BindError { address, reason })
 }
 
 fn serve(

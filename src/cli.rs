@@ -20,7 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate demo                                 try it, with nothing to set up
   API_KEY_FILE=/run/secrets/key tidegate serve  serve DashScope's models
-  tidegate check --config tidegate.toml         see what a configuration means
+  tidegate check                                see whether `serve` would start
   tidegate load ws://127.0.0.1:8000/chat        see what a gateway can hold
 
 Every key of the configuration can be set by a flag (--set KEY=VALUE), by an environment variable
@@ -43,25 +43,31 @@ Examples:
     #[command(after_help = "\
 Examples:
   tidegate demo
-  tidegate demo --listen 127.0.0.1:9000")]
+  tidegate demo --listen 127.0.0.1:9000
+  tidegate demo --model sim-think
+
+Models: sim-chat, sim-think (thinks first), sim-echo (repeats). Key, model and address of a real service in
+environment and file are ignored.")]
     Demo(Common),
 
     /// Run only the simulated model service, for load tests and offline work
     #[command(after_help = "\
 Examples:
   tidegate simulate
-  tidegate simulate --listen 127.0.0.1:8100 --pace-ms 33 --first-ms 200 --workers 1
+  tidegate simulate --listen 127.0.0.1:8100 --pace-ms 33 --workers 1
   TIDEGATE_BASE_URL=http://127.0.0.1:8100/api/v1 API_KEY=test tidegate serve")]
     Simulate(Simulate),
 
-    /// Read the configuration, print what is in effect, and tell everything that is wrong with it
+    /// Say what `serve` would make of the configuration: what is in effect, and what it would refuse
     #[command(after_help = "\
 Examples:
   tidegate check
-  tidegate check --config /etc/tidegate/tidegate.toml --set log.format=json
+  tidegate check --all --set log.format=json
+  tidegate check --config /etc/tidegate/tidegate.toml
+  tidegate check --example >tidegate.toml
 
-Secrets are shown as (set) or (not set). Exit code 64 when something is wrong.")]
-    Check(Common),
+Secrets are shown as (set) or (not set). Exit code 64 when `serve` would not start.")]
+    Check(Check),
 
     /// Ask a running gateway whether it is well, for container health checks and scripts
     #[command(after_help = "\
@@ -128,6 +134,21 @@ impl From<&Common> for Flags {
         let given = named.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.clone()?)));
         Flags { config: common.config.clone(), set: common.set.clone(), named: given.collect() }
     }
+}
+
+/// What is printed.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// Print every key, not only those that are not at their defaults
+    #[arg(long)]
+    pub all: bool,
+
+    /// Print a configuration file with every key, explained and at its default; reads nothing
+    #[arg(long, exclusive = true)]
+    pub example: bool,
+
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Which question is asked, and of whom.

@@ -1,5 +1,22 @@
 //! Input and output errors in the words of the operating system, for people.
-use std::io;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A file or a folder that was asked for cannot be made or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {reason}", path.display())]
+pub struct CannotWrite {
+    path: PathBuf,
+    reason: String,
+}
+
+impl CannotWrite {
+    pub fn new(path: &Path, error: &io::Error) -> Self {
+        CannotWrite { path: path.to_owned(), reason: describe(error) }
+    }
+}
 
 /// What went wrong, in lower case and without the number of the error: `permission denied`.
 pub fn describe(error: &io::Error) -> String {

@@ -1,5 +1,4 @@
 //! The `tidegate` command: reads the command line, runs what it asks for, and ends with its code.
-use anyhow::Context;
 use secrecy::SecretString;
 use std::{
     fs,
@@ -9,13 +8,14 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    app::{BindError, Ended, Gateway, block_on, client_plan},
+    app::{Ended, Gateway, block_on, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, ConfigError, Flags, Process, Purpose, Source},
-    descriptors,
+    demo, descriptors,
     health::{self, Probe, UnknownPort},
     http::page,
-    io_error::describe,
+    io_error::{CannotWrite, describe},
+    listen::BindError,
     load, logging,
     signals::{Hangup, Signals},
     simulator::{self, Simulator},
@@ -35,6 +35,8 @@ const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_INTERNAL: u8 = 70;
 /// Of Tidegate, and of what it carries (`tests/third-party`).
 const LICENSES: &str = concat!(include_str!("../LICENSE"), "\n", include_str!("third-party.txt"));
+/// As in `sysexits.h`: a file that was asked for cannot be made.
+const EXIT_CANNOT_WRITE: u8 = 73;
 /// Log lines that are still on their way have this long.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Keys are short; a file that is longer is not one.
@@ -62,13 +64,20 @@ fn run(cli: &Cli) -> u8 {
             Ok(Ok(0))
         }
         Command::Page(flags) => Ok(write_page(&flags.folder)),
-        Command::Serve(common) => read_config(Purpose::Serve, &common.into(), Config::check_for_serve)
-            .map(|config| serve(&config, None)),
-        Command::Demo(common) => read_config(Purpose::Serve, &common.into(), |_| Ok(())).map(demo),
-        Command::Check(common) => {
-            read_config(Purpose::Serve, &common.into(), |_| Ok(())).map(|config| check(&config))
+        Command::Serve(common) => {
+            read_config(Purpose::Serve, &common.into(), |config| config.check_for_serve().map(|()| config))
+                .map(|config| serve(&config, None))
         }
-        Command::Health(flags) => read_config(Purpose::Health, &(&flags.common).into(), |_| Ok(()))
+        Command::Demo(common) => read_config(Purpose::Demo, &common.into(), demo::prepare)
+            .map(|(config, simulator)| serve(&config, Some(simulator))),
+        Command::Check(cli::Check { example: true, .. }) => {
+            say(&config::example(), false);
+            Ok(Ok(0))
+        }
+        Command::Check(flags) => {
+            read_config(Purpose::Serve, &(&flags.common).into(), Ok).map(|config| check(&config, flags.all))
+        }
+        Command::Health(flags) => read_config(Purpose::Health, &(&flags.common).into(), Ok)
             .map(|config| health(&config, flags.ready)),
         Command::Simulate(flags) => simulate_settings(flags).map(simulate),
     };
@@ -88,6 +97,8 @@ fn run(cli: &Cli) -> u8 {
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<BindError>() || error.is::<load::Unreachable>() {
         EXIT_UNAVAILABLE
+    } else if error.is::<CannotWrite>() {
+        EXIT_CANNOT_WRITE
     } else if error.is::<SetUpError>() || error.is::<load::UsageError>() || error.is::<UnknownPort>() {
         EXIT_USAGE
     } else {
@@ -95,15 +106,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Reads and checks the configuration; an error is all of its faults, ready to be printed.
-fn read_config(
+/// Reads the configuration and makes of it what the command needs; an error is all of its faults, ready to be
+/// printed.
+fn read_config<T>(
     purpose: Purpose,
     flags: &Flags,
-    check: impl Fn(&Config) -> Result<(), ConfigError>,
-) -> Result<Config, String> {
-    let config = config::load_for(purpose, flags, &Process).map_err(|error| format!("{error}\n"))?;
-    check(&config).map_err(|error| format!("{error}\n"))?;
-    Ok(config)
+    prepare: impl FnOnce(Config) -> Result<T, ConfigError>,
+) -> Result<T, String> {
+    config::load_for(purpose, flags, &Process).and_then(prepare).map_err(|error| format!("{error}\n"))
 }
 
 /// The files of the page, as they are embedded.
@@ -112,21 +122,36 @@ fn write_page(folder: &Path) -> anyhow::Result<u8> {
     for (name, bytes) in page::files() {
         let path = folder.join(name);
         let parent = path.parent().unwrap_or(folder);
-        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        fs::create_dir_all(parent).map_err(|error| CannotWrite::new(parent, &error))?;
+        fs::write(&path, bytes).map_err(|error| CannotWrite::new(&path, &error))?;
         count += 1;
     }
     say(&format!("{count} files written to {}\n", folder.display()), false);
     Ok(0)
 }
 
-fn check(config: &Config) -> anyhow::Result<u8> {
-    config.print_effective(&mut io::stdout().lock())?;
-    client_plan(config)?;
-    for warning in config.warnings() {
+/// Prints what is in effect, then whatever `serve` would refuse or warn of.
+fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
+    let mut out = Vec::new();
+    if all {
+        config.print_effective(&mut out)?;
+    } else {
+        config.print_changed(&mut out)?;
+    }
+    for note in config.notes() {
+        writeln!(out, "# {note}")?;
+    }
+    say(&String::from_utf8_lossy(&out), false);
+    for warning in config.warnings().into_iter().chain(config.open_to_strangers()) {
         say(&format!("warning: {warning}\n"), true);
     }
-    Ok(0)
+    let key = config.check_for_serve().map_err(|error| error.to_string());
+    let client = client_plan(config).map_err(|error| format!("tidegate: {error}"));
+    let refusals: Vec<_> = [key.err(), client.err()].into_iter().flatten().collect();
+    for refusal in &refusals {
+        say(&format!("{refusal}\n"), true);
+    }
+    Ok(if refusals.is_empty() { 0 } else { EXIT_USAGE })
 }
 
 fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {
@@ -190,7 +215,13 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     }
     if simulated {
         log::warn!("DEMO: the answers are simulated, no model is asked");
-        say(&format!("Open http://{} in a browser. The answers are simulated.\n", gateway.address), false);
+        if !config.ignored.is_empty() {
+            let names: Vec<_> = config.ignored.iter().map(ToString::to_string).collect();
+            log::warn!("ignored, since no model is asked: {}", names.join(", "));
+        }
+        say(&demo::invitation(gateway.address), false);
+    } else if let Some(warning) = config.open_to_strangers() {
+        log::warn!("{warning}");
     }
     if let Some(address) = gateway.ops_address {
         log::info!("health and metrics on http://{address}");
@@ -212,22 +243,6 @@ async fn until_stopped(gateway: Gateway, signals: &mut Signals) -> u8 {
         Ended::Drained | Ended::GraceOver(_) => 0,
         Ended::Hurried(_) => 128 + if second == 0 { first } else { second },
     }
-}
-
-fn demo(mut config: Config) -> anyhow::Result<u8> {
-    // Simulated answers need no model and no key of anybody's.
-    config.upstream.model = "sim-chat".into();
-    config.upstream.api_key = Some(SecretString::from("demo"));
-    config.upstream.ca_file = None;
-    let simulator = simulator::Settings {
-        listen: ([127, 0, 0, 1], 0).into(),
-        api_key: None,
-        workers: 1,
-        pace: Duration::from_millis(25),
-        first: Duration::from_millis(250),
-        conformance_echo: false,
-    };
-    serve(&config, Some(simulator))
 }
 
 fn simulate_settings(flags: &cli::Simulate) -> Result<simulator::Settings, String> {

@@ -48,6 +48,72 @@ fn every_help_has_examples() {
     }
 }
 
+/// Splits a line as a shell does, as far as our examples go.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut quoted) = (vec![String::new()], false);
+    for c in line.chars() {
+        match (c, words.last_mut()) {
+            ('\'', _) => quoted = !quoted,
+            (' ', _) if !quoted => words.push(String::new()),
+            (c, Some(word)) => word.push(c),
+            (_, None) => {}
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn every_example_can_be_copied() {
+    let mut seen = 0;
+    let mut commands = Cli::command();
+    commands.build();
+    let all = commands.clone();
+    for command in all.get_subcommands().chain([&all]) {
+        let Some(help) = command.get_after_help().map(ToString::to_string) else { continue };
+        let examples = help.split_once("Examples:\n").unwrap().1.split("\n\n").next().unwrap();
+        // A terminal of 80 columns breaks no line, and what is broken by us is joined by the shell.
+        for line in examples.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        for example in examples.replace(" \\\n      ", " ").lines() {
+            // What an example is for stands behind it.
+            let words = words(example.trim().split("  ").next().unwrap_or_default());
+            let start = words.iter().position(|word| word == "tidegate").expect(example);
+            let end = words.iter().position(|word| word.starts_with('>')).unwrap_or(words.len());
+            let parsed = parse_from(&words[start..end]);
+            assert!(parsed.is_ok(), "{example}: {parsed:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 20, "the examples were found: {seen}");
+}
+
+#[test]
+fn the_flags_of_load_stand_in_groups() {
+    let help = parse("load --help").unwrap_err().text;
+    let headings: Vec<_> = help
+        .lines()
+        .filter(|line| !line.starts_with(' ') && line.ends_with(':') && !line.is_empty())
+        .collect();
+    assert_eq!(
+        headings,
+        [
+            "Arguments:",
+            "Options:",
+            "Users:",
+            "What they say:",
+            "Lost connections:",
+            "Connections:",
+            "Report and requirements:",
+            "Search for the most that a server holds:",
+            "Examples:"
+        ]
+    );
+    let options = help.split_once("\nOptions:\n").unwrap().1.split("\nUsers:\n").next().unwrap();
+    assert_eq!(options.matches("--").count(), 1, "only --help is in no group: {options}");
+}
+
 #[test]
 fn mistakes_are_usage_errors() {
     for line in [
@@ -62,6 +128,8 @@ fn mistakes_are_usage_errors() {
         "demo --conformance-echo",
         "serve --set",
         "check extra",
+        "check --example --all",
+        "check --example --model m",
         "load",
         "load ws://a/b --sockets -1",
         "load ws://a/b --duration 5",

@@ -14,9 +14,35 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
         return Err("has a query".to_owned());
     }
     let path = url.path().trim_end_matches('/').to_owned();
+    if let Some(problem) = other_api(&url, &path) {
+        return Err(problem);
+    }
     url.set_path(&path);
     Ok(url)
 }
+
+/// What is wrong with a path that belongs to another API, or is an endpoint and not a base.
+fn other_api(url: &Url, path: &str) -> Option<String> {
+    let base = |path: &str| {
+        let mut base = url.clone();
+        base.set_path(path);
+        base
+    };
+    // The endpoint is added by the client.
+    if let Some((before, _)) = path.split_once("/services/aigc/").filter(|_| path.ends_with("/generation")) {
+        return Some(format!("is an endpoint; its base URL is {}", base(before)));
+    }
+    let is_openai = path.split('/').any(|part| part == "compatible-mode")
+        || path.ends_with("/chat/completions")
+        || path.ends_with("/responses");
+    // Another host's own API cannot be known.
+    let own = if needs_key(url) { base("/api/v1").to_string() } else { MAINLAND.to_owned() };
+    is_openai.then(|| {
+        format!("is an address of the OpenAI-compatible API; DashScope's own is needed, such as {own}")
+    })
+}
+
+const MAINLAND: &str = "https://dashscope.aliyuncs.com/api/v1";
 
 /// What base URLs and origins have in common. The parser repairs backslashes, line breaks and
 /// blanks silently; an operator rather wants to know.

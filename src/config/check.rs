@@ -1,5 +1,6 @@
 //! What no single key can know: contradictions, risky choices, and what serving needs.
 use super::{Config, ConfigError, Fault, Origin, address, keys::find};
+use crate::upstream::dashscope;
 use std::time::Duration;
 
 /// Above it two pings no longer fit into the time after which nginx/server.conf cuts a quiet socket.
@@ -84,7 +85,35 @@ impl Config {
         if url.scheme() == "http" && !address::is_loopback(url) {
             warnings.push("upstream.base_url is plain http: the key travels in the clear".to_owned());
         }
+        let place = |origin: &Origin| match origin {
+            Origin::Variable(name) => format!("the file that {name} names"),
+            other => format!("{other}, which holds the key,"),
+        };
+        warnings.extend(self.exposed.iter().map(|origin| {
+            let place = place(origin);
+            format!(
+                "{place} can be read by every user of this machine; let its owner alone read it (chmod 600)"
+            )
+        }));
         warnings
+    }
+
+    /// Who could use the service at the operator's cost. Not for a gateway whose service is simulated.
+    pub fn open_to_strangers(&self) -> Option<String> {
+        (!self.server.listen.ip().to_canonical().is_loopback()).then(|| {
+            format!(
+                "server.listen = {} is open to other machines, and there is no log-in: \
+                 whoever reaches this address spends your quota",
+                self.server.listen
+            )
+        })
+    }
+
+    /// What is good to know about a configuration that is not wrong.
+    pub fn notes(&self) -> Vec<String> {
+        let host = self.upstream.base_url.host_str().unwrap_or_default();
+        let region = dashscope::other_region(host);
+        region.map(|advice| format!("upstream.base_url: {advice}")).into_iter().collect()
     }
 
     /// Whether `tidegate serve` can start: there is a key, or an upstream that needs none.

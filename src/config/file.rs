@@ -1,7 +1,7 @@
 //! `tidegate.toml`, flattened to dotted keys with the line of each.
 use super::keys::{KEYS, Key, find};
-use super::layers::{Entry, key_names, unknown, unnamed};
-use super::{Fault, Origin, Purpose, Source};
+use super::layers::{Entry, is_exposed, key_names, unknown, unnamed};
+use super::{Fault, Origin, Reading, Source, value::Kind};
 use crate::io_error::describe;
 use std::{
     io,
@@ -17,37 +17,37 @@ const FILE_BYTES: u64 = 1024 * 1024;
 const SYNTAX_FAULTS: usize = 5;
 
 /// Reads the file that was named, or the default one.
-pub(super) fn file(
-    purpose: Purpose,
-    named: Option<&Path>,
-    source: &dyn Source,
-    faults: &mut Vec<Fault>,
-) -> Vec<Entry> {
+pub(super) fn file(named: Option<&Path>, source: &dyn Source, read: &mut Reading) -> Vec<Entry> {
     let path = named.unwrap_or(Path::new(DEFAULT_PATH));
     let whole = Origin::File { path: path.to_owned(), line: 0 };
     let bytes = match source.read(path, FILE_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            faults.push(unnamed(whole, &format!("cannot be read: {}", describe(&error))));
+            read.faults.push(unnamed(whole, &format!("cannot be read: {}", describe(&error))));
             return Vec::new();
         }
     };
     let Ok(text) = String::from_utf8(bytes) else {
-        faults.push(unnamed(whole, "is not UTF-8"));
+        read.faults.push(unnamed(whole, "is not UTF-8"));
         return Vec::new();
     };
-    let mut reader = Reader { purpose, path: path.to_owned(), text: &text, entries: Vec::new(), faults };
+    let mut reader = Reader { path: path.to_owned(), text: &text, entries: Vec::new(), read };
     let (table, errors) = DeTable::parse_recoverable(&text);
     // The parser's own rendering quotes the line, which may hold a key; its message does not.
     for error in errors.iter().take(SYNTAX_FAULTS) {
         let origin = reader.origin(error.span().map_or(0, |span| span.start));
-        reader.faults.push(unnamed(origin, &format!("not TOML: {}", first_line(error.message()))));
+        reader.read.faults.push(unnamed(origin, &format!("not TOML: {}", first_line(error.message()))));
     }
     if errors.is_empty() {
         reader.table("", table.get_ref());
     }
-    reader.entries
+    let entries = reader.entries;
+    let secrets = entries.iter().filter(|entry| matches!(entry.key.kind, Kind::Secret));
+    if is_exposed(path, source) {
+        read.exposed.extend(secrets.map(|entry| entry.origin.clone()));
+    }
+    entries
 }
 
 fn first_line(text: &str) -> &str {
@@ -55,11 +55,10 @@ fn first_line(text: &str) -> &str {
 }
 
 struct Reader<'a> {
-    purpose: Purpose,
     path: PathBuf,
     text: &'a str,
     entries: Vec<Entry>,
-    faults: &'a mut Vec<Fault>,
+    read: &'a mut Reading,
 }
 
 impl Reader<'_> {
@@ -75,7 +74,10 @@ impl Reader<'_> {
             let inner = format!("{full}.");
             let is_group = KEYS.iter().any(|key| key.name.starts_with(&inner));
             let fault = match (find(&full), value.get_ref()) {
-                (Some(key), _) if self.purpose.ignores(key.name) => continue,
+                (Some(key), _) if self.read.purpose.ignores(key.name) => {
+                    self.read.ignored.push(origin);
+                    continue;
+                }
                 (Some(key), value) => match text(key, value) {
                     Ok(text) => {
                         self.entries.push(Entry { key, text, origin });
@@ -94,7 +96,7 @@ impl Reader<'_> {
                 }
                 (None, _) => unknown(&full, origin, "unknown key", groups().chain(key_names())),
             };
-            self.faults.push(fault);
+            self.read.faults.push(fault);
         }
     }
 }
@@ -112,7 +114,7 @@ fn text(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
             let number = i128::from_str_radix(number.as_str(), number.radix());
             number.map(|number| number.to_string()).map_err(|_| "out of range".to_owned())
         }
-        DeValue::Boolean(value) if matches!(key.kind, super::Kind::Bool) => Ok(value.to_string()),
+        DeValue::Boolean(value) if matches!(key.kind, Kind::Bool) => Ok(value.to_string()),
         DeValue::Array(entries) if key.kind.is_list() => {
             let mut texts = Vec::new();
             for entry in entries.iter() {

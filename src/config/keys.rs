@@ -77,6 +77,10 @@ macro_rules! keys {
             $($(#[$doc])* pub $group: $Group,)*
             /// Where each key that is not at its default comes from.
             pub origins: BTreeMap<&'static str, Origin>,
+            /// Values that were passed over, because the command has no use for their keys.
+            pub ignored: Vec<Origin>,
+            /// Where the service's key stands for every user of this machine to read.
+            pub exposed: Vec<Origin>,
         }
 
         $($(#[$doc])*
@@ -93,7 +97,12 @@ macro_rules! keys {
 
         impl Default for Config {
             fn default() -> Self {
-                Config { $($group: $Group::default(),)* origins: BTreeMap::new() }
+                Config {
+                    $($group: $Group::default(),)*
+                    origins: BTreeMap::new(),
+                    ignored: Vec::new(),
+                    exposed: Vec::new(),
+                }
             }
         }
 

@@ -1,8 +1,11 @@
 //! Flags and environment, turned into entries for the table; secrets from files; near misses of names.
 use super::keys::{KEYS, Key, PREFIX, find};
-use super::{Fault, Origin, Purpose, Source, value::Kind};
+use super::{Fault, Origin, Reading, Source, value::Kind};
 use crate::io_error::describe;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// One value that somebody gave for a key.
 pub(super) struct Entry {
@@ -26,11 +29,21 @@ pub struct Flags {
 pub(super) const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
 /// What a variable ends with that names a file with a secret.
 const FILE_SUFFIX: &str = "_FILE";
+/// Folders of secrets in containers, and the variable in which systemd names its own.
+const CREDENTIALS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Longest file with a secret, in bytes.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
-pub(super) fn flags(flags: &Flags, faults: &mut Vec<Fault>) -> Vec<Entry> {
+pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
+    let Reading { purpose, faults, .. } = read;
     let mut entries = Vec::new();
+    let mut take = |key: &'static Key, text: &str, origin: Origin, faults: &mut Vec<Fault>| match purpose
+        .refuses(key.name)
+    {
+        Some(problem) => faults.push(Fault { key: key.name.to_owned(), ..unnamed(origin, problem) }),
+        None => entries.push(Entry { key, text: text.to_owned(), origin }),
+    };
     let origin = Origin::Flag("--set".to_owned());
     for setting in &flags.set {
         // What is left of `=` is shown only when there is one: the whole may be a misplaced key.
@@ -44,13 +57,13 @@ pub(super) fn flags(flags: &Flags, faults: &mut Vec<Fault>) -> Vec<Entry> {
                 key: (*name).to_owned(),
                 ..unnamed(origin.clone(), "a secret does not belong on a command line; use API_KEY_FILE")
             }),
-            Some(key) => entries.push(Entry { key, text: value.to_owned(), origin: origin.clone() }),
+            Some(key) => take(key, value, origin.clone(), faults),
         }
     }
     for (flag, name, value) in &flags.named {
         let origin = Origin::Flag((*flag).to_owned());
         match find(name) {
-            Some(key) => entries.push(Entry { key, text: value.clone(), origin }),
+            Some(key) => take(key, value, origin, faults),
             None => faults.push(unknown(name, origin, "unknown key", key_names())),
         }
     }
@@ -64,12 +77,12 @@ pub(super) struct Environment {
     pub(super) config: Option<PathBuf>,
 }
 
-pub(super) fn environment(purpose: Purpose, source: &dyn Source, faults: &mut Vec<Fault>) -> Environment {
+pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environment {
     let mut known: Vec<String> = vec![FILE_VARIABLE.to_owned()];
     let mut ignored = Vec::new();
     for key in KEYS {
         let names = all_variables(key);
-        if purpose.ignores(key.name) {
+        if read.purpose.ignores(key.name) {
             ignored.extend(names.clone());
         }
         known.extend(names);
@@ -81,10 +94,12 @@ pub(super) fn environment(purpose: Purpose, source: &dyn Source, faults: &mut Ve
         else {
             continue; // Somebody else's.
         };
+        let origin = Origin::Variable(name.to_owned());
         if ignored.iter().any(|ignored| ignored == name) {
+            read.ignored.push(origin);
             continue;
         }
-        let origin = Origin::Variable(name.to_owned());
+        let faults = &mut read.faults;
         match value.into_string() {
             Err(_) => faults.push(unnamed(origin, "is not UTF-8")),
             Ok(value) if known.iter().any(|known| known == name) => {
@@ -100,7 +115,7 @@ pub(super) fn environment(purpose: Purpose, source: &dyn Source, faults: &mut Ve
     let mut entries = Vec::new();
     for key in KEYS {
         let found = match key.kind {
-            Kind::Secret => secret(key, &variables, source, faults),
+            Kind::Secret => secret(key, &variables, source, read),
             _ => key.variables().into_iter().find_map(|name| {
                 let text = variables.get(&name)?.clone();
                 Some(Entry { key, text, origin: Origin::Variable(name) })
@@ -110,7 +125,7 @@ pub(super) fn environment(purpose: Purpose, source: &dyn Source, faults: &mut Ve
     }
     let config = variables.get(FILE_VARIABLE).filter(|path| {
         if path.is_empty() {
-            faults.push(unnamed(Origin::Variable(FILE_VARIABLE.to_owned()), "is empty"));
+            read.faults.push(unnamed(Origin::Variable(FILE_VARIABLE.to_owned()), "is empty"));
         }
         !path.is_empty()
     });
@@ -131,24 +146,43 @@ fn secret(
     key: &'static Key,
     variables: &BTreeMap<String, String>,
     source: &dyn Source,
-    faults: &mut Vec<Fault>,
+    read: &mut Reading,
 ) -> Option<Entry> {
     for name in key.variables() {
         let file = format!("{name}{FILE_SUFFIX}");
         let (name, text) = match (variables.get(&name), variables.get(&file)) {
             (None, None) => continue,
             (Some(text), None) => (name, Ok(text.clone())),
-            (None, Some(path)) => (file, read_secret(path, source)),
+            (None, Some(path)) => {
+                if is_exposed(path.as_ref(), source) {
+                    read.exposed.push(Origin::Variable(file.clone()));
+                }
+                (file, read_secret(path, source))
+            }
             (Some(_), Some(_)) => (name, Err(format!("contradicts {file}; set one of the two"))),
         };
         let origin = Origin::Variable(name);
         match text {
             Ok(text) => return Some(Entry { key, text, origin }),
-            Err(problem) => faults.push(Fault { key: key.name.to_owned(), ..unnamed(origin, &problem) }),
+            Err(problem) => read.faults.push(Fault { key: key.name.to_owned(), ..unnamed(origin, &problem) }),
         }
         return None;
     }
     None
+}
+
+/// Whether a file that holds a secret is there for everybody to read.
+pub(super) fn is_exposed(path: &Path, source: &dyn Source) -> bool {
+    !is_credential(path, source) && source.is_readable_by_all(path)
+}
+
+/// Where containers and systemd put secrets for one program alone. Modes say nothing there.
+fn is_credential(path: &Path, source: &dyn Source) -> bool {
+    let mut variables = source.variables().into_iter();
+    let systemd = variables.find(|(name, _)| name == CREDENTIALS_VARIABLE);
+    let systemd = systemd.map(|(_, folder)| PathBuf::from(folder)).filter(|folder| folder.is_absolute());
+    let folders = CREDENTIALS.map(PathBuf::from).into_iter().chain(systemd);
+    folders.into_iter().any(|folder| path.starts_with(folder))
 }
 
 /// Never tells the path: people put the key itself where its file should be named.

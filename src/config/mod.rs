@@ -7,6 +7,7 @@ mod value;
 
 mod address;
 mod check;
+mod example;
 mod fault;
 mod file;
 mod layers;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use address::Origins;
 pub use check::PING_BEHIND_PROXY;
+pub use example::example;
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
     Breaker, Config, Dispatch, History, KEYS, Key, Limits, Log, Page, Retry, Server, Session, Upstream, find,
@@ -47,22 +49,40 @@ pub fn load(flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
-    let mut faults = Vec::new();
-    let environment = layers::environment(purpose, source, &mut faults);
+    let mut read = Reading::new(purpose);
+    let environment = layers::environment(source, &mut read);
     let path = flags.config.as_deref().or(environment.config.as_deref());
-    let mut entries = file::file(purpose, path, source, &mut faults);
+    let mut entries = file::file(path, source, &mut read);
     entries.extend(environment.entries);
-    entries.extend(layers::flags(flags, &mut faults));
+    entries.extend(layers::flags(flags, &mut read));
 
-    let mut config = Config::default();
+    let Reading { mut faults, ignored, mut exposed, .. } = read;
+    let mut config = Config { ignored, ..Config::default() };
     for entry in entries {
         config.apply(entry, &mut faults);
     }
+    // A place that a stronger one replaces is not in use.
+    exposed.retain(|place| config.origins.values().any(|origin| origin == place));
+    config.exposed = exposed;
     let bad: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
     faults.extend(config.contradictions(&bad));
     // In the order in which a reader goes through his file; of one origin, as they were found.
     faults.sort_by(|a, b| a.origin.cmp(&b.origin));
     ConfigError::unless_empty(faults).map(|()| config)
+}
+
+/// What is gathered while the layers are read.
+struct Reading {
+    purpose: Purpose,
+    faults: Vec<Fault>,
+    ignored: Vec<Origin>,
+    exposed: Vec<Origin>,
+}
+
+impl Reading {
+    fn new(purpose: Purpose) -> Self {
+        Reading { purpose, faults: Vec::new(), ignored: Vec::new(), exposed: Vec::new() }
+    }
 }
 
 impl Config {
@@ -89,17 +109,35 @@ impl Config {
         }
     }
 
+    /// Writes the lines of the keys that are not at their defaults, and how many are.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn print_changed(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let changed: Vec<_> = KEYS.iter().filter(|key| self.origins.contains_key(key.name)).collect();
+        for key in &changed {
+            self.print(key, out)?;
+        }
+        writeln!(
+            out,
+            "# {} of {} keys are at their defaults; --all prints them",
+            KEYS.len() - changed.len(),
+            KEYS.len()
+        )
+    }
+
     /// Writes one line for each key, `key = value  # where from`, without secrets.
     ///
     /// # Errors
     /// Those of the writer.
     pub fn print_effective(&self, out: &mut impl io::Write) -> io::Result<()> {
-        for key in KEYS {
-            let value = (key.show)(self);
-            let value = if value.is_empty() { "\"\"".to_owned() } else { logging::escape(&value) };
-            let origin = self.origins.get(key.name).unwrap_or(&Origin::Default);
-            writeln!(out, "{} = {value}  # {origin}", key.name)?;
-        }
-        Ok(())
+        KEYS.iter().try_for_each(|key| self.print(key, out))
+    }
+
+    fn print(&self, key: &Key, out: &mut impl io::Write) -> io::Result<()> {
+        let value = (key.show)(self);
+        let value = if value.is_empty() { "\"\"".to_owned() } else { logging::escape(&value) };
+        let origin = self.origins.get(key.name).unwrap_or(&Origin::Default);
+        writeln!(out, "{} = {value}  # {origin}", key.name)
     }
 }

@@ -6,16 +6,37 @@
 pub enum Purpose {
     /// To run the gateway, or to check whether it would run.
     Serve,
-    /// To ask a running gateway how it is. Who asks need not be able to read its key.
+    /// To run it in front of a simulated model service.
+    Demo,
+    /// To ask a running gateway how it is: only its address matters, and who asks need not be able to read its key.
     Health,
 }
+
+/// What the simulated service decides for itself.
+const SIMULATED: [&str; 6] = [
+    "upstream.base_url",
+    "upstream.api_key",
+    "upstream.workspace",
+    "upstream.ca_file",
+    "upstream.allow_insecure",
+    "upstream.allow_private",
+];
 
 impl Purpose {
     /// Whether values of this key in environment and file are passed over.
     pub(super) fn ignores(self, key: &str) -> bool {
         match self {
             Purpose::Serve => false,
-            Purpose::Health => key == "upstream.api_key",
+            // A model that is meant for the real service; `--model` chooses a simulated one.
+            Purpose::Demo => SIMULATED.contains(&key) || key == "upstream.model",
+            Purpose::Health => !key.starts_with("server."),
         }
+    }
+
+    /// Why this key cannot be set on the command line either.
+    pub(super) fn refuses(self, key: &str) -> Option<&'static str> {
+        (self == Purpose::Demo && SIMULATED.contains(&key)).then_some(
+            "`tidegate demo` has a simulated model service of its own; `tidegate serve` asks another one",
+        )
     }
 }

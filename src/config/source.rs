@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,8 @@ pub trait Source {
     /// # Errors
     /// Those of the file system; [`io::ErrorKind::FileTooLarge`] beyond the limit.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+    /// Whether every user of the machine can read the file, and reach it.
+    fn is_readable_by_all(&self, path: &Path) -> bool;
 }
 
 /// Environment and files of this process.
@@ -34,13 +37,28 @@ impl Source for Process {
         let read = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
         if read as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
+
+    fn is_readable_by_all(&self, path: &Path) -> bool {
+        // A closed folder anywhere above keeps others out, whatever the mode of the file.
+        let Ok(path) = path.canonicalize() else { return false };
+        let allows = |path: &Path, bit: u32| {
+            path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
+        };
+        allows(&path, READ_BY_OTHERS)
+            && path.ancestors().skip(1).all(|folder| allows(folder, SEARCH_BY_OTHERS))
+    }
 }
+
+/// Bits of a mode.
+const READ_BY_OTHERS: u32 = 0o004;
+const SEARCH_BY_OTHERS: u32 = 0o001;
 
 /// A made-up environment with made-up files.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
     variables: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, Result<Vec<u8>, io::ErrorKind>>,
+    readable_by_all: bool,
 }
 
 impl Map {
@@ -55,6 +73,13 @@ impl Map {
     #[must_use]
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.insert(path.into(), Ok(content.into()));
+        self
+    }
+
+    /// Lets every user read the files.
+    #[must_use]
+    pub fn readable_by_all(mut self) -> Self {
+        self.readable_by_all = true;
         self
     }
 
@@ -78,5 +103,9 @@ impl Source for Map {
             Some(Ok(bytes)) if bytes.len() as u64 > limit => Err(io::ErrorKind::FileTooLarge.into()),
             Some(Ok(bytes)) => Ok(bytes.clone()),
         }
+    }
+
+    fn is_readable_by_all(&self, path: &Path) -> bool {
+        self.readable_by_all && self.files.contains_key(path)
     }
 }

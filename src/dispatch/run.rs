@@ -363,6 +363,9 @@ impl Run {
             end.and_then(|end| end.request_id.as_deref()).unwrap_or("-").escape_default(),
             error.map(|error| format!(" error={error}")).unwrap_or_default()
         );
+        if let Some(advice) = error.and_then(|error| self.shared.client.advice(error)) {
+            log::warn!("the model service refuses the key: {advice}");
+        }
     }
 }
 

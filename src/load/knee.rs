@@ -63,6 +63,10 @@ pub(super) async fn find(
             }
             report => report?,
         };
+        if let Some(why) = report.broken.as_ref().filter(|_| best.is_some()) {
+            progress.note(&format!("no further: with {level} sockets, {why}"));
+            break;
+        }
         let value = report.figure(&limit.figure);
         let holds = limit.judge(value).holds && report.troubles.total() == 0;
         let late_ms = report.time_ms("p99", Measure::Late).unwrap_or(0.0);
@@ -81,7 +85,7 @@ pub(super) async fn find(
             errors: report.troubles.total(),
             holds,
         });
-        let interrupted = report.interrupted.is_some();
+        let interrupted = report.interrupted.is_some() || report.broken.is_some();
         if holds && !interrupted {
             knee.good = Some(level);
         } else if !interrupted {

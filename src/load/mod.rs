@@ -9,6 +9,7 @@ mod dialect;
 mod engine;
 mod knee;
 mod measure;
+mod output;
 mod page;
 mod progress;
 mod report;
@@ -25,21 +26,20 @@ mod wire;
 use crate::{
     app::block_on,
     cli::load::Load,
+    io_error::CannotWrite,
     signals::{Hangup, Signals},
 };
-use anyhow::Context as _;
 use engine::Share;
+use output::Output;
 use progress::Progress;
 use report::Report;
 use settings::Settings;
 use std::{
     ffi::OsString,
-    fs,
     io::{self, Write as _},
-    path::Path,
 };
 
-/// A requirement does not hold, or text was wrong.
+/// A requirement does not hold, text was wrong, or the run broke off.
 const EXIT_BAD: u8 = 1;
 /// Interrupted by a signal, whose number is added.
 const EXIT_SIGNAL: u8 = 128;
@@ -69,6 +69,7 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
         };
         return crew::serve(settings, share).map(|()| 0);
     }
+    let outputs = Outputs::open(&settings)?;
     block_on(async {
         let mut signals = Signals::new(Hangup::Ends)?;
         let mut progress = Progress::new();
@@ -79,7 +80,10 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
         progress.end();
         let mut report = report?;
         report.judge(&settings.requirements);
-        tell(&settings, &report)?;
+        outputs.write(&report)?;
+        if let Some(why) = &report.broken {
+            let _ = writeln!(io::stderr(), "tidegate: the run broke off: {why}");
+        }
         Ok(match report.interrupted {
             Some(signal) => EXIT_SIGNAL + signal,
             None if report.is_good() => 0,
@@ -88,30 +92,30 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
     })?
 }
 
-/// Writes the report wherever it is wanted.
-fn tell(settings: &Settings, report: &Report) -> anyhow::Result<()> {
-    let write = |path: &Path, text: &str| {
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    let json = || serde_json::to_string_pretty(&report.json()).context("cannot spell the report");
-    let mut out = io::stdout().lock();
-    let to_stdout = match &settings.json {
-        Some(path) if path.as_os_str() == "-" => {
-            // A closed pipe is no reason to fail.
-            let _ = writeln!(out, "{}", json()?);
-            true
-        }
-        Some(path) => {
-            write(path, &(json()? + "\n"))?;
-            false
-        }
-        None => false,
-    };
-    if let Some(path) = &settings.html {
-        write(path, &page::render(report))?;
+/// Wherever the report is wanted.
+struct Outputs {
+    /// JSON takes the place of the table on standard output.
+    json_to_stdout: bool,
+    json: Option<Output>,
+    html: Option<Output>,
+}
+
+impl Outputs {
+    fn open(settings: &Settings) -> Result<Outputs, CannotWrite> {
+        let json_to_stdout = settings.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+        let json = settings.json.as_deref().filter(|_| !json_to_stdout).map(Output::open).transpose()?;
+        let html = settings.html.as_deref().map(Output::open).transpose()?;
+        Ok(Outputs { json_to_stdout, json, html })
     }
-    if !to_stdout {
-        let _ = out.write_all(table::render(report).as_bytes());
+
+    /// The terminal comes first, and one file that fails keeps nothing from the other.
+    fn write(self, report: &Report) -> Result<(), CannotWrite> {
+        let json = format!("{:#}\n", report.json());
+        let shown = if self.json_to_stdout { json.clone() } else { table::render(report) };
+        // A closed pipe is no reason to fail.
+        let _ = io::stdout().lock().write_all(shown.as_bytes());
+        let json = self.json.map_or(Ok(()), |output| output.write(&json));
+        let html = self.html.map_or(Ok(()), |output| output.write(&page::render(report)));
+        json.and(html)
     }
-    Ok(())
 }

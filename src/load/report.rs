@@ -83,6 +83,8 @@ pub(crate) struct Report {
     pub(crate) verdicts: Vec<Verdict>,
     /// The signal that ended the run early.
     pub(crate) interrupted: Option<u8>,
+    /// Why it ended before its time, with what was measured until then.
+    pub(crate) broken: Option<String>,
     pub(crate) knee: Option<Knee>,
 }
 
@@ -114,6 +116,7 @@ impl Report {
             server: story.server,
             verdicts: Vec::new(),
             interrupted,
+            broken: None,
             knee: None,
         }
     }
@@ -122,9 +125,11 @@ impl Report {
         self.verdicts = requirements.iter().map(|one| one.judge(self.figure(&one.figure))).collect();
     }
 
-    /// Whether every requirement holds and no text was wrong.
+    /// Whether it went to its end, every requirement holds and no text was wrong.
     pub(crate) fn is_good(&self) -> bool {
-        self.verdicts.iter().all(|verdict| verdict.holds) && self.troubles.wrong_texts() == 0
+        self.broken.is_none()
+            && self.verdicts.iter().all(|verdict| verdict.holds)
+            && self.troubles.wrong_texts() == 0
     }
 
     /// A figure by its name; `None` where it was not measured.
@@ -211,6 +216,7 @@ impl Report {
                 "memory": self.machine.memory, "kernel": self.machine.kernel },
             "good": self.is_good(),
             "interrupted": self.interrupted.is_some(),
+            "broken": self.broken,
             "elapsed_s": self.elapsed_s,
             "measured_s": self.measured_s,
             "figures": figures,

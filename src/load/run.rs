@@ -51,43 +51,57 @@ pub(super) async fn run(
     tokio::pin!(begins, ends);
     let (mut has_begun, mut has_ended, mut interrupted) = (false, None, None);
     let since_start = || now_ns().saturating_sub(start) as f64 / 1e9;
-    loop {
-        tokio::select! {
+    let mut look_now = async |story: &mut Story| see(&mut server, story).await;
+    let broken = loop {
+        let seen = tokio::select! {
             told = crew.next() => match told {
-                Some(told) => story.take(told?),
-                None => break,
+                Some(told) => told.map(|told| {
+                    story.take(told);
+                    look
+                }),
+                None => break None,
             },
             () = &mut begins, if !has_begun => {
                 has_begun = true;
-                look = see(&mut server, &mut story).await?;
+                let seen = look_now(&mut story).await;
                 story.begin();
+                seen
             }
             () = &mut ends, if has_ended.is_none() => {
-                look = see(&mut server, &mut story).await?;
+                let seen = look_now(&mut story).await;
                 story.end();
                 has_ended = Some(now_ns());
+                seen
             }
             _ = ticks.tick() => {
-                look = see(&mut server, &mut story).await?.or(look);
-                story.tick(since_start(), look.map(|look| (look.cpu_ns, look.rss)));
+                let seen = look_now(&mut story).await.map(|seen| seen.or(look));
+                story.tick(since_start(), seen.as_ref().ok().copied().flatten().map(|look| (look.cpu_ns, look.rss)));
                 progress.show(&story, since_start());
+                seen
             }
             signal = signals.next() => {
                 if interrupted.is_some() {
-                    break;
+                    break None;
                 }
                 interrupted = Some(signal);
                 progress.note("interrupted: the sockets are closed, then comes the report; once more ends at once");
                 crew.stop();
+                Ok(look)
             }
+        };
+        match seen {
+            Ok(seen) => look = seen,
+            // What was measured until here is worth a report.
+            Err(why) => break Some(format!("{why:#}")),
         }
-    }
+    };
     // A server that is gone by now has been seen often enough.
-    look = see(&mut server, &mut story).await.unwrap_or(look);
+    look = look_now(&mut story).await.unwrap_or(look);
     story.tick(since_start(), look.map(|look| (look.cpu_ns, look.rss)));
     let end = has_ended.unwrap_or_else(now_ns);
     let measured_s = end.saturating_sub(from) as f64 / 1e9;
-    Ok(Report::new(story, &settings.url, machine, (since_start(), measured_s), interrupted))
+    let times = (since_start(), measured_s);
+    Ok(Report { broken, ..Report::new(story, &settings.url, machine, times, interrupted) })
 }
 
 /// Longer than any run.

@@ -6,7 +6,7 @@ use super::{
     report,
     require::Requirement,
 };
-use crate::cli::load::Load;
+use crate::{cli::load::Load, io_error::describe};
 use rustix::process::{Resource, getrlimit};
 use std::{
     net::{IpAddr, SocketAddr},
@@ -313,11 +313,11 @@ fn headers(flags: &Load) -> Result<Vec<(String, String)>, String> {
 fn prompts(flags: &Load) -> Result<Vec<String>, String> {
     let Some(path) = &flags.prompts else { return Ok(vec![flags.prompt.clone()]) };
     let fault = |what: String| format!("--prompts {}: {what}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
+    let size = std::fs::metadata(path).map_err(|error| fault(describe(&error)))?.len();
     if size > PROMPTS_MAX {
         return Err(fault(format!("is larger than {PROMPTS_MAX} bytes")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| fault(describe(&error)))?;
     plan::prompts(&text).map_err(fault)
 }
 

@@ -21,7 +21,11 @@ pub(crate) fn render(report: &Report) -> String {
 fn head(out: &mut String, report: &Report) -> std::fmt::Result {
     let counts = &report.counts;
     let rate = |name: &str| number(report.figure(name));
-    let interrupted = if report.interrupted.is_some() { ", interrupted" } else { "" };
+    let interrupted = match (&report.interrupted, &report.broken) {
+        (Some(_), _) => ", interrupted",
+        (None, Some(_)) => ", broken off",
+        (None, None) => "",
+    };
     writeln!(
         out,
         "{}: {:.1} s, of them {:.1} s measured{interrupted}",

@@ -4,7 +4,7 @@ use super::{
     measure::Trouble,
     settings::{Settings, Target},
 };
-use crate::simulator::clock::now_ns;
+use crate::{io_error::describe, simulator::clock::now_ns};
 use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::ws::{CloseReason, Codec, Frame, Item, Message, hash_key};
 use bytes::{Bytes, BytesMut};
@@ -283,7 +283,7 @@ fn closed(reason: Option<CloseReason>) -> Failed {
 }
 
 fn lost(error: io::Error) -> Failed {
-    Failed::new(Trouble::Lost, error.to_string())
+    Failed::new(Trouble::Lost, describe(&error))
 }
 
 /// Asks the server to close.
@@ -312,7 +312,7 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStrea
             io::ErrorKind::TimedOut => Trouble::ConnectTimeout,
             _ => Trouble::ConnectFailed,
         };
-        Failed::new(trouble, error.to_string())
+        Failed::new(trouble, describe(&error))
     })
 }
 

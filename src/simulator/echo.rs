@@ -2,9 +2,9 @@
 //! checks, upgrade hook, guard, connection and socket, with nobody behind them.
 use super::{BACKLOG, CONNECTIONS_MAX};
 use crate::{
-    app,
     dispatch::{Breaker, Dispatcher, admission},
     http::{self, Site},
+    listen,
     metrics::Metrics,
     protocol, session,
     upstream::breaker,
@@ -31,13 +31,13 @@ const LIMITS: guard::Limits =
 /// Serves the echo at `/chat` beside the other `routes`, and where it listens.
 ///
 /// # Errors
-/// [`app::BindError`] when the address cannot be had.
+/// [`listen::BindError`] when the address cannot be had.
 pub(super) fn serve(
-    listen: SocketAddr,
+    listen_on: SocketAddr,
     workers: usize,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> anyhow::Result<(Server, SocketAddr)> {
-    let listener = app::bind(listen)?;
+    let listener = listen::bind(listen_on, listen::FLAG)?;
     let address = listener.local_addr()?;
     let site = Arc::new(site(workers));
     let next = Arc::new(AtomicUsize::new(0));

@@ -11,7 +11,7 @@ mod wire;
 
 pub use stats::{Recorded, Stats};
 
-use crate::app::BindError;
+use crate::listen::{self, BindError};
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
@@ -101,7 +101,7 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
         .shutdown_timeout(0)
         .on_connect(wire::remember)
         .bind(settings.listen)
-        .map_err(|reason| BindError { address: settings.listen, reason })?;
+        .map_err(|error| BindError::new(settings.listen, &error, listen::FLAG))?;
     let addr = server.addrs().first().copied().context("the simulator has no address")?;
     Ok(Simulator::running(server.run(), addr, stats))
 }

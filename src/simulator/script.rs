@@ -31,6 +31,8 @@ pub use times::Times;
 
 use std::time::Duration;
 
+/// The models of the simulator's own; it plays DashScope's as well. The first is the usual one.
+pub const MODELS: [&str; 3] = ["sim-chat", "sim-echo", "sim-think"];
 /// A user message that steers one answer begins with this word.
 pub const PREFIX: &str = "/sim";
 /// How many switches one message may carry.

@@ -3,7 +3,10 @@
 //! What awc does by itself and must not do here: wait five seconds for a head, hold at most a
 //! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
 use super::dashscope;
-use crate::chat::{Retry, RunError, RunErrorKind};
+use crate::{
+    chat::{Retry, RunError, RunErrorKind},
+    io_error::describe,
+};
 use actix_http::{BoxedPayloadStream, HttpMessage as _, Payload, error::PayloadError, header};
 use awc::{
     ClientResponse, Connector,
@@ -17,7 +20,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{
@@ -96,6 +102,11 @@ impl Plan {
             first_byte: settings.first_byte,
         })
     }
+
+    /// Host and port.
+    fn authority(&self) -> &str {
+        self.url.split('/').nth(2).unwrap_or_default()
+    }
 }
 
 /// awc brings neither roots nor a crypto provider. HTTP/1.1 alone is offered: with HTTP/2 awc
@@ -106,8 +117,8 @@ fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetUpError> {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             let fault = |reason: String| SetUpError::CaFile { path: path.display().to_string(), reason };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))? {
-                let certificate = certificate.map_err(|e| fault(e.to_string()))?;
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(unreadable(e)))? {
+                let certificate = certificate.map_err(|e| fault(unreadable(e)))?;
                 roots.add(certificate).map_err(|e| fault(e.to_string()))?;
             }
             if roots.is_empty() {
@@ -122,6 +133,13 @@ fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetUpError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn unreadable(error: pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => describe(&error),
+        other => other.to_string(),
+    }
 }
 
 /// A client and its pool. Not `Send`: it belongs to the worker that made it.
@@ -162,10 +180,15 @@ impl Client {
     /// Says for the log which host could not be reached: the errors of the library do not.
     fn named(&self, mut failed: OpenError) -> OpenError {
         if failed.error.kind == RunErrorKind::UpstreamUnreachable {
-            let host = self.plan.url.split('/').nth(2).unwrap_or_default();
-            failed.error.detail = format!("{host}: {}", failed.error.detail);
+            failed.error.detail = format!("{}: {}", self.plan.authority(), failed.error.detail);
         }
         failed
+    }
+
+    /// What to try when this error says that the key was refused.
+    pub fn advice(&self, error: &RunError) -> Option<&'static str> {
+        let host = self.plan.authority().split(':').next().unwrap_or_default();
+        dashscope::advice(host, error.code.as_deref())
     }
 
     /// Takes the key out of a text of the upstream, which may repeat it.

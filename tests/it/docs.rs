@@ -21,7 +21,7 @@ fn documents() -> Vec<(String, String)> {
     let mut names = vec!["README.md".to_owned(), "README.zh-CN.md".to_owned(), "nginx/README.md".to_owned()];
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(name.ends_with(".md") || name.ends_with(".png"), "{name}");
+        assert!([".md", ".png", ".toml"].iter().any(|ending| name.ends_with(ending)), "{name}");
         if name.ends_with(".md") {
             names.push(format!("docs/{name}"));
         }

@@ -5,8 +5,9 @@ use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 async fn health(args: &[&str]) -> Ended {
     let args: Vec<_> = ["health"].iter().chain(args).copied().collect();
-    // The key of the gateway is none of its business.
-    Tidegate::new(&args).env("API_KEY_FILE", "/nowhere/to/be/found").run().await
+    // The key of the gateway and its model service are none of its business.
+    let health = Tidegate::new(&args).env("API_KEY_FILE", "/nowhere/to/be/found");
+    health.env("TIDEGATE_BASE_URL", "nonsense").run().await
 }
 
 /// Fails with one line on standard error.

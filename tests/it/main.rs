@@ -5,6 +5,7 @@ mod api;
 mod bad_frames;
 mod canary;
 mod chat;
+mod commands;
 mod cuts;
 mod docs;
 mod frames;

@@ -70,15 +70,15 @@ async fn keys_from_files_and_bad_keys() {
 
 #[tokio::test]
 async fn check_prints_what_is_in_effect() {
-    let check = Tidegate::new(&["check", "--set", "log.format=json", "--model", "qwen-max"])
+    let check = Tidegate::new(&["check", "--all", "--set", "log.format=json", "--model", "qwen-max"])
         .file("tidegate.toml", "[limits]\nping = '9s'\n")
-        .env("TIDEGATE_SERVER__LISTEN", "0.0.0.0:1234")
+        .env("TIDEGATE_SERVER__LISTEN", "127.0.0.1:1234")
         .env("DASHSCOPE_API_KEY", "sk-not-to-be-shown");
     let ended = check.run().await;
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
     assert!(!ended.out.contains("not-to-be-shown"), "{}", ended.out);
     for line in [
-        "server.listen = 0.0.0.0:1234  # TIDEGATE_SERVER__LISTEN\n",
+        "server.listen = 127.0.0.1:1234  # TIDEGATE_SERVER__LISTEN\n",
         "limits.ping = 9s  # tidegate.toml:2\n",
         "upstream.model = qwen-max  # --model\n",
         "upstream.api_key = (set)  # DASHSCOPE_API_KEY\n",

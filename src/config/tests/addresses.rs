@@ -115,6 +115,35 @@ fn base_urls() {
     "#]].assert_eq(&table("upstream.base_url", &rows, &[]));
 }
 
+#[test]
+fn addresses_of_another_api_are_refused_with_the_right_one() {
+    let rows = [
+        "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1/",
+        "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions",
+        "https://ws.cn-beijing.maas.aliyuncs.com:8443/compatible-mode/v1",
+        "https://api.example.com/v1/chat/completions/",
+        "https://api.example.com/v1/responses",
+        "https://dashscope.aliyuncs.com/api/v1/services/aigc/text-generation/generation",
+        "http://127.0.0.1:8100/x/api/v1/services/aigc/multimodal-generation/generation/",
+        "https://api.example.com/compatible-modes/v1",
+        "https://api.example.com/generation",
+    ];
+    expect![[r#"
+        https://dashscope.aliyuncs.com/compatible-mode/v1 -> REFUSED is an address of the OpenAI-compatible API; DashScope's own is needed, such as https://dashscope.aliyuncs.com/api/v1
+        https://dashscope-intl.aliyuncs.com/compatible-mode/v1/ -> REFUSED is an address of the OpenAI-compatible API; DashScope's own is needed, such as https://dashscope-intl.aliyuncs.com/api/v1
+        https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions -> REFUSED is an address of the OpenAI-compatible API; DashScope's own is needed, such as https://dashscope.aliyuncs.com/api/v1
+        https://ws.cn-beijing.maas.aliyuncs.com:8443/compatible-mode/v1 -> REFUSED is an address of the OpenAI-compatible API; DashScope's own is needed, such as https://ws.cn-beijing.maas.aliyuncs.com:8443/api/v1
+        https://api.example.com/v1/chat/completions/ -> REFUSED is an address of the OpenAI-compatible API; DashScope's own is needed, such as https://dashscope.aliyuncs.com/api/v1
+        https://api.example.com/v1/responses -> REFUSED is an address of the OpenAI-compatible API; DashScope's own is needed, such as https://dashscope.aliyuncs.com/api/v1
+        https://dashscope.aliyuncs.com/api/v1/services/aigc/text-generation/generation -> REFUSED is an endpoint; its base URL is https://dashscope.aliyuncs.com/api/v1
+        http://127.0.0.1:8100/x/api/v1/services/aigc/multimodal-generation/generation/ -> REFUSED is an endpoint; its base URL is http://127.0.0.1:8100/x/api/v1
+        https://api.example.com/compatible-modes/v1 -> https://api.example.com/compatible-modes/v1
+        https://api.example.com/generation -> https://api.example.com/generation
+    "#]]
+    .assert_eq(&table("upstream.base_url", &rows, &[]));
+}
+
 // faults: H110
 #[test]
 fn switches_let_private_and_plain_upstreams_through() {

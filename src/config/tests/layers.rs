@@ -26,6 +26,29 @@ fn flags_over_environment_over_file_over_defaults() {
 }
 
 #[test]
+fn demo_passes_over_what_is_meant_for_a_real_service() {
+    let source = toml("[upstream]\nmodel = ['x']\nstall = '9s'\n")
+        .variable("TIDEGATE_UPSTREAM__BASE_URL", "nonsense")
+        .variable("DASHSCOPE_API_KEY", "'")
+        .variable("DASHSCOPE_API_KEY_FILE", "/nowhere");
+    let config = load_for(Purpose::Demo, &set(&["upstream.model=sim-think"]), &source).unwrap();
+    let mut ignored: Vec<_> = config.ignored.iter().map(ToString::to_string).collect();
+    ignored.sort();
+    let names =
+        ["DASHSCOPE_API_KEY", "DASHSCOPE_API_KEY_FILE", "TIDEGATE_UPSTREAM__BASE_URL", "tidegate.toml:2"];
+    assert_eq!(ignored, names);
+    assert_eq!((config.upstream.model.as_str(), config.upstream.stall.as_secs()), ("sim-think", 9));
+    assert!(config.upstream.api_key.is_none());
+    // Everything is read for a gateway that serves.
+    assert_eq!(load(&Flags::default(), &source).unwrap_err().faults.len(), 3);
+    let refused = load_for(Purpose::Demo, &set(&["upstream.base_url=http://127.0.0.1:1"]), &Map::default());
+    expect![[r#"
+        the configuration has 1 fault:
+          upstream.base_url (--set): `tidegate demo` has a simulated model service of its own; `tidegate serve` asks another one"#]]
+    .assert_eq(&refused.unwrap_err().to_string());
+}
+
+#[test]
 fn short_variables_are_weaker_than_full_ones() {
     let source = variables(&[
         ("TIDEGATE_LISTEN", "127.0.0.1:1"),

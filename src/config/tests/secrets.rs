@@ -128,6 +128,32 @@ fn who_only_asks_for_health_needs_no_key() {
     assert!(load_for(Purpose::Health, &Flags::default(), &unknown).is_err());
 }
 
+#[test]
+fn a_key_that_everybody_can_read_is_warned_of_where_it_is_used() {
+    let by_file =
+        |path: &str| Map::default().variable("API_KEY_FILE", path).file(path, "sk-x").readable_by_all();
+    let both = by_file("/etc/key").file("tidegate.toml", "upstream.api_key = 'sk-y'");
+    let exposed = |source: &Map| {
+        let config = load(&Flags::default(), source).unwrap();
+        let places: Vec<_> = config.exposed.iter().map(ToString::to_string).collect();
+        assert_eq!(config.warnings().len(), places.len(), "{:?}", config.warnings());
+        places
+    };
+    // Of two places only the stronger is in use.
+    assert_eq!(exposed(&both), ["API_KEY_FILE"]);
+    assert_eq!(exposed(&toml("upstream.api_key = 'sk-y'").readable_by_all()), ["tidegate.toml:1"]);
+    assert_eq!(exposed(&toml("upstream.model = 'a'").readable_by_all()), [""; 0]);
+    assert_eq!(exposed(&toml("upstream.api_key = 'sk-y'")), [""; 0]);
+    // Containers and systemd keep these for one program.
+    assert_eq!(exposed(&by_file("/run/secrets/key")), [""; 0]);
+    assert_eq!(exposed(&by_file("/run/secretsx/key")), ["API_KEY_FILE"]);
+    let systemd = by_file("/run/credentials/tidegate/key");
+    assert_eq!(exposed(&systemd), ["API_KEY_FILE"]);
+    let systemd = systemd.variable("CREDENTIALS_DIRECTORY", "/run/credentials/tidegate");
+    assert_eq!(exposed(&systemd), [""; 0]);
+    assert_eq!(exposed(&by_file("/etc/key").variable("CREDENTIALS_DIRECTORY", "")), ["API_KEY_FILE"]);
+}
+
 // faults: I119
 #[test]
 fn a_key_is_found_nowhere() {

@@ -55,6 +55,58 @@ fn the_documents_have_the_table_of_keys() {
     }
 }
 
+/// The lines that are keys lose their sign of a comment.
+fn uncommented(example: &str) -> String {
+    let is_key =
+        |line: &&str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+    let line = |line: &str| format!("{}\n", if is_key(&line) { &line[1..] } else { line });
+    example.lines().map(line).collect()
+}
+
+#[test]
+fn the_example_is_the_default_configuration() {
+    let commented = load(&Flags::default(), &toml(&example())).unwrap();
+    assert!(commented.origins.is_empty(), "nothing is set as it stands");
+    let config = load(&Flags::default(), &toml(&uncommented(&example()))).unwrap();
+    // A key's default is none, which cannot be written.
+    assert_eq!(config.origins.len(), KEYS.len() - 1, "every key can be set by taking its sign away");
+    let values = |config: &Config| KEYS.iter().map(|key| (key.name, (key.show)(config))).collect::<Vec<_>>();
+    assert_eq!(values(&config), values(&Config::default()));
+    assert!(example().lines().all(|line| line.chars().count() <= 100), "{}", example());
+}
+
+#[test]
+fn the_example_below_docs_is_this_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let kept = fs::read_to_string(root.join("docs/tidegate.example.toml")).unwrap_or_default();
+    if kept != example() {
+        panic!(
+            "docs/tidegate.example.toml is old; to renew it: \
+             cargo run -- check --example >docs/tidegate.example.toml"
+        );
+    }
+    assert!(!root.join("tidegate.toml").exists(), "every run in the repository would read it");
+}
+
+#[test]
+fn a_listener_for_everybody_is_warned_of() {
+    for (listen, is_open) in [
+        ("127.0.0.1:8000", false),
+        ("127.8.8.8:8000", false),
+        ("[::1]:8000", false),
+        ("[::ffff:127.0.0.1]:8000", false),
+        ("0.0.0.0:8000", true),
+        ("[::]:8000", true),
+        ("192.168.0.5:8000", true),
+    ] {
+        let config = load(&set(&[&format!("server.listen={listen}")]), &Map::default()).unwrap();
+        let warning = config.open_to_strangers();
+        assert_eq!(warning.is_some(), is_open, "{listen}");
+        let says = "whoever reaches this address spends your quota";
+        assert!(warning.is_none_or(|warning| warning.contains(listen) && warning.ends_with(says)));
+    }
+}
+
 #[test]
 fn the_effective_configuration_is_one_line_a_key() {
     let flags =

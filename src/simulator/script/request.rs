@@ -1,7 +1,7 @@
 //! Reads and checks a generation request as the service does.
 //!
 //! Source: the vendor's API reference (parameters, ranges) and its error-code page (wordings).
-use super::{Refusal, pieces};
+use super::{MODELS, Refusal, pieces};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -259,7 +259,7 @@ impl Family {
         let modern = open || begins(&["qwen3-max", "qwen3-vl", "qwq", "qvq"]) || thinks_always;
         Family {
             sim,
-            known: !sim || ["sim-chat", "sim-echo", "sim-think"].contains(&&*name),
+            known: !sim || MODELS.contains(&&*name),
             multimodal: name.contains("-vl")
                 || begins(&["qvq", "qwen3.5-plus", "qwen3.6-plus", "qwen3.7-plus"]),
             thinks_always,

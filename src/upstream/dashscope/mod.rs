@@ -5,11 +5,13 @@ mod cumulative;
 mod event;
 mod outlet;
 mod reader;
+mod region;
 mod template;
 mod usage;
 
 pub use body::{body, headers, path};
 pub use reader::Reader;
+pub use region::{advice, other_region};
 
 /// What the operator chose for one DashScope model.
 #[derive(Clone, Debug, PartialEq)]

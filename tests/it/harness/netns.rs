@@ -53,6 +53,12 @@ impl Namespace {
         fs::write(format!("{}/resolv.conf", self.etc()), format!("nameserver {address}\n")).unwrap();
     }
 
+    /// Programs that start inside from now on find these hosts, as in /etc/hosts.
+    pub(crate) fn hosts(&self, lines: &str) {
+        fs::create_dir_all(self.etc()).unwrap();
+        fs::write(format!("{}/hosts", self.etc()), lines).unwrap();
+    }
+
     /// What goes out from inside to this port is lost without a word.
     pub(crate) fn swallow(&self, port: u16) {
         self.run(&format!("iptables -w -A OUTPUT -p tcp --dport {port} -j DROP"));

@@ -86,13 +86,28 @@ impl Tidegate {
         self.begin().ended(PATIENCE).await
     }
 
+    /// Runs to its end, then looks at its folder before that is gone.
+    pub(crate) async fn run_and_look<T>(self, look: impl FnOnce() -> T) -> (Ended, T) {
+        let Begun { child, out, err, since, folder } = self.begin();
+        let begun = Begun { child, out, err, since, folder: None };
+        let ended = begun.ended(PATIENCE).await;
+        let seen = look();
+        drop(folder);
+        (ended, seen)
+    }
+
+    /// Starts it, for a test that reads its standard output while it runs.
+    pub(crate) fn spawn(mut self) -> Child {
+        self.command.spawn().unwrap()
+    }
+
     /// Starts it; it ends by itself, or by a signal.
     pub(crate) fn begin(mut self) -> Begun {
         let since = Instant::now();
         let mut child = self.command.spawn().unwrap();
         let out = Output::of(child.stdout.take().unwrap());
         let err = Output::of(child.stderr.take().unwrap());
-        Begun { child, out, err, since, _folder: self.folder }
+        Begun { child, out, err, since, folder: Some(self.folder) }
     }
 
     /// Starts it on a terminal of its own, waits until it serves, and takes the terminal away. What it
@@ -148,7 +163,8 @@ pub(crate) struct Begun {
     out: Output,
     err: Output,
     since: Instant,
-    _folder: TempDir,
+    /// Goes when the process has ended.
+    folder: Option<TempDir>,
 }
 
 impl Begun {
@@ -161,6 +177,7 @@ impl Begun {
     pub(crate) async fn ended(mut self, patience: Duration) -> Ended {
         let status = within("the process ends", patience, self.child.wait()).await.unwrap();
         let after = self.since.elapsed();
+        drop(self.folder.take());
         Ended { code: status.code(), out: self.out.whole().await, err: self.err.whole().await, after }
     }
 }

@@ -1,0 +1,58 @@
+//! `tidegate.toml` with every key as a comment, at its default.
+use super::keys::{KEYS, Key};
+use super::value::Kind;
+use std::fmt::Write;
+
+/// Columns of a comment.
+const COLUMNS: usize = 100;
+
+const HEAD: &str = "\
+# The configuration of Tidegate, every key at its default: written by `tidegate check --example`.
+# It is read as tidegate.toml in the working directory, or by --config FILE or TIDEGATE_CONFIG.
+# Lines that begin with `#` and a letter are keys: take the `#` away and change the value.
+# `tidegate check` prints what is in effect and where each value comes from.
+";
+
+/// The whole file.
+pub fn example() -> String {
+    let mut out = HEAD.to_owned();
+    let mut group = "";
+    for key in KEYS {
+        let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
+        // A String takes every write.
+        if of != group {
+            group = of;
+            let _ = write!(out, "\n[{group}]\n");
+        }
+        comment(&mut out, &format!("{} ({})", key.help, key.kind.allowed()));
+        let _ = match key.kind {
+            Kind::Secret => writeln!(out, "# {name}: better in a file of its own, named by API_KEY_FILE"),
+            _ => writeln!(out, "#{name} = {}", value(key)),
+        };
+    }
+    out
+}
+
+/// The default as TOML spells it.
+fn value(key: &Key) -> String {
+    match key.kind {
+        Kind::Bool | Kind::Count(..) => key.default.to_owned(),
+        kind if kind.is_list() && key.default.is_empty() => "[]".to_owned(),
+        // Plain text: no default has anything to be escaped.
+        _ => format!("\"{}\"", key.default),
+    }
+}
+
+fn comment(out: &mut String, text: &str) {
+    let mut columns = 0;
+    for word in text.split(' ') {
+        if columns == 0 || columns + 1 + word.len() > COLUMNS {
+            out.push_str(if columns == 0 { "#" } else { "\n#" });
+            columns = 1;
+        }
+        columns += 1 + word.len();
+        out.push(' ');
+        out.push_str(word);
+    }
+    out.push('\n');
+}

@@ -1,0 +1,121 @@
+//! `tidegate demo`: the configuration of a gateway in front of its own simulator, and where it can be opened.
+use crate::{
+    config::{Config, ConfigError, Fault, Origin},
+    simulator::{self, script::MODELS},
+};
+use secrecy::SecretString;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+/// Between two parts of an answer, and before the first: as a fast model would.
+const PACE: Duration = Duration::from_millis(25);
+const FIRST: Duration = Duration::from_millis(250);
+
+const MODEL: &str = "upstream.model";
+
+/// What demo makes of a configuration that was read for it.
+///
+/// # Errors
+/// A model was asked for that is not simulated.
+pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), ConfigError> {
+    match config.origins.get(MODEL) {
+        None => MODELS[0].clone_into(&mut config.upstream.model),
+        Some(origin) if !MODELS.contains(&config.upstream.model.as_str()) => {
+            return Err(ConfigError { faults: vec![not_simulated(&config, origin)] });
+        }
+        Some(_) => {}
+    }
+    config.upstream.api_key = Some(SecretString::from("demo"));
+    let simulator = simulator::Settings {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        api_key: None,
+        workers: 1,
+        pace: PACE,
+        first: FIRST,
+        conformance_echo: false,
+    };
+    Ok((config, simulator))
+}
+
+fn not_simulated(config: &Config, origin: &Origin) -> Fault {
+    Fault {
+        key: MODEL.to_owned(),
+        origin: origin.clone(),
+        value: Some(config.upstream.model.clone()),
+        problem: "not a simulated model".to_owned(),
+        allowed: Some(format!("`{}`", MODELS.join("`, `"))),
+    }
+}
+
+/// What to type into a browser for a listener at `address`: here, and on another machine where that can be.
+pub fn invitation(address: SocketAddr) -> String {
+    let own = if address.ip().is_unspecified() { own_addresses(address) } else { Vec::new() };
+    invite(address, &own)
+}
+
+fn invite(mut address: SocketAddr, own: &[IpAddr]) -> String {
+    if address.ip().is_unspecified() {
+        // A listener on all IPv6 addresses takes IPv4 as well.
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let others = own.iter().map(|ip| format!("http://{}", SocketAddr::new(*ip, address.port())));
+    let others = others.collect::<Vec<_>>().join(" or ");
+    let others = if others.is_empty() { others } else { format!(", or {others} on another machine") };
+    format!("Open http://{address} in a browser{others}. The answers are simulated.\n")
+}
+
+/// The addresses under which this machine speaks to others: those that the kernel would send from.
+fn own_addresses(listen: SocketAddr) -> Vec<IpAddr> {
+    // Addresses for documents: to connect a datagram socket only looks up the route, nothing is sent.
+    let v4: (IpAddr, IpAddr) = (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    let v6: (IpAddr, IpAddr) =
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
+    let families = if listen.is_ipv4() { vec![v4] } else { vec![v4, v6] };
+    let source = |(any, other): (IpAddr, IpAddr)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((other, 9)).ok()?;
+        let ip = socket.local_addr().ok()?.ip();
+        (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
+    };
+    families.into_iter().filter_map(source).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_has_addresses_that_can_be_opened() {
+        let invite = |listen: &str, own: &[&str]| {
+            let own: Vec<_> = own.iter().map(|ip| ip.parse().unwrap()).collect();
+            invite(listen.parse().unwrap(), &own)
+        };
+        expect_test::expect![[r#"
+            Open http://127.0.0.1:8000 in a browser. The answers are simulated.
+            Open http://192.0.2.7:8000 in a browser. The answers are simulated.
+            Open http://127.0.0.1:8000 in a browser. The answers are simulated.
+            Open http://127.0.0.1:8000 in a browser, or http://192.0.2.7:8000 on another machine. The answers are simulated.
+            Open http://127.0.0.1:9 in a browser, or http://192.0.2.7:9 or http://[2001:db8::7]:9 on another machine. The answers are simulated.
+        "#]]
+        .assert_eq(
+            &[
+                invite("127.0.0.1:8000", &[]),
+                invite("192.0.2.7:8000", &[]),
+                invite("0.0.0.0:8000", &[]),
+                invite("0.0.0.0:8000", &["192.0.2.7"]),
+                invite("[::]:9", &["192.0.2.7", "2001:db8::7"]),
+            ]
+            .concat(),
+        );
+    }
+
+    #[test]
+    fn this_machines_own_addresses_are_no_wildcards() {
+        for listen in ["0.0.0.0:8000", "[::]:8000"] {
+            let own = own_addresses(listen.parse().unwrap());
+            assert!(own.iter().all(|ip| !ip.is_unspecified() && !ip.is_loopback()), "{own:?}");
+        }
+    }
+}
