@@ -1,5 +1,6 @@
 // How the page is built, and how its tests run.
-import { readdirSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -43,10 +44,52 @@ function compressed(): Plugin {
   };
 }
 
+const WORKER = "sw.js";
+/** Loaded when they are first used: the font with the first formula. */
+const ON_DEMAND = /\.(woff2|txt|png|LICENSE)$/;
+
+/** Tells the service worker which files the page is made of, and a name for all of them. */
+function listed(): Plugin {
+  let publicDir = "";
+  return {
+    name: "listed",
+    apply: "build",
+    enforce: "post",
+    configResolved: (config) => {
+      publicDir = config.publicDir;
+    },
+    generateBundle: {
+      order: "post",
+      handler: (_, bundle) => {
+        const worker = bundle[WORKER];
+        if (worker?.type !== "chunk") throw new Error(`there is no ${WORKER}`);
+        if (worker.imports.length > 0 || worker.dynamicImports.length > 0)
+          throw new Error(`${WORKER} must be one file: it imports ${worker.imports}`);
+        const contents = new Map<string, string | Uint8Array>();
+        for (const file of Object.values(bundle)) {
+          if (file !== worker) contents.set(file.fileName, file.type === "chunk" ? file.code : file.source);
+        }
+        for (const name of readdirSync(publicDir, { recursive: true, encoding: "utf8" })) {
+          const path = join(publicDir, name);
+          if (statSync(path).isFile()) contents.set(name.replaceAll("\\", "/"), readFileSync(path));
+        }
+        const names = [...contents.keys()].sort();
+        const hash = createHash("sha256").update(worker.code);
+        for (const name of names) hash.update(`\0${name}\0`).update(contents.get(name) ?? "");
+        const files = names.filter((name) => name !== "index.html" && !ON_DEMAND.test(name));
+        worker.code = worker.code
+          .replace("__FILES__", () => JSON.stringify(files.map((name) => `/${name}`)))
+          .replace("__BUILD__", () => JSON.stringify(hash.digest("hex").slice(0, 16)));
+        if (/__(FILES|BUILD)__/.test(worker.code)) throw new Error(`${WORKER} names its files twice`);
+      },
+    },
+  };
+}
+
 const gateway = process.env.TIDEGATE ?? "http://127.0.0.1:8000";
 
 export default defineConfig({
-  plugins: [react(), compressed()],
+  plugins: [react(), listed(), compressed()],
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },
@@ -54,6 +97,10 @@ export default defineConfig({
     sourcemap: false,
     // No file may become a `data:` address: the policy allows none but pictures, and caching likes files.
     assetsInlineLimit: 0,
+    rolldownOptions: {
+      input: { index: "index.html", sw: "src/worker/main.ts" },
+      output: { entryFileNames: ({ name }) => (name === "sw" ? WORKER : "assets/[name]-[hash].js") },
+    },
   },
   // For work on the page: a gateway on port 8000, the page on Vite's own.
   server: { proxy: { "/api": { target: gateway, ws: true } } },

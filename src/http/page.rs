@@ -19,11 +19,12 @@ struct Files;
 /// Names what is embedded: the digest of its source.
 pub(super) const BUILD_ID: &str = env!("WEB_BUILD_ID");
 
-/// Only what comes from here, and no way from a text to a script or to HTML.
+/// Only what comes from here, and no way from a text to HTML or to a script: the one policy passes the service worker's address
+/// alone (web/src/app/offline.ts).
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
                       font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-                      require-trusted-types-for 'script'; trusted-types 'none'";
+                      require-trusted-types-for 'script'; trusted-types tidegate";
 
 /// The same on every file; nginx says them too where it serves the files itself (nginx/page.conf).
 const HEADERS: [(&str, &str); 6] = [

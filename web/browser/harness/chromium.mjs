@@ -27,10 +27,12 @@ function tellViolations() {
 
 /** A context whose pages are watched; `check` throws what they did wrong. */
 export async function newContext(browser, { url, allow = [], ...options }) {
-  const context = await browser.newContext({ locale: "en-US", ...options });
+  // Only tests of the service worker want one: what it answers, no test can change on the way.
+  const context = await browser.newContext({ locale: "en-US", serviceWorkers: "block", ...options });
   context.setDefaultTimeout(15_000);
   const wrong = [];
-  const allowed = (text) => allow.some((pattern) => pattern.test(text));
+  const allowed = (text) =>
+    text.startsWith("Service Worker registration blocked") || allow.some((pattern) => pattern.test(text));
   const origin = new URL(url).host;
   await context.addInitScript(tellViolations);
   context.on("request", (request) => {
