@@ -18,7 +18,7 @@ export interface Scope {
 /** Asked by a page that has just begun. */
 export const TIDY = "tidy";
 
-const PREFIX = "tidegate-page-";
+export const PREFIX = "tidegate-page-";
 const INDEX = "/";
 const ASSETS = "/assets/";
 /** Left to the browser, like every address with a query: from here it can ask a person for a name and a password. */
