@@ -195,14 +195,14 @@ async fn check(main: &str, change: impl Fn(&str) -> String) {
 
 #[tokio::test]
 async fn every_shipped_file_is_taken_by_nginx() {
-    // The name is that of a container; outside it, nobody knows it.
-    let here = |text: &str| text.replace("server gateway:8000", "server 127.0.0.1:8000");
+    // The name is that of a container; outside it, nobody knows it. And Debian's nginx is too old to ask again for it.
+    let here = |text: &str| text.replace("server gateway:8000 resolve", "server 127.0.0.1:8000");
     check("local.conf", str::to_owned).await;
     let with = |more: &'static str| move |text: &str| text.replace("include server.conf", more);
     check("local.conf", with("root /; include page.conf; include basic-auth.conf; include server.conf"))
         .await;
     check("nginx.conf", here).await;
-    check("nginx.conf", |text| here(text).replace("include site.conf", "include site-tls.conf")).await;
+    check("nginx-tls.conf", here).await;
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! What nginx keeps from the gateway, whom it asks for a password, and what it answers alone, with the shipped files.
 use crate::harness::{
-    Nginx, Process, RawClient, ScriptedUpstream, Tidegate, get_with, handshake, nginx, nginx::Wish,
+    Nginx, Process, RawClient, ScriptedUpstream, Tidegate, get_over, get_with, handshake, nginx, nginx::Wish,
 };
 use std::{collections::BTreeSet, fs};
+use tokio::net::TcpStream;
 
 /// Headers by which proxies in common use say who a user is.
 const NAMES_A_USER: [&str; 24] = [
@@ -51,6 +52,18 @@ async fn passed_on(
         }
     };
     client.write(request.as_bytes()).await;
+    let head = answer(gateway).await;
+    if !path.ends_with("/chat") {
+        return head;
+    }
+    // The question before a handshake has nothing of the client's but the host.
+    assert!(head.starts_with("get /-/alive http/1.1\r\n"), "{head}");
+    assert_eq!(names(&head), BTreeSet::from(["host"]), "{head}");
+    answer(gateway).await
+}
+
+/// The head of the next request, which is answered with 404.
+async fn answer(gateway: &ScriptedUpstream) -> String {
     let mut connection = gateway.accept().await;
     let head = connection.request_head().await;
     connection.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
@@ -65,7 +78,7 @@ fn names(head: &str) -> BTreeSet<&str> {
 async fn nobody_names_himself_through_nginx() {
     let shipped = fs::read_to_string(format!("{}/server.conf", nginx::shipped())).unwrap();
     let emptied = shipped.split("proxy_set_header ").skip(1).filter_map(|rest| rest.split_once(" \"\";"));
-    let emptied = emptied.map(|(name, _)| name).filter(|name| !name.contains(' '));
+    let emptied = emptied.map(|(name, _)| name).filter(|name| !name.contains(' ') && *name != "Connection");
     let own = ["x-forwarded-for", "x-forwarded-proto", "x-request-id", "host", "connection", "upgrade"];
     let forged: BTreeSet<String> = NAMES_A_USER.into_iter().chain(emptied).map(str::to_lowercase).collect();
     assert!(forged.len() > 90 && own.iter().all(|name| !forged.contains(*name)), "{forged:?}");
@@ -186,5 +199,29 @@ async fn where_no_gateway_is_a_person_gets_a_page_and_a_program_a_sentence() {
         } else {
             assert_eq!(body, "the service is not available\n", "{path} {accept}");
         }
+    }
+}
+
+#[tokio::test]
+async fn plain_http_is_sent_to_tls_on_the_port_that_fits() {
+    const NAME: &str = "tides.test";
+    let gateway = ScriptedUpstream::bind().await;
+    let wish = Wish { tls: Some(NAME), ..Wish::default() };
+    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let own = format!("{NAME}:{}", nginx.address.port());
+    let plain = nginx.plain.unwrap();
+    for (address, host, location) in [
+        // The standard port leads to the standard one, another to the one that the file listens on.
+        (plain, NAME, "https://tides.test/a?b=c".to_owned()),
+        (plain, "tides.test:80", "https://tides.test/a?b=c".to_owned()),
+        (plain, "tides.test:8080", "https://tides.test:8443/a?b=c".to_owned()),
+        (plain, "tides.test:800", "https://tides.test:8443/a?b=c".to_owned()),
+        // And on the port of TLS itself, the port stays.
+        (nginx.address, &own, format!("https://{own}/a?b=c")),
+    ] {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (status, head, _) = get_over(stream, host, "/a?b=c", &[]).await.unwrap();
+        let found = head.lines().find_map(|line| line.strip_prefix("Location: "));
+        assert_eq!((status, found), (308, Some(location.as_str())), "{host}: {head}");
     }
 }

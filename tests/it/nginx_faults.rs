@@ -1,7 +1,7 @@
 //! What goes wrong between browser and gateway, with the real nginx and the shipped files.
 use crate::harness::{
-    Heard, Nginx, Process, RawClient, ScriptedUpstream, TestClient, Tidegate, handshake, http_get, http_try,
-    nginx::Wish, until, within,
+    Chats, End, Heard, Nginx, Process, RawClient, ScriptedUpstream, TestClient, Tidegate, handshake,
+    http_get, http_try, nginx::Wish, until, within,
 };
 use futures_util::future::join_all;
 use std::{net::IpAddr, time::Duration};
@@ -19,36 +19,50 @@ fn address(number: usize) -> IpAddr {
     [127, 1, (number / 250) as u8, (number % 250 + 1) as u8].into()
 }
 
-const REPLICA_GONE: &str = "a replica does not answer";
+/// Sockets of `/api/chat`, opened at once by browsers of all routes, so of both gateways; each gets an answer.
+async fn browsers_are_answered(nginx: &Nginx) {
+    join_all((0..16).map(async |number| {
+        let cookie = format!("tidegate_route={number:016x}");
+        let mut socket = Chats::connect_as(nginx.address, &cookie).await;
+        let answer = socket.turn("q", &format!("chat{number}"), "/sim text=here pace_ms=0 first_ms=0").await;
+        assert_eq!(answer.end, Some(End::Whole), "{number}");
+    }))
+    .await;
+}
 
 // faults: B30
 #[tokio::test]
-async fn a_frozen_replica_is_left_out_as_soon_as_a_page_was_asked_for() {
+async fn a_frozen_replica_is_left_out_by_pages_and_sockets() {
     let (frozen, alive) = (demo(&[]).await, demo(&[]).await);
-    let gateways = [frozen.address, alive.address];
-    let shipped = Nginx::start(&gateways).await;
-    // A handshake that meets it first has to wait as long as a quiet socket may be quiet: 45 s.
-    let hasty = Wish { replace: &[("proxy_read_timeout 45s", "proxy_read_timeout 2s")], ..Wish::default() };
-    let hasty = Nginx::as_wished(&gateways, hasty).await;
+    let nginx = Nginx::start(&[frozen.address, alive.address]).await;
     frozen.signal("STOP").await;
+    // Clients give up a socket's opening after 8 s. Nobody asked for a page before.
     let since = Instant::now();
-    // Enough of them that two meet the frozen one, which is then left out.
-    let pages = join_all((0..16).map(|_| http_get(shipped.address, "/")));
-    let sockets = join_all((0..4).map(async |number| {
-        let client = TestClient::connect_from(address(number), hasty.address).await;
-        client.expect(REPLICA_GONE).ask("here", "pace_ms=0 first_ms=0").await
-    }));
-    let (pages, answers) = tokio::join!(pages, sockets);
-    assert!(pages.iter().all(|(status, _)| *status == 200), "{pages:?}");
-    assert!(answers.iter().all(|answer| *answer == Heard::Whole), "{answers:?}");
+    browsers_are_answered(&nginx).await;
     assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
-    // Now nginx knows, and a handshake does not try it.
+    // Now nginx knows, and for a while nobody waits; that is true of pages too.
     let since = Instant::now();
-    let client = TestClient::connect_from(address(9), shipped.address).await;
-    assert_eq!(client.expect(REPLICA_GONE).ask("here", "pace_ms=0 first_ms=0").await, Heard::Whole);
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    browsers_are_answered(&nginx).await;
+    let pages = join_all((0..16).map(|_| http_get(nginx.address, "/"))).await;
+    assert!(pages.iter().all(|(status, _)| *status == 200), "{pages:?}");
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
     frozen.signal("CONT").await;
     for gateway in [frozen, alive] {
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn who_finds_a_gateway_full_is_taken_by_another() {
+    let (full, free) = (demo(&["--set", "server.max_sockets=1"]).await, demo(&[]).await);
+    let nginx = Nginx::start(&[full.address, free.address]).await;
+    let held = RawClient::upgrade(full.address).await;
+    for _ in 0..2 {
+        browsers_are_answered(&nginx).await;
+    }
+    assert_eq!(full.metric("tidegate_sockets").await, 1);
+    drop(held);
+    for gateway in [full, free] {
         gateway.stop().await;
     }
 }
@@ -278,6 +292,10 @@ async fn only_websocket_upgrades_are_passed_on() {
             nginx.address
         );
         client.write(request.as_bytes()).await;
+        let gone = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let mut question = gateway.accept().await;
+        question.request_head().await;
+        question.send(gone).await;
         let mut connection = gateway.accept().await;
         let head = connection.request_head().await;
         let lines = |name: &str| {
@@ -286,7 +304,7 @@ async fn only_websocket_upgrades_are_passed_on() {
         };
         assert_eq!(lines("upgrade"), passed, "{upgrade}: {head}");
         assert_eq!(lines("connection"), if passed.is_empty() { "" } else { "upgrade" }, "{upgrade}: {head}");
-        connection.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        connection.send(gone).await;
     }
 }
 

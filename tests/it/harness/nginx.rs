@@ -39,6 +39,8 @@ pub(crate) struct Nginx {
     child: Child,
     folder: TempDir,
     pub(crate) address: SocketAddr,
+    /// Where the site for TLS listens for plain HTTP.
+    pub(crate) plain: Option<SocketAddr>,
 }
 
 impl Nginx {
@@ -63,15 +65,16 @@ impl Nginx {
             if let Some(users) = wish.users {
                 fs::write(folder.path().join("users"), users).unwrap();
             }
+            let mut plain = None;
             if let Some(name) = wish.tls {
-                tls_site(folder.path(), free, name).await;
+                plain = Some(tls_site(folder.path(), free, name).await);
             }
             for (from, to) in wish.replace {
                 main = main.replace(from, to);
             }
             fs::write(folder.path().join("main.conf"), main).unwrap();
             if let Some(child) = run(folder.path(), free).await {
-                return Nginx { child, folder, address: free };
+                return Nginx { child, folder, address: free, plain };
             }
         }
         panic!("nginx does not start");
@@ -142,8 +145,8 @@ async fn run(folder: &Path, listen: SocketAddr) -> Option<Child> {
     (!gone).then_some(child)
 }
 
-/// Makes the shipped site fit this machine: its ports, its name, its certificate.
-async fn tls_site(folder: &Path, listen: SocketAddr, name: &str) {
+/// Makes the shipped site fit this machine: its ports, its name, its certificate. Where it listens for plain HTTP.
+async fn tls_site(folder: &Path, listen: SocketAddr, name: &str) -> SocketAddr {
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let site = fs::read_to_string(folder.join("site-tls.conf")).unwrap();
     let site = site.replace("listen 8080", &format!("listen {plain}")).replace("chat.example.com", name);
@@ -153,6 +156,7 @@ async fn tls_site(folder: &Path, listen: SocketAddr, name: &str) {
     let key = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     fs::write(folder.join("tls_cert"), key.cert.pem()).unwrap();
     fs::write(folder.join("tls_key"), key.signing_key.serialize_pem()).unwrap();
+    plain
 }
 
 /// A main file as nginx/README.md describes it.
