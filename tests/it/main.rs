@@ -6,6 +6,7 @@ mod bad_frames;
 mod canary;
 mod chat;
 mod commands;
+mod container;
 mod cuts;
 mod docs;
 mod frames;
