@@ -22,6 +22,8 @@ const RICH = [
   `An endless word: ${"a".repeat(300)}`,
 ].join("\n\n");
 
+const FOLD = "\n\n<details>\n<summary>A fold</summary>\n\nFOLDED away.\n\n</details>";
+
 /** In the form that the page imports. */
 function exported(turns, answerOf) {
   const messages = {};
@@ -43,7 +45,7 @@ function exported(turns, answerOf) {
       role: "assistant",
       id: assistant,
       parent: user,
-      text: `ANSWER-${k}.\n\n${answerOf(k)}`,
+      text: `ANSWER-${k}.\n\n${answerOf(k)}${k === 4 ? FOLD : ""}`,
       reasoning: k === 2 ? "REASONED about it." : "",
       outcome: "done",
       model: "sim-chat",
@@ -128,7 +130,8 @@ for (const colorScheme of ["light", "dark"]) {
     assertAll(text, 12);
     assert.ok(pages >= 2 && pages <= 12, `${pages} pages`);
     assert.match(text, /A talk on paper/);
-    assert.match(text, /REASONED about it/, "what is folded on the screen");
+    assert.match(text, /REASONED about it/, "what was thought");
+    assert.match(text, /FOLDED away/, "what is folded on the screen");
     assert.match(text, /END-OF-LINE/, "the end of a long line of code");
     assert.match(text, /cell13/, "the last column of a wide table");
     for (const word of [

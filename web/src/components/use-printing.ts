@@ -18,7 +18,7 @@ function change(value: boolean): void {
 
 function begin(): void {
   change(true);
-  unfolded = [...document.querySelectorAll<HTMLDetailsElement>("[data-message] details:not([open])")];
+  unfolded = [...document.querySelectorAll<HTMLDetailsElement>('[data-part="text"] details:not([open])')];
   for (const fold of unfolded) fold.open = true;
   // What is out of sight now is measured again when the paper has another width; what the style of paper goes by must not change with it.
   wide = [...document.querySelectorAll<HTMLElement>("[data-message] [data-more]")];

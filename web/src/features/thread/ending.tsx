@@ -40,7 +40,9 @@ function Details({ answer }: { answer: AssistantMessage }) {
           {rows.map(([name, label, value]) => (
             <div key={name}>
               <dt>{label}</dt>
-              <dd dir="ltr">{value}</dd>
+              <dd dir="ltr" data-foreign>
+                {value}
+              </dd>
             </div>
           ))}
         </dl>
