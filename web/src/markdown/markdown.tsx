@@ -47,14 +47,15 @@ interface GroupProps {
   labels: Labels;
 }
 
-// A block never changes; a text that begins anew has others.
+// A block never changes; a text that begins anew has others, and pieces of a long one become one.
 const isSame = (a: GroupProps, b: GroupProps): boolean =>
   a.id === b.id &&
   a.from === b.from &&
   a.to === b.to &&
   a.tail === b.tail &&
   a.labels === b.labels &&
-  a.blocks[a.from] === b.blocks[b.from];
+  a.blocks[a.from] === b.blocks[b.from] &&
+  a.blocks[a.to - 1] === b.blocks[b.to - 1];
 
 const GroupView = memo(function GroupView({ id, blocks, from, to, tail, labels }: GroupProps) {
   const finished = blocks.slice(from, to);

@@ -117,6 +117,37 @@ test("a block that grows beyond bounds is shown as it is", () => {
   expect(splitter.update(`${text}\n\nnext`, true).tail).toBe(null);
 });
 
+const LONG: Record<string, string> = {
+  list: Array.from({ length: 900 }, (_, n) => `- **item** ${n} of a \`long\` list, with some words`).join(
+    "\n",
+  ),
+  "loose list": Array.from(
+    { length: 1200 },
+    (_, n) => `${n + 1}. item ${n}\n\n   - **in it**, some words`,
+  ).join("\n\n"),
+  table: `| a | b |\n|---|---|\n${Array.from({ length: 1500 }, (_, n) => `| **row** ${n} | some more words |`).join("\n")}`,
+};
+
+for (const [name, text] of Object.entries(LONG)) {
+  test(`a ${name} that grows beyond bounds is drawn all the time, and is one at its end`, () => {
+    expect(text.length).toBeGreaterThan(TAIL_MAX * 2);
+    const splitter = new Splitter();
+    for (let to = 1; to < text.length; to += 211) {
+      const { blocks, tail } = splitter.update(text.slice(0, to), false);
+      const all = tail ? [...blocks, tail] : blocks;
+      expect(all.find(({ plain }) => plain !== undefined)).toBe(undefined);
+      expect(new Set(all.map(({ key }) => key)).size).toBe(all.length);
+      // Every row and every item so far is there, once and in order; the last one is being written.
+      const shown = all.flatMap(({ tokens }) => tokens.map(({ content }) => content)).join("\n");
+      const rows = [...shown.matchAll(/(?:item|row)\** (\d+)/g)].map(([, n]) => Number(n)).slice(0, -1);
+      expect(rows).toEqual(rows.map((_, n) => n));
+      expect(rows.length).toBeGreaterThanOrEqual(text.slice(0, to).split(/item|row/).length - 3);
+    }
+    const whole = new Splitter().update(text, true).blocks;
+    expect(drawn(splitter.update(text, true).blocks)).toBe(drawn(whole));
+  });
+}
+
 test("a text that begins anew is drawn anew", () => {
   const splitter = new Splitter();
   splitter.update("one\n\ntwo\n\nthree", false);

@@ -1,5 +1,6 @@
 /** Cuts a growing text into blocks that will not change any more and one that still may. */
 import { copyOf, type Env, type Note, newEnv } from "./env";
+import { LongTail } from "./long-tail";
 import { Outline } from "./outline";
 import { parse, parseTail, type Token } from "./parser";
 import { cutTail } from "./tail";
@@ -20,7 +21,7 @@ export interface Split {
   notes: ReadonlyMap<string, Note>;
 }
 
-/** A growing block that is larger is shown as it is until it is finished; a line of a megabyte must not stop the page. */
+/** A growing block that is larger is drawn in pieces, or as its source where it has none: a line of a megabyte must not stop the page. */
 export const TAIL_MAX = 20_000;
 /** A finished block that is larger stays as it is. */
 export const BLOCK_MAX = 200_000;
@@ -52,6 +53,9 @@ export class Splitter {
   private looked = 0;
   private env: Env = newEnv();
   private outline = new Outline();
+  private long = new LongTail();
+  /** Of a long tail: what waits for its end. */
+  private pieces: Block[] = [];
   private blocks: Block[] = [];
   private keys = 0;
   private isDone = false;
@@ -69,7 +73,8 @@ export class Splitter {
     this.isDone = done;
     this.settle(done);
     const end = done ? { tail: null, notes: this.env.notes } : this.tail();
-    this.last = { blocks: this.blocks, ...end };
+    const blocks = this.pieces.length > 0 ? [...this.blocks, ...this.pieces] : this.blocks;
+    this.last = { blocks, ...end };
     return this.last;
   }
 
@@ -86,6 +91,13 @@ export class Splitter {
     this.env = newEnv();
     this.outline = new Outline();
     this.blocks = [];
+    this.unite();
+  }
+
+  /** A block that is finished is one. */
+  private unite(): void {
+    this.long.clear();
+    this.pieces = [];
   }
 
   private add(tokens: Token[], plain?: string): void {
@@ -114,6 +126,7 @@ export class Splitter {
       if (rest.length > BLOCK_MAX) this.add([], rest);
       else this.keep(parse(rest, { ...this.env, mode: "whole" }));
       this.at = this.text.length;
+      this.unite();
       return;
     }
     const lines = this.text.lastIndexOf("\n") + 1;
@@ -128,6 +141,7 @@ export class Splitter {
     const final = rest.slice(0, offsetOfLine(rest, open.line));
     this.keep(parse(final, this.env));
     this.at += final.length;
+    this.unite();
   }
 
   /** A large open block can only end where there is an empty line or a fence. */
@@ -135,10 +149,17 @@ export class Splitter {
     return rest.length < BLOCK_MAX && /\n[ \t]*\n|\n {0,3}(?:`{3}|~{3})/.test(rest.slice(-4_096));
   }
 
+  private pieceOf(text: string): Block {
+    const tokens = parse(text, copyOf(this.env, "settled"));
+    this.outline.copy().mark(tokens);
+    return { key: this.keys + 1 + this.pieces.length, tokens };
+  }
+
   private tail(): Pick<Split, "tail" | "notes"> {
     const { notes } = this.env;
-    const open = this.text.slice(this.at);
-    const key = this.keys + 1; // As when it is finished.
+    const { piece, rest: open } = this.long.cut(this.text.slice(this.at), TAIL_MAX);
+    if (piece !== null) this.pieces = [...this.pieces, this.pieceOf(piece)];
+    const key = this.keys + 1 + this.pieces.length; // As when it is finished.
     if (open.length > TAIL_MAX && !(FENCE.test(open) && open.length < BLOCK_MAX))
       return { tail: { key, tokens: [], plain: open }, notes };
     const drawn = cutTail(open);
