@@ -15,7 +15,8 @@ const SILENT = "The service does not answer.";
 async function noticed(page, since) {
   await banner(page).filter({ hasText: SILENT }).waitFor({ timeout: 60_000 });
   const ms = Date.now() - since;
-  assert.equal(await dot(page).getAttribute("aria-label"), SILENT);
+  // A page that was shown a moment ago may have had a ping of less patience under way: then it connects already.
+  assert.ok((await dot(page).getAttribute("aria-label")).startsWith(SILENT));
   assert.equal(await dot(page).getAttribute("data-state"), "bad");
   return ms;
 }
