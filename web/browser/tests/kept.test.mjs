@@ -66,7 +66,7 @@ async function killed(context, stack, way, random, full) {
   await open(page, stack);
   await say(page, counting(5000, 4 + random() * 12));
   await grown(page, 5);
-  await page.waitForTimeout(random() * 3500);
+  await page.waitForTimeout(random() * 2500);
   const address = page.url();
   await stack.down("SIGKILL");
   const samples = await page.evaluate(() => globalThis.samples);

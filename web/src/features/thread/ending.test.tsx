@@ -96,6 +96,12 @@ describe("its usage", () => {
   });
 });
 
+it("says nothing of a time that was too short to be measured", () => {
+  show({ outcome: "stopped", text: "The sea", firstTokenMs: 0, usage: { output_tokens: 12 } });
+  const line = document.querySelector('[data-part="usage"]');
+  expect(line?.textContent?.replaceAll("\u00a0", " ")).toBe("qwen-plus · 12 tokens");
+});
+
 it("an answer that was stopped is made again by one button", () => {
   show({ outcome: "stopped", text: "The sea" });
   expect(buttons()).toEqual(["Regenerate"]);

@@ -8,7 +8,8 @@ export function UsageLine({ answer }: { answer: AssistantMessage }) {
   const { words, fill, number, duration } = useText();
   const { model, firstTokenMs, durationMs, usage } = answer;
   const figures: string[] = [];
-  if (firstTokenMs !== undefined) figures.push(fill(words.firstToken, { time: duration(firstTokenMs) }));
+  // Zero is a time that was too short for the clock of an answer that was stopped: it says nothing.
+  if (firstTokenMs) figures.push(fill(words.firstToken, { time: duration(firstTokenMs) }));
   const tokens = usage?.output_tokens;
   if (tokens !== undefined) {
     const writing = (durationMs ?? 0) - (firstTokenMs ?? 0);
