@@ -181,7 +181,7 @@ async fn pings_come_more_often_than_nginx_cuts() {
     let cut = Duration::from_secs(seconds("server.conf", "proxy_read_timeout "));
     assert!(Config::default().limits.ping * 3 <= cut, "one ping and its answer may be lost");
     assert!(PING_BEHIND_PROXY * 2 < cut);
-    let quiet = Tidegate::new(&["check", "--set", "limits.ping=20s"]).run().await;
+    let quiet = Tidegate::new(&["check", "--set", "limits.ping=20s"]).env("API_KEY", "sk-test").run().await;
     assert!(quiet.code == Some(0) && !quiet.err.contains("limits.ping"), "{quiet:?}");
     let slow = demo(&["--set", "limits.ping=21s"]).await;
     let warning = "limits.ping = 21s is slow: proxies cut quiet sockets (nginx/server.conf after 45s)";
