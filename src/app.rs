@@ -102,8 +102,8 @@ impl Gateway {
         let admission = admission_settings(config);
         // On this thread, which has nothing else to do.
         let breaker = Arc::new(Breaker::new(breaker_settings(config), Arc::clone(&metrics)));
-        let dispatcher =
-            Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics)).start();
+        let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics));
+        let (pulse, dispatcher) = (dispatcher.pulse(), dispatcher.start());
         let site = Arc::new(http::Site {
             settings: http_settings(config, simulated),
             life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),
@@ -113,6 +113,7 @@ impl Gateway {
             })),
             metrics,
             dispatcher,
+            pulse,
             breaker,
             started: Instant::now(),
         });
@@ -244,7 +245,10 @@ async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'s
     while !broke.is_closed() {
         sleep(WATCH).await;
         let why = match timeout(WATCH, site.dispatcher.send(dispatch::Alive)).await {
-            Ok(Ok(true)) => None,
+            Ok(Ok(true)) => {
+                site.pulse.dispatcher_answered(Instant::now());
+                None
+            }
             Ok(Ok(false)) => Some("a lane is dead"),
             Ok(Err(_)) => Some("the dispatcher is dead"),
             Err(_) => {

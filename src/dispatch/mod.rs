@@ -5,6 +5,7 @@ pub mod admission;
 mod breaker;
 pub mod control;
 pub mod lane;
+mod pulse;
 pub mod retry;
 mod run;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod watchdog;
 pub use breaker::Breaker;
 pub use control::RunControl;
 pub use lane::Lane;
+pub use pulse::{Pulse, SILENCE_MAX};
 
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest, SessionId},
@@ -66,7 +68,7 @@ pub struct Register {
     pub lane: Addr<Lane>,
 }
 
-/// Asked by `/livez` and the watchdog; an answer says that the dispatcher and all lanes are alive.
+/// Asked each second; an answer says that the dispatcher and all lanes are alive.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct Alive;
@@ -100,6 +102,7 @@ pub struct Dispatcher {
     lanes: Vec<Option<Addr<Lane>>>,
     breaker: Arc<Breaker>,
     metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
     expiry: Option<SpawnHandle>,
 }
 
@@ -112,7 +115,13 @@ impl Dispatcher {
         metrics: Arc<Metrics>,
     ) -> Self {
         let lanes = vec![None; workers];
-        Dispatcher { admission: Admission::new(settings), lanes, breaker, metrics, expiry: None }
+        let pulse = Arc::new(Pulse::new(workers, tokio::time::Instant::now()));
+        Dispatcher { admission: Admission::new(settings), lanes, breaker, metrics, pulse, expiry: None }
+    }
+
+    /// What probes look at.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     fn start_run(&mut self, ctx: &mut Context<Self>, order: Order) {
@@ -205,7 +214,8 @@ impl Handler<Register> for Dispatcher {
         if worker >= self.lanes.len() {
             self.lanes.resize(worker + 1, None);
         }
-        actix::spawn(watchdog::watch(worker, lane.clone(), Arc::clone(&self.metrics)));
+        let (metrics, pulse) = (Arc::clone(&self.metrics), Arc::clone(&self.pulse));
+        actix::spawn(watchdog::watch(worker, lane.clone(), metrics, pulse));
         self.lanes[worker] = Some(lane);
     }
 }

@@ -252,7 +252,21 @@ async fn a_worker_that_stands_still_is_told_of_and_the_others_serve() {
         while !matches!(timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap(), Frame::Text(_)) {}
         since.elapsed()
     });
-    let mut answered = futures_util::future::join_all(answers).await;
+    let pulse = Arc::clone(&gateway.site().pulse);
+    // What a probe would find, had it stood still for so much longer.
+    let found = |longer: u64| pulse.worker_fault(Instant::now() + Duration::from_millis(longer));
+    let probe = async {
+        tokio::time::sleep_until(since + Duration::from_millis(1_600)).await;
+        found(8_700)
+    };
+    let (mut answered, fault) = tokio::join!(futures_util::future::join_all(answers), probe);
+    assert!(matches!(fault, Some(pulse::Fault::WorkerSilent(0, _))), "{fault:?}");
+    let answers_again = async {
+        while found(8_700).is_some() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, answers_again).await.expect("the worker answers again");
     answered.sort();
     // Sockets go to the workers in turn.
     let served = answered.iter().filter(|after| **after < Duration::from_millis(1_500)).count();

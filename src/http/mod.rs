@@ -12,7 +12,7 @@ mod upgrade;
 pub(crate) use upgrade::open;
 
 use crate::{
-    dispatch::{Breaker, Dispatcher},
+    dispatch::{Breaker, Dispatcher, Pulse},
     metrics::Metrics,
     ws::{self, Life, Registry, Worker},
 };
@@ -47,7 +47,7 @@ pub struct Settings {
     pub upstream: String,
     /// The answers come from the built-in simulator.
     pub simulated: bool,
-    /// Runs that may wait; as many waiting is "overloaded".
+    /// Runs that may wait, for `/readyz?verbose`.
     pub queue: usize,
     /// The operator's routes are on another address.
     pub separate_ops: bool,
@@ -71,6 +71,8 @@ pub struct Site {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub dispatcher: Addr<Dispatcher>,
+    /// For the probes.
+    pub pulse: Arc<Pulse>,
     pub breaker: Arc<Breaker>,
     pub started: Instant,
 }

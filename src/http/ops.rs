@@ -1,6 +1,6 @@
 //! For operators and orchestrators: alive, ready, health, metrics; and the list of models.
 use super::Site;
-use crate::{dispatch::Alive, ws::Phase};
+use crate::ws::Phase;
 use actix_web::{
     HttpResponse,
     http::header::ContentType,
@@ -8,10 +8,7 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::time::Duration;
-
-/// The dispatcher has this long to answer.
-const ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
+use tokio::time::Instant;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -25,18 +22,9 @@ pub(super) fn configure_models(config: &mut ServiceConfig) {
     config.route("/v1/models", web::get().to(models));
 }
 
-/// Whether the dispatcher and the lanes answer.
-pub async fn is_alive(site: &Site) -> bool {
-    let answer = tokio::time::timeout(ALIVE_TIMEOUT, site.dispatcher.send(Alive)).await;
-    matches!(answer, Ok(Ok(true)))
-}
-
+/// Whether the process should go on: red means that only a restart helps.
 async fn livez(site: Data<Site>) -> HttpResponse {
-    if is_alive(&site).await {
-        HttpResponse::Ok().body("ok\n")
-    } else {
-        HttpResponse::ServiceUnavailable().body("the dispatcher does not answer\n")
-    }
+    answer(&vital_checks(&site), false)
 }
 
 #[derive(Deserialize)]
@@ -44,57 +32,88 @@ struct ReadyQuery {
     verbose: Option<String>,
 }
 
-/// One condition of being ready.
-#[derive(Serialize)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    #[serde(rename = "says")]
-    says: String,
+/// Whether new sockets are welcome.
+async fn readyz(site: Data<Site>, query: Query<ReadyQuery>) -> HttpResponse {
+    let mut checks = ready_checks(&site);
+    if query.verbose.is_some() {
+        checks.extend(load(&site));
+    }
+    answer(&checks, query.verbose.is_some())
 }
 
-async fn readyz(site: Data<Site>, query: Query<ReadyQuery>) -> HttpResponse {
-    let checks = checks(&site).await;
-    let ready = checks.iter().all(|check| check.ok);
-    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    if query.verbose.is_some() {
-        return response.json(json!({ "ready": ready, "checks": checks }));
+fn answer(checks: &[Check], verbose: bool) -> HttpResponse {
+    let passed = passed(checks);
+    let mut response = if passed { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    if verbose {
+        return response.json(json!({ "ready": passed, "checks": checks }));
     }
-    let reasons: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| check.says.as_str()).collect();
-    let text = if ready { "ok".to_owned() } else { reasons.join("; ") };
+    let failed = checks.iter().filter(|check| check.ok == Some(false));
+    let reasons: Vec<_> = failed.map(|check| check.says.as_str()).collect();
+    let text = if passed { "ok".to_owned() } else { reasons.join("; ") };
     response.content_type(ContentType::plaintext()).body(format!("{text}\n"))
 }
 
-async fn checks(site: &Site) -> Vec<Check> {
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    /// Nothing where it only informs: a full process is no reason to send its load to the others, which
+    /// would then be full too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ok: Option<bool>,
+    says: String,
+}
+
+impl Check {
+    fn of(name: &'static str, fault: Option<String>, well: &str) -> Self {
+        Check { name, ok: Some(fault.is_none()), says: fault.unwrap_or_else(|| well.to_owned()) }
+    }
+}
+
+fn passed(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.ok != Some(false))
+}
+
+/// Conditions of being alive.
+fn vital_checks(site: &Site) -> Vec<Check> {
+    let now = Instant::now();
+    let dispatcher = if site.dispatcher.connected() {
+        site.pulse.dispatcher_fault(now).map(|fault| fault.to_string())
+    } else {
+        Some("the dispatcher is dead".to_owned())
+    };
+    let worker = site.pulse.worker_fault(now).map(|fault| fault.to_string());
+    vec![Check::of("dispatcher", dispatcher, "answers"), Check::of("workers", worker, "answer")]
+}
+
+/// Conditions of being ready.
+fn ready_checks(site: &Site) -> Vec<Check> {
     let phase = site.life.phase();
+    let fault = (phase != Phase::Ready).then(|| phase.as_str().to_owned());
+    let mut checks = vec![Check::of("phase", fault, phase.as_str())];
+    checks.extend(vital_checks(site));
+    checks
+}
+
+/// How full it is.
+fn load(site: &Site) -> [Check; 2] {
     let (sockets, sockets_max) = (site.life.sockets(), site.life.sockets_max());
     let (queued, queue) = (site.metrics.runs_queued.get(), site.settings.queue);
-    let alive = is_alive(site).await;
-    vec![
-        Check { name: "phase", ok: phase == Phase::Ready, says: phase.as_str().to_owned() },
-        Check {
-            name: "dispatcher",
-            ok: alive,
-            says: if alive { "answers" } else { "dispatcher does not answer" }.to_owned(),
-        },
-        Check {
-            name: "sockets",
-            ok: sockets < sockets_max,
-            says: format!("{sockets} of {sockets_max} sockets open"),
-        },
-        Check {
-            name: "queue",
-            ok: queue == 0 || queued < queue as i64,
-            says: format!("{queued} of {queue} places in the queue taken"),
-        },
+    let says = |name, says| Check { name, ok: None, says };
+    [
+        says("sockets", format!("{sockets} of {sockets_max} sockets open")),
+        says("queue", format!("{queued} of {queue} places in the queue taken")),
     ]
 }
 
 async fn health(site: Data<Site>) -> HttpResponse {
-    let ready = checks(&site).await.iter().all(|check| check.ok);
+    let status = match site.life.phase() {
+        Phase::Ready if passed(&vital_checks(&site)) => "ok",
+        Phase::Ready => "failing",
+        phase => phase.as_str(),
+    };
     let metrics = &site.metrics;
     HttpResponse::Ok().json(json!({
-        "status": if ready { "ok" } else { site.life.phase().as_str() },
+        "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": site.started.elapsed().as_secs(),
         "model": site.settings.model,

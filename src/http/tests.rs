@@ -1,8 +1,14 @@
 //! What orchestrators are told in every state of the process.
 use super::*;
-use crate::{dispatch::admission, metrics::Metrics, upstream::breaker, ws::Phase};
+use crate::{
+    dispatch::{SILENCE_MAX, admission},
+    metrics::Metrics,
+    upstream::breaker,
+    ws::Phase,
+};
 use actix::prelude::*;
-use actix_web::test::{TestRequest, call_and_read_body, call_service, init_service};
+use actix_web::test::{TestRequest, call_and_read_body, call_and_read_body_json, call_service, init_service};
+use serde_json::json;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -38,11 +44,13 @@ fn site() -> Arc<Site> {
     let breaker = breaker::Settings { failures: 1, share: 100, window: second, pause: 60 * second };
     let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
     let admission = admission::Settings { runs: 1, queue: 2, queue_wait: second };
+    let dispatcher = Dispatcher::new(admission, 0, Arc::clone(&breaker), Arc::clone(&metrics));
     Arc::new(Site {
         settings: settings(),
         life: Arc::new(Life::new(1, 0)),
         registry: Arc::new(ws::Registry::new(ws::Caps::default())),
-        dispatcher: Dispatcher::new(admission, 0, Arc::clone(&breaker), Arc::clone(&metrics)).start(),
+        pulse: dispatcher.pulse(),
+        dispatcher: dispatcher.start(),
         metrics,
         breaker,
         started: Instant::now(),
@@ -76,18 +84,35 @@ async fn liveness_and_readiness_in_every_state() {
     let health = call_and_read_body(&app, TestRequest::get().uri("/health").to_request()).await;
     assert!(String::from_utf8(health.to_vec()).unwrap().contains("\"state\":\"open\""));
     is("breaker open", 200, 200).await;
+    // Full is not unready: it is told to those who look closer.
     site.metrics.runs_queued.set(2);
-    is("queue full", 200, 503).await;
-    says("2 of 2 places").await;
-    site.metrics.runs_queued.set(0);
-    let seat = site.life.take_seat(None).unwrap();
-    is("no seat left", 200, 503).await;
-    says("1 of 1 sockets").await;
-    drop(seat);
-    is("room again", 200, 200).await;
+    let _seat = site.life.take_seat(None).unwrap();
+    is("queue full and no seat left", 200, 200).await;
+    let verbose = TestRequest::get().uri("/readyz?verbose").to_request();
+    let verbose: serde_json::Value = call_and_read_body_json(&app, verbose).await;
+    let check = |name: &str, ok: bool, says: &str| json!({ "name": name, "ok": ok, "says": says });
+    let checks = json!([
+        check("phase", true, "ready"),
+        check("dispatcher", true, "answers"),
+        check("workers", true, "answer"),
+        { "name": "sockets", "says": "1 of 1 sockets open" },
+        { "name": "queue", "says": "2 of 2 places in the queue taken" },
+    ]);
+    assert_eq!(verbose, json!({ "ready": true, "checks": checks }));
+    let long_ago = Instant::now() - SILENCE_MAX - Duration::from_secs(1);
+    site.pulse.worker_answered(3, long_ago);
+    is("a worker silent", 503, 503).await;
+    says("worker 3 has not answered for 11 s").await;
+    site.pulse.worker_answered(3, Instant::now());
+    is("it answers again", 200, 200).await;
+    site.pulse.dispatcher_answered(long_ago);
+    is("dispatcher silent", 503, 503).await;
+    says("the dispatcher has not answered for 11 s").await;
+    site.pulse.dispatcher_answered(Instant::now());
+    is("it answers again", 200, 200).await;
     assert!(site.dispatcher.send(Die).await.is_err());
     is("dispatcher dead", 503, 503).await;
-    says("dispatcher does not answer").await;
+    says("the dispatcher is dead").await;
     let site = self::site();
     site.life.enter(Phase::Ready);
     site.life.enter(Phase::Draining);

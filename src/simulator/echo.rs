@@ -72,6 +72,7 @@ fn site(workers: usize) -> Site {
     let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
     let life = Life::new(CONNECTIONS_MAX, 0);
     life.enter(Phase::Ready);
+    let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics));
     Site {
         settings: http::Settings {
             origins: Vec::new(),
@@ -88,7 +89,8 @@ fn site(workers: usize) -> Site {
         },
         life: Arc::new(life),
         registry: Arc::new(Registry::new(Caps::default())),
-        dispatcher: Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics)).start(),
+        pulse: dispatcher.pulse(),
+        dispatcher: dispatcher.start(),
         metrics,
         breaker,
         started: Instant::now(),
