@@ -6,7 +6,7 @@ use crate::{
     dispatch::{self, Breaker, Dispatcher, Lane, admission, lane, retry},
     http,
     listen::{self, BACKLOG, bind},
-    metrics::Metrics,
+    metrics::{Metrics, Names},
     protocol, session,
     upstream::{breaker, client, dashscope},
     ws::{self, Caps, Life, Phase, Registry, Worker, guard, socket},
@@ -98,7 +98,7 @@ impl Gateway {
             0 => available_parallelism().map_or(1, NonZero::get),
             workers => workers,
         };
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(metrics_names(config)));
         let admission = admission_settings(config);
         // On this thread, which has nothing else to do.
         let breaker = Arc::new(Breaker::new(breaker_settings(config), Arc::clone(&metrics)));
@@ -303,6 +303,10 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
         next_worker: Arc::default(),
         site,
     }
+}
+
+fn metrics_names(config: &Config) -> Names<'_> {
+    Names { model: &config.upstream.model, page: http::page::BUILD_ID }
 }
 
 fn admission_settings(config: &Config) -> admission::Settings {

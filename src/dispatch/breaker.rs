@@ -24,7 +24,7 @@ pub(super) struct Ticket {
 impl Breaker {
     pub fn new(settings: breaker::Settings, metrics: Arc<Metrics>) -> Self {
         let breaker = Breaker { inner: Mutex::new(breaker::Breaker::new(settings)), metrics };
-        breaker.show(State::Closed);
+        breaker.metrics.upstream_is(State::Closed);
         breaker
     }
 
@@ -59,18 +59,11 @@ impl Breaker {
         let after = inner.state();
         if before != after {
             // Under the lock, so that lines and gauges come in the order of the changes.
-            self.show(after);
+            self.metrics.upstream_is(after);
             let level = if after == State::Open { log::Level::Warn } else { log::Level::Info };
             log::log!(level, "upstream breaker {} was={}", after.as_str(), before.as_str());
         }
         outcome
-    }
-
-    fn show(&self, state: State) {
-        for each in State::ALL {
-            let gauge = self.metrics.upstream_state.get_or_create(&[("state", each.as_str())]);
-            gauge.set(i64::from(each == state));
-        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod admission;
 mod breaker;
 pub mod control;
 pub mod lane;
+mod meter;
 mod pulse;
 pub mod retry;
 mod run;
@@ -150,7 +151,7 @@ impl Dispatcher {
     /// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
     fn refuse(&self, order: &Order, error: RunError) {
         log::debug!("run refused session={} run={} error={error}", order.session, order.run);
-        self.metrics.runs_ended.get_or_create(&[("outcome", error.kind.code())]).inc();
+        self.metrics.turn_ended(error.kind.code(), order.submitted.elapsed());
         let event = RunEvent::End(Box::new(RunEnd::failed(error)));
         // Only a session that is gone does not take it.
         let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });

@@ -3,6 +3,7 @@ use super::{
     Order, Permit, RunUpdate,
     breaker::Ticket,
     lane::Shared,
+    meter::Meter,
     watch::{Exceeded, Watched},
 };
 use crate::{
@@ -79,6 +80,7 @@ struct Run {
     tally: Tally,
     /// The breaker's leave for the attempt under way.
     ticket: Option<Ticket>,
+    meter: Option<Meter>,
 }
 
 /// What the run's log line and metrics tell.
@@ -111,7 +113,7 @@ impl Tally {
         if self.first_delta.is_none() {
             let waited = order.submitted.elapsed();
             self.first_delta = Some(waited);
-            metrics.time_to_first_delta.observe(waited.as_secs_f64());
+            metrics.turn_first_delta.observe(waited.as_secs_f64());
         }
     }
 }
@@ -129,6 +131,8 @@ impl Drop for Run {
 impl Run {
     fn new(shared: Rc<Shared>, order: Order) -> Box<Self> {
         let started = Instant::now();
+        let waited = started.saturating_duration_since(order.submitted);
+        shared.metrics.queue_wait.observe(waited.as_secs_f64());
         let body = dashscope::body(&shared.settings.dialect, &order.request).into();
         let deadline = started + shared.settings.run_time;
         Box::new(Run {
@@ -141,6 +145,7 @@ impl Run {
             attempts: 0,
             tally: Tally::default(),
             ticket: None,
+            meter: None,
         })
     }
 
@@ -155,10 +160,12 @@ impl Run {
                 }
             }
             self.attempts += 1;
+            self.meter = Some(Meter::start(&self.shared.metrics, self.body.len()));
             let attempt = match Box::pin(self.open()).await {
                 Ok(()) => self.read().await,
                 Err(OpenError { error, unanswered }) => Attempt::Failed { error, unanswered },
             };
+            self.meter = None;
             let (error, unanswered) = match attempt {
                 Attempt::Ended(end) => {
                     self.tell_breaker(end.outcome.as_ref().err());
@@ -224,7 +231,7 @@ impl Run {
         );
         let (stall, delivery) = (self.shared.settings.stall, self.shared.settings.delivery);
         let watched = self.shared.watch.add(stall, delivery, self.deadline, self.order.control.clone());
-        self.stream = Some(Stream { response, reader, watched });
+        self.stream = Some(Stream { response, reader, watched, received: 0 });
         Ok(())
     }
 
@@ -243,13 +250,17 @@ impl Run {
     }
 
     fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<RunEvent>) -> Poll<Attempt> {
-        let Run { stream: Some(stream), order, tally, ticket, shared, .. } = self else {
+        let Run { stream: Some(stream), order, tally, ticket, meter, shared, .. } = self else {
             unreachable!("a response is read after it was opened");
         };
         let outcome = match ready!(stream.poll_step(cx, order.control.is_held(), events)) {
             Step::More => {
                 if let Some(ticket) = ticket {
                     ticket.report(Verdict::Answers);
+                }
+                if let Some(meter) = meter {
+                    meter.read(std::mem::take(&mut stream.received));
+                    meter.chunk();
                 }
                 tally.say(events, stream.reader.usage(), order, &shared.metrics);
                 return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
@@ -272,6 +283,12 @@ impl Run {
                 }
             }
         };
+        if let Some(meter) = meter {
+            meter.read(stream.received);
+            if !events.is_empty() {
+                meter.chunk();
+            }
+        }
         tally.say(events, end.usage, order, &shared.metrics);
         self.end_attempt();
         Poll::Ready(match end.outcome {
@@ -335,16 +352,14 @@ impl Run {
     }
 
     fn note_error(&self, error: &RunError) {
-        self.shared.metrics.upstream_errors.get_or_create(&[("kind", error.kind.code())]).inc();
+        self.shared.metrics.upstream_errors.inc(error.kind.code());
     }
 
     fn report(&self, outcome: &'static str, end: Option<&RunEnd>) {
         let metrics = &self.shared.metrics;
-        metrics.runs_ended.get_or_create(&[("outcome", outcome)]).inc();
-        metrics.run_duration.observe(self.started.elapsed().as_secs_f64());
+        metrics.turn_ended(outcome, self.order.submitted.elapsed());
         let usage = end.map_or(self.tally.usage, |end| end.usage).unwrap_or_default();
-        metrics.tokens.get_or_create(&[("type", "input")]).inc_by(usage.input_tokens);
-        metrics.tokens.get_or_create(&[("type", "output")]).inc_by(usage.output_tokens);
+        metrics.inference.used(usage);
         let error = end.and_then(|end| end.outcome.as_ref().err());
         let level = if error.is_some() { log::Level::Warn } else { log::Level::Info };
         log::log!(
@@ -382,6 +397,8 @@ struct Stream {
     response: Response,
     reader: Reader,
     watched: Watched,
+    /// Bytes that are not accounted for.
+    received: usize,
 }
 
 impl Stream {
@@ -399,6 +416,7 @@ impl Stream {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Step::Failed(error)),
                 Poll::Ready(Some(Ok(chunk))) => {
                     taken += chunk.len();
+                    self.received += chunk.len();
                     let finished = self.reader.finished();
                     if let Err(error) = self.reader.feed(&chunk, events) {
                         return Poll::Ready(Step::Failed(error));

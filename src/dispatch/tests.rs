@@ -200,7 +200,7 @@ async fn a_session_that_takes_nothing_for_too_long_is_told_the_end_and_its_slot_
     assert!(texts.concat().starts_with(&text), "nothing is skipped before the end");
     let Some(RunEvent::End(end)) = told.last() else { panic!("the end is last: {told:?}") };
     assert_eq!(end.outcome.as_ref().unwrap_err().kind, RunErrorKind::Overloaded);
-    assert_eq!(metrics.runs_ended.get_or_create(&[("outcome", "overloaded")]).get(), 1);
+    assert_eq!(metrics.runs_ended("overloaded"), 1);
 }
 
 /// Blocks the thread of one worker.

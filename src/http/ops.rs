@@ -2,8 +2,8 @@
 use super::Site;
 use crate::ws::Phase;
 use actix_web::{
-    HttpResponse,
-    http::header::ContentType,
+    HttpRequest, HttpResponse,
+    http::header::{self, ContentType},
     web::{self, Data, Query, ServiceConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -132,13 +132,44 @@ async fn health(site: Data<Site>) -> HttpResponse {
     }))
 }
 
-async fn metrics(site: Data<Site>) -> HttpResponse {
-    match site.metrics.text() {
-        Ok(text) => HttpResponse::Ok()
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(text),
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+async fn metrics(site: Data<Site>, request: HttpRequest) -> HttpResponse {
+    let accept = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    let (kind, text) = if prefers_openmetrics(accept) {
+        (OPENMETRICS, site.metrics.openmetrics())
+    } else {
+        (PROMETHEUS_TEXT, site.metrics.text())
+    };
+    match text {
+        Ok(text) => HttpResponse::Ok().content_type(kind).insert_header((header::VARY, "accept")).body(text),
         Err(_) => HttpResponse::InternalServerError().body("metrics could not be written\n"),
     }
+}
+
+/// Whether `Accept` names OpenMetrics 1.0, and Prometheus' text no more than it (RFC 9110 §12.5.1).
+/// Whoever accepts anything gets the text, which everybody reads.
+fn prefers_openmetrics<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
+    let (mut openmetrics, mut text) = (0.0_f32, 0.0_f32);
+    for range in accept.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let (mut quality, mut version) = (1.0_f32, "1.0.0");
+        for (key, value) in parts.filter_map(|part| part.split_once('=')) {
+            match key.trim().to_ascii_lowercase().as_str() {
+                "q" => quality = value.trim().parse().unwrap_or(0.0),
+                "version" => version = value.trim().trim_matches('"'),
+                _ => {}
+            }
+        }
+        match name.as_str() {
+            "application/openmetrics-text" if version == "1.0.0" => openmetrics = quality.max(openmetrics),
+            "text/plain" | "text/*" => text = quality.max(text),
+            _ => {}
+        }
+    }
+    openmetrics > 0.0 && openmetrics >= text
 }
 
 /// As `GET /v1/models` of the OpenAI API.
@@ -148,4 +179,42 @@ async fn models(site: Data<Site>) -> HttpResponse {
         "object": "list",
         "data": [{ "id": site.settings.model, "object": "model", "created": 0, "owned_by": owner }],
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_for_those_who_ask_for_it() {
+        // Prometheus 2.42 and 3.5 as they ask, then what people and other tools send.
+        for (accept, expected) in [
+            (
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                true,
+            ),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+                 text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                true,
+            ),
+            ("application/openmetrics-text", true),
+            ("Application/OpenMetrics-Text; Version=\"1.0.0\"; Q=0.1", true),
+            ("text/plain;version=0.0.4", false),
+            ("text/plain, application/openmetrics-text;q=0.9", false),
+            ("application/openmetrics-text;q=0", false),
+            ("application/openmetrics-text;q=much", false),
+            ("application/openmetrics-text;version=0.0.1", false),
+            ("*/*", false),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", false),
+            ("", false),
+            (";;q=,,=", false),
+        ] {
+            assert_eq!(prefers_openmetrics([accept].into_iter()), expected, "{accept}");
+        }
+        assert!(prefers_openmetrics(["text/plain;q=0.1", "application/openmetrics-text"].into_iter()));
+        assert!(!prefers_openmetrics(std::iter::empty()));
+    }
 }

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 struct Files;
 
 /// Names what is embedded: the digest of its source.
-pub(super) const BUILD_ID: &str = env!("WEB_BUILD_ID");
+pub const BUILD_ID: &str = env!("WEB_BUILD_ID");
 
 /// Only what comes from here, and no way from a text to HTML or to a script: the one policy passes the service worker's address
 /// alone (web/src/app/offline.ts).

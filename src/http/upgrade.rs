@@ -59,7 +59,7 @@ fn enter(request: &HttpRequest, site: &Site, entrance: Entrance) -> HttpResponse
 }
 
 fn refuse(request: &HttpRequest, site: &Site, refusal: Refusal) -> HttpResponse {
-    site.metrics.handshakes_refused.get_or_create(&[("reason", refusal.reason())]).inc();
+    site.metrics.upgrades_rejected.inc(refusal.reason());
     log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
     refusal.response()
 }

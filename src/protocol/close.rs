@@ -27,6 +27,19 @@ pub enum Close {
 }
 
 impl Close {
+    pub const ALL: [Close; 10] = [
+        Close::Normal,
+        Close::Protocol,
+        Close::InvalidText,
+        Close::Silent,
+        Close::Unreadable,
+        Close::TooBig,
+        Close::Internal,
+        Close::Restart,
+        Close::TooSlow,
+        Close::TooMany,
+    ];
+
     pub fn code(self) -> u16 {
         match self {
             Close::Normal => 1000,
@@ -41,7 +54,7 @@ impl Close {
         }
     }
 
-    /// The reason on the wire and the label in logs and metrics.
+    /// The reason on the wire, for people.
     pub fn reason(self) -> &'static str {
         match self {
             Close::Normal => "",
@@ -54,6 +67,22 @@ impl Close {
             Close::Restart => "service restart",
             Close::TooSlow => "reading too slowly",
             Close::TooMany => "too many frames",
+        }
+    }
+
+    /// The reason in logs and metrics. An orderly end is the client's.
+    pub fn label(self) -> &'static str {
+        match self {
+            Close::Normal => "client",
+            Close::Protocol => "protocol_error",
+            Close::InvalidText => "invalid_text",
+            Close::Silent => "silent",
+            Close::Unreadable => "bad_frames",
+            Close::TooBig => "too_big",
+            Close::Internal => "internal",
+            Close::Restart => "restart",
+            Close::TooSlow => "slow",
+            Close::TooMany => "too_many_frames",
         }
     }
 }
@@ -70,7 +99,7 @@ mod tests {
 
     #[test]
     fn codes_and_reasons_are_those_of_the_protocol() {
-        let all = [
+        let expected = [
             (Close::Normal, "1000", ""),
             (Close::Protocol, "1002", "protocol error"),
             (Close::InvalidText, "1007", "text is not UTF-8"),
@@ -82,7 +111,8 @@ mod tests {
             (Close::TooSlow, "1013", "reading too slowly"),
             (Close::TooMany, "4429", "too many frames"),
         ];
-        for (close, code, reason) in all {
+        assert_eq!(Close::ALL, expected.map(|(close, ..)| close));
+        for (close, code, reason) in expected {
             assert_eq!((close.to_string().as_str(), close.reason()), (code, reason));
             assert!(close.reason().len() <= 123, "a close frame has no room for more");
         }

@@ -135,6 +135,25 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every [`Refusal::code`].
+    pub const CODES: [&'static str; 15] = [
+        "empty_message",
+        "message_too_long",
+        "binary_message",
+        "queue_full",
+        "draining",
+        "malformed",
+        "bad_id",
+        "unsupported_part",
+        "duplicate_request",
+        "too_many_requests",
+        "bad_resume",
+        "too_often",
+        "taken_over",
+        "unavailable",
+        "too_many_chats",
+    ];
+
     /// The stable name on wires, in logs and in metrics.
     pub fn code(&self) -> &'static str {
         match self {

@@ -230,7 +230,7 @@ impl Connection {
         request: Option<&RequestId>,
         reason: Refusal,
     ) {
-        self.worker.metrics.messages_refused.get_or_create(&[("reason", reason.code())]).inc();
+        self.worker.metrics.messages_rejected.inc(reason.code());
         Self::tell(ctx, codec, request, &ServerFrame::Refused { reason });
     }
 
@@ -258,16 +258,13 @@ impl Actor for Connection {
     fn started(&mut self, ctx: &mut Self::Context) {
         let slot = self.worker.connections.borrow_mut().insert(ctx.address().downgrade());
         self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // There are never so many sockets.
-        self.worker.metrics.sockets.inc();
-        self.worker.metrics.sockets_opened.inc();
+        self.worker.metrics.connections.inc();
+        self.worker.metrics.connections_opened.inc();
     }
 
     fn stopped(&mut self, ctx: &mut Self::Context) {
         if let Some(cut) = ctx.cut() {
             self.reason = Some(cut);
-            if cut == Close::TooSlow {
-                self.worker.metrics.slow_peers.inc();
-            }
         }
     }
 }
@@ -280,21 +277,15 @@ impl Drop for Connection {
             let _ = attached.session.clone().try_send(Detach { reader: attached.reader });
         }
         self.leave_chats();
-        let reason = match self.reason {
-            None => "lost",
-            Some(Close::Normal) => "client",
-            Some(close) => close.reason(),
-        };
-        let metrics = &self.worker.metrics;
         if self.slot != SLOT_NONE {
             self.worker.connections.borrow_mut().try_remove(self.slot as usize);
-            metrics.sockets.dec();
-            metrics.sockets_closed.get_or_create(&[("reason", reason)]).inc();
+            self.worker.metrics.connection_closed(self.reason);
         }
         let ticks = self.worker.ticks().wrapping_sub(self.opened);
         log::info!(
-            "socket closed connection={:016x} reason=\"{reason}\" duration_ms={} messages={}",
+            "socket closed connection={:016x} reason={} duration_ms={} messages={}",
             self.id,
+            self.reason.map_or("lost", Close::label),
             u64::from(ticks) * super::TICK.as_millis() as u64,
             self.messages
         );

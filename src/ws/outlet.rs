@@ -224,6 +224,7 @@ impl Line {
         spell(speller, frame, &mut bytes);
         // An error is the task's to notice: it reads the same socket.
         let written = if bytes.is_empty() { 0 } else { self.io.try_write(&bytes).unwrap_or(0) };
+        socket::count(&socket::SENT, written);
         let left = bytes.len() - written;
         if left > 0 {
             self.rest.borrow_mut().extend_from_slice(&bytes[written..]);

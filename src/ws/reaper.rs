@@ -1,5 +1,5 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
-use super::{Phase, TICK, Worker, connection::Tick, session_actor::Bell};
+use super::{Phase, TICK, Worker, connection::Tick, session_actor::Bell, socket};
 use crate::chat::SessionId;
 use std::{rc::Rc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -16,8 +16,12 @@ pub async fn run(worker: Rc<Worker>) {
     // After a pause of the process there is no storm of ticks.
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut drained_for = 0;
+    let lag = worker.metrics.event_loop_lag(worker.index);
     loop {
-        clock.tick().await;
+        let due = clock.tick().await;
+        lag.observe(Instant::now().saturating_duration_since(due).as_secs_f64());
+        worker.metrics.bytes.client_in.inc_by(socket::RECEIVED.take());
+        worker.metrics.bytes.client_out.inc_by(socket::SENT.take());
         worker.ticks.set(worker.ticks.get().wrapping_add(1));
         for session in worker.wakes.due(worker.now()) {
             if let Some(session) = session.upgrade() {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
     dispatch::{Order, RunControl, RunUpdate, Withdraw, admission::Source},
-    protocol::{ClientFrame, ServerFrame},
+    protocol::{ClientFrame, Refusal, ServerFrame},
     session::{Effect, Input, Lifetime, Outgoing, Session, Transcript},
 };
 use actix::prelude::*;
@@ -199,7 +199,7 @@ impl SessionActor {
                 }
             }
             Effect::StartRun { run, request } => {
-                self.worker.metrics.omitted_turns.inc_by(request.omitted_turns as u64);
+                self.worker.metrics.turns_truncated.inc_by(request.omitted_turns as u64);
                 let control = Arc::new(RunControl::default());
                 let order = Order {
                     source: self.source,
@@ -265,14 +265,21 @@ impl SessionActor {
         if reader.behind {
             return Err(outgoing);
         }
-        let refusal = match &outgoing {
-            Outgoing::Frame(ServerFrame::Refused { reason }) => Some(reason.code()),
-            _ => None,
+        let (rejected, resumed) = match &outgoing {
+            Outgoing::Frame(ServerFrame::Refused { reason }) => {
+                (Some(reason.code()), matches!(reason, Refusal::BadResume).then_some("refused"))
+            }
+            Outgoing::Frame(ServerFrame::Resumed { .. }) => (None, Some("replayed")),
+            Outgoing::Frame(ServerFrame::NoActive) => (None, Some("no_active")),
+            _ => (None, None),
         };
         reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)?;
         // Counted once it is said: what was not taken is pushed again.
-        if let Some(code) = refusal {
-            self.worker.metrics.messages_refused.get_or_create(&[("reason", code)]).inc();
+        if let Some(code) = rejected {
+            self.worker.metrics.messages_rejected.inc(code);
+        }
+        if let Some(outcome) = resumed {
+            self.worker.metrics.resumes.inc(outcome);
         }
         Ok(())
     }
@@ -432,7 +439,7 @@ impl Handler<Bell> for SessionActor {
             Bell::Drain => self.feed(ctx, Input::Drain),
             // A session of one socket ends with that.
             Bell::MakeRoom if self.session.is_quiet() => {
-                self.worker.metrics.chats_displaced.inc();
+                self.worker.metrics.sessions_evicted.inc();
                 self.end(ctx);
             }
             Bell::MakeRoom => {

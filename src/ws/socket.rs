@@ -17,12 +17,13 @@ use actix::{
     prelude::*,
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
     io::ErrorKind,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll, ready},
+    thread::LocalKey,
     time::Duration,
 };
 use tokio::{
@@ -46,6 +47,9 @@ const OUT_BYTES_MAX: usize = 256 * 1024;
 thread_local! {
     /// The thread's output buffer, lent to a context for one poll: an idle socket has none.
     pub(super) static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Bytes that the thread's sockets took from and gave to the kernel since the reaper counted last.
+    pub(super) static RECEIVED: Cell<u64> = const { Cell::new(0) };
+    pub(super) static SENT: Cell<u64> = const { Cell::new(0) };
     /// The thread's input buffer.
     pub(super) static IN: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 * 1024]);
 }
@@ -271,6 +275,11 @@ pub(super) fn give_back(mut buffer: Vec<u8>) {
     }
 }
 
+/// Adds to one of the thread's counters of bytes.
+pub(super) fn count(bytes: &'static LocalKey<Cell<u64>>, more: usize) {
+    bytes.set(bytes.get() + more as u64);
+}
+
 fn lingering<A: Actor<Context = SocketContext<A>>>(io: &TcpStream) -> Result<State<A>, Gone> {
     socket2::SockRef::from(io).shutdown(std::net::Shutdown::Write).map_err(|_| Gone)?;
     Ok(State::Lingering { timer: Box::pin(sleep(LINGER)), discarded: 0 })
@@ -281,7 +290,10 @@ fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize
     let mut written = 0;
     while written < bytes.len() {
         match io.try_write(&bytes[written..]) {
-            Ok(n) => written += n,
+            Ok(n) => {
+                written += n;
+                count(&SENT, n);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => match io.poll_write_ready(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => {}

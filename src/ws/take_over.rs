@@ -103,6 +103,7 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        socket::count(&socket::RECEIVED, bytes.len());
         let limits = Limits { frame_bytes: self.frame_bytes, ..self.worker.settings.limits };
         self.inbound.take(limits, self.worker.nanos(), bytes);
     }

@@ -116,7 +116,7 @@ async fn a_flood_of_requests_is_closed_and_others_do_not_feel_it() {
     };
     tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(flood, talk) }).await.unwrap();
     until("the flood is gone", async || gateway.site.life.sockets() == 1).await;
-    let closed = gateway.site.metrics.sockets_closed.get_or_create(&[("reason", "too many frames")]).get();
+    let closed = gateway.site.metrics.connections_closed.get("too_many_frames");
     assert_eq!(closed, 1);
     // What was asked of nothing has made nothing.
     assert_eq!(gateway.site.registry.len(), 1);

@@ -75,54 +75,82 @@ fn every_link_leads_somewhere() {
     assert!(links > 20, "the links were found: {links}");
 }
 
-/// All metrics as `/metrics` shows them. One with a label shows itself when it has a value.
+/// All metrics as `/metrics` shows them. A histogram with a label shows itself when it has a value.
 fn metrics_text() -> String {
     let metrics = Metrics::default();
-    for (family, label) in [
-        (&metrics.sockets_closed, "reason"),
-        (&metrics.handshakes_refused, "reason"),
-        (&metrics.messages_refused, "reason"),
-        (&metrics.runs_ended, "outcome"),
-        (&metrics.tokens, "type"),
-        (&metrics.upstream_errors, "kind"),
-    ] {
-        family.get_or_create(&[(label, "")]).inc();
-    }
-    metrics.upstream_state.get_or_create(&[("state", "")]).set(1);
+    metrics.turn_ended("stop", Duration::ZERO);
+    drop(metrics.event_loop_lag(0));
     metrics.text().unwrap()
+}
+
+/// The names of the labels of a metric, from its first sample.
+fn labels(text: &str, name: &str) -> Vec<String> {
+    let samples = text.lines().filter_map(|line| line.strip_prefix(name)?.split_once('{'));
+    let sample = samples.map(|(kind, labels)| (kind, labels.split('}').next().unwrap_or_default()));
+    let mut sample = sample.filter(|(kind, _)| ["", "_count"].contains(kind));
+    let pairs = sample.next().map_or("", |(_, labels)| labels).split(',');
+    pairs.filter_map(|pair| Some(format!("`{}`", pair.split_once('=')?.0))).collect()
 }
 
 /// The table of metrics in Markdown, from what `/metrics` declares.
 fn metrics_table() -> String {
     let text = metrics_text();
-    let mut table = String::from("| metric | type | what |\n| --- | --- | --- |\n");
-    let lines: Vec<_> = text.lines().collect();
-    for line in &lines {
+    let mut table = String::from("| metric | type | labels | what |\n| --- | --- | --- | --- |\n");
+    for line in text.lines() {
         let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) else {
             continue;
         };
-        let kind = lines.iter().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
-        // OpenMetrics declares a counter without the ending that its samples have.
-        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
-        let label = lines.iter().find_map(|line| line.strip_prefix(&format!("{name}{{"))?.split('=').next());
-        let label = label.map(|label| format!(" `{label}`")).unwrap_or_default();
-        table += &format!("| `{name}`{label} | {kind} | {} |\n", help.trim_end_matches('.'));
+        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
+        let labels = labels(&text, name).join(", ");
+        table += &format!("| `{name}` | {kind} | {labels} | {} |\n", help.trim_end_matches('.'));
+    }
+    table
+}
+
+/// The values of every label with a closed set, from what is there at the start.
+fn labels_table() -> String {
+    let text = metrics_text();
+    let mut table = String::from("| metric | label | values |\n| --- | --- | --- |\n");
+    let mut values: Vec<(String, Vec<String>)> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#') && line.contains("_total{")) {
+        let (name, labels) = line.split_once('{').unwrap();
+        for pair in labels.split('}').next().unwrap().split(',') {
+            let (label, value) = pair.split_once('=').unwrap();
+            let (key, value) =
+                (format!("| `{name}` | `{label}` |"), format!("`{}`", value.trim_matches('"')));
+            let at = values.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+                values.push((key, Vec::new()));
+                values.len() - 1
+            });
+            if !values[at].1.contains(&value) {
+                values[at].1.push(value);
+            }
+        }
+    }
+    for (key, mut of_label) in values.into_iter().filter(|(_, of_label)| of_label.len() > 1) {
+        of_label.sort();
+        table += &format!("{key} {} |\n", of_label.join(", "));
     }
     table
 }
 
 #[test]
-fn the_documents_have_the_table_of_metrics() {
+fn the_documents_have_the_tables_of_metrics() {
     let document = read("docs/METRICS.md");
-    let (start, end) = ("<!-- metrics -->\n", "<!-- /metrics -->");
-    let (before, rest) = document.split_once(start).expect("the start mark is there");
-    let (table, after) = rest.split_once(end).expect("the end mark is there");
-    let source: String = read("src/metrics.rs").split_whitespace().collect();
-    let declared = source.matches(":of.").count();
+    let source = read("src/metrics/mod.rs") + &read("src/metrics/process.rs");
+    let source: String = source.split_whitespace().collect();
+    // The build's information is registered by hand.
+    let declared = [":of.", "=of."].map(|way| source.matches(way).count()).iter().sum::<usize>() + 1;
     assert_eq!(metrics_table().lines().count() - 2, declared, "all that are declared are shown");
-    if table != metrics_table() {
+    let mut blessed = document.clone();
+    for (mark, table) in [("metrics", metrics_table()), ("labels", labels_table())] {
+        let (start, end) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
+        let (before, rest) = blessed.split_once(&start).expect("the start mark is there");
+        let after = rest.split_once(&end).expect("the end mark is there").1;
+        blessed = format!("{before}{start}{table}{end}{after}");
+    }
+    if document != blessed {
         fs::create_dir_all(root().join("target")).unwrap();
-        let blessed = format!("{before}{start}{}{end}{after}", metrics_table());
         fs::write(root().join("target/METRICS.blessed.md"), blessed).unwrap();
         panic!("docs/METRICS.md has an old table; to renew it: cp target/METRICS.blessed.md docs/METRICS.md");
     }

@@ -165,9 +165,9 @@ async fn a_flood_of_frames_is_closed_within_a_second_and_nobody_else_is_harmed()
         assert_eq!(code, 4429, "{name}");
         assert!(took < Duration::from_secs(1), "{name}: {took:?}");
     }
-    let counted = r#"tidegate_sockets_closed_total{reason="too many frames"}"#;
+    let counted = r#"tidegate_connections_closed_total{reason="too_many_frames"}"#;
     until("they are counted", async || gateway.metric(counted).await == 5).await;
-    assert!(gateway.log().contains(r#"reason="too many frames""#), "{}", gateway.log());
+    assert!(gateway.log().contains("reason=too_many_frames "), "{}", gateway.log());
     let mut heard = String::new();
     while !heard.contains("#119 ") {
         heard.push_str(&healthy.hear().await);

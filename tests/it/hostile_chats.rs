@@ -174,7 +174,7 @@ async fn a_hundred_requests_that_come_and_are_lost_in_a_second_leave_nothing_in_
     until("it is idle", async || gateway.is_idle().await).await;
     until("its descriptors are back", async || gateway.descriptors() <= descriptors + 2).await;
     assert_eq!(threads(), threads_before);
-    for gauge in ["tidegate_sockets", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
+    for gauge in ["tidegate_connections", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
         assert_eq!(gateway.metric(gauge).await, 0, "{gauge}");
     }
     gateway.stop().await;

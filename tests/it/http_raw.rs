@@ -215,6 +215,6 @@ async fn an_upgrade_with_something_hidden_in_it_is_refused() {
         };
         assert!(is_right, "{name} through nginx: {statuses:?}, closed: {closed}");
     }
-    assert_eq!(gateway.metric("tidegate_sockets").await, 0);
+    assert_eq!(gateway.metric("tidegate_connections").await, 0);
     gateway.stop().await;
 }

@@ -78,7 +78,7 @@ async fn a_hundred_sockets_that_come_speak_and_are_lost_in_a_second_leave_nothin
     // Connections to the model are kept for a while, but they are no more than before.
     until("its descriptors are back", async || gateway.descriptors() <= descriptors + 2).await;
     assert_eq!(threads(), threads_before);
-    assert_eq!(gateway.metric("tidegate_sockets").await, 0);
+    assert_eq!(gateway.metric("tidegate_connections").await, 0);
     assert_eq!(gateway.metric("tidegate_runs").await, 0);
     gateway.stop().await;
     simulator.stop().await;

@@ -20,6 +20,7 @@ mod load;
 mod load_cuts;
 mod lost;
 mod many_chats;
+mod metrics;
 mod network;
 mod nginx;
 mod nginx_access;

@@ -123,7 +123,7 @@ async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
     }
     let displaced = async || {
         let (_, metrics) = gateway.get("/metrics").await;
-        let line = metrics.lines().find(|line| line.starts_with("tidegate_chats_displaced_total "));
+        let line = metrics.lines().find(|line| line.starts_with("tidegate_sessions_evicted_total "));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok())
     };
     // Three of the five had to go.

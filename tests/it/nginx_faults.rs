@@ -84,7 +84,7 @@ async fn ends(clients: Vec<TestClient>, text: &str) -> Vec<Heard> {
 
 async fn left_over(gateway: &Process) -> u64 {
     let mut sum = 0;
-    for name in ["tidegate_sockets", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
+    for name in ["tidegate_connections", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
         sum += gateway.metric(name).await;
     }
     sum
@@ -316,7 +316,7 @@ async fn of_three_replicas_one_may_die_in_the_middle_of_everything() {
     let text = "some words ".repeat(40);
     let clients = streaming(&nginx, 30, &text).await;
     let [first, second, third] = replicas;
-    let on_first = first.metric("tidegate_sockets").await as usize;
+    let on_first = first.metric("tidegate_connections").await as usize;
     assert!(on_first > 0, "{on_first}");
     first.kill().await;
     let killed = Instant::now();

@@ -70,7 +70,10 @@ async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
     assert!(retries <= turns.len() / 10 + 10, "{retries} retries for {} runs", turns.len());
     assert!(down.count() > turns.len() / 2, "most are told at once: {:?}", outcomes(&turns));
     assert!(told <= short_or_long(ms(1_000), ms(100)), "{told:?}");
-    assert!(metrics.contains("tidegate_upstream_state{state=\"open\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("tidegate_upstream_state{upstream=\"default\",state=\"open\"} 1\n"),
+        "{metrics}"
+    );
     assert_eq!((gateway.get("/readyz").await.0, gateway.get("/livez").await.0), (200, 200));
     crowd.close().await;
     (turns, retries)
@@ -98,7 +101,13 @@ async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
     })
     .await;
     assert!(since.elapsed() < pause + ms(1_500), "{:?}", since.elapsed());
-    assert!(gateway.get("/metrics").await.1.contains("tidegate_upstream_state{state=\"closed\"} 1\n"));
+    assert!(
+        gateway
+            .get("/metrics")
+            .await
+            .1
+            .contains("tidegate_upstream_state{upstream=\"default\",state=\"closed\"} 1\n")
+    );
     assert!(gateway.get("/health").await.1.contains("\"state\":\"closed\""));
     crowd.close().await;
     gateway.stop().await;
@@ -298,7 +307,7 @@ async fn everybody_comes_back_at_once_and_nothing_is_left_behind() {
     client.close().await;
     let descriptors = gateway.descriptors();
     let (sockets, _) = come_back(gateway.address, size, time).await;
-    assert_eq!(gauge("tidegate_sockets ").await, size);
+    assert_eq!(gauge("tidegate_connections ").await, size);
     // The network is gone for a moment: the old ones end while the new ones come.
     let since = Instant::now();
     drop(sockets);
@@ -311,12 +320,12 @@ async fn everybody_comes_back_at_once_and_nothing_is_left_behind() {
         quantile(took.iter().copied(), 1.0)
     );
     assert!(since.elapsed() < ms(60_000), "{:?}", since.elapsed());
-    until("the old ones are gone", async || gauge("tidegate_sockets ").await == size).await;
+    until("the old ones are gone", async || gauge("tidegate_connections ").await == size).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.still_works().await;
     client.close().await;
     drop(sockets);
-    until("nothing is left", async || gauge("tidegate_sockets ").await == 0).await;
+    until("nothing is left", async || gauge("tidegate_connections ").await == 0).await;
     assert_eq!(gauge("tidegate_sessions ").await, 0);
     // The probe's own connection, and the pool's.
     until("descriptors are given back", async || gateway.descriptors() <= descriptors + 4).await;

@@ -5,7 +5,7 @@ use crate::harness::{
 };
 use futures_util::future::join_all;
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
-use tidegate::{chat::RunErrorKind, config::Config, protocol::Close};
+use tidegate::{chat::RunErrorKind, config::Config};
 use tokio::{
     net::TcpListener,
     process::Command,
@@ -116,7 +116,7 @@ async fn a_flood_within_the_caps_stays_within_a_bound() {
     println!("base {base} KiB, peak {peak} KiB, bound {bound} KiB");
     assert!(peak < bound, "peak {peak} KiB, bound {bound} KiB");
     drop(clients);
-    until("they are gone", async || gateway.metric("tidegate_sockets").await == 0).await;
+    until("they are gone", async || gateway.metric("tidegate_connections").await == 0).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     assert_eq!(client.ask("fine", "").await, Heard::Whole);
     client.close().await;
@@ -214,8 +214,8 @@ async fn jumps_of_the_wall_clock_change_nothing_but_the_time_in_the_log() {
     client.close().await;
     let (_, metrics) = http_get(gateway.address, "/metrics").await;
     let sum =
-        metrics.lines().find_map(|line| line.strip_prefix("gen_ai_client_operation_duration_seconds_sum "));
-    let seconds: f64 = sum.unwrap().parse().unwrap();
+        metrics.lines().find_map(|line| line.strip_prefix("gen_ai_client_inference_duration_seconds_sum{"));
+    let seconds: f64 = sum.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!((0.0..30.0).contains(&seconds), "{seconds}");
     let uptime = health(&http_get(gateway.address, "/health").await.1)["uptime_s"].as_u64().unwrap();
     assert!(uptime < 60, "{uptime}");
@@ -255,7 +255,8 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
     let since = Instant::now();
     // Its time was over in the meantime: one error, and nothing after it.
     let (_, error) = asks.until_error().await;
-    assert_eq!(error, format!("Error: {}", RunErrorKind::UpstreamTimeout.sentence()));
+    let sentence = RunErrorKind::UpstreamTimeout.sentence();
+    assert!(error.starts_with(&format!("Error: {sentence}")), "{error}");
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     within("its connection is closed", Duration::from_secs(1), connection.closed()).await;
     // Ten pings were missed; they do not all come now.
@@ -264,7 +265,7 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
     let turn = Duration::from_millis(100);
     until("the dead are found", async || {
         tokio::join!(asks.pings(turn), idle.pings(turn)); // They live, and say so.
-        gateway.metric("tidegate_sockets").await == 2
+        gateway.metric("tidegate_connections").await == 2
     })
     .await;
     asks.say("Once more.").await;
@@ -279,15 +280,6 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
     asks.close().await;
     idle.close().await;
     gateway.stop().await;
-}
-
-/// What may stand in a label: names of errors and the like, which are known beforehand.
-fn known_labels() -> BTreeSet<String> {
-    let mut known: BTreeSet<String> = RunErrorKind::ALL.iter().map(|kind| kind.code().to_owned()).collect();
-    let closes = [Close::Normal, Close::Protocol, Close::InvalidText, Close::Silent, Close::TooBig];
-    let closes = closes.into_iter().chain([Close::Internal, Close::Restart, Close::TooSlow, Close::TooMany]);
-    known.extend(closes.map(|close| close.reason().to_owned()));
-    known
 }
 
 const MARK: &str = "zzmarkzz";
@@ -345,16 +337,17 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
     until("they are gone", async || gateway.is_idle()).await;
     let (_, text) = gateway.get("/metrics").await;
     assert!(!text.to_lowercase().contains(MARK), "{text}");
-    let known = known_labels();
-    let labels = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-        let (_, rest) = line.split_once("{")?;
-        let (name, value) = rest.split_once('}')?.0.split_once('=')?;
-        // Buckets, and workers by number: both are the gateway's own.
-        (!["le", "worker"].contains(&name)).then(|| value.trim_matches('"').to_owned())
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = samples.filter_map(|line| line.split_once('{')?.1.split_once('}'));
+    let labels = pairs.flat_map(|(pairs, _)| pairs.split(',')).filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        // Buckets, workers by number, the model and the build: all are the gateway's own.
+        let own = ["le", "worker", "gen_ai_request_model", "version", "page"];
+        (!own.contains(&name)).then(|| value.trim_matches('"').to_owned())
     });
     for label in labels {
         let is_word = label.len() < 30 && label.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-        assert!(is_word || known.contains(&label), "{label}");
+        assert!(is_word, "{label}");
     }
     let series = text.lines().count();
 
@@ -365,7 +358,8 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
     }
     let (_, many) = gateway.get("/metrics").await;
     assert!(many.contains("\ntidegate_sessions 400\n"), "{many}");
-    assert!(many.lines().count() <= series + 10, "{many}");
+    // One outcome more has its histogram.
+    assert!(many.lines().count() <= series + 20, "{many}");
     let mut times = Vec::new();
     for _ in 0..9 {
         let since = Instant::now();

@@ -130,7 +130,7 @@ async fn three_replicas_are_replaced_one_by_one_and_no_answer_is_harmed() {
     // Each of them was at least once on a replica that went.
     assert!(seen.reconnects.get() >= 18, "{}", seen.reconnects.get());
     for replica in successors {
-        until("nothing is left over", async || replica.metric("tidegate_sockets").await == 0).await;
+        until("nothing is left over", async || replica.metric("tidegate_connections").await == 0).await;
         replica.stop().await;
     }
     simulator.stop().await;

@@ -81,7 +81,7 @@ async fn a_thousand_readers_that_stop_hold_little_and_are_gone_soon() {
         .await;
     println!("asked after {:?}", since.elapsed());
     let (mut most, mut most_queued) = (0, 0);
-    let cut = r#"tidegate_sockets_closed_total{reason="reading too slowly"}"#;
+    let cut = r#"tidegate_connections_closed_total{reason="slow"}"#;
     let mut last = Instant::now();
     within("all are cut", Duration::from_secs(40), async {
         while gateway.metric(cut).await < STALLED as u64 {

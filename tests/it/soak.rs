@@ -179,7 +179,7 @@ impl Soak {
     /// Nobody is there and nothing is going on.
     async fn idle(&self) -> bool {
         let mut sum = 0;
-        for name in ["tidegate_sockets", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
+        for name in ["tidegate_connections", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
             sum += self.gateway.metric(name).await;
         }
         sum == 0
@@ -477,7 +477,7 @@ async fn soak() {
     assert!(growth <= noise_kib(&plan), "the memory grows: {growth:.0} KiB");
     let Counts { whole, errors, faults, .. } = &soak.counts;
     assert!(faults.get() > 20 && whole.get() > 20, "{} {}", whole.get(), errors.get());
-    assert!(metrics.contains("tidegate_slow_peers_total"), "{metrics}");
+    assert!(metrics.contains("tidegate_connections_closed_total{reason=\"slow\"}"), "{metrics}");
     let soak = Rc::try_unwrap(soak).ok().unwrap();
     let log = soak.gateway.stop().await;
     assert!(!log.contains("panicked"), "{log}");

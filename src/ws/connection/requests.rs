@@ -93,7 +93,10 @@ impl Connection {
                 ServerFrame::Refused { reason } => {
                     self.refuse(ctx, letter.codec, Some(&letter.request), reason)
                 }
-                word => Self::tell(ctx, letter.codec, Some(&letter.request), &word),
+                word => {
+                    self.worker.metrics.resumes.inc("no_active");
+                    Self::tell(ctx, letter.codec, Some(&letter.request), &word);
+                }
             };
         };
         let open = Open { reader: letter.reader, session: session.clone(), stopped: false };

@@ -145,7 +145,7 @@ impl Gateway {
             && self.site.registry.is_empty()
             && metrics.runs.get() == 0
             && metrics.runs_queued.get() == 0
-            && metrics.sockets.get() == 0
+            && metrics.connections.get() == 0
             && metrics.sessions.get() == 0
     }
 }

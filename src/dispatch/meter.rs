@@ -1,0 +1,93 @@
+//! What one request to the upstream is measured by.
+use crate::metrics::Metrics;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One gap between two chunks of output out of this many is observed: clocks and locks cost more than
+/// the rest of a chunk's accounting.
+const SAMPLED: u32 = 16;
+
+/// Lives from the sending of a request to the end of its response, however that comes.
+pub(super) struct Meter {
+    metrics: Arc<Metrics>,
+    sent: Instant,
+    /// Reads that brought output.
+    chunks: u32,
+    /// When the chunk came that opens a gap which is observed.
+    opened: Instant,
+    /// Bytes of the response that are not counted yet.
+    bytes: u64,
+}
+
+impl Meter {
+    /// A request with a body of this length is sent now.
+    pub(super) fn start(metrics: &Arc<Metrics>, body_bytes: usize) -> Self {
+        metrics.bytes.upstream_out.inc_by(body_bytes as u64);
+        let now = Instant::now();
+        Meter { metrics: Arc::clone(metrics), sent: now, chunks: 0, opened: now, bytes: 0 }
+    }
+
+    /// Bytes of the response were read.
+    pub(super) fn read(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// They brought output.
+    pub(super) fn chunk(&mut self) {
+        self.chunks = self.chunks.wrapping_add(1);
+        match self.chunks % SAMPLED {
+            1 => {
+                self.opened = Instant::now();
+                if self.chunks == 1 {
+                    let waited = self.opened - self.sent;
+                    self.metrics.inference.time_to_first_chunk.observe(waited.as_secs_f64());
+                }
+                self.count_bytes();
+            }
+            2 => {
+                let gap = self.opened.elapsed();
+                self.metrics.inference.time_per_output_chunk.observe(gap.as_secs_f64());
+            }
+            _ => {}
+        }
+    }
+
+    fn count_bytes(&mut self) {
+        self.metrics.bytes.upstream_in.inc_by(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.count_bytes();
+        self.metrics.inference.duration.observe(self.sent.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_request_is_observed_once_and_one_gap_in_sixteen() {
+        let metrics = Arc::new(Metrics::default());
+        let mut meter = Meter::start(&metrics, 7);
+        for _ in 0..40 {
+            meter.read(100);
+            meter.chunk();
+        }
+        meter.read(5);
+        drop(meter);
+        drop(Meter::start(&metrics, 3)); // One that failed before its first chunk.
+        let text = metrics.text().unwrap();
+        let value = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}"));
+            line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        assert_eq!(value("gen_ai_client_inference_duration_seconds_count"), 2);
+        assert_eq!(value("gen_ai_client_inference_time_to_first_chunk_seconds_count"), 1);
+        assert_eq!(value("gen_ai_client_inference_time_per_output_chunk_seconds_count"), 3);
+        assert_eq!(value("tidegate_bytes_total{leg=\"upstream\",direction=\"in\"}"), 4005);
+        assert_eq!(value("tidegate_bytes_total{leg=\"upstream\",direction=\"out\"}"), 10);
+    }
+}

@@ -1,0 +1,401 @@
+//! Every metric, declared once. Label values come from closed sets: never an id, never a foreign text.
+//! Counters and gauges are there with 0 from the start, so that `rate()` sees their first event.
+mod codes;
+mod process;
+
+pub use codes::Codes;
+
+use crate::{
+    chat::{FinishReason, RunErrorKind, Usage},
+    logging,
+    protocol::{Close, Refusal},
+    upstream::breaker::State,
+};
+use process::Process;
+use prometheus_client::{
+    encoding::{prometheus_text, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Metric, Registry, Unit},
+};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// One label with a value from a closed set.
+type Label = [(&'static str, &'static str); 1];
+/// Histograms by labels, each born with its first observation.
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Why a socket was closed without a close frame.
+const LOST: &str = "lost";
+/// Why an upgrade was rejected; `http` says which.
+const UPGRADE_REJECTIONS: [&str; 8] =
+    ["no_upgrade", "version", "handshake", "origin", "draining", "full", "address_full", "internal"];
+/// What became of a resume.
+const RESUMES: [&str; 3] = ["replayed", "no_active", "refused"];
+/// Errors of runs for which nothing was asked of the upstream.
+const NOT_UPSTREAM: [RunErrorKind; 5] = [
+    RunErrorKind::UpstreamDown,
+    RunErrorKind::Overloaded,
+    RunErrorKind::QueueTimeout,
+    RunErrorKind::Draining,
+    RunErrorKind::Cancelled,
+];
+
+/// The buckets that OpenTelemetry's convention gives for durations of inference.
+const INFERENCE: [f64; 14] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+const CHUNK_GAP: [f64; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
+const TURN: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0];
+const FIRST_DELTA: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0];
+const QUEUE_WAIT: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const LAG: [f64; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
+
+/// What stands in labels and is known at the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The model that is asked.
+    pub model: &'a str,
+    /// The build of the embedded page.
+    pub page: &'a str,
+}
+
+pub struct Metrics {
+    registry: Registry,
+    pub connections: Gauge,
+    pub connections_opened: Counter,
+    pub connections_closed: Codes,
+    pub upgrades_rejected: Codes,
+    pub sessions: Gauge,
+    pub sessions_evicted: Counter,
+    pub messages: Counter,
+    pub messages_rejected: Codes,
+    pub resumes: Codes,
+    pub turns_truncated: Counter,
+    pub runs: Gauge,
+    pub runs_queued: Gauge,
+    pub queue_wait: Histogram,
+    runs_ended: Codes,
+    turn_duration: Histograms<Label>,
+    pub turn_first_delta: Histogram,
+    pub deltas: Counter,
+    pub retries: Counter,
+    pub bytes: Bytes,
+    pub inference: Inference,
+    pub upstream_errors: Codes,
+    upstream_state: Family<Label, Gauge>,
+    event_loop_lag: Histograms<[(&'static str, usize); 1]>,
+    pub worker_stalls: Counter,
+    /// Follows [`logging::DROPPED_LINES`] when it is read.
+    lines_dropped: Counter,
+    process: Process,
+}
+
+/// Traffic by direction, as the gateway sees it.
+pub struct Bytes {
+    pub client_in: Counter,
+    pub client_out: Counter,
+    pub upstream_in: Counter,
+    pub upstream_out: Counter,
+}
+
+/// Requests to the model service as OpenTelemetry's convention measures them: one request each, from
+/// sending it, without our queue and our pauses.
+pub struct Inference {
+    pub duration: Histogram,
+    pub time_to_first_chunk: Histogram,
+    pub time_per_output_chunk: Histogram,
+    input_tokens: Counter,
+    output_tokens: Counter,
+    cached_tokens: Counter,
+    reasoning_tokens: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new(Names { model: "none", page: "none" })
+    }
+}
+
+impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "a list of what there is, without a decision")]
+    pub fn new(names: Names<'_>) -> Self {
+        let mut registry = Registry::default();
+        let inference = inference(&mut registry, names.model);
+        let (upstream_errors, upstream_state) = upstream(&mut registry);
+        let bytes = Bytes::declare(&mut registry);
+        let process = Process::declare(&mut registry);
+        let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("page", names.page)];
+        let labels: Vec<_> = labels.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        registry.register(
+            "tidegate_build",
+            "What runs: the program's version and its page",
+            Info::new(labels),
+        );
+        let mut of = Declare(&mut registry);
+        let closed = Close::ALL.map(Close::label).into_iter().chain([LOST]);
+        let outcomes =
+            [FinishReason::Stop, FinishReason::Length, FinishReason::ToolCalls].map(FinishReason::as_str);
+        let outcomes = outcomes.into_iter().chain(RunErrorKind::ALL.map(RunErrorKind::code));
+        Metrics {
+            connections: of.one("tidegate_connections", "WebSockets open now"),
+            connections_opened: of.one("tidegate_connections_opened", "WebSockets opened"),
+            connections_closed: of.codes(
+                "tidegate_connections_closed",
+                "WebSockets closed, by reason",
+                "reason",
+                closed,
+            ),
+            upgrades_rejected: of.codes(
+                "tidegate_upgrades_rejected",
+                "WebSocket upgrades rejected, by reason",
+                "reason",
+                UPGRADE_REJECTIONS,
+            ),
+            sessions: of.one("tidegate_sessions", "Sessions alive now"),
+            sessions_evicted: of
+                .one("tidegate_sessions_evicted", "Idle sessions ended early to make room for another"),
+            messages: of.one("tidegate_messages", "Messages received from clients"),
+            messages_rejected: of.codes(
+                "tidegate_messages_rejected",
+                "Messages rejected, by reason",
+                "reason",
+                Refusal::CODES,
+            ),
+            resumes: of.codes(
+                "tidegate_resumes",
+                "Attempts to resume an answer, by outcome",
+                "outcome",
+                RESUMES,
+            ),
+            turns_truncated: of.one(
+                "tidegate_history_turns_truncated",
+                "Turns left out of requests because the history budget was full",
+            ),
+            runs: of.one("tidegate_runs", "Runs that hold a slot now"),
+            runs_queued: of.one("tidegate_runs_queued", "Runs waiting for a slot now"),
+            queue_wait: of.seconds("tidegate_queue_wait", "Wait of a run for its slot", QUEUE_WAIT),
+            runs_ended: of.codes(
+                "tidegate_runs_ended",
+                "Runs ended or refused, by outcome",
+                "outcome",
+                outcomes,
+            ),
+            turn_duration: of.family_of_seconds(
+                "tidegate_turn_duration",
+                "From a question to the end of its answer, including queue, attempts and pauses",
+                || Histogram::new(TURN),
+            ),
+            turn_first_delta: of.seconds(
+                "tidegate_turn_first_delta",
+                "From a question to the first delta of its answer, including queue, attempts and pauses",
+                FIRST_DELTA,
+            ),
+            deltas: of.one("tidegate_deltas", "Deltas received from the upstream, merged per read"),
+            retries: of.one("tidegate_retries", "Attempts beyond the first of a run"),
+            event_loop_lag: of.family_of_seconds(
+                "tidegate_event_loop_lag",
+                "How late a worker's clock ran; it ticks every 100 ms",
+                || Histogram::new(LAG),
+            ),
+            worker_stalls: of.one("tidegate_worker_stalls", "Times that a worker stood still for a second"),
+            lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
+            bytes,
+            inference,
+            upstream_errors,
+            upstream_state,
+            process,
+            registry,
+        }
+    }
+
+    /// A run ended, or was refused, so long after the question.
+    pub fn turn_ended(&self, outcome: &'static str, after: Duration) {
+        self.runs_ended.inc(outcome);
+        self.turn_duration.get_or_create(&[("outcome", outcome)]).observe(after.as_secs_f64());
+    }
+
+    /// A socket was closed; why, unless it was lost.
+    pub fn connection_closed(&self, why: Option<Close>) {
+        self.connections.dec();
+        self.connections_closed.inc(why.map_or(LOST, Close::label));
+    }
+
+    /// How many runs have ended so.
+    pub fn runs_ended(&self, outcome: &'static str) -> u64 {
+        self.runs_ended.get(outcome)
+    }
+
+    /// The breaker before the upstream is in this state.
+    pub fn upstream_is(&self, state: State) {
+        for each in State::ALL {
+            let gauge = self.upstream_state.get_or_create(&[("state", each.as_str())]);
+            gauge.set(i64::from(each == state));
+        }
+    }
+
+    /// The histogram of one worker, for its clock.
+    pub fn event_loop_lag(&self, worker: usize) -> Histogram {
+        self.event_loop_lag.get_or_create(&[("worker", worker)]).clone()
+    }
+
+    /// Prometheus' own text format, 0.0.4.
+    ///
+    /// # Errors
+    /// None: a `String` takes everything.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        self.refresh();
+        let mut out = String::with_capacity(32 * 1024);
+        prometheus_text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+
+    /// OpenMetrics 1.0.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn openmetrics(&self) -> Result<String, fmt::Error> {
+        self.refresh();
+        let mut out = String::with_capacity(32 * 1024);
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+
+    /// Takes over what is counted elsewhere.
+    fn refresh(&self) {
+        let dropped = logging::DROPPED_LINES.load(Relaxed);
+        self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
+        self.process.refresh();
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Bytes {
+    fn declare(registry: &mut Registry) -> Self {
+        let mut of = Declare(registry);
+        let bytes: Family<[(&'static str, &'static str); 2], Counter> =
+            of.one("tidegate_bytes", "Bytes of WebSockets and of bodies to and from the upstream");
+        let one = |leg, direction| bytes.get_or_create(&[("leg", leg), ("direction", direction)]).clone();
+        Bytes {
+            client_in: one("client", "in"),
+            client_out: one("client", "out"),
+            upstream_in: one("upstream", "in"),
+            upstream_out: one("upstream", "out"),
+        }
+    }
+}
+
+impl Inference {
+    /// What the service counted for one run.
+    pub fn used(&self, usage: Usage) {
+        self.input_tokens.inc_by(usage.input_tokens);
+        self.output_tokens.inc_by(usage.output_tokens);
+        self.cached_tokens.inc_by(usage.cached_tokens);
+        self.reasoning_tokens.inc_by(usage.reasoning_tokens);
+    }
+}
+
+fn inference(registry: &mut Registry, model: &str) -> Inference {
+    let labels = [
+        ("gen_ai_operation_name", "chat".to_owned()),
+        ("gen_ai_provider_name", "dashscope".to_owned()),
+        ("gen_ai_request_model", model.to_owned()),
+    ];
+    let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let mut of = Declare(registry.sub_registry_with_labels(labels));
+    Inference {
+        duration: of.seconds(
+            "gen_ai_client_inference_duration",
+            "Duration of one request to the model service, from sending it to the end of the response",
+            INFERENCE,
+        ),
+        time_to_first_chunk: of.seconds(
+            "gen_ai_client_inference_time_to_first_chunk",
+            "From sending one request to the first output in its response",
+            INFERENCE,
+        ),
+        time_per_output_chunk: of.seconds(
+            "gen_ai_client_inference_time_per_output_chunk",
+            "Time between two chunks of output, of one in 16",
+            CHUNK_GAP,
+        ),
+        input_tokens: of
+            .one("gen_ai_client_inference_usage_input_tokens", "Input tokens as the service counted them"),
+        output_tokens: of
+            .one("gen_ai_client_inference_usage_output_tokens", "Output tokens as the service counted them"),
+        cached_tokens: of.one(
+            "gen_ai_client_inference_usage_cache_read_input_tokens",
+            "Input tokens that the service read from its cache",
+        ),
+        reasoning_tokens: of
+            .one("gen_ai_client_inference_usage_reasoning_output_tokens", "Output tokens spent on reasoning"),
+    }
+}
+
+/// The label is there before there are several, so that queries need not change then.
+fn upstream(registry: &mut Registry) -> (Codes, Family<Label, Gauge>) {
+    let mut of = Declare(registry.sub_registry_with_label(("upstream".into(), "default".into())));
+    let kinds = RunErrorKind::ALL.into_iter().filter(|kind| !NOT_UPSTREAM.contains(kind));
+    let errors = of.codes(
+        "tidegate_upstream_errors",
+        "Failed attempts, by kind",
+        "kind",
+        kinds.map(RunErrorKind::code),
+    );
+    let state: Family<Label, Gauge> = of
+        .one("tidegate_upstream_state", "1 for the state of the circuit breaker: closed, open or half_open");
+    for each in State::ALL {
+        state.get_or_create(&[("state", each.as_str())]).set(0);
+    }
+    (errors, state)
+}
+
+struct Declare<'a>(&'a mut Registry);
+
+impl Declare<'_> {
+    fn one<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn codes(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        codes: impl IntoIterator<Item = &'static str>,
+    ) -> Codes {
+        let family = self.one(name, help);
+        Codes::new(family, label, codes)
+    }
+
+    fn seconds<const N: usize>(&mut self, name: &str, help: &str, buckets: [f64; N]) -> Histogram {
+        let metric = Histogram::new(buckets);
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+
+    fn family_of_seconds<L>(&mut self, name: &str, help: &str, make: fn() -> Histogram) -> Histograms<L>
+    where
+        Histograms<L>: Metric,
+        L: Clone + std::hash::Hash + Eq,
+    {
+        let metric = Family::new_with_constructor(make);
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+}
+
+/// Of the process's own gauges.
+type Real = Gauge<f64, AtomicU64>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! What a fresh process shows, in both formats.
+use super::*;
+
+fn sample<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#')).collect()
+}
+
+#[test]
+fn every_closed_label_value_is_there_with_0_from_the_start() {
+    let text = Metrics::default().text().unwrap();
+    for (name, count) in [
+        ("tidegate_connections_closed_total{reason=", Close::ALL.len() + 1),
+        ("tidegate_upgrades_rejected_total{reason=", UPGRADE_REJECTIONS.len()),
+        ("tidegate_messages_rejected_total{reason=", Refusal::CODES.len()),
+        ("tidegate_resumes_total{outcome=", RESUMES.len()),
+        ("tidegate_runs_ended_total{outcome=", 3 + RunErrorKind::ALL.len()),
+        (
+            "tidegate_upstream_errors_total{upstream=\"default\",kind=",
+            RunErrorKind::ALL.len() - NOT_UPSTREAM.len(),
+        ),
+        ("tidegate_upstream_state{upstream=\"default\",state=", State::ALL.len()),
+        ("tidegate_bytes_total{leg=", 4),
+        ("tidegate_messages_total ", 1),
+        ("gen_ai_client_inference_usage_input_tokens_total{", 1),
+    ] {
+        let lines = sample(&text, name);
+        assert_eq!(lines.len(), count, "{name}: {lines:?}");
+        assert!(lines.iter().all(|line| line.ends_with(" 0")), "{lines:?}");
+    }
+}
+
+#[test]
+fn label_values_are_codes() {
+    let metrics = Metrics::new(Names { model: "m", page: "p" });
+    metrics.turn_ended("stop", Duration::from_secs(1));
+    drop(metrics.event_loop_lag(0));
+    for text in [metrics.text().unwrap(), metrics.openmetrics().unwrap()] {
+        let mut seen = 0;
+        for value in text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(|line| line.split('"').skip(1).step_by(2))
+        {
+            seen += 1;
+            let is_code = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
+            assert!(value == "+Inf" || (!value.is_empty() && value.chars().all(is_code)), "{value}");
+        }
+        assert!(seen > 100, "{seen}");
+    }
+}
+
+#[test]
+fn each_format_is_what_it_says() {
+    let metrics = Metrics::new(Names { model: "qwen \"max\"", page: "abc" });
+    metrics.messages.inc();
+    let (text, open) = (metrics.text().unwrap(), metrics.openmetrics().unwrap());
+    assert!(text.contains("# TYPE tidegate_messages_total counter\ntidegate_messages_total 1\n"), "{text}");
+    assert!(open.contains("# TYPE tidegate_messages counter\ntidegate_messages_total 1\n"), "{open}");
+    assert!(open.ends_with("# EOF\n") && !text.contains("# EOF"));
+    for text in [&text, &open] {
+        assert!(text.contains(r#"gen_ai_request_model="qwen \"max\"""#), "{text}");
+        let build =
+            format!("tidegate_build_info{{version=\"{}\",page=\"abc\"}} 1\n", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&build), "{text}");
+    }
+}
+
+#[test]
+fn the_process_is_described() {
+    let text = Metrics::default().text().unwrap();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name} in {text}")).parse::<f64>().unwrap()
+    };
+    assert!(value("process_start_time_seconds") > 1.7e9);
+    assert!(value("process_resident_memory_bytes") > 1e6 && value("process_cpu_seconds_total") > 0.0);
+    let (open, max) = (value("process_open_fds"), value("process_max_fds"));
+    assert!(open >= 3.0 && max >= open, "{open} of {max}");
+}
