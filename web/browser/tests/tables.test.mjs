@@ -125,3 +125,19 @@ test("a cell from right to left is read from its right side", {}, async (t) => {
   );
   assert.deepEqual(sides, ["right", "left"]);
 });
+
+test("the caret breaks no line of the cell that it stands in", {}, async (t) => {
+  const stack = await t.stack({ nginx: false, first: 0 });
+  const page = await t.page(stack, WIDTHS.desk);
+  await open(page, stack);
+  await say(page, simText("| Port | Range in metres |\n|---|---|\n| a | b |", "pace_ms=100"));
+  const lines = await page.waitForFunction(() => {
+    const cell = document.querySelectorAll("article th")[1];
+    if (cell?.textContent !== "Range in metres") return 0;
+    if (getComputedStyle(cell, "::after").content === "none") return -1;
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size;
+  });
+  assert.equal(await lines.jsonValue(), 1);
+});
