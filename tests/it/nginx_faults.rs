@@ -60,7 +60,7 @@ async fn who_finds_a_gateway_full_is_taken_by_another() {
     for _ in 0..2 {
         browsers_are_answered(&nginx).await;
     }
-    assert_eq!(full.metric("tidegate_sockets").await, 1);
+    assert_eq!(full.metric("tidegate_connections").await, 1);
     drop(held);
     for gateway in [full, free] {
         gateway.stop().await;
