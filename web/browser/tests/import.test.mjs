@@ -55,7 +55,7 @@ test("a thousand conversations are imported in one transaction, with progress", 
   const text = ours(1000);
   const began = Date.now();
   await give(page, text);
-  await page.getByText("1,000 conversations were imported.").waitFor({ timeout: 60_000 });
+  await page.getByText("Imported conversations: 1,000.").waitFor({ timeout: 60_000 });
   const seen = await page.evaluate(() => globalThis.seen);
   t.figure({
     case: "import of 1,000",
@@ -85,7 +85,7 @@ test("ChatGPT's conversations are imported with their branches", {}, async (t) =
     b: { message: said("assistant", "Because of the sun."), parent: "u" },
   };
   await give(page, JSON.stringify([{ title: "Tides", create_time: 1.7e9, mapping, current_node: "a" }]));
-  await page.getByText("1 conversations were imported.").waitFor();
+  await page.getByText("Imported conversations: 1.").waitFor();
   await page.getByRole("button", { name: "Tides", exact: true }).click();
   await page.getByText("1/2").waitFor();
   await page.locator("strong", { hasText: "moon" }).waitFor();

@@ -26,7 +26,7 @@ export const en = {
   exportJson: "Export as JSON",
   exportAll: "Export all",
   importAll: "Import",
-  imported: "{count} conversations were imported.",
+  imported: "Imported conversations: {count}.",
   importHint: "A file of this page, or conversations.json of ChatGPT's export",
   importing: "Importing…",
   importedSoFar: "{done} of {of}",
@@ -138,7 +138,7 @@ export const en = {
   greetingHint:
     "Answers appear as they are written. They go on when you reload, and when the network comes back.",
   example1: "Explain the tides to a ten-year-old",
-  example2: "用三句话介绍一下潮汐发电",
+  example2: "Describe tidal power in three sentences",
   example3: "Write a Rust function that reverses the words of a sentence",
   example4: "Compare HTTP streaming and WebSocket in a table",
 
