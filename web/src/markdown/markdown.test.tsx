@@ -106,6 +106,15 @@ test("tasks, tables and code are what they are", () => {
   expect(code.querySelector("pre")?.tabIndex).toBe(0);
 });
 
+test("a line break of HTML is one, in a cell and in prose, but not in code", () => {
+  const cell = shown("| a |\n| - |\n| one<br>two<br/>three<BR />four |").querySelector("td");
+  expect(cell?.querySelectorAll("br").length).toBe(3);
+  expect(cell?.textContent).toBe("onetwothreefour");
+  const prose = shown("one<br>two, `<br>`, <brx>, \\<br>");
+  expect(prose.querySelectorAll("br").length).toBe(1);
+  expect(prose.textContent).toContain("<br>, <brx>, <br>");
+});
+
 test("a late definition reaches what was before it", () => {
   names += 1;
   const props = { id: `m${names}`, labels };

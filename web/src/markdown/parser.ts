@@ -1,6 +1,7 @@
-/** The Markdown that answers are written in: CommonMark, tables, strikethrough, maths, footnotes, details; right for Chinese; no other HTML. */
+/** The Markdown that answers are written in: CommonMark, tables, strikethrough, maths, footnotes, details, `<br>`; right for Chinese; no other HTML. */
 import MarkdownIt, { type Token } from "markdown-it";
 import cjkFriendly from "markdown-it-cjk-friendly";
+import { lineBreaks } from "./break-syntax";
 import { detailsTags } from "./details-syntax";
 import { copyOf, type Env } from "./env";
 import { math } from "./math-syntax";
@@ -16,7 +17,7 @@ const SCHEMES = /^(?:https?:\/\/|mailto:)/i;
 export const isSafeLink = (url: string): boolean => SCHEMES.test(url.trim());
 
 const parser = new MarkdownIt({ html: false, linkify: true, typographer: false, breaks: false });
-parser.use(cjkFriendly).use(openEnds).use(math).use(tables).use(notes).use(detailsTags);
+parser.use(cjkFriendly).use(openEnds).use(math).use(tables).use(notes).use(detailsTags).use(lineBreaks);
 parser.validateLink = isSafeLink;
 // "example.com" in prose is a name more often than an address.
 parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });

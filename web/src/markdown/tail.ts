@@ -43,7 +43,7 @@ const ENTITIES =
     " ",
   );
 
-const TAGS = ["<details", "</details>", "<summary", "</summary>"];
+const TAGS = ["<details", "</details>", "<summary", "</summary>", "<br>", "<br/>", "<br />"];
 
 /** The fence that is open at the end, and where the line begins that opened it. */
 function openFence(text: string): { marks: string; at: number } | null {

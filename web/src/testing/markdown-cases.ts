@@ -26,6 +26,7 @@ export const CASES: string[] = [
   "a | b\n--|--\n1 | 2\n3\ntext",
   "| a |\n| :-: |\n| `x|y` |",
   "not | a table\nreally",
+  "| a | b |\n| - | - |\n| one<br>two | x<br/>y<BR />z |\n\nin<br>prose, `<br>` in code",
   "[x]\n\n[x]: https://example.org",
   "[x][y] and [y]\n\ntext\n\n[y]: https://example.org 'title'\n\n[y]",
   "[a]: <https://example.org>\n[b]: https://example.com\n\n[a] [b]",
