@@ -46,7 +46,7 @@ async function bring(page, conversations) {
     mimeType: "application/json",
     buffer: Buffer.from(text),
   });
-  await page.getByText(/imported/).waitFor({ timeout: 30_000 });
+  await page.getByText(/imported/i).waitFor({ timeout: 30_000 });
 }
 
 /** Milliseconds from a click until what it shows was painted. */
