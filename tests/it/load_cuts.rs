@@ -159,9 +159,8 @@ async fn a_server_that_tells_a_wrong_replay_fails_a_run() {
     ] {
         let (address, task) = server(fault).await;
         let prompt = format!("/sim text=\"{TEXT}\"");
-        // Of three users one resumes from the beginning.
-        let args =
-            ["--sockets", "3", "--ramp", "0s", "--prompt", &prompt, "--cut-every", "50ms", "--away", "0s"];
+        // Once, when all of them have text. Of three users one resumes from the beginning.
+        let args = ["--sockets", "3", "--ramp", "0s", "--prompt", &prompt, "--cut-at", "1s", "--away", "0s"];
         let (ended, report) = load(address, &args).await;
         let counts = &report["counts"];
         assert_eq!(ended.code, Some(code), "{fault:?}: {counts} {}", report["errors"]);
