@@ -29,7 +29,7 @@ type Label = [(&'static str, &'static str); 1];
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Why a socket was closed without a close frame.
-const LOST: &str = "lost";
+pub(crate) const LOST: &str = "lost";
 /// Why an upgrade was rejected; `http` says which.
 const UPGRADE_REJECTIONS: [&str; 8] =
     ["no_upgrade", "version", "handshake", "origin", "draining", "full", "address_full", "internal"];

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     chat::{Principal, ReaderId, RequestId},
     dispatch::admission::Source,
+    metrics::LOST,
     protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Refusal, ServerFrame},
 };
 use actix::prelude::*;
@@ -285,7 +286,7 @@ impl Drop for Connection {
         log::info!(
             "socket closed connection={:016x} reason={} duration_ms={} messages={}",
             self.id,
-            self.reason.map_or("lost", Close::label),
+            self.reason.map_or(LOST, Close::label),
             u64::from(ticks) * super::TICK.as_millis() as u64,
             self.messages
         );

@@ -261,19 +261,7 @@ fn the_protocol_has_every_close_code() {
         .into_iter()
         .map(|row| (row[0].parse::<u16>().unwrap(), row[1].clone()))
         .collect();
-    let all = [
-        Close::Normal,
-        Close::Protocol,
-        Close::InvalidText,
-        Close::Silent,
-        Close::Unreadable,
-        Close::TooBig,
-        Close::Internal,
-        Close::Restart,
-        Close::TooSlow,
-        Close::TooMany,
-    ];
-    assert_eq!(said, all.map(|close| (close.code(), close.reason().to_owned())));
+    assert_eq!(said, Close::ALL.map(|close| (close.code(), close.reason().to_owned())));
 }
 
 /// What stands on the arrows of the drawing: the client's message, then the pieces of the answer.
