@@ -5,6 +5,7 @@ pub mod id;
 pub mod message;
 pub mod principal;
 pub mod run;
+mod source;
 pub mod text;
 mod tokens;
 mod turn;
@@ -15,6 +16,7 @@ pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{Message, Role};
 pub use principal::Principal;
 pub use run::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, RunRequest, Timing, Usage};
+pub use source::Source;
 pub use text::Text;
 
 use std::fmt;

@@ -3,10 +3,9 @@
 //! A session has one run at a time, so one that floods holds one slot or one place in the queue, like
 //! everybody else. Many sessions of one address take turns with the other addresses, and make room
 //! for them when the queue is full.
-use crate::chat::SessionId;
+use crate::chat::{SessionId, Source};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -25,23 +24,6 @@ pub struct Settings {
     pub queue: usize,
     /// How long a run may wait.
     pub queue_wait: Duration,
-}
-
-/// Where a client comes from: an address of the fourth version, or a network of the sixth, of which one
-/// client has all addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Source(u64);
-
-impl Source {
-    pub fn of(address: Option<IpAddr>) -> Self {
-        /// Bits in which addresses of the sixth version are multicast and nobody's own.
-        const FOURTH: u64 = 0xffff_ffff << 32;
-        match address.map(|address| address.to_canonical()) {
-            None => Source::default(),
-            Some(IpAddr::V4(address)) => Source(FOURTH | u64::from(u32::from(address))),
-            Some(IpAddr::V6(address)) => Source((u128::from(address) >> 64) as u64),
-        }
-    }
 }
 
 /// What became of a submitted run.

@@ -20,11 +20,11 @@ pub use lane::Lane;
 pub use pulse::{Pulse, SILENCE_MAX};
 
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest, SessionId},
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest, SessionId, Source},
     metrics::Metrics,
 };
 use actix::prelude::*;
-use admission::{Admission, Admitted, Source};
+use admission::{Admission, Admitted};
 use std::{sync::Arc, time::Instant};
 
 /// Messages that may wait for the dispatcher; beyond it a run is refused as overloaded.

@@ -2,7 +2,7 @@
 use super::*;
 use crate::{
     app::Gateway,
-    chat::{FinishReason, Message as Said, Role},
+    chat::{FinishReason, Message as Said, Role, Source},
     config::Config,
     upstream::{
         breaker as upstream_breaker,

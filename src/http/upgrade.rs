@@ -1,8 +1,7 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
 use super::{Site, client_address, origin_is_allowed, principal};
 use crate::{
-    chat::Principal,
-    dispatch::admission::Source,
+    chat::{Principal, Source},
     protocol::Codec,
     ws::{Consumer, registry::NoSeat, take_over::Accepted},
 };

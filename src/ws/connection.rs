@@ -12,8 +12,7 @@ use super::{
     session_actor::{Detach, FromClient, SessionActor},
 };
 use crate::{
-    chat::{Principal, ReaderId, RequestId},
-    dispatch::admission::Source,
+    chat::{Principal, ReaderId, RequestId, Source},
     metrics::LOST,
     protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Refusal, ServerFrame},
 };

@@ -5,8 +5,7 @@ use super::{
     outlet::{Outlet, Window},
 };
 use crate::{
-    chat::{Ask, ChatId, Principal, ReaderId, RequestId},
-    dispatch::admission::Source,
+    chat::{Ask, ChatId, Principal, ReaderId, RequestId, Source},
     protocol::{Codec, ServerFrame},
     session::Input,
 };

@@ -5,8 +5,8 @@ use super::{
     outlet::Outlet,
 };
 use crate::{
-    chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
-    dispatch::{Order, RunControl, RunUpdate, Withdraw, admission::Source},
+    chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source},
+    dispatch::{Order, RunControl, RunUpdate, Withdraw},
     protocol::{ClientFrame, Refusal, ServerFrame},
     session::{Effect, Input, Lifetime, Outgoing, Session, Transcript},
 };

@@ -4,7 +4,10 @@
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
 use super::{Connection, Consumer, Seat, Worker, guard::Limits, inbound::Inbound, socket};
-use crate::{chat::Principal, dispatch::admission::Source, protocol::Close};
+use crate::{
+    chat::{Principal, Source},
+    protocol::Close,
+};
 use actix::AsyncContext;
 use actix_codec::{Encoder, Framed};
 use actix_http::{Response, body::BodySize, h1};
