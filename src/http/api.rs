@@ -1,5 +1,5 @@
 //! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
-use super::{Site, origin_is_allowed, page, principal};
+use super::{Site, methods, origin_is_allowed, page, principal};
 use crate::{
     chat::{ChatId, Said},
     session::Transcript,
@@ -22,8 +22,8 @@ const RETRY_AFTER: &str = "5";
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
-        .service(web::resource("/api/config").route(web::get().to(page_config)).route(web::to(wrong_method)))
-        .service(web::resource("/api/chats/{id}").route(web::get().to(chat)).route(web::to(wrong_method)));
+        .service(methods::read_only("/api/config", page_config).default_service(web::to(wrong_method)))
+        .service(methods::read_only("/api/chats/{id}", chat).default_service(web::to(wrong_method)));
 }
 
 /// The bounds that a page should know before it meets them.
@@ -202,7 +202,9 @@ impl Refusal {
             Refusal::ForeignOrigin => {
                 (StatusCode::FORBIDDEN, "foreign_origin", "Pages of this origin may not read this.")
             }
-            Refusal::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "Only GET is allowed."),
+            Refusal::WrongMethod => {
+                (StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "Only GET and HEAD are allowed.")
+            }
             Refusal::BadId => (
                 StatusCode::BAD_REQUEST,
                 "bad_id",
@@ -226,7 +228,7 @@ impl Refusal {
         let mut response = ours(status);
         match self {
             Refusal::WrongMethod => {
-                response.insert_header((header::ALLOW, "GET"));
+                response.insert_header((header::ALLOW, methods::ALLOWED));
             }
             Refusal::Unavailable | Refusal::Draining => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER));

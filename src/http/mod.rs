@@ -1,6 +1,7 @@
 //! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
 pub mod api;
 mod form;
+mod methods;
 pub mod ops;
 mod origin;
 pub mod page;

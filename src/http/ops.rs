@@ -1,10 +1,10 @@
 //! For operators and orchestrators: alive, ready, health, metrics; and the list of models.
-use super::Site;
+use super::{Site, methods};
 use crate::ws::Phase;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, ContentType},
-    web::{self, Data, Query, ServiceConfig},
+    web::{Data, Query, ServiceConfig},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
-        .route("/livez", web::get().to(livez))
-        .route("/readyz", web::get().to(readyz))
-        .route("/health", web::get().to(health))
-        .route("/metrics", web::get().to(metrics));
+        .service(methods::read_only("/livez", livez))
+        .service(methods::read_only("/readyz", readyz))
+        .service(methods::read_only("/health", health))
+        .service(methods::read_only("/metrics", metrics));
 }
 
 pub(super) fn configure_models(config: &mut ServiceConfig) {
-    config.route("/v1/models", web::get().to(models));
+    config.service(methods::read_only("/v1/models", models));
 }
 
 /// Whether the process should go on: red means that only a restart helps.

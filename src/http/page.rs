@@ -1,4 +1,5 @@
 //! The page: files that were embedded when the program was built, each as plain, gzip and brotli.
+use super::methods;
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
@@ -63,7 +64,7 @@ pub fn files() -> impl Iterator<Item = (String, Vec<u8>)> {
 
 fn serve(request: &HttpRequest, name: &str) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, "GET, HEAD")).finish();
+        return methods::refused();
     }
     let Some((file, encoding, has_others)) = choose(request, name) else {
         return HttpResponse::NotFound().finish();

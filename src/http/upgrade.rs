@@ -1,5 +1,5 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
-use super::{Site, client_address, origin_is_allowed, principal};
+use super::{Site, client_address, methods, origin_is_allowed, principal};
 use crate::{
     chat::{Principal, Source},
     protocol::Codec,
@@ -7,8 +7,8 @@ use crate::{
 };
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
-    http::{StatusCode, Version, header},
-    web::{self, Data, ServiceConfig},
+    http::{Method, StatusCode, Version, header},
+    web::{Data, ServiceConfig},
 };
 use actix_web_actors::ws;
 
@@ -17,8 +17,7 @@ use actix_web_actors::ws;
 const SUBPROTOCOL: &str = "tidegate";
 
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(web::resource("/chat").route(web::get().to(chat)).route(web::to(wrong_method)));
-    config.service(web::resource("/api/chat").route(web::get().to(chats)).route(web::to(wrong_method)));
+    config.service(methods::read_only("/chat", chat)).service(methods::read_only("/api/chat", chats));
 }
 
 /// What a route makes of its sockets.
@@ -61,12 +60,6 @@ fn refuse(request: &HttpRequest, site: &Site, refusal: Refusal) -> HttpResponse 
     site.metrics.upgrades_rejected.inc(refusal.reason());
     log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
     refusal.response()
-}
-
-async fn wrong_method() -> HttpResponse {
-    HttpResponse::MethodNotAllowed()
-        .insert_header((header::ALLOW, "GET"))
-        .body("only GET opens a WebSocket\n")
 }
 
 /// Why a WebSocket was not opened. A browser sees none of this, only that it failed.
@@ -154,7 +147,8 @@ fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<Http
 /// of 16 bytes, version 13.
 fn check_handshake(request: &HttpRequest) -> Result<(), Refusal> {
     let upgrade = values(request, &header::UPGRADE);
-    if upgrade.is_empty() {
+    // Only GET opens a WebSocket (RFC 6455 §4.1); HEAD is told what it would be told without an upgrade.
+    if upgrade.is_empty() || request.method() != Method::GET {
         return Err(Refusal::NoUpgrade);
     }
     if !matches!(upgrade[..], [one] if one.trim().eq_ignore_ascii_case("websocket")) {

@@ -10,6 +10,7 @@ pub mod reaper;
 pub mod registry;
 pub mod session_actor;
 pub mod socket;
+pub mod stall;
 pub mod take_over;
 #[cfg(test)]
 mod tests;

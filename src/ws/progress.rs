@@ -34,6 +34,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// For tests of rules: so many bytes taken.
+    #[cfg(test)]
+    pub(super) fn acked(acked: u64) -> Self {
+        Progress { acked, unacked: 1, window: 0 }
+    }
+
     /// The peer has taken something, or made room for it.
     pub(super) fn is_beyond(&self, earlier: &Progress) -> bool {
         self.acked != earlier.acked || self.window > earlier.window

@@ -7,10 +7,7 @@
 //! message and reads no frame, its mailbox fills and refuses, and nothing is buffered beyond that.
 //! The write deadline does not need the actor: it is the socket's own, and exists only while
 //! something waits to be written.
-use super::{
-    context::SocketContext,
-    progress::{self, Progress},
-};
+use super::{context::SocketContext, stall::Stall};
 use crate::protocol::Close;
 use actix::{
     dev::{ContextFut, Mailbox},
@@ -28,15 +25,13 @@ use std::{
 };
 use tokio::{
     net::TcpStream,
-    time::{Instant, Sleep, sleep},
+    time::{Sleep, sleep},
 };
 
 /// Reads that are discarded while the peer answers our close.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long the peer has to answer our close.
 const LINGER: Duration = Duration::from_secs(1);
-/// How often in a time without progress the kernel is asked whether there was some after all.
-const CHECKS: u32 = 6;
 /// So many times as long the kernel may keep what is unread when a socket has ended in order.
 const ORPHANED: u32 = 2;
 /// Rounds of one wake before other tasks of the thread get their turn.
@@ -91,12 +86,7 @@ enum State<A: Actor<Context = SocketContext<A>>> {
 struct Pending {
     bytes: Vec<u8>,
     written: usize,
-    /// The next look at what the peer has taken.
-    check: Pin<Box<Sleep>>,
-    /// What the last look saw.
-    seen: Option<Progress>,
-    /// Looks in a row that saw no progress.
-    still: u32,
+    stall: Stall,
 }
 
 /// The socket is of no use any more.
@@ -148,7 +138,7 @@ impl<A: Actor<Context = SocketContext<A>>, K> Socket<A, K> {
                 Poll::Pending => Poll::Pending,
             },
             State::Flushing(waiting) => {
-                ready!(waiting.flush(io, cx, slow_client)).map_err(|_| Gone)?;
+                ready!(waiting.flush(io, cx)).map_err(|_| Gone)?;
                 self.state = lingering(io)?;
                 Poll::Ready(Ok(()))
             }
@@ -222,7 +212,7 @@ fn run<A: Actor<Context = SocketContext<A>>>(
         pending.get_or_insert_with(|| Box::new(Pending::new(Vec::new(), slow_client))).bytes.extend(rest);
     }
     if let Some(waiting) = pending {
-        match waiting.flush(io, cx, slow_client) {
+        match waiting.flush(io, cx) {
             Poll::Ready(Ok(())) => {
                 *pending = None;
                 actor.ctx().flushed();
@@ -248,7 +238,7 @@ fn run<A: Actor<Context = SocketContext<A>>>(
         return Poll::Ready(Ok(Next::End));
     }
     if let Some(waiting) = pending
-        && waiting.poll_deadline(io, cx, slow_client)
+        && waiting.poll_deadline(io, cx)
     {
         actor.ctx().cut = Some(Close::TooSlow);
         return Poll::Ready(Err(Gone));
@@ -307,8 +297,7 @@ fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize
 
 impl Pending {
     fn new(bytes: Vec<u8>, slow_client: Duration) -> Self {
-        let check = Box::pin(sleep(slow_client / CHECKS));
-        Pending { bytes, written: 0, check, seen: None, still: 0 }
+        Pending { bytes, written: 0, stall: Stall::new(slow_client) }
     }
 
     /// Bytes still to be written.
@@ -317,51 +306,29 @@ impl Pending {
     }
 
     /// Writes on. An error is the end: `Some` when the peer was too slow.
-    fn flush(
-        &mut self,
-        io: &TcpStream,
-        cx: &mut TaskContext<'_>,
-        slow_client: Duration,
-    ) -> Poll<Result<(), Option<Close>>> {
+    fn flush(&mut self, io: &TcpStream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Option<Close>>> {
         let written = write(io, &self.bytes[self.written..], cx).map_err(|Gone| None)?;
         self.written += written;
         if self.len() == 0 {
             return Poll::Ready(Ok(()));
         }
         if written > 0 {
-            (self.seen, self.still) = (None, 0);
-            self.check.as_mut().reset(Instant::now() + slow_client / CHECKS);
+            self.stall.restart();
         }
         if self.written >= self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.written = 0;
         }
-        if self.poll_deadline(io, cx, slow_client) {
-            Poll::Ready(Err(Some(Close::TooSlow)))
-        } else {
-            Poll::Pending
-        }
+        if self.poll_deadline(io, cx) { Poll::Ready(Err(Some(Close::TooSlow))) } else { Poll::Pending }
     }
 
-    /// Whether the time is up; otherwise the task is woken for the next look. The time begins with the
-    /// look that saw the last progress, so it is up at most one look too late.
-    fn poll_deadline(&mut self, io: &TcpStream, cx: &mut TaskContext<'_>, slow_client: Duration) -> bool {
-        while self.check.as_mut().poll(cx).is_ready() {
-            let seen = progress::look(io);
-            let progress = match (&seen, &self.seen) {
-                (Some(now), Some(earlier)) => now.is_beyond(earlier),
-                (Some(_), None) => true, // Nothing to compare with yet.
-                (None, _) => false,      // Then only what is written counts.
-            };
-            self.still = if progress { 0 } else { self.still + 1 };
-            self.seen = seen;
-            if self.still >= CHECKS {
-                // Nobody reads what the kernel holds: it is not to keep it.
-                let _ = socket2::SockRef::from(io).set_linger(Some(Duration::ZERO));
-                return true;
-            }
-            self.check.as_mut().reset(Instant::now() + slow_client / CHECKS);
+    /// Whether the time is up; otherwise the task is woken for the next look.
+    fn poll_deadline(&mut self, io: &TcpStream, cx: &mut TaskContext<'_>) -> bool {
+        let is_over = self.stall.poll(io, cx);
+        if is_over {
+            // Nobody reads what the kernel holds: it is not to keep it.
+            let _ = socket2::SockRef::from(io).set_linger(Some(Duration::ZERO));
         }
-        false
+        is_over
     }
 }

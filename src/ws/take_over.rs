@@ -11,7 +11,7 @@ use crate::{
 use actix::AsyncContext;
 use actix_codec::{Encoder, Framed};
 use actix_http::{Response, body::BodySize, h1};
-use actix_web::{HttpMessage, body::MessageBody, dev::ServiceResponse};
+use actix_web::{HttpMessage, body::MessageBody, dev::ServiceResponse, http::Method};
 use actix_web_actors::ws::Frame;
 use futures_core::Stream;
 use std::{
@@ -44,6 +44,7 @@ pub async fn take_over<B: MessageBody>(
     framed: Framed<TcpStream, h1::Codec>,
 ) -> Result<(), actix_web::Error> {
     let accepted = response.request().extensions_mut().remove::<Accepted>();
+    let is_head = response.request().method() == Method::HEAD;
     let (head, body): (Response<()>, B) = Response::from(response.into_parts().1).into_parts();
     let accepted = accepted.filter(|_| head.status() == 101);
     let mut parts = framed.into_parts();
@@ -58,7 +59,9 @@ pub async fn take_over<B: MessageBody>(
     match accepted {
         Some(accepted) => open(worker, accepted, parts.io, parts.write_buf.to_vec(), &parts.read_buf),
         None => {
-            parts.write_buf.extend_from_slice(&body);
+            if !is_head {
+                parts.write_buf.extend_from_slice(&body);
+            }
             parts.io.write_all(&parts.write_buf).await?;
             parts.io.shutdown().await?;
         }

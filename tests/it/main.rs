@@ -20,6 +20,7 @@ mod load;
 mod load_cuts;
 mod lost;
 mod many_chats;
+mod methods;
 mod metrics;
 mod network;
 mod nginx;

@@ -20,6 +20,7 @@ use tokio::{
 
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
+    pub(crate) ops_address: Option<SocketAddr>,
     pub(crate) site: Arc<Site>,
     stats: Option<Arc<Stats>>,
     stop: Option<oneshot::Sender<()>>,
@@ -28,6 +29,7 @@ pub(crate) struct Gateway {
 
 struct Started {
     address: SocketAddr,
+    ops_address: Option<SocketAddr>,
     site: Arc<Site>,
     stats: Option<Arc<Stats>>,
 }
@@ -80,7 +82,8 @@ impl Gateway {
                 let gateway = app::Gateway::start(&config, false).await.unwrap();
                 let stats = simulator.as_ref().map(|simulator| Arc::clone(simulator.stats()));
                 let site = Arc::clone(gateway.site());
-                started.send(Started { address: gateway.address, site, stats }).unwrap();
+                let (address, ops_address) = (gateway.address, gateway.ops_address);
+                started.send(Started { address, ops_address, site, stats }).unwrap();
                 let _ = stopped.await;
                 let ended = gateway.stop(std::future::pending()).await;
                 if let Some(simulator) = simulator {
@@ -90,9 +93,9 @@ impl Gateway {
             })
             .unwrap()
         });
-        let Started { address, site, stats } =
+        let Started { address, ops_address, site, stats } =
             tokio::task::spawn_blocking(move || starting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
-        Gateway { address, site, stats, stop: Some(stop), thread: Some(thread) }
+        Gateway { address, ops_address, site, stats, stop: Some(stop), thread: Some(thread) }
     }
 
     pub(crate) fn chat_url(&self) -> String {
