@@ -360,6 +360,11 @@ fn ws_settings(config: &Config) -> ws::Settings {
             client_system_prompt: config.session.client_system_prompt,
         },
         bounds: socket::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
+        deadlines: guard::Deadlines {
+            idle: config.connection.message_idle_timeout,
+            total: config.connection.message_timeout,
+            rate_min: config.connection.message_rate_min,
+        },
         send_buffer: limits.send_buffer,
         silence: limits.silence,
         ping: limits.ping,

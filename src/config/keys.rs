@@ -187,6 +187,15 @@ keys! {
             "a socket that sends nothing, not even a pong, is cut after this";
         ping: Duration = "15s", time(100 * MS, HOUR), "pause between pings; below `limits.silence`";
     }
+    /// How long a client may take over a message.
+    connection: Connection {
+        message_idle_timeout: Duration = "30s", time(100 * MS, HOUR),
+            "longest pause inside a message that a client has begun to send";
+        message_timeout: Duration = "60s", time(100 * MS, HOUR),
+            "longest time for a whole message, without that for its length";
+        message_rate_min: u32 = "4096", Kind::Count(1, 1_000_000_000),
+            "bytes per second at which the length of a message adds to `connection.message_timeout`";
+    }
     /// What every conversation starts with.
     session: Session {
         system_prompt: String = "", Kind::Text(64 * KIB),

@@ -12,6 +12,8 @@ pub enum Close {
     InvalidText,
     /// 1008: the client does not answer pings. Come back when there is a network again.
     Silent,
+    /// 1008: a message was begun and not finished in time. Come back when the network is better.
+    Unfinished,
     /// 1008: one frame after the other could not be read. Do not come back: it is a bug.
     Unreadable,
     /// 1009: a frame or message is too big. Do not send it again.
@@ -27,11 +29,12 @@ pub enum Close {
 }
 
 impl Close {
-    pub const ALL: [Close; 10] = [
+    pub const ALL: [Close; 11] = [
         Close::Normal,
         Close::Protocol,
         Close::InvalidText,
         Close::Silent,
+        Close::Unfinished,
         Close::Unreadable,
         Close::TooBig,
         Close::Internal,
@@ -45,7 +48,7 @@ impl Close {
             Close::Normal => 1000,
             Close::Protocol => 1002,
             Close::InvalidText => 1007,
-            Close::Silent | Close::Unreadable => 1008,
+            Close::Silent | Close::Unfinished | Close::Unreadable => 1008,
             Close::TooBig => 1009,
             Close::Internal => 1011,
             Close::Restart => 1012,
@@ -61,6 +64,7 @@ impl Close {
             Close::Protocol => "protocol error",
             Close::InvalidText => "text is not UTF-8",
             Close::Silent => "no answer to pings",
+            Close::Unfinished => "message not finished in time",
             Close::Unreadable => "frames that cannot be read",
             Close::TooBig => "frame or message too big",
             Close::Internal => "internal error",
@@ -77,6 +81,7 @@ impl Close {
             Close::Protocol => "protocol_error",
             Close::InvalidText => "invalid_text",
             Close::Silent => "silent",
+            Close::Unfinished => "unfinished",
             Close::Unreadable => "bad_frames",
             Close::TooBig => "too_big",
             Close::Internal => "internal",
@@ -104,6 +109,7 @@ mod tests {
             (Close::Protocol, "1002", "protocol error"),
             (Close::InvalidText, "1007", "text is not UTF-8"),
             (Close::Silent, "1008", "no answer to pings"),
+            (Close::Unfinished, "1008", "message not finished in time"),
             (Close::Unreadable, "1008", "frames that cannot be read"),
             (Close::TooBig, "1009", "frame or message too big"),
             (Close::Internal, "1011", "internal error"),

@@ -107,6 +107,11 @@ fn worker(index: usize, site: &Site) -> Rc<Worker> {
             client_system_prompt: false,
         },
         bounds: socket::Bounds { high_water: 32 << 10, slow_client: Duration::from_secs(12) },
+        deadlines: guard::Deadlines {
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(60),
+            rate_min: 4096,
+        },
         send_buffer: 64 << 10,
         silence: Duration::from_secs(60),
         ping: Duration::from_secs(15),

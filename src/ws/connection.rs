@@ -5,7 +5,6 @@ mod strikes;
 use super::{
     Worker,
     context::SocketContext,
-    inbound::Fragments,
     letter::Wish,
     outlet::{Line, Outlet, Window},
     progress::{self, Progress},
@@ -37,7 +36,7 @@ pub enum Consumer {
 const SLOT_NONE: u32 = u32::MAX;
 
 /// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
-/// behind `session`, what only an unfinished message needs behind `fragments`.
+/// behind `session`, what only an unfinished message needs in its frame stream.
 pub struct Connection {
     worker: Rc<Worker>,
     io: Rc<TcpStream>,
@@ -54,7 +53,6 @@ pub struct Connection {
     session: Option<Box<Attached>>,
     /// The requests that are open, and the frames that were none: while there are any.
     requests: Option<Box<Requests>>,
-    fragments: Fragments,
     /// What was seen of a peer that owes a pong.
     owes_pong: Option<Box<Progress>>,
     /// Why it ended, once it has; nothing when the socket was lost.
@@ -129,7 +127,6 @@ impl Connection {
             messages: 0,
             session: None,
             requests: None,
-            fragments: Fragments::default(),
             owes_pong: None,
             reason: None,
         }
@@ -145,6 +142,9 @@ impl Connection {
     fn is_gone(&mut self) -> bool {
         let settings = &self.worker.settings;
         let silent = super::TICK * self.worker.ticks().wrapping_sub(self.heard);
+        // Inside a frame a client cannot answer a ping; its payload says as much.
+        let upload = self.worker.uploads.grew(self.id).map(|grew| self.worker.now().saturating_sub(grew));
+        let silent = upload.map_or(silent, |upload| silent.min(upload));
         if silent <= settings.ping {
             self.owes_pong = None; // The usual case: the last ping was answered.
             return false;
@@ -159,12 +159,6 @@ impl Connection {
             self.heard = self.worker.ticks();
         }
         !reads && silent > settings.silence
-    }
-
-    fn on_fragment(&mut self, ctx: &mut SocketContext<Self>, item: actix_http::ws::Item) {
-        if let Some((is_text, payload)) = self.fragments.join(item) {
-            self.on_message(ctx, is_text, &payload);
-        }
     }
 
     fn on_message(&mut self, ctx: &mut SocketContext<Self>, is_text: bool, payload: &Bytes) {
@@ -298,7 +292,8 @@ impl StreamHandler<Result<Frame, Close>> for Connection {
         match frame {
             Ok(Frame::Text(payload)) => self.on_message(ctx, true, &payload),
             Ok(Frame::Binary(payload)) => self.on_message(ctx, false, &payload),
-            Ok(Frame::Continuation(item)) => self.on_fragment(ctx, item),
+            // Fragments are joined before they come here.
+            Ok(Frame::Continuation(_)) => {}
             Ok(Frame::Ping(payload)) => ctx.pong(&payload),
             Ok(Frame::Pong(_)) => {}
             Ok(Frame::Close(reason)) => {

@@ -3,8 +3,10 @@
 //! The codec behind it looks at a frame only once all of it is there, so that a header which claims
 //! 2 GiB would be believed. Here nothing is buffered: every byte is seen once. RFC 6455 §5, §8.1.
 mod rate;
+mod unfinished;
 
 pub use rate::Allowance;
+pub use unfinished::{Deadlines, Progress, Unfinished};
 
 use crate::protocol::Close;
 use rate::Rate;
@@ -40,6 +42,8 @@ pub struct Guard {
     /// The open message: its payload so far and its frames; text or not.
     message_bytes: u32,
     fragments: u32,
+    /// Messages, and control frames between them, that are over.
+    finished: u32,
     open: bool,
     text: bool,
     close_code: u8,
@@ -78,6 +82,24 @@ impl Guard {
             }
         }
         (at, None)
+    }
+
+    /// What has arrived of a frame or message that is not complete; `None` between messages.
+    pub fn progress(&self) -> Option<Progress> {
+        let head = &self.head;
+        if !self.open && head.have == 0 {
+            return None;
+        }
+        let length_known = head.have >= 2 && head.have >= 2 + head.extended();
+        let (length, missing) = if head.have > 0 && length_known && !self.is_control() {
+            let begun = head.have == 6 + head.extended();
+            (self.message_bytes, if begun { self.left } else { head.length as u32 })
+        } else if self.open {
+            (self.message_bytes, 0)
+        } else {
+            (0, 0)
+        };
+        Some(Progress { message: self.finished, received: length - missing, length })
     }
 
     fn header_byte(&mut self, limits: Limits, now: u64, byte: u8) -> Result<(), Close> {
@@ -210,11 +232,11 @@ impl Guard {
         self.head = Head::default();
         if last {
             self.open = false;
-            if self.text && !self.utf8.is_whole() {
-                return Err(Close::InvalidText);
-            }
         }
-        Ok(())
+        if !self.open {
+            self.finished = self.finished.wrapping_add(1);
+        }
+        if last && self.text && !self.utf8.is_whole() { Err(Close::InvalidText) } else { Ok(()) }
     }
 
     fn fin(&self) -> bool {

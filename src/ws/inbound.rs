@@ -1,5 +1,5 @@
 //! What a client's bytes say: frames that the guard has passed, and fragments joined to messages.
-use super::guard::{CONTROL_BYTES_MAX, Guard, Limits};
+use super::guard::{CONTROL_BYTES_MAX, Guard, Limits, Progress};
 use crate::protocol::Close;
 use actix_codec::Decoder;
 use actix_http::ws::Item;
@@ -50,6 +50,11 @@ impl Inbound {
             self.good = BytesMut::new(); // An idle socket holds no buffer.
         }
         self.refused.take().map(Err)
+    }
+
+    /// What has arrived of a frame or message that is not complete.
+    pub fn progress(&self) -> Option<Progress> {
+        self.guard.progress()
     }
 
     /// Bytes of a frame that is not whole yet.

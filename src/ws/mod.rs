@@ -14,6 +14,7 @@ pub mod stall;
 pub mod take_over;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod wakes;
 
 pub use connection::{Connection, Consumer};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub requests: usize,
     pub messages: protocol::Limits,
     pub bounds: socket::Bounds,
+    /// How long a message may take.
+    pub deadlines: guard::Deadlines,
     /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
     pub send_buffer: usize,
     /// A peer that says nothing for so long, no pong either, is gone.
@@ -64,6 +67,7 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     lists: session_actor::Lists,
     wakes: wakes::Wakes,
+    uploads: uploads::Uploads,
     /// The lines of those connections that sessions find by number: sessions of chats come from anywhere.
     lines: RefCell<HashMap<u64, Rc<outlet::Line>>>,
     began: Instant,
@@ -94,6 +98,7 @@ impl Worker {
             metrics,
             lists: session_actor::Lists::default(),
             wakes: wakes::Wakes::default(),
+            uploads: uploads::Uploads::default(),
             lines: RefCell::default(),
             began: Instant::now(),
             ticks: Cell::new(0),

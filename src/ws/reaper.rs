@@ -29,6 +29,7 @@ pub async fn run(worker: Rc<Worker>) {
                 let _ = session.try_send(Bell::Wake);
             }
         }
+        worker.uploads.wake_overdue(worker.now(), &worker.settings.deadlines);
         match worker.life.phase() {
             Phase::Starting | Phase::Ready => beat(&worker),
             Phase::Draining => {

@@ -3,7 +3,12 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{Connection, Consumer, Seat, Worker, guard::Limits, inbound::Inbound, socket};
+use super::{
+    Connection, Consumer, Seat, Worker,
+    guard::Limits,
+    inbound::{Fragments, Inbound},
+    socket,
+};
 use crate::{
     chat::{Principal, Source},
     protocol::Close,
@@ -18,7 +23,7 @@ use std::{
     io::ErrorKind,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context as TaskContext, Poll},
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -83,7 +88,15 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     let frame_bytes =
         if accepted.transcripts { settings.transcript_bytes } else { settings.limits.frame_bytes };
     let inbound = Inbound::new(Limits { frame_bytes, ..settings.limits });
-    let frames = Frames { io: Rc::clone(&io), worker: Rc::clone(&worker), inbound, frame_bytes };
+    let frames = Frames {
+        io: Rc::clone(&io),
+        worker: Rc::clone(&worker),
+        id: accepted.id,
+        inbound,
+        fragments: Fragments::default(),
+        frame_bytes,
+        unfinished: false,
+    };
     let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
         ctx.add_stream(frames.with(early));
         Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source, accepted.principal)
@@ -91,13 +104,18 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
     actix_rt::spawn(socket);
 }
 
-/// The peer's frames.
+/// The peer's messages and control frames.
 struct Frames {
     io: Rc<TcpStream>,
     worker: Rc<Worker>,
+    /// Of the connection.
+    id: u64,
     inbound: Inbound,
+    fragments: Fragments,
     /// The bound of this route.
     frame_bytes: u32,
+    /// It is among the worker's [`Uploads`](super::uploads::Uploads).
+    unfinished: bool,
 }
 
 impl Frames {
@@ -113,19 +131,61 @@ impl Frames {
         let limits = Limits { frame_bytes: self.frame_bytes, ..self.worker.settings.limits };
         self.inbound.take(limits, self.worker.nanos(), bytes);
     }
+
+    /// The next message or control frame, or why the socket is to be closed.
+    fn next(&mut self) -> Option<Result<Frame, Close>> {
+        loop {
+            match self.inbound.frame()? {
+                Ok(Frame::Continuation(item)) => match self.fragments.join(item) {
+                    Some((true, payload)) => return Some(Ok(Frame::Text(payload))),
+                    Some((false, payload)) => return Some(Ok(Frame::Binary(payload))),
+                    None => {}
+                },
+                frame => return Some(frame),
+            }
+        }
+    }
+
+    /// There is nothing to read. What has begun and is not complete is watched from here on; the
+    /// reason to close where it has taken too long.
+    fn watch(&mut self, cx: &TaskContext<'_>) -> Option<Close> {
+        let Some(progress) = self.inbound.progress() else {
+            self.forget();
+            return None;
+        };
+        self.unfinished = true;
+        let (now, deadlines) = (self.worker.now(), &self.worker.settings.deadlines);
+        self.worker.uploads.note(self.id, now, progress, deadlines, cx.waker())
+    }
+
+    fn forget(&mut self) {
+        if std::mem::take(&mut self.unfinished) {
+            self.worker.uploads.remove(self.id);
+        }
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.forget();
+    }
 }
 
 impl Stream for Frames {
     type Item = Result<Frame, Close>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some(frame) = this.inbound.frame() {
+            if let Some(frame) = this.next() {
                 return Poll::Ready(Some(frame));
             }
-            if ready!(this.io.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(None);
+            match this.io.poll_read_ready(cx) {
+                Poll::Pending => {
+                    return this.watch(cx).map_or(Poll::Pending, |close| Poll::Ready(Some(Err(close))));
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(())) => {}
             }
             let io = Rc::clone(&this.io);
             let read = socket::IN

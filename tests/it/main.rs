@@ -40,6 +40,7 @@ mod slow;
 mod soak;
 mod subprotocols;
 mod tidy;
+mod unfinished;
 mod upstream_http;
 mod upstream_stream;
 mod upstream_tls;

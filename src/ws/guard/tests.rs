@@ -238,3 +238,36 @@ fn a_close_frame_is_judged_by_itself_wherever_it_is_cut() {
         }
     }
 }
+
+// faults: K143
+#[test]
+fn progress_is_the_payload_of_the_message_under_way() {
+    let mut guard = Guard::default();
+    let mut feed = |bytes: &[u8]| {
+        assert_eq!(guard.feed(limits(), 0, bytes), (bytes.len(), None));
+        guard.progress().map(|progress| (progress.message, progress.received, progress.length))
+    };
+    let text = frame(0x81, &[b'x'; 300]);
+    assert_eq!(feed(&[]), None);
+    assert_eq!(feed(&text[..1]), Some((0, 0, 0)));
+    assert_eq!(feed(&text[1..4]), Some((0, 0, 300)), "its mask is still to come");
+    assert_eq!(feed(&text[4..8]), Some((0, 0, 300)));
+    assert_eq!(feed(&text[8..18]), Some((0, 10, 300)));
+    assert_eq!(feed(&text[18..]), None);
+    // Half a header of the next message says nothing of the length of the last one.
+    let first = frame(0x01, b"first");
+    assert_eq!(feed(&first[..1]), Some((1, 0, 0)));
+    assert_eq!(feed(&first[1..]), Some((1, 5, 5)), "its end is still to come");
+    let pong = frame(0x8a, b"pong");
+    assert_eq!(feed(&pong[..8]), Some((1, 5, 5)), "half a pong");
+    assert_eq!(feed(&pong[8..]), Some((1, 5, 5)));
+    let last = frame(0x80, b"last");
+    assert_eq!(feed(&last[..1]), Some((1, 5, 5)));
+    assert_eq!(feed(&last[1..8]), Some((1, 7, 9)));
+    assert_eq!(feed(&last[8..]), None);
+    assert_eq!(feed(&pong[..8]), Some((2, 0, 0)));
+    assert_eq!(feed(&pong[8..]), None);
+    let mut both = pong.clone();
+    both.extend(&text[..18]);
+    assert_eq!(feed(&both), Some((4, 10, 300)), "a message of its own");
+}

@@ -64,6 +64,10 @@ fn heard(limits: Limits, chunks: &[&[u8]]) -> Vec<Said> {
                 }
             }
         }
+        match inbound.progress() {
+            Some(progress) => assert!(progress.received <= progress.length, "{progress:?}"),
+            None => assert_eq!((inbound.held(), fragments.held()), (0, 0), "held and not watched"),
+        }
         assert!(inbound.held() < HEAD_BYTES + most.max(125), "{} bytes of a frame", inbound.held());
     }
     said
