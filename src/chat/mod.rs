@@ -14,7 +14,7 @@ pub use ask::{Ask, AskKind, Past, UserMessage};
 pub use history::{Budget, History, Known, Said, UserText, Window};
 pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{Message, Role};
-pub use principal::Principal;
+pub use principal::{ChatKey, Principal};
 pub use run::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, RunRequest, Timing, Usage};
 pub use source::Source;
 pub use text::Text;

@@ -150,7 +150,7 @@ keys! {
         max_sockets: usize = "18000", Kind::Count(1, 10_000_000),
             "open sockets of the process; keep it below the limit of open files";
         max_sockets_per_address: usize = "0", Kind::Count(0, 10_000_000),
-            "open sockets of one client address; 0 = no cap";
+            "open sockets of one client address (of an IPv6 /64); 0 = no cap";
         trusted_proxies: Vec<IpNet> = "", Kind::Networks,
             "proxies whose word on the client's address is taken";
         origins: Origins = "", Kind::Origins,
@@ -171,7 +171,7 @@ keys! {
             "one frame on `/api/chat`, which may hold a whole conversation";
         requests: usize = "64", Kind::Count(1, 10_000), "requests that a socket on `/api/chat` may have open";
         chats: usize = "20000", Kind::Count(1, 10_000_000),
-            "conversations of `/api/chat` that are kept; a quiet one makes room for a new one";
+            "conversations of `/api/chat` that are kept; beyond it the client address with the most gives up an idle one";
         chats_per_principal: usize = "100", Kind::Count(1, 100_000), "the same, of one browser";
         readers: usize = "8", Kind::Count(1, 1000),
             "requests that may follow one conversation at the same time; the oldest goes";

@@ -1,9 +1,9 @@
 //! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
 use super::{Site, methods, origin_is_allowed, page, principal};
 use crate::{
-    chat::{ChatId, Said},
+    chat::{ChatId, ChatKey, Said},
     session::Transcript,
-    ws::{Phase, letter::ChatKey, session_actor::GetTranscript},
+    ws::{Phase, session_actor::GetTranscript},
 };
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,

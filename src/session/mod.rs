@@ -69,6 +69,17 @@ pub enum Lifetime {
     OfChat,
 }
 
+/// What would be lost with a session, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Occupancy {
+    /// Nothing: its page has the whole conversation, from which it can be rebuilt.
+    Quiet,
+    /// A finished answer that a client can still follow again, see [`Settings::retain`].
+    Retained,
+    /// A reader follows it, or an answer is being written or waits.
+    InUse,
+}
+
 /// A conversation as it can be read at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
@@ -181,11 +192,16 @@ impl Session {
         Transcript { said, is_writing: log.is_some() }
     }
 
-    /// Nobody follows it, no answer is written or waits, and none is kept for who may come: its page has all of
-    /// it, and it can be built anew from that.
-    pub fn is_quiet(&self) -> bool {
-        let keeps = self.life.as_ref().is_some_and(|life| life.retained.is_some());
-        self.readers.is_empty() && self.run.is_none() && !keeps
+    /// What would be lost if it ended now.
+    pub fn occupancy(&self) -> Occupancy {
+        let keeps = || self.life.as_ref().is_some_and(|life| life.retained.is_some());
+        if !self.readers.is_empty() || self.run.is_some() {
+            Occupancy::InUse
+        } else if keeps() {
+            Occupancy::Retained
+        } else {
+            Occupancy::Quiet
+        }
     }
 
     fn on_wake(&mut self) {

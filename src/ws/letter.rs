@@ -5,19 +5,12 @@ use super::{
     outlet::{Outlet, Window},
 };
 use crate::{
-    chat::{Ask, ChatId, Principal, ReaderId, RequestId, Source},
+    chat::{Ask, ChatId, ReaderId, RequestId, Source},
     protocol::{Codec, ServerFrame},
     session::Input,
 };
 use actix::prelude::*;
 use std::sync::Arc;
-
-/// A conversation belongs to somebody: the same name of somebody else is another one.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ChatKey {
-    pub principal: Principal,
-    pub chat: ChatId,
-}
 
 /// What a request wants of its chat.
 pub enum Wish {

@@ -1,4 +1,5 @@
 //! WebSockets: the socket after its upgrade, the actor that speaks on it, and the actor of its session.
+pub mod chat_table;
 pub mod connection;
 pub mod context;
 pub mod guard;
@@ -17,8 +18,9 @@ mod tests;
 mod uploads;
 mod wakes;
 
+pub use chat_table::Caps;
 pub use connection::{Connection, Consumer};
-pub use registry::{Caps, Life, Phase, Registry, Seat};
+pub use registry::{Life, Phase, Registry, Seat};
 
 use crate::{dispatch::Dispatcher, metrics::Metrics, protocol, session};
 use actix::{Addr, WeakAddr};

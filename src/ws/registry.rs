@@ -1,19 +1,19 @@
-//! Who is live: sessions by id, sockets by number and address, and the phase of the process.
+//! Who is live: sessions by id, chats by name, sockets by number and source, and the phase of the process.
 use super::{
-    letter::ChatKey,
+    chat_table::{Caps, ChatTable, NoRoom},
     session_actor::{Bell, SessionActor},
 };
-use crate::chat::{ChatId, Principal, SessionId};
+use crate::{
+    chat::{ChatKey, SessionId, Source},
+    session::Occupancy,
+};
 use actix::{Addr, WeakAddr};
-use dashmap::{DashMap, Entry as Place};
+use dashmap::DashMap;
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU8, AtomicUsize,
-            Ordering::{Relaxed, SeqCst},
-        },
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -21,44 +21,10 @@ use std::{
 /// it is dropped, whether it ended or panicked.
 pub struct Registry {
     sessions: DashMap<SessionId, Entry>,
-    /// Sessions that are found by name. The address keeps them alive while nobody reads.
-    chats: DashMap<ChatKey, Chat>,
-    /// How many chats there are, those included for which a place was just taken.
-    places: AtomicUsize,
-    /// The chats of each principal, in the order of their making.
-    owners: DashMap<Principal, Vec<ChatId>>,
-    caps: Caps,
+    /// Sessions that are found by name. The address keeps them alive while nobody reads. The lock is taken a few
+    /// times for each question, never for a delta, and is not held while a session does anything.
+    chats: Mutex<ChatTable<Addr<SessionActor>>>,
 }
-
-/// Chats that may be kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Caps {
-    pub chats: usize,
-    pub per_principal: usize,
-}
-
-impl Default for Caps {
-    fn default() -> Self {
-        Caps { chats: usize::MAX, per_principal: usize::MAX }
-    }
-}
-
-/// How many chats are looked at for one that can make room, when there are as many as may be.
-const LOOKED_AT_MAX: usize = 256;
-
-/// Somebody else may be faster and take the place that was made.
-const TRIES_MAX: usize = 3;
-
-struct Chat {
-    id: SessionId,
-    session: Addr<SessionActor>,
-    /// Neither followed nor answering, and nothing in it that somebody may still come for.
-    is_quiet: Arc<AtomicBool>,
-}
-
-/// A chat is to be begun, and there are as many as may be, all of them in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRoom;
 
 /// Where a session lives.
 struct Entry {
@@ -68,13 +34,11 @@ struct Entry {
 
 impl Registry {
     pub fn new(caps: Caps) -> Self {
-        Registry {
-            sessions: DashMap::new(),
-            chats: DashMap::new(),
-            places: AtomicUsize::new(0),
-            owners: DashMap::new(),
-            caps,
-        }
+        Registry { sessions: DashMap::new(), chats: Mutex::new(ChatTable::new(caps)) }
+    }
+
+    fn chats(&self) -> MutexGuard<'_, ChatTable<Addr<SessionActor>>> {
+        self.chats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn insert(&self, id: SessionId, worker: usize, session: WeakAddr<SessionActor>) {
@@ -85,122 +49,75 @@ impl Registry {
         self.sessions.remove(&id);
     }
 
-    /// The session of a chat, where there is one.
+    /// The session of a chat, where there is one. What is read from it does not keep it from being evicted.
     pub fn chat(&self, key: &ChatKey) -> Option<Addr<SessionActor>> {
-        self.chats.get(key).filter(|chat| chat.session.connected()).map(|chat| chat.session.clone())
+        self.chats().get(key).map(|(_, session)| session).filter(|session| session.connected()).cloned()
     }
 
-    /// The session of a chat; `make` makes it where there is none. Two who ask at once get the same. When
-    /// there are as many chats as may be, one that is quiet makes room; its principal's own first.
+    /// The session of a chat, where there is one, for a request that follows at once; the session answers it
+    /// with [`Registry::taken`].
+    pub(super) fn send_to(&self, key: &ChatKey) -> Option<Addr<SessionActor>> {
+        let mut chats = self.chats();
+        chats.send_to(key, None).map(|(_, session)| session).filter(|session| session.connected()).cloned()
+    }
+
+    /// The session of a chat, for a question that follows at once; `make` makes it where there is none. Two
+    /// questions at once get the same one. Where a cap is reached, an idle chat is evicted.
     pub(super) fn chat_or_make(
         &self,
         key: ChatKey,
         id: SessionId,
-        make: impl FnOnce(ChatKey, Arc<AtomicBool>) -> Addr<SessionActor>,
+        source: Source,
+        make: impl FnOnce(ChatKey) -> Addr<SessionActor>,
     ) -> Result<Addr<SessionActor>, NoRoom> {
-        if let Some(session) = self.chat(&key) {
-            return Ok(session);
-        }
-        self.take_place(&key)?;
-        match self.chats.entry(key) {
-            Place::Occupied(chat) if chat.get().session.connected() => {
-                // Somebody was faster.
-                let session = chat.get().session.clone();
-                let key = chat.key().clone();
-                drop(chat);
-                self.give_place_back(&key, true);
-                Ok(session)
+        let mut chats = self.chats();
+        if let Some((known, session)) = chats.send_to(&key, Some(source)) {
+            if session.connected() {
+                return Ok(session.clone());
             }
-            place => {
-                if let Place::Occupied(_) = &place {
-                    // It has panicked and not been taken out yet: this one has its place, and its own is free.
-                    self.places.fetch_sub(1, SeqCst);
-                }
-                let is_quiet = Arc::new(AtomicBool::new(false));
-                let session = make(place.key().clone(), Arc::clone(&is_quiet));
-                place.insert(Chat { id, session: session.clone(), is_quiet });
-                Ok(session)
-            }
+            chats.remove(&key, known); // It has panicked, and was not taken out yet.
         }
+        let evicted = chats.make_room(key.principal)?;
+        let session = make(key.clone());
+        chats.insert(key, id, source, session.clone());
+        drop(chats);
+        if let Some(evicted) = evicted {
+            Self::end(evicted);
+        }
+        Ok(session)
     }
 
-    fn take_place(&self, key: &ChatKey) -> Result<(), NoRoom> {
-        let own = self.owners.get(&key.principal).map_or(0, |chats| chats.len());
-        if own >= self.caps.per_principal && !self.free_one_of(key.principal) {
-            return Err(NoRoom);
-        }
-        let try_take = || {
-            let more = |count: usize| (count < self.caps.chats).then_some(count + 1);
-            self.places.fetch_update(SeqCst, SeqCst, more).is_ok()
-        };
-        let make_room = || (self.free_one_of(key.principal) || self.free_any()) && try_take();
-        if !try_take() && !(0..TRIES_MAX).any(|_| make_room()) {
-            return Err(NoRoom);
-        }
-        let mut own = self.owners.entry(key.principal).or_default();
-        if !own.contains(&key.chat) {
-            own.push(key.chat.clone());
-        }
-        Ok(())
-    }
-
-    /// `is_kept`: the chat is there, only the second place that was taken for it is not needed.
-    fn give_place_back(&self, key: &ChatKey, is_kept: bool) {
-        self.places.fetch_sub(1, SeqCst);
-        if is_kept {
-            return;
-        }
-        self.owners.remove_if_mut(&key.principal, |_, chats| {
-            chats.retain(|chat| *chat != key.chat);
-            chats.is_empty()
-        });
-    }
-
-    /// Lets the oldest quiet chat of a principal go.
-    fn free_one_of(&self, principal: Principal) -> bool {
-        let own = self.owners.get(&principal).map(|chats| chats.clone()).unwrap_or_default();
-        own.into_iter().any(|chat| self.free(&ChatKey { principal, chat }))
-    }
-
-    /// Lets one of all chats go: a quiet one among some that stand beside each other by chance.
-    fn free_any(&self) -> bool {
-        let from = fastrand::usize(..self.chats.len().saturating_sub(LOOKED_AT_MAX).max(1));
-        let met = self.chats.iter().skip(from).take(LOOKED_AT_MAX);
-        let quiet: Vec<ChatKey> =
-            met.filter(|chat| chat.is_quiet.load(Relaxed)).map(|chat| chat.key().clone()).collect();
-        quiet.iter().any(|key| self.free(key))
-    }
-
-    fn free(&self, key: &ChatKey) -> bool {
-        let gone = self.chats.remove_if(key, |_, chat| chat.is_quiet.load(Relaxed));
-        let Some((key, chat)) = gone else { return false };
-        self.give_place_back(&key, false);
+    /// Ends a session that was taken out of the table.
+    fn end(session: Addr<SessionActor>) {
         // A new address has a place of its own in the mailbox: this is never refused.
-        let _ = chat.session.clone().try_send(Bell::MakeRoom);
-        true
+        let _ = Addr::clone(&session).try_send(Bell::MakeRoom);
     }
 
-    /// It was asked to make room, and somebody had come in the same moment: it is found again, unless
-    /// another one has taken its name meanwhile.
-    pub(super) fn restore(
-        &self,
-        key: &ChatKey,
-        id: SessionId,
-        session: Addr<SessionActor>,
-        is_quiet: &Arc<AtomicBool>,
-    ) {
-        if let Place::Vacant(place) = self.chats.entry(key.clone()) {
-            place.insert(Chat { id, session, is_quiet: Arc::clone(is_quiet) });
-            self.places.fetch_add(1, SeqCst);
-            self.owners.entry(key.principal).or_default().push(key.chat.clone());
-        }
+    /// A request has reached its session.
+    pub(super) fn taken(&self, key: &ChatKey, id: SessionId) {
+        self.chats().taken(key, id);
     }
 
-    /// Nobody finds this session any more; another one that has taken its place stays.
+    /// What would be lost with a session has changed.
+    pub(super) fn report(&self, key: &ChatKey, id: SessionId, occupancy: Occupancy) {
+        self.chats().report(key, id, occupancy);
+    }
+
+    /// Requests do not find this session any more; another one that has its name stays.
     pub(super) fn forget_chat(&self, key: &ChatKey, id: SessionId) {
-        if self.chats.remove_if(key, |_, chat| chat.id == id).is_some() {
-            self.give_place_back(key, false);
-        }
+        let _gone = self.chats().remove(key, id);
+    }
+
+    /// Evicts the longest idle chat of a source; false where all its chats are in use.
+    pub fn evict_idle_of(&self, source: Source) -> bool {
+        let evicted = self.chats().evict_of(source);
+        evicted.map(Self::end).is_some()
+    }
+
+    /// Evicts the longest idle chat of the source that has the most chats; false where all chats are in use.
+    pub fn evict_largest(&self) -> bool {
+        let evicted = self.chats().evict_largest();
+        evicted.map(Self::end).is_some()
     }
 
     pub fn len(&self) -> usize {
@@ -251,7 +168,7 @@ pub struct Life {
     phase: AtomicU8,
     sockets: AtomicUsize,
     sockets_max: usize,
-    by_address: DashMap<IpAddr, usize>,
+    by_source: DashMap<Source, usize>,
     /// 0: no cap.
     per_address_max: usize,
 }
@@ -270,7 +187,7 @@ impl Life {
             phase: AtomicU8::new(Phase::Starting as u8),
             sockets: AtomicUsize::new(0),
             sockets_max,
-            by_address: DashMap::new(),
+            by_source: DashMap::new(),
             per_address_max,
         }
     }
@@ -297,7 +214,8 @@ impl Life {
         self.sockets_max
     }
 
-    /// Takes a seat for a socket from `address`; dropping the seat gives it back.
+    /// Takes a seat for a socket from `address`; dropping the seat gives it back. Where the address is unknown,
+    /// only the cap of all holds.
     pub fn take_seat(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, NoSeat> {
         if self.phase() >= Phase::Draining {
             return Err(NoSeat::Draining);
@@ -306,14 +224,15 @@ impl Life {
             self.sockets.fetch_sub(1, SeqCst);
             return Err(NoSeat::Full);
         }
-        let mut seat = Seat { life: Arc::clone(self), address: None };
-        if let Some(address) = address.filter(|_| self.per_address_max > 0) {
-            let mut here = self.by_address.entry(address).or_default();
+        let mut seat = Seat { life: Arc::clone(self), source: None };
+        if address.is_some() && self.per_address_max > 0 {
+            let source = Source::of(address);
+            let mut here = self.by_source.entry(source).or_default();
             if *here >= self.per_address_max {
                 return Err(NoSeat::AddressFull);
             }
             *here += 1;
-            seat.address = Some(Box::new(address));
+            seat.source = Some(source);
         }
         Ok(seat)
     }
@@ -322,15 +241,15 @@ impl Life {
 /// A socket's place under the caps.
 pub struct Seat {
     life: Arc<Life>,
-    /// Only where there is a cap by address.
-    address: Option<Box<IpAddr>>,
+    /// Only where there is a cap by source.
+    source: Option<Source>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.life.sockets.fetch_sub(1, SeqCst);
-        if let Some(address) = &self.address {
-            self.life.by_address.remove_if_mut(address, |_, here| {
+        if let Some(source) = &self.source {
+            self.life.by_source.remove_if_mut(source, |_, here| {
                 *here = here.saturating_sub(1);
                 *here == 0
             });
@@ -341,6 +260,16 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // faults: K139
+    #[test]
+    fn all_addresses_of_an_ipv6_network_share_a_cap() {
+        let life = Arc::new(Life::new(9, 2));
+        let seat = |address: &str| life.take_seat(Some(address.parse().expect("an address")));
+        let _two = [seat("2001:db8:1:2::1"), seat("2001:db8:1:2:ffff::2")];
+        assert_eq!(seat("2001:db8:1:2:3:4:5:6").err(), Some(NoSeat::AddressFull));
+        let _other = seat("2001:db8:1:3::1").expect("a seat");
+    }
 
     #[test]
     fn seats_are_capped_in_all_and_by_address_and_come_back() {

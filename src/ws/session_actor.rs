@@ -1,24 +1,21 @@
 //! The actor of one session: translates messages into inputs, performs effects, and thinks nothing.
 use super::{
     Worker,
-    letter::{ChatKey, Join},
+    letter::{Join, Wish},
     outlet::Outlet,
 };
 use crate::{
-    chat::{ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source},
+    chat::{ChatKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source},
     dispatch::{Order, RunControl, RunUpdate, Withdraw},
     protocol::{ClientFrame, Refusal, ServerFrame},
-    session::{Effect, Input, Lifetime, Outgoing, Session, Transcript},
+    session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session, Transcript},
 };
 use actix::prelude::*;
 use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -37,11 +34,10 @@ pub struct SessionActor {
     ended: bool,
 }
 
-/// Where a session is found, and what the registry is told of it.
-pub struct Named {
-    pub key: ChatKey,
-    /// See [`Session::is_quiet`].
-    pub is_quiet: Arc<AtomicBool>,
+/// Where a session is found, and what the registry was last told of it.
+struct Named {
+    key: ChatKey,
+    occupancy: Occupancy,
 }
 
 /// Lists that all sessions of a thread use in turn: one of each for all of them stays in the cache, and
@@ -134,7 +130,9 @@ impl SessionActor {
     }
 
     /// Starts the session of a chat, on this thread, without readers.
-    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, chat: Named) -> Addr<Self> {
+    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, key: ChatKey) -> Addr<Self> {
+        // As the registry enters it: the question that it is made for is on its way.
+        let chat = Named { key, occupancy: Occupancy::InUse };
         Self::new(worker, id, source, Lifetime::OfChat, Some(Box::new(chat))).start()
     }
 
@@ -167,10 +165,11 @@ impl SessionActor {
         self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
         self.worker.lists.effects.set(effects);
-        if let Some(chat) = &self.chat {
-            let is_quiet = self.session.is_quiet();
-            if chat.is_quiet.load(Relaxed) != is_quiet {
-                chat.is_quiet.store(is_quiet, Relaxed);
+        if let Some(chat) = &mut self.chat {
+            let occupancy = self.session.occupancy();
+            if chat.occupancy != occupancy {
+                chat.occupancy = occupancy;
+                self.worker.registry.report(&chat.key, self.id, occupancy);
             }
         }
     }
@@ -401,11 +400,16 @@ impl Handler<Join> for SessionActor {
             return; // Dropped, it goes back.
         }
         let Some(letter) = join.take() else { return };
-        self.source = letter.source;
+        if matches!(letter.wish, Wish::Ask(_)) {
+            self.source = letter.source;
+        }
         let id = letter.reader;
         let (outlet, input) = letter.open(|worker, line| self.worker.line(worker, line));
         self.readers.push(Reader { id, outlet, behind: false });
         self.feed(ctx, input);
+        if let Some(chat) = &self.chat {
+            self.worker.registry.taken(&chat.key, self.id); // After it was told that the session is in use.
+        }
     }
 }
 
@@ -437,16 +441,13 @@ impl Handler<Bell> for SessionActor {
                 self.feed(ctx, Input::Wake);
             }
             Bell::Drain => self.feed(ctx, Input::Drain),
-            // A session of one socket ends with that.
-            Bell::MakeRoom if self.session.is_quiet() => {
+            // It was idle when the registry took it out, and nothing has reached it since.
+            Bell::MakeRoom => {
+                debug_assert_ne!(self.session.occupancy(), Occupancy::InUse);
                 self.worker.metrics.sessions_evicted.inc();
                 self.end(ctx);
             }
-            Bell::MakeRoom => {
-                if let Some(chat) = &self.chat {
-                    self.worker.registry.restore(&chat.key, self.id, ctx.address(), &chat.is_quiet);
-                }
-            }
+            // A session of one socket ends with that.
             Bell::Close if self.chat.is_some() => self.end(ctx),
             Bell::Close => {}
         }

@@ -177,6 +177,56 @@ async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
     drain(gateway).await;
 }
 
+// faults: K139
+#[tokio::test]
+async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_others() {
+    const PLACES: usize = 40;
+    let gateway = Gateway::spawn(|config| {
+        config.limits.chats = PLACES;
+        config.limits.chats_per_principal = 10;
+        config.limits.frames_per_second = 0;
+        config.session.retain = Duration::from_secs(600); // Nothing comes free by waiting.
+    })
+    .await;
+    let quick = "/sim text=fine pace_ms=0 first_ms=0";
+    let mut users = Vec::new();
+    for user in 1..=10 {
+        let mut socket = Chats::connect_from(gateway.address, [127, 0, 1, user]).await;
+        assert_eq!(socket.turn("r1", "own", quick).await.text, "fine");
+        users.push(socket);
+    }
+    // A new cookie for each ten chats: more than there are places, each answer kept.
+    let mut flooders = Vec::new();
+    for cookie in 0..PLACES / 10 + 1 {
+        let mut flooder = Chats::connect_from(gateway.address, [127, 0, 2, 1]).await;
+        for chat in 0..10 {
+            let name = format!("c{cookie}-{chat}");
+            assert_eq!(flooder.turn(&name, &name, quick).await.text, "fine");
+        }
+        flooders.push(flooder);
+    }
+    until("every place is taken", async || gateway.site.registry.len() == PLACES).await;
+    for user in &mut users {
+        assert_eq!(user.turn("r2", "new", quick).await.text, "fine", "ten of ten");
+        user.resume("r3", "own", None).await;
+        let mut kept = Answer::of("r3");
+        user.hear(&mut kept).await;
+        assert_eq!((kept.text.as_str(), kept.end), ("fine", Some(End::Whole)), "none of theirs went");
+    }
+    // The oldest of the flooder's are the ones that went.
+    let end_of = async |flooder: &mut Chats, chat: &str| {
+        let name = format!("resume-{chat}");
+        flooder.resume(&name, chat, None).await;
+        let mut kept = Answer::of(&name);
+        flooder.hear(&mut kept).await;
+        kept.end
+    };
+    assert_eq!(end_of(&mut flooders[0], "c0-0").await, Some(End::NoActive));
+    assert_eq!(end_of(&mut flooders[PLACES / 10], &format!("c{}-9", PLACES / 10)).await, Some(End::Whole));
+    drop((users, flooders));
+    drain(gateway).await;
+}
+
 // faults: A23
 #[tokio::test]
 async fn two_tabs_see_the_same_and_the_oldest_of_too_many_goes() {

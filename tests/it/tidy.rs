@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("dispatch::admission", 1),
     ("dispatch::control", 1),
     ("dispatch::retry", 1),
+    ("ws::chat_table", 1),
     ("ws::guard", 1),
     ("http::origin", 1),
     ("simulator::script", 1),

@@ -1,14 +1,14 @@
 //! The requests of one socket, each of them a reader of its chat's session.
 use super::{Connection, Consumer, Released, strikes::Strikes};
 use crate::{
-    chat::{ChatId, ReaderId, RequestId, SessionId},
+    chat::{ChatId, ChatKey, ReaderId, RequestId, SessionId},
     protocol::{Codec, Refusal, ServerFrame},
     ws::{
         Phase,
+        chat_table::NoRoom,
         context::SocketContext,
-        letter::{Bounced, ChatKey, Join, Letter, Wish},
-        registry::NoRoom,
-        session_actor::{Abort, Detach, Named, SessionActor},
+        letter::{Bounced, Join, Letter, Wish},
+        session_actor::{Abort, Detach, SessionActor},
     },
 };
 use actix::prelude::*;
@@ -75,10 +75,8 @@ impl Connection {
         let may_begin = matches!(letter.wish, Wish::Ask(_)) && self.worker.life.phase() < Phase::Draining;
         let session = if may_begin {
             let id = SessionId(fastrand::u64(..));
-            let make = |key, is_quiet| {
-                SessionActor::begin_chat(&self.worker, id, self.source, Named { key, is_quiet })
-            };
-            match registry.chat_or_make(key, id, make) {
+            let make = |key| SessionActor::begin_chat(&self.worker, id, self.source, key);
+            match registry.chat_or_make(key, id, self.source, make) {
                 Ok(session) => Some(session),
                 Err(NoRoom) => {
                     let reason = Refusal::TooManyChats;
@@ -86,7 +84,7 @@ impl Connection {
                 }
             }
         } else {
-            registry.chat(&key)
+            registry.send_to(&key)
         };
         let Some(session) = session else {
             return match letter.wish.without_session() {

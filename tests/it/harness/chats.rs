@@ -36,6 +36,13 @@ impl Chats {
         Self::try_connect_on(socket, gateway, cookie).await
     }
 
+    /// As a browser that was never here, at another address of this machine.
+    pub(crate) async fn connect_from(gateway: SocketAddr, address: [u8; 4]) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        within("the handshake", PATIENCE, Self::try_connect_on(socket, gateway, "")).await.unwrap()
+    }
+
     /// With the smallest receive buffer: what is not read is soon the gateway's.
     pub(crate) async fn connect_narrow(gateway: SocketAddr, cookie: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
