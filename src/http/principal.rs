@@ -17,6 +17,8 @@ const ROUTE_TAG: &[u8] = b"tidegate_route\0";
 const MAX_AGE_S: u32 = 30 * 24 * 60 * 60;
 /// Hexadecimal digits of 128 bits.
 const DIGITS: usize = 32;
+/// Of 16 there are: fewer than this among [`DIGITS`] come from no random generator.
+const DISTINCT_DIGITS_MIN: u32 = 5;
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// The principal of a request: that of its cookie, or a new one. The answer must set the cookies that are
@@ -32,9 +34,7 @@ pub(crate) fn of(
     if let Some(principal) = known(request) {
         return Ok((principal, Vec::from_iter(route_cookie(principal, secure))));
     }
-    let mut bytes = [0; DIGITS / 2];
-    getrandom::fill(&mut bytes)?;
-    let principal = Principal::new(u128::from_be_bytes(bytes));
+    let principal = Principal::new(new_number()?);
     let cookies = [principal_cookie(principal, secure), route_cookie(principal, secure)];
     Ok((principal, cookies.into_iter().flatten().collect()))
 }
@@ -50,7 +50,29 @@ fn read(cookie: &[u8]) -> Option<Principal> {
     let value = cookie.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?;
     let is_ours = value.len() == DIGITS && value.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let digits = std::str::from_utf8(value).ok().filter(|_| is_ours)?;
-    u128::from_str_radix(digits, 16).ok().map(Principal::new)
+    u128::from_str_radix(digits, 16).ok().filter(|number| looks_random(*number)).map(Principal::new)
+}
+
+/// Whether nobody would choose this number by hand: all zeros, one digit repeated, a few digits after
+/// zeros, a pattern written twice. What such a cookie opens, anybody could open who tries the obvious.
+/// Of real randomness one in 10¹⁶ is refused. It is a rule of the number alone, so that every
+/// replica says the same of every cookie, before and after a restart.
+fn looks_random(number: u128) -> bool {
+    let digits = (0..DIGITS).map(|at| 1_u16 << (number >> (4 * at) & 0xf));
+    let distinct = digits.fold(0, |seen, digit| seen | digit).count_ones();
+    distinct >= DISTINCT_DIGITS_MIN && number >> 64 != number & u128::from(u64::MAX)
+}
+
+/// 128 bits of randomness that a later request will be known by.
+fn new_number() -> Result<u128, getrandom::Error> {
+    loop {
+        let mut bytes = [0; DIGITS / 2];
+        getrandom::fill(&mut bytes)?;
+        let number = u128::from_be_bytes(bytes);
+        if looks_random(number) {
+            return Ok(number);
+        }
+    }
 }
 
 fn principal_cookie(principal: Principal, secure: bool) -> Option<HeaderValue> {
@@ -96,7 +118,7 @@ mod tests {
 
     const GOOD: &str = "00112233445566778899aabbccddeeff";
     const NUMBER: u128 = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff;
-    const OTHER: &str = "ffffffffffffffffffffffffffffffff";
+    const OTHER: &str = "ffeeddccbbaa99887766554433221100";
 
     /// The number in the cookies of a request, if one is in them.
     fn known(cookies: &[&str]) -> Option<u128> {
@@ -197,9 +219,33 @@ mod tests {
 
     #[test]
     fn leading_zeros_are_kept() {
-        let cookie = principal_cookie(Principal::new(0x2a), false).unwrap();
+        let cookie = principal_cookie(Principal::new(0x2a_5eed), false).unwrap();
         let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-        assert_eq!((pair.len(), known(&[pair])), (COOKIE.len() + 1 + DIGITS, Some(0x2a)));
+        assert_eq!((pair.len(), known(&[pair])), (COOKIE.len() + 1 + DIGITS, Some(0x2a_5eed)));
+    }
+
+    // faults: K149
+    #[test]
+    fn a_number_without_randomness_is_replaced() {
+        for digits in [
+            "00000000000000000000000000000000",
+            "ffffffffffffffffffffffffffffffff",
+            "00000000000000000000000000000001",
+            "0000000000000000000000000000002a",
+            "10000000000000000000000000000000",
+            "abababababababababababababababab",
+            "deadbeefdeadbeefdeadbeefdeadbeef",
+            "0123456789abcdef0123456789abcdef",
+        ] {
+            assert_eq!(known(&[&format!("{COOKIE}={digits}")]), None, "{digits}");
+            // Another one beside it counts.
+            assert_eq!(known(&[&format!("{COOKIE}={digits}; {COOKIE}={GOOD}")]), Some(NUMBER), "{digits}");
+        }
+        for number in [NUMBER, 0x2a_5eed, u128::MAX - 0x1234, 0x5eed_5eed_5eed_5eed_5eed_5eed_5eed_5a0d] {
+            assert!(looks_random(number), "{number:032x}");
+        }
+        let mut random = fastrand::Rng::with_seed(149);
+        assert!((0..100_000).all(|_| looks_random(random.u128(..))), "what we give is what we take");
     }
 
     #[test]

@@ -305,6 +305,7 @@ async fn a_second_signal_is_faster() {
     simulator.stop().await;
 }
 
+// faults: K147
 #[tokio::test]
 async fn sigquit_drains_like_sigterm() {
     let simulator = Process::simulate().await;

@@ -224,7 +224,7 @@ async fn whose_a_chat_is_is_found_nowhere() {
         let (_, head, mut seen) = get_with(here, "/api/config", &[]).await;
         let given = set_cookie(&head).expect(&head).0;
         let mut socket = Chats::connect(here).await;
-        let own = format!("tidegate_principal={:032x}", 0x5eed_5eed_5eed_5eed_5eed_5eed_5eed_5eed_u128);
+        let own = format!("tidegate_principal={:032x}", 0x5eed_5eed_5eed_5eed_5eed_5eed_cafe_f00d_u128);
         let mut other = Chats::connect_as(here, &own).await;
         for socket in [&mut socket, &mut other] {
             for (request, text) in [("a", "text=fine"), ("b", "status=500"), ("c", "text=abc cut_after=1")] {
