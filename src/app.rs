@@ -13,6 +13,7 @@ use crate::{
 };
 use actix::prelude::*;
 use anyhow::Context as _;
+use rustix::system::uname;
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZero,
@@ -28,6 +29,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
+use url::Url;
 
 /// How often the dispatcher is asked whether it is alive.
 const WATCH: Duration = Duration::from_secs(1);
@@ -394,6 +396,7 @@ fn http_settings(config: &Config, simulated: bool) -> http::Settings {
     http::Settings {
         origins: config.server.origins.clone(),
         allow_any_origin: config.server.allow_any_origin,
+        hosts: Some(host_names(config)),
         trusted_proxies: config.server.trusted_proxies.clone(),
         model: config.upstream.model.clone(),
         upstream: config.upstream.base_url.host_str().unwrap_or_default().to_owned(),
@@ -404,6 +407,15 @@ fn http_settings(config: &Config, simulated: bool) -> http::Settings {
         features: page_features(config),
         page: page_words(config),
     }
+}
+
+/// Under which the gateway may be asked: as configured, those of the pages that may open a socket, and
+/// this machine's own.
+fn host_names(config: &Config) -> Vec<String> {
+    let origins = config.server.origins.iter().filter_map(|origin| Url::parse(origin).ok());
+    let origins = origins.filter_map(|origin| origin.host_str().map(str::to_owned));
+    let own = uname().nodename().to_str().ok().map(|name| name.trim_end_matches('.').to_owned());
+    config.server.hosts.iter().cloned().chain(origins).chain(own).collect()
 }
 
 fn page_limits(config: &Config) -> http::api::Limits {

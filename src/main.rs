@@ -223,6 +223,9 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     } else if let Some(warning) = config.open_to_strangers() {
         log::warn!("{warning}");
     }
+    if let Some(note) = config.without_a_name() {
+        log::info!("{note}");
+    }
     if let Some(address) = gateway.ops_address {
         log::info!("health and metrics on http://{address}");
     }

@@ -7,6 +7,9 @@ use url::{Host, ParseError, Url};
 /// Origins as browsers spell them (`https://host[:port]`, ASCII, lower case, no default port), or `*`.
 pub type Origins = Vec<String>;
 
+/// Host names as they stand in URLs: ASCII, lower case, no dot at the end.
+pub type Hosts = Vec<String>;
+
 /// Reads the base URL of the upstream. Its path never ends with a slash, unless it is `/` alone.
 pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let mut url = http_url(text)?;
@@ -164,6 +167,25 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(url.origin().ascii_serialization())
 }
 
+/// Exactly one host each: what `*.example.com` would let in is not only the operator's to decide.
+fn host_name(text: &str) -> Result<String, String> {
+    let problem = if text.is_empty() {
+        "is empty"
+    } else if text.contains("://") {
+        "has a scheme; a host name has none"
+    } else if text.contains('/') {
+        "has a path; a host name has none"
+    } else if text.contains('*') {
+        "has a `*`; every name is listed by itself"
+    } else if text.contains(':') && !text.starts_with('[') || text.contains("]:") {
+        "has a port; a host is known under all ports"
+    } else {
+        let host = Host::parse(text.strip_suffix('.').unwrap_or(text));
+        return host.map(|host| host.to_string()).map_err(|_| "is not a host name".to_owned());
+    };
+    Err(problem.to_owned())
+}
+
 fn network(text: &str) -> Result<IpNet, String> {
     if text.is_empty() {
         return Err("is empty".to_owned());
@@ -174,8 +196,8 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 impl Setting for Origins {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
-        list(text, origin)
+    fn read(text: &str, kind: &Kind) -> Result<Self, String> {
+        list(text, if matches!(kind, Kind::Hosts) { host_name } else { origin })
     }
     fn show(&self, _: &Kind) -> String {
         self.join(", ")

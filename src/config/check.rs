@@ -109,11 +109,24 @@ impl Config {
         })
     }
 
+    /// That nobody can open the gateway by a public name yet.
+    pub fn without_a_name(&self) -> Option<String> {
+        let server = &self.server;
+        let is_reached =
+            !server.listen.ip().to_canonical().is_loopback() || !server.trusted_proxies.is_empty();
+        (is_reached && server.hosts.is_empty() && server.origins.iter().all(|origin| origin == "*")).then(|| {
+            "server.hosts is empty: the gateway is opened by IP address, by a name without a dot or by a local name. \
+             If people open it by another name, also by that of a proxy in front of it, list the name there"
+                .to_owned()
+        })
+    }
+
     /// What is good to know about a configuration that is not wrong.
     pub fn notes(&self) -> Vec<String> {
         let host = self.upstream.base_url.host_str().unwrap_or_default();
         let region = dashscope::other_region(host);
-        region.map(|advice| format!("upstream.base_url: {advice}")).into_iter().collect()
+        let region = region.map(|advice| format!("upstream.base_url: {advice}"));
+        self.without_a_name().into_iter().chain(region).collect()
     }
 
     /// Whether `tidegate serve` can start: there is a key, or an upstream that needs none.

@@ -1,6 +1,10 @@
 //! The one table of keys: name, type, default, what is allowed and what it is for.
 use super::value::{Choice, Endpoint, Kind, Setting, Thinking};
-use super::{Origin, address::Origins, links::Links};
+use super::{
+    Origin,
+    address::{Hosts, Origins},
+    links::Links,
+};
 use crate::logging::Format;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -155,6 +159,8 @@ keys! {
             "proxies whose word on the client's address is taken";
         origins: Origins = "", Kind::Origins,
             "pages that may open a socket; empty = those of the gateway's own host";
+        hosts: Hosts = "", Kind::Hosts,
+            "names under which people open the gateway; IP addresses, names without a dot and local names need not be listed";
         allow_any_origin: bool = "false", FLAG, "makes `*` in `server.origins` possible; for development";
     }
     /// Bounds of one socket and what happens to a slow one.

@@ -18,7 +18,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use address::Origins;
+pub use address::{Hosts, Origins};
 pub use check::PING_BEHIND_PROXY;
 pub use example::example;
 pub use fault::{ConfigError, Fault, Origin};

@@ -36,6 +36,8 @@ pub enum Kind {
     MaybeAddress,
     /// A list of origins.
     Origins,
+    /// A list of host names.
+    Hosts,
     /// A list of addresses and networks.
     Networks,
     /// A list of links with their labels.
@@ -64,6 +66,7 @@ impl Kind {
             Kind::Address => "IP:port such as `0.0.0.0:8000` or `[::]:8000`".to_owned(),
             Kind::MaybeAddress => "IP:port such as `127.0.0.1:9000`, or empty".to_owned(),
             Kind::Origins => "a list of `https://host[:port]`".to_owned(),
+            Kind::Hosts => "a list of host names such as `chat.example.com`".to_owned(),
             Kind::Networks => "a list of addresses and networks such as `10.0.0.0/8`".to_owned(),
             Kind::Links => {
                 "a list of at most 8 `label=https://host/path`; `http:` and `mailto:` too".to_owned()
@@ -75,14 +78,14 @@ impl Kind {
     pub(super) fn may_show(&self, text: &str) -> bool {
         match self {
             Kind::Secret => false,
-            Kind::Url | Kind::Origins | Kind::Links => !text.contains(['@', '?', '#']),
+            Kind::Url | Kind::Origins | Kind::Hosts | Kind::Links => !text.contains(['@', '?', '#']),
             _ => true,
         }
     }
 
     /// Whether the file may spell the value as an array.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self, Kind::Origins | Kind::Networks | Kind::Links)
+        matches!(self, Kind::Origins | Kind::Hosts | Kind::Networks | Kind::Links)
     }
 
     /// Whether the file may spell the value as a bare number.

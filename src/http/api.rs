@@ -199,9 +199,11 @@ enum Refusal {
 impl Refusal {
     fn response(self) -> HttpResponse {
         let (status, code, message) = match self {
-            Refusal::ForeignOrigin => {
-                (StatusCode::FORBIDDEN, "foreign_origin", "Pages of this origin may not read this.")
-            }
+            Refusal::ForeignOrigin => (
+                StatusCode::FORBIDDEN,
+                "foreign_origin",
+                "Pages of this origin may not read this. Whoever runs this gateway allows them with server.origins.",
+            ),
             Refusal::WrongMethod => {
                 (StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "Only GET and HEAD are allowed.")
             }

@@ -1,7 +1,10 @@
 //! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
 pub mod api;
 mod form;
+mod host;
 mod methods;
+mod misdirected;
+mod notice;
 pub mod ops;
 mod origin;
 pub mod page;
@@ -40,11 +43,14 @@ pub struct Settings {
     /// Origins that may open a WebSocket; empty: those of the request's own host.
     pub origins: Vec<String>,
     pub allow_any_origin: bool,
+    /// Names under which the gateway may be asked, beside those that public DNS does not have; nothing:
+    /// under any name.
+    pub hosts: Option<Vec<String>>,
     /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The model that answers.
     pub model: String,
-    /// Host of the model service, for `/health`.
+    /// Host of the model service, for `/health` on the operator's own address.
     pub upstream: String,
     /// The answers come from the built-in simulator.
     pub simulated: bool,
@@ -94,8 +100,9 @@ pub fn service(
         api::configure(config);
         page::configure(config);
         ops::configure_models(config);
+        ops::configure_proxy_probe(config);
         if !site.settings.separate_ops {
-            ops::configure(config);
+            ops::configure(config, ops::Listener::Public);
         }
         config.app_data(web::Data::from(Arc::clone(&site)));
     };
@@ -118,7 +125,7 @@ pub(crate) fn with_sockets(
         let worker = Rc::clone(&worker);
         move || {
             let app = App::new().app_data(Rc::clone(&worker)).configure(routes.clone());
-            let app = app.wrap(from_fn(form::check));
+            let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(form::check));
             let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
             map_config(app, |()| AppConfig::default())
         }
@@ -150,7 +157,9 @@ pub fn ops_service(
     Error = actix_http::error::DispatchError,
     InitError = (),
 > {
-    let app = App::new().app_data(web::Data::from(site)).configure(ops::configure).wrap(from_fn(form::check));
+    let routes = |config: &mut web::ServiceConfig| ops::configure(config, ops::Listener::Ops);
+    let app = App::new().app_data(web::Data::from(site)).configure(routes);
+    let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(form::check));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
     HttpService::build()
         .on_connect_ext(form::watch)
@@ -160,7 +169,9 @@ pub fn ops_service(
         .tcp()
 }
 
-/// Whether a page of this request's origin may have an answer.
+static FOREIGN_ORIGINS: notice::Notice = notice::Notice::new();
+
+/// Whether a page of this request's origin may have an answer. Its refusal is logged.
 fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> bool {
     let values = |name| {
         // One that is not ASCII is no origin and no host.
@@ -168,7 +179,16 @@ fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> b
     };
     let hosts = values(header::HOST);
     let host = if let [host] = hosts[..] { Some(host) } else { None };
-    origin::is_allowed(&settings.origins, settings.allow_any_origin, &values(header::ORIGIN), host)
+    let origins = values(header::ORIGIN);
+    let is_allowed = origin::is_allowed(&settings.origins, settings.allow_any_origin, &origins, host);
+    if let Some(omitted) = (!is_allowed).then(|| FOREIGN_ORIGINS.due(Instant::now())).flatten() {
+        let address = client_address(settings, request);
+        log::warn!(
+            "request refused: its Origin is another site's; if pages of that site may connect, list it in \
+             server.origins address={address:?} omitted={omitted}"
+        );
+    }
+    is_allowed
 }
 
 /// The client's address: the peer's, unless the peer is a trusted proxy that names another. Read

@@ -10,12 +10,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-pub(super) fn configure(config: &mut ServiceConfig) {
+/// Which listener serves the operator's routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// Open to strangers: `/health` does not name the upstream's host.
+    Public,
+    Ops,
+}
+
+pub(super) fn configure(config: &mut ServiceConfig, listener: Listener) {
     config
         .service(methods::read_only("/livez", livez))
         .service(methods::read_only("/readyz", readyz))
-        .service(methods::read_only("/health", health))
+        .service(methods::read_only("/health", move |site| health(site, listener)))
         .service(methods::read_only("/metrics", metrics));
+}
+
+/// For the proxy in front, so on the public listener wherever the operator's routes are.
+pub(super) fn configure_proxy_probe(config: &mut ServiceConfig) {
+    config.service(methods::read_only("/-/ready", accepts_sockets));
 }
 
 pub(super) fn configure_models(config: &mut ServiceConfig) {
@@ -105,12 +118,29 @@ fn load(site: &Site) -> [Check; 2] {
     ]
 }
 
-async fn health(site: Data<Site>) -> HttpResponse {
+/// Whether a socket opened now would be accepted. A full gateway is as good as none to a proxy that
+/// has others to ask; an orchestrator must not take it out of service for that (`/readyz`).
+async fn accepts_sockets(site: Data<Site>) -> HttpResponse {
+    if passed(&ready_checks(&site)) && site.life.sockets() < site.life.sockets_max() {
+        return HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n");
+    }
+    HttpResponse::ServiceUnavailable().content_type(ContentType::plaintext()).body("not ready\n")
+}
+
+async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
     let status = match site.life.phase() {
         Phase::Ready if passed(&vital_checks(&site)) => "ok",
         Phase::Ready => "failing",
         phase => phase.as_str(),
     };
+    let mut upstream = json!({
+        "name": "default",
+        "model": site.settings.model,
+        "state": site.breaker.state().as_str(),
+    });
+    if listener == Listener::Ops {
+        upstream["host"] = site.settings.upstream.as_str().into();
+    }
     let metrics = &site.metrics;
     HttpResponse::Ok().json(json!({
         "status": status,
@@ -123,12 +153,7 @@ async fn health(site: Data<Site>) -> HttpResponse {
         "sessions": site.registry.len(),
         "runs": metrics.runs.get(),
         "queued": metrics.runs_queued.get(),
-        "upstreams": [{
-            "name": "default",
-            "host": site.settings.upstream,
-            "model": site.settings.model,
-            "state": site.breaker.state().as_str(),
-        }],
+        "upstreams": [upstream],
     }))
 }
 

@@ -26,6 +26,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         origins: Vec::new(),
         allow_any_origin: false,
+        hosts: Some(Vec::new()),
         trusted_proxies: Vec::new(),
         model: "m".into(),
         upstream: "u".into(),
@@ -57,19 +58,28 @@ fn site() -> Arc<Site> {
     })
 }
 
+fn routes(site: &Arc<Site>, listener: ops::Listener) -> impl FnOnce(&mut web::ServiceConfig) {
+    let site = web::Data::from(Arc::clone(site));
+    move |config| {
+        config.app_data(site);
+        ops::configure(config, listener);
+        ops::configure_proxy_probe(config);
+    }
+}
+
 // faults: G107, C45
 #[actix::test]
 async fn liveness_and_readiness_in_every_state() {
     let site = site();
-    let app = init_service(
-        App::new().app_data(web::Data::from(Arc::clone(&site))).configure(super::ops::configure),
-    )
-    .await;
+    let app = init_service(App::new().configure(routes(&site, ops::Listener::Public))).await;
     let status = async |path: &str| {
         call_service(&app, TestRequest::get().uri(path).to_request()).await.status().as_u16()
     };
     let is = async |state: &str, live: u16, ready: u16| {
         assert_eq!((status("/livez").await, status("/readyz").await), (live, ready), "{state}");
+        // A proxy asks for a place: only of a gateway that is full, it hears something else.
+        let probe = if site.life.sockets() == 0 { ready } else { 503 };
+        assert_eq!(status("/-/ready").await, probe, "{state}");
     };
     let says = async |part: &str| {
         let body = call_and_read_body(&app, TestRequest::get().uri("/readyz").to_request()).await;
@@ -86,8 +96,12 @@ async fn liveness_and_readiness_in_every_state() {
     is("breaker open", 200, 200).await;
     // Full is not unready: it is told to those who look closer.
     site.metrics.runs_queued.set(2);
-    let _seat = site.life.take_seat(None).unwrap();
+    let seat = site.life.take_seat(None).unwrap();
     is("queue full and no seat left", 200, 200).await;
+    for path in ["/-/ready", "/-/ready?verbose"] {
+        let body = call_and_read_body(&app, TestRequest::get().uri(path).to_request()).await;
+        assert_eq!(body, "not ready\n", "nothing more is told to strangers");
+    }
     let verbose = TestRequest::get().uri("/readyz?verbose").to_request();
     let verbose: serde_json::Value = call_and_read_body_json(&app, verbose).await;
     let check = |name: &str, ok: bool, says: &str| json!({ "name": name, "ok": ok, "says": says });
@@ -99,6 +113,7 @@ async fn liveness_and_readiness_in_every_state() {
         { "name": "queue", "says": "2 of 2 places in the queue taken" },
     ]);
     assert_eq!(verbose, json!({ "ready": true, "checks": checks }));
+    drop(seat);
     let long_ago = Instant::now() - SILENCE_MAX - Duration::from_secs(1);
     site.pulse.worker_answered(3, long_ago);
     is("a worker silent", 503, 503).await;
@@ -116,12 +131,20 @@ async fn liveness_and_readiness_in_every_state() {
     let site = self::site();
     site.life.enter(Phase::Ready);
     site.life.enter(Phase::Draining);
-    let app = init_service(
-        App::new().app_data(web::Data::from(Arc::clone(&site))).configure(super::ops::configure),
-    )
-    .await;
-    for (path, expected) in [("/livez", 200), ("/readyz", 503)] {
+    let app = init_service(App::new().configure(routes(&site, ops::Listener::Public))).await;
+    for (path, expected) in [("/livez", 200), ("/readyz", 503), ("/-/ready", 503)] {
         let status = call_service(&app, TestRequest::get().uri(path).to_request()).await.status();
         assert_eq!(status, expected, "drain: {path}");
+    }
+}
+
+#[actix::test]
+async fn only_the_operators_own_address_names_the_host_of_the_upstream() {
+    for (listener, host) in [(ops::Listener::Public, json!(null)), (ops::Listener::Ops, json!("u"))] {
+        let app = init_service(App::new().configure(routes(&site(), listener))).await;
+        let request = TestRequest::get().uri("/health").to_request();
+        let health: serde_json::Value = call_and_read_body_json(&app, request).await;
+        let upstream = &health["upstreams"][0];
+        assert_eq!((&upstream["host"], &upstream["model"]), (&host, &json!("m")), "{listener:?}");
     }
 }

@@ -95,7 +95,10 @@ impl Refusal {
             }
             Refusal::Version => (StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"),
             Refusal::Handshake(fault) => (StatusCode::BAD_REQUEST, fault),
-            Refusal::Origin => (StatusCode::FORBIDDEN, "pages of this origin may not connect"),
+            Refusal::Origin => (
+                StatusCode::FORBIDDEN,
+                "pages of this origin may not connect; whoever runs this gateway allows them with server.origins",
+            ),
             Refusal::NoSeat(NoSeat::Draining) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is restarting")
             }

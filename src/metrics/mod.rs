@@ -68,6 +68,7 @@ pub struct Metrics {
     pub connections_opened: Counter,
     pub connections_closed: Codes,
     pub upgrades_rejected: Codes,
+    pub hosts_rejected: Counter,
     pub sessions: Gauge,
     pub sessions_evicted: Counter,
     pub messages: Counter,
@@ -153,6 +154,10 @@ impl Metrics {
                 "WebSocket upgrades rejected, by reason",
                 "reason",
                 UPGRADE_REJECTIONS,
+            ),
+            hosts_rejected: of.one(
+                "tidegate_hosts_rejected",
+                "Requests rejected because their Host is none of the gateway's names (`server.hosts`)",
             ),
             sessions: of.one("tidegate_sessions", "Sessions alive now"),
             sessions_evicted: of

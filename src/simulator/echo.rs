@@ -77,6 +77,8 @@ fn site(workers: usize) -> Site {
         settings: http::Settings {
             origins: Vec::new(),
             allow_any_origin: false,
+            // It has nothing that a page could want.
+            hosts: None,
             trusted_proxies: Vec::new(),
             model: String::new(),
             upstream: String::new(),

@@ -304,6 +304,7 @@ async fn the_statuses_before_a_socket_are_those_of_the_protocol() {
         (403, handshake(here, &[("origin", "http://evil.test")])),
         (404, good.replace("/chat", "/nowhere")),
         (405, good.replace("GET", "POST")),
+        (421, good.replace(&here.to_string(), "evil.test")),
         (426, good.replace("version: 13", "version: 8")),
         (426, format!("GET /chat HTTP/1.1\r\nhost: {here}\r\n\r\n")),
         (429, good.clone()),

@@ -15,6 +15,7 @@ mod harness;
 mod health;
 mod hostile;
 mod hostile_chats;
+mod hosts;
 mod http_raw;
 mod load;
 mod load_cuts;

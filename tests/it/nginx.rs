@@ -8,8 +8,14 @@ use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::Instant};
 
 async fn demo() -> Process {
+    demo_of("").await
+}
+
+/// A gateway that people open by this name.
+async fn demo_of(name: &str) -> Process {
     let args = ["demo", "--listen", "127.0.0.1:0", "--set", "server.trusted_proxies=127.0.0.1"];
-    Tidegate::new(&args).start().await
+    let args = args.into_iter().chain(["--set"]).map(str::to_owned).chain([format!("server.hosts={name}")]);
+    Tidegate::new(&args.collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()).start().await
 }
 
 #[tokio::test]
@@ -249,7 +255,7 @@ async fn a_chat_and_its_cookie_pass_through_nginx() {
 #[tokio::test]
 async fn behind_tls_the_cookie_is_secure() {
     const NAME: &str = "tides.test";
-    let gateway = demo().await;
+    let gateway = demo_of(NAME).await;
     let wish = nginx::Wish { tls: Some(NAME), ..nginx::Wish::default() };
     let nginx = Nginx::as_wished(&[gateway.address], wish).await;
     use rustls::pki_types::{CertificateDer, pem::PemObject};

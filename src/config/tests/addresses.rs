@@ -227,6 +227,56 @@ fn origins() {
     "#]].assert_eq(&table("server.origins", &rows, &[]));
 }
 
+// faults: K137
+#[test]
+fn host_names() {
+    let rows = [
+        "",
+        "chat.example.com",
+        "Chat.Example.COM.",
+        "a.example, b.example ,A.example",
+        "bücher.example",
+        "10.0.0.1",
+        "[::1]",
+        "https://chat.example.com",
+        "chat.example.com:8443",
+        "[::1]:80",
+        "::1",
+        "chat.example.com/",
+        "*.example.com",
+        "*",
+        "a b",
+        "user@a.example",
+        "a.example,,b.example",
+    ];
+    expect![[r#"
+         -> 
+        chat.example.com -> chat.example.com
+        Chat.Example.COM. -> chat.example.com
+        a.example, b.example ,A.example -> a.example, b.example
+        bücher.example -> xn--bcher-kva.example
+        10.0.0.1 -> 10.0.0.1
+        [::1] -> [::1]
+        https://chat.example.com -> REFUSED entry 1: has a scheme; a host name has none
+        chat.example.com:8443 -> REFUSED entry 1: has a port; a host is known under all ports
+        [::1]:80 -> REFUSED entry 1: has a port; a host is known under all ports
+        ::1 -> REFUSED entry 1: has a port; a host is known under all ports
+        chat.example.com/ -> REFUSED entry 1: has a path; a host name has none
+        *.example.com -> REFUSED entry 1: has a `*`; every name is listed by itself
+        * -> REFUSED entry 1: has a `*`; every name is listed by itself
+        a b -> REFUSED entry 1: is not a host name
+        user@a.example -> REFUSED entry 1: is not a host name
+        a.example,,b.example -> REFUSED entry 2: is empty
+    "#]]
+    .assert_eq(&table("server.hosts", &rows, &[]));
+    let note = |pairs: &[&str]| load(&set(pairs), &Map::default()).unwrap().without_a_name().is_some();
+    assert!(
+        !note(&[]) && note(&["server.listen=0.0.0.0:8000"]) && note(&["server.trusted_proxies=10.0.0.0/8"])
+    );
+    assert!(!note(&["server.listen=0.0.0.0:8000", "server.hosts=chat.example.com"]));
+    assert!(!note(&["server.listen=0.0.0.0:8000", "server.origins=https://chat.example.com"]));
+}
+
 // faults: H111
 #[test]
 fn any_origin_needs_a_switch_and_warns() {

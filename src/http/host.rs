@@ -1,0 +1,192 @@
+//! Which names in `Host` are the gateway's own. Pure. A page whose name a stranger's DNS points at this
+//! machine is of the same origin as what it reads here (DNS rebinding): only the name gives it away,
+//! and the browser sends the name in `Host`. No stranger can own an IP address, a name without a dot
+//! or one of a reserved domain; every other name has to be listed.
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Domains that public DNS does not have: RFC 6761 §6.3, RFC 6762 §3, ICANN's reservation of 2024,
+/// RFC 8375 §4.
+const RESERVED: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
+/// Longest name in text form (RFC 1035 §2.3.4).
+const NAME_BYTES_MAX: usize = 253;
+
+/// Whether the host of a `Host` header (RFC 9110 §7.2) is an IP address, a name that public DNS does
+/// not have, or one of `names`.
+pub(super) fn is_own(header: &str, names: &[String]) -> bool {
+    let Some(host) = without_port(header) else { return false };
+    if let Some(address) = host.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    // Only as browsers write it: they turn every other spelling into this one before they ask.
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return true;
+    }
+    is_name(host) && (!host.contains('.') || is_reserved(host) || is_listed(host, names))
+}
+
+/// The header's host, brackets included; nothing where behind it is something other than a port.
+fn without_port(header: &str) -> Option<&str> {
+    let end = match header.strip_prefix('[') {
+        Some(rest) => rest.find(']')? + 2,
+        None => header.find(':').unwrap_or(header.len()),
+    };
+    let (host, port) = header.split_at_checked(end)?;
+    let digits = if port.is_empty() { Some("") } else { port.strip_prefix(':') };
+    digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit())).then_some(host)
+}
+
+/// A DNS name of letters, digits, `-` and `_`. One whose last label is a number is an IPv4 address in
+/// another spelling (`127.1`, `0x7f000001`), which no browser sends.
+fn is_name(host: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_number = last.bytes().all(|b| b.is_ascii_digit())
+        || hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    host.len() <= NAME_BYTES_MAX && host.split('.').all(is_label) && !is_number
+}
+
+fn is_reserved(host: &str) -> bool {
+    RESERVED.iter().any(|domain| {
+        let start = host.len().saturating_sub(domain.len());
+        host.get(start..).is_some_and(|end| end.eq_ignore_ascii_case(domain))
+    })
+}
+
+fn is_listed(host: &str, names: &[String]) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn listed() -> [String; 2] {
+        ["chat.example.com".to_owned(), "xn--fiqs8s.example".to_owned()]
+    }
+
+    // faults: K137
+    #[test]
+    fn addresses_local_names_and_what_is_listed_are_own() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8000",
+            "127.0.0.1.:8000",
+            "192.0.2.7",
+            "[::1]",
+            "[::1]:8000",
+            "[2001:db8::7]:443",
+            "[::ffff:192.0.2.7]",
+            "localhost",
+            "LOCALHOST:8000",
+            "localhost.",
+            "a.b.localhost:80",
+            "gateway:8000",
+            "my_gateway-1",
+            "printer.local",
+            "Printer.Local.:8000",
+            "gateway.chat.svc.cluster.local",
+            "ip-10-0-0-1.ec2.internal",
+            "host.docker.internal:8000",
+            "tides.home.arpa",
+            "chat.example.com",
+            "chat.example.com:",
+            "CHAT.example.com.:8443",
+            "xn--fiqs8s.example",
+        ] {
+            assert!(is_own(host, &listed()), "{host}");
+        }
+        assert!(!is_own("chat.example.com", &[]), "not without the list");
+    }
+
+    // faults: K137
+    #[test]
+    fn names_that_a_stranger_may_own_are_not() {
+        for host in [
+            "evil.test",
+            "evil.test:8000",
+            "localhost.evil.test",
+            "127.0.0.1.nip.io",
+            "10-0-0-1.sslip.io",
+            "1.evil.test",
+            "chat.example.com.evil.test",
+            "evil-chat.example.com",
+            "a.chat.example.com",
+            "example.com",
+            "evil.notlocal",
+            "evil.local.test",
+            "home.arpa.test",
+            "arpa.home",
+            "evil.arpa",
+            // Spellings of addresses that are not those of browsers, and what is no host at all.
+            "127.1",
+            "127.0.0.1.1",
+            "0127.0.0.1",
+            "0x7f.0.0.1",
+            "127.0.0.256",
+            "2130706433",
+            "0x7f000001",
+            "0x",
+            "017700000001",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1].evil.test",
+            "[fe80::1%25eth0]",
+            "[127.0.0.1]",
+            "[evil.test]",
+            "[]",
+            "",
+            ".",
+            "..",
+            ":8000",
+            ".localhost",
+            ".local",
+            "a..local",
+            "localhost..",
+            "localhost:8000.evil.test",
+            "localhost:x",
+            "localhost:80:80",
+            "user@localhost",
+            "localhost@evil.test",
+            "localhost/",
+            "localhost#evil.test",
+            "localhost evil.test",
+            "localhost,evil.test",
+            "localhost%00.evil.test",
+            "evil.test\\.localhost",
+            "löcalhost",
+        ] {
+            assert!(!is_own(host, &listed()), "{host:?}");
+        }
+        let long = format!("{}.local", "a".repeat(NAME_BYTES_MAX));
+        assert!(!is_own(&long, &[]), "longer than any name");
+    }
+
+    proptest! {
+        /// Whatever stands before a public domain, it is no name of ours, and never a panic.
+        #[test]
+        fn nothing_below_a_public_domain_is_own(
+            before in "[a-zA-Z0-9._:@%\\[\\]-]{0,40}",
+            domain in "[a-z]{1,8}\\.(com|test|dev|io|co\\.uk)",
+            after in "(\\.?(:[0-9]{0,5})?)?",
+        ) {
+            let names = listed();
+            let host = format!("{before}.{domain}{after}");
+            let name = host.split(':').next().unwrap().trim_end_matches('.').to_ascii_lowercase();
+            prop_assume!(!names.contains(&name));
+            // A port before the domain leaves a name of its own, which `form` has refused already.
+            prop_assume!(!before.contains(':'));
+            prop_assert!(!is_own(&host, &names), "{host}");
+        }
+
+        #[test]
+        fn any_text_is_judged(host in ".{0,60}") {
+            is_own(&host, &listed());
+        }
+    }
+}

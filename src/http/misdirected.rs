@@ -1,0 +1,57 @@
+//! Refuses what is meant for another host (RFC 9110 §15.5.20), before every route of both listeners.
+use super::{Site, client_address, host, notice::Notice};
+use actix_web::{
+    Error, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header,
+    middleware::Next,
+    web::Data,
+};
+use tokio::time::Instant;
+
+/// For people: whoever sees this either runs the gateway or was led here by a stranger's page. Nothing of the
+/// request is repeated.
+const BODY: &str = "This gateway does not know the name by which it was asked.\n\
+    \n\
+    If you run it: list the name that stands in the browser's address bar in server.hosts and restart it.\n\
+    Any one of these sets it:\n\
+    \n\
+    \x20   hosts = [\"NAME\"]                  in tidegate.toml, below [server]\n\
+    \x20   TIDEGATE_SERVER__HOSTS=NAME       in its environment\n\
+    \x20   HOSTS=NAME docker compose ...     with docker/compose.yaml\n\
+    \n\
+    IP addresses, names without a dot, this machine's own name, localhost, *.localhost, *.local,\n\
+    *.internal, *.home.arpa and the hosts of server.origins need not be listed.\n";
+
+static NOTICE: Notice = Notice::new();
+
+/// Passes on what names one of our hosts, or none: a browser always names one, HTTP/1.0 need not.
+pub(super) async fn check(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(site) = request.app_data::<Data<Site>>().filter(|site| !is_meant(site, &request)) else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    site.metrics.hosts_rejected.inc();
+    if let Some(omitted) = NOTICE.due(Instant::now()) {
+        let address = client_address(&site.settings, request.request());
+        log::warn!(
+            "request refused: its Host is none of this gateway's names; if people open the gateway by a name, \
+             list it in server.hosts address={address:?} omitted={omitted}"
+        );
+    }
+    let mut response = HttpResponse::MisdirectedRequest();
+    response.content_type("text/plain; charset=utf-8");
+    response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    Ok(request.into_response(response.body(BODY)))
+}
+
+fn is_meant(site: &Site, request: &ServiceRequest) -> bool {
+    let (Some(names), Some(header)) = (&site.settings.hosts, request.headers().get(header::HOST)) else {
+        return true;
+    };
+    // The parser has made sure that there is only one.
+    header.to_str().is_ok_and(|header| host::is_own(header, names))
+}
