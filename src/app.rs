@@ -370,6 +370,7 @@ fn ws_settings(config: &Config) -> ws::Settings {
         send_buffer: limits.send_buffer,
         silence: limits.silence,
         ping: limits.ping,
+        read_rate: config.connection.read_rate_max,
     }
 }
 

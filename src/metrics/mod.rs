@@ -67,6 +67,7 @@ pub struct Metrics {
     pub connections: Gauge,
     pub connections_opened: Counter,
     pub connections_closed: Codes,
+    pub reads_deferred: Counter,
     pub upgrades_rejected: Codes,
     pub hosts_rejected: Counter,
     pub sessions: Gauge,
@@ -148,6 +149,10 @@ impl Metrics {
                 "WebSockets closed, by reason",
                 "reason",
                 closed,
+            ),
+            reads_deferred: of.one(
+                "tidegate_reads_deferred",
+                "Reads of a WebSocket put off because its client's network had used its share of `connection.read_rate_max`",
             ),
             upgrades_rejected: of.codes(
                 "tidegate_upgrades_rejected",

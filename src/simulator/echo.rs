@@ -117,6 +117,7 @@ fn worker(index: usize, site: &Site) -> Rc<Worker> {
         send_buffer: 64 << 10,
         silence: Duration::from_secs(60),
         ping: Duration::from_secs(15),
+        read_rate: usize::MAX,
     };
     let no_session = session::Settings {
         readers: 0,

@@ -4,6 +4,7 @@ pub mod connection;
 pub mod context;
 pub mod guard;
 pub mod inbound;
+pub mod intake;
 pub mod letter;
 pub mod outlet;
 mod progress;
@@ -24,6 +25,7 @@ pub use registry::{Life, Phase, Registry, Seat};
 
 use crate::{dispatch::Dispatcher, metrics::Metrics, protocol, session};
 use actix::{Addr, WeakAddr};
+use intake::Intake;
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
@@ -36,6 +38,8 @@ use tokio::time::Instant;
 
 /// Length of one tick of the worker's coarse clock.
 pub const TICK: Duration = Duration::from_millis(100);
+
+const TICKS_PER_SECOND: usize = (1000 / TICK.as_millis()) as usize;
 
 /// What a socket may do.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +59,8 @@ pub struct Settings {
     pub silence: Duration,
     /// How often a silent peer is pinged.
     pub ping: Duration,
+    /// Bytes that a worker reads in a second, at most; beyond it, sources take turns.
+    pub read_rate: usize,
 }
 
 /// What all sockets and sessions of one worker share. One per worker thread, behind an `Rc`.
@@ -72,6 +78,8 @@ pub struct Worker {
     uploads: uploads::Uploads,
     /// The lines of those connections that sessions find by number: sessions of chats come from anywhere.
     lines: RefCell<HashMap<u64, Rc<outlet::Line>>>,
+    /// Shares what the sockets read.
+    intake: RefCell<Intake>,
     began: Instant,
     /// The coarse clock: ticks since the worker began. Set by the reaper.
     ticks: Cell<u32>,
@@ -102,6 +110,7 @@ impl Worker {
             wakes: wakes::Wakes::default(),
             uploads: uploads::Uploads::default(),
             lines: RefCell::default(),
+            intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
             began: Instant::now(),
             ticks: Cell::new(0),
             connections: RefCell::default(),

@@ -1,7 +1,7 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
 use super::{Phase, TICK, Worker, connection::Tick, session_actor::Bell, socket};
 use crate::chat::SessionId;
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, task::Waker, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// After `/readyz` has turned red, proxies have so many ticks to notice before sockets are closed.
@@ -23,6 +23,9 @@ pub async fn run(worker: Rc<Worker>) {
         worker.metrics.bytes.client_in.inc_by(socket::RECEIVED.take());
         worker.metrics.bytes.client_out.inc_by(socket::SENT.take());
         worker.ticks.set(worker.ticks.get().wrapping_add(1));
+        let woken = worker.intake.borrow_mut().tick();
+        worker.metrics.reads_deferred.inc_by(woken.len() as u64);
+        woken.into_iter().for_each(Waker::wake);
         for session in worker.wakes.due(worker.now()) {
             if let Some(session) = session.upgrade() {
                 // The address is new, so it has a place of its own in the mailbox: this is never refused.

@@ -7,6 +7,7 @@ use super::{
     Connection, Consumer, Seat, Worker,
     guard::Limits,
     inbound::{Fragments, Inbound},
+    intake::Ticket,
     socket,
 };
 use crate::{
@@ -92,6 +93,8 @@ fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, ea
         io: Rc::clone(&io),
         worker: Rc::clone(&worker),
         id: accepted.id,
+        source: accepted.source,
+        ticket: None,
         inbound,
         fragments: Fragments::default(),
         frame_bytes,
@@ -110,6 +113,9 @@ struct Frames {
     worker: Rc<Worker>,
     /// Of the connection.
     id: u64,
+    source: Source,
+    /// Its place while the source has read its share of a tick.
+    ticket: Option<Ticket>,
     inbound: Inbound,
     fragments: Fragments,
     /// The bound of this route.
@@ -128,6 +134,7 @@ impl Frames {
 
     fn take(&mut self, bytes: &[u8]) {
         socket::count(&socket::RECEIVED, bytes.len());
+        self.worker.intake.borrow_mut().count(self.source, bytes.len());
         let limits = Limits { frame_bytes: self.frame_bytes, ..self.worker.settings.limits };
         self.inbound.take(limits, self.worker.nanos(), bytes);
     }
@@ -146,7 +153,7 @@ impl Frames {
         }
     }
 
-    /// There is nothing to read. What has begun and is not complete is watched from here on; the
+    /// There is nothing to read, or it may not be read yet. What has begun and is not complete is watched from here on; the
     /// reason to close where it has taken too long.
     fn watch(&mut self, cx: &TaskContext<'_>) -> Option<Close> {
         let Some(progress) = self.inbound.progress() else {
@@ -168,6 +175,7 @@ impl Frames {
 impl Drop for Frames {
     fn drop(&mut self) {
         self.forget();
+        self.worker.intake.borrow_mut().leave(self.source, &mut self.ticket);
     }
 }
 
@@ -180,12 +188,15 @@ impl Stream for Frames {
             if let Some(frame) = this.next() {
                 return Poll::Ready(Some(frame));
             }
-            match this.io.poll_read_ready(cx) {
-                Poll::Pending => {
-                    return this.watch(cx).map_or(Poll::Pending, |close| Poll::Ready(Some(Err(close))));
-                }
+            let may_read = match this.io.poll_read_ready(cx) {
+                Poll::Pending => false,
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => {
+                    this.worker.intake.borrow_mut().may_read(this.source, &mut this.ticket, cx.waker())
+                }
+            };
+            if !may_read {
+                return this.watch(cx).map_or(Poll::Pending, |close| Poll::Ready(Some(Err(close))));
             }
             let io = Rc::clone(&this.io);
             let read = socket::IN

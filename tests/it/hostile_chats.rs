@@ -180,3 +180,41 @@ async fn a_hundred_requests_that_come_and_are_lost_in_a_second_leave_nothing_in_
     gateway.stop().await;
     simulator.stop().await;
 }
+
+// faults: K150
+#[tokio::test]
+async fn an_address_that_sends_all_it_can_waits_for_itself_alone() {
+    let gateway = Gateway::spawn(|config| {
+        config.server.workers = 1;
+        config.connection.read_rate_max = 1 << 20;
+        config.limits.transcript_bytes = 1 << 20;
+    })
+    .await;
+    let long = json!({"id": "u0", "role": "user", "parts": [{"type": "text", "text": "x".repeat(500_000)}]});
+    let mut floods = Vec::new();
+    for number in 0..8 {
+        let mut socket = Chats::connect_from(gateway.address, [127, 0, 0, 9]).await;
+        let mut frame = ask_with("r1", &format!("flood{number}"), "u1", "/sim text=late");
+        frame["messages"].as_array_mut().unwrap().insert(0, long.clone());
+        floods.push(tokio::spawn(async move {
+            socket.say(&frame).await;
+            let mut answer = Answer::of("r1");
+            socket.hear(&mut answer).await;
+            answer.text
+        }));
+    }
+    let deferred = &gateway.site.metrics.reads_deferred;
+    until("the flood waits", async || deferred.get() > 0).await;
+    let mut other = Chats::connect_from(gateway.address, [127, 0, 0, 10]).await;
+    for turn in 0..5 {
+        let answer = other.turn(&format!("r{turn}"), "chat", "/sim text=prompt").await;
+        assert_eq!((answer.text.as_str(), answer.end), ("prompt", Some(End::Whole)));
+    }
+    // Four megabytes take four seconds; five short turns take none of them.
+    assert!(floods.iter().any(|flood| !flood.is_finished()), "the other one waited for all of it");
+    for flood in floods {
+        assert_eq!(flood.await.unwrap(), "late", "and nothing of it is lost");
+    }
+    drop(other);
+    drain(gateway).await;
+}

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("dispatch::retry", 1),
     ("ws::chat_table", 1),
     ("ws::guard", 1),
+    ("ws::intake", 1),
     ("http::host", 1),
     ("http::origin", 1),
     ("simulator::script", 1),
