@@ -154,7 +154,7 @@ keys! {
         max_sockets: usize = "18000", Kind::Count(1, 10_000_000),
             "open sockets of the process; keep it below the limit of open files";
         max_sockets_per_address: usize = "0", Kind::Count(0, 10_000_000),
-            "open sockets of one client address (of an IPv6 /64); 0 = no cap";
+            "open sockets of one client address (of an IPv6 /64); 0 = seven eighths of `server.max_sockets`";
         trusted_proxies: Vec<IpNet> = "", Kind::Networks,
             "proxies whose word on the client's address is taken";
         origins: Origins = "", Kind::Origins,
