@@ -202,7 +202,7 @@ keys! {
         message_rate_min: u32 = "4096", Kind::Count(1, 1_000_000_000),
             "bytes per second at which the length of a message adds to `connection.message_timeout`";
         read_rate_max: usize = "32MiB", Kind::Bytes(MIB, 16 * KIB * MIB),
-            "bytes per second that a worker thread reads from WebSockets; near it, client networks take turns";
+            "bytes per second that a worker thread reads from WebSockets, each read as 2 KiB at least; near it, client networks take turns";
     }
     /// What every conversation starts with.
     session: Session {
