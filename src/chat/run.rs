@@ -131,6 +131,18 @@ pub struct Usage {
     pub cached_tokens: u64,
 }
 
+impl Usage {
+    /// What was counted since `before`.
+    pub fn beyond(self, before: Usage) -> Usage {
+        Usage {
+            input_tokens: self.input_tokens.saturating_sub(before.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(before.output_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_sub(before.reasoning_tokens),
+            cached_tokens: self.cached_tokens.saturating_sub(before.cached_tokens),
+        }
+    }
+}
+
 /// Whether the same request may be sent again, provided that no text was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {

@@ -154,7 +154,7 @@ keys! {
         max_sockets: usize = "18000", Kind::Count(1, 10_000_000),
             "open sockets of the process; keep it below the limit of open files";
         max_sockets_per_address: usize = "0", Kind::Count(0, 10_000_000),
-            "open sockets of one client address (of an IPv6 /64); 0 = seven eighths of `server.max_sockets`";
+            "open sockets of one client address (of an IPv6 /64); 0 = no cap";
         trusted_proxies: Vec<IpNet> = "", Kind::Networks,
             "proxies whose word on the client's address is taken";
         origins: Origins = "", Kind::Origins,
@@ -202,7 +202,7 @@ keys! {
         message_rate_min: u32 = "4096", Kind::Count(1, 1_000_000_000),
             "bytes per second at which the length of a message adds to `connection.message_timeout`";
         read_rate_max: usize = "32MiB", Kind::Bytes(MIB, 16 * KIB * MIB),
-            "bytes per second that a worker thread reads from WebSockets, each read as 2 KiB at least; near it, client networks take turns";
+            "bytes per second that a worker thread reads from WebSockets; near it, client networks take turns";
     }
     /// What every conversation starts with.
     session: Session {
@@ -222,8 +222,8 @@ keys! {
     }
     /// Admission of runs.
     dispatch: Dispatch {
-        runs: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time";
-        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; client addresses take turns";
+        runs: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time; from four on, one client address has at most seven eighths of them";
+        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; the address that holds the fewest slots is next";
         queue_wait: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
     }
     /// The language model's service.
@@ -243,7 +243,7 @@ keys! {
             "certificate authorities in PEM, trusted instead of the public ones; empty = the public ones";
         allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible";
         allow_private: bool = "false", FLAG, "makes private and link-local addresses possible";
-        connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included";
+        connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included; for twice as long a kept connection may leave a request unacknowledged";
         first_byte: Duration = "60s", time(100 * MS, 10 * MIN),
             "from the request to the first byte of the answer";
         stall: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
@@ -265,12 +265,12 @@ keys! {
     /// When an upstream that fails is left alone.
     breaker: Breaker {
         failures: u32 = "5", Kind::Count(0, 1000),
-            "failures in a row after which the upstream is left alone; 0 = never";
+            "failures in a row after which the upstream is left alone; 0 = never. Failures that a message could have caused must be of three client addresses";
         share: u32 = "50", Kind::Count(1, 100),
             "percentage of failures, of at least 20 attempts within `breaker.window`, that does the same";
         window: Duration = "10s", time(SEC, 10 * MIN), "how long an attempt counts for `breaker.share`";
         pause: Duration = "5s", time(100 * MS, 10 * MIN),
-            "how long it is left alone before one attempt tries it again";
+            "how long it is left alone before one attempt tries it again; an address that failed waits twice as long";
     }
     /// What the operator tells the people at the page.
     page: Page {

@@ -1,19 +1,27 @@
 //! The gate before the upstream: slots, a bounded fair queue, deadlines. Pure.
 //!
-//! A session has one run at a time, so one that floods holds one slot or one place in the queue, like
-//! everybody else. Many sessions of one address take turns with the other addresses, and make room
-//! for them when the queue is full.
+//! Slots and places in the queue are shared between sources ([`Source`]: a client network), so that no
+//! source can take what belongs to all:
+//!
+//! - A source never holds more than seven eighths of the slots. The last eighth is open only to sources
+//!   that hold less than their share, which is all slots divided by the sources that run or wait.
+//! - A slot that comes free goes to the waiting source that holds the fewest, in turns among equals.
+//! - A full queue makes room for a source with fewer entries at the expense of the one with the most.
+//!
+//! A session has one run at a time, so one session that floods holds one slot or one place.
 use crate::chat::{SessionId, Source};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
-/// What somebody is told to wait who comes before anything is known.
+/// The `Retry-After` of a refusal as long as no slot has come free yet.
 const WAIT_GUESS: Duration = Duration::from_secs(5);
 const WAIT_MIN: Duration = Duration::from_secs(1);
 /// A place in the queue is counted up to here.
 const PLACE_MAX: usize = 10_000;
+/// One slot in this many is reserved for sources below their share.
+const RESERVE: usize = 8;
 
 /// What is let through.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +34,21 @@ pub struct Settings {
     pub queue_wait: Duration,
 }
 
+impl Settings {
+    /// Slots that are reserved for sources below their share: an eighth, rounded up. Fewer than four slots
+    /// are not divided, because a reserved one would be a third of them or more.
+    fn reserved(&self) -> usize {
+        if self.runs < 4 { 0 } else { self.runs.div_ceil(RESERVE) }
+    }
+}
+
 /// What became of a submitted run.
 #[derive(Debug, PartialEq)]
 pub enum Admitted<T> {
     /// A slot is taken; [`Admission::finish`] gives it back.
     Start(T),
-    /// It waits; `place` counts from 1. The queue was full where another run went out for it: the
-    /// newest one of the address with the most.
+    /// It waits; `place` counts from 1. If the queue was full, `out` is the run that left it instead: the
+    /// newest one of the source with the most entries.
     Queued { place: u32, out: Option<T> },
     /// No slot and no place in the queue.
     Refused(T),
@@ -42,23 +58,40 @@ pub enum Admitted<T> {
 pub struct Admission<T> {
     settings: Settings,
     running: usize,
-    /// Waiting runs in the order in which they are let through: a source has one in each round.
+    /// Waiting runs by turn: a source has one in each round.
     queue: BTreeMap<Turn, Waiting<T>>,
     /// The round of each by arrival. Arrival order is deadline order, because all wait equally long.
     arrivals: BTreeMap<u64, u64>,
     turn_of: HashMap<SessionId, Turn>,
-    /// What waits of each source: arrivals by round. A source of which nothing waits is not here.
-    sources: HashMap<Source, BTreeMap<u64, u64>>,
-    /// The same sources by how much waits of them.
+    /// What each source has here. A source with nothing running and nothing waiting is absent.
+    sources: HashMap<Source, Holding>,
+    /// Waiting sources by the number of their entries.
     by_size: BTreeSet<(usize, Source)>,
-    /// The round of the last one that was let through.
+    /// Waiting sources in the order in which they get a slot: by slots held, then by their first turn.
+    by_need: BTreeSet<(usize, Turn, Source)>,
+    /// The latest round from which a run was let through.
     round: u64,
     next_arrival: u64,
     pace: Pace,
 }
 
-/// When a waiting run is let through: by round, and in the round by arrival.
+/// The round of a waiting run, and in the round its arrival.
 type Turn = (u64, u64);
+
+/// What one source has.
+#[derive(Debug, Default)]
+struct Holding {
+    /// Slots.
+    running: usize,
+    /// Entries in the queue: arrivals by round.
+    rounds: BTreeMap<u64, u64>,
+}
+
+impl Holding {
+    fn first_turn(&self) -> Option<Turn> {
+        self.rounds.first_key_value().map(|(round, arrival)| (*round, *arrival))
+    }
+}
 
 #[derive(Debug)]
 struct Waiting<T> {
@@ -103,20 +136,25 @@ impl<T> Admission<T> {
             turn_of: HashMap::new(),
             sources: HashMap::new(),
             by_size: BTreeSet::new(),
+            by_need: BTreeSet::new(),
             round: 0,
             next_arrival: 0,
             pace: Pace::default(),
         }
     }
 
-    /// Asks for a slot. A second run of a session that waits already is refused.
+    /// Asks for a slot. A second run of a session that already waits is refused.
     pub fn submit(&mut self, now: Instant, source: Source, session: SessionId, item: T) -> Admitted<T> {
-        if self.running < self.settings.runs && self.queue.is_empty() {
-            self.running += 1;
-            return Admitted::Start(item);
-        }
         if self.turn_of.contains_key(&session) {
             return Admitted::Refused(item);
+        }
+        let holding = self.sources.get(&source);
+        let (running, is_new) = (holding.map_or(0, |holding| holding.running), holding.is_none());
+        // What waits may not have a slot now, else it would have one: nothing is overtaken.
+        if self.may_start(running, self.sources.len() + usize::from(is_new)) {
+            self.running += 1;
+            self.change(source, |holding| holding.running += 1);
+            return Admitted::Start(item);
         }
         let mut out = None;
         if self.queue.len() >= self.settings.queue {
@@ -128,16 +166,25 @@ impl<T> Admission<T> {
         Admitted::Queued { place, out }
     }
 
-    /// Gives a slot back; the run that takes it, if one waits.
-    pub fn finish(&mut self, now: Instant) -> Option<T> {
-        self.pace.finished(now, self.running >= self.settings.runs);
+    /// Gives the slot of a run of `source` back. [`Admission::start_next`] tells which run takes it.
+    pub fn finish(&mut self, now: Instant, source: Source) {
+        self.pace.finished(now, self.running >= self.settings.runs || !self.queue.is_empty());
         self.running = self.running.saturating_sub(1);
-        if self.running >= self.settings.runs {
+        self.change(source, |holding| holding.running = holding.running.saturating_sub(1));
+    }
+
+    /// The next waiting run that may have a slot, which it has taken then. To be asked until there is none,
+    /// whenever a slot came free or a run left the queue.
+    pub fn start_next(&mut self) -> Option<T> {
+        // Whoever holds more may not start either.
+        let (running, turn, source) = *self.by_need.first()?;
+        if !self.may_start(running, self.sources.len()) {
             return None;
         }
-        let turn = *self.queue.first_key_value()?.0;
-        self.round = turn.0;
         self.running += 1;
+        self.round = self.round.max(turn.0);
+        // Before it leaves the queue, so that its source stays known.
+        self.change(source, |holding| holding.running += 1);
         self.take(turn).map(|next| next.item)
     }
 
@@ -161,7 +208,7 @@ impl<T> Admission<T> {
         Some(self.queue.get(&self.oldest()?)?.deadline)
     }
 
-    /// When it is worth trying again for somebody who was refused: when what waits now is through.
+    /// When a refused client should try again: when what waits now is through.
     pub fn busy_for(&self, now: Instant) -> Duration {
         let wait = self.pace.until(now, self.queue.len() + 1).unwrap_or(WAIT_GUESS);
         wait.clamp(WAIT_MIN, self.settings.queue_wait.max(WAIT_MIN))
@@ -175,29 +222,59 @@ impl<T> Admission<T> {
         self.queue.len()
     }
 
+    /// Whether a source that holds this many slots may have another one, where so many sources run or wait.
+    fn may_start(&self, held: usize, sources: usize) -> bool {
+        let open_to_all = self.settings.runs - self.settings.reserved();
+        if self.running < open_to_all {
+            return true;
+        }
+        self.running < self.settings.runs
+            && held < open_to_all
+            && held.saturating_mul(sources) < self.settings.runs
+    }
+
     fn oldest(&self) -> Option<Turn> {
         self.arrivals.first_key_value().map(|(arrival, round)| (*round, *arrival))
     }
 
-    /// Whose turn ends in a full queue so that one of `source` may wait: only where that makes the
-    /// shares more equal, so that nobody is put out by his own kind.
+    /// Which run leaves a full queue so that one of `source` may wait: only where that makes the shares
+    /// more equal, so that no source puts out its own runs.
     fn gives_way_to(&self, source: Source) -> Option<Turn> {
-        let mine = self.sources.get(&source).map_or(0, BTreeMap::len);
+        let mine = self.sources.get(&source).map_or(0, |holding| holding.rounds.len());
         let (size, largest) = self.by_size.last()?;
-        let newest = self.sources.get(largest)?.last_key_value();
+        let newest = self.sources.get(largest)?.rounds.last_key_value();
         newest.filter(|_| *size > mine + 1).map(|(round, arrival)| (*round, *arrival))
+    }
+
+    /// Changes what a source has, and its places in the orders with it.
+    fn change(&mut self, source: Source, change: impl FnOnce(&mut Holding)) {
+        let holding = self.sources.entry(source).or_default();
+        if let Some(turn) = holding.first_turn() {
+            self.by_size.remove(&(holding.rounds.len(), source));
+            self.by_need.remove(&(holding.running, turn, source));
+        }
+        change(holding);
+        match holding.first_turn() {
+            Some(turn) => {
+                self.by_size.insert((holding.rounds.len(), source));
+                self.by_need.insert((holding.running, turn, source));
+            }
+            None if holding.running == 0 => {
+                self.sources.remove(&source);
+            }
+            None => {}
+        }
     }
 
     /// Puts a run behind all others of its source; its place.
     fn insert(&mut self, source: Source, waiting: Waiting<T>) -> u32 {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
-        let rounds = self.sources.entry(source).or_default();
-        let last = rounds.last_key_value().map_or(self.round, |(round, _)| self.round.max(*round));
-        let turn = (last + 1, arrival);
-        self.by_size.remove(&(rounds.len(), source));
-        rounds.insert(turn.0, arrival);
-        self.by_size.insert((rounds.len(), source));
+        let own = self.sources.get(&source).and_then(|holding| holding.rounds.last_key_value());
+        let turn = (own.map_or(self.round, |(round, _)| self.round.max(*round)) + 1, arrival);
+        self.change(source, |holding| {
+            holding.rounds.insert(turn.0, arrival);
+        });
         self.arrivals.insert(arrival, turn.0);
         self.turn_of.insert(waiting.session, turn);
         let before = self.queue.range(..turn).take(PLACE_MAX).count();
@@ -209,15 +286,9 @@ impl<T> Admission<T> {
         let waiting = self.queue.remove(&turn)?;
         self.arrivals.remove(&turn.1);
         self.turn_of.remove(&waiting.session);
-        if let Some(rounds) = self.sources.get_mut(&waiting.source) {
-            self.by_size.remove(&(rounds.len(), waiting.source));
-            rounds.remove(&turn.0);
-            if rounds.is_empty() {
-                self.sources.remove(&waiting.source);
-            } else {
-                self.by_size.insert((rounds.len(), waiting.source));
-            }
-        }
+        self.change(waiting.source, |holding| {
+            holding.rounds.remove(&turn.0);
+        });
         Some(waiting)
     }
 }

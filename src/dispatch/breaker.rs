@@ -1,7 +1,8 @@
 //! The breaker as all lanes and the dispatcher share it: one state behind one lock, told to log and metrics.
 use crate::{
+    chat::Source,
     metrics::Metrics,
-    upstream::breaker::{self, Pass, State, Verdict},
+    upstream::breaker::{self, Asker, Pass, State, Verdict},
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -32,14 +33,14 @@ impl Breaker {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).state()
     }
 
-    /// How long to wait, if nobody is let through now.
-    pub(super) fn refuses(&self) -> Option<Duration> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).refuses(now())
+    /// How long a client of this source has to wait, if it is not let through now.
+    pub(super) fn refuses(&self, source: Source) -> Option<Duration> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).refuses(now(), source)
     }
 
     /// Leave for one attempt, or how long to wait.
-    pub(super) fn ticket(self: &Arc<Self>) -> Result<Ticket, Duration> {
-        let pass = self.with(|inner| inner.pass(now()))?;
+    pub(super) fn ticket(self: &Arc<Self>, asker: Asker) -> Result<Ticket, Duration> {
+        let pass = self.with(|inner| inner.pass(now(), asker))?;
         Ok(Ticket { breaker: Arc::clone(self), pass, told: false })
     }
 
@@ -47,8 +48,9 @@ impl Breaker {
     #[cfg(test)]
     pub(crate) fn trip(&self) {
         self.with(|inner| {
-            let pass = inner.pass(now()).unwrap();
-            inner.report(now(), pass, Verdict::Fails);
+            let asker = Asker { source: Source::default(), session: crate::chat::SessionId(0) };
+            let pass = inner.pass(now(), asker).unwrap();
+            inner.report(now(), pass, Verdict::Fails(breaker::Failure::Connect));
         });
     }
 

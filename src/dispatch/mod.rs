@@ -9,6 +9,7 @@ mod meter;
 mod pulse;
 pub mod retry;
 mod run;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -82,19 +83,23 @@ pub struct CountLanes;
 /// A slot is free again.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Finished;
+struct Finished {
+    source: Source,
+}
 
 /// A taken slot. Dropping it gives the slot back, whatever became of the run.
 pub struct Permit {
     /// An address of its own: each has one place in the mailbox for itself, so that the one
     /// message it sends is never refused.
     dispatcher: Addr<Dispatcher>,
+    /// Whose slot it is.
+    source: Source,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         // Closed means that the process is ending.
-        let _ = self.dispatcher.try_send(Finished);
+        let _ = self.dispatcher.try_send(Finished { source: self.source });
     }
 }
 
@@ -126,7 +131,7 @@ impl Dispatcher {
     }
 
     fn start_run(&mut self, ctx: &mut Context<Self>, order: Order) {
-        let permit = Permit { dispatcher: ctx.address() };
+        let permit = Permit { dispatcher: ctx.address(), source: order.source };
         let lane = self.lanes.get(order.worker).and_then(Option::as_ref);
         let Some(lane) = lane else {
             return self.refuse(&order, RunError::new(RunErrorKind::Internal, "the worker has no lane"));
@@ -158,8 +163,8 @@ impl Dispatcher {
     }
 
     /// Why a run is not even tried: the upstream is left alone.
-    fn down(&self) -> Option<RunError> {
-        let after = self.breaker.refuses()?;
+    fn down(&self, source: Source) -> Option<RunError> {
+        let after = self.breaker.refuses(source)?;
         Some(RunError::wait(RunErrorKind::UpstreamDown, after, "the breaker is open"))
     }
 
@@ -169,20 +174,27 @@ impl Dispatcher {
         RunError::wait(RunErrorKind::Overloaded, after, detail)
     }
 
-    /// A slot is free: the next one that waits takes it.
-    fn next(&mut self, ctx: &mut Context<Self>) {
-        while let Some(order) = self.admission.finish(now()) {
+    /// A slot came free or a run left the queue: the next waiting runs take the slots that they may have.
+    fn start_waiting(&mut self, ctx: &mut Context<Self>) {
+        while let Some(order) = self.admission.start_next() {
             if order.control.is_cancelled() {
+                self.admission.finish(now(), order.source);
                 continue;
             }
-            let Some(error) = self.down() else { return self.start_run(ctx, order) };
-            // Nobody waits for an upstream that is left alone.
-            self.refuse(&order, error);
+            match self.down(order.source) {
+                None => self.start_run(ctx, order),
+                // Nobody waits for an upstream that is left alone.
+                Some(error) => {
+                    self.refuse(&order, error);
+                    self.admission.finish(now(), order.source);
+                }
+            }
         }
     }
 
-    /// Keeps the gauges and the one timer true.
+    /// Keeps slots, gauges and the one timer true.
     fn after_change(&mut self, ctx: &mut Context<Self>) {
+        self.start_waiting(ctx);
         self.metrics.runs.set(self.admission.running() as i64);
         self.metrics.runs_queued.set(self.admission.queued() as i64);
         if self.expiry.is_none()
@@ -236,7 +248,7 @@ impl Handler<Order> for Dispatcher {
         if order.control.is_cancelled() {
             return;
         }
-        if let Some(error) = self.down() {
+        if let Some(error) = self.down(order.source) {
             return self.refuse(&order, error);
         }
         let (sink, run) = (order.sink.clone(), order.run);
@@ -267,8 +279,8 @@ impl Handler<Withdraw> for Dispatcher {
 impl Handler<Finished> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, _: Finished, ctx: &mut Self::Context) {
-        self.next(ctx);
+    fn handle(&mut self, Finished { source }: Finished, ctx: &mut Self::Context) {
+        self.admission.finish(now(), source);
         self.after_change(ctx);
     }
 }

@@ -4,14 +4,14 @@ use super::{
     breaker::Ticket,
     lane::Shared,
     meter::Meter,
-    watch::{Exceeded, Watched},
+    stream::{Step, Stream},
 };
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage},
     metrics::Metrics,
     upstream::{
-        breaker::Verdict,
-        client::{OpenError, Response},
+        breaker::{Asker, Verdict},
+        client::{Lost, OpenError},
         dashscope::{self, Reader},
     },
 };
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use std::{
     future::poll_fn,
+    mem,
     panic::AssertUnwindSafe,
     pin::pin,
     rc::Rc,
@@ -28,14 +29,7 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// Bytes that are taken from a stream that is always ready before others get their turn.
-const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// How long the rest of a body is read after the finish: for usage, and so that the connection
-/// can be used again.
-const TAIL: Duration = Duration::from_secs(5);
-
-const NOT_TAKEN: &str = "the session took nothing for too long";
+pub(super) const NOT_TAKEN: &str = "the session took nothing for too long";
 
 /// Executes a run to its end, or drops it as soon as it is cancelled.
 pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
@@ -60,10 +54,10 @@ pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
 
 /// Why an attempt is over.
 enum Attempt {
-    /// The run is over, well or badly.
+    /// The run is over, well or badly. The response may still be open behind a finished answer.
     Ended(Box<RunEnd>),
     /// It failed before anything was shown, so that another attempt may follow.
-    Failed { error: RunError, unanswered: bool },
+    Failed { error: RunError, lost: Option<Lost> },
 }
 
 /// In a box, and with a box for each future that it awaits now and then: what it is while it reads is
@@ -150,9 +144,9 @@ impl Run {
     }
 
     async fn drive(mut self: Box<Self>) {
-        let mut excused = false;
+        let (mut excused, mut forgiven) = (false, false);
         loop {
-            match self.shared.breaker.ticket() {
+            match self.shared.breaker.ticket(self.asker()) {
                 Ok(ticket) => self.ticket = Some(ticket),
                 Err(after) => {
                     let error = RunError::wait(RunErrorKind::UpstreamDown, after, "the breaker is open");
@@ -163,25 +157,32 @@ impl Run {
             self.meter = Some(Meter::start(&self.shared.metrics, self.body.len()));
             let attempt = match Box::pin(self.open()).await {
                 Ok(()) => self.read().await,
-                Err(OpenError { error, unanswered }) => Attempt::Failed { error, unanswered },
+                Err(OpenError { error, lost }) => Attempt::Failed { error, lost },
             };
-            self.meter = None;
-            let (error, unanswered) = match attempt {
+            let (error, lost) = match attempt {
                 Attempt::Ended(end) => {
-                    self.tell_breaker(end.outcome.as_ref().err());
+                    self.tell_breaker(end.outcome.as_ref().err(), true);
                     return Box::pin(self.end(*end)).await;
                 }
-                Attempt::Failed { error, unanswered } => (self.redacted(error), unanswered),
+                Attempt::Failed { error, lost } => (self.redacted(error), lost),
             };
-            // A pooled connection that the server closed just then: not an attempt at all. It may
-            // have been a new one, so the budget counts it.
-            if unanswered && !excused && self.attempts == 1 && self.shared.budget.withdraw() {
-                excused = true;
-                self.attempts = 0;
+            self.meter = None;
+            // Not an attempt at all: the pool's connection was dead, and the next one is new.
+            let is_free = lost == Some(Lost::Kept) && !mem::replace(&mut forgiven, true);
+            // A new connection that the service closes says little, once, but the budget counts it.
+            let is_excused =
+                || lost.is_some() && !excused && self.attempts == 1 && self.shared.budget.withdraw();
+            if is_free || is_excused() {
+                if is_free {
+                    self.shared.metrics.upstream_dead_connections.inc();
+                } else {
+                    excused = true;
+                }
+                self.attempts -= 1;
                 self.ticket = None;
                 continue;
             }
-            self.tell_breaker(Some(&error));
+            self.tell_breaker(Some(&error), lost.is_some());
             let Some(pause) = self.next_pause(&error) else {
                 return Box::pin(self.end(RunEnd::failed(error))).await;
             };
@@ -207,21 +208,26 @@ impl Run {
         let shared = &self.shared;
         let pause = shared.settings.retry.next_pause(self.attempts, error, fastrand::f64())?;
         let in_time = Instant::now() + pause < self.deadline;
-        (in_time && shared.breaker.refuses().is_none() && shared.budget.withdraw()).then_some(pause)
+        (in_time && shared.breaker.refuses(self.order.source).is_none() && shared.budget.withdraw())
+            .then_some(pause)
     }
 
-    /// An attempt is over: well, or with this error.
-    fn tell_breaker(&mut self, error: Option<&RunError>) {
+    /// An attempt is over: well, or with this error. `connected`: there was a connection for it.
+    fn tell_breaker(&mut self, error: Option<&RunError>, connected: bool) {
         let shown = self.tally.first_delta.is_some();
         if let Some(mut ticket) = self.ticket.take() {
-            ticket.report(error.map_or(Verdict::Answers, |error| Verdict::of(error, shown)));
+            ticket.report(error.map_or(Verdict::Answers, |error| Verdict::of(error, shown, connected)));
         }
+    }
+
+    fn asker(&self) -> Asker {
+        Asker { source: self.order.source, session: self.order.session }
     }
 
     /// Sends the request and waits for the head of a response.
     async fn open(&mut self) -> Result<(), OpenError> {
         let response = self.shared.client.send(self.body.clone(), self.deadline).await?;
-        let mut reader = Reader::new(
+        let reader = Reader::new(
             &self.shared.settings.dialect,
             self.shared.settings.limits,
             response.status,
@@ -229,12 +235,9 @@ impl Run {
             response.retry_after,
             response.request_id.as_deref(),
         );
-        if self.shared.habit.repeats() {
-            reader.expect_repeats();
-        }
         let (stall, delivery) = (self.shared.settings.stall, self.shared.settings.delivery);
         let watched = self.shared.watch.add(stall, delivery, self.deadline, self.order.control.clone());
-        self.stream = Some(Stream { response, reader, watched, received: 0 });
+        self.stream = Some(Stream::new(response, reader, watched));
         Ok(())
     }
 
@@ -262,11 +265,18 @@ impl Run {
                     ticket.report(Verdict::Answers);
                 }
                 if let Some(meter) = meter {
-                    meter.read(std::mem::take(&mut stream.received));
-                    meter.chunk();
+                    meter.read(mem::take(&mut stream.received));
+                    if !events.is_empty() {
+                        meter.chunk();
+                    }
                 }
                 tally.say(events, stream.reader.usage(), order, &shared.metrics);
-                return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
+                match stream.finish() {
+                    // Nobody waits for the body to end.
+                    Some(end) => return Poll::Ready(Attempt::Ended(Box::new(end))),
+                    // The stream has our waker: nothing is left to do in this wake.
+                    None => return Poll::Pending,
+                }
             }
             Step::End => Ok(()),
             Step::Failed(error) => Err(error),
@@ -295,7 +305,7 @@ impl Run {
         tally.say(events, end.usage, order, &shared.metrics);
         self.end_attempt();
         Poll::Ready(match end.outcome {
-            Err(error) if self.tally.deltas == 0 => Attempt::Failed { error, unanswered: false },
+            Err(error) if self.tally.deltas == 0 => Attempt::Failed { error, lost: None },
             _ => Attempt::Ended(Box::new(end)),
         })
     }
@@ -304,12 +314,6 @@ impl Run {
     fn end_attempt(&mut self) {
         if let Some(stream) = self.stream.take() {
             self.tally.usage = stream.reader.usage();
-            if self.shared.habit.note(stream.reader.shown()) {
-                log::warn!(
-                    "the model service sends the whole text so far in each event although only new text was asked for; \
-                     answers are read accordingly from now on; set upstream.incremental to false to ask for it"
-                );
-            }
         }
     }
 
@@ -357,7 +361,18 @@ impl Run {
         }
         self.report(outcome, Some(&end));
         self.attempts = u32::MAX; // Reported.
+        let usage = end.usage.unwrap_or_default();
         self.tell(RunEvent::End(Box::new(end))).await;
+        self.read_tail(usage).await;
+    }
+
+    /// Reads what is left of a response behind its finished answer, which was told with this usage.
+    async fn read_tail(&mut self, told: Usage) {
+        let (Some(mut stream), Some(meter)) = (self.stream.take(), &mut self.meter) else { return };
+        stream.read_rest().await;
+        meter.read(stream.received);
+        let usage = stream.reader.usage().unwrap_or_default();
+        self.shared.metrics.inference.used(usage.beyond(told));
     }
 
     fn note_error(&self, error: &RunError) {
@@ -391,72 +406,4 @@ impl Run {
             log::warn!("the model service refuses the key: {advice}");
         }
     }
-}
-
-/// What one wake of a stream brought.
-enum Step {
-    /// Events are there to be told.
-    More,
-    End,
-    Failed(RunError),
-}
-
-/// A response as it is read.
-struct Stream {
-    response: Response,
-    reader: Reader,
-    watched: Watched,
-    /// Bytes that are not accounted for.
-    received: usize,
-}
-
-impl Stream {
-    /// Takes what is there, unless the run is held.
-    fn poll_step(&mut self, cx: &mut Context<'_>, held: bool, events: &mut Vec<RunEvent>) -> Poll<Step> {
-        let mut taken = 0;
-        while !held && taken < READ_BYTES_MAX {
-            match self.response.poll_chunk(cx) {
-                Poll::Pending => break,
-                Poll::Ready(None) => return Poll::Ready(Step::End),
-                Poll::Ready(Some(Err(error))) if self.reader.finished() => {
-                    log::debug!("upstream broke after the finish: {error}");
-                    return Poll::Ready(Step::End);
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Step::Failed(error)),
-                Poll::Ready(Some(Ok(chunk))) => {
-                    taken += chunk.len();
-                    self.received += chunk.len();
-                    let finished = self.reader.finished();
-                    if let Err(error) = self.reader.feed(&chunk, events) {
-                        return Poll::Ready(Step::Failed(error));
-                    }
-                    if self.reader.finished() && !finished {
-                        self.watched.end_by(Instant::now() + TAIL);
-                    }
-                }
-            }
-        }
-        if taken > 0 {
-            self.watched.heard();
-            if taken >= READ_BYTES_MAX {
-                cx.waker().wake_by_ref();
-            }
-        }
-        if !events.is_empty() {
-            return Poll::Ready(Step::More);
-        }
-        match self.watched.exceeded() {
-            None => Poll::Pending,
-            Some(_) if self.reader.finished() => Poll::Ready(Step::End),
-            Some(Exceeded::Delivery) => {
-                Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
-            }
-            Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
-            Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
-        }
-    }
-}
-
-fn timed_out(detail: &str) -> Step {
-    Step::Failed(RunError::new(RunErrorKind::UpstreamTimeout, detail))
 }

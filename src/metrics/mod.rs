@@ -87,6 +87,7 @@ pub struct Metrics {
     pub bytes: Bytes,
     pub inference: Inference,
     pub upstream_errors: Codes,
+    pub upstream_dead_connections: Counter,
     upstream_state: Family<Label, Gauge>,
     event_loop_lag: Histograms<[(&'static str, usize); 1]>,
     pub worker_stalls: Counter,
@@ -209,6 +210,10 @@ impl Metrics {
                 "tidegate_event_loop_lag",
                 "How late a worker's clock ran; it ticks every 100 ms",
                 || Histogram::new(LAG),
+            ),
+            upstream_dead_connections: of.one(
+                "tidegate_upstream_dead_connections",
+                "Requests whose kept connection to the model service was dead; each was sent again",
             ),
             worker_stalls: of.one("tidegate_worker_stalls", "Times that a worker stood still for a second"),
             lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),

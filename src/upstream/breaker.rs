@@ -1,8 +1,19 @@
-//! The breaker of one upstream: when it fails too often, nobody is sent there for a while, and then
-//! one request alone finds out whether it is back. Pure: time is an argument.
-use crate::chat::{RunError, RunErrorKind};
+//! The circuit breaker of one upstream: when it fails too often, nothing is sent there for a while, and
+//! then one request alone finds out whether it is back. Pure: time is an argument.
+//!
+//! What one client sends must neither open it nor keep it open, since it is the breaker of all. No message
+//! provokes a failure to connect, so those count as they come. Every other failure could be the effect of
+//! a message, and therefore
+//!
+//! - those open it only if at least three sources ([`Source`]: a client network) failed. A session counts
+//!   once, the row of failures takes two fewer of one source than would open it, and a share of failures
+//!   must show without the source that fails the most;
+//! - an error that the service reported in its own words counts only while two other sources have failed;
+//! - the trial after the pause is a request of a source that did not fail, or of any source if none came
+//!   for another pause. A trial that hangs is joined by one of another source.
+use crate::chat::{RunError, RunErrorKind, SessionId, Source};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -10,6 +21,13 @@ use std::{
 const ANSWERS_MIN: u32 = 20;
 /// Parts of the window; as time passes one is forgotten after the other.
 const PARTS: u32 = 10;
+/// Failures that a message could have provoked open it from this many sources on.
+const SOURCES_MIN: usize = 3;
+/// Failing sources that are kept apart in one part of the window. The one that fails the most is always
+/// among them.
+const KEPT_APART: usize = 8;
+/// Sources that are not asked for the trial; the latest ones to fail.
+const BLAMED_MAX: usize = 8;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -29,7 +47,7 @@ pub enum State {
     Closed,
     /// Nothing until the pause is over.
     Open,
-    /// One probe is under way; nothing else.
+    /// A trial is under way; nothing else.
     HalfOpen,
 }
 
@@ -45,10 +63,20 @@ impl State {
     }
 }
 
+/// Who wants to send a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub source: Source,
+    pub session: SessionId,
+}
+
 /// Leave to send one request; what became of it is told with [`Breaker::report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
     epoch: u64,
+    asker: Asker,
+    /// It is a trial by a source that is blamed.
+    by_blamed: bool,
 }
 
 /// What a request says of the upstream.
@@ -57,27 +85,42 @@ pub enum Verdict {
     /// It answers, though perhaps not what was hoped for.
     Answers,
     /// It failed, or the way to it did.
-    Fails,
+    Fails(Failure),
     /// Nothing: the request was cancelled, or ended for a reason of our own.
     Unknown,
 }
 
+/// How far a failure may be the effect of the message that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There was no connection: refused, timed out, name, TLS. No message provokes that.
+    Connect,
+    /// The request was sent, and no answer came of it.
+    Answer,
+    /// The service reported an error of its own: status 5xx with its error code. Many services do so for
+    /// messages that they cannot cope with.
+    Reported,
+}
+
 impl Verdict {
-    /// What an attempt that failed says. `shown`: text of its answer had come by then.
+    /// What an attempt that failed says. `shown`: text of its answer had come by then; `connected`: there
+    /// was a connection for the request.
     ///
     /// A wrong key, an unpaid bill and a rate limit are answers: the service is there, such attempts have
     /// rules of their own, and an open breaker would hide the sentence that names the cause.
-    pub fn of(error: &RunError, shown: bool) -> Verdict {
+    pub fn of(error: &RunError, shown: bool, connected: bool) -> Verdict {
         use RunErrorKind as Kind;
+        let is_5xx = error.status.is_some_and(|status| (500..600).contains(&status));
+        let failure = if is_5xx && error.code.is_some() { Failure::Reported } else { Failure::Answer };
         match error.kind {
-            Kind::UpstreamError
-            | Kind::UpstreamUnreachable
-            | Kind::UpstreamTls
-            | Kind::UpstreamProtocol
-            | Kind::Interrupted => Verdict::Fails,
+            Kind::UpstreamTls => Verdict::Fails(Failure::Connect),
+            Kind::UpstreamUnreachable if !connected => Verdict::Fails(Failure::Connect),
+            Kind::UpstreamError | Kind::UpstreamUnreachable | Kind::UpstreamProtocol | Kind::Interrupted => {
+                Verdict::Fails(failure)
+            }
             // After the first text, time runs out for long answers too.
             Kind::UpstreamTimeout if shown => Verdict::Unknown,
-            Kind::UpstreamTimeout => Verdict::Fails,
+            Kind::UpstreamTimeout => Verdict::Fails(failure),
             Kind::NotSetUp
             | Kind::NotAvailable
             | Kind::ModelNotFound
@@ -105,16 +148,32 @@ pub struct Breaker {
     phase: Phase,
     /// Counts the changes of state. A request that was sent before the last one says nothing any more.
     epoch: u64,
-    in_a_row: u32,
+    /// Failures to connect since the last answer.
+    connects: u32,
+    /// Other failures that count since the last answer: each session once. Fewer than twice
+    /// `settings.failures`, because of one source it takes two fewer than that.
+    row: Vec<Asker>,
     /// At most [`PARTS`] and one, the oldest first.
     parts: VecDeque<Part>,
+    /// While it is open: sources that failed or had their trial, the latest first. They come after others.
+    blamed: VecDeque<Source>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Closed,
-    Open { until: Instant },
-    Probing,
+    Open(Gate),
+    /// So many trials are under way.
+    Probing(Gate, u32),
+}
+
+/// From when on a trial may begin.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    /// By a source that is not blamed.
+    others: Instant,
+    /// By any source.
+    anyone: Instant,
 }
 
 /// Answers and failures of one part of the window.
@@ -122,72 +181,242 @@ enum Phase {
 struct Part {
     since: Instant,
     answers: u32,
+    connects: u32,
     failures: u32,
+    /// Failing sources, [`KEPT_APART`] at most; where there are more, a new one takes the place and the
+    /// rank of the lowest (the algorithm Space-Saving), so that the worst one is always among them.
+    sources: Vec<Failing>,
+}
+
+/// A source that failed.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    source: Source,
+    /// The last one to fail, unless it had an answer since.
+    session: Option<SessionId>,
+    /// Failures that count and answers, both since it is known.
+    failures: u32,
+    answers: u32,
+    /// Its failures, and those of the sources that had its place before.
+    rank: u32,
+}
+
+impl Part {
+    fn failed(&mut self, asker: Asker, counts: bool) {
+        self.failures += u32::from(counts);
+        let at = match self.sources.iter().position(|known| known.source == asker.source) {
+            Some(at) => at,
+            None => self.make_known(asker.source),
+        };
+        let failing = &mut self.sources[at];
+        failing.session = Some(asker.session);
+        failing.failures += u32::from(counts);
+        failing.rank += u32::from(counts);
+    }
+
+    /// Where a source stands from now on that was not among those kept apart.
+    fn make_known(&mut self, source: Source) -> usize {
+        let new = |rank| Failing { source, session: None, failures: 0, answers: 0, rank };
+        if self.sources.len() < KEPT_APART {
+            self.sources.push(new(0));
+            return self.sources.len() - 1;
+        }
+        let lowest = (0..self.sources.len()).min_by_key(|at| self.sources[*at].rank).unwrap_or_default();
+        self.sources[lowest] = new(self.sources[lowest].rank);
+        lowest
+    }
+
+    fn answered(&mut self, source: Source) {
+        self.answers += 1;
+        if let Some(failing) = self.sources.iter_mut().find(|failing| failing.source == source) {
+            failing.answers += 1;
+        }
+    }
 }
 
 impl Breaker {
     pub fn new(settings: Settings) -> Self {
-        Breaker { settings, phase: Phase::Closed, epoch: 0, in_a_row: 0, parts: VecDeque::new() }
+        Breaker {
+            settings,
+            phase: Phase::Closed,
+            epoch: 0,
+            connects: 0,
+            row: Vec::new(),
+            parts: VecDeque::new(),
+            blamed: VecDeque::new(),
+        }
     }
 
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::Probing => State::HalfOpen,
+            Phase::Open(_) => State::Open,
+            Phase::Probing(..) => State::HalfOpen,
         }
     }
 
-    /// How long to wait, if nobody is let through now.
-    pub fn refuses(&self, now: Instant) -> Option<Duration> {
-        match self.phase {
-            Phase::Closed => None,
-            Phase::Open { until } => {
-                Some(until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
-            }
-            Phase::Probing => Some(self.settings.pause),
-        }
+    /// How long a client of this source has to wait, if it is not let through now.
+    pub fn refuses(&self, now: Instant, source: Source) -> Option<Duration> {
+        let (Phase::Open(gate) | Phase::Probing(gate, _)) = self.phase else { return None };
+        let from = if self.blamed.contains(&source) { gate.anyone } else { gate.others };
+        Some(from.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// Leave to send a request, or how long to wait. The first one after the pause is the probe.
-    pub fn pass(&mut self, now: Instant) -> Result<Pass, Duration> {
-        if let Some(wait) = self.refuses(now) {
+    /// Leave to send a request, or how long to wait. The first one after the pause is the trial.
+    pub fn pass(&mut self, now: Instant, asker: Asker) -> Result<Pass, Duration> {
+        if let Some(wait) = self.refuses(now, asker.source) {
             return Err(wait);
         }
-        if let Phase::Open { .. } = self.phase {
-            self.enter(Phase::Probing);
+        let by_blamed = self.blamed.contains(&asker.source);
+        if let Phase::Open(gate) | Phase::Probing(gate, _) = self.phase {
+            let gate = self.gate_behind(now, gate, by_blamed);
+            match &mut self.phase {
+                Phase::Probing(current, trials) => (*current, *trials) = (gate, trials.saturating_add(1)),
+                Phase::Open(_) | Phase::Closed => self.enter(Phase::Probing(gate, 1)),
+            }
+            // Also if it is cancelled: one source must not take the trial again and again.
+            self.blame(asker.source);
         }
-        Ok(Pass { epoch: self.epoch })
+        Ok(Pass { epoch: self.epoch, asker, by_blamed })
     }
 
     /// What became of a request. Every pass must come back, the one of a cancelled request too, else
-    /// a probe is waited for in vain.
+    /// a trial is waited for in vain.
     pub fn report(&mut self, now: Instant, pass: Pass, verdict: Verdict) {
         if pass.epoch != self.epoch {
             return; // It was sent to an upstream of another time.
         }
         match (self.phase, verdict) {
-            (Phase::Closed, Verdict::Unknown) | (Phase::Open { .. }, _) => {}
-            (Phase::Closed, verdict) => self.count(now, verdict == Verdict::Fails),
-            (Phase::Probing, Verdict::Answers) => self.enter(Phase::Closed),
-            (Phase::Probing, Verdict::Fails) => self.open(now),
-            // The next one is the probe.
-            (Phase::Probing, Verdict::Unknown) => self.enter(Phase::Open { until: now }),
+            (Phase::Closed, Verdict::Unknown) | (Phase::Open(_), _) => {}
+            (Phase::Closed, Verdict::Answers) => self.answered(now, pass.asker),
+            (Phase::Closed, Verdict::Fails(failure)) => self.failed(now, pass.asker, failure),
+            (Phase::Probing(..), Verdict::Answers) => {
+                self.blamed.clear();
+                self.enter(Phase::Closed);
+            }
+            (Phase::Probing(gate, trials), verdict) => {
+                if verdict == Verdict::Fails(Failure::Connect) {
+                    self.blamed.retain(|source| *source != pass.asker.source);
+                }
+                let gate = match verdict {
+                    Verdict::Fails(_) => self.gate_behind(now, gate, pass.by_blamed),
+                    // The next one is the trial.
+                    Verdict::Answers | Verdict::Unknown => Gate { others: gate.others.min(now), ..gate },
+                };
+                match trials {
+                    0 | 1 => self.enter(Phase::Open(gate)),
+                    _ => self.phase = Phase::Probing(gate, trials - 1),
+                }
+            }
         }
     }
 
-    fn count(&mut self, now: Instant, failed: bool) {
-        self.in_a_row = if failed { self.in_a_row.saturating_add(1) } else { 0 };
-        let part = self.part(now);
-        part.answers += u32::from(!failed);
-        part.failures += u32::from(failed);
-        let failures: u32 = self.parts.iter().map(|part| part.failures).sum();
-        let all: u32 = failures + self.parts.iter().map(|part| part.answers).sum::<u32>();
-        let share = u64::from(failures) * 100 >= u64::from(self.settings.share) * u64::from(all);
-        let too_often = self.in_a_row >= self.settings.failures || (all >= ANSWERS_MIN && share);
-        if failed && too_often && self.settings.failures > 0 {
+    /// The gate after a trial has begun or failed. Others do not wait for one by a source that is blamed.
+    fn gate_behind(&self, now: Instant, gate: Gate, by_blamed: bool) -> Gate {
+        let others = if by_blamed { gate.others } else { now + self.settings.pause };
+        Gate { others, anyone: others.max(now) + self.settings.pause }
+    }
+
+    fn answered(&mut self, now: Instant, asker: Asker) {
+        self.connects = 0;
+        self.row.clear();
+        for known in self.parts.iter_mut().flat_map(|part| &mut part.sources) {
+            known.session = known.session.filter(|session| *session != asker.session);
+        }
+        self.part(now).answered(asker.source);
+    }
+
+    fn failed(&mut self, now: Instant, asker: Asker, failure: Failure) {
+        if failure == Failure::Connect {
+            self.connects = self.connects.saturating_add(1);
+            self.part(now).connects += 1;
+        } else {
+            self.part(now);
+            let counts = failure == Failure::Answer || self.others_failed(asker.source);
+            let is_known = |known: &Failing| known.failures > 0 && known.session == Some(asker.session);
+            let again = self.in_window().any(is_known);
+            self.part(now).failed(asker, counts && !again);
+            if !counts {
+                return;
+            }
+            self.join_row(asker);
+        }
+        if self.settings.failures == 0 {
+            return;
+        }
+        let by_connects = self.connects >= self.settings.failures;
+        if by_connects || self.row_is_long() || self.share_is_large() {
+            if !by_connects {
+                self.blame_all();
+            }
             self.open(now);
         }
+    }
+
+    /// Adds a failure to the row, once for a session, and two fewer of one source than open the breaker.
+    fn join_row(&mut self, asker: Asker) {
+        let most = self.settings.failures.saturating_sub(2).max(1) as usize;
+        let of_source = self.row.iter().filter(|known| known.source == asker.source).count();
+        if of_source < most && !self.row.iter().any(|known| known.session == asker.session) {
+            self.row.push(asker);
+        }
+    }
+
+    fn row_is_long(&self) -> bool {
+        let length = self.connects as usize + self.row.len();
+        let sources: BTreeSet<_> = self.row.iter().map(|asker| asker.source).collect();
+        length >= self.settings.failures as usize && sources.len() >= SOURCES_MIN
+    }
+
+    /// Whether failures make their share of the window: failures to connect as such, all of them without
+    /// the source that fails the most.
+    fn share_is_large(&self) -> bool {
+        let sum = |count: fn(&Part) -> u32| self.parts.iter().map(count).fold(0, u32::saturating_add);
+        let (answers, connects, failures) =
+            (sum(|part| part.answers), sum(|part| part.connects), sum(|part| part.failures));
+        let is_large = |failures: u32, answers: u32| {
+            let all = u64::from(failures) + u64::from(answers);
+            all >= u64::from(ANSWERS_MIN) && u64::from(failures) * 100 >= u64::from(self.settings.share) * all
+        };
+        if is_large(connects, answers.saturating_add(failures)) {
+            return true;
+        }
+        let sources: BTreeSet<_> =
+            self.in_window().filter(|failing| failing.failures > 0).map(|failing| failing.source).collect();
+        let of = |source: &Source| {
+            let own = self.in_window().filter(|failing| failing.source == *source);
+            own.fold((0_u32, 0_u32), |(failures, answers), own| {
+                (failures.saturating_add(own.failures), answers.saturating_add(own.answers))
+            })
+        };
+        let worst = sources.iter().map(of).max().unwrap_or_default();
+        let failures = connects.saturating_add(failures.saturating_sub(worst.0));
+        sources.len() >= SOURCES_MIN && is_large(failures, answers.saturating_sub(worst.1))
+    }
+
+    /// Whether two other sources have failed within the window.
+    fn others_failed(&self, source: Source) -> bool {
+        let others: BTreeSet<_> =
+            self.in_window().map(|known| known.source).filter(|other| *other != source).collect();
+        others.len() >= SOURCES_MIN - 1
+    }
+
+    /// Failing sources, once for each part of the window, the latest part first.
+    fn in_window(&self) -> impl Iterator<Item = &Failing> {
+        self.parts.iter().rev().flat_map(|part| &part.sources)
+    }
+
+    fn blame_all(&mut self) {
+        let all: Vec<_> = self.in_window().map(|known| known.source).collect();
+        for source in all.into_iter().rev() {
+            self.blame(source);
+        }
+    }
+
+    fn blame(&mut self, source: Source) {
+        self.blamed.retain(|known| *known != source);
+        self.blamed.push_front(source);
+        self.blamed.truncate(BLAMED_MAX);
     }
 
     /// The part of the window for now, once what is too old is forgotten.
@@ -197,20 +426,23 @@ impl Breaker {
         }
         let length = self.settings.window / PARTS;
         if self.parts.back().is_none_or(|part| part.since + length <= now) {
-            self.parts.push_back(Part { since: now, answers: 0, failures: 0 });
+            let (answers, connects, failures, sources) = Default::default();
+            self.parts.push_back(Part { since: now, answers, connects, failures, sources });
         }
         let last = self.parts.len() - 1;
         &mut self.parts[last]
     }
 
     fn open(&mut self, now: Instant) {
-        self.enter(Phase::Open { until: now + self.settings.pause });
+        let others = now + self.settings.pause;
+        self.enter(Phase::Open(Gate { others, anyone: others + self.settings.pause }));
     }
 
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.epoch += 1;
-        self.in_a_row = 0;
+        self.connects = 0;
+        self.row.clear();
         self.parts.clear();
     }
 }

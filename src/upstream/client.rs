@@ -2,6 +2,8 @@
 //!
 //! What awc does by itself and must not do here: wait five seconds for a head, hold at most a
 //! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
+mod link;
+
 use super::dashscope;
 use crate::{
     chat::{Retry, RunError, RunErrorKind},
@@ -18,6 +20,7 @@ use awc::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
+use link::Made;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{
@@ -28,16 +31,19 @@ use rustls::{
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     cell::RefCell,
+    future::{Future, poll_fn},
     path::{Path, PathBuf},
-    pin::Pin,
+    pin::{Pin, pin},
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::time::Instant;
 
-/// A pooled connection that was not used for this long is not used again.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// A pooled connection that was not used for this long is not used again: a little less than the minute
+/// after which many services and load balancers close it.
+const KEEP_ALIVE: Duration = Duration::from_secs(50);
 /// No connection is used longer than this, so that changed addresses are found.
 const LIFETIME: Duration = Duration::from_secs(600);
 
@@ -144,37 +150,84 @@ fn unreadable(error: pem::Error) -> String {
 
 /// A client and its pool. Not `Send`: it belongs to the worker that made it.
 pub struct Client {
-    awc: RefCell<awc::Client>,
+    pool: RefCell<Pool>,
+    made: Made,
     plan: Plan,
 }
 
-/// No response. `unanswered`: not one byte of one came, as when a pooled connection was closed.
+/// awc's client, which cannot empty its pool: another one takes its place.
+struct Pool {
+    awc: awc::Client,
+    /// Counts the pools of a client.
+    number: u64,
+}
+
+/// No response.
 #[derive(Debug)]
 pub struct OpenError {
     pub error: RunError,
-    pub unanswered: bool,
+    /// The connection ended before one byte of a response came.
+    pub lost: Option<Lost>,
+}
+
+/// Which connection ended under a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// One that was made for it.
+    New,
+    /// One of the pool, which is emptied by then: what kept it would have ended the others too.
+    Kept,
 }
 
 impl Client {
     pub fn new(plan: Plan) -> Self {
-        Client { awc: RefCell::new(connect(&plan)), plan }
+        let made = Made::default();
+        let pool = Pool { awc: connect(&plan, &made), number: 0 };
+        Client { pool: RefCell::new(pool), made, plan }
     }
 
     /// Sends a request and waits for the head, until `first_byte` or `deadline`.
     pub async fn send(&self, body: Bytes, deadline: Instant) -> Result<Response, OpenError> {
-        let mut request = self.awc.borrow().post(&self.plan.url).no_decompress();
+        let (mut request, pool) = {
+            let pool = self.pool.borrow();
+            (pool.awc.post(&self.plan.url).no_decompress(), pool.number)
+        };
         for (name, value) in self.plan.headers.iter() {
             request.headers_mut().insert(name.clone(), value.clone());
         }
         let wait = self.plan.first_byte.min(deadline.saturating_duration_since(Instant::now()));
-        let response =
-            request.timeout(wait).send_body(body).await.map_err(|error| self.named(open_error(&error)))?;
+        let mut sending = pin!(request.timeout(wait).send_body(body));
+        let mut made = false;
+        let sent = poll_fn(|cx| {
+            self.made.set(made);
+            let polled = sending.as_mut().poll(cx);
+            made = self.made.replace(false);
+            polled
+        })
+        .await;
+        let response = sent.map_err(|error| {
+            let mut failed = open_error(&error);
+            if failed.lost.is_some() && !made {
+                failed.lost = Some(Lost::Kept);
+                self.empty(pool, &failed.error.detail);
+            }
+            self.named(failed)
+        })?;
         if leaves_bytes_behind(&response) {
             let status = response.status().as_u16();
-            log::warn!("an upstream response without length: status={status}; connecting anew");
-            self.awc.replace(connect(&self.plan));
+            self.empty(pool, &format!("a response without length, status {status}"));
         }
-        Response::new(response).map_err(|error| OpenError { error, unanswered: false })
+        Response::new(response).map_err(|error| OpenError { error, lost: None })
+    }
+
+    /// Drops the connections of the pool of this number, which may be gone already: of many requests that
+    /// fail at once the first one empties it, and the others must not drop what was connected since.
+    fn empty(&self, number: u64, why: &str) {
+        let mut pool = self.pool.borrow_mut();
+        if pool.number == number {
+            log::info!("kept connections to the model service are dropped: {why:?}");
+            *pool = Pool { awc: connect(&self.plan, &self.made), number: number + 1 };
+        }
     }
 
     /// Says for the log which host could not be reached: the errors of the library do not.
@@ -218,8 +271,9 @@ fn redact(text: &mut String, key: &str) {
 }
 
 /// awc's client with an empty pool.
-fn connect(plan: &Plan) -> awc::Client {
+fn connect(plan: &Plan, made: &Made) -> awc::Client {
     let connector = Connector::new()
+        .connector(link::Connector::new(Rc::clone(made), 2 * plan.connect_timeout))
         .rustls_0_23(Arc::clone(&plan.tls))
         .limit(0) // Admission is the limit.
         .timeout(plan.connect_timeout)
@@ -302,29 +356,29 @@ fn wall_clock_seconds() -> u64 {
 
 fn open_error(error: &SendRequestError) -> OpenError {
     use RunErrorKind as Kind;
-    let (kind, retry, unanswered) = match error {
-        SendRequestError::Timeout => (Kind::UpstreamTimeout, None, false),
+    let (kind, retry, lost) = match error {
+        SendRequestError::Timeout => (Kind::UpstreamTimeout, None, None),
         SendRequestError::Connect(ConnectError::Timeout) => {
-            (Kind::UpstreamUnreachable, Some(Retry::Once), false)
+            (Kind::UpstreamUnreachable, Some(Retry::Once), None)
         }
         SendRequestError::Connect(ConnectError::Io(error)) if is_tls(error) => {
-            (Kind::UpstreamTls, None, false)
+            (Kind::UpstreamTls, None, None)
         }
-        SendRequestError::Connect(ConnectError::SslIsNotSupported) => (Kind::NotSetUp, None, false),
+        SendRequestError::Connect(ConnectError::SslIsNotSupported) => (Kind::NotSetUp, None, None),
         SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
-            (Kind::UpstreamUnreachable, None, true)
+            (Kind::UpstreamUnreachable, None, Some(Lost::New))
         }
-        SendRequestError::Connect(_) => (Kind::UpstreamUnreachable, None, false),
+        SendRequestError::Connect(_) => (Kind::UpstreamUnreachable, None, None),
         SendRequestError::Response(
             actix_http::error::ParseError::Incomplete | actix_http::error::ParseError::Io(_),
-        ) => (Kind::UpstreamUnreachable, None, true),
-        SendRequestError::Response(_) => (Kind::UpstreamProtocol, None, false),
-        SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None, false),
-        _ => (Kind::UpstreamError, None, false),
+        ) => (Kind::UpstreamUnreachable, None, Some(Lost::New)),
+        SendRequestError::Response(_) => (Kind::UpstreamProtocol, None, None),
+        SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None, None),
+        _ => (Kind::UpstreamError, None, None),
     };
     let mut told = RunError::new(kind, error.to_string());
     told.retry = retry.unwrap_or(told.retry);
-    OpenError { error: told, unanswered }
+    OpenError { error: told, lost }
 }
 
 /// rustls hides its errors in an I/O error.

@@ -1,8 +1,15 @@
 //! Names that are not found and hosts that do not answer, in a network of the test's own.
-use crate::harness::{PATIENCE, TestClient, Tidegate, netns::Namespace, until, within};
+use crate::harness::{
+    PATIENCE, TestClient, Tidegate, good_answer, netns::Namespace, read_request, until, within,
+};
 use std::{net::Ipv4Addr, time::Duration};
 use tidegate::{chat::RunErrorKind, config::Config};
-use tokio::{net::UdpSocket, task::JoinHandle, time::Instant};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, UdpSocket},
+    task::JoinHandle,
+    time::Instant,
+};
 
 /// A name server that answers as the name wants it: `gone` does not exist, `empty` has no address,
 /// `silent` gets no answer. It is ended when dropped.
@@ -100,4 +107,46 @@ async fn a_black_hole_is_given_up_after_the_time_to_connect_and_tried_once_more(
     assert_eq!(retries(&log), 1, "{log}");
     assert!(after >= Duration::from_millis(1_400) && after < Duration::from_secs(4), "{after:?}");
     assert!(log.contains(&format!("{}:4444", network.outside)), "{log}");
+}
+
+// faults: K141
+#[tokio::test]
+async fn a_kept_connection_that_a_firewall_drops_costs_some_seconds_and_no_answer() {
+    let network = Namespace::new();
+    let listener = TcpListener::bind((network.outside, 0)).await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let listen = format!("{}:0", network.inside);
+    let base_url = format!("http://{upstream}/api/v1");
+    let more = [
+        "upstream.allow_insecure=true",
+        "upstream.allow_private=true",
+        "upstream.connect_timeout=700ms",
+        "server.workers=1",
+        // A second attempt would be the wrong way to an answer.
+        "retry.attempts=1",
+    ];
+    let mut args = vec!["serve", "--listen", &listen, "--base-url", &base_url];
+    more.iter().for_each(|key| args.extend(["--set", key]));
+    let gateway = Tidegate::under(&network.wrapper(), &args).env("API_KEY", "sk-test").start().await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.say("one").await;
+    let (mut first, peer) = within("the gateway connects", PATIENCE, listener.accept()).await.unwrap();
+    read_request(&mut first).await.unwrap();
+    first.write_all(good_answer("good").as_bytes()).await.unwrap();
+    client.expect("good").await;
+    // It has forgotten that connection, and tells neither end.
+    network.run(&format!("iptables -w -A OUTPUT -p tcp --sport {} -j DROP", peer.port()));
+    let since = Instant::now();
+    client.say("two").await;
+    let (mut second, _) = within("the gateway connects anew", PATIENCE, listener.accept()).await.unwrap();
+    let after = since.elapsed();
+    assert!(after >= Duration::from_millis(1_400) && after < Duration::from_secs(5), "{after:?}");
+    let (_, body) = read_request(&mut second).await.unwrap();
+    assert!(body.contains("two"), "{body}");
+    second.write_all(good_answer("fine").as_bytes()).await.unwrap();
+    client.expect("fine").await;
+    client.close().await;
+    let log = gateway.stop().await;
+    assert!(log.contains("kept connections to the model service are dropped"), "{log}");
+    assert_eq!(retries(&log), 0, "{log}");
 }

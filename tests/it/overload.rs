@@ -22,9 +22,14 @@ fn as_served(config: &mut Config) {
     config.breaker = config::Breaker::default();
 }
 
-/// Everybody from the same address.
-fn here(_: usize) -> [u8; 4] {
-    [127, 0, 0, 1]
+/// Each from an address of its own, as far as there are two hundred in a network.
+fn everywhere(n: usize) -> [u8; 4] {
+    [127, 1, (n / 200) as u8, (n % 200) as u8 + 1]
+}
+
+/// From an address that nobody else has.
+fn elsewhere(_: usize) -> [u8; 4] {
+    [127, 2, 0, 1]
 }
 
 /// How many turns ended how.
@@ -52,7 +57,7 @@ fn sum(metrics: &str, name: &str) -> usize {
 /// An outage under a steady load, and the first good answer after it.
 #[expect(clippy::print_stdout, reason = "figures for a person")]
 async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
-    let crowd = Crowd::connect(gateway.address, 400, here).await;
+    let crowd = Crowd::connect(gateway.address, 400, everywhere).await;
     let turns = crowd.ask(100.0, short_or_long(ms(2_000), ms(60_000)), message, "never").await;
     let metrics = gateway.get("/metrics").await.1;
     let retries = sum(&metrics, "tidegate_retries_total");
@@ -94,7 +99,7 @@ async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
     assert!(requests * 10 <= turns.len() * 11, "{requests} requests for {} runs", turns.len());
     assert!(requests < turns.len() / 2, "and far fewer, because it is left alone: {requests}");
     // It is back; the first one after the pause finds that out.
-    let crowd = Crowd::connect(gateway.address, 1, here).await;
+    let crowd = Crowd::connect(gateway.address, 1, elsewhere).await;
     let since = Instant::now();
     until("it is found again", async || {
         crowd.ask(1_000.0, ms(1), "/sim text=fine", "fine").await[0].is_good()
@@ -147,8 +152,8 @@ async fn a_probe_whose_client_goes_makes_room_for_the_next() {
         config.breaker.pause = ms(300);
     })
     .await;
-    let crowd = Crowd::connect(gateway.address, 5, here).await;
-    crowd.ask(1_000.0, ms(5), "/sim status=500", "never").await;
+    let crowd = Crowd::connect(gateway.address, 10, everywhere).await;
+    crowd.ask(1_000.0, ms(10), "/sim status=500", "never").await;
     let state = || gateway.site.breaker.state().as_str();
     assert_eq!(state(), "open");
     let mut probe = TestClient::connect(&gateway.chat_url()).await;
@@ -164,9 +169,11 @@ async fn a_probe_whose_client_goes_makes_room_for_the_next() {
     assert_eq!(outcomes(&turns), BTreeMap::from([("upstream_down".to_owned(), 3)]), "one probe at a time");
     drop(probe);
     until("the place is free", async || state() == "open").await;
-    let turns = crowd.ask(1_000.0, ms(1), "/sim text=fine", "fine").await;
+    let other = Crowd::connect(gateway.address, 1, elsewhere).await;
+    let turns = other.ask(1_000.0, ms(1), "/sim text=fine", "fine").await;
     assert!(turns[0].is_good(), "{turns:?}");
     assert_eq!(state(), "closed");
+    other.close().await;
     crowd.close().await;
     gateway.stop().await;
 }
@@ -195,7 +202,7 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
         config.dispatch.queue_wait = WAIT;
     })
     .await;
-    let crowd = Crowd::connect(gateway.address, 200, here).await;
+    let crowd = Crowd::connect(gateway.address, 200, everywhere).await;
     // Nine pauses, all but the first delta early by half a pace on average: so many a second fill the slots.
     let capacity = RUNS as f64 / 0.34;
     let time = short_or_long(ms(3_000), ms(60_000));
@@ -280,9 +287,8 @@ async fn one_address_that_floods_with_many_sessions_holds_nobody_back() {
         config.dispatch.queue = runs;
     })
     .await;
-    let everywhere = |n: usize| [127, 1, (n / 200) as u8, (n % 200) as u8 + 1];
     let others = Crowd::connect(gateway.address, sessions, everywhere).await;
-    let flooders = Crowd::connect(gateway.address, 2 * sessions, |_| [127, 2, 0, 1]).await;
+    let flooders = Crowd::connect(gateway.address, 2 * sessions, elsewhere).await;
     let quiet = talk(&others, rate, None).await;
     let flooded = talk(&others, rate, Some(&flooders)).await;
     assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "nobody is refused for another's flood");

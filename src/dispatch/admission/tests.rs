@@ -11,6 +11,12 @@ const A: Source = Source::numbered(1);
 const B: Source = Source::numbered(2);
 const C: Source = Source::numbered(3);
 
+/// A run of `source` ends; the run that takes its slot.
+fn turn_over<T>(gate: &mut Admission<T>, now: Instant, source: Source) -> Option<T> {
+    gate.finish(now, source);
+    gate.start_next()
+}
+
 fn queued<T>(place: u32) -> Admitted<T> {
     Admitted::Queued { place, out: None }
 }
@@ -26,8 +32,8 @@ fn beyond_the_slots_runs_wait_in_order_and_beyond_the_queue_they_are_refused() {
     assert_eq!(gate.submit(now, A, SessionId(4), "d"), Admitted::Refused("d"));
     assert_eq!(gate.withdraw(SessionId(2)), Some("b"));
     assert_eq!(gate.withdraw(SessionId(2)), None);
-    assert_eq!(gate.finish(now), Some("c"));
-    assert_eq!((gate.finish(now), gate.running()), (None, 0));
+    assert_eq!(turn_over(&mut gate, now, A), Some("c"));
+    assert_eq!((turn_over(&mut gate, now, A), gate.running()), (None, 0));
 }
 
 #[test]
@@ -41,7 +47,7 @@ fn nobody_waits_longer_than_allowed() {
     assert_eq!(gate.expire(deadline - Duration::from_millis(1)), None);
     assert_eq!(gate.expire(deadline), Some(2));
     assert_eq!(gate.expire(deadline), None);
-    assert_eq!(gate.finish(now), Some(3));
+    assert_eq!(turn_over(&mut gate, now, A), Some(3));
 }
 
 // faults: C41
@@ -60,7 +66,12 @@ fn addresses_take_turns_and_the_one_with_the_most_makes_room() {
     assert_eq!(out, Admitted::Queued { place: 3, out: Some("a3") });
     // Two, one and one of four: no other share would be more equal.
     assert_eq!(gate.submit(now, B, SessionId(8), "b2"), Admitted::Refused("b2"));
-    let order: Vec<_> = std::iter::from_fn(|| gate.finish(now)).collect();
+    let mut order = Vec::new();
+    let mut source = A;
+    while let Some(name) = turn_over(&mut gate, now, source) {
+        source = [A, B, C][usize::from(name.as_bytes()[0] - b'a')];
+        order.push(name);
+    }
     assert_eq!(order, ["a1", "b1", "c1", "a2"]);
 }
 
@@ -75,36 +86,86 @@ fn whoever_is_refused_is_told_how_long_what_waits_will_take() {
     }
     assert_eq!(gate.busy_for(start), WAIT_GUESS, "nothing is known yet");
     for n in 1..=4 {
-        gate.finish(at(n * 500));
+        turn_over(&mut gate, at(n * 500), A);
     }
     assert_eq!(gate.busy_for(at(2_000)), Duration::from_millis(2_500), "four wait, two go each second");
     assert_eq!(gate.busy_for(at(3_000)), Duration::from_secs(5), "a standstill is seen");
     assert_eq!(gate.busy_for(at(3_600_000)), Duration::from_secs(30), "never longer than one may wait");
     for _ in 0..9 {
-        gate.finish(at(2_000));
+        turn_over(&mut gate, at(2_000), A);
     }
     assert_eq!(gate.busy_for(at(2_000)), WAIT_MIN);
 }
 
-/// What the properties know of a run that waits.
+// faults: K140
+#[test]
+fn one_source_never_takes_the_slots_of_all() {
+    for (runs, most) in [(1, 1), (2, 2), (3, 3), (4, 3), (7, 6), (8, 7), (20, 17), (4096, 3584)] {
+        let now = Instant::now();
+        let mut gate = Admission::new(settings(runs, 2 * runs));
+        let mut next_session = 0;
+        let mut submit = |gate: &mut Admission<u64>, source| {
+            next_session += 1;
+            matches!(gate.submit(now, source, SessionId(next_session), next_session), Admitted::Start(_))
+        };
+        let started = (0..2 * runs).filter(|_| submit(&mut gate, A)).count();
+        assert_eq!(started, most, "of {runs} slots");
+        // The others come later, and each of them at once, as far as there are slots at all.
+        let others = (0..runs - most).filter(|n| submit(&mut gate, Source::numbered(10 + *n as u64)));
+        assert_eq!(others.count(), runs - most, "of {runs} slots");
+        // What comes free goes to them, and not to the one that has the most and has waited the longest.
+        assert!(!submit(&mut gate, B));
+        assert!(turn_over(&mut gate, now, A).is_some());
+        let running = gate.sources[&B].running;
+        assert_eq!(running, usize::from(runs > 1), "of {runs} slots; one is had in turns");
+    }
+}
+
+// faults: K140
+#[test]
+fn two_sources_come_to_equal_shares_as_slots_come_free() {
+    let now = Instant::now();
+    let mut gate = Admission::new(settings(20, 100));
+    for session in 0..40 {
+        gate.submit(now, A, SessionId(session), A);
+    }
+    for session in 40..80 {
+        gate.submit(now, B, SessionId(session), B);
+    }
+    assert_eq!([A, B].map(|source| gate.sources[&source].running), [17, 3], "the reserve is B's at once");
+    for _ in 0..7 {
+        assert_eq!(turn_over(&mut gate, now, A), Some(B));
+    }
+    assert_eq!([A, B].map(|source| gate.sources[&source].running), [10, 10]);
+    // In turns from here on.
+    assert_eq!(turn_over(&mut gate, now, A), Some(A));
+    assert_eq!(turn_over(&mut gate, now, B), Some(B));
+    // A leaves: nothing of it waits or runs, and B may have all but the reserve.
+    for session in 0..40 {
+        gate.withdraw(SessionId(session));
+    }
+    for _ in 0..10 {
+        gate.finish(now, A);
+        while gate.start_next().is_some() {}
+    }
+    assert!(!gate.sources.contains_key(&A));
+    assert_eq!((gate.sources[&B].running, gate.queued()), (17, 22));
+}
+
+/// What the property knows of a run that waits.
 #[derive(Debug)]
 struct Known {
     session: u64,
     source: u64,
     since: Instant,
-    /// Of its own source: what was before it when it came, and what had been taken out before that.
-    before: usize,
-    /// How often each other source was let through since.
-    others: HashMap<u64, usize>,
 }
 
-/// A list that follows what the gate says, and judges it.
-#[derive(Default)]
+/// A list that follows what the gate says, and judges it by the rules as they are written down.
 struct Model {
-    running: usize,
+    limits: Settings,
+    /// Slots that each source holds; a source without one is absent.
+    holds: HashMap<u64, usize>,
     waiting: Vec<Known>,
-    /// Taken out of the middle, by source, since nothing of it waited.
-    gone: HashMap<u64, usize>,
 }
 
 impl Model {
@@ -112,102 +173,140 @@ impl Model {
         self.waiting.iter().filter(|known| known.source == source).count()
     }
 
-    /// Takes one out; `in_turn` of the place at which it was let through.
-    fn remove(&mut self, session: u64, in_turn: bool) -> Known {
-        let at = self.waiting.iter().position(|known| known.session == session).expect("it waits");
-        let known = self.waiting.remove(at);
-        *self.gone.entry(known.source).or_default() += usize::from(!in_turn);
-        if self.count(known.source) == 0 {
-            self.gone.remove(&known.source);
+    fn held(&self, source: u64) -> usize {
+        self.holds.get(&source).copied().unwrap_or(0)
+    }
+
+    fn running(&self) -> usize {
+        self.holds.values().sum()
+    }
+
+    /// Seven eighths, or all where they are few.
+    fn most(&self) -> usize {
+        match self.limits.runs {
+            few @ 0..4 => few,
+            runs => runs * 7 / 8,
         }
-        known
+    }
+
+    fn sources(&self, with: u64) -> usize {
+        let waiting = self.waiting.iter().map(|known| known.source);
+        self.holds.keys().copied().chain(waiting).chain([with]).collect::<BTreeSet<_>>().len()
+    }
+
+    fn is_below_its_share(&self, source: u64) -> bool {
+        (self.held(source) as f64) < self.limits.runs as f64 / self.sources(source) as f64
+    }
+
+    fn may_start(&self, source: u64) -> bool {
+        self.running() < self.most()
+            || self.running() < self.limits.runs
+                && self.held(source) < self.most()
+                && self.is_below_its_share(source)
+    }
+
+    fn remove(&mut self, session: u64) -> Known {
+        let at = self.waiting.iter().position(|known| known.session == session).expect("it waits");
+        self.waiting.remove(at)
     }
 
     fn largest(&self) -> usize {
         self.waiting.iter().map(|known| self.count(known.source)).max().unwrap_or(0)
     }
 
-    fn submitted(&mut self, limits: Settings, now: Instant, source: u64, session: u64, said: Admitted<u64>) {
+    fn starts(&mut self, source: u64) {
+        *self.holds.entry(source).or_default() += 1;
+        assert!(self.held(source) <= self.most(), "{source} holds {}", self.held(source));
+    }
+
+    fn submitted(&mut self, now: Instant, source: u64, session: u64, said: Admitted<u64>) {
         let waits = self.waiting.iter().any(|known| known.session == session);
+        let may_start = self.may_start(source) && !waits;
         match said {
             Admitted::Start(_) => {
-                assert!(self.running < limits.runs && self.waiting.is_empty());
-                self.running += 1;
+                assert!(may_start);
+                self.starts(source);
             }
             Admitted::Queued { place, out } => {
-                assert!(self.running == limits.runs && !waits);
+                assert!(!may_start && !waits);
+                assert!(self.held(source) > 0 || self.running() == self.limits.runs, "none, and one is free");
                 if let Some(out) = out {
-                    assert!(self.waiting.len() == limits.queue);
+                    assert!(self.waiting.len() == self.limits.queue);
                     assert!(self.largest() > self.count(source) + 1, "shares become more equal");
                     let victim = self.waiting.iter().rposition(|known| known.session == out).unwrap();
                     assert_eq!(self.count(self.waiting[victim].source), self.largest());
                     let newest = self.waiting.iter().rposition(|k| k.source == self.waiting[victim].source);
                     assert_eq!(newest, Some(victim));
-                    self.remove(out, false);
+                    self.remove(out);
                 }
-                let before = self.count(source) + self.gone.get(&source).copied().unwrap_or(0);
-                self.waiting.push(Known { session, source, since: now, before, others: HashMap::new() });
+                self.waiting.push(Known { session, source, since: now });
                 assert!(
-                    self.waiting.len() <= limits.queue
+                    self.waiting.len() <= self.limits.queue
                         && (1..=self.waiting.len()).contains(&(place as usize))
                 );
             }
             Admitted::Refused(_) => {
-                assert_eq!(self.running, limits.runs);
-                assert!(
-                    waits || self.waiting.len() == limits.queue && self.largest() <= self.count(source) + 1
-                );
+                assert!(!may_start);
+                let full = self.waiting.len() == self.limits.queue;
+                assert!(waits || full && self.largest() <= self.count(source) + 1);
             }
         }
     }
 
-    fn finished(&mut self, next: Option<u64>) {
-        let Some(session) = next else {
-            assert!(self.waiting.is_empty(), "somebody waits and nobody was let through");
-            self.running -= 1;
-            return;
-        };
-        let source = self.remove(session, true).source;
-        for known in self.waiting.iter_mut().filter(|known| known.source != source) {
-            let times = *known.others.entry(source).and_modify(|times| *times += 1).or_insert(1);
-            // Once for each turn, and once for the round that was under way when it came.
-            assert!(times <= known.before + 2, "{known:?} waits while {source} goes {times} times");
+    /// Follows the runs that take slots now.
+    fn settle(&mut self, gate: &mut Admission<u64>) {
+        while let Some(session) = gate.start_next() {
+            let chosen = self.remove(session);
+            let held = self.held(chosen.source);
+            for other in &self.waiting {
+                assert!(self.held(other.source) >= held, "{other:?} holds less than {chosen:?}");
+                assert!(other.source != chosen.source || other.since >= chosen.since, "in order");
+            }
+            let sources = self.sources(chosen.source);
+            assert!(
+                self.running() < self.most()
+                    || self.running() < self.limits.runs && held * sources < self.limits.runs
+            );
+            self.starts(chosen.source);
         }
+        // Slots are not left empty for nothing.
+        assert!(!self.waiting.iter().any(|known| self.may_start(known.source)), "one may start and waits");
     }
 }
 
 proptest! {
-    /// Never over-admits, starves or forgets; in turns between sources, in order within each.
+    /// Never over-admits, starves or forgets; slots go to who holds the fewest, and none holds too many.
     #[test]
     fn it_is_a_fair_queue(
-        runs in 1..4usize,
+        runs in 1..24usize,
         queue in 0..9usize,
-        steps in prop::collection::vec((0..5u8, 0..24u64), 1..300),
+        steps in prop::collection::vec((0..6u8, 0..64u64), 1..300),
     ) {
         let start = Instant::now();
         let limits = settings(runs, queue);
-        let (mut gate, mut model) = (Admission::new(limits), Model::default());
+        let mut gate = Admission::new(limits);
+        let mut model = Model { limits, holds: HashMap::new(), waiting: Vec::new() };
         for (at, (step, session)) in steps.into_iter().enumerate() {
             let now = start + Duration::from_secs(at as u64);
             // Half of the sessions are of one source.
-            let source = if session < 12 { 0 } else { session % 4 };
+            let source = if session < 32 { 0 } else { session % 6 };
             match step {
                 0..=2 => {
                     let said = gate.submit(now, Source::numbered(source), SessionId(session), session);
-                    model.submitted(limits, now, source, session, said);
+                    model.submitted(now, source, session, said);
                 }
-                3 if model.running > 0 => {
-                    let oldest: HashMap<_, _> =
-                        model.waiting.iter().rev().map(|known| (known.source, known.session)).collect();
-                    let next = gate.finish(now);
-                    prop_assert!(next.is_none_or(|next| oldest.values().any(|oldest| *oldest == next)));
-                    model.finished(next);
+                3 | 4 if model.running() > 0 => {
+                    let holders: BTreeSet<_> = model.holds.keys().copied().collect();
+                    let source = *holders.iter().nth(session as usize % holders.len()).unwrap();
+                    gate.finish(now, Source::numbered(source));
+                    *model.holds.get_mut(&source).unwrap() -= 1;
+                    model.holds.retain(|_, held| *held > 0);
                 }
-                4 => {
+                5 => {
                     let waits = model.waiting.iter().any(|known| known.session == session);
                     prop_assert_eq!(gate.withdraw(SessionId(session)), waits.then_some(session));
                     if waits {
-                        model.remove(session, false);
+                        model.remove(session);
                     }
                 }
                 _ => {}
@@ -215,17 +314,58 @@ proptest! {
             while let Some(expired) = gate.expire(now) {
                 let oldest = model.waiting[0].session;
                 prop_assert_eq!(expired, oldest);
-                prop_assert!(now - model.remove(expired, false).since >= Duration::from_secs(30));
+                prop_assert!(now - model.remove(expired).since >= Duration::from_secs(30));
             }
+            model.settle(&mut gate);
             prop_assert!(model.waiting.iter().all(|known| now - known.since < Duration::from_secs(30)));
-            prop_assert_eq!((gate.running(), gate.queued()), (model.running, model.waiting.len()));
+            prop_assert_eq!((gate.running(), gate.queued()), (model.running(), model.waiting.len()));
         }
         // Nothing is forgotten, and nothing is left behind.
-        while model.running > 0 {
-            model.finished(gate.finish(start));
+        while let Some(source) = model.holds.keys().next().copied() {
+            gate.finish(start, Source::numbered(source));
+            *model.holds.get_mut(&source).unwrap() -= 1;
+            model.holds.retain(|_, held| *held > 0);
+            model.settle(&mut gate);
         }
         prop_assert!(model.waiting.is_empty());
-        prop_assert!(gate.sources.is_empty() && gate.by_size.is_empty() && gate.arrivals.is_empty());
-        prop_assert!(gate.turn_of.is_empty());
+        prop_assert!(gate.sources.is_empty() && gate.by_size.is_empty() && gate.by_need.is_empty());
+        prop_assert!(gate.arrivals.is_empty() && gate.turn_of.is_empty());
+    }
+
+    /// However one source asks, another one that has nothing gets a slot at once; and as long as it asks for
+    /// no more than its share, it gets a slot before the first one gets another.
+    #[test]
+    fn one_source_holds_nobody_up(
+        runs in 4..64usize,
+        steps in prop::collection::vec((0..4u8, 0..200u64), 1..400),
+    ) {
+        let now = Instant::now();
+        let mut gate = Admission::new(settings(runs, 64));
+        let (mut held, mut other) = (0, false);
+        for (step, session) in steps {
+            match step {
+                0 | 1 => {
+                    let said = gate.submit(now, A, SessionId(session), A);
+                    held += usize::from(matches!(said, Admitted::Start(_)));
+                }
+                2 if held > 0 => {
+                    gate.finish(now, A);
+                    held -= 1;
+                }
+                3 if other => {
+                    gate.finish(now, B);
+                    other = false;
+                }
+                3 => {
+                    prop_assert_eq!(gate.submit(now, B, SessionId(1_000), B), Admitted::Start(B));
+                    other = true;
+                }
+                _ => {}
+            }
+            while let Some(source) = gate.start_next() {
+                prop_assert_eq!(source, A);
+                held += 1;
+            }
+        }
     }
 }

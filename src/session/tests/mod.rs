@@ -2,7 +2,6 @@
 mod chats;
 mod plain;
 mod property;
-mod replay;
 mod time;
 
 use super::*;
@@ -11,7 +10,7 @@ use crate::{
         Ask, AskKind, FinishReason, MessageId, Past, ReaderId, Role, RunEnd, RunError, RunErrorKind,
         RunEvent, Timing, Usage, UserMessage,
     },
-    protocol::{Opening, Place, ServerFrame},
+    protocol::{Place, ServerFrame},
 };
 use expect_test::{Expect, expect};
 use std::{collections::HashSet, fmt::Write, time::Duration};

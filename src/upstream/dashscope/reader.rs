@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::answer::{Answer, protocol};
 use super::event::{Frame, Refusal};
 use super::{Limits, Settings};
-use crate::chat::{Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
+use crate::chat::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
 use crate::upstream::sse::Decoder;
 
 /// Reads one response, whatever it turns out to be: a stream, a JSON answer, or an error in any
@@ -104,21 +104,23 @@ impl Reader {
         self.settle(read)
     }
 
-    /// The service was seen to repeat the text so far in answers to such requests: this one is read so from its
-    /// first frame on. Called before the first byte.
-    pub fn expect_repeats(&mut self) {
-        self.answer.expect_repeats();
-    }
-
-    /// Whether the answer repeats the text so far although increments were asked for, where it has shown something
-    /// that was not expected.
-    pub fn shown(&self) -> Option<bool> {
-        self.answer.shown()
-    }
-
     /// Whether a terminal finish reason was seen. Reading on is worth while for usage alone.
     pub fn finished(&self) -> bool {
         self.answer.finish.is_some()
+    }
+
+    /// The end of an answer whose terminal finish reason was seen: nothing that follows changes it.
+    pub fn finish(&self) -> Option<RunEnd> {
+        self.answer.finish.map(|reason| self.run_end(Ok(reason)))
+    }
+
+    fn run_end(&self, outcome: Result<FinishReason, RunError>) -> RunEnd {
+        RunEnd {
+            outcome,
+            usage: self.usage(),
+            request_id: self.answer.request_id.clone(),
+            timing: Timing::default(),
+        }
     }
 
     /// The body has ended, or nothing more will be fed: reads what is left and tells how the run
@@ -128,12 +130,7 @@ impl Reader {
             Err(error) => Err(error),
             Ok(()) => self.answer.finish.ok_or_else(|| self.complete(self.unfinished())),
         };
-        RunEnd {
-            outcome,
-            usage: self.usage(),
-            request_id: self.answer.request_id.clone(),
-            timing: Timing::default(),
-        }
+        self.run_end(outcome)
     }
 
     /// The last running totals; `None` while unknown.

@@ -1,7 +1,6 @@
 //! What the DashScope dialect makes of bytes, and what it sends.
 mod goldens;
 mod properties;
-mod repeats;
 mod request;
 
 use std::fmt::Write as _;

@@ -38,9 +38,14 @@ impl Chats {
 
     /// As a browser that was never here, at another address of this machine.
     pub(crate) async fn connect_from(gateway: SocketAddr, address: [u8; 4]) -> Self {
+        Self::connect_from_as(gateway, address, "").await
+    }
+
+    /// As the browser with this cookie, at another address of this machine.
+    pub(crate) async fn connect_from_as(gateway: SocketAddr, address: [u8; 4], cookie: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((address, 0).into()).unwrap();
-        within("the handshake", PATIENCE, Self::try_connect_on(socket, gateway, "")).await.unwrap()
+        within("the handshake", PATIENCE, Self::try_connect_on(socket, gateway, cookie)).await.unwrap()
     }
 
     /// With the smallest receive buffer: what is not read is soon the gateway's.

@@ -1,0 +1,134 @@
+//! The response of one attempt as it is read: its text, its time limits, and what follows its finish.
+use super::{
+    run::NOT_TAKEN,
+    watch::{Exceeded, Watched},
+};
+use crate::{
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent},
+    upstream::{client::Response, dashscope::Reader},
+};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// Bytes that are taken from a stream that is always ready before others get their turn.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the rest of a body is read after the finish, so that the connection can be used again.
+const TAIL: Duration = Duration::from_secs(1);
+/// The same where no usage has come, which some services send last. It counts for the metrics.
+const TAIL_FOR_USAGE: Duration = Duration::from_secs(5);
+/// How long the end of an answer waits after its finish for usage to be told with it, where none has come.
+const USAGE_WAIT: Duration = Duration::from_millis(200);
+
+/// What one wake of a stream brought.
+pub(super) enum Step {
+    /// Events are there to be told, or the end of the answer is.
+    More,
+    End,
+    Failed(RunError),
+}
+
+/// A response as it is read.
+pub(super) struct Stream {
+    response: Response,
+    pub(super) reader: Reader,
+    watched: Watched,
+    /// Bytes that are not accounted for.
+    pub(super) received: usize,
+}
+
+impl Stream {
+    pub(super) fn new(response: Response, reader: Reader, watched: Watched) -> Self {
+        Stream { response, reader, watched, received: 0 }
+    }
+
+    /// Takes what is there, unless the run is held.
+    pub(super) fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        held: bool,
+        events: &mut Vec<RunEvent>,
+    ) -> Poll<Step> {
+        let mut taken = 0;
+        while !held && taken < READ_BYTES_MAX {
+            match self.response.poll_chunk(cx) {
+                Poll::Pending => break,
+                Poll::Ready(None) => return Poll::Ready(Step::End),
+                Poll::Ready(Some(Err(error))) if self.reader.finished() => {
+                    log::debug!("upstream broke after the finish: {error}");
+                    return Poll::Ready(Step::End);
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Step::Failed(error)),
+                Poll::Ready(Some(Ok(chunk))) => {
+                    taken += chunk.len();
+                    self.received += chunk.len();
+                    let finished = self.reader.finished();
+                    if let Err(error) = self.reader.feed(&chunk, events) {
+                        return Poll::Ready(Step::Failed(error));
+                    }
+                    if self.reader.finished() && !finished && self.reader.usage().is_none() {
+                        self.watched.end_by(Instant::now() + USAGE_WAIT);
+                    }
+                }
+            }
+        }
+        if taken > 0 {
+            self.watched.heard();
+            if taken >= READ_BYTES_MAX {
+                cx.waker().wake_by_ref();
+            }
+        }
+        if !events.is_empty() || self.is_finished() {
+            return Poll::Ready(Step::More);
+        }
+        match self.watched.exceeded() {
+            None => Poll::Pending,
+            Some(Exceeded::Delivery) => {
+                Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
+            }
+            Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
+            Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
+        }
+    }
+
+    /// Whether the answer is finished, and its usage known or waited for long enough.
+    fn is_finished(&self) -> bool {
+        self.reader.finished() && (self.reader.usage().is_some() || self.watched.exceeded().is_some())
+    }
+
+    /// The end of a finished answer, before its body has ended.
+    pub(super) fn finish(&self) -> Option<RunEnd> {
+        self.reader.finish().filter(|_| self.is_finished())
+    }
+
+    /// Reads what is left behind a finished answer, whatever that is: the answer is whole.
+    pub(super) async fn read_rest(&mut self) {
+        let time = if self.reader.usage().is_some() { TAIL } else { TAIL_FOR_USAGE };
+        let _ = timeout(time, poll_fn(|cx| self.poll_rest(cx))).await;
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut taken = 0;
+        while taken < READ_BYTES_MAX {
+            match ready!(self.response.poll_chunk(cx)) {
+                None | Some(Err(_)) => return Poll::Ready(()),
+                Some(Ok(chunk)) => {
+                    taken += chunk.len();
+                    self.received += chunk.len();
+                    // Nothing that follows a finish is text or an error.
+                    let _ = self.reader.feed(&chunk, &mut Vec::new());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn timed_out(detail: &str) -> Step {
+    Step::Failed(RunError::new(RunErrorKind::UpstreamTimeout, detail))
+}
