@@ -65,6 +65,37 @@ fn machine(c: &mut Criterion) {
     group.finish();
 }
 
+/// A whole answer that changes between thinking and text with each delta, told to a reader that comes back: the time of
+/// an entry must not grow with their number.
+fn replay(c: &mut Criterion) {
+    let mut group = c.benchmark_group("replay");
+    for entries in [1_000, 4_000, 16_000] {
+        let (mut session, mut fx, mut now) = (session(1), Vec::new(), Duration::ZERO);
+        let frame = ClientFrame::Message { text: "hello".into() };
+        session.handle(&mut fx, now, Input::Client { reader: ReaderId(1), frame });
+        for at in 0..entries {
+            let event = [RunEvent::Delta, RunEvent::Reasoning][at % 2](TOKEN.into());
+            session.handle(&mut fx, now, Input::Run { run: RunId(1), event });
+        }
+        group.throughput(Throughput::Elements(entries as u64));
+        group.bench_function(format!("{entries} entries of alternating kinds"), |b| {
+            b.iter(|| {
+                now += Duration::from_secs(1);
+                fx.clear();
+                session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), after: None });
+                let mut told = 0;
+                while told <= entries {
+                    told += fx.iter().filter(|effect| matches!(effect, Effect::Push { .. })).count();
+                    fx.clear();
+                    session.handle(&mut fx, now, Input::Ready { reader: ReaderId(2) });
+                }
+                session.handle(&mut fx, now, Input::Detach { reader: ReaderId(2) });
+            });
+        });
+    }
+    group.finish();
+}
+
 /// A question after a hundred messages of 1 KiB, as the stock client sends it.
 fn transcript() -> String {
     let text = r#"what is the tide, \"and\" 什么是潮汐? "#.repeat(22);
@@ -139,5 +170,5 @@ fn guard(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, machine, codec, guard);
+criterion_group!(benches, machine, replay, codec, guard);
 criterion_main!(benches);

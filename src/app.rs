@@ -79,6 +79,7 @@ struct Plan {
     client: client::Plan,
     lane: Arc<lane::Settings>,
     budget: Arc<retry::Budget>,
+    habit: Arc<dashscope::Habit>,
     ws: ws::Settings,
     session: Arc<session::Settings>,
     next_worker: Arc<AtomicUsize>,
@@ -226,8 +227,8 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     let site = &plan.site;
     let client = client::Client::new(plan.client.clone());
     let (settings, budget) = (Arc::clone(&plan.lane), Arc::clone(&plan.budget));
-    let lane =
-        Lane::new(client, settings, budget, Arc::clone(&site.breaker), Arc::clone(&site.metrics)).start();
+    let (breaker, habit) = (Arc::clone(&site.breaker), Arc::clone(&plan.habit));
+    let lane = Lane::new(client, settings, budget, breaker, habit, Arc::clone(&site.metrics)).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
@@ -300,6 +301,7 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
             mailbox: config.dispatch.runs,
         }),
         budget: Arc::new(retry::Budget::new(retry.budget_percent)),
+        habit: Arc::default(),
         ws: ws_settings(config),
         session: Arc::new(session_settings(config)),
         next_worker: Arc::default(),

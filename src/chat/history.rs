@@ -217,9 +217,10 @@ impl History {
     /// stand between their neighbours.
     pub fn rebuild(&mut self, transcript: Vec<Past>) {
         let mut answerable = false;
+        let mut prompt = None; // Nearly always the one that all conversations share.
         for Past { role, id, text } in transcript {
             match role {
-                Role::System => self.join_prompt(&text),
+                Role::System => self.join_prompt(&mut prompt, &text),
                 Role::User => {
                     answerable = !text.is_empty();
                     if answerable {
@@ -238,16 +239,23 @@ impl History {
                 }
             }
         }
+        if let Some(prompt) = prompt {
+            self.system = Some(Message::new(Role::System, prompt));
+        }
     }
 
     /// The prompt is in every request, so it is bounded like the rest: what would make it too long is left out.
-    fn join_prompt(&mut self, text: &str) {
-        let prompt = self.system.as_ref().map_or("", |message| message.text.as_str());
-        if text.is_empty() || prompt.len() + text.len() > self.budget.bytes {
+    fn join_prompt(&self, prompt: &mut Option<String>, text: &str) {
+        let shared = || self.system.as_ref().map_or("", |message| message.text.as_str());
+        let length = prompt.as_ref().map_or_else(|| shared().len(), String::len);
+        if text.is_empty() || length + text.len() > self.budget.bytes {
             return;
         }
-        let gap = if prompt.is_empty() { "" } else { "\n\n" };
-        self.system = Some(Message::new(Role::System, format!("{prompt}{gap}{text}")));
+        let prompt = prompt.get_or_insert_with(|| shared().to_owned());
+        if !prompt.is_empty() {
+            prompt.push_str("\n\n");
+        }
+        prompt.push_str(text);
     }
 
     /// All that is remembered and has a name, oldest first.
@@ -351,6 +359,25 @@ mod tests {
     fn texts(history: &History) -> (Vec<String>, usize) {
         let window = history.window();
         (window.messages.iter().map(|m| m.text.to_string()).collect(), window.omitted_turns)
+    }
+
+    // faults: K145
+    #[test]
+    fn a_system_prompt_of_many_pieces_is_joined_within_the_budget_and_keeps_what_is_shared() {
+        let system = |text: &str| Past {
+            role: Role::System,
+            id: MessageId::new("s").expect("a name"),
+            text: text.to_owned(),
+        };
+        let mut history = history(Budget { bytes: 20, ..WIDE }, &[]);
+        let shared = history.system.clone();
+        history.rebuild(vec![system(""), system("much too long for this budget")]);
+        assert_eq!(history.system, shared);
+        history.rebuild(vec![system("a"), system("longer than fits"), system("b"), system("")]);
+        assert_eq!(texts(&history).0, ["be kind\n\na\n\nb"]);
+        let mut alone = History::new(SessionId(1), None, WIDE);
+        alone.rebuild(vec![system("a"), system("b")]);
+        assert_eq!(texts(&alone).0, ["a\n\nb"]);
     }
 
     #[test]

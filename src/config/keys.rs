@@ -154,7 +154,7 @@ keys! {
         max_sockets: usize = "18000", Kind::Count(1, 10_000_000),
             "open sockets of the process; keep it below the limit of open files";
         max_sockets_per_address: usize = "0", Kind::Count(0, 10_000_000),
-            "open sockets of one client address (of an IPv6 /64); 0 = no cap";
+            "open sockets of one client address (of an IPv6 /64); 0 = seven eighths of `server.max_sockets`";
         trusted_proxies: Vec<IpNet> = "", Kind::Networks,
             "proxies whose word on the client's address is taken";
         origins: Origins = "", Kind::Origins,
@@ -202,7 +202,7 @@ keys! {
         message_rate_min: u32 = "4096", Kind::Count(1, 1_000_000_000),
             "bytes per second at which the length of a message adds to `connection.message_timeout`";
         read_rate_max: usize = "32MiB", Kind::Bytes(MIB, 16 * KIB * MIB),
-            "bytes per second that a worker thread reads from WebSockets; near it, client networks take turns";
+            "bytes per second that a worker thread reads from WebSockets, each read as 2 KiB at least; near it, client networks take turns";
     }
     /// What every conversation starts with.
     session: Session {

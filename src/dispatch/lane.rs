@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) budget: Arc<retry::Budget>,
     pub(super) breaker: Arc<Breaker>,
+    /// What the answers of all lanes have shown.
+    pub(super) habit: Arc<dashscope::Habit>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Rc<Watch>,
     /// Lent to each run for one poll: one list for all stays in the cache.
@@ -54,10 +56,11 @@ impl Lane {
         settings: Arc<Settings>,
         budget: Arc<retry::Budget>,
         breaker: Arc<Breaker>,
+        habit: Arc<dashscope::Habit>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (watch, events) = Default::default();
-        Lane { shared: Rc::new(Shared { client, settings, budget, breaker, metrics, watch, events }) }
+        Lane { shared: Rc::new(Shared { client, settings, budget, breaker, habit, metrics, watch, events }) }
     }
 }
 

@@ -227,7 +227,7 @@ impl Run {
     /// Sends the request and waits for the head of a response.
     async fn open(&mut self) -> Result<(), OpenError> {
         let response = self.shared.client.send(self.body.clone(), self.deadline).await?;
-        let reader = Reader::new(
+        let mut reader = Reader::new(
             &self.shared.settings.dialect,
             self.shared.settings.limits,
             response.status,
@@ -235,6 +235,9 @@ impl Run {
             response.retry_after,
             response.request_id.as_deref(),
         );
+        if self.shared.habit.repeats() {
+            reader.expect_repeats();
+        }
         let (stall, delivery) = (self.shared.settings.stall, self.shared.settings.delivery);
         let watched = self.shared.watch.add(stall, delivery, self.deadline, self.order.control.clone());
         self.stream = Some(Stream::new(response, reader, watched));
@@ -314,6 +317,12 @@ impl Run {
     fn end_attempt(&mut self) {
         if let Some(stream) = self.stream.take() {
             self.tally.usage = stream.reader.usage();
+            if self.shared.habit.note(stream.reader.shown()) {
+                log::warn!(
+                    "the model service sends the whole text so far in each event although only new text was asked for; \
+                     answers are read accordingly from now on; set upstream.incremental to false to ask for it"
+                );
+            }
         }
     }
 

@@ -96,7 +96,7 @@ async fn liveness_and_readiness_in_every_state() {
     is("breaker open", 200, 200).await;
     // Full is not unready: it is told to those who look closer.
     site.metrics.runs_queued.set(2);
-    let seat = site.life.take_seat(None).unwrap();
+    let seat = site.life.take_seat(None, false).unwrap();
     is("queue full and no seat left", 200, 200).await;
     for path in ["/-/ready", "/-/ready?verbose"] {
         let body = call_and_read_body(&app, TestRequest::get().uri(path).to_request()).await;

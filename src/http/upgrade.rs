@@ -128,7 +128,8 @@ fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<Http
         return Err(Refusal::Origin);
     }
     let address = client_address(settings, request);
-    let seat = site.life.take_seat(address).map_err(Refusal::NoSeat)?;
+    let is_shared = address.is_some_and(|address| address.is_loopback() || settings.trusts(&address));
+    let seat = site.life.take_seat(address, is_shared).map_err(Refusal::NoSeat)?;
     let mut response =
         ws::handshake(request).map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?;
     if offers_subprotocol(request) {

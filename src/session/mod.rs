@@ -50,6 +50,10 @@ pub struct Settings {
 /// again, so that what one reader can hold up is bounded.
 pub const PUSH_BYTES_MAX: usize = 16 * 1024;
 
+/// What each pushed frame counts beside its text. Who reads slowly is asked again after so many frames: what it
+/// does not take is made anew, so a whole answer at once would be made as often as there is room for a part of it.
+const FRAME_COST: usize = 256;
+
 /// Finished turns that are kept for a reader that has not seen their end. A reader that is
 /// further behind than this is let go.
 const LOGS_MAX: usize = 16;

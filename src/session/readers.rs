@@ -1,6 +1,7 @@
 //! Who is told what: readers with their cursors, those that come and go, and what is pushed to them.
 use super::{
-    Cursor, Effect, LEAVING_MAX, OWED_MAX, Outgoing, PUSH_BYTES_MAX, Session, TurnLog, queue::Ticket,
+    Cursor, Effect, FRAME_COST, LEAVING_MAX, OWED_MAX, Outgoing, PUSH_BYTES_MAX, Session, TurnLog,
+    queue::Ticket,
 };
 use crate::{
     chat::ReaderId,
@@ -257,8 +258,8 @@ impl Session {
         Self::pump(fx, &mut self.readers[at], self.first_log, &mut self.logs, restart);
     }
 
-    /// Pushes all that a reader has not been told, as far as it can take it: large texts one piece
-    /// at a time. With `restart`, one that follows everything is closed once it has been told everything.
+    /// Pushes what a reader has not been told, as far as it can take it: [`PUSH_BYTES_MAX`] at a time, so that
+    /// the work of a replay grows with the answer and not with its square. With `restart`, one that follows everything is closed once it has been told everything.
     pub(super) fn pump(
         fx: &mut Vec<Effect>,
         reader: &mut Reader,
@@ -278,11 +279,13 @@ impl Session {
         while let Some(outgoing) = reader.owed.pop_front() {
             fx.push(Effect::Push { reader: id, outgoing, from: reader.cursor, ask: false });
         }
+        let mut pushed = 0;
         while reader.wants(reader.cursor.log()) {
             let Some(log) = logs.get_mut((reader.cursor.log() - first_log) as usize) else { break };
             let from = reader.cursor;
             let Some((frame, next)) = log.read(from, PUSH_BYTES_MAX) else { break };
-            let ask = frame.text_bytes() > PUSH_BYTES_MAX - char::MAX_LEN_UTF8;
+            pushed += frame.text_bytes() + FRAME_COST;
+            let ask = pushed > PUSH_BYTES_MAX;
             reader.cursor = next;
             fx.push(Effect::Push { reader: id, outgoing: Outgoing::Frame(frame), from, ask });
             if ask {

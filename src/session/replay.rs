@@ -58,7 +58,8 @@ pub struct TurnLog {
     reasoning: String,
     /// Where each entry ends, in bytes of both texts together.
     ends: Vec<u32>,
-    /// Entries of one kind that follow each other: hardly ever more than two such parts.
+    /// Entries of one kind that follow each other: hardly ever more than two such parts, but a model may change
+    /// between thinking and text with every delta.
     parts: Vec<Part>,
     /// The last entry may still grow, because nobody has been told of it.
     open: bool,
@@ -184,7 +185,7 @@ impl TurnLog {
             return Some((ServerFrame::TurnEnd { run: self.run, end }, Cursor::start_of(from.log + 1)));
         }
         self.open = false; // From now on somebody knows of the last entry.
-        let number = self.parts.iter().rposition(|part| part.entry as usize <= at)?;
+        let number = self.parts.partition_point(|part| part.entry as usize <= at).checked_sub(1)?;
         let part = self.parts[number];
         let last = self.parts.get(number + 1).map_or(self.ends.len(), |part| part.entry as usize);
         let whole = match part.kind {
@@ -241,10 +242,14 @@ impl TurnLog {
     /// Entries whose numbers are not above this one.
     fn entries_up_to(&self, number: u32) -> u32 {
         let first = |at: usize| place::number(self.parts[at].entry + 1, at as u32 + 1);
-        // The last part whose first entry is among them.
-        let mut parts = 0;
-        while parts < self.parts.len() && first(parts) <= number {
-            parts += 1;
+        // The parts whose first entry is among them, by bisection: their numbers grow.
+        let (mut parts, mut beyond) = (0, self.parts.len());
+        while parts < beyond {
+            let middle = parts.midpoint(beyond);
+            match first(middle) <= number {
+                true => parts = middle + 1,
+                false => beyond = middle,
+            }
         }
         let Some(part) = parts.checked_sub(1) else { return 0 };
         let end = self.parts.get(parts).map_or(self.ends.len() as u32, |next| next.entry);

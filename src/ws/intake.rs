@@ -15,6 +15,8 @@ use std::{
 const PARTS: usize = 8;
 /// A source that reads less than this part of a tick reads little.
 const LITTLE: usize = 64;
+/// A read counts as at least this much: the least frame costs about what it costs to parse this many bytes.
+const READ_MIN: usize = 2 * 1024;
 /// Sockets that are let go on at a tick.
 const WAKES_MAX: usize = 1024;
 
@@ -87,6 +89,7 @@ impl Intake {
 
     /// A socket of `source` was read.
     pub fn count(&mut self, source: Source, bytes: usize) {
+        let bytes = bytes.max(READ_MIN);
         if self.used >= self.bytes / PARTS {
             *self.by_source.entry(source).or_default() += bytes;
         }

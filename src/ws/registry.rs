@@ -173,6 +173,9 @@ pub struct Life {
     per_address_max: usize,
 }
 
+/// One part of all sockets is kept for others than the source with the most.
+const RESERVED_PART: usize = 8;
+
 /// Why there is no seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoSeat {
@@ -215,8 +218,9 @@ impl Life {
     }
 
     /// Takes a seat for a socket from `address`; dropping the seat gives it back. Where the address is unknown,
-    /// only the cap of all holds.
-    pub fn take_seat(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, NoSeat> {
+    /// only the cap of all holds. `is_shared`: the address stands for many clients, as a proxy's does; any other
+    /// leaves a part of all seats to the others.
+    pub fn take_seat(self: &Arc<Self>, address: Option<IpAddr>, is_shared: bool) -> Result<Seat, NoSeat> {
         if self.phase() >= Phase::Draining {
             return Err(NoSeat::Draining);
         }
@@ -225,10 +229,15 @@ impl Life {
             return Err(NoSeat::Full);
         }
         let mut seat = Seat { life: Arc::clone(self), source: None };
-        if address.is_some() && self.per_address_max > 0 {
+        let share = match is_shared {
+            true => usize::MAX,
+            false => self.sockets_max - self.sockets_max / RESERVED_PART,
+        };
+        let cap = if self.per_address_max > 0 { self.per_address_max.min(share) } else { share };
+        if address.is_some() && cap < self.sockets_max {
             let source = Source::of(address);
             let mut here = self.by_source.entry(source).or_default();
-            if *here >= self.per_address_max {
+            if *here >= cap {
                 return Err(NoSeat::AddressFull);
             }
             *here += 1;
@@ -241,7 +250,7 @@ impl Life {
 /// A socket's place under the caps.
 pub struct Seat {
     life: Arc<Life>,
-    /// Only where there is a cap by source.
+    /// Only where it counts for a cap by source.
     source: Option<Source>,
 }
 
@@ -265,27 +274,45 @@ mod tests {
     #[test]
     fn all_addresses_of_an_ipv6_network_share_a_cap() {
         let life = Arc::new(Life::new(9, 2));
-        let seat = |address: &str| life.take_seat(Some(address.parse().expect("an address")));
+        let seat = |address: &str| life.take_seat(Some(address.parse().expect("an address")), false);
         let _two = [seat("2001:db8:1:2::1"), seat("2001:db8:1:2:ffff::2")];
         assert_eq!(seat("2001:db8:1:2:3:4:5:6").err(), Some(NoSeat::AddressFull));
         let _other = seat("2001:db8:1:3::1").expect("a seat");
+    }
+
+    // faults: K131
+    #[test]
+    fn one_address_leaves_an_eighth_of_all_seats_to_the_others() {
+        let life = Arc::new(Life::new(16, 0));
+        let seat = |last: u8, is_shared| life.take_seat(Some(IpAddr::from([192, 0, 2, last])), is_shared);
+        let _held: Vec<Seat> = (0..14).map(|_| seat(1, false).expect("a seat")).collect();
+        assert_eq!(seat(1, false).err(), Some(NoSeat::AddressFull));
+        let other = seat(2, false).expect("a seat");
+        // A proxy stands for many, and so does this machine.
+        let _proxied = seat(1, true).expect("a seat");
+        assert_eq!(seat(2, false).err(), Some(NoSeat::Full));
+        drop(other);
+        assert_eq!(seat(1, false).err(), Some(NoSeat::AddressFull));
+        let _again = seat(3, false).expect("a seat");
+        assert_eq!(life.by_source.len(), 2);
     }
 
     #[test]
     fn seats_are_capped_in_all_and_by_address_and_come_back() {
         let life = Arc::new(Life::new(3, 2));
         let (a, b) = (Some(IpAddr::from([10, 0, 0, 1])), Some(IpAddr::from([10, 0, 0, 2])));
-        let first = life.take_seat(a).expect("a seat");
-        let _second = life.take_seat(a).expect("a seat");
-        assert_eq!(life.take_seat(a).err(), Some(NoSeat::AddressFull));
+        let take = |address| life.take_seat(address, true);
+        let first = take(a).expect("a seat");
+        let _second = take(a).expect("a seat");
+        assert_eq!(take(a).err(), Some(NoSeat::AddressFull));
         assert_eq!(life.sockets(), 2);
-        let _third = life.take_seat(b).expect("a seat");
-        assert_eq!(life.take_seat(b).err(), Some(NoSeat::Full));
+        let _third = take(b).expect("a seat");
+        assert_eq!(take(b).err(), Some(NoSeat::Full));
         drop(first);
         assert_eq!(life.sockets(), 2);
-        let _again = life.take_seat(a).expect("a seat");
+        let _again = take(a).expect("a seat");
         life.enter(Phase::Draining);
         life.enter(Phase::Ready);
-        assert_eq!((life.phase(), life.take_seat(b).err()), (Phase::Draining, Some(NoSeat::Draining)));
+        assert_eq!((life.phase(), take(b).err()), (Phase::Draining, Some(NoSeat::Draining)));
     }
 }

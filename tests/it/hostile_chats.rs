@@ -1,6 +1,6 @@
 //! Clients of `/api/chat` that ask for what is not there, too much or too often: each is told, and nobody else
 //! notices.
-use crate::harness::{Answer, Chats, End, Gateway, Process, ask_with, kernel, until};
+use crate::harness::{Answer, Chats, End, Gateway, Process, RawClient, ask_with, handshake, kernel, until};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -216,5 +216,29 @@ async fn an_address_that_sends_all_it_can_waits_for_itself_alone() {
         assert_eq!(flood.await.unwrap(), "late", "and nothing of it is lost");
     }
     drop(other);
+    drain(gateway).await;
+}
+
+// faults: K131
+#[tokio::test]
+async fn an_address_that_takes_all_sockets_leaves_an_eighth() {
+    let gateway = Gateway::spawn(|config| {
+        config.server.max_sockets = 16;
+        config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    })
+    .await;
+    let connect = async |address| {
+        let mut client = RawClient::connect(gateway.address).await;
+        let head = client.request(&handshake(gateway.address, &[("x-forwarded-for", address)])).await;
+        (head[9..12].to_owned(), client)
+    };
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(connect("203.0.113.7").await);
+    }
+    let count = |status| held.iter().filter(|(is, _)| is == status).count();
+    assert_eq!((count("101"), count("429")), (14, 6));
+    assert_eq!(connect("203.0.113.8").await.0, "101", "there is room for another");
+    drop(held);
     drain(gateway).await;
 }

@@ -36,6 +36,7 @@ mod process;
 mod readme;
 mod resources;
 mod restart;
+mod rolling;
 mod sdk;
 mod secrets;
 mod sessions;

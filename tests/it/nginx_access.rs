@@ -56,17 +56,18 @@ async fn passed_on(
     if !path.ends_with("/chat") {
         return head;
     }
-    // The question before a handshake has nothing of the client's but the host.
-    assert!(head.starts_with("get /-/alive http/1.1\r\n"), "{head}");
+    // The question before a handshake has nothing of the client's.
+    assert!(head.starts_with("get /-/ready http/1.1\r\nhost: localhost\r\n"), "{head}");
     assert_eq!(names(&head), BTreeSet::from(["host"]), "{head}");
     answer(gateway).await
 }
 
-/// The head of the next request, which is answered with 404.
+/// The head of the next request, which is answered with 404, or with 200 if it asks for readiness.
 async fn answer(gateway: &ScriptedUpstream) -> String {
     let mut connection = gateway.accept().await;
     let head = connection.request_head().await;
-    connection.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    let status = if head.contains("/-/ready") { "200 OK" } else { "404 Not Found" };
+    connection.send(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")).await;
     head
 }
 
@@ -154,6 +155,57 @@ async fn the_password_ends_in_nginx() {
         let sent = names(&head);
         assert!(!sent.contains("authorization") && !sent.contains("remote-user"), "{path}: {head}");
     }
+}
+
+// faults: K135
+#[tokio::test]
+async fn a_log_in_of_the_whole_server_is_asked_before_sockets_too() {
+    let gateway = demo().await;
+    // As an operator adds it; the location stands for a service that knows its users.
+    const LOG_IN: &str = "auth_request /log-in;
+                  location = /log-in { internal; if ($http_x_pass = \"\") { return 401; } return 204; }
+                  client_header_timeout 5s;";
+    let wish = Wish { replace: &[("client_header_timeout 5s;", LOG_IN)], ..Wish::default() };
+    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    for path in ["/chat", "/api/chat"] {
+        for (headers, status) in [(&[][..], 401), (&[("x-pass", "yes")], 101)] {
+            let request = handshake(nginx.address, headers).replacen("/chat", path, 1);
+            let head = RawClient::connect(nginx.address).await.request(&request).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {headers:?}: {head}");
+        }
+    }
+    for (headers, status) in [(&[][..], 401), (&[("x-pass", "yes")], 200)] {
+        assert_eq!(get_with(nginx.address, "/api/config", headers).await.0, status, "{headers:?}");
+    }
+    gateway.stop().await;
+}
+
+// faults: K137
+#[tokio::test]
+async fn a_strangers_name_is_refused_through_nginx_with_the_reason() {
+    let gateway = demo().await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    let own = nginx.address.to_string();
+    for (host, refused) in
+        [("evil.test", true), ("127.0.0.1.nip.io:80", true), ("gateway", false), (&own, false)]
+    {
+        for path in ["/", "/livez", "/api/config", "/nowhere"] {
+            let stream = TcpStream::connect(nginx.address).await.unwrap();
+            let (status, _, body) = get_over(stream, host, path, &[("accept", PAGE)]).await.unwrap();
+            assert_eq!(
+                (status == 421, body.contains("server.hosts")),
+                (refused, refused),
+                "{host} {path}: {body}"
+            );
+        }
+        for path in ["/chat", "/api/chat"] {
+            let request = handshake(nginx.address, &[]).replacen(&own, host, 1).replacen("/chat", path, 1);
+            let head = RawClient::connect(nginx.address).await.request(&request).await;
+            let status = if refused { 421 } else { 101 };
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{host} {path}: {head}");
+        }
+    }
+    gateway.stop().await;
 }
 
 /// What Chromium, Firefox and Safari ask for when somebody opens a page.

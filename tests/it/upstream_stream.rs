@@ -1,6 +1,7 @@
 //! What a user sees of a stream that is spelled oddly, is broken, or never ends.
 use crate::harness::{
-    Gateway, PATIENCE, ScriptedUpstream, TestClient, event, good_answer, is_error, sse_head, until, within,
+    Gateway, PATIENCE, Process, ScriptedUpstream, TestClient, event, good_answer, is_error, sse_head, until,
+    within,
 };
 use std::time::Duration;
 use tidegate::{chat::RunErrorKind as Kind, config::Config};
@@ -371,6 +372,36 @@ async fn shown_text_is_never_taken_back() {
         ],
     )
     .await;
+}
+
+// faults: K142
+#[tokio::test]
+async fn a_service_that_repeats_the_text_so_far_is_told_of_once_and_read_so_from_then_on() {
+    let simulator = Process::simulate().await;
+    let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.workers=2"]).await;
+    let [message, words] =
+        ["/sim text=\"one two three four five\" mode=cumulative", "one two three four five"];
+    let mut first = TestClient::connect(&gateway.chat_url()).await;
+    first.say(message).await;
+    // Doubled until it was noticed, and not beyond.
+    first.expect("oneone twoone two three four five").await;
+    // On every worker.
+    for _ in 0..4 {
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say(message).await;
+        client.expect(words).await;
+        client.say(&format!("/sim text=\"{words}\" mode=incremental")).await;
+        client.expect(words).await;
+        // The next one is not expected to repeat: it has to be noticed anew.
+        client.say(message).await;
+        client.expect("oneone twoone two three four five").await;
+        client.close().await;
+    }
+    first.close().await;
+    let log = gateway.stop().await;
+    let warnings = log.lines().filter(|line| line.contains("upstream.incremental"));
+    assert_eq!(warnings.count(), 1, "{log}");
+    simulator.stop().await;
 }
 
 // faults: E82

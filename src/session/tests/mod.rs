@@ -2,6 +2,7 @@
 mod chats;
 mod plain;
 mod property;
+mod replay;
 mod time;
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::{
         Ask, AskKind, FinishReason, MessageId, Past, ReaderId, Role, RunEnd, RunError, RunErrorKind,
         RunEvent, Timing, Usage, UserMessage,
     },
-    protocol::{Place, ServerFrame},
+    protocol::{Opening, Place, ServerFrame},
 };
 use expect_test::{Expect, expect};
 use std::{collections::HashSet, fmt::Write, time::Duration};

@@ -5,6 +5,7 @@ use super::Limits;
 use super::cumulative::{Cumulative, New};
 use super::event::{Finish, Frame, Refusal, Said, Text, Unreadable, inner};
 use super::outlet::{Outlet, Trouble, boundary};
+use super::repeats::Repeats;
 use super::template::Template;
 use crate::chat::{FinishReason, RunError, RunErrorKind, RunEvent, Usage};
 use crate::upstream::error::classify;
@@ -21,6 +22,8 @@ pub(super) struct Answer {
     head_status: u16,
     /// Present in cumulative mode.
     cumulative: Option<Box<Cumulative>>,
+    /// In incremental mode: whether the service has another one.
+    repeats: Repeats,
     template: Template,
     event: Event,
     outlet: Outlet,
@@ -62,6 +65,7 @@ impl Answer {
             limits,
             head_status,
             cumulative: (!incremental).then(Box::default),
+            repeats: Repeats::default(),
             template: Template::default(),
             event: Event::default(),
             outlet: Outlet::new(limits.answer_bytes),
@@ -71,6 +75,18 @@ impl Answer {
             finish: None,
             heard: false,
         }
+    }
+
+    /// Reads the text so far where increments were asked for, unless the answer shows otherwise.
+    pub(super) fn expect_repeats(&mut self) {
+        if self.cumulative.is_none() {
+            self.repeats.expect();
+            self.cumulative = Some(Box::default());
+        }
+    }
+
+    pub(super) fn shown(&self) -> Option<bool> {
+        self.repeats.shown()
     }
 
     /// The last running totals.
@@ -231,28 +247,46 @@ impl Answer {
     }
 
     fn frame(&mut self, line: &[u8], events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
-        let Some(mut cumulative) = self.cumulative.take() else {
-            if self.expects_text()
-                && let Some(piece) = self.template.read(line)
-            {
-                let text = New::Raw(Text::of(piece.raw));
-                return match piece.is_thought {
-                    true => self.outlet.thought_new(text, events),
-                    false => self.outlet.text_new(text, events),
-                };
-            }
-            let frame = Frame::parse(line)?;
-            if !self.note(&frame)? {
-                return Ok(());
-            }
-            let mut said = frame.said()?;
-            self.template.learn(line, &frame, &said);
-            let (thought, text) = (mem::take(&mut said.reasoning), mem::take(&mut said.text));
-            return self.say(&said, New::Raw(thought), New::Raw(text), events);
-        };
+        let Some(mut cumulative) = self.cumulative.take() else { return self.increment(line, events) };
         let taken = self.cumulative_frame(&mut cumulative, line, events);
+        if taken.is_err() && cumulative.was_rewritten() && self.repeats.is_guess() {
+            self.repeats.withdraw();
+            return self.increment(line, events); // Nothing of the frame was handed out.
+        }
         self.cumulative = Some(cumulative);
         taken
+    }
+
+    fn increment(&mut self, line: &[u8], events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
+        if self.expects_text()
+            && let Some(piece) = self.template.read(line)
+        {
+            if self.repeats.notices(piece.raw, piece.is_thought) {
+                return self.repeated(line, events);
+            }
+            let text = New::Raw(Text::of(piece.raw));
+            return match piece.is_thought {
+                true => self.outlet.thought_new(text, events),
+                false => self.outlet.text_new(text, events),
+            };
+        }
+        let frame = Frame::parse(line)?;
+        if !self.note(&frame)? {
+            return Ok(());
+        }
+        let mut said = frame.said()?;
+        if self.repeats.notices_in(&said) {
+            return self.repeated(line, events);
+        }
+        self.template.learn(line, &frame, &said);
+        let (thought, text) = (mem::take(&mut said.reasoning), mem::take(&mut said.text));
+        self.say(&said, New::Raw(thought), New::Raw(text), events)
+    }
+
+    /// From this frame on the answer is read as the text so far.
+    fn repeated(&mut self, line: &[u8], events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
+        self.cumulative = Some(Box::new(self.repeats.begin()?));
+        self.frame(line, events)
     }
 
     fn cumulative_frame(

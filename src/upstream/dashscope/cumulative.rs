@@ -27,6 +27,7 @@ pub(super) struct Cumulative {
     thought: String,
     /// The buffer for lines with the known text cut out.
     spliced: Vec<u8>,
+    was_rewritten: bool,
 }
 
 /// What a frame adds.
@@ -37,6 +38,16 @@ pub(super) enum New<'a> {
 }
 
 impl Cumulative {
+    /// One that goes on after these texts.
+    pub(super) fn after(text: String, thought: String) -> Self {
+        Cumulative { parts: Some(text).filter(|text| !text.is_empty()), thought, ..Cumulative::default() }
+    }
+
+    /// A text did not begin with the text so far.
+    pub(super) fn was_rewritten(&self) -> bool {
+        self.was_rewritten
+    }
+
     /// The line without the text that is known, if it begins like the last one. The buffer comes
     /// back through [`Cumulative::give_back`].
     pub(super) fn splice(&mut self, line: &[u8]) -> Option<Vec<u8>> {
@@ -93,7 +104,7 @@ impl Cumulative {
             None => decoded([std::str::from_utf8(known).unwrap_or_default()])?,
         };
         let new = decoded(text.pieces())?;
-        let rest = beyond(&new, &old)?.to_owned();
+        let rest = self.beyond(&new, &old)?;
         match place {
             Some((raw, at)) => self.remember(line, at + raw.len(), at),
             None => {
@@ -114,9 +125,16 @@ impl Cumulative {
             return Ok(New::Raw(Text::default()));
         }
         let new = decoded(text.pieces())?;
-        let rest = beyond(&new, &self.thought)?.to_owned();
-        self.thought.push_str(&rest);
+        let known = mem::take(&mut self.thought);
+        let rest = self.beyond(&new, &known)?;
+        self.thought = new;
         Ok(New::Decoded(rest))
+    }
+
+    fn beyond(&mut self, new: &str, old: &str) -> Result<String, Unreadable> {
+        let rest = new.strip_prefix(old).map(str::to_owned);
+        self.was_rewritten = rest.is_none();
+        rest.ok_or_else(|| Unreadable::Malformed("the text so far was rewritten".to_owned()))
     }
 
     fn remember(&mut self, line: &[u8], close: usize, open: usize) {
@@ -124,11 +142,6 @@ impl Cumulative {
         self.seen.extend_from_slice(&line[..close]);
         self.open = open;
     }
-}
-
-fn beyond<'a>(new: &'a str, old: &str) -> Result<&'a str, Unreadable> {
-    let rewritten = || Unreadable::Malformed("the text so far was rewritten".to_owned());
-    new.strip_prefix(old).ok_or_else(rewritten)
 }
 
 fn decoded<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Result<String, Unreadable> {

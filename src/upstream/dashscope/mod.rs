@@ -6,12 +6,14 @@ mod event;
 mod outlet;
 mod reader;
 mod region;
+mod repeats;
 mod template;
 mod usage;
 
 pub use body::{body, headers, path};
 pub use reader::Reader;
 pub use region::{advice, other_region};
+pub use repeats::Habit;
 
 /// What the operator chose for one DashScope model.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +34,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether increments are asked for; the answer is read by what was asked, never by a guess.
+    /// Whether increments are asked for. The answer is read by what was asked, unless it plainly repeats the
+    /// text so far, see [`Habit`].
     pub fn is_incremental(&self) -> bool {
         self.incremental || self.thinking == Some(true)
     }

@@ -104,6 +104,18 @@ impl Reader {
         self.settle(read)
     }
 
+    /// The service was seen to repeat the text so far in answers to such requests: this one is read so from its
+    /// first frame on. Called before the first byte.
+    pub fn expect_repeats(&mut self) {
+        self.answer.expect_repeats();
+    }
+
+    /// Whether the answer repeats the text so far although increments were asked for, where it has shown something
+    /// that was not expected.
+    pub fn shown(&self) -> Option<bool> {
+        self.answer.shown()
+    }
+
     /// Whether a terminal finish reason was seen. Reading on is worth while for usage alone.
     pub fn finished(&self) -> bool {
         self.answer.finish.is_some()

@@ -1,6 +1,7 @@
 //! What the DashScope dialect makes of bytes, and what it sends.
 mod goldens;
 mod properties;
+mod repeats;
 mod request;
 
 use std::fmt::Write as _;

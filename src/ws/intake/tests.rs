@@ -90,12 +90,25 @@ fn sources_that_read_much_get_like_parts() {
 #[test]
 fn ordinary_use_is_not_counted_and_never_waits() {
     let mut intake = Intake::new(TICK);
-    for source in 0..1_000 {
-        let mut socket = Socket::of(source);
+    for source in 0..TICK / PARTS / READ_MIN {
+        let mut socket = Socket::of(source as u64);
         assert!(socket.may_read(&mut intake));
-        intake.count(socket.source, TICK / PARTS / 1_000);
+        intake.count(socket.source, 100);
     }
     assert_eq!((intake.by_source.len(), intake.waiting()), (0, 0));
+}
+
+#[test]
+fn many_small_frames_of_one_source_count_too() {
+    let mut intake = Intake::new(TICK);
+    let mut flood: Vec<Socket> = (0..1_000).map(|_| Socket::of(1)).collect();
+    for socket in &mut flood {
+        if socket.may_read(&mut intake) {
+            intake.count(socket.source, 10);
+        }
+    }
+    assert!(intake.waiting() > 700, "{}", intake.waiting());
+    assert!(Socket::of(2).may_read(&mut intake));
 }
 
 #[test]

@@ -162,8 +162,10 @@ async fn tls_site(folder: &Path, listen: SocketAddr, name: &str) -> SocketAddr {
 /// A main file as nginx/README.md describes it.
 fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], wish: Wish) -> String {
     let folder = folder.display();
-    let servers: String =
-        gateways.iter().map(|gateway| format!("server {gateway} max_fails=2 fail_timeout=5s;\n")).collect();
+    let servers = |marks: &str| -> String {
+        gateways.iter().map(|gateway| format!("server {gateway} {marks};\n")).collect()
+    };
+    let (servers, sockets) = (servers("max_fails=2 fail_timeout=5s"), servers("max_fails=0"));
     let user = if getuid().is_root() { "user root;" } else { "" };
     let process =
         if wish.master { "worker_processes 1; worker_shutdown_timeout 2s;" } else { "master_process off;" };
@@ -186,6 +188,7 @@ fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], wish: W
              include {folder}/http.conf;
              access_log {folder}/access.log tidegate;
              upstream gateway {{ include {folder}/upstream.conf; {servers} }}
+             upstream gateway_socket {{ include {folder}/upstream-socket.conf; {sockets} }}
              {site}
          }}"
     )

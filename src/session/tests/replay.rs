@@ -1,0 +1,140 @@
+//! The work of a replay grows with the answer, not with its square, also where thinking and text change places
+//! with every delta.
+use super::*;
+use crate::session::replay::Kind;
+use rustix::time::{ClockId, clock_gettime};
+
+fn alternating(entries: usize) -> impl Iterator<Item = Kind> {
+    [Kind::Reasoning, Kind::Answer].into_iter().cycle().take(entries)
+}
+
+/// The least of several measurements of this thread's own time.
+fn cpu_time(mut work: impl FnMut()) -> Duration {
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let once = || {
+        let since = now();
+        work();
+        now() - since
+    };
+    std::iter::repeat_with(once).take(5).min().expect("it was measured")
+}
+
+fn log_of(entries: usize) -> TurnLog {
+    let opening = Opening { answer: id("a"), model: "m".into(), omitted_turns: 0 };
+    let mut log = TurnLog::new(RunId(1), Arc::new(opening));
+    for kind in alternating(entries) {
+        log.append(kind, "x", true);
+    }
+    log
+}
+
+/// Sixteen times the entries may cost 64 times the work; by search from one end it would be 256 times.
+fn grows_gently(work: impl Fn(&mut TurnLog)) {
+    let [few, many] = [2_000, 32_000].map(|entries| {
+        let mut log = log_of(entries);
+        cpu_time(|| work(&mut log))
+    });
+    assert!(many < 64 * few, "{few:?} for 2,000 entries, {many:?} for 32,000");
+}
+
+// faults: K145
+#[test]
+fn reading_a_log_of_many_parts_does_not_search_for_each() {
+    grows_gently(|log| {
+        let (mut cursor, mut read) = (Cursor::start_of(0), 0);
+        while let Some((_, next)) = log.read(cursor, PUSH_BYTES_MAX) {
+            (cursor, read) = (next, read + 1);
+        }
+        assert!(read > 2_000);
+    });
+}
+
+// faults: K145
+#[test]
+fn finding_a_place_in_a_log_of_many_parts_does_not_look_at_each() {
+    grows_gently(|log| {
+        let mut last = 0;
+        while let Some(place) = log.place(Some(last)) {
+            assert!(place.entries <= last);
+            last += 5;
+        }
+        assert!(last > 4_000);
+    });
+}
+
+// faults: K145
+#[test]
+fn a_prompt_of_many_pieces_is_not_copied_for_each() {
+    let [few, many] = [1_000, 16_000].map(|pieces| {
+        let budget = Budget { tokens: 1 << 30, bytes: 1 << 30, messages: 1 << 30 };
+        let system = || Past { role: Role::System, id: id("s"), text: "x".repeat(100) };
+        cpu_time(|| {
+            let mut history = History::new(SessionId(1), None, budget);
+            history.rebuild(std::iter::repeat_with(system).take(pieces).collect());
+        })
+    });
+    assert!(many < 64 * few, "{few:?} for 1,000 pieces, {many:?} for 16,000");
+}
+
+/// Pushes that are made until a reader has all of an answer that takes so many of them at a time.
+fn pushes(entries: usize, at_a_time: usize) -> usize {
+    let mut session = Session::new(Arc::new(settings()), SessionId(1), Lifetime::OfChat);
+    let (mut fx, mut now) = (Vec::new(), Duration::ZERO);
+    let input = ask(ReaderId(1), AskKind::Submit, "a", "a".into());
+    session.handle(&mut fx, now, input);
+    session.handle(&mut fx, now, Input::Detach { reader: ReaderId(1) });
+    for kind in alternating(entries) {
+        let event = match kind {
+            Kind::Reasoning => RunEvent::Reasoning("x".into()),
+            Kind::Answer => RunEvent::Delta("x".into()),
+        };
+        // Pieces of one entry each: somebody who reads all would cut them so.
+        session.handle(&mut fx, now, Input::Run { run: RunId(1), event });
+    }
+    session.handle(&mut fx, now, Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
+    fx.clear();
+    let (mut made, mut is_told) = (0, false);
+    session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), after: None });
+    while !is_told {
+        let mut room = at_a_time;
+        while !fx.is_empty() {
+            let mut refused = Vec::new();
+            for effect in fx.drain(..) {
+                let Effect::Push { reader, outgoing, from, .. } = effect else { continue };
+                made += 1;
+                if room == 0 {
+                    refused.push(Input::PushRefused { reader, outgoing, from });
+                    continue;
+                }
+                room -= 1;
+                is_told |= matches!(outgoing, Outgoing::Frame(ServerFrame::TurnEnd { .. }));
+            }
+            for input in refused {
+                session.handle(&mut fx, now, input);
+            }
+        }
+        session.settle(&mut fx);
+        fx.retain(|effect| matches!(effect, Effect::Push { .. }));
+        now += Duration::from_millis(1);
+        session.handle(&mut fx, now, Input::Ready { reader: ReaderId(2) });
+    }
+    made
+}
+
+// faults: K145
+#[test]
+fn a_slow_reader_of_many_parts_costs_pushes_by_their_number() {
+    for (entries, at_a_time) in [(1_000, 7), (1_000, 100), (8_000, 7), (8_000, 100)] {
+        let made = pushes(entries, at_a_time);
+        // What is refused is made again: once for each time that there is room for some.
+        let most =
+            (entries + 3) * (1 + PUSH_BYTES_MAX / FRAME_COST / at_a_time.min(PUSH_BYTES_MAX / FRAME_COST));
+        assert!(
+            (entries..=most + at_a_time).contains(&made),
+            "{entries} entries, {at_a_time}: {made} pushes"
+        );
+    }
+}

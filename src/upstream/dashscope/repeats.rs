@@ -1,0 +1,146 @@
+//! Notices a service that repeats the text so far although only new text was asked for.
+use super::cumulative::Cumulative;
+use super::event::{Said, Text, Unreadable};
+use crate::upstream::json_string::unescape;
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+/// Pieces in a row that begin with the text so far.
+const IN_A_ROW: u8 = 3;
+/// A text of no more characters may begin so by chance: "1", "11", "111".
+const CHANCE: usize = 8;
+/// Pieces after which nothing more is expected: by then a text so far would have grown beyond chance.
+const PIECES_MAX: u8 = 16;
+
+/// What one answer shows. An answer is taken for the text so far when, from its first piece on, each piece begins
+/// with the whole of the one before, [`IN_A_ROW`] of them were longer than that, and the last has more than
+/// [`CHANCE`] characters. The first piece that does not fit settles the matter, in an ordinary answer the second.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    text: Watch,
+    thought: Watch,
+    /// The answer is read as the text so far by this guess, not because that was asked for.
+    is_guess: bool,
+    shown: Option<bool>,
+}
+
+/// The pieces of one kind.
+#[derive(Debug, Default)]
+struct Watch {
+    /// The last piece, as it stands in its JSON string.
+    last: String,
+    pieces: u8,
+    in_a_row: u8,
+    is_settled: bool,
+}
+
+impl Repeats {
+    /// The service was seen to repeat in other answers.
+    pub(super) fn expect(&mut self) {
+        self.is_guess = true;
+    }
+
+    /// What this answer has shown that was not known when it began.
+    pub(super) fn shown(&self) -> Option<bool> {
+        self.shown
+    }
+
+    pub(super) fn is_guess(&self) -> bool {
+        self.is_guess
+    }
+
+    /// Looks at a piece of one kind, raw; true: from this one on the answer is read as the text so far.
+    #[inline]
+    pub(super) fn notices(&mut self, raw: &str, is_thought: bool) -> bool {
+        let watch = if is_thought { &mut self.thought } else { &mut self.text };
+        !watch.is_settled && watch.take(raw)
+    }
+
+    /// The same for a frame that was parsed.
+    pub(super) fn notices_in(&mut self, said: &Said<'_>) -> bool {
+        let (text, thought) = (!self.text.is_settled, !self.thought.is_settled);
+        (text && self.text.take(&raw(&said.text))) | (thought && self.thought.take(&raw(&said.reasoning)))
+    }
+
+    /// The reading of the text so far, from what was said last.
+    pub(super) fn begin(&mut self) -> Result<Cumulative, Unreadable> {
+        (self.is_guess, self.shown) = (true, Some(true));
+        Ok(Cumulative::after(decoded(&self.text.last)?, decoded(&self.thought.last)?))
+    }
+
+    /// It is not the text so far after all.
+    pub(super) fn withdraw(&mut self) {
+        (self.is_guess, self.shown) = (false, Some(false));
+        self.text.settle();
+        self.thought.settle();
+    }
+}
+
+impl Watch {
+    #[cold]
+    fn take(&mut self, raw: &str) -> bool {
+        if raw.is_empty() {
+            return false;
+        }
+        match raw.strip_prefix(self.last.as_str()) {
+            None => self.settle(),
+            Some("") => {} // The same once more is no sign of either.
+            Some(_) => {
+                self.in_a_row += u8::from(self.pieces > 0);
+                let is_long = || decoded(raw).is_ok_and(|text| text.chars().count() > CHANCE);
+                if self.in_a_row >= IN_A_ROW && is_long() {
+                    return true;
+                }
+                self.last.clear();
+                self.last.push_str(raw);
+            }
+        }
+        self.pieces += 1;
+        if self.pieces >= PIECES_MAX {
+            self.settle();
+        }
+        false
+    }
+
+    fn settle(&mut self) {
+        self.is_settled = true;
+        self.last = String::new();
+    }
+}
+
+/// A text in one piece.
+fn raw<'a>(text: &Text<'a>) -> Cow<'a, str> {
+    match text.single() {
+        Some(raw) => Cow::Borrowed(raw),
+        None => Cow::Owned(text.pieces().collect()),
+    }
+}
+
+fn decoded(raw: &str) -> Result<String, Unreadable> {
+    let mut text = String::new();
+    unescape(raw, &mut text)?;
+    Ok(text)
+}
+
+/// What the answers of one model have shown, for all answers to come in this process.
+#[derive(Debug, Default)]
+pub struct Habit {
+    repeats: AtomicBool,
+    is_told: AtomicBool,
+}
+
+impl Habit {
+    /// Whether the service was seen to repeat the text so far, see [`super::Reader::expect_repeats`].
+    pub fn repeats(&self) -> bool {
+        self.repeats.load(Relaxed)
+    }
+
+    /// Notes what an answer has shown, see [`super::Reader::shown`]. True: the operator is to be told, once.
+    pub fn note(&self, shown: Option<bool>) -> bool {
+        let Some(repeats) = shown else { return false };
+        self.repeats.store(repeats, Relaxed);
+        repeats && !self.is_told.swap(true, Relaxed)
+    }
+}
