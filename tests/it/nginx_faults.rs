@@ -271,6 +271,42 @@ async fn a_forged_address_is_not_believed() {
     gateway.stop().await;
 }
 
+// faults: B35, K131
+#[tokio::test]
+async fn the_addresses_of_an_ipv6_network_share_the_limits_of_nginx() {
+    let gateway = demo(&[]).await;
+    // Behind another proxy, since this machine has no network of its own.
+    const BEHIND: &[(&str, &str)] = &[
+        ("# set_real_ip_from 10.0.0.0/8; real_ip_header", "set_real_ip_from 127.0.0.0/8; real_ip_header"),
+        ("limit_conn tidegate_sockets 200", "limit_conn tidegate_sockets 3"),
+    ];
+    let wish = Wish { replace: BEHIND, ..Wish::default() };
+    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let mut held = Vec::new();
+    for (address, expected) in [
+        ("2001:db8:1:2::1", 101),
+        ("2001:db8:1:2::2", 101),
+        ("2001:db8:1:2:ffff:ffff:0a0a:0a0a", 101),
+        ("2001:db8:1:2:a0a:a0a:a0a:a0a", 429),
+        ("2001:db8:1:3::1", 101),
+        ("2001:db8:a0a:a0a::1", 101),
+        // Of IPv4 each address counts for itself.
+        ("10.0.0.1", 101),
+        ("10.0.0.2", 101),
+        ("10.0.0.1", 101),
+        ("10.0.0.1", 101),
+        ("10.0.0.1", 429),
+        ("10.0.0.3", 101),
+    ] {
+        let mut client = RawClient::connect(nginx.address).await;
+        let head = client.request(&handshake(nginx.address, &[("x-forwarded-for", address)])).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {expected} ")), "{address}: {head}");
+        held.push(client);
+    }
+    drop(held);
+    gateway.stop().await;
+}
+
 // faults: B36
 #[tokio::test]
 async fn only_websocket_upgrades_are_passed_on() {

@@ -1,6 +1,6 @@
 //! Gateways that are replaced or freeze, for clients that only speak WebSocket, with the real nginx and the
 //! shipped files: no other request tells nginx how its gateways are.
-use crate::harness::{Nginx, Process, RawClient, Tidegate, handshake, until, within};
+use crate::harness::{Nginx, Process, RawClient, Tidegate, handshake, short_or_long, until, within};
 use fastrand::Rng;
 use futures_util::{StreamExt, future::join_all};
 use std::{
@@ -122,7 +122,9 @@ async fn replace(gateway: Process, users: &[User]) -> Process {
     gateway.stop().await;
     let back = async || users.iter().map(|user| user.opened.get()).sum::<u32>() >= before + here;
     until("its users are back", async || back().await && open(users) == USERS).await;
-    demo(&address).await
+    let again = demo(&address).await;
+    sleep(short_or_long(Duration::ZERO, Duration::from_secs(20))).await;
+    again
 }
 
 // faults: K135
@@ -133,14 +135,14 @@ async fn users_with_nothing_but_sockets_are_back_at_once_after_a_rolling_restart
     let users: Vec<_> = (0..USERS).map(|number| User::new(number, nginx.address)).collect();
     let roll = async {
         until("all are there", async || open(&users) == USERS).await;
-        // One after the other without a pause: what nginx may still hold against the first, it needs now.
+        // One after the other without a pause (LONG=1: 20 s): what nginx may hold against the first, it needs now.
         let first = replace(first, &users).await;
         let second = replace(second, &users).await;
         let first = replace(first, &users).await;
         (first, second)
     };
     let (first, second) = tokio::select! {
-        gateways = within("all are replaced", Duration::from_secs(60), roll) => gateways,
+        gateways = within("all are replaced", short_or_long(Duration::from_secs(60), Duration::from_secs(300)), roll) => gateways,
         _ = join_all(users.iter().map(User::live)) => unreachable!("they live on"),
     };
     let gap = users.iter().map(|user| user.longest_gap.get()).max().unwrap();
