@@ -1,10 +1,13 @@
 //! Builds and runs the whole server; main and every test come through here. Owns the order of
 //! start and stop.
+mod site;
+
 use crate::{
     chat, config,
     config::Config,
+    descriptors,
     dispatch::{self, Breaker, Dispatcher, Lane, admission, lane, retry},
-    http,
+    http::{self, Door},
     listen::{self, BACKLOG, bind},
     metrics::{Metrics, Names},
     protocol, session,
@@ -13,7 +16,6 @@ use crate::{
 };
 use actix::prelude::*;
 use anyhow::Context as _;
-use rustix::system::uname;
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZero,
@@ -29,7 +31,6 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
-use url::Url;
 
 /// How often the dispatcher is asked whether it is alive.
 const WATCH: Duration = Duration::from_secs(1);
@@ -108,12 +109,13 @@ impl Gateway {
         let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics));
         let (pulse, dispatcher) = (dispatcher.pulse(), dispatcher.start());
         let site = Arc::new(http::Site {
-            settings: http_settings(config, simulated),
+            settings: site::settings(config, simulated),
             life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),
             registry: Arc::new(Registry::new(Caps {
                 chats: config.limits.chats,
                 per_principal: config.limits.chats_per_principal,
             })),
+            door: Arc::new(Door::new(site::door(config), Arc::clone(&metrics))),
             metrics,
             dispatcher,
             pulse,
@@ -207,13 +209,15 @@ fn serve(
     plan: Plan,
 ) -> std::io::Result<actix_server::Server> {
     let ops_site = Arc::clone(&plan.site);
+    let connections_max = descriptors::for_connections(plan.site.door.connections_max());
     let mut server = actix_server::Server::build()
         .workers(workers)
         .backlog(BACKLOG as u32)
         .disable_signals()
         .shutdown_timeout(1)
-        // Taken-over sockets are not counted; this bounds connections before their upgrade.
-        .max_concurrent_connections(plan.site.life.sockets_max())
+        // The door makes room long before; this is for connections that wait to come to it. Taken-over
+        // sockets are not counted.
+        .max_concurrent_connections(connections_max.div_ceil(workers))
         .listen("gateway", listener, move || http::service(Arc::clone(&plan.site), worker(&plan)))?;
     if let Some(listener) = ops_listener {
         server = server.listen("ops", listener, move || http::ops_service(Arc::clone(&ops_site)))?;
@@ -392,73 +396,5 @@ fn session_settings(config: &Config) -> session::Settings {
             bytes: config.history.bytes,
             messages: config.history.messages,
         },
-    }
-}
-
-fn http_settings(config: &Config, simulated: bool) -> http::Settings {
-    http::Settings {
-        origins: config.server.origins.clone(),
-        allow_any_origin: config.server.allow_any_origin,
-        hosts: Some(host_names(config)),
-        trusted_proxies: config.server.trusted_proxies.clone(),
-        model: config.upstream.model.clone(),
-        upstream: config.upstream.base_url.host_str().unwrap_or_default().to_owned(),
-        simulated,
-        queue: config.dispatch.queue,
-        separate_ops: config.server.ops_listen.is_some(),
-        limits: page_limits(config),
-        features: page_features(config),
-        page: page_words(config),
-    }
-}
-
-/// Under which the gateway may be asked: as configured, those of the pages that may open a socket, and
-/// this machine's own.
-fn host_names(config: &Config) -> Vec<String> {
-    let origins = config.server.origins.iter().filter_map(|origin| Url::parse(origin).ok());
-    let origins = origins.filter_map(|origin| origin.host_str().map(str::to_owned));
-    let own = uname().nodename().to_str().ok().map(|name| name.trim_end_matches('.').to_owned());
-    config.server.hosts.iter().cloned().chain(origins).chain(own).collect()
-}
-
-fn page_limits(config: &Config) -> http::api::Limits {
-    let (limits, session) = (&config.limits, &config.session);
-    // The table's own ranges are far below 2^64 ms.
-    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    http::api::Limits {
-        message_bytes: limits.message_bytes,
-        transcript_bytes: limits.transcript_bytes,
-        requests: limits.requests,
-        readers: limits.readers,
-        queued_messages: limits.queued_messages,
-        frames_per_second: limits.frames_per_second,
-        frames_burst: limits.frames_burst,
-        linger_ms: ms(session.linger),
-        idle_ms: ms(session.idle),
-        retain_ms: ms(session.retain),
-        silence_ms: ms(limits.silence),
-    }
-}
-
-fn page_features(config: &Config) -> http::api::Features {
-    http::api::Features {
-        stop: true,
-        resume: true,
-        regenerate: true,
-        edit: true,
-        queue: config.limits.queued_messages > 0,
-        reasoning: config.upstream.thinking != config::Thinking::Off,
-        client_system_prompt: config.session.client_system_prompt,
-    }
-}
-
-fn page_words(config: &Config) -> http::api::Page {
-    let links = config.page.links.iter();
-    http::api::Page {
-        title: config.page.title.clone(),
-        notice: config.page.notice.clone(),
-        links: links
-            .map(|link| http::api::PageLink { label: link.label.clone(), url: link.url.to_string() })
-            .collect(),
     }
 }

@@ -8,10 +8,15 @@ const OWN_OF_WORKER: usize = 8;
 /// answers at once; with less than this no answer could be had.
 const UPSTREAM_SHARE: usize = 16;
 const UPSTREAM_MIN: usize = 4;
-/// So many are kept for pages, health checks and handshakes, so that a full gateway can say that it is.
-const REQUESTS_SHARE: usize = 32;
-const REQUESTS_MIN: usize = 4;
-const REQUESTS_MAX: usize = 256;
+/// A share of the rest is kept for plain HTTP connections, so that pages, probes and refusals are served beside as many
+/// sockets as there may be: a larger one where there is little.
+const HTTP_SHARE: usize = 32;
+const HTTP_SHARE_OF_LITTLE: usize = 8;
+const HTTP_LITTLE: usize = 64;
+const HTTP_MIN: usize = 8;
+/// Beyond the bound of HTTP connections there is room for a quarter more, which are accepted and wait to be looked
+/// at, or have been told to go.
+const HTTP_SLACK: usize = 4;
 
 /// As many descriptors as the system allows us; the soft limit is for programs that use `select`.
 pub fn raise_limit() {
@@ -26,38 +31,60 @@ pub fn limit() -> usize {
     current.and_then(|current| usize::try_from(current).ok()).unwrap_or(usize::MAX)
 }
 
-/// The most sockets that may be open: as many as are wanted, if so many descriptors are there
-/// beside the process's own and those kept aside.
-pub fn sockets_max(limit: usize, wanted: usize, workers: usize, runs: usize) -> usize {
+/// What may be open at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// WebSockets.
+    pub sockets: usize,
+    /// HTTP connections.
+    pub connections: usize,
+}
+
+/// Descriptors for so many HTTP connections, with those that are on their way in or out.
+pub fn for_connections(connections: usize) -> usize {
+    connections.saturating_add(connections.div_ceil(HTTP_SLACK))
+}
+
+/// As many as are wanted, if so many descriptors are there beside the process's own and those kept for
+/// upstream connections. What sockets leave over is for HTTP connections.
+pub fn shares(limit: usize, wanted: Shares, workers: usize, runs: usize) -> Shares {
     let rest = limit.saturating_sub(OWN + OWN_OF_WORKER * workers);
     let upstream = (rest / UPSTREAM_SHARE).min(runs).max(UPSTREAM_MIN);
-    let requests = (rest / REQUESTS_SHARE).clamp(REQUESTS_MIN, REQUESTS_MAX);
-    wanted.min(rest.saturating_sub(upstream + requests)).max(1)
+    let share = (rest / HTTP_SHARE).max((rest / HTTP_SHARE_OF_LITTLE).min(HTTP_LITTLE)).max(HTTP_MIN);
+    let reserve = share.min(for_connections(wanted.connections));
+    let sockets = wanted.sockets.min(rest.saturating_sub(upstream + reserve)).max(1);
+    let left = rest.saturating_sub(upstream + sockets).max(HTTP_MIN);
+    let connections = wanted.connections.min(left - left.div_ceil(HTTP_SLACK + 1));
+    Shares { sockets, connections }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sockets_max;
+    use super::*;
 
-    // faults: I113
+    const WANTED: Shares = Shares { sockets: 18_000, connections: 4096 };
+
+    // faults: I113, K131
     #[test]
-    fn sockets_leave_room_for_everything_else() {
+    fn sockets_and_connections_leave_room_for_everything_else() {
+        let get = |limit| shares(limit, WANTED, 2, 4096);
+        let of = |sockets, connections| Shares { sockets, connections };
         // Where there is plenty, nothing is taken away.
-        assert_eq!(sockets_max(65_536, 18_000, 2, 4096), 18_000);
-        assert_eq!(sockets_max(usize::MAX, 10_000_000, 512, 1_000_000), 10_000_000);
-        assert_eq!(sockets_max(20_000, 18_000, 2, 4096), 18_000);
-        assert_eq!(sockets_max(20_000, 20_000, 2, 4096), 18_457);
-        // No more is kept for the upstream than it can use.
-        assert_eq!(sockets_max(20_000, 20_000, 2, 100), 19_604);
-        assert_eq!(sockets_max(64, 18_000, 2, 4096), 16);
-        assert_eq!(sockets_max(16, 18_000, 2, 4096), 1);
-        for limit in 0..5_000 {
-            let sockets = sockets_max(limit, 18_000, 2, 4096);
-            assert!(
-                sockets <= sockets_max(limit + 1, 18_000, 2, 4096) + 1,
-                "{limit}: what is kept is rounded"
-            );
-            assert!(sockets + 48 <= limit || sockets == 1, "{limit}");
+        assert_eq!(get(65_536), WANTED);
+        let many = of(10_000_000, 1_000_000);
+        assert_eq!(shares(usize::MAX, many, 512, 1_000_000), many);
+        assert_eq!(get(20_000), of(18_000, 570));
+        assert_eq!(shares(20_000, of(20_000, 4096), 2, 4096), of(18_090, 498));
+        // No more is kept than can be used.
+        assert_eq!(shares(20_000, of(20_000, 4096), 2, 100), of(19_237, 498));
+        assert_eq!(shares(20_000, of(20_000, 16), 2, 100), of(19_840, 16));
+        assert_eq!(get(400), of(293, 36));
+        assert_eq!(get(64), of(12, 6));
+        assert_eq!(get(16), of(1, 6));
+        for limit in 80..5_000 {
+            let Shares { sockets, connections } = get(limit);
+            assert!(sockets <= get(limit + 1).sockets + 1, "{limit}: what is kept is rounded");
+            assert!(sockets + for_connections(connections) + UPSTREAM_MIN + 40 <= limit, "{limit}");
         }
     }
 }

@@ -11,7 +11,8 @@ use tidegate::{
     app::{Ended, Gateway, block_on, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, ConfigError, Flags, Process, Purpose, Source},
-    demo, descriptors,
+    demo,
+    descriptors::{self, Shares},
     health::{self, Probe, UnknownPort},
     http::page,
     io_error::{CannotWrite, describe},
@@ -172,18 +173,13 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
         if let Some(simulator) = &simulator {
             config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse()?;
         }
-        let wanted = config.server.max_sockets;
-        config.server.max_sockets = sockets_max(&config);
+        let wanted = (config.server.max_sockets, config.http.connections_max);
+        let shares = shares(&config);
+        (config.server.max_sockets, config.http.connections_max) = (shares.sockets, shares.connections);
         let gateway = Gateway::start(&config, simulator.is_some()).await?;
         announce(&config, &gateway, simulator.is_some());
-        if config.server.max_sockets < wanted {
-            log::warn!(
-                "server.max_sockets is {} instead of {wanted}: only {} files may be open; \
-                 raise the hard limit (ulimit -Hn) or lower the key",
-                config.server.max_sockets,
-                descriptors::limit()
-            );
-        }
+        warn_of_few_files("server.max_sockets", wanted.0, shares.sockets);
+        warn_of_few_files("http.connections_max", wanted.1, shares.connections);
         let code = until_stopped(gateway, &mut signals).await;
         if let Some(simulator) = simulator {
             Simulator::stop(simulator).await;
@@ -192,12 +188,23 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
     })?
 }
 
-/// As many as are asked for, if there are descriptors for them.
-fn sockets_max(config: &Config) -> usize {
+/// As many sockets and HTTP connections as are asked for, if there are descriptors for them.
+fn shares(config: &Config) -> Shares {
     let (server, runs) = (&config.server, config.dispatch.runs);
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = if server.workers == 0 { cores() } else { server.workers };
-    descriptors::sockets_max(descriptors::limit(), server.max_sockets, workers, runs)
+    let wanted = Shares { sockets: server.max_sockets, connections: config.http.connections_max };
+    descriptors::shares(descriptors::limit(), wanted, workers, runs)
+}
+
+fn warn_of_few_files(key: &str, wanted: usize, effective: usize) {
+    if effective < wanted {
+        log::warn!(
+            "{key} is {effective} instead of {wanted}: only {} files may be open; \
+             raise the hard limit (ulimit -Hn) or lower the key",
+            descriptors::limit()
+        );
+    }
 }
 
 fn announce(config: &Config, gateway: &Gateway, simulated: bool) {

@@ -204,6 +204,27 @@ keys! {
         read_rate_max: usize = "32MiB", Kind::Bytes(MIB, 16 * KIB * MIB),
             "bytes per second that a worker thread reads from WebSockets, each read as 2 KiB at least; near it, client networks take turns";
     }
+    /// Plain HTTP connections, up to the answer or to the upgrade.
+    http: Http {
+        header_timeout: Duration = "5s", time(100 * MS, 10 * MIN),
+            "a connection whose request has no complete head by then is closed; counted from the connection or from the request's first byte";
+        header_bytes_max: usize = "32KiB", Kind::Bytes(KIB, 128 * KIB), "the head of a request";
+        body_timeout: Duration = "10s", time(100 * MS, 10 * MIN),
+            "the body of a request must be complete by then, counted from its head; no route takes a body yet";
+        body_bytes_max: usize = "1MiB", Kind::Bytes(1, 64 * MIB),
+            "the body of a request; no route takes a body yet";
+        request_timeout: Duration = "60s", time(SEC, HOUR),
+            "a request must be answered by then and its answer received, counted from its head";
+        write_timeout: Duration = "12s", time(SEC, 10 * MIN),
+            "a connection whose client does not read its answer is reset after this time without progress";
+        idle_timeout: Duration = "5s", time(100 * MS, HOUR),
+            "a connection is kept for the next request; a proxy in front must close its own sooner";
+        connections_max: usize = "4096", Kind::Count(8, 1_000_000),
+            "open HTTP connections, without WebSockets; beyond it, the client address with the most loses the one that waits longest";
+        connections_per_address_max: usize = "512", Kind::Count(0, 1_000_000),
+            "the same of one client address (IPv6: /64), `server.trusted_proxies` excepted; 0 = no cap";
+        send_buffer: usize = "32KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a connection";
+    }
     /// What every conversation starts with.
     session: Session {
         system_prompt: String = "", Kind::Text(64 * KIB),

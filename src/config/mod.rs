@@ -23,8 +23,8 @@ pub use check::PING_BEHIND_PROXY;
 pub use example::example;
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
-    Breaker, Config, Dispatch, History, KEYS, Key, Limits, Log, Page, Retry, Server, Session, Upstream, find,
-    markdown_table,
+    Breaker, Config, Dispatch, History, Http, KEYS, Key, Limits, Log, Page, Retry, Server, Session, Upstream,
+    find, markdown_table,
 };
 pub use layers::Flags;
 pub use links::{Link, Links};

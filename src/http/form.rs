@@ -1,59 +1,106 @@
 //! The check before routing: what the parser lets through and no honest client sends is refused.
+use super::{
+    answer::{Answer, OpenRequest},
+    connection::{HttpStream, Shared},
+    framing::Framing,
+};
+use actix_http::{ConnectionType, header::HeaderMap};
 use actix_web::{
     Error, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{Extensions, ServiceRequest, ServiceResponse},
-    http::{header, uri::Authority},
+    http::{StatusCode, header, uri::Authority},
     middleware::Next,
 };
-use std::cell::Cell;
-use tokio::net::TcpStream;
+use std::rc::Rc;
+use tokio::time::Instant;
 
-/// Of a connection: a request on it was refused. The parser may have read others behind it already, of
-/// which none is served.
-#[derive(Default)]
-pub(super) struct Refused(Cell<bool>);
-
-/// Remembers of a new connection that nothing bad came on it yet.
-pub(super) fn watch(_: &TcpStream, data: &mut Extensions) {
-    data.insert(Refused::default());
+/// Tells the routes of a connection's stream.
+pub(super) fn share(stream: &HttpStream, data: &mut Extensions) {
+    data.insert(Rc::clone(stream.exchange()));
 }
 
-/// Passes good requests on; answers others with 400 and closes the connection, so that nothing that
-/// came behind them is taken for a request.
+/// Passes good requests on; refuses others and closes the connection. Its stream gives the parser nothing behind
+/// a request before that is answered, and nothing at all behind one that was refused.
 pub(super) async fn check(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let refused = request.request().conn_data::<Refused>();
-    let behind = refused.is_some_and(|refused| refused.0.get()).then_some("it came behind a bad request");
-    let Some(fault) = behind.or_else(|| fault(&request)) else {
+    // Without a connection there is only a test.
+    let Some(exchange) = request.request().conn_data::<Shared>().cloned() else {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
-    if let Some(refused) = refused {
-        refused.0.set(true);
+    let framing = framing(request.headers());
+    let of_connection = request.head().connection_type();
+    let now = Instant::now().into_std();
+    let body_may_come = exchange.borrow_mut().received(now, framing, of_connection == ConnectionType::Close);
+    let open = OpenRequest(Rc::clone(&exchange));
+    let fault =
+        fault(&request).or_else(|| (!body_may_come).then(|| too_large(exchange.borrow().takes_bodies())));
+    let mut response = match fault {
+        Some(fault) => {
+            log::debug!("request refused reason={:?} address={:?}", fault.text, request.peer_addr());
+            exchange.borrow_mut().close();
+            request.into_response(fault.response())
+        }
+        None => next.call(request).await?.map_into_boxed_body(),
+    };
+    // The library keeps no connection whose client has asked for an upgrade.
+    if of_connection == ConnectionType::Upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        exchange.borrow_mut().close();
     }
-    log::debug!("request refused reason={fault:?} address={:?}", request.peer_addr());
-    let mut response = HttpResponse::BadRequest();
-    response.force_close().content_type("text/plain; charset=utf-8");
-    Ok(request.into_response(response.body(format!("{fault}\n"))))
+    if exchange.borrow().closes() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response.map_body(|_, body| BoxBody::new(Answer::new(body, open))))
 }
 
-fn fault(request: &ServiceRequest) -> Option<&'static str> {
+/// The body of a request. The parser has made sure that there is one length at most, and none beside chunks.
+fn framing(headers: &HeaderMap) -> Framing {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Framing::Chunked;
+    }
+    match headers.get(header::CONTENT_LENGTH) {
+        Some(length) => {
+            Framing::Length(length.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
+        }
+        None => Framing::None,
+    }
+}
+
+/// Why a request is not passed on.
+struct Fault {
+    status: StatusCode,
+    text: &'static str,
+}
+
+impl Fault {
+    fn response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.content_type("text/plain; charset=utf-8").body(format!("{}\n", self.text))
+    }
+}
+
+fn too_large(takes_bodies: bool) -> Fault {
+    let text = if takes_bodies { "the body is too large" } else { "no route here takes a body" };
+    Fault { status: StatusCode::PAYLOAD_TOO_LARGE, text }
+}
+
+fn fault(request: &ServiceRequest) -> Option<Fault> {
+    let bad = |text| Some(Fault { status: StatusCode::BAD_REQUEST, text });
     let headers = request.headers();
     // Somebody else's proxy would be asked this way; a name here that differs from `Host` is a trick.
     if request.uri().authority().is_some() {
-        return Some("the target must be a path, without a host");
+        return bad("the target must be a path, without a host");
     }
     // The parser has made sure that there is at most one, and in HTTP/1.1 exactly one.
     if headers.get(header::HOST).is_some_and(|host| !is_host(host.as_bytes())) {
-        return Some("Host must be a name or an address, with a port at most");
+        return bad("Host must be a name or an address, with a port at most");
     }
     // With a body the parser would not hand the socket over after the 101, but wait for a request.
-    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let has_body = length || headers.contains_key(header::TRANSFER_ENCODING);
+    let has_body = !matches!(framing(headers), Framing::None | Framing::Length(0));
     if has_body && headers.contains_key(header::UPGRADE) {
-        return Some("a request for an upgrade has no body");
+        return bad("a request for an upgrade has no body");
     }
     None
 }

@@ -1,6 +1,12 @@
 //! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
+mod answer;
 pub mod api;
+mod connection;
+pub mod door;
+pub mod exchange;
 mod form;
+mod framing;
+mod hand_over;
 mod host;
 mod methods;
 mod misdirected;
@@ -13,30 +19,34 @@ pub(crate) mod principal;
 mod tests;
 mod upgrade;
 
+pub use door::Door;
 pub(crate) use upgrade::open;
 
 use crate::{
     dispatch::{Breaker, Dispatcher, Pulse},
     metrics::Metrics,
-    ws::{self, Life, Registry, Worker},
+    ws::{Life, Registry, Worker},
 };
 use actix::Addr;
 use actix_codec::Framed;
-use actix_http::{HttpService, Request, h1};
+use actix_http::{HttpServiceBuilder, KeepAlive, Request, error::DispatchError, h1};
 use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config,
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
 };
 use actix_web::{
-    App, dev::AppConfig, error::ErrorInternalServerError, http::header, middleware::from_fn, web,
+    App, body::BoxBody, dev::AppConfig, error::ErrorInternalServerError, http::header, middleware::from_fn,
+    web,
 };
+use connection::HttpStream;
 use ipnet::IpNet;
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
-/// How long a client may take for a request head; half of it may be sent by then, the rest is refused.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// 0 would be a FIN at once; between 1 and 499 ms actix-http leaks sockets.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of an answer that wait in user space before the socket is asked to take them.
+const WRITE_BUFFER: usize = 16 * 1024;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -76,6 +86,7 @@ pub struct Site {
     pub settings: Settings,
     pub life: Arc<Life>,
     pub registry: Arc<Registry>,
+    pub door: Arc<Door>,
     pub metrics: Arc<Metrics>,
     pub dispatcher: Addr<Dispatcher>,
     /// For the probes.
@@ -88,13 +99,8 @@ pub struct Site {
 pub fn service(
     site: Arc<Site>,
     worker: Rc<Worker>,
-) -> impl ServiceFactory<
-    TcpStream,
-    Config = (),
-    Response = (),
-    Error = actix_http::error::DispatchError,
-    InitError = (),
-> {
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
+    let door = Arc::clone(&site.door);
     let routes = move |config: &mut web::ServiceConfig| {
         upgrade::configure(config);
         api::configure(config);
@@ -106,21 +112,16 @@ pub fn service(
         }
         config.app_data(web::Data::from(Arc::clone(&site)));
     };
-    with_sockets(worker, routes)
+    with_sockets(worker, door, routes)
 }
 
 /// A listener whose routes may open WebSockets: an App for HTTP, and the same App in front of the
 /// upgrade hook for whatever asks for an upgrade.
 pub(crate) fn with_sockets(
     worker: Rc<Worker>,
+    door: Arc<Door>,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + 'static,
-) -> impl ServiceFactory<
-    TcpStream,
-    Config = (),
-    Response = (),
-    Error = actix_http::error::DispatchError,
-    InitError = (),
-> {
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let app = {
         let worker = Rc::clone(&worker);
         move || {
@@ -130,43 +131,72 @@ pub(crate) fn with_sockets(
             map_config(app, |()| AppConfig::default())
         }
     };
+    let patience = door.settings.limits.request_timeout;
     let upgrade = apply_fn_factory(
         app().map_err(|_| ErrorInternalServerError("")),
-        move |(request, framed): (Request, Framed<TcpStream, h1::Codec>), app: &_| {
-            let answer = Service::<Request>::call(app, request);
+        move |(request, framed): (Request, Framed<HttpStream, h1::Codec>), app: &_| {
+            let answer = timeout(patience, Service::<Request>::call(app, request));
             let worker = Rc::clone(&worker);
-            async move { ws::take_over::take_over(worker, answer.await?, framed).await }
+            async move {
+                match answer.await {
+                    Ok(answer) => hand_over::hand_over(worker, answer?, framed).await,
+                    Err(_) => Ok(()),
+                }
+            }
         },
     );
-    HttpService::build()
-        .on_connect_ext(form::watch)
-        .client_request_timeout(REQUEST_TIMEOUT)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .upgrade(upgrade)
-        .h1(app())
-        .tcp()
+    connections(door, builder().upgrade(upgrade).h1(app()))
 }
 
 /// The service of one worker's operator listener.
 pub fn ops_service(
     site: Arc<Site>,
-) -> impl ServiceFactory<
-    TcpStream,
-    Config = (),
-    Response = (),
-    Error = actix_http::error::DispatchError,
-    InitError = (),
-> {
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
+    let door = Arc::clone(&site.door);
     let routes = |config: &mut web::ServiceConfig| ops::configure(config, ops::Listener::Ops);
     let app = App::new().app_data(web::Data::from(site)).configure(routes);
     let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(form::check));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
-    HttpService::build()
-        .on_connect_ext(form::watch)
-        .client_request_timeout(REQUEST_TIMEOUT)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .h1(map_config(app, |()| AppConfig::default()))
-        .tcp()
+    connections(door, builder().h1(map_config(app, |()| AppConfig::default())))
+}
+
+/// What is common to all listeners. All time limits are those of [`HttpStream`]: the library's own know neither the
+/// second request of a connection, nor a body, nor a client that does not read.
+fn builder<S>() -> HttpServiceBuilder<HttpStream, S>
+where
+    S: ServiceFactory<Request, Config = ()>,
+    S::Error: Into<actix_http::Response<BoxBody>> + 'static,
+    S::InitError: std::fmt::Debug,
+    <S::Service as Service<Request>>::Future: 'static,
+{
+    HttpServiceBuilder::default()
+        .on_connect_ext(form::share)
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(Duration::ZERO)
+        .h1_allow_half_closed(false)
+        .h1_write_buffer_size(WRITE_BUFFER)
+}
+
+/// Admits connections, and puts a stream of ours between the socket and the library.
+fn connections<S>(
+    door: Arc<Door>,
+    service: S,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
+where
+    S: ServiceFactory<
+            (HttpStream, Option<SocketAddr>),
+            Config = (),
+            Response = (),
+            Error = DispatchError,
+            InitError = (),
+        > + 'static,
+{
+    fn_service(move |io: TcpStream| {
+        let stream = HttpStream::new(io, &door).map_err(DispatchError::Io);
+        async move { stream }
+    })
+    .and_then(service)
 }
 
 static FOREIGN_ORIGINS: notice::Notice = notice::Notice::new();

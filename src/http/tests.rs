@@ -4,7 +4,7 @@ use crate::{
     dispatch::{SILENCE_MAX, admission},
     metrics::Metrics,
     upstream::breaker,
-    ws::Phase,
+    ws::{Caps, Phase},
 };
 use actix::prelude::*;
 use actix_web::test::{TestRequest, call_and_read_body, call_and_read_body_json, call_service, init_service};
@@ -39,6 +39,17 @@ pub(super) fn settings() -> Settings {
     }
 }
 
+fn door_settings() -> door::Settings {
+    door::Settings {
+        limits: exchange::tests::limits(),
+        write_timeout: Duration::from_secs(1),
+        send_buffer: 32 << 10,
+        connections_max: 10,
+        per_address_max: 0,
+        trusted_proxies: Vec::new(),
+    }
+}
+
 fn site() -> Arc<Site> {
     let second = Duration::from_secs(1);
     let metrics = Arc::new(Metrics::default());
@@ -49,7 +60,8 @@ fn site() -> Arc<Site> {
     Arc::new(Site {
         settings: settings(),
         life: Arc::new(Life::new(1, 0)),
-        registry: Arc::new(ws::Registry::new(ws::Caps::default())),
+        door: Arc::new(Door::new(door_settings(), Arc::clone(&metrics))),
+        registry: Arc::new(Registry::new(Caps::default())),
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),
         metrics,

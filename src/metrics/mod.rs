@@ -33,6 +33,18 @@ pub(crate) const LOST: &str = "lost";
 /// Why an upgrade was rejected; `http` says which.
 const UPGRADE_REJECTIONS: [&str; 8] =
     ["no_upgrade", "version", "handshake", "origin", "draining", "full", "address_full", "internal"];
+/// Why an HTTP connection was closed before its client did, or refused; `http` says which.
+const HTTP_CLOSES: [&str; 9] = [
+    "header_timeout",
+    "header_bytes",
+    "body_timeout",
+    "body_bytes",
+    "request_timeout",
+    "write_timeout",
+    "idle_timeout",
+    "evicted",
+    "full",
+];
 /// What became of a resume.
 const RESUMES: [&str; 3] = ["replayed", "no_active", "refused"];
 /// Errors of runs for which nothing was asked of the upstream.
@@ -70,6 +82,8 @@ pub struct Metrics {
     pub reads_deferred: Counter,
     pub upgrades_rejected: Codes,
     pub hosts_rejected: Counter,
+    pub http_connections: Gauge,
+    pub http_connections_closed: Codes,
     pub sessions: Gauge,
     pub sessions_evicted: Counter,
     pub messages: Counter,
@@ -164,6 +178,14 @@ impl Metrics {
             hosts_rejected: of.one(
                 "tidegate_hosts_rejected",
                 "Requests rejected because their Host is none of the gateway's names (`server.hosts`)",
+            ),
+            http_connections: of
+                .one("tidegate_http_connections", "HTTP connections open now, without WebSockets"),
+            http_connections_closed: of.codes(
+                "tidegate_http_connections_closed",
+                "HTTP connections that the gateway closed or refused on its own account, by reason",
+                "reason",
+                HTTP_CLOSES,
             ),
             sessions: of.one("tidegate_sessions", "Sessions alive now"),
             sessions_evicted: of

@@ -1,9 +1,9 @@
 //! A WebSocket that says everything again, for conformance suites: the gateway's own handshake
 //! checks, upgrade hook, guard, connection and socket, with nobody behind them.
-use super::{BACKLOG, CONNECTIONS_MAX};
+use super::{BACKLOG, CONNECTIONS_MAX, KEEP_ALIVE};
 use crate::{
     dispatch::{Breaker, Dispatcher, admission},
-    http::{self, Site},
+    http::{self, Door, Site, door, exchange},
     listen,
     metrics::Metrics,
     protocol, session,
@@ -50,7 +50,7 @@ pub(super) fn serve(
         .listen("simulator", listener, move || {
             let (site, routes) = (Arc::clone(&site), routes.clone());
             let worker = worker(next.fetch_add(1, Relaxed), &site);
-            http::with_sockets(worker, move |config| {
+            http::with_sockets(worker, Arc::clone(&site.door), move |config| {
                 config.app_data(web::Data::from(Arc::clone(&site)));
                 config.route("/chat", web::get().to(echo));
                 routes(config);
@@ -90,12 +90,34 @@ fn site(workers: usize) -> Site {
             page: http::api::Page::default(),
         },
         life: Arc::new(life),
+        door: Arc::new(Door::new(door(), Arc::clone(&metrics))),
         registry: Arc::new(Registry::new(Caps::default())),
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),
         metrics,
         breaker,
         started: Instant::now(),
+    }
+}
+
+/// Answers are streams here, which may last as long as a test wants.
+fn door() -> door::Settings {
+    let minute = Duration::from_secs(60);
+    door::Settings {
+        limits: exchange::Limits {
+            header_timeout: minute,
+            header_bytes_max: 64 << 10,
+            body_timeout: minute,
+            body_bytes_max: 64 << 20,
+            takes_bodies: true,
+            request_timeout: 60 * minute,
+            idle_timeout: KEEP_ALIVE,
+        },
+        write_timeout: 10 * minute,
+        send_buffer: 64 << 10,
+        connections_max: CONNECTIONS_MAX,
+        per_address_max: 0,
+        trusted_proxies: Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! After the App has answered an upgrade: writes the answer and takes the socket over.
+//! After the App has agreed to an upgrade: takes the socket over.
 //!
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
@@ -15,9 +15,6 @@ use crate::{
     protocol::Close,
 };
 use actix::AsyncContext;
-use actix_codec::{Encoder, Framed};
-use actix_http::{Response, body::BodySize, h1};
-use actix_web::{HttpMessage, body::MessageBody, dev::ServiceResponse, http::Method};
 use actix_web_actors::ws::Frame;
 use futures_core::Stream;
 use std::{
@@ -26,7 +23,7 @@ use std::{
     rc::Rc,
     task::{Context as TaskContext, Poll},
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::net::TcpStream;
 
 /// Left in the request's extensions by the handler that agreed to an upgrade.
 pub struct Accepted {
@@ -42,41 +39,8 @@ pub struct Accepted {
     pub seat: Seat,
 }
 
-/// Writes the App's answer. Where it is a 101 of ours the socket goes to a [`Connection`];
-/// everything else is an ordinary answer, after which the socket is closed.
-pub async fn take_over<B: MessageBody>(
-    worker: Rc<Worker>,
-    response: ServiceResponse<B>,
-    framed: Framed<TcpStream, h1::Codec>,
-) -> Result<(), actix_web::Error> {
-    let accepted = response.request().extensions_mut().remove::<Accepted>();
-    let is_head = response.request().method() == Method::HEAD;
-    let (head, body): (Response<()>, B) = Response::from(response.into_parts().1).into_parts();
-    let accepted = accepted.filter(|_| head.status() == 101);
-    let mut parts = framed.into_parts();
-    let (size, body) = match &accepted {
-        Some(_) => (BodySize::None, bytes::Bytes::new()),
-        None => {
-            let body = actix_web::body::to_bytes(body).await.unwrap_or_default();
-            (BodySize::Sized(body.len() as u64), body)
-        }
-    };
-    parts.codec.encode(h1::Message::Item((head, size)), &mut parts.write_buf)?;
-    match accepted {
-        Some(accepted) => open(worker, accepted, parts.io, parts.write_buf.to_vec(), &parts.read_buf),
-        None => {
-            if !is_head {
-                parts.write_buf.extend_from_slice(&body);
-            }
-            parts.io.write_all(&parts.write_buf).await?;
-            parts.io.shutdown().await?;
-        }
-    }
-    Ok(())
-}
-
 /// Starts the connection; `early` is what the client sent right behind its request.
-fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, early: &[u8]) {
+pub(crate) fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, early: &[u8]) {
     let settings = worker.settings;
     let options = socket2::SockRef::from(&io);
     // Without it a delta waits until the one before is acknowledged, which takes a peer up to 40 ms.

@@ -16,6 +16,7 @@ mod health;
 mod hostile;
 mod hostile_chats;
 mod hosts;
+mod http_connections;
 mod http_raw;
 mod kept;
 mod load;

@@ -79,7 +79,8 @@ fn names(head: &str) -> BTreeSet<&str> {
 async fn nobody_names_himself_through_nginx() {
     let shipped = fs::read_to_string(format!("{}/server.conf", nginx::shipped())).unwrap();
     let emptied = shipped.split("proxy_set_header ").skip(1).filter_map(|rest| rest.split_once(" \"\";"));
-    let emptied = emptied.map(|(name, _)| name).filter(|name| !name.contains(' ') && *name != "Connection");
+    let emptied = emptied.map(|(name, _)| name).filter(|name| !name.contains(' '));
+    let emptied = emptied.filter(|name| !["Connection", "Content-Length"].contains(name));
     let own = ["x-forwarded-for", "x-forwarded-proto", "x-request-id", "host", "connection", "upgrade"];
     let forged: BTreeSet<String> = NAMES_A_USER.into_iter().chain(emptied).map(str::to_lowercase).collect();
     assert!(forged.len() > 90 && own.iter().all(|name| !forged.contains(*name)), "{forged:?}");

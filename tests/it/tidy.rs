@@ -19,6 +19,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("ws::guard", 1),
     ("ws::intake", 1),
     ("http::host", 1),
+    ("http::exchange", 1),
+    ("http::framing", 1),
     ("http::origin", 1),
     ("simulator::script", 1),
     ("load::chart", 1),

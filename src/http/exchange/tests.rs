@@ -1,0 +1,208 @@
+use super::*;
+use proptest::prelude::*;
+
+pub(in crate::http) fn limits() -> Limits {
+    let seconds = Duration::from_secs;
+    Limits {
+        header_timeout: seconds(5),
+        header_bytes_max: 100,
+        body_timeout: seconds(10),
+        body_bytes_max: 50,
+        takes_bodies: true,
+        request_timeout: seconds(60),
+        idle_timeout: seconds(7),
+    }
+}
+
+/// A connection, and the time since it began, in seconds.
+struct Check {
+    exchange: Exchange,
+    began: Instant,
+    now: Duration,
+}
+
+impl Check {
+    fn new(limits: Limits) -> Self {
+        let began = tokio::time::Instant::now().into_std();
+        Check { exchange: Exchange::new(limits, began), began, now: Duration::ZERO }
+    }
+
+    fn now(&self) -> Instant {
+        self.began + self.now
+    }
+
+    fn at(&mut self, seconds: u64) -> &mut Self {
+        self.now = Duration::from_secs(seconds);
+        assert_eq!(self.exchange.overdue(self.now()), None, "at {seconds} s");
+        self
+    }
+
+    fn bytes(&mut self, bytes: &str) -> Result<usize, Cut> {
+        assert_eq!(self.exchange.appetite(), Appetite::Some);
+        self.exchange.take(self.now(), bytes.as_bytes())
+    }
+
+    fn head(&mut self, framing: Framing) -> &mut Self {
+        let taken = self.bytes("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET").unwrap();
+        assert_eq!(taken, 27);
+        assert_eq!(self.exchange.appetite(), Appetite::AfterLook);
+        self.exchange.received(self.now(), framing, false);
+        self
+    }
+
+    fn answer(&mut self) -> &mut Self {
+        self.exchange.wrote();
+        assert!(!self.exchange.flushed(self.now()), "there is more to come");
+        self.exchange.answered();
+        assert!(self.exchange.flushed(self.now()));
+        self
+    }
+
+    /// When it is overdue, and why.
+    fn ends(&self, cut: Cut, seconds: u64) {
+        let until = self.began + Duration::from_secs(seconds);
+        assert_eq!(self.exchange.deadline(), Some(until), "{:?}", self.exchange);
+        assert_eq!(self.exchange.overdue(until - Duration::from_millis(1)), None);
+        assert_eq!(self.exchange.overdue(until), Some(cut));
+    }
+}
+
+// faults: K130
+#[test]
+fn a_head_has_its_time_and_then_silence_has_its_own() {
+    let mut check = Check::new(limits());
+    check.ends(Cut::HeaderTimeout, 5);
+    check.at(3).bytes("GET").unwrap();
+    check.ends(Cut::HeaderTimeout, 5);
+    check.at(4).head(Framing::None).ends(Cut::RequestTimeout, 64);
+    check.at(10).answer().ends(Cut::IdleTimeout, 17);
+    // Bytes do not make the time longer, one after the other.
+    check.at(16).bytes("G").unwrap();
+    check.ends(Cut::HeaderTimeout, 21);
+    check.at(20).bytes("E").unwrap();
+    check.ends(Cut::HeaderTimeout, 21);
+    // Each request has its time, not the connection.
+    let mut check = Check::new(limits());
+    for request in 0..100 {
+        check.at(request * 5).head(Framing::None).ends(Cut::RequestTimeout, request * 5 + 60);
+        check.answer();
+    }
+}
+
+// faults: K128
+#[test]
+fn a_body_has_its_time_and_its_size() {
+    let mut check = Check::new(limits());
+    check.head(Framing::Length(10)).ends(Cut::BodyTimeout, 10);
+    assert_eq!(check.at(9).bytes("123456789"), Ok(9));
+    check.ends(Cut::BodyTimeout, 10);
+    assert_eq!(check.bytes("0GET / HTTP/1.1"), Ok(1), "what follows is not the body");
+    assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer);
+    check.ends(Cut::RequestTimeout, 60);
+    check.at(30).answer().ends(Cut::IdleTimeout, 37);
+
+    let mut check = Check::new(limits());
+    check.head(Framing::Chunked).ends(Cut::BodyTimeout, 10);
+    assert_eq!(check.bytes("5\r\nhel"), Ok(6));
+    check.ends(Cut::BodyTimeout, 10);
+    assert_eq!(check.bytes("lo\r\n0\r\n\r\nGET"), Ok(9), "what follows is not the body");
+    check.ends(Cut::RequestTimeout, 60);
+    assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer);
+    check.at(30).answer().ends(Cut::IdleTimeout, 37);
+
+    let mut check = Check::new(limits());
+    check.head(Framing::Chunked);
+    assert_eq!(check.bytes("ff\r\n"), Ok(4));
+    assert_eq!(check.bytes(&"x".repeat(46)), Ok(46));
+    assert_eq!(check.bytes("x"), Err(Cut::BodyBytes));
+
+    // A body of which the route wants nothing, or not the rest.
+    let mut check = Check::new(limits());
+    check.head(Framing::Length(50));
+    check.bytes("x").unwrap();
+    assert!(check.exchange.closes(), "the answer says so");
+    assert_eq!(check.answer().exchange.appetite(), Appetite::End);
+    for (limits, framing) in [
+        (limits(), Framing::Length(51)),
+        (Limits { takes_bodies: false, ..limits() }, Framing::Length(1)),
+        (Limits { takes_bodies: false, ..limits() }, Framing::Chunked),
+    ] {
+        let mut check = Check::new(limits);
+        assert!(!check.exchange.received(check.now(), framing, false));
+        assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer, "nothing of it is read");
+        assert!(check.exchange.closes());
+        assert_eq!(check.answer().exchange.appetite(), Appetite::End);
+    }
+    let mut check = Check::new(Limits { takes_bodies: false, ..limits() });
+    assert!(check.exchange.received(check.now(), Framing::Length(0), false));
+}
+
+// faults: K130
+#[test]
+fn a_head_has_a_size() {
+    let mut check = Check::new(limits());
+    assert_eq!(check.bytes(&"x".repeat(100)), Ok(100));
+    assert_eq!(check.bytes("x"), Err(Cut::HeaderBytes));
+    assert!(check.exchange.may_answer());
+}
+
+// faults: K133
+#[test]
+fn nothing_is_read_behind_the_last_request() {
+    let mut check = Check::new(limits());
+    check.exchange.received(check.now(), Framing::None, true);
+    assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer);
+    assert_eq!(check.answer().exchange.appetite(), Appetite::End);
+    assert_eq!(check.exchange.take(check.now(), b"GET / HTTP/1.1\r\n\r\n"), Ok(0));
+    assert_eq!(check.exchange.deadline(), None, "the close has a time of its own");
+}
+
+proptest! {
+    /// However requests come in pieces, the parser gets them whole, in order, and each after the answer to the one
+    /// before it; and nothing behind the one that ends the connection.
+    // faults: K132, K133
+    #[test]
+    fn one_request_at_a_time(
+        requests in prop::collection::vec((0u64..60, any::<bool>()), 1..12),
+        last in 0usize..14,
+        pieces in prop::collection::vec(1usize..40, 1..200),
+    ) {
+        let mut check = Check::new(limits());
+        let wire: Vec<(Vec<u8>, u64)> = requests.iter().map(|(body, spaced)| {
+            let head = if *spaced { "\r\nPOST / HTTP/1.1\r\na: b\r\n\r\n" } else { "GET /x HTTP/1.1\nh: 1\n\n" };
+            let body = if *body <= 50 { *body } else { 0 };
+            ([head.as_bytes(), "b".repeat(body as usize).as_bytes()].concat(), body)
+        }).collect();
+        let stream: Vec<u8> = wire.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+        let (mut at, mut parsed, mut served) = (0, Vec::new(), 0);
+        for piece in pieces.into_iter().cycle().take(2_000) {
+            match check.exchange.appetite() {
+                Appetite::Some => {
+                    if at == stream.len() {
+                        break;
+                    }
+                    let offered = &stream[at..(at + piece).min(stream.len())];
+                    let taken = check.exchange.take(check.now(), offered).unwrap();
+                    parsed.extend_from_slice(&offered[..taken]);
+                    at += taken;
+                }
+                Appetite::AfterLook => {
+                    let (bytes, body) = &wire[served];
+                    let before: usize = wire[..served].iter().map(|(bytes, _)| bytes.len()).sum();
+                    prop_assert_eq!(parsed.len(), before + bytes.len() - *body as usize, "a head and no more");
+                    check.exchange.received(check.now(), Framing::Length(*body), served == last);
+                }
+                Appetite::AfterAnswer => {
+                    check.answer();
+                    served += 1;
+                }
+                Appetite::End => break,
+            }
+        }
+        let asked = (last + 1).min(wire.len());
+        prop_assert_eq!(served, asked);
+        let whole: usize = wire[..asked].iter().map(|(bytes, _)| bytes.len()).sum();
+        prop_assert_eq!(parsed.len(), whole);
+        prop_assert!(parsed == stream[..whole]);
+    }
+}

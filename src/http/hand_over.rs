@@ -1,0 +1,54 @@
+//! The upgrade hook: a 101 of ours gives the socket to its connection; every other answer is written, and ends the
+//! connection.
+use super::connection::HttpStream;
+use crate::ws::{
+    Worker,
+    take_over::{self, Accepted},
+};
+use actix_codec::{Encoder, Framed};
+use actix_http::{ConnectionType, Response, body::BodySize, h1};
+use actix_web::{
+    HttpMessage,
+    body::{MessageBody, to_bytes},
+    dev::ServiceResponse,
+    http::Method,
+};
+use bytes::Bytes;
+use std::rc::Rc;
+use tokio::io::AsyncWriteExt;
+
+pub(super) async fn hand_over<B: MessageBody>(
+    worker: Rc<Worker>,
+    response: ServiceResponse<B>,
+    framed: Framed<HttpStream, h1::Codec>,
+) -> Result<(), actix_web::Error> {
+    let accepted = response.request().extensions_mut().remove::<Accepted>();
+    let is_head = response.request().method() == Method::HEAD;
+    let (mut head, body): (Response<()>, B) = Response::from(response.into_parts().1).into_parts();
+    let accepted = accepted.filter(|_| head.status() == 101);
+    let mut parts = framed.into_parts();
+    let (size, body) = match &accepted {
+        Some(_) => (BodySize::None, Bytes::new()),
+        None => {
+            let body = to_bytes(body).await.unwrap_or_default();
+            head.head_mut().set_connection_type(ConnectionType::Close);
+            (BodySize::Sized(body.len() as u64), body)
+        }
+    };
+    parts.codec.encode(h1::Message::Item((head, size)), &mut parts.write_buf)?;
+    if let Some(accepted) = accepted {
+        if let Some((io, ahead)) = parts.io.into_parts() {
+            parts.read_buf.extend_from_slice(&ahead);
+            take_over::open(worker, accepted, io, parts.write_buf.to_vec(), &parts.read_buf);
+        }
+        return Ok(());
+    }
+    if !is_head {
+        parts.write_buf.extend_from_slice(&body);
+    }
+    // A client that is gone or does not read is no fault of the hook's, and is counted where it is noticed.
+    if parts.io.write_all(&parts.write_buf).await.is_ok() {
+        let _ = parts.io.shutdown().await;
+    }
+    Ok(())
+}
