@@ -1,4 +1,5 @@
 //! One upstream generation: what is asked, what is heard, and how it can end.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::Message;
 use std::{fmt, time::Duration};
 
@@ -192,10 +193,15 @@ impl RunError {
         RunError { retry_after: Some(after), ..RunError::new(kind, detail) }
     }
 
+    /// When to try again, where that is known and not beyond all patience.
+    pub fn wait_told(&self) -> Option<Duration> {
+        self.retry_after.filter(|after| *after <= WAIT_MAX)
+    }
+
     /// The sentence for a person, with when to try again and the upstream's request id where they are known.
     pub fn client_text(&self) -> String {
         let sentence = self.kind.sentence();
-        let exact = self.retry_after.and_then(|after| {
+        let exact = self.wait_told().and_then(|after| {
             let vague = VAGUE.iter().find_map(|vague| sentence.strip_suffix(vague))?;
             Some(format!("{vague} Try again in {}.", rounded(after)?))
         });
@@ -210,14 +216,17 @@ impl RunError {
 /// Ends of sentences in whose place a known time stands.
 const VAGUE: [&str; 2] = [" Try again in a few seconds.", " Try again in a moment."];
 
-/// A wait in words, never shorter than it is; `None` when it is longer than anybody waits.
+/// A longer wait is as good as none that is known: nobody sits it out, and a timer of a browser overflows.
+const WAIT_MAX: Duration = Duration::from_secs(360_000);
+
+/// A wait in words, never shorter than it is; `None` when it is longer than [`WAIT_MAX`].
 fn rounded(wait: Duration) -> Option<String> {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
     match seconds {
         0..=1 => Some("1 s".to_owned()),
         2..=119 => Some(format!("{seconds} s")),
         120..=7_199 => Some(format!("{} min", seconds.div_ceil(60))),
-        7_200..=360_000 => Some(format!("{} h", seconds.div_ceil(3_600))),
+        7_200.. if wait <= WAIT_MAX => Some(format!("{} h", seconds.div_ceil(3_600))),
         _ => None,
     }
 }
@@ -519,7 +528,7 @@ mod tests {
         assert_eq!(events, [RunEvent::Delta(first), RunEvent::Reasoning(second), RunEvent::Delta(third)]);
     }
 
-    // faults: C38, D54
+    // faults: C38, D54, K146
     #[test]
     fn whoever_is_sent_away_is_told_for_how_long() {
         for (kind, ms, text) in [
@@ -528,11 +537,16 @@ mod tests {
             (RunErrorKind::UpstreamDown, 4_900, "The model service is not working. Try again in 5 s."),
             (RunErrorKind::RateLimited, 150_000, "The model is busy. Try again in 3 min."),
             (RunErrorKind::RateLimited, 86_400_000, "The model is busy. Try again in 24 h."),
+            (RunErrorKind::RateLimited, 360_000_000, "The model is busy. Try again in 100 h."),
+            (RunErrorKind::RateLimited, 360_000_001, "The model is busy. Try again in a moment."),
             (RunErrorKind::RateLimited, u64::MAX, "The model is busy. Try again in a moment."),
             (RunErrorKind::UpstreamError, 5_000, "The model service had a fault. Try again."),
         ] {
             assert_eq!(RunError::wait(kind, Duration::from_millis(ms), "").client_text(), text);
         }
+        let endless = RunError::wait(RunErrorKind::RateLimited, Duration::MAX, "");
+        assert_eq!(endless.client_text(), "The model is busy. Try again in a moment.");
+        assert_eq!(endless.wait_told(), None);
         let plain = RunError::new(RunErrorKind::Overloaded, "");
         assert_eq!(plain.client_text(), "The service is busy. Try again in a few seconds.");
     }

@@ -1,4 +1,5 @@
 //! When a failed attempt is followed by another one, and how many of those an outage may cost. Pure.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{Retry, RunError};
 use std::{
     sync::atomic::{AtomicI64, Ordering::Relaxed},
@@ -33,10 +34,12 @@ impl Settings {
         }
         if let Some(told) = error.retry_after {
             // A little later than told, so that those who were told the same do not come together.
-            return (told <= self.after_max).then(|| told + told.min(self.pause).mul_f64(random));
+            return (told <= self.after_max)
+                .then(|| told.saturating_add(told.min(self.pause).mul_f64(random)));
         }
-        let exponent = (failed - 1 + slow).min(16);
-        Some((self.pause * (1 << exponent)).min(self.pause_max).mul_f64(random))
+        let doublings = failed.saturating_sub(1).saturating_add(slow);
+        let pause = self.pause.saturating_mul(2_u32.saturating_pow(doublings));
+        Some(pause.min(self.pause_max).mul_f64(random))
     }
 }
 
@@ -59,14 +62,14 @@ impl Budget {
     /// A run begins.
     pub fn deposit(&self) {
         let _ = self.balance.fetch_update(Relaxed, Relaxed, |balance| {
-            Some((balance + self.percent).min(Self::RESERVE * 100))
+            Some(balance.saturating_add(self.percent).min(Self::RESERVE * 100))
         });
     }
 
     /// Takes one retry, if there is one left.
     pub fn withdraw(&self) -> bool {
         self.balance
-            .fetch_update(Relaxed, Relaxed, |balance| (balance >= 100).then_some(balance - 100))
+            .fetch_update(Relaxed, Relaxed, |balance| (balance >= 100).then(|| balance.saturating_sub(100)))
             .is_ok()
     }
 }

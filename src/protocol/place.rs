@@ -3,6 +3,7 @@
 //! The words of a turn are numbered from 0 without gaps, the same for every reader: its beginning (two
 //! numbers), then for each part, a run of entries of one kind, its opening, its entries and its closing,
 //! and its end (two numbers). A dialect that needs fewer words leaves numbers out; none needs more.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{MessageId, RunId};
 
 /// Which of an answer's two texts.
@@ -37,22 +38,22 @@ pub struct Place {
 
 /// The number of entry `entry` (counted from 1) in part `part` (counted from 1).
 pub fn number(entry: u32, part: u32) -> u32 {
-    opening(entry - 1, part) + 1
+    opening(entry.saturating_sub(1), part).saturating_add(1)
 }
 
 /// The number of the opening of part `part`, before which there are `entries`.
 pub fn opening(entries: u32, part: u32) -> u32 {
-    ending(entries, part - 1)
+    ending(entries, part.saturating_sub(1))
 }
 
 /// The number of the closing of part `part`, whose last entry is number `entries`.
 pub fn closing(entries: u32, part: u32) -> u32 {
-    number(entries, part) + 1
+    number(entries, part).saturating_add(1)
 }
 
 /// The first number after the last part of a turn: of its end, if it has no more.
 pub fn ending(entries: u32, parts: u32) -> u32 {
-    BEGINNING + entries + 2 * parts
+    BEGINNING.saturating_add(entries).saturating_add(parts.saturating_mul(2))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! The error table: what an upstream's code, status and message mean for a run.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::time::{Duration, SystemTime};
 
 use super::sse::LineTooLong;

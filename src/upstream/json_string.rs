@@ -1,4 +1,5 @@
 //! The inside of a JSON string, decoded without an allocation of its own.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use memchr::memchr;
 
 /// An escape that stands for no character: half of a surrogate pair, or no escape at all.
@@ -18,7 +19,7 @@ pub fn unescape(inner: &str, out: &mut String) -> Result<(), BadEscape> {
         out.push_str(&rest[..at]);
         let (character, used) = escape(&rest.as_bytes()[at..])?;
         out.push(character);
-        rest = rest.get(at + used..).ok_or(BadEscape)?;
+        rest = rest.get(at.saturating_add(used)..).ok_or(BadEscape)?;
     }
     out.push_str(rest);
     Ok(())
@@ -53,7 +54,8 @@ fn unicode(bytes: &[u8]) -> Result<(char, usize), BadEscape> {
     if !(0xDC00..0xE000).contains(&low) {
         return Err(BadEscape);
     }
-    let point = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+    // Ten bits of each half, behind the first plane (RFC 2781 §2.2).
+    let point = ((unit & 0x3FF) << 10 | low & 0x3FF).saturating_add(0x1_0000);
     char::from_u32(point).map(|character| (character, 12)).ok_or(BadEscape)
 }
 

@@ -162,7 +162,7 @@ impl Connection {
     }
 
     fn on_message(&mut self, ctx: &mut SocketContext<Self>, is_text: bool, payload: &Bytes) {
-        self.messages += 1;
+        self.messages = self.messages.saturating_add(1);
         self.worker.metrics.messages.inc();
         let incoming = match std::str::from_utf8(payload) {
             Ok(text) if is_text => Incoming::Text(text),

@@ -2,6 +2,7 @@
 //!
 //! The codec behind it looks at a frame only once all of it is there, so that a header which claims
 //! 2 GiB would be believed. Here nothing is buffered: every byte is seen once. RFC 6455 §5, §8.1.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 mod rate;
 mod unfinished;
 
@@ -66,22 +67,21 @@ impl Guard {
     /// them belong to good frames, and why the rest is refused. After a refusal the guard must not be
     /// asked again.
     pub fn feed(&mut self, limits: Limits, now: u64, bytes: &[u8]) -> (usize, Option<Close>) {
-        let mut at = 0;
-        while at < bytes.len() {
+        let mut rest = bytes;
+        while let Some((first, behind)) = rest.split_first() {
             let step = if self.left > 0 {
-                let end = at + (bytes.len() - at).min(self.left as usize);
-                let payload = &bytes[at..end];
-                at = end;
+                let (payload, behind) = rest.split_at(rest.len().min(self.left as usize));
+                rest = behind;
                 self.payload(payload)
             } else {
-                at += 1;
-                self.header_byte(limits, now, bytes[at - 1])
+                rest = behind;
+                self.header_byte(limits, now, *first)
             };
             if let Err(close) = step {
-                return (at - 1, Some(close));
+                return (bytes.len().saturating_sub(rest.len()).saturating_sub(1), Some(close));
             }
         }
-        (at, None)
+        (bytes.len(), None)
     }
 
     /// What has arrived of a frame or message that is not complete; `None` between messages.
@@ -90,21 +90,21 @@ impl Guard {
         if !self.open && head.have == 0 {
             return None;
         }
-        let length_known = head.have >= 2 && head.have >= 2 + head.extended();
+        let length_known = head.have >= 2 && head.have >= head.length_end();
         let (length, missing) = if head.have > 0 && length_known && !self.is_control() {
-            let begun = head.have == 6 + head.extended();
-            (self.message_bytes, if begun { self.left } else { head.length as u32 })
+            let begun = head.have == head.end();
+            (self.message_bytes, if begun { self.left } else { narrow(head.length) })
         } else if self.open {
             (self.message_bytes, 0)
         } else {
             (0, 0)
         };
-        Some(Progress { message: self.finished, received: length - missing, length })
+        Some(Progress { message: self.finished, received: length.saturating_sub(missing), length })
     }
 
     fn header_byte(&mut self, limits: Limits, now: u64, byte: u8) -> Result<(), Close> {
         let head = &mut self.head;
-        head.have += 1;
+        head.have = head.have.saturating_add(1);
         match head.have {
             1 => {
                 head.first = byte;
@@ -118,20 +118,20 @@ impl Guard {
                     return Err(Close::Protocol);
                 }
             }
-            n if n <= 2 + head.extended() => {
+            n if n <= head.length_end() => {
                 head.length = if n == 3 { 0 } else { head.length << 8 } | u64::from(byte);
             }
             n => {
-                let at = usize::from(n - 3 - head.extended());
+                let at = usize::from(n.saturating_sub(head.length_end()).saturating_sub(1));
                 head.mask[at] = byte;
             }
         }
         let head = &self.head;
-        if head.have == 2 + head.extended() {
+        if head.have == head.length_end() {
             self.check_length(limits)?;
             self.check_rate(limits.rate, now)?;
         }
-        if self.head.have == 6 + self.head.extended() {
+        if self.head.have == self.head.end() {
             self.begin_payload()?;
         }
         Ok(())
@@ -161,11 +161,11 @@ impl Guard {
         if length > u64::from(limits.frame_bytes.saturating_sub(before)) {
             return Err(Close::TooBig);
         }
-        let fragments = if self.opcode() == CONTINUATION { self.fragments + 1 } else { 1 };
+        let fragments = if self.opcode() == CONTINUATION { self.fragments.saturating_add(1) } else { 1 };
         if fragments > limits.fragments {
             return Err(Close::TooBig);
         }
-        (self.message_bytes, self.fragments) = (before + length as u32, fragments);
+        (self.message_bytes, self.fragments) = (before.saturating_add(narrow(length)), fragments);
         Ok(())
     }
 
@@ -185,15 +185,16 @@ impl Guard {
             (self.open, self.text) = (true, self.opcode() == TEXT);
             self.utf8 = Utf8::default();
         }
-        (self.left, self.seen) = (self.head.length as u32, 0);
+        (self.left, self.seen) = (narrow(self.head.length), 0);
         if self.left == 0 { self.end_frame() } else { Ok(()) }
     }
 
     fn payload(&mut self, bytes: &[u8]) -> Result<(), Close> {
         let (opcode, mask) = (self.opcode(), self.head.mask);
         let first = self.seen;
-        self.left -= bytes.len() as u32;
-        self.seen += bytes.len() as u32;
+        let length = narrow(bytes.len() as u64);
+        self.left = self.left.saturating_sub(length);
+        self.seen = self.seen.saturating_add(length);
         let plain = bytes.iter().zip(first..).map(|(byte, at)| byte ^ mask[at as usize % 4]);
         if opcode == CLOSE {
             self.close_payload(first, plain)?;
@@ -253,14 +254,24 @@ impl Guard {
 }
 
 impl Head {
-    /// Bytes of the extended length.
-    fn extended(&self) -> u8 {
+    /// Where its length ends: two bytes, and those of an extended length.
+    fn length_end(&self) -> u8 {
         match self.second & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
+            126 => 2 + 2,
+            127 => 2 + 8,
+            _ => 2,
         }
     }
+
+    /// Where it ends: behind the mask.
+    fn end(&self) -> u8 {
+        self.length_end().saturating_add(4)
+    }
+}
+
+/// A length that was checked against [`Limits::frame_bytes`].
+fn narrow(length: u64) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// UTF-8 as it comes (RFC 3629 §4): how many bytes are to follow, and what the next may be.
@@ -277,7 +288,7 @@ impl Utf8 {
             if byte < self.low || byte > self.high {
                 return Err(Close::InvalidText);
             }
-            *self = Utf8 { follow: self.follow - 1, low: 0x80, high: 0xbf };
+            *self = Utf8 { follow: self.follow.saturating_sub(1), low: 0x80, high: 0xbf };
             return Ok(());
         }
         let (follow, low, high) = match byte {

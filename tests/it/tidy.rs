@@ -70,6 +70,27 @@ const CONFIG: &str = "config";
 /// Lines of code; comments and empty lines are free.
 const LINES_MAX: usize = 400;
 
+/// Files that read numbers from others, or reckon with them: of headers, frames, counts, waits and places. In
+/// these the compiler refuses arithmetic that can overflow, and casts that cut.
+const FOREIGN_NUMBERS: &[&str] = &[
+    "chat/run.rs",
+    "dispatch/retry.rs",
+    "protocol/ai_sdk/decode.rs",
+    "protocol/ai_sdk/parse.rs",
+    "protocol/ai_sdk/spell.rs",
+    "protocol/place.rs",
+    "upstream/dashscope/answer.rs",
+    "upstream/dashscope/event.rs",
+    "upstream/dashscope/reader.rs",
+    "upstream/dashscope/usage.rs",
+    "upstream/error.rs",
+    "upstream/json_string.rs",
+    "ws/guard.rs",
+];
+
+const CHECKED: &str =
+    "#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]";
+
 /// A file of the program without its tests.
 struct Source {
     /// Below src/, for people.
@@ -260,4 +281,26 @@ fn files_open_with_a_sentence_and_stay_small() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+// faults: K146
+#[test]
+fn numbers_from_others_are_reckoned_with_under_a_lint() {
+    let sources = sources();
+    let checked: Vec<_> =
+        sources.iter().filter(|source| source.text.lines().any(|line| line == CHECKED)).collect();
+    let names: Vec<_> = checked.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, FOREIGN_NUMBERS, "the list and the files that have {CHECKED}");
+    // What turns bytes into a number is in such a file, where a client or the model service may have written them.
+    let mut wrong = Vec::new();
+    let outside = ["chat", "dispatch", "protocol", "session", "upstream", "ws"];
+    for source in sources.iter().filter(|source| outside.contains(&top(&source.module))) {
+        let code = code(&source.text);
+        let reads = [".parse::<u", ".parse::<i", ".parse::<f", "from_str_radix(", "from_be_bytes("];
+        let reads = code.lines().filter(|line| reads.iter().any(|word| line.contains(word)));
+        if !names.contains(&source.name.as_str()) {
+            wrong.extend(reads.map(|line| format!("{}: {}", source.name, line.trim())));
+        }
+    }
+    assert!(wrong.is_empty(), "put the file on the list, and the lint into it:\n{}", wrong.join("\n"));
 }

@@ -1,6 +1,6 @@
 //! What a user sees when the upstream fails before, in or instead of the head of its response.
 use crate::harness::{
-    CannedUpstream, Gateway, ScriptedUpstream, TestClient, Tidegate, event, good_answer, json_answer,
+    CannedUpstream, Chats, Gateway, ScriptedUpstream, TestClient, Tidegate, event, good_answer, json_answer,
     sse_head, until, within,
 };
 use futures_util::future::join_all;
@@ -655,4 +655,34 @@ async fn tokens_of_a_cancelled_answer_are_counted() {
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
     gateway.stop().await;
+}
+
+// faults: D54, K146
+#[tokio::test]
+async fn a_wait_that_no_integer_holds_is_no_wait_that_is_told() {
+    let endless =
+        ["99999999999999999999999", "18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT", "360001"];
+    let answers = endless.map(|after| {
+        let body = r#"{"code":"Throttling","message":"slow","request_id":"r"}"#;
+        json_answer(429, body).replacen("\r\n", &format!("\r\nretry-after: {after}\r\n"), 1)
+    });
+    let upstream = CannedUpstream::serve(&answers.each_ref().map(String::as_str)).await;
+    let mut gateway = Gateway::in_front_of(upstream.address, free_retries).await;
+    let mut client = Chats::connect(gateway.address).await;
+    for (number, after) in endless.iter().enumerate() {
+        let name = format!("r{number}");
+        client.ask(&name, &name, "hi").await;
+        let error = loop {
+            let frame = client.next().await;
+            if frame["type"] == "error" {
+                break frame;
+            }
+        };
+        assert_eq!(error["errorText"], "The model is busy. Try again in a moment. (request r)", "{after}");
+        assert!(error.get("retryAfterMs").is_none(), "{error}");
+    }
+    assert_eq!(upstream.requests(), endless.len(), "none of them was waited for");
+    drop(client);
+    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }

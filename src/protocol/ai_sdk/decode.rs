@@ -1,4 +1,5 @@
 //! Frames of a client.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{
     super::{ClientFrame, Incoming, Limits, Misunderstood, Refusal, check_message, is_blank},
     parse::{self, Field, Frame, MISSING, Said},

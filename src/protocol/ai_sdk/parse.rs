@@ -1,4 +1,5 @@
 //! Reads a client's JSON in one pass, so that a long transcript is looked at once, and says which field was wrong.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::super::Refusal;
 use crate::chat::Role;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};

@@ -1,4 +1,5 @@
 //! Frames to a client.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::json::{push_escaped, push_number, push_string};
 use crate::{
     chat::{FinishReason, MessageId, RequestId, RunError, Timing, Usage},
@@ -64,7 +65,7 @@ impl Speller {
     }
 
     fn request(&self) -> &str {
-        &self.prefix[PREFIX.len()..self.prefix.len() - SEQUENCE.len()]
+        &self.prefix[PREFIX.len()..self.prefix.len().saturating_sub(SEQUENCE.len())]
     }
 }
 
@@ -149,7 +150,7 @@ impl<S: FnMut(&str)> Pen<'_, S> {
     fn open(&mut self, kind: Kind) {
         self.close();
         let at = &mut self.speller.at;
-        at.parts += 1;
+        at.parts = at.parts.saturating_add(1);
         at.open = Some(kind);
         let (number, part) = (place::opening(at.entries, at.parts), at.parts);
         let name = match kind {
@@ -199,7 +200,9 @@ impl<S: FnMut(&str)> Pen<'_, S> {
             Ok(reason) => {
                 self.close();
                 self.chunk(number, |out| out.push_str("{\"type\":\"finish-step\"}"));
-                self.chunk(number + 1, |out| push_finish(out, *reason, end.usage.as_ref(), end.timing));
+                self.chunk(number.saturating_add(1), |out| {
+                    push_finish(out, *reason, end.usage.as_ref(), end.timing)
+                });
             }
         }
         self.frame("end", |_| {});
@@ -215,7 +218,7 @@ impl<S: FnMut(&str)> Pen<'_, S> {
             push_figures(out, end.usage.as_ref(), end.timing);
             out.push('}');
         });
-        number + 1
+        number.saturating_add(1)
     }
 
     /// The run whose answer is told, as the log has it.
@@ -315,7 +318,7 @@ fn push_run_error(out: &mut String, error: &RunError, run: Option<&str>) {
         &error.client_text(),
         error.kind.code(),
         error.kind.can_be_asked_again(),
-        error.retry_after,
+        error.wait_told(),
     );
     for (name, value) in [(",\"run\":", run), (",\"serviceRequest\":", error.request_id.as_deref())] {
         if let Some(value) = value {

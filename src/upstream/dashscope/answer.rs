@@ -1,4 +1,5 @@
 //! The answer of one run: lines of the event stream in, run events out.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::mem;
 
 use super::Limits;

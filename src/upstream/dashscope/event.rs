@@ -1,4 +1,5 @@
 //! One DashScope frame: the JSON of a `data:` line, borrowed and told apart into what it says.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::fmt;
 
 use serde::Deserialize;

@@ -1,4 +1,5 @@
 //! The reader of one DashScope response: head and bytes in, run events and one end out.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::mem;
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ impl Reader {
         let limit = self.limits.event_bytes;
         let read = match &mut self.body {
             Body::Stream => self.decoder.feed(chunk, |line| self.answer.line(line, events)),
-            Body::Json(body) if body.len() + chunk.len() > limit => {
+            Body::Json(body) if body.len().saturating_add(chunk.len()) > limit => {
                 Err(protocol(format!("a JSON answer of more than {limit} bytes")))
             }
             Body::Json(body) => {
@@ -94,7 +95,7 @@ impl Reader {
             }
             // The beginning of an error page is enough.
             Body::Refused(body) => {
-                let room = limit - body.len();
+                let room = limit.saturating_sub(body.len());
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 Ok(())
             }

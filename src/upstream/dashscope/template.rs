@@ -4,8 +4,6 @@ use super::usage;
 use crate::chat::Usage;
 use std::{cell::RefCell, fmt::Write, ops::Range, rc::Rc};
 
-/// Digits of a count that is kept.
-const COUNT_DIGITS: usize = 9;
 /// Numbers inside `usage`. A frame with more is parsed each time.
 const COUNTS_MAX: usize = 12;
 /// Letters of a request's id.
@@ -122,7 +120,7 @@ impl Template {
                     text = begin..at;
                 }
                 Hole::Count => {
-                    let (number, digits) = count(&line[at..])?;
+                    let (number, digits) = usage::count(&line[at..])?;
                     counts[counted] = number;
                     counted += 1;
                     at += digits;
@@ -270,20 +268,6 @@ fn string(bytes: &[u8]) -> Option<usize> {
             _ => at += 1,
         }
     }
-}
-
-/// A whole number without sign, as JSON spells one, and how many digits it has.
-fn count(bytes: &[u8]) -> Option<(u32, usize)> {
-    let (mut number, mut length) = (0, 0);
-    for digit in bytes.iter().take_while(|byte| byte.is_ascii_digit()) {
-        if length == COUNT_DIGITS {
-            return None;
-        }
-        number = number * 10 + u32::from(digit - b'0');
-        length += 1;
-    }
-    let spelled = length == 1 || (length > 1 && bytes[0] != b'0');
-    spelled.then_some((number, length))
 }
 
 /// The length of a request's id, if it is a plain one.

@@ -1,5 +1,6 @@
 //! What the DashScope dialect makes of bytes, and what it sends.
 mod goldens;
+mod numbers;
 mod properties;
 mod repeats;
 mod request;

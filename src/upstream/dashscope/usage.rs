@@ -1,4 +1,5 @@
 //! Token counts as DashScope reports them: running totals in every frame.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::fmt;
 
 use serde::Deserialize;
@@ -50,7 +51,22 @@ impl WireUsage {
     }
 }
 
-/// A token count. One that cannot be read is unknown and costs nobody the answer.
+/// Digits of a count that [`count`] reads.
+const DIGITS: usize = 9;
+
+/// A whole number without sign, as JSON spells one, and how many digits it has; no more than [`DIGITS`].
+pub(super) fn count(bytes: &[u8]) -> Option<(u32, usize)> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).take(DIGITS.saturating_add(1)).count();
+    let spelled = digits == 1 || (digits > 1 && digits <= DIGITS && bytes[0] != b'0');
+    let digit = |byte: &u8| u32::from(byte.wrapping_sub(b'0'));
+    // So few digits never wrap around.
+    let number =
+        || bytes[..digits].iter().fold(0_u32, |all, byte| all.wrapping_mul(10).wrapping_add(digit(byte)));
+    spelled.then(|| (number(), digits))
+}
+
+/// A token count. One that cannot be read is unknown and costs nobody the answer, and so is one that no answer
+/// has: beyond 32 bits it would only spoil the sums.
 #[derive(Default)]
 struct Count(Option<u64>);
 
@@ -63,10 +79,10 @@ impl<'de> Deserialize<'de> for Count {
                 f.write_str("a token count")
             }
             fn visit_u64<E>(self, count: u64) -> Result<Self::Value, E> {
-                Ok(Some(count))
+                Ok(u32::try_from(count).ok().map(u64::from))
             }
             fn visit_i64<E>(self, count: i64) -> Result<Self::Value, E> {
-                Ok(u64::try_from(count).ok())
+                Ok(u32::try_from(count).ok().map(u64::from))
             }
             fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
                 Ok(None)

@@ -24,9 +24,10 @@ impl Allowance {
 
     /// `per_second` frames for ever and `burst` at once; 0 per second = no limit.
     pub fn new(per_second: u32, burst: u32, fragments: u32) -> Self {
-        let frame = if per_second == 0 { 0 } else { 1_000_000_000 / u64::from(per_second) };
-        let burst = frame * u64::from(burst);
-        Allowance { frame, fragment: burst / 4 / u64::from(fragments.max(1)), burst }
+        let frame = 1_000_000_000_u64.checked_div(u64::from(per_second)).unwrap_or(0);
+        let burst = frame.saturating_mul(u64::from(burst));
+        let fragment = (burst / 4).checked_div(u64::from(fragments)).unwrap_or(burst / 4);
+        Allowance { frame, fragment, burst }
     }
 }
 
@@ -42,8 +43,8 @@ impl Rate {
     }
 
     fn take(&mut self, cost: u64, burst: u64, now: u64) -> bool {
-        let paid_at = self.paid_at.max(now) + cost;
-        let allowed = paid_at - now <= burst;
+        let paid_at = self.paid_at.max(now).saturating_add(cost);
+        let allowed = paid_at.saturating_sub(now) <= burst;
         if allowed {
             self.paid_at = paid_at;
         }

@@ -55,9 +55,10 @@ impl Unfinished {
     }
 
     pub fn is_overdue(&self, now: Duration, deadlines: &Deadlines) -> bool {
-        let rate = u64::from(deadlines.rate_min.max(1));
-        let upload = Duration::from_millis(u64::from(self.progress.length) * 1000 / rate);
-        now >= self.grew + deadlines.idle || now >= self.began + deadlines.total + upload
+        let (length, rate) = (u64::from(self.progress.length), u64::from(deadlines.rate_min));
+        let upload = Duration::from_millis(length.saturating_mul(1000).checked_div(rate).unwrap_or(u64::MAX));
+        let total = deadlines.total.saturating_add(upload);
+        now >= self.grew.saturating_add(deadlines.idle) || now >= self.began.saturating_add(total)
     }
 }
 
