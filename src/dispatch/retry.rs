@@ -1,8 +1,9 @@
 //! When a failed attempt is followed by another one, and how many of those an outage may cost. Pure.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use crate::chat::{Retry, RunError};
+use crate::chat::{Retry, RunError, Source};
 use std::{
-    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -43,34 +44,55 @@ impl Settings {
     }
 }
 
-/// Retries of one upstream in all: every run pays in its share, every retry takes out a whole one.
+/// Retries of one upstream in all: every run pays in its share, every retry takes out a whole one. The last
+/// half is for sources ([`Source`]: a client network) that took none lately, so that one client, whose
+/// messages make the service fail, does not use up what the others need.
 #[derive(Debug)]
 pub struct Budget {
-    /// Hundredths of a retry.
-    balance: AtomicI64,
+    /// Held for a few comparisons.
+    account: Mutex<Account>,
     percent: i64,
+}
+
+#[derive(Debug)]
+struct Account {
+    /// Hundredths of a retry.
+    balance: i64,
+    /// The sources of the last retries, at most [`Budget::LATELY`].
+    lately: VecDeque<Source>,
 }
 
 impl Budget {
     /// So many retries are free at the start and can be saved up at most.
     const RESERVE: i64 = 10;
+    /// So many retries are remembered by their source.
+    const LATELY: usize = 10;
 
     pub fn new(percent: u32) -> Self {
-        Budget { balance: AtomicI64::new(Self::RESERVE * 100), percent: i64::from(percent) }
+        let account = Account { balance: Self::RESERVE * 100, lately: VecDeque::new() };
+        Budget { account: Mutex::new(account), percent: i64::from(percent) }
     }
 
     /// A run begins.
     pub fn deposit(&self) {
-        let _ = self.balance.fetch_update(Relaxed, Relaxed, |balance| {
-            Some(balance.saturating_add(self.percent).min(Self::RESERVE * 100))
-        });
+        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        account.balance = account.balance.saturating_add(self.percent).min(Self::RESERVE * 100);
     }
 
-    /// Takes one retry, if there is one left.
-    pub fn withdraw(&self) -> bool {
-        self.balance
-            .fetch_update(Relaxed, Relaxed, |balance| (balance >= 100).then(|| balance.saturating_sub(100)))
-            .is_ok()
+    /// Takes one retry for a client of this source, if there is one left for it.
+    pub fn withdraw(&self, source: Source) -> bool {
+        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = if account.lately.contains(&source) { Self::RESERVE * 50 } else { 0 };
+        let rest = account.balance.saturating_sub(100);
+        if rest < least {
+            return false;
+        }
+        account.balance = rest;
+        account.lately.push_back(source);
+        if account.lately.len() > Self::LATELY {
+            account.lately.pop_front();
+        }
+        true
     }
 }
 
@@ -115,15 +137,19 @@ mod tests {
         assert_eq!(pauses(&error(Retry::No, Some(3))), [None, None, None]);
     }
 
+    /// How often one can be had, each time for another source.
+    fn all(budget: &Budget) -> usize {
+        (0..100).filter(|n| budget.withdraw(Source::numbered(*n))).count()
+    }
+
     #[test]
     fn so_many_retries_are_free_and_saved_up_and_no_more() {
         let budget = Budget::new(10);
-        let all = |budget: &Budget| (0..100).filter(|_| budget.withdraw()).count();
         assert_eq!(all(&budget), 10);
         for _ in 0..9 {
             budget.deposit();
         }
-        assert!(!budget.withdraw(), "not a whole one yet");
+        assert_eq!(all(&budget), 0, "not a whole one yet");
         budget.deposit();
         assert_eq!(all(&budget), 1);
         for _ in 0..10_000 {
@@ -132,15 +158,40 @@ mod tests {
         assert_eq!(all(&budget), 10);
     }
 
+    // faults: K138
+    #[test]
+    fn one_source_leaves_half_of_the_retries_to_the_others() {
+        let (budget, greedy) = (Budget::new(10), Source::numbered(1_000));
+        for _ in 0..1_000 {
+            budget.deposit();
+            budget.withdraw(greedy);
+        }
+        assert_eq!(all(&budget), 5);
+        // What comes in later is saved for the others first.
+        for _ in 0..20 {
+            budget.deposit();
+        }
+        assert!(budget.withdraw(Source::numbered(2_000)) && !budget.withdraw(greedy));
+        // A gateway with one user has its retries: one for ten runs.
+        let budget = Budget::new(10);
+        let taken = (0..1_000).filter(|_| {
+            budget.deposit();
+            budget.withdraw(greedy)
+        });
+        assert!((100..=110).contains(&taken.count()));
+    }
+
     // faults: C45
     #[test]
     fn an_outage_is_not_multiplied() {
         let budget = Budget::new(10);
         let mut retries = 0;
-        for _ in 0..1_000 {
+        for n in 0..1_000 {
             budget.deposit();
-            retries += u32::from(budget.withdraw()) + u32::from(budget.withdraw());
+            let source = Source::numbered(n % 50);
+            retries += u32::from(budget.withdraw(source)) + u32::from(budget.withdraw(source));
         }
         assert!((100..=110).contains(&retries), "{retries} retries for 1,000 runs");
+        assert!(budget.account.lock().unwrap().lately.len() <= 10);
     }
 }

@@ -170,8 +170,12 @@ impl Run {
             // Not an attempt at all: the pool's connection was dead, and the next one is new.
             let is_free = lost == Some(Lost::Kept) && !mem::replace(&mut forgiven, true);
             // A new connection that the service closes says little, once, but the budget counts it.
-            let is_excused =
-                || lost.is_some() && !excused && self.attempts == 1 && self.shared.budget.withdraw();
+            let is_excused = || {
+                lost.is_some()
+                    && !excused
+                    && self.attempts == 1
+                    && self.shared.budget.withdraw(self.order.source)
+            };
             if is_free || is_excused() {
                 if is_free {
                     self.shared.metrics.upstream_dead_connections.inc();
@@ -208,8 +212,10 @@ impl Run {
         let shared = &self.shared;
         let pause = shared.settings.retry.next_pause(self.attempts, error, fastrand::f64())?;
         let in_time = Instant::now() + pause < self.deadline;
-        (in_time && shared.breaker.refuses(self.order.source).is_none() && shared.budget.withdraw())
-            .then_some(pause)
+        (in_time
+            && shared.breaker.refuses(self.order.source).is_none()
+            && shared.budget.withdraw(self.order.source))
+        .then_some(pause)
     }
 
     /// An attempt is over: well, or with this error. `connected`: there was a connection for it.
