@@ -59,6 +59,8 @@ impl Authority {
 #[derive(Clone)]
 enum Listener {
     Tls(TlsAcceptor),
+    /// Answers one request of a connection, and the next one with a reset.
+    TlsOnce(TlsAcceptor),
     PlainHttp,
     /// Accepts, and says nothing.
     Stalled,
@@ -113,6 +115,15 @@ async fn answer(kind: Listener, stream: TcpStream, requests: Arc<AtomicUsize>) {
                 stream.write_all(good_answer("over TLS").as_bytes()).await.unwrap();
             }
         }
+        Listener::TlsOnce(acceptor) => {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            read_request(&mut stream).await.unwrap();
+            requests.fetch_add(1, SeqCst);
+            stream.write_all(good_answer("over TLS").as_bytes()).await.unwrap();
+            if read_request(&mut stream).await.is_ok() {
+                socket2::SockRef::from(stream.get_ref().0).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        }
         Listener::PlainHttp => {
             let mut stream = stream;
             let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -144,6 +155,32 @@ async fn an_upstream_with_an_authority_of_its_own_is_reached_over_tls() {
         client.close().await;
         gateway.stop().await;
     }
+}
+
+// faults: K141
+#[tokio::test]
+async fn a_kept_connection_over_tls_that_died_costs_no_answer() {
+    let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
+    let upstream = TlsUpstream::serve(Listener::TlsOnce(authority.server("localhost", 4000))).await;
+    let file = authority.pem_file(&folder);
+    let gateway = upstream
+        .gateway("localhost", |config| {
+            config.upstream.ca_file = Some(file);
+            config.server.workers = 1;
+            config.retry.attempts = 1;
+            config.retry.budget_percent = 0;
+        })
+        .await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    // More of them than the budget would bear.
+    for _ in 0..12 {
+        client.say("hi").await;
+        client.expect("over TLS").await;
+    }
+    assert_eq!(gateway.site.metrics.upstream_dead_connections.get(), 11);
+    assert_eq!((upstream.requests.load(SeqCst), upstream.connections.load(SeqCst)), (12, 12));
+    client.close().await;
+    gateway.stop().await;
 }
 
 // faults: D50
