@@ -183,6 +183,31 @@ fn each_nginx_of_compose_has_its_files_its_ports_and_a_gateway() {
     }
 }
 
+/// The `server` lines of one `upstream {}`: address and what else stands there.
+fn servers<'a>(main: &'a str, upstream: &str) -> Vec<(&'a str, &'a str)> {
+    let block = main.split_once(&format!("upstream {upstream} {{")).expect(upstream).1;
+    let lines = block.split('}').next().unwrap().lines().map(str::trim);
+    let servers = lines.filter_map(|line| line.strip_prefix("server ")?.strip_suffix(';'));
+    servers.map(|server| server.split_once(' ').unwrap()).collect()
+}
+
+// faults: K135
+#[test]
+fn sockets_and_pages_have_the_same_gateways_and_only_pages_mark_them() {
+    for name in ["nginx/container.conf", "nginx/local.conf", "nginx/README.md"] {
+        let text = read(name);
+        let (pages, sockets) = (servers(&text, "gateway"), servers(&text, "gateway_socket"));
+        let addresses = |servers: &[(&str, &str)]| -> Vec<String> {
+            servers.iter().map(|(address, _)| (*address).to_owned()).collect()
+        };
+        assert!(!pages.is_empty() && addresses(&pages) == addresses(&sockets), "{name}");
+        for (page, socket) in pages.iter().zip(&sockets) {
+            assert_eq!(page.1.replace("max_fails=2 fail_timeout=5s", "max_fails=0"), socket.1, "{name}");
+            assert!(socket.1.contains("max_fails=0"), "{name}");
+        }
+    }
+}
+
 #[test]
 fn the_variables_of_compose_exist_and_are_documented() {
     let text = read("docker/compose.yaml");
