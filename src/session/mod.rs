@@ -80,7 +80,9 @@ pub enum Occupancy {
     Quiet,
     /// A finished answer that a client can still follow again, see [`Settings::retain`].
     Retained,
-    /// A reader follows it, or an answer is being written or waits.
+    /// A finished answer that a slow reader is still being told.
+    Unread,
+    /// An answer is being written or waits.
     InUse,
 }
 
@@ -199,8 +201,10 @@ impl Session {
     /// What would be lost if it ended now.
     pub fn occupancy(&self) -> Occupancy {
         let keeps = || self.life.as_ref().is_some_and(|life| life.retained.is_some());
-        if !self.readers.is_empty() || self.run.is_some() {
+        if self.run.is_some() {
             Occupancy::InUse
+        } else if !self.readers.is_empty() {
+            Occupancy::Unread
         } else if keeps() {
             Occupancy::Retained
         } else {

@@ -4,9 +4,10 @@
 //! taken, a source that holds more places than the others gives one up. A chat counts for the source that asked
 //! in it last, so that it moves with its user.
 //!
-//! A chat is idle while its session has neither a reader nor a run and no request is on its way to it. Only idle
-//! chats are evicted. Because a request is counted under the same lock as the look-up that it begins with, no
-//! session is evicted that is about to be joined.
+//! A chat is idle while its session has no run and no request is on its way to it. Only idle chats are evicted, and
+//! one that a slow reader is still being told of only for a source with fewer places: otherwise clients that read
+//! slowly could keep every place. Because a request is counted under the same lock as the look-up that it begins
+//! with, no session is evicted that is about to be joined.
 use crate::{
     chat::{ChatKey, Principal, SessionId, Source},
     session::Occupancy,
@@ -34,8 +35,8 @@ impl Default for Caps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// The order in which the idle chats of a source are evicted: those that keep nothing before those that keep an
-/// answer, the longest idle first.
+/// The order in which the idle chats of a source are evicted: those that keep nothing, those that keep an answer,
+/// and those with a slow reader; of each the longest idle first.
 type Turn = (Occupancy, u64);
 
 /// The chats of all workers; `T` leads to a chat's session. Every operation takes O(log n).
@@ -126,12 +127,12 @@ impl<T> ChatTable<T> {
         Some((chat.session, &chat.handle))
     }
 
-    /// Makes sure that a chat of this principal can be inserted; what was evicted for it, where that was needed.
+    /// Makes sure that a chat of this principal, asked for from `source`, can be inserted; what was evicted for it, where that was needed.
     ///
     /// # Errors
     /// Every chat that could make room is in use. One that keeps an answer does not make room for its own
     /// principal's next chat, only where all places are taken.
-    pub fn make_room(&mut self, principal: Principal) -> Result<Option<T>, NoRoom> {
+    pub fn make_room(&mut self, principal: Principal, source: Source) -> Result<Option<T>, NoRoom> {
         if self.owners.get(&principal).is_some_and(|own| *own >= self.caps.per_principal) {
             let mut own = self.quiet_by_owner.range((principal, 0)..=(principal, u64::MAX));
             let slot = *own.next().ok_or(NoRoom)?.1;
@@ -140,7 +141,11 @@ impl<T> ChatTable<T> {
         if self.chats.len() < self.caps.chats {
             return Ok(None);
         }
-        self.evict_largest().map(Some).ok_or(NoRoom)
+        let (places, Reverse((occupancy, _)), largest) = *self.by_places.last().ok_or(NoRoom)?;
+        if occupancy == Occupancy::Unread && places <= self.places_of(source) + 1 {
+            return Err(NoRoom); // It would make the shares no more equal.
+        }
+        Ok(self.evict_of(largest))
     }
 
     /// Enters a chat that is not there, with the question that it was made for on its way. Room was made before.

@@ -77,7 +77,7 @@ impl Registry {
             }
             chats.remove(&key, known); // It has panicked, and was not taken out yet.
         }
-        let evicted = chats.make_room(key.principal)?;
+        let evicted = chats.make_room(key.principal, source)?;
         let session = make(key.clone());
         chats.insert(key, id, source, session.clone());
         drop(chats);

@@ -445,6 +445,7 @@ impl Handler<Bell> for SessionActor {
             Bell::MakeRoom => {
                 debug_assert_ne!(self.session.occupancy(), Occupancy::InUse);
                 self.worker.metrics.sessions_evicted.inc();
+                self.readers.iter().for_each(|reader| reader.outlet.lose(reader.id));
                 self.end(ctx);
             }
             // A session of one socket ends with that.

@@ -227,6 +227,42 @@ async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_oth
     drain(gateway).await;
 }
 
+// faults: K139
+#[tokio::test]
+async fn a_client_that_reads_slowly_keeps_no_place_from_others() {
+    let gateway = Gateway::spawn(|config| {
+        config.limits.chats = 4;
+        config.limits.slow_client = Duration::from_secs(60);
+    })
+    .await;
+    let mut slow = Chats::connect_narrow(gateway.address, "").await;
+    // What is not read of the first answer stands before the others, which are finished.
+    slow.ask("big", "big", "/sim tokens=200000 pace_ms=0 first_ms=0").await;
+    until("its run is held", async || {
+        gateway.site.metrics.deltas.get() > 0 && gateway.upstream().open_streams() == 1
+    })
+    .await;
+    for name in ["a", "b", "c"] {
+        slow.ask(name, name, "/sim text=fine pace_ms=0 first_ms=0").await;
+    }
+    until("the others are finished", async || gateway.site.metrics.runs_ended("stop") == 3).await;
+    assert_eq!(gateway.site.registry.len(), 4);
+    let mut other = Chats::connect_from(gateway.address, [127, 0, 3, 1]).await;
+    assert_eq!(other.turn("r1", "c1", "/sim text=fine").await.text, "fine");
+    let mut ended = std::collections::BTreeMap::new();
+    while ended.len() < 3 {
+        let frame = slow.next().await;
+        let (name, word) = (frame["requestId"].as_str().unwrap(), frame["type"].as_str().unwrap());
+        if name != "big" && ["end", "error"].contains(&word) {
+            ended.insert(name.to_owned(), frame["code"].as_str().unwrap_or(word).to_owned());
+        }
+    }
+    assert_eq!(ended.values().map(String::as_str).collect::<Vec<_>>(), ["unavailable", "end", "end"]);
+    slow.abort("big").await;
+    drop((slow, other));
+    drain(gateway).await;
+}
+
 // faults: A23
 #[tokio::test]
 async fn two_tabs_see_the_same_and_the_oldest_of_too_many_goes() {

@@ -21,7 +21,7 @@ fn ask(
     if let Some((session, _)) = table.send_to(key, Some(source)) {
         return Ok((session, None));
     }
-    let evicted = table.make_room(key.principal)?;
+    let evicted = table.make_room(key.principal, source)?;
     table.insert(key.clone(), fresh, source, fresh);
     Ok((fresh, evicted))
 }
@@ -86,6 +86,23 @@ fn who_was_just_looked_up_is_not_evicted() {
     table.taken(&b, SessionId(1));
     assert_eq!(table.remove(&b, SessionId(1)), None);
     assert_eq!((table.len(), table.evict_largest()), (1, None));
+}
+
+// faults: K139
+#[test]
+fn who_reads_slowly_keeps_no_place_from_a_source_with_fewer() {
+    let mut table = table(4, 9);
+    let (slow, other) = (Source::numbered(1), Source::numbered(2));
+    for chat in 1..=4 {
+        ask(&mut table, &key(1, chat), slow, SessionId(chat)).unwrap();
+        table.taken(&key(1, chat), SessionId(chat));
+        table.report(&key(1, chat), SessionId(chat), Occupancy::Unread);
+    }
+    assert_eq!(ask(&mut table, &key(2, 1), slow, SessionId(5)), Err(NoRoom), "not for its own kind");
+    assert_eq!(ask(&mut table, &key(3, 1), other, SessionId(6)), Ok((SessionId(6), Some(SessionId(1)))));
+    table.report(&key(1, 4), SessionId(4), Occupancy::Retained);
+    assert_eq!(ask(&mut table, &key(3, 2), other, SessionId(7)), Ok((SessionId(7), Some(SessionId(4)))));
+    assert_eq!(ask(&mut table, &key(3, 3), other, SessionId(8)), Err(NoRoom), "both have two");
 }
 
 #[test]
@@ -180,6 +197,10 @@ impl Model {
             self.chats.retain(|known| known.session != victim);
         } else if self.chats.len() >= caps.chats {
             let victim = self.victim(|_| true).ok_or(NoRoom)?;
+            let known = self.chats.iter().find(|known| known.session == victim).unwrap();
+            if known.occupancy == Occupancy::Unread && self.places(known.source) < self.places(source) + 2 {
+                return Err(NoRoom);
+            }
             self.chats.retain(|known| known.session != victim);
         }
         let (key, occupancy) = (key.clone(), Occupancy::InUse);
@@ -221,8 +242,8 @@ proptest! {
                     model.change(&key, |known| known.on_their_way = known.on_their_way.saturating_sub(1));
                 }
                 6..=7 => {
-                    let occupancies = [Occupancy::Quiet, Occupancy::Retained, Occupancy::InUse];
-                    let occupancy = occupancies[at % 3];
+                    let all = [Occupancy::Quiet, Occupancy::Retained, Occupancy::Unread, Occupancy::InUse];
+                    let occupancy = all[at % 4];
                     table.report(&key, session, occupancy);
                     model.change(&key, |known| known.occupancy = occupancy);
                 }
