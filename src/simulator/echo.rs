@@ -53,6 +53,8 @@ pub(super) fn serve(
             http::with_sockets(worker, Arc::clone(&site.door), move |config| {
                 config.app_data(web::Data::from(Arc::clone(&site)));
                 config.route("/chat", web::get().to(echo));
+                // nginx asks before each handshake (nginx/server.conf).
+                config.route("/-/ready", web::get().to(actix_web::HttpResponse::Ok));
                 routes(config);
             })
         })?;

@@ -45,6 +45,18 @@ async fn everything_is_reached_through_nginx() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn the_echo_of_conformance_suites_is_reached_through_nginx() {
+    let args = ["simulate", "--listen", "127.0.0.1:0", "--conformance-echo"];
+    let echo = Tidegate::new(&args).start().await;
+    let nginx = Nginx::start(&[echo.address]).await;
+    let mut client = TestClient::connect(&nginx.chat_url()).await;
+    client.say("again").await;
+    client.expect("again").await;
+    client.close().await;
+    echo.stop().await;
+}
+
 // faults: A3, A28
 #[tokio::test]
 async fn what_stands_in_a_url_forges_no_line_of_the_access_log() {

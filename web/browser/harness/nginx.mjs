@@ -10,7 +10,7 @@ const SHIPPED = new URL("../../../nginx/", import.meta.url);
 
 /** `gateways` are ports on this machine; `users`: the file of those whom it asks for a password. */
 export async function startNginx(gateways, { users } = {}) {
-  const servers = gateways.map((port) => `server 127.0.0.1:${port} max_fails=2 fail_timeout=5s;`).join(" ");
+  const servers = (marks) => gateways.map((port) => `server 127.0.0.1:${port} ${marks};`).join(" ");
   const folder = await mkdtemp(join(tmpdir(), "tidegate-nginx-"));
   await cp(SHIPPED, folder, { recursive: true });
   const port = await freePort();
@@ -26,7 +26,8 @@ export async function startNginx(gateways, { users } = {}) {
        uwsgi_temp_path ${folder}/4; scgi_temp_path ${folder}/5;
        include ${folder}/http.conf;
        access_log ${folder}/access.log tidegate;
-       upstream gateway { include ${folder}/upstream.conf; ${servers} }
+       upstream gateway { include ${folder}/upstream.conf; ${servers("max_fails=2 fail_timeout=5s")} }
+       upstream gateway_socket { include ${folder}/upstream-socket.conf; ${servers("max_fails=0")} }
        server { listen 127.0.0.1:${port}; ${logIn} include ${folder}/server.conf; }
      }`,
   );
