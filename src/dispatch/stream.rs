@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{
     future::poll_fn,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::time::{Instant, timeout};
@@ -53,22 +53,40 @@ impl Stream {
         held: bool,
         events: &mut Vec<RunEvent>,
     ) -> Poll<Step> {
+        if !held && let Some(last) = self.take(cx, events) {
+            return Poll::Ready(last);
+        }
+        if !events.is_empty() || self.is_finished() {
+            return Poll::Ready(Step::More);
+        }
+        match self.watched.exceeded() {
+            None => Poll::Pending,
+            Some(Exceeded::Delivery) => {
+                Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
+            }
+            Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
+            Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
+        }
+    }
+
+    /// Takes what is there; the last step where there will be no more.
+    fn take(&mut self, cx: &mut Context<'_>, events: &mut Vec<RunEvent>) -> Option<Step> {
         let mut taken = 0;
-        while !held && taken < READ_BYTES_MAX {
+        while taken < READ_BYTES_MAX {
             match self.response.poll_chunk(cx) {
                 Poll::Pending => break,
-                Poll::Ready(None) => return Poll::Ready(Step::End),
+                Poll::Ready(None) => return Some(Step::End),
                 Poll::Ready(Some(Err(error))) if self.reader.finished() => {
                     log::debug!("upstream broke after the finish: {error}");
-                    return Poll::Ready(Step::End);
+                    return Some(Step::End);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Step::Failed(error)),
+                Poll::Ready(Some(Err(error))) => return Some(Step::Failed(error)),
                 Poll::Ready(Some(Ok(chunk))) => {
                     taken += chunk.len();
                     self.received += chunk.len();
                     let finished = self.reader.finished();
                     if let Err(error) = self.reader.feed(&chunk, events) {
-                        return Poll::Ready(Step::Failed(error));
+                        return Some(Step::Failed(error));
                     }
                     if self.reader.finished() && !finished && self.reader.usage().is_none() {
                         self.watched.end_by(Instant::now() + USAGE_WAIT);
@@ -82,17 +100,7 @@ impl Stream {
                 cx.waker().wake_by_ref();
             }
         }
-        if !events.is_empty() || self.is_finished() {
-            return Poll::Ready(Step::More);
-        }
-        match self.watched.exceeded() {
-            None => Poll::Pending,
-            Some(Exceeded::Delivery) => {
-                Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
-            }
-            Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
-            Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
-        }
+        None
     }
 
     /// Whether the answer is finished, and its usage known or waited for long enough.
@@ -112,20 +120,11 @@ impl Stream {
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut taken = 0;
-        while taken < READ_BYTES_MAX {
-            match ready!(self.response.poll_chunk(cx)) {
-                None | Some(Err(_)) => return Poll::Ready(()),
-                Some(Ok(chunk)) => {
-                    taken += chunk.len();
-                    self.received += chunk.len();
-                    // Nothing that follows a finish is text or an error.
-                    let _ = self.reader.feed(&chunk, &mut Vec::new());
-                }
-            }
+        // Nothing that follows a finish is text or an error.
+        match self.take(cx, &mut Vec::new()) {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 

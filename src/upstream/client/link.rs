@@ -87,6 +87,7 @@ impl Link {
     /// A kept connection may be dead, and the kernel would send a request again for minutes. So it is given
     /// up when the request is not acknowledged in time (TCP_USER_TIMEOUT, RFC 5482), until the first byte
     /// of the answer shows that it lives. A connection that was just made is known to live.
+    #[cold]
     fn be_impatient(&mut self, impatient: bool) {
         self.impatient = impatient;
         let timeout = impatient.then_some(self.silence);
@@ -103,14 +104,18 @@ impl Link {
 }
 
 impl AsyncRead for Link {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.impatient {
+            return Pin::new(&mut self.io).poll_read(cx, buffer);
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if self.impatient && buffer.filled().len() > before {
+        if buffer.filled().len() > before {
             self.be_impatient(false);
         }
         polled

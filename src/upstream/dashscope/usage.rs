@@ -56,13 +56,17 @@ const DIGITS: usize = 9;
 
 /// A whole number without sign, as JSON spells one, and how many digits it has; no more than [`DIGITS`].
 pub(super) fn count(bytes: &[u8]) -> Option<(u32, usize)> {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).take(DIGITS.saturating_add(1)).count();
-    let spelled = digits == 1 || (digits > 1 && digits <= DIGITS && bytes[0] != b'0');
-    let digit = |byte: &u8| u32::from(byte.wrapping_sub(b'0'));
-    // So few digits never wrap around.
-    let number =
-        || bytes[..digits].iter().fold(0_u32, |all, byte| all.wrapping_mul(10).wrapping_add(digit(byte)));
-    spelled.then(|| (number(), digits))
+    let (mut number, mut digits) = (0_u32, 0_usize);
+    // One pass, since every delta has such numbers; so few digits never wrap around.
+    for byte in bytes.iter().take_while(|byte| byte.is_ascii_digit()) {
+        if digits == DIGITS {
+            return None;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u32::from(byte.wrapping_sub(b'0')));
+        digits = digits.wrapping_add(1);
+    }
+    let spelled = digits == 1 || (digits > 1 && bytes[0] != b'0');
+    spelled.then_some((number, digits))
 }
 
 /// A token count. One that cannot be read is unknown and costs nobody the answer, and so is one that no answer
