@@ -278,7 +278,7 @@ async fn the_addresses_of_an_ipv6_network_share_the_limits_of_nginx() {
     // Behind another proxy, since this machine has no network of its own.
     const BEHIND: &[(&str, &str)] = &[
         ("# set_real_ip_from 10.0.0.0/8; real_ip_header", "set_real_ip_from 127.0.0.0/8; real_ip_header"),
-        ("limit_conn tidegate_sockets 200", "limit_conn tidegate_sockets 3"),
+        ("limit_conn tidegate_sockets 4000", "limit_conn tidegate_sockets 3"),
     ];
     let wish = Wish { replace: BEHIND, ..Wish::default() };
     let nginx = Nginx::as_wished(&[gateway.address], wish).await;
@@ -304,6 +304,24 @@ async fn the_addresses_of_an_ipv6_network_share_the_limits_of_nginx() {
         held.push(client);
     }
     drop(held);
+    gateway.stop().await;
+}
+
+// faults: B35
+#[tokio::test]
+async fn a_campus_behind_one_address_gets_in_at_once() {
+    let gateway = demo(&[]).await;
+    let nginx = Nginx::start(&[gateway.address]).await;
+    let people = join_all((0..250).map(async |_| {
+        let (status, _) = http_get(nginx.address, "/").await;
+        let mut client = RawClient::connect(nginx.address).await;
+        let head = client.request(&handshake(nginx.address, &[])).await;
+        (status, head[9..12].to_owned(), client)
+    }))
+    .await;
+    let refused = people.iter().filter(|(page, socket, _)| (*page, socket.as_str()) != (200, "101"));
+    assert_eq!(refused.count(), 0);
+    drop(people);
     gateway.stop().await;
 }
 
