@@ -208,7 +208,7 @@ keys! {
     http: Http {
         header_timeout: Duration = "5s", time(100 * MS, 10 * MIN),
             "a connection whose request has no complete head by then is closed; counted from the connection or from the request's first byte";
-        header_bytes_max: usize = "32KiB", Kind::Bytes(KIB, 128 * KIB), "the head of a request";
+        header_bytes_max: usize = "40KiB", Kind::Bytes(KIB, 128 * KIB), "the head of a request";
         body_timeout: Duration = "10s", time(100 * MS, 10 * MIN),
             "the body of a request must be complete by then, counted from its head; no route takes a body yet";
         body_bytes_max: usize = "1MiB", Kind::Bytes(1, 64 * MIB),

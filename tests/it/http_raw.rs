@@ -210,7 +210,7 @@ async fn an_upgrade_with_something_hidden_in_it_is_refused() {
     for (name, request) in handshakes(nginx.address) {
         let (statuses, closed) = play(nginx.address, &request).await;
         let is_right = match statuses[..] {
-            [101 | 400 | 404 | 426 | 501] => closed,
+            [101 | 400 | 404 | 413 | 426 | 501] => closed,
             [400 | 413 | 426, 200] => true,
             _ => false,
         };
