@@ -1,7 +1,8 @@
 //! Plain HTTP connections that take their time, do not read, never end or are too many: each has a bound, and costs
 //! nobody else anything.
 use crate::harness::{
-    Gateway, PATIENCE, Process, RawClient, Tidegate, frame, handshake, http_get, http_try, until, within,
+    Gateway, Nginx, PATIENCE, Process, RawClient, Tidegate, frame, handshake, http_get, http_try,
+    nginx::Wish, until, within,
 };
 use futures_util::future::join_all;
 use std::{net::SocketAddr, time::Duration};
@@ -390,6 +391,38 @@ async fn hundreds_of_stuck_connections_do_not_silence_the_probes() {
     assert!(log.contains("http.connections_max is "), "{log}");
     assert!(!log.contains("accepting connection"), "descriptors never ran out: {log}");
     simulator.stop().await;
+}
+
+/// nginx would read a body whole before it asks a gateway.
+// faults: K128
+#[tokio::test]
+async fn through_nginx_a_dripping_body_is_refused_as_well() {
+    let gateway = Gateway::spawn(short).await;
+    let wish = Wish { replace: &[("lingering_time 5s", "lingering_time 1s")], ..Wish::default() };
+    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    for body in ["transfer-encoding: chunked", "content-length: 1000"] {
+        for path in ["/v1/models", "/chat"] {
+            let mut client = RawClient::connect(nginx.address).await;
+            client.write(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{body}\r\n\r\nff\r\n").as_bytes()).await;
+            let mut bytes = Vec::new();
+            within("the answer", PATIENCE, client.read_some(&mut bytes)).await;
+            assert_eq!(statuses(&bytes), [413], "{path} {body}");
+            within("it is cut off", PATIENCE, async {
+                while client.try_write(b"x").await.is_ok() {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            })
+            .await;
+        }
+    }
+    // One that is announced as empty is none.
+    let (bytes, _) = heard(
+        RawClient::connect(nginx.address).await,
+        &get("/v1/models", "content-length: 0\r\nconnection: close\r\n"),
+    )
+    .await;
+    assert_eq!(statuses(&bytes), [200]);
+    gateway.stop().await;
 }
 
 /// Bodies are taken where a route takes them: the simulator's, on the gateway's own connections.
