@@ -9,6 +9,7 @@ use crate::{
     dispatch::{self, Breaker, Dispatcher, Lane, admission, lane, retry},
     http::{self, Door},
     listen::{self, BACKLOG, bind},
+    memory::Memory,
     metrics::{Metrics, Names},
     protocol, session,
     upstream::{breaker, client, dashscope},
@@ -103,6 +104,8 @@ impl Gateway {
             workers => workers,
         };
         let metrics = Arc::new(Metrics::new(metrics_names(config)));
+        let memory = Memory::new(config.memory_limit(), Instant::now().into_std());
+        metrics.memory_max.set(i64::try_from(memory.limit().bytes).unwrap_or(i64::MAX));
         let admission = admission_settings(config);
         // On this thread, which has nothing else to do.
         let breaker = Arc::new(Breaker::new(breaker_settings(config), Arc::clone(&metrics)));
@@ -111,6 +114,7 @@ impl Gateway {
         let site = Arc::new(http::Site {
             settings: site::settings(config, simulated),
             life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),
+            memory: Arc::new(memory),
             registry: Arc::new(Registry::new(Caps {
                 chats: config.limits.chats,
                 per_principal: config.limits.chats_per_principal,
@@ -236,15 +240,7 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
-    Worker::start(
-        index,
-        plan.ws,
-        Arc::clone(&plan.session),
-        site.dispatcher.clone(),
-        Arc::clone(&site.life),
-        Arc::clone(&site.registry),
-        Arc::clone(&site.metrics),
-    )
+    Worker::start(index, plan.ws, Arc::clone(&plan.session), site.shared())
 }
 
 /// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.

@@ -12,6 +12,7 @@ pub mod io_error;
 pub mod listen;
 pub mod load;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod protocol;
 pub mod session;

@@ -142,6 +142,9 @@ fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
     for note in config.notes() {
         writeln!(out, "# {note}")?;
     }
+    if config.memory.max == 0 {
+        writeln!(out, "# memory.max on this machine: {}", config.memory_limit())?;
+    }
     say(&String::from_utf8_lossy(&out), false);
     for warning in config.warnings().into_iter().chain(config.open_to_strangers()) {
         say(&format!("warning: {warning}\n"), true);
@@ -217,6 +220,7 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
         upstream.base_url.host_str().unwrap_or_default(),
         if upstream.api_key.is_some() { "set" } else { "none" }
     );
+    log::info!("memory.max is {}", gateway.site().memory.limit());
     for warning in config.warnings() {
         log::warn!("{warning}");
     }

@@ -179,7 +179,11 @@ fn quiet() -> usize {
     let change = region.change();
     let transcript = session.transcript().said;
     assert_eq!(transcript.iter().map(|said| said.text.len()).sum::<usize>(), said);
-    change.bytes_allocated - change.bytes_deallocated - said
+    let held = change.bytes_allocated - change.bytes_deallocated;
+    // What is counted for `memory.max` is no less than what is there, and not much more.
+    let counted = session.held().history;
+    assert!((held..held + held / 8 + QUIET_BYTES_MAX).contains(&counted), "{counted} counted, {held} held");
+    held - said
 }
 
 /// The session machine, and the frame's spelling of what it pushes.

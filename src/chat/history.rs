@@ -32,6 +32,8 @@ pub struct History {
     bytes: usize,
     /// Messages in `turns`.
     messages: usize,
+    /// The system prompt is no longer that of all conversations.
+    joined: bool,
     /// Turns forgotten since the beginning, those without an answer not counted.
     forgotten: usize,
 }
@@ -86,6 +88,7 @@ impl History {
             estimate: Estimate::default(),
             bytes: 0,
             messages: 0,
+            joined: false,
             forgotten: 0,
         }
     }
@@ -241,6 +244,7 @@ impl History {
         }
         if let Some(prompt) = prompt {
             self.system = Some(Message::new(Role::System, prompt));
+            self.joined = true;
         }
     }
 
@@ -311,6 +315,14 @@ impl History {
     /// Bytes of text held now.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes held: the blocks of all turns, those put aside included, and a prompt of its own.
+    pub fn capacity(&self) -> usize {
+        let room = (self.turns.capacity() + self.displaced.capacity()) * size_of::<Turn>();
+        let blocks: usize = self.turns.iter().chain(&self.displaced).map(Turn::capacity).sum();
+        let prompt = self.system.as_ref().filter(|_| self.joined).map_or(0, |prompt| prompt.text.len());
+        room + blocks + prompt
     }
 
     fn forget(&mut self) {

@@ -96,6 +96,11 @@ impl Turn {
         self.question as usize + self.answer as usize
     }
 
+    /// Bytes of its block, with the two counters before it.
+    pub(super) fn capacity(&self) -> usize {
+        self.block.len() + 2 * size_of::<usize>()
+    }
+
     pub(super) fn messages(&self) -> usize {
         1 + usize::from(self.is_answered)
     }

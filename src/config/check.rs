@@ -1,6 +1,6 @@
 //! What no single key can know: contradictions, risky choices, and what serving needs.
 use super::{Config, ConfigError, Fault, Origin, address, keys::find};
-use crate::upstream::dashscope;
+use crate::{memory, upstream::dashscope};
 use std::time::Duration;
 
 /// Above it two pings no longer fit into the time after which nginx/server.conf cuts a quiet socket.
@@ -47,6 +47,12 @@ impl Config {
             &["retry.pause_max"],
             format!("more than retry.pause_max = {}", self.text("retry.pause_max")),
         );
+        check(
+            (1..memory::MIN).contains(&self.memory.max),
+            "memory.max",
+            &[],
+            format!("less than {} MiB; 0 = three quarters of what there is", memory::MIN >> 20),
+        );
         let url = &upstream.base_url;
         check(
             url.scheme() == "http" && !address::is_loopback(url) && !upstream.allow_insecure,
@@ -63,6 +69,11 @@ impl Config {
             "a private address; only with upstream.allow_private = true".to_owned(),
         );
         faults
+    }
+
+    /// What clients may make the process hold in memory, here.
+    pub fn memory_limit(&self) -> memory::Limit {
+        memory::Limit::new(self.memory.max, |file| std::fs::read_to_string(file).ok())
     }
 
     /// What a log should say loudly at the start, because it makes the gateway less safe.

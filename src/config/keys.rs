@@ -225,6 +225,11 @@ keys! {
             "the same of one client address (IPv6: /64), `server.trusted_proxies` excepted; 0 = no cap";
         send_buffer: usize = "32KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a connection";
     }
+    /// What clients may make the process hold in memory, all together.
+    memory: Memory {
+        max: usize = "0", Kind::Bytes(0, 1 << 44),
+            "memory for sockets, messages, conversations and answers together, at least 64MiB; at the bound those who hold most give back first; 0 = three quarters of the control group's limit or of the machine's memory";
+    }
     /// What every conversation starts with.
     session: Session {
         system_prompt: String = "", Kind::Text(64 * KIB),

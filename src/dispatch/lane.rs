@@ -8,6 +8,9 @@ use crate::{
 use actix::prelude::*;
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
+/// What a run holds beside its request: its connection with buffers (awc: about 50 KiB), decoder and task.
+pub const STREAM_BYTES: usize = 64 * 1024;
+
 /// What a run may take.
 #[derive(Clone, Debug)]
 pub struct Settings {

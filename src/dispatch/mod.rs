@@ -17,11 +17,12 @@ mod watchdog;
 
 pub use breaker::Breaker;
 pub use control::RunControl;
-pub use lane::Lane;
+pub use lane::{Lane, STREAM_BYTES};
 pub use pulse::{Pulse, SILENCE_MAX};
 
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest, SessionId, Source},
+    memory::Account,
     metrics::Metrics,
 };
 use actix::prelude::*;
@@ -37,6 +38,8 @@ const MAILBOX: usize = 4096;
 pub struct Order {
     /// Where the client comes from.
     pub source: Source,
+    /// What it holds.
+    pub account: Account<1>,
     pub session: SessionId,
     pub run: RunId,
     /// The session's worker; its lane executes the run.

@@ -2,7 +2,7 @@
 use super::{
     Order, Permit, RunUpdate,
     breaker::Ticket,
-    lane::Shared,
+    lane::{STREAM_BYTES, Shared},
     meter::Meter,
     stream::{Step, Stream},
 };
@@ -123,16 +123,17 @@ impl Drop for Run {
 }
 
 impl Run {
-    fn new(shared: Rc<Shared>, order: Order) -> Box<Self> {
+    fn new(shared: Rc<Shared>, mut order: Order) -> Box<Self> {
         let started = Instant::now();
         let waited = started.saturating_duration_since(order.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
-        let body = dashscope::body(&shared.settings.dialect, &order.request).into();
+        let body = dashscope::body(&shared.settings.dialect, &order.request);
+        order.account.set(0, body.capacity() + STREAM_BYTES);
         let deadline = started + shared.settings.run_time;
         Box::new(Run {
             shared,
             order,
-            body,
+            body: body.into(),
             stream: None,
             started,
             deadline,

@@ -4,6 +4,7 @@ use crate::{
     app::Gateway,
     chat::{FinishReason, Message as Said, Role, Source},
     config::Config,
+    memory::{Kind, Limit, Memory},
     upstream::{
         breaker as upstream_breaker,
         client::{self, Client},
@@ -153,8 +154,11 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
     let dispatcher = dispatcher(upstream(texts.to_vec()).await, delivery, &metrics);
     let (told, control) = (Rc::default(), Arc::<RunControl>::default());
     let session = Slow { told: Rc::clone(&told), control: Arc::clone(&control), pause }.start();
+    let memory = Memory::new(Limit::new(0, |_| None), Instant::now().into_std());
+    let memory = Arc::new(memory);
     let order = Order {
         source: Source::default(),
+        account: Account::new(&memory, Source::default(), [Kind::Requests]),
         session: SessionId(1),
         run: RunId(1),
         worker: 0,

@@ -24,8 +24,9 @@ pub(crate) use upgrade::open;
 
 use crate::{
     dispatch::{Breaker, Dispatcher, Pulse},
+    memory::Memory,
     metrics::Metrics,
-    ws::{Life, Registry, Worker},
+    ws::{Life, Registry, Shared, Worker},
 };
 use actix::Addr;
 use actix_codec::Framed;
@@ -85,6 +86,7 @@ impl Settings {
 pub struct Site {
     pub settings: Settings,
     pub life: Arc<Life>,
+    pub memory: Arc<Memory>,
     pub registry: Arc<Registry>,
     pub door: Arc<Door>,
     pub metrics: Arc<Metrics>,
@@ -93,6 +95,19 @@ pub struct Site {
     pub pulse: Arc<Pulse>,
     pub breaker: Arc<Breaker>,
     pub started: Instant,
+}
+
+impl Site {
+    /// What workers share.
+    pub(crate) fn shared(&self) -> Shared {
+        Shared {
+            dispatcher: self.dispatcher.clone(),
+            registry: Arc::clone(&self.registry),
+            life: Arc::clone(&self.life),
+            memory: Arc::clone(&self.memory),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
 }
 
 /// The service of one worker's public listener.

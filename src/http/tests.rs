@@ -2,6 +2,7 @@
 use super::*;
 use crate::{
     dispatch::{SILENCE_MAX, admission},
+    memory::Limit,
     metrics::Metrics,
     upstream::breaker,
     ws::{Caps, Phase},
@@ -61,6 +62,7 @@ fn site() -> Arc<Site> {
         settings: settings(),
         life: Arc::new(Life::new(1, 0)),
         door: Arc::new(Door::new(door_settings(), Arc::clone(&metrics))),
+        memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
         registry: Arc::new(Registry::new(Caps::default())),
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),

@@ -8,10 +8,12 @@ pub use codes::Codes;
 use crate::{
     chat::{FinishReason, RunErrorKind, Usage},
     logging,
+    memory::Kind,
     protocol::{Close, Refusal},
     upstream::breaker::State,
 };
 use process::Process;
+pub(crate) use process::resident_bytes;
 use prometheus_client::{
     encoding::{prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
@@ -45,6 +47,8 @@ const HTTP_CLOSES: [&str; 9] = [
     "evicted",
     "full",
 ];
+/// What is taken back when memory is short.
+const RECLAIMED: [&str; 3] = ["messages", "answers", "chats"];
 /// What became of a resume.
 const RESUMES: [&str; 3] = ["replayed", "no_active", "refused"];
 /// Errors of runs for which nothing was asked of the upstream.
@@ -105,6 +109,9 @@ pub struct Metrics {
     upstream_state: Family<Label, Gauge>,
     event_loop_lag: Histograms<[(&'static str, usize); 1]>,
     pub worker_stalls: Counter,
+    memory_held: Family<Label, Gauge>,
+    pub memory_max: Gauge,
+    pub memory_reclaimed: Codes,
     /// Follows [`logging::DROPPED_LINES`] when it is read.
     lines_dropped: Counter,
     process: Process,
@@ -238,6 +245,14 @@ impl Metrics {
                 "Requests whose kept connection to the model service was dead; each was sent again",
             ),
             worker_stalls: of.one("tidegate_worker_stalls", "Times that a worker stood still for a second"),
+            memory_held: memory_held(&mut of),
+            memory_max: of.one("tidegate_memory_max_bytes", "What clients may make the process hold in memory, in bytes"),
+            memory_reclaimed: of.codes(
+                "tidegate_memory_reclaimed",
+                "What was ended early because memory was short: unfinished messages, kept answers, idle chats",
+                "what",
+                RECLAIMED,
+            ),
             lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
             bytes,
             inference,
@@ -263,6 +278,12 @@ impl Metrics {
     /// How many runs have ended so.
     pub fn runs_ended(&self, outcome: &'static str) -> u64 {
         self.runs_ended.get(outcome)
+    }
+
+    /// So much memory is held for this now.
+    pub fn memory_held(&self, kind: Kind, bytes: usize) {
+        let gauge = self.memory_held.get_or_create(&[("kind", kind.as_str())]);
+        gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// The breaker before the upstream is in this state.
@@ -392,6 +413,15 @@ fn upstream(registry: &mut Registry) -> (Codes, Family<Label, Gauge>) {
         state.get_or_create(&[("state", each.as_str())]).set(0);
     }
     (errors, state)
+}
+
+fn memory_held(of: &mut Declare<'_>) -> Family<Label, Gauge> {
+    let held: Family<Label, Gauge> =
+        of.one("tidegate_memory_bytes", "Memory held for clients, as counted for `memory.max`");
+    for kind in Kind::ALL {
+        held.get_or_create(&[("kind", kind.as_str())]).set(0);
+    }
+    held
 }
 
 struct Declare<'a>(&'a mut Registry);

@@ -38,7 +38,7 @@ impl Process {
         let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
         self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
         if let Some(bytes) = resident_bytes() {
-            self.memory.set(bytes);
+            self.memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
         if let Some(open) = open_descriptors() {
             self.descriptors.set(open);
@@ -48,10 +48,11 @@ impl Process {
     }
 }
 
-fn resident_bytes() -> Option<i64> {
+/// What the process has in memory.
+pub(crate) fn resident_bytes() -> Option<usize> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()? << 10)
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.saturating_mul(1024))
 }
 
 /// Since Linux 6.2 the folder's size is the number, which spares a walk over thousands of sockets.

@@ -24,12 +24,15 @@ pub enum Close {
     Restart,
     /// 1013: the client reads too slowly, or we are overloaded. Come back after a pause.
     TooSlow,
+    /// 1013: memory is short, and what this client was sending or had not read is given up. Come back after
+    /// a pause.
+    Overloaded,
     /// 4429: too many frames in a time. Come back after a pause, and send less.
     TooMany,
 }
 
 impl Close {
-    pub const ALL: [Close; 11] = [
+    pub const ALL: [Close; 12] = [
         Close::Normal,
         Close::Protocol,
         Close::InvalidText,
@@ -40,6 +43,7 @@ impl Close {
         Close::Internal,
         Close::Restart,
         Close::TooSlow,
+        Close::Overloaded,
         Close::TooMany,
     ];
 
@@ -52,7 +56,7 @@ impl Close {
             Close::TooBig => 1009,
             Close::Internal => 1011,
             Close::Restart => 1012,
-            Close::TooSlow => 1013,
+            Close::TooSlow | Close::Overloaded => 1013,
             Close::TooMany => 4429,
         }
     }
@@ -70,6 +74,7 @@ impl Close {
             Close::Internal => "internal error",
             Close::Restart => "service restart",
             Close::TooSlow => "reading too slowly",
+            Close::Overloaded => "the service is short of memory",
             Close::TooMany => "too many frames",
         }
     }
@@ -87,6 +92,7 @@ impl Close {
             Close::Internal => "internal",
             Close::Restart => "restart",
             Close::TooSlow => "slow",
+            Close::Overloaded => "overloaded",
             Close::TooMany => "too_many_frames",
         }
     }
@@ -115,6 +121,7 @@ mod tests {
             (Close::Internal, "1011", "internal error"),
             (Close::Restart, "1012", "service restart"),
             (Close::TooSlow, "1013", "reading too slowly"),
+            (Close::Overloaded, "1013", "the service is short of memory"),
             (Close::TooMany, "4429", "too many frames"),
         ];
         assert_eq!(Close::ALL, expected.map(|(close, ..)| close));

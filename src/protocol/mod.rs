@@ -132,11 +132,13 @@ pub enum Refusal {
     Unavailable,
     /// As many conversations are kept as may be, and all of them are in use.
     TooManyChats,
+    /// Memory is short, and this client has much of it.
+    Overloaded { after: Duration },
 }
 
 impl Refusal {
     /// Every [`Refusal::code`].
-    pub const CODES: [&'static str; 15] = [
+    pub const CODES: [&'static str; 16] = [
         "empty_message",
         "message_too_long",
         "binary_message",
@@ -152,6 +154,7 @@ impl Refusal {
         "taken_over",
         "unavailable",
         "too_many_chats",
+        "overloaded",
     ];
 
     /// The stable name on wires, in logs and in metrics.
@@ -172,6 +175,7 @@ impl Refusal {
             Refusal::TakenOver => "taken_over",
             Refusal::Unavailable => "unavailable",
             Refusal::TooManyChats => "too_many_chats",
+            Refusal::Overloaded { .. } => "overloaded",
         }
     }
 
@@ -188,7 +192,8 @@ impl Refusal {
             | Refusal::TooManyRequests { .. }
             | Refusal::TooOften { .. }
             | Refusal::Unavailable
-            | Refusal::TooManyChats => true,
+            | Refusal::TooManyChats
+            | Refusal::Overloaded { .. } => true,
             Refusal::Empty
             | Refusal::TooLong { .. }
             | Refusal::Binary
@@ -204,7 +209,7 @@ impl Refusal {
     /// When it may be, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Refusal::TooOften { after } => Some(*after),
+            Refusal::TooOften { after } | Refusal::Overloaded { after } => Some(*after),
             _ => None,
         }
     }
@@ -246,6 +251,9 @@ impl fmt::Display for Refusal {
             Refusal::Unavailable => f.write_str("The conversation did not answer. Send it again."),
             Refusal::TooManyChats => {
                 f.write_str("Too many conversations are in use. Close one, or try again later.")
+            }
+            Refusal::Overloaded { after } => {
+                write!(f, "The service is busy. Try again in {} s.", after.as_secs().max(1))
             }
         }
     }

@@ -31,8 +31,17 @@ pub enum Input {
     Ready { reader: ReaderId },
     /// A reader did not take what was pushed; it comes back untouched.
     PushRefused { reader: ReaderId, outgoing: Outgoing, from: Cursor },
+    /// Memory is short: finished answers are not kept any longer.
+    GiveBack,
     /// The gateway is stopping: finish the answer, take nothing new, then close.
     Drain,
+}
+
+impl Input {
+    /// Text of a run, of which there is most.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Input::Run { event: RunEvent::Delta(_) | RunEvent::Reasoning(_), .. })
+    }
 }
 
 /// What a session wants done, in this order.

@@ -3,6 +3,7 @@
 //! Every rule about turns is here. The actor in `ws::session_actor` translates, calls and performs.
 mod ask;
 mod event;
+mod held;
 mod life;
 mod pacing;
 mod queue;
@@ -13,6 +14,7 @@ mod tests;
 mod turn;
 
 pub use event::{Effect, Input, Outgoing};
+pub use held::Held;
 pub use replay::{Cursor, TurnLog};
 
 use crate::{
@@ -161,6 +163,7 @@ impl Session {
             Input::Run { run, event } => self.on_run(fx, run, event),
             Input::Ready { reader } => self.on_ready(fx, reader),
             Input::PushRefused { reader, outgoing, from } => self.on_push_refused(reader, outgoing, from),
+            Input::GiveBack => self.give_back(fx),
             Input::Drain => self.on_drain(fx),
         }
     }

@@ -79,6 +79,15 @@ impl Queue {
         Some(at as u32 + 1)
     }
 
+    /// Bytes held.
+    pub(super) fn capacity(&self) -> usize {
+        let each = |waiting: &Waiting| match &waiting.question {
+            Question::Plain(text) => text.capacity(),
+            Question::Named { message, .. } => message.text.capacity() + message.id.as_str().len(),
+        };
+        self.waiting.iter().map(each).sum::<usize>() + self.waiting.capacity() * size_of::<Waiting>()
+    }
+
     pub(super) fn find(&self, wanted: impl Fn(&Question) -> bool) -> Option<Ticket> {
         self.waiting.iter().find(|waiting| wanted(&waiting.question)).map(|waiting| waiting.ticket)
     }

@@ -84,6 +84,9 @@ struct Part {
 const GROWTH: usize = 4;
 const GROWTH_MIN: usize = 256;
 
+/// The opening and the end of a turn.
+const FIXED_BYTES: usize = 256;
+
 impl TurnLog {
     pub fn new(run: RunId, opening: Arc<Opening>) -> Self {
         TurnLog {
@@ -121,6 +124,17 @@ impl TurnLog {
 
     pub fn run(&self) -> RunId {
         self.run
+    }
+
+    /// Bytes of both texts.
+    pub(super) fn len(&self) -> usize {
+        self.text.len() + self.reasoning.len()
+    }
+
+    /// Bytes held.
+    pub(super) fn capacity(&self) -> usize {
+        let lists = self.ends.capacity() * size_of::<u32>() + self.parts.capacity() * size_of::<Part>();
+        self.text.capacity() + self.reasoning.capacity() + lists + size_of::<TurnLog>() + FIXED_BYTES
     }
 
     /// The answer so far.

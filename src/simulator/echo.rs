@@ -5,6 +5,7 @@ use crate::{
     dispatch::{Breaker, Dispatcher, admission},
     http::{self, Door, Site, door, exchange},
     listen,
+    memory::{Limit, Memory},
     metrics::Metrics,
     protocol, session,
     upstream::breaker,
@@ -93,6 +94,7 @@ fn site(workers: usize) -> Site {
         },
         life: Arc::new(life),
         door: Arc::new(Door::new(door(), Arc::clone(&metrics))),
+        memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
         registry: Arc::new(Registry::new(Caps::default())),
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),
@@ -154,13 +156,5 @@ fn worker(index: usize, site: &Site) -> Rc<Worker> {
         system_prompt: None,
         history: crate::chat::Budget { tokens: 0, bytes: 0, messages: 0 },
     };
-    Worker::start(
-        index,
-        settings,
-        Arc::new(no_session),
-        site.dispatcher.clone(),
-        Arc::clone(&site.life),
-        Arc::clone(&site.registry),
-        Arc::clone(&site.metrics),
-    )
+    Worker::start(index, settings, Arc::new(no_session), site.shared())
 }

@@ -12,6 +12,8 @@ use super::{
 };
 use crate::{
     chat::{Principal, ReaderId, RequestId, Source},
+    dispatch::STREAM_BYTES,
+    memory::{Account, Kind},
     metrics::LOST,
     protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Refusal, ServerFrame},
 };
@@ -143,7 +145,8 @@ impl Connection {
         let settings = &self.worker.settings;
         let silent = super::TICK * self.worker.ticks().wrapping_sub(self.heard);
         // Inside a frame a client cannot answer a ping; its payload says as much.
-        let upload = self.worker.uploads.grew(self.id).map(|grew| self.worker.now().saturating_sub(grew));
+        let upload = self.worker.uploads.grew(self.id, self.worker.now());
+        let upload = upload.map(|grew| self.worker.now().saturating_sub(grew));
         let silent = upload.map_or(silent, |upload| silent.min(upload));
         if silent <= settings.ping {
             self.owes_pong = None; // The usual case: the last ping was answered.
@@ -196,8 +199,13 @@ impl Connection {
 
     /// A message for the one conversation of this socket.
     fn on_own_message(&mut self, ctx: &mut SocketContext<Self>, codec: Codec, frame: ClientFrame) {
+        let bytes = if let ClientFrame::Message { text } = &frame { text.len() } else { 0 };
+        let account = match self.take_memory(bytes) {
+            Ok(account) => account,
+            Err(reason) => return self.refuse(ctx, codec, None, reason),
+        };
         let (session, reader) = self.attach(ctx, codec);
-        match session.try_send(FromClient { reader, frame }) {
+        match session.try_send(FromClient { reader, frame, account }) {
             Ok(()) => {}
             // Nothing is lost: this socket is not read until the session has room.
             Err(SendError::Full(message)) => {
@@ -210,6 +218,19 @@ impl Connection {
             }
             Err(SendError::Closed(_)) => self.close(ctx, Close::Internal),
         }
+    }
+
+    /// Takes memory for the answer to a question, before anything is kept of that: the questions of thousands of
+    /// sockets may be read before the first of their sessions runs.
+    fn take_memory(&self, bytes: usize) -> Result<Account<1>, Refusal> {
+        let memory = &self.worker.memory;
+        if let Some(after) = memory.refuses(self.source) {
+            // Not all come back together.
+            return Err(Refusal::Overloaded { after: after.mul_f64(1.0 + fastrand::f64()) });
+        }
+        let mut account = Account::new(memory, self.source, [Kind::Requests]);
+        account.set(0, STREAM_BYTES + bytes);
+        Ok(account)
     }
 
     /// The connection's own word.

@@ -61,6 +61,11 @@ impl Inbound {
     pub fn held(&self) -> usize {
         self.good.len()
     }
+
+    /// Bytes that these take, growing as buffers do.
+    pub fn capacity(&self) -> usize {
+        self.good.capacity()
+    }
 }
 
 /// Joins fragments; the guard bounds what they make together.
@@ -93,6 +98,11 @@ impl Fragments {
     /// Bytes of the message that is not whole yet.
     pub fn held(&self) -> usize {
         self.0.as_ref().map_or(0, |partial| partial.payload.len())
+    }
+
+    /// Bytes that these take.
+    pub fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, |partial| partial.payload.capacity())
     }
 
     fn begin(&mut self, is_text: bool, payload: &[u8]) -> Option<(bool, Bytes)> {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     chat::{Ask, ChatId, ReaderId, RequestId, Source},
+    memory::Account,
     protocol::{Codec, ServerFrame},
     session::Input,
 };
@@ -19,6 +20,17 @@ pub enum Wish {
 }
 
 impl Wish {
+    /// Bytes of text in a question.
+    pub(super) fn bytes(&self) -> Option<usize> {
+        match self {
+            Wish::Ask(ask) => {
+                let before = ask.transcript.iter().map(|past| past.text.len());
+                Some(ask.message.text.len() + before.sum::<usize>())
+            }
+            Wish::Resume { .. } => None,
+        }
+    }
+
     pub(super) fn input(self, reader: ReaderId) -> Input {
         match self {
             Wish::Ask(ask) => Input::Ask { reader, ask },
@@ -42,6 +54,8 @@ pub struct Letter {
     pub chat: ChatId,
     pub wish: Wish,
     pub source: Source,
+    /// The memory for an answer.
+    pub account: Option<Account<1>>,
     pub codec: Codec,
     pub connection: Addr<Connection>,
     /// Of the connection: its number and its thread, which lead to its line.

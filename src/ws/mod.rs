@@ -9,6 +9,7 @@ pub mod letter;
 pub mod outlet;
 mod progress;
 pub mod reaper;
+mod reclaim;
 pub mod registry;
 pub mod session_actor;
 pub mod socket;
@@ -23,7 +24,7 @@ pub use chat_table::Caps;
 pub use connection::{Connection, Consumer};
 pub use registry::{Life, Phase, Registry, Seat};
 
-use crate::{dispatch::Dispatcher, metrics::Metrics, protocol, session};
+use crate::{dispatch::Dispatcher, memory::Memory, metrics::Metrics, protocol, session};
 use actix::{Addr, WeakAddr};
 use intake::Intake;
 use slab::Slab;
@@ -63,19 +64,30 @@ pub struct Settings {
     pub read_rate: usize,
 }
 
+/// What the workers of a process share.
+pub struct Shared {
+    /// One address for all sessions of a worker; beyond its place the mailbox refuses.
+    pub dispatcher: Addr<Dispatcher>,
+    pub registry: Arc<Registry>,
+    pub life: Arc<Life>,
+    pub memory: Arc<Memory>,
+    pub metrics: Arc<Metrics>,
+}
+
 /// What all sockets and sessions of one worker share. One per worker thread, behind an `Rc`.
 pub struct Worker {
     pub index: usize,
     pub settings: Settings,
     pub session_settings: Arc<session::Settings>,
-    /// One address for all sessions of the worker; beyond its place the mailbox refuses.
     pub dispatcher: Addr<Dispatcher>,
     pub registry: Arc<Registry>,
     pub life: Arc<Life>,
+    pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     lists: session_actor::Lists,
     wakes: wakes::Wakes,
     uploads: uploads::Uploads,
+    kept: reclaim::Kept,
     /// The lines of those connections that sessions find by number: sessions of chats come from anywhere.
     lines: RefCell<HashMap<u64, Rc<outlet::Line>>>,
     /// Shares what the sockets read.
@@ -93,11 +105,9 @@ impl Worker {
         index: usize,
         settings: Settings,
         session_settings: Arc<session::Settings>,
-        dispatcher: Addr<Dispatcher>,
-        life: Arc<Life>,
-        registry: Arc<Registry>,
-        metrics: Arc<Metrics>,
+        shared: Shared,
     ) -> Rc<Self> {
+        let Shared { dispatcher, registry, life, memory, metrics } = shared;
         let worker = Rc::new(Worker {
             index,
             settings,
@@ -105,10 +115,12 @@ impl Worker {
             dispatcher,
             registry,
             life,
+            memory,
             metrics,
             lists: session_actor::Lists::default(),
             wakes: wakes::Wakes::default(),
             uploads: uploads::Uploads::default(),
+            kept: reclaim::Kept::default(),
             lines: RefCell::default(),
             intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
             began: Instant::now(),

@@ -1,5 +1,5 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
-use super::{Phase, TICK, Worker, connection::Tick, session_actor::Bell, socket};
+use super::{Phase, TICK, Worker, connection::Tick, reclaim, session_actor::Bell, socket};
 use crate::chat::SessionId;
 use std::{rc::Rc, task::Waker, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -32,7 +32,9 @@ pub async fn run(worker: Rc<Worker>) {
                 let _ = session.try_send(Bell::Wake);
             }
         }
-        worker.uploads.wake_overdue(worker.now(), &worker.settings.deadlines);
+        reclaim::tick(&worker);
+        let (deadlines, memory) = (&worker.settings.deadlines, &worker.memory);
+        worker.uploads.wake(worker.now(), deadlines, |source| memory.pauses(source));
         match worker.life.phase() {
             Phase::Starting | Phase::Ready => beat(&worker),
             Phase::Draining => {

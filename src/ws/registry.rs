@@ -120,6 +120,11 @@ impl Registry {
         evicted.map(Self::end).is_some()
     }
 
+    /// Chats that count for a source.
+    pub fn chats_of(&self, source: Source) -> usize {
+        self.chats().places_of(source)
+    }
+
     pub fn len(&self) -> usize {
         self.sessions.len()
     }

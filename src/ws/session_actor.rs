@@ -1,4 +1,6 @@
 //! The actor of one session: translates messages into inputs, performs effects, and thinks nothing.
+mod holdings;
+
 use super::{
     Worker,
     letter::{Join, Wish},
@@ -11,6 +13,7 @@ use crate::{
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session, Transcript},
 };
 use actix::prelude::*;
+use holdings::Holdings;
 use std::{
     cell::Cell,
     pin::Pin,
@@ -23,7 +26,7 @@ use std::{
 pub struct SessionActor {
     worker: Rc<Worker>,
     id: SessionId,
-    source: Source,
+    holdings: Holdings,
     session: Session,
     readers: Vec<Reader>,
     run: Option<(RunId, Arc<RunControl>)>,
@@ -70,6 +73,8 @@ struct Reader {
 pub struct FromClient {
     pub reader: ReaderId,
     pub frame: ClientFrame,
+    /// The memory for an answer.
+    pub account: crate::memory::Account<1>,
 }
 
 /// A connection is gone.
@@ -110,6 +115,8 @@ pub enum Bell {
     Close,
     /// Another chat needs the place.
     MakeRoom,
+    /// Memory is short.
+    GiveBack,
 }
 
 impl SessionActor {
@@ -146,7 +153,7 @@ impl SessionActor {
         SessionActor {
             worker: Rc::clone(worker),
             id,
-            source,
+            holdings: Holdings::new(worker, source, lifetime),
             session: Session::new(Arc::clone(&worker.session_settings), id, lifetime),
             readers: Vec::new(),
             run: None,
@@ -160,11 +167,15 @@ impl SessionActor {
     fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
         let mut effects = self.worker.lists.effects.take();
         let now = self.worker.now();
+        let is_text = input.is_text();
         self.session.handle(&mut effects, now, input);
         self.perform_all(ctx, &mut effects);
         self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
         self.worker.lists.effects.set(effects);
+        if !is_text || self.holdings.is_due(&self.session) {
+            self.holdings.renew(&self.worker, self.id, &self.session, ctx);
+        }
         if let Some(chat) = &mut self.chat {
             let occupancy = self.session.occupancy();
             if chat.occupancy != occupancy {
@@ -201,7 +212,8 @@ impl SessionActor {
                 self.worker.metrics.turns_truncated.inc_by(request.omitted_turns as u64);
                 let control = Arc::new(RunControl::default());
                 let order = Order {
-                    source: self.source,
+                    source: self.holdings.source(),
+                    account: self.holdings.of_run(&request),
                     session: self.id,
                     run,
                     worker: self.worker.index,
@@ -274,12 +286,8 @@ impl SessionActor {
         };
         reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)?;
         // Counted once it is said: what was not taken is pushed again.
-        if let Some(code) = rejected {
-            self.worker.metrics.messages_rejected.inc(code);
-        }
-        if let Some(outcome) = resumed {
-            self.worker.metrics.resumes.inc(outcome);
-        }
+        rejected.into_iter().for_each(|code| self.worker.metrics.messages_rejected.inc(code));
+        resumed.into_iter().for_each(|outcome| self.worker.metrics.resumes.inc(outcome));
         Ok(())
     }
 
@@ -357,6 +365,7 @@ impl Drop for SessionActor {
             self.worker.registry.forget_chat(&chat.key, self.id);
         }
         self.worker.wakes.forget(self.id, self.wake);
+        self.holdings.leave(&self.worker, self.id);
         self.worker.metrics.sessions.dec();
         if !self.ended {
             for reader in &self.readers {
@@ -369,7 +378,8 @@ impl Drop for SessionActor {
 impl Handler<FromClient> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, FromClient { reader, frame }: FromClient, ctx: &mut Self::Context) {
+    fn handle(&mut self, FromClient { reader, frame, account }: FromClient, ctx: &mut Self::Context) {
+        self.holdings.run = Some(account);
         self.feed(ctx, Input::Client { reader, frame });
     }
 }
@@ -399,9 +409,10 @@ impl Handler<Join> for SessionActor {
         if self.ended {
             return; // Dropped, it goes back.
         }
-        let Some(letter) = join.take() else { return };
+        let Some(mut letter) = join.take() else { return };
+        self.holdings.run = letter.account.take();
         if matches!(letter.wish, Wish::Ask(_)) {
-            self.source = letter.source;
+            self.holdings.give_to(letter.source);
         }
         let id = letter.reader;
         let (outlet, input) = letter.open(|worker, line| self.worker.line(worker, line));
@@ -440,6 +451,7 @@ impl Handler<Bell> for SessionActor {
                 self.take_usage(ctx);
                 self.feed(ctx, Input::Wake);
             }
+            Bell::GiveBack => self.feed(ctx, Input::GiveBack),
             Bell::Drain => self.feed(ctx, Input::Drain),
             // It was idle when the registry took it out, and nothing has reached it since.
             Bell::MakeRoom => {

@@ -58,13 +58,23 @@ pub struct Bounds {
     pub slow_client: Duration,
 }
 
+/// What lives as long as a socket is open, and learns what waits for the peer.
+pub trait Kept {
+    /// So many bytes are held for the peer. Called after every poll.
+    fn waits(&mut self, bytes: usize);
+}
+
+impl Kept for () {
+    fn waits(&mut self, _: usize) {}
+}
+
 /// The task of one socket: polls the actor, writes what it said, and sees the socket to its end.
-pub struct Socket<A: Actor<Context = SocketContext<A>>, K = ()> {
+pub struct Socket<A: Actor<Context = SocketContext<A>>, K: Kept = ()> {
     io: Rc<TcpStream>,
     slow_client: Duration,
     state: State<A>,
     /// Dropped when the socket is closed, which may be later than the actor's end.
-    _kept: K,
+    kept: K,
 }
 
 #[expect(clippy::large_enum_variant, reason = "the large variant is the one that there are thousands of")]
@@ -92,7 +102,7 @@ struct Pending {
 /// The socket is of no use any more.
 struct Gone;
 
-impl<A: Actor<Context = SocketContext<A>>, K> Socket<A, K> {
+impl<A: Actor<Context = SocketContext<A>>, K: Kept> Socket<A, K> {
     /// A socket whose first bytes out are `head`. `make` gets the context to add its frame stream;
     /// `kept` lives as long as the socket is open.
     pub fn new(
@@ -107,7 +117,7 @@ impl<A: Actor<Context = SocketContext<A>>, K> Socket<A, K> {
         let actor = make(&mut ctx);
         let pending = Some(Box::new(Pending::new(head, bounds.slow_client)));
         let state = State::Running { actor: ContextFut::new(ctx, actor, mailbox), pending };
-        Socket { io, slow_client: bounds.slow_client, state, _kept: kept }
+        Socket { io, slow_client: bounds.slow_client, state, kept }
     }
 
     /// Lets the session write to the socket directly while nothing waits to be written here.
@@ -159,7 +169,7 @@ impl<A: Actor<Context = SocketContext<A>>, K> Socket<A, K> {
     }
 }
 
-impl<A: Actor<Context = SocketContext<A>>, K> Future for Socket<A, K> {
+impl<A: Actor<Context = SocketContext<A>>, K: Kept> Future for Socket<A, K> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -182,12 +192,19 @@ impl<A: Actor<Context = SocketContext<A>>, K> Future for Socket<A, K> {
             Poll::Pending => {}
         }
         this.settle_line(cx);
+        let waiting = match &this.state {
+            State::Running { pending: Some(pending), .. } | State::Flushing(pending) => {
+                pending.bytes.capacity()
+            }
+            State::Running { pending: None, .. } | State::Lingering { .. } => 0,
+        };
+        this.kept.waits(waiting);
         Poll::Pending
     }
 }
 
 // `ContextFut` is used without pinning; nothing here is self-referential.
-impl<A: Actor<Context = SocketContext<A>>, K> Unpin for Socket<A, K> {}
+impl<A: Actor<Context = SocketContext<A>>, K: Kept> Unpin for Socket<A, K> {}
 
 /// What a running socket does next.
 enum Next {

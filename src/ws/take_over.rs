@@ -9,9 +9,11 @@ use super::{
     inbound::{Fragments, Inbound},
     intake::Ticket,
     socket,
+    uploads::State,
 };
 use crate::{
     chat::{Principal, Source},
+    memory::{Account, Kind, Level},
     protocol::Close,
 };
 use actix::AsyncContext;
@@ -24,6 +26,9 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 use tokio::net::TcpStream;
+
+/// A socket with its task and its actor, see [`Connection`].
+const CONNECTION_BYTES: usize = 2048;
 
 /// Left in the request's extensions by the handler that agreed to an upgrade.
 pub struct Accepted {
@@ -64,11 +69,26 @@ pub(crate) fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: 
         frame_bytes,
         unfinished: false,
     };
-    let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, accepted.seat, |ctx| {
+    let mut account = Account::new(&worker.memory, accepted.source, [Kind::Connections, Kind::Output]);
+    account.set(0, CONNECTION_BYTES);
+    let place = Place { account, _seat: accepted.seat };
+    let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, place, |ctx| {
         ctx.add_stream(frames.with(early));
         Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source, accepted.principal)
     });
     actix_rt::spawn(socket);
+}
+
+/// What a socket has of what is shared by all.
+struct Place {
+    account: Account<2>,
+    _seat: Seat,
+}
+
+impl socket::Kept for Place {
+    fn waits(&mut self, bytes: usize) {
+        self.account.set(1, bytes);
+    }
 }
 
 /// The peer's messages and control frames.
@@ -117,16 +137,26 @@ impl Frames {
         }
     }
 
-    /// There is nothing to read, or it may not be read yet. What has begun and is not complete is watched from here on; the
-    /// reason to close where it has taken too long.
-    fn watch(&mut self, cx: &TaskContext<'_>) -> Option<Close> {
+    /// There is nothing to read, or it has to wait. What has begun and is not complete is watched from here
+    /// on; the reason to close where that is at its end.
+    fn watch(&mut self, cx: &TaskContext<'_>, paused: bool) -> Option<Close> {
         let Some(progress) = self.inbound.progress() else {
             self.forget();
             return None;
         };
         self.unfinished = true;
+        let state = State { progress, held: self.inbound.capacity() + self.fragments.capacity(), paused };
         let (now, deadlines) = (self.worker.now(), &self.worker.settings.deadlines);
-        self.worker.uploads.note(self.id, now, progress, deadlines, cx.waker())
+        let account = || Account::new(&self.worker.memory, self.source, [Kind::Inbound]);
+        self.worker.uploads.note(self.id, now, &state, deadlines, cx.waker(), account)
+    }
+
+    /// What is there of a message stays as it is while memory is short.
+    fn is_paused(&self) -> bool {
+        let memory = &self.worker.memory;
+        memory.level() != Level::Calm
+            && self.inbound.held() + self.fragments.held() > 0
+            && memory.pauses(self.source)
     }
 
     fn forget(&mut self) {
@@ -152,7 +182,9 @@ impl Stream for Frames {
             if let Some(frame) = this.next() {
                 return Poll::Ready(Some(frame));
             }
-            let may_read = match this.io.poll_read_ready(cx) {
+            let paused = this.is_paused();
+            let ready = if paused { Poll::Pending } else { this.io.poll_read_ready(cx) };
+            let may_read = match ready {
                 Poll::Pending => false,
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Ready(Ok(())) => {
@@ -160,7 +192,7 @@ impl Stream for Frames {
                 }
             };
             if !may_read {
-                return this.watch(cx).map_or(Poll::Pending, |close| Poll::Ready(Some(Err(close))));
+                return this.watch(cx, paused).map_or(Poll::Pending, |close| Poll::Ready(Some(Err(close))));
             }
             let io = Rc::clone(&this.io);
             let read = socket::IN

@@ -400,6 +400,7 @@ fn the_protocol_says_which_requests_may_be_sent_again() {
         Refusal::TakenOver,
         Refusal::Unavailable,
         Refusal::TooManyChats,
+        Refusal::Overloaded { after: Duration::from_secs(7) },
     ];
     let row = |refusal: Refusal| {
         let again = if refusal.can_be_sent_again() { "yes" } else { "no" };

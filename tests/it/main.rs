@@ -23,6 +23,7 @@ mod load;
 mod load_cuts;
 mod lost;
 mod many_chats;
+mod memory;
 mod methods;
 mod metrics;
 mod neighbours;

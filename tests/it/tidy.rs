@@ -10,6 +10,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("chat", 0),
     ("io_error", 0),
     ("protocol", 0),
+    ("memory", 1),
     ("session", 1),
     ("upstream", 1),
     ("dispatch::admission", 1),

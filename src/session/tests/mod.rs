@@ -1,5 +1,6 @@
 //! Scripts against the session machine, and properties that random scripts attack.
 mod chats;
+mod held;
 mod plain;
 mod property;
 mod replay;
@@ -143,6 +144,7 @@ fn parse(line: &str) -> Input {
         "client" => Input::Client { reader: reader(), frame: ClientFrame::Message { text } },
         "ready" => Input::Ready { reader: reader() },
         "drain" => Input::Drain,
+        "give_back" => Input::GiveBack,
         "ask" => ask(reader(), AskKind::Submit, words[2], text),
         "edit" => ask(reader(), AskKind::Edit { replaces: id(words[3]) }, words[2], text),
         "regenerate" => {

@@ -50,6 +50,10 @@ impl Connection {
         if let Some(reason) = refusal {
             return self.refuse(ctx, codec, Some(&request), reason);
         }
+        let account = match wish.bytes().map(|bytes| self.take_memory(bytes)).transpose() {
+            Ok(account) => account,
+            Err(reason) => return self.refuse(ctx, codec, Some(&request), reason),
+        };
         let (window, line) = self.output(ctx);
         self.worker.lines.borrow_mut().entry(self.id).or_insert(line);
         let letter = Letter {
@@ -58,6 +62,7 @@ impl Connection {
             chat,
             wish,
             source: self.source,
+            account,
             codec,
             connection: ctx.address(),
             id: self.id,

@@ -49,6 +49,17 @@ impl Unfinished {
         self.progress = progress;
     }
 
+    /// For so long it could not grow, which was not the client's doing.
+    pub fn excuse(&mut self, time: Duration) {
+        self.began = self.began.saturating_add(time);
+        self.grew = self.grew.saturating_add(time);
+    }
+
+    /// When it was first seen, without the time for which it was excused.
+    pub fn began(&self) -> Duration {
+        self.began
+    }
+
     /// When its payload last grew.
     pub fn grew(&self) -> Duration {
         self.grew

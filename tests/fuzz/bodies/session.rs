@@ -73,6 +73,8 @@ struct World {
     /// Turns that must have begun.
     begun: u32,
     drained: bool,
+    /// Memory was short.
+    gave_back: bool,
     over: bool,
 }
 
@@ -100,6 +102,7 @@ impl World {
             queue: VecDeque::new(),
             begun: 0,
             drained: false,
+            gave_back: false,
             over: false,
         }
     }
@@ -130,6 +133,10 @@ impl World {
             30 => return self.come_or_go(choices),
             // Rarely: after it little can happen.
             _ if what == 31 => self.drain(),
+            _ if what == 63 => {
+                self.gave_back = true;
+                Some(Input::GiveBack)
+            }
             _ => None,
         };
         if let Some(input) = input {
@@ -309,6 +316,10 @@ impl World {
             let turns = self.truth.len() - usize::from(self.open.is_some());
             match reader.closed {
                 Some(Close::Restart) => assert!(self.drained && self.open.is_none()),
+                Some(Close::Overloaded) => {
+                    assert!(self.gave_back && turns > 0, "let go for what nobody asked for");
+                    continue;
+                }
                 Some(close) => {
                     assert_eq!(close, Close::TooSlow);
                     assert!(turns > TURNS_BEHIND, "let go for {turns} turns");

@@ -101,6 +101,20 @@ impl Chats {
         self.try_next().await.expect("the socket is open")
     }
 
+    /// Says it where the gateway may have closed; whether it could.
+    pub(crate) async fn try_say(&mut self, frame: &Value) -> bool {
+        self.socket.send(Message::text(frame.to_string())).await.is_ok()
+    }
+
+    /// Reads the answer to a request; nothing where the socket ends before it.
+    pub(crate) async fn try_hear(&mut self, request: &str) -> Option<Answer> {
+        let mut answer = Answer::of(request);
+        while answer.end.is_none() {
+            answer.take(&self.try_next().await?);
+        }
+        Some(answer)
+    }
+
     /// Reads one answer to its end. What belongs to other requests is left out.
     pub(crate) async fn hear(&mut self, answer: &mut Answer) {
         while answer.end.is_none() {

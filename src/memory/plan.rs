@@ -1,0 +1,293 @@
+//! When memory is short, which sources give back how much: water is let out of the fullest. Pure.
+use super::Level;
+use crate::chat::Source;
+use std::{collections::HashMap, time::Duration};
+
+/// Parts of the bound: where taking back begins, where it ends, and what is kept for small sources.
+const PARTS: usize = 16;
+/// Between two rounds every worker looks at its part of the first one, twice.
+const ROUND: Duration = Duration::from_millis(300);
+/// A source that had nothing to give back is not asked again for so long.
+const REST: Duration = Duration::from_secs(1);
+/// How often what the process really uses may lower the bound: an allocator gives back what was freed
+/// only after some seconds.
+const LOWERED: Duration = Duration::from_secs(15);
+/// The bound is never lowered below this part of what is configured.
+const FLOOR: usize = 4;
+
+/// What is taken back from whom.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// Bytes to be taken back, by source: from messages and kept answers, by the workers.
+    pub demands: HashMap<Source, usize>,
+    /// Bytes that the last round did not get from a source's messages and kept answers: from its chats.
+    pub chats: Vec<(Source, usize)>,
+}
+
+/// The state of taking back.
+#[derive(Debug)]
+pub struct Plan {
+    max: usize,
+    /// The bound for what is counted: lower than `max` where the process uses more than is counted.
+    allowance: usize,
+    lowered: Option<Duration>,
+    next: Duration,
+    /// Sources that had nothing more to give back, until when.
+    spent: HashMap<Source, Duration>,
+    /// A source that holds more than this is large.
+    large: usize,
+    /// The last round asked for more than there was.
+    starved: bool,
+}
+
+impl Plan {
+    pub fn new(max: usize) -> Self {
+        Plan {
+            max,
+            allowance: max,
+            lowered: None,
+            next: Duration::ZERO,
+            spent: HashMap::new(),
+            large: usize::MAX,
+            starved: false,
+        }
+    }
+
+    pub fn allowance(&self) -> usize {
+        self.allowance
+    }
+
+    /// Bytes above which memory is tight.
+    pub fn tight(&self) -> usize {
+        self.allowance - self.allowance / PARTS * 2
+    }
+
+    /// Bytes at which it no longer is.
+    fn low(&self) -> usize {
+        self.allowance - self.allowance / PARTS * 3
+    }
+
+    /// Bytes above which large sources may not ask: what they have begun still grows.
+    pub fn full(&self) -> usize {
+        self.allowance - self.allowance / PARTS
+    }
+
+    /// Bytes above which nobody may ask.
+    pub fn over(&self) -> usize {
+        self.allowance + self.allowance / PARTS
+    }
+
+    /// A source that holds more than this is large.
+    pub fn large(&self) -> usize {
+        self.large
+    }
+
+    /// How scarce memory is with `held` bytes, after `before`.
+    pub fn level(&self, before: Level, held: usize) -> Level {
+        if held > self.over() {
+            Level::Over
+        } else if held > self.full() || (held > self.tight() && self.starved) {
+            Level::Full
+        } else if held > self.tight() || (held > self.low() && before > Level::Calm) {
+            Level::Tight
+        } else {
+            Level::Calm
+        }
+    }
+
+    /// Compares what is counted with what the process really uses.
+    pub fn observe(&mut self, now: Duration, held: usize, used: usize) {
+        if used > self.max {
+            if self.lowered.is_none_or(|lowered| now >= lowered + LOWERED) {
+                let beyond = used - self.max;
+                self.allowance = held.min(self.allowance).saturating_sub(beyond).max(self.max / FLOOR);
+                self.lowered = Some(now);
+            }
+        } else {
+            // What is freed and not given back yet can be used again, so this is never too much.
+            self.allowance = self.allowance.max(held + (self.max - used)).min(self.max);
+        }
+    }
+
+    /// Whether it is time for another round.
+    pub fn is_due(&self, now: Duration) -> bool {
+        now >= self.next
+    }
+
+    /// Whether this source had nothing to give back.
+    pub fn has_spent(&self, source: Source) -> bool {
+        self.spent.contains_key(&source)
+    }
+
+    /// There is enough again.
+    pub fn rest(&mut self) {
+        (self.large, self.starved) = (usize::MAX, false);
+    }
+
+    /// A source has no chat left that is idle.
+    pub fn note_spent(&mut self, now: Duration, source: Source) {
+        self.spent.insert(source, now + REST);
+    }
+
+    /// Plans a round with `held` bytes in all; `unpaid` is what the last round did not get.
+    pub fn round(
+        &mut self,
+        now: Duration,
+        held: usize,
+        sources: &[(Source, usize)],
+        unpaid: &HashMap<Source, usize>,
+    ) -> Round {
+        self.next = now + ROUND;
+        self.spent.retain(|_, until| *until > now);
+        let need = held.saturating_sub(self.low());
+        let all: Vec<usize> = sources.iter().map(|(_, held)| *held).collect();
+        self.large = level_of(&all, need);
+        if need == 0 {
+            self.starved = false;
+            return Round::default();
+        }
+        let able = sources.iter().filter(|(source, _)| !self.spent.contains_key(source));
+        let able: Vec<(Source, usize)> = able.copied().collect();
+        let level = level_of(&able.iter().map(|(_, held)| *held).collect::<Vec<_>>(), need);
+        let demands: HashMap<Source, usize> = able
+            .iter()
+            .filter(|(_, held)| *held > level)
+            .map(|(source, held)| (*source, held - level))
+            .collect();
+        self.starved = demands.is_empty();
+        let chats = unpaid.iter().filter_map(|(source, left)| {
+            let now_needed = demands.get(source)?;
+            Some((*source, *left.min(now_needed)))
+        });
+        let chats = chats.filter(|(_, left)| *left > 0).collect();
+        Round { demands, chats }
+    }
+}
+
+/// The level to which all that is above it must go down so that `need` comes together; 0 where that is more
+/// than there is.
+fn level_of(held: &[usize], need: usize) -> usize {
+    if need == 0 {
+        return usize::MAX;
+    }
+    let mut held = held.to_vec();
+    held.sort_unstable_by(|a, b| b.cmp(a));
+    let mut above = 0_usize;
+    for (at, bytes) in held.iter().enumerate() {
+        above = above.saturating_add(*bytes);
+        let count = at + 1;
+        let next = held.get(count).copied().unwrap_or(0);
+        if above.saturating_sub(next.saturating_mul(count)) >= need {
+            return (above - need) / count;
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn source(number: u64) -> Source {
+        Source::numbered(number)
+    }
+
+    fn demands(round: &Round) -> Vec<(u64, usize)> {
+        let find = |number| round.demands.get(&source(number)).map(|bytes| (number, *bytes));
+        (0..10).filter_map(find).collect()
+    }
+
+    // faults: K144
+    #[test]
+    fn the_largest_source_pays_and_small_ones_keep_what_they_have() {
+        let mut plan = Plan::new(1600);
+        assert_eq!((plan.low(), plan.tight(), plan.full(), plan.over()), (1300, 1400, 1500, 1700));
+        let sources = [(source(1), 1200), (source(2), 300), (source(3), 20)];
+        let round = plan.round(S, 1420, &sources, &HashMap::new());
+        assert_eq!((demands(&round), plan.large()), (vec![(1, 120)], 1080));
+        assert!(round.chats.is_empty(), "messages and answers come first");
+        // Two large ones come down to the same level.
+        let sources = [(source(1), 800), (source(2), 700), (source(3), 20)];
+        let round = plan.round(2 * S, 1420, &sources, &HashMap::new());
+        assert_eq!((demands(&round), plan.large()), (vec![(1, 110), (2, 10)], 690));
+    }
+
+    // faults: K144
+    #[test]
+    fn what_messages_and_answers_do_not_pay_chats_pay_and_then_the_next_source() {
+        let mut plan = Plan::new(1600);
+        let sources = [(source(1), 1200), (source(2), 320)];
+        plan.round(S, 1420, &sources, &HashMap::new());
+        let round = plan.round(2 * S, 1420, &sources, &HashMap::from([(source(1), 100)]));
+        assert_eq!((demands(&round), round.chats), (vec![(1, 120)], vec![(source(1), 100)]));
+        // Nothing but running answers is left of the first one: it stays large, and the next one pays.
+        plan.note_spent(2 * S, source(1));
+        let round = plan.round(2 * S + ROUND, 1420, &sources, &HashMap::new());
+        assert_eq!((demands(&round), plan.large()), (vec![(2, 120)], 1080));
+        assert_eq!(plan.level(Level::Tight, 1420), Level::Tight);
+        plan.note_spent(2 * S + ROUND, source(2));
+        let round = plan.round(2 * S + 2 * ROUND, 1420, &sources, &HashMap::new());
+        assert_eq!(demands(&round), []);
+        assert_eq!(plan.level(Level::Tight, 1420), Level::Full, "nothing can be taken back");
+        // It is asked again after a while.
+        let round = plan.round(4 * S, 1420, &sources, &HashMap::new());
+        assert_eq!(demands(&round), [(1, 120)]);
+    }
+
+    // faults: K144
+    #[test]
+    fn levels_have_hysteresis() {
+        let mut plan = Plan::new(1600);
+        let levels = [1300, 1400, 1401, 1350, 1301, 1300, 1350, 1501, 1701, 1501, 1500, 1300];
+        let mut level = Level::Calm;
+        let seen = levels.map(|held| {
+            level = plan.level(level, held);
+            level as u8
+        });
+        assert_eq!(seen, [0, 0, 1, 1, 1, 0, 0, 2, 3, 2, 1, 0]);
+        assert!(plan.is_due(Duration::ZERO));
+        plan.round(S, 0, &[], &HashMap::new());
+        assert!(!plan.is_due(S + ROUND / 2) && plan.is_due(S + ROUND));
+        assert_eq!(plan.large(), usize::MAX, "nobody is large while there is enough");
+    }
+
+    // faults: K144
+    #[test]
+    fn what_the_process_really_uses_lowers_the_bound_step_by_step() {
+        let mut plan = Plan::new(1000);
+        plan.observe(S, 900, 950);
+        assert_eq!(plan.allowance(), 1000);
+        // 100 bytes more than there may be, of which 200 are not counted.
+        plan.observe(2 * S, 900, 1100);
+        assert_eq!(plan.allowance(), 800);
+        // What was freed is not given back at once, which is no reason to take more.
+        plan.observe(3 * S, 800, 1100);
+        assert_eq!(plan.allowance(), 800);
+        plan.observe(12 * S, 780, 950);
+        assert_eq!(plan.allowance(), 830);
+        plan.observe(30 * S, 820, 2000);
+        assert_eq!(plan.allowance(), 250, "never below a quarter");
+        plan.observe(40 * S, 100, 300);
+        assert_eq!(plan.allowance(), 800);
+        plan.observe(50 * S, 700, 300);
+        assert_eq!(plan.allowance(), 1000, "never above what is configured");
+    }
+
+    proptest! {
+        #[test]
+        fn the_level_gives_what_is_needed_from_the_fullest(
+            held in proptest::collection::vec(0_usize..1_000_000, 0..50),
+            need in 1_usize..10_000_000,
+        ) {
+            let level = level_of(&held, need);
+            let paid: usize = held.iter().map(|held| held.saturating_sub(level)).sum();
+            let all: usize = held.iter().sum();
+            prop_assert!(paid >= need.min(all), "{paid} of {need}, level {level}");
+            // Rounding takes at most a byte more from each.
+            prop_assert!(paid <= need + held.len(), "{paid} of {need}, level {level}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Takes memory back when it is short: the hands of [`crate::memory`]. Runs on the workers' clock, so much
+//! at a time that no worker stands still over it.
+use super::{
+    Worker,
+    session_actor::{Bell, SessionActor},
+};
+use crate::{
+    chat::{SessionId, Source},
+    memory::{Kind, Level, Pressure},
+    metrics,
+};
+use actix::WeakAddr;
+use std::{cell::RefCell, collections::HashMap, time::Duration};
+
+/// Chats that are evicted in one round, of which there are about three a second.
+const CHATS_MAX: usize = 512;
+/// Messages, and kept answers, that a worker takes back in one tick.
+const EACH_MAX: usize = 512;
+/// What pays less than this part of a demand is left alone.
+const LITTLE: usize = 8;
+/// Between two log lines about the same.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// What the metric of things taken back counts.
+pub(super) const MESSAGES: &str = "messages";
+pub(super) const ANSWERS: &str = "answers";
+pub(super) const CHATS: &str = "chats";
+
+/// One worker's sessions that keep finished answers.
+#[derive(Default)]
+pub(super) struct Kept(RefCell<HashMap<SessionId, Keeper>>);
+
+struct Keeper {
+    source: Source,
+    bytes: usize,
+    session: WeakAddr<SessionActor>,
+}
+
+impl Kept {
+    /// What a session keeps from now on.
+    pub(super) fn set(
+        &self,
+        id: SessionId,
+        source: Source,
+        bytes: usize,
+        session: impl FnOnce() -> WeakAddr<SessionActor>,
+    ) {
+        let mut table = self.0.borrow_mut();
+        if bytes == 0 {
+            drop(table);
+            return self.remove(id);
+        }
+        let keeper = table.entry(id).or_insert_with(|| Keeper { source, bytes, session: session() });
+        (keeper.source, keeper.bytes) = (source, bytes);
+    }
+
+    pub(super) fn remove(&self, id: SessionId) {
+        let mut table = self.0.borrow_mut();
+        table.remove(&id);
+        if table.is_empty() {
+            *table = HashMap::new();
+        }
+    }
+
+    /// Takes out the sessions that are to give back what they keep, those with most first.
+    fn take(
+        &self,
+        demands: &HashMap<Source, usize>,
+        paid: &mut HashMap<Source, usize>,
+    ) -> Vec<WeakAddr<SessionActor>> {
+        let mut table = self.0.borrow_mut();
+        let candidates = table.iter().map(|(id, keeper)| (keeper.bytes, keeper.source, *id));
+        let chosen = choose(candidates, demands, paid);
+        chosen.iter().filter_map(|id| table.remove(id)).map(|keeper| keeper.session).collect()
+    }
+}
+
+/// Chooses who pays what is left of the demands, the largest of each source first, and adds to what is paid. Where
+/// all together would pay next to nothing of what a source owes, they are left alone: messages of a moment
+/// are no reason to close sockets.
+pub(super) fn choose<T: Copy>(
+    candidates: impl Iterator<Item = (usize, Source, T)>,
+    demands: &HashMap<Source, usize>,
+    paid: &mut HashMap<Source, usize>,
+) -> Vec<T> {
+    let mut candidates: Vec<_> = candidates.filter(|(_, source, _)| demands.contains_key(source)).collect();
+    let mut sums = HashMap::<Source, usize>::new();
+    for (bytes, source, _) in &candidates {
+        *sums.entry(*source).or_default() += bytes;
+    }
+    candidates.retain(|(_, source, _)| sums[source].saturating_mul(LITTLE) >= demands[source]);
+    candidates.sort_unstable_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+    let pays = |(bytes, source, who): (usize, Source, T)| {
+        let paid = paid.entry(source).or_default();
+        (*paid < demands[&source]).then(|| {
+            *paid += bytes;
+            who
+        })
+    };
+    candidates.into_iter().filter_map(pays).take(EACH_MAX).collect()
+}
+
+/// One tick of one worker.
+pub(super) fn tick(worker: &Worker) {
+    let memory = &worker.memory;
+    let now = memory.since_begin(tokio::time::Instant::now().into_std());
+    if memory.may_look(now) {
+        if let Some(used) = metrics::resident_bytes() {
+            memory.observe(now, used);
+        }
+        for kind in Kind::ALL {
+            worker.metrics.memory_held(kind, memory.held(kind));
+        }
+    }
+    if memory.level() == Level::Calm {
+        return;
+    }
+    let evict = |source, held| {
+        let chats = worker.registry.chats_of(source);
+        let evicted = worker.registry.evict_idle_of(source);
+        evicted.then(|| {
+            worker.metrics.memory_reclaimed.inc(CHATS);
+            held / chats.max(1)
+        })
+    };
+    if let Some(pressure) = memory.plan(now, CHATS_MAX, evict) {
+        tell(worker, now, pressure);
+    }
+    memory.pay(|demands| {
+        let mut paid = HashMap::new();
+        for _ in 0..worker.uploads.give_back(worker.now(), demands, &mut paid) {
+            worker.metrics.memory_reclaimed.inc(MESSAGES);
+        }
+        for session in worker.kept.take(demands, &mut paid) {
+            if let Some(session) = session.upgrade() {
+                worker.metrics.memory_reclaimed.inc(ANSWERS);
+                // The address is new, so it has a place of its own in the mailbox: this is never refused.
+                let _ = session.try_send(Bell::GiveBack);
+            }
+        }
+        paid
+    });
+}
+
+fn tell(worker: &Worker, now: Duration, Pressure { held, wanted, sources, level }: Pressure) {
+    if !worker.memory.may_tell(now, QUIET) {
+        return;
+    }
+    let (limit, mib) = (worker.memory.limit().bytes >> 20, |bytes: usize| bytes >> 20);
+    let refused = match level {
+        Level::Calm | Level::Tight => "",
+        Level::Full => "; large ones are refused questions",
+        Level::Over => "; all questions are refused",
+    };
+    log::warn!(
+        "memory is short: {} MiB held, memory.max is {limit} MiB; {} MiB are taken back from {sources} \
+         client networks{refused}",
+        mib(held),
+        mib(wanted),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // faults: K144
+    #[test]
+    fn the_largest_of_a_source_pay_and_no_more_than_needed() {
+        let (one, two, other) = (Source::numbered(1), Source::numbered(2), Source::numbered(3));
+        let demands = HashMap::from([(one, 100), (two, 10)]);
+        let candidates = [(30, one, 'a'), (80, one, 'b'), (10, one, 'c'), (50, two, 'd'), (90, other, 'e')];
+        let mut paid = HashMap::new();
+        assert_eq!(choose(candidates.into_iter(), &demands, &mut paid), ['b', 'd', 'a']);
+        assert_eq!(paid, HashMap::from([(one, 110), (two, 50)]));
+        // Next to nothing is not worth it.
+        let little = [(12, one, 'a'), (80, two, 'b')];
+        assert_eq!(choose(little.into_iter(), &demands, &mut HashMap::new()), ['b']);
+        // What is paid already is not paid twice.
+        assert_eq!(choose(candidates.into_iter(), &demands, &mut paid), Vec::<char>::new());
+    }
+}

@@ -1,0 +1,197 @@
+//! The budget of memory, against a real process: who pays when it is used up, and that it holds.
+use crate::harness::{
+    Answer, Chats, End, Process, RawClient, TestClient, Tidegate, frame_head, get_with, handshake, until,
+};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::{net::IpAddr, time::Duration};
+
+const MIB: u64 = 1 << 20;
+
+/// A gateway with this bound, in front of a simulator.
+async fn serve(simulator: &Process, max: &str, keys: &[&str]) -> Process {
+    let base_url = simulator.base_url();
+    let max = format!("memory.max={max}");
+    let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
+    for key in [&*max, "server.workers=2", "limits.frames_per_second=0"].iter().chain(keys) {
+        args.extend(["--set", key]);
+    }
+    Tidegate::new(&args).env("API_KEY", "sk-test").start().await
+}
+
+/// A socket on `/api/chat` from an address of its own.
+async fn chats_from(here: [u8; 4], gateway: &Process) -> RawClient {
+    let mut client = RawClient::connect_from(IpAddr::from(here), gateway.address).await;
+    let request = handshake(gateway.address, &[]).replace("GET /chat ", "GET /api/chat ");
+    let head = client.request(&request).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    client
+}
+
+fn reclaimed(what: &str) -> String {
+    format!("tidegate_memory_reclaimed_total{{what=\"{what}\"}}")
+}
+
+// faults: K144
+#[tokio::test]
+async fn unfinished_messages_of_the_largest_source_pay_first() {
+    const FLOOD: usize = 120;
+    let simulator = Process::simulate().await;
+    let gateway = serve(&simulator, "64MiB", &[]).await;
+    // A user is in the middle of an answer, and another one in the middle of a message.
+    let mut user = TestClient::connect(&gateway.chat_url()).await;
+    user.say("/sim text=x tokens=60 pace_ms=50").await;
+    let mut heard = user.hear().await;
+    let mut sends = chats_from([127, 0, 0, 2], &gateway).await;
+    sends.write(&frame_head(0x81, 300_000)).await;
+    sends.write(&[b'x'; 100_000]).await;
+    // One address begins messages of a MiB and does not finish them.
+    let mut flood: Vec<_> = join_all((0..FLOOD).map(|_| chats_from([127, 0, 0, 3], &gateway))).await;
+    let part = vec![b'x'; 900_000];
+    join_all(flood.iter_mut().map(async |client| {
+        client.write(&frame_head(0x81, 1_000_000)).await;
+        // It may have to wait, and be closed meanwhile.
+        let _ = tokio::time::timeout(Duration::from_secs(5), client.try_write(&part)).await;
+    }))
+    .await;
+    until("some of them are given up", async || gateway.metric(&reclaimed("messages")).await > 40).await;
+    until("it is below the bound", async || {
+        gateway.metric("tidegate_memory_bytes{kind=\"inbound\"}").await < 64 * MIB
+    })
+    .await;
+    let closed = r#"tidegate_connections_closed_total{reason="overloaded"}"#;
+    until("they are closed", async || gateway.metric(closed).await > 40).await;
+    assert!(gateway.memory_peak() < 64 * MIB * 11 / 10 + 64 * MIB, "{} MiB", gateway.memory_peak() >> 20);
+    // The small ones have noticed nothing.
+    while heard.len() < 60 {
+        heard += &user.hear().await;
+    }
+    assert_eq!(heard, "x".repeat(60));
+    sends.write(&vec![b'x'; 200_000]).await;
+    let (opcode, answer) = sends.read_beyond_pings().await;
+    assert_eq!(opcode, 0x81, "{}", String::from_utf8_lossy(&answer));
+    user.still_works().await;
+    // Those that are left of the flood were told why, or are still there.
+    let mut told = 0;
+    for client in &mut flood {
+        let mut bytes = Vec::new();
+        if let Ok(read) = tokio::time::timeout(Duration::from_millis(1), client.read_some(&mut bytes)).await
+            && read > 0
+            && bytes.ends_with(b"\x03\xf5the service is short of memory")
+        {
+            told += 1;
+        }
+    }
+    assert!(told > 40, "{told} were told");
+    drop((flood, sends, user));
+    let log = gateway.stop().await;
+    let lines = log.lines().filter(|line| line.contains("memory is short")).count();
+    assert!((1..=3).contains(&lines), "{lines} lines\n{log}");
+    simulator.stop().await;
+}
+
+/// A question after a long conversation, of which the client has a copy.
+fn ask_after(kib: usize, request: &str, chat: &str, text: &str) -> Value {
+    let said = |id: &str, role: &str, text: &str| json!({"id": id, "role": role, "parts": [{"type": "text", "text": text}]});
+    let long = "x".repeat(kib << 9);
+    let messages = [said("u", "user", &long), said("a", "assistant", &long), said(request, "user", text)];
+    json!({
+        "type": "send", "requestId": request, "id": chat, "trigger": "submit-message",
+        "messages": messages, "headers": {}, "body": {},
+    })
+}
+
+// faults: K144
+#[tokio::test]
+async fn kept_answers_and_idle_chats_of_the_largest_source_pay_next() {
+    const CHATS: usize = 320;
+    let simulator = Process::simulate().await;
+    let gateway = serve(&simulator, "64MiB", &["limits.chats_per_principal=1000"]).await;
+    let mut user = Chats::connect(gateway.address).await;
+    let answer = user.turn("first", "mine", "/sim text=kept").await;
+    assert_eq!(answer.text, "kept");
+    let mut flood = Chats::connect_from(gateway.address, [127, 0, 0, 3]).await;
+    let mut refused = 0;
+    for chat in 0..CHATS {
+        let request = format!("r{chat}");
+        let frame = ask_after(200, &request, &request, "/sim text=x tokens=6000");
+        let answer = match flood.try_say(&frame).await {
+            true => flood.try_hear(&request).await,
+            false => None,
+        };
+        match answer {
+            Some(answer) => refused += usize::from(answer.end != Some(End::Whole)),
+            // Its message was still arriving when memory was short.
+            None => flood = Chats::connect_from(gateway.address, [127, 0, 0, 3]).await,
+        }
+    }
+    assert!(gateway.metric(&reclaimed("answers")).await > 0);
+    let chats = gateway.metric(&reclaimed("chats")).await as usize;
+    println!("{chats} of {CHATS} chats were evicted, {refused} questions refused");
+    // 64 MiB hold less than 300 of these.
+    assert!((20..CHATS - 100).contains(&chats), "{chats}");
+    assert!(refused < CHATS / 4, "{refused}: there is always something to take back");
+    assert!(gateway.memory_peak() < 64 * MIB * 11 / 10 + 64 * MIB, "{} MiB", gateway.memory_peak() >> 20);
+    // The user's chat is there, with its conversation.
+    let (status, _, body) = get_with(gateway.address, "/api/chats/mine", &[("cookie", &user.cookie)]).await;
+    assert!(status == 200 && body.contains("kept"), "{status} {body}");
+    drop((user, flood));
+    gateway.stop().await;
+    simulator.stop().await;
+}
+
+// faults: K144
+#[tokio::test]
+async fn running_answers_are_never_ended_and_large_sources_ask_no_more() {
+    const SOCKETS: usize = 32;
+    const EACH: usize = 60;
+    let simulator = Process::simulate().await;
+    let gateway = serve(&simulator, "64MiB", &[]).await;
+    // Each answer keeps a connection to the service.
+    let flood = (0..SOCKETS).map(async |_| {
+        let mut flood = Chats::connect_from(gateway.address, [127, 0, 0, 3]).await;
+        let mut answers = Vec::new();
+        for number in 0..EACH {
+            let request = format!("r{number}");
+            flood.ask(&request, &request, "/sim text=x tokens=2 pace_ms=5000").await;
+            answers.push(Answer::of(&request));
+            let frame = flood.next().await;
+            answers.iter_mut().for_each(|answer: &mut Answer| answer.take(&frame));
+        }
+        while answers.iter().any(|answer| answer.end.is_none()) {
+            let frame = flood.next().await;
+            answers.iter_mut().for_each(|answer| answer.take(&frame));
+        }
+        answers
+    });
+    let user = async {
+        let overloaded = r#"tidegate_messages_rejected_total{reason="overloaded"}"#;
+        until("some are refused", async || gateway.metric(overloaded).await > 20).await;
+        // Small ones are served when nothing is left for the large one.
+        let mut user = Chats::connect(gateway.address).await;
+        let answer = user.turn("first", "mine", "/sim text=fine").await;
+        assert_eq!(
+            answer.text,
+            "fine",
+            "{answer:?}\n{}",
+            gateway
+                .log()
+                .lines()
+                .filter(|l| l.contains("memory") || l.contains("refused"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        );
+    };
+    let (answers, ()) = tokio::join!(join_all(flood), user);
+    let ends: Vec<_> = answers.into_iter().flatten().map(|answer| (answer.text, answer.end)).collect();
+    let whole = (String::from("xx"), Some(End::Whole));
+    let finished = ends.iter().filter(|end| **end == whole).count();
+    let refused = (String::new(), Some(End::Failed("overloaded".into())));
+    let refused = ends.iter().filter(|end| **end == refused).count();
+    println!("{finished} answers finished, {refused} questions were refused");
+    assert_eq!(finished + refused, SOCKETS * EACH, "{ends:?}");
+    assert!(finished > 300 && refused > 100, "{finished} finished, {refused} refused");
+    assert!(gateway.memory_peak() < 64 * MIB * 11 / 10 + 64 * MIB, "{} MiB", gateway.memory_peak() >> 20);
+    gateway.stop().await;
+    simulator.stop().await;
+}
