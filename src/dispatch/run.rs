@@ -281,12 +281,11 @@ impl Run {
                     }
                 }
                 tally.say(events, stream.reader.usage(), order, &shared.metrics);
-                match stream.finish() {
-                    // Nobody waits for the body to end.
-                    Some(end) => return Poll::Ready(Attempt::Ended(Box::new(end))),
-                    // The stream has our waker: nothing is left to do in this wake.
-                    None => return Poll::Pending,
+                if !stream.is_finished() {
+                    return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
                 }
+                let Some(end) = stream.reader.finish() else { return Poll::Pending };
+                return Poll::Ready(Attempt::Ended(Box::new(end))); // Nobody waits for the body to end.
             }
             Step::End => Ok(()),
             Step::Failed(error) => Err(error),

@@ -4,7 +4,7 @@ use super::{
     watch::{Exceeded, Watched},
 };
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent},
+    chat::{RunError, RunErrorKind, RunEvent},
     upstream::{client::Response, dashscope::Reader},
 };
 use std::{
@@ -104,13 +104,8 @@ impl Stream {
     }
 
     /// Whether the answer is finished, and its usage known or waited for long enough.
-    fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.reader.finished() && (self.reader.usage().is_some() || self.watched.exceeded().is_some())
-    }
-
-    /// The end of a finished answer, before its body has ended.
-    pub(super) fn finish(&self) -> Option<RunEnd> {
-        self.reader.finish().filter(|_| self.is_finished())
     }
 
     /// Reads what is left behind a finished answer, whatever that is: the answer is whole.
