@@ -57,8 +57,8 @@ pub struct Door {
 struct Table {
     next: u64,
     all: usize,
-    /// Those that may have to go, oldest first.
-    sources: HashMap<Source, BTreeMap<u64, Arc<Member>>>,
+    /// Those of each source, oldest first; nothing stands for all trusted proxies, which come last when one must go.
+    sources: HashMap<Option<Source>, BTreeMap<u64, Arc<Member>>>,
     /// By how many they have; of equals the last one has the oldest connection.
     by_size: BTreeSet<(usize, Reverse<u64>, Source)>,
 }
@@ -83,7 +83,7 @@ pub(super) struct Place {
     door: Arc<Door>,
     id: u64,
     peer: Option<IpAddr>,
-    /// Nothing for trusted proxies, which are never evicted.
+    /// Nothing for trusted proxies.
     source: Option<Source>,
     member: Arc<Member>,
 }
@@ -148,11 +148,9 @@ impl Table {
     /// Whether there is room for one of this source, perhaps after another one was sent away, and the bound that made
     /// this necessary.
     fn make_room(&mut self, settings: &Settings, source: Option<Source>) -> (bool, Option<Bound>) {
-        let here = source.and_then(|source| self.sources.get(&source)).map_or(0, BTreeMap::len);
+        let here = self.sources.get(&source).map_or(0, BTreeMap::len);
         let mut reached = None;
-        if let Some(source) =
-            source.filter(|_| settings.per_address_max > 0 && here >= settings.per_address_max)
-        {
+        if source.is_some() && settings.per_address_max > 0 && here >= settings.per_address_max {
             reached = Some(Bound::Address);
             if !self.evict_of(source) {
                 return (false, reached);
@@ -162,12 +160,13 @@ impl Table {
             return (true, reached);
         }
         let largest: Vec<_> =
-            self.by_size.iter().rev().take(SOURCES_MAX).map(|(.., source)| *source).collect();
-        (largest.into_iter().any(|source| self.evict_of(source)), Some(Bound::All))
+            self.by_size.iter().rev().take(SOURCES_MAX).map(|(.., source)| Some(*source)).collect();
+        let has_room = largest.into_iter().chain([None]).any(|source| self.evict_of(source));
+        (has_room, Some(Bound::All))
     }
 
     /// Sends away the oldest connection of a source that waits for its client.
-    fn evict_of(&mut self, source: Source) -> bool {
+    fn evict_of(&mut self, source: Option<Source>) -> bool {
         let waiting = self.sources.get(&source).and_then(|members| {
             members
                 .iter()
@@ -175,7 +174,7 @@ impl Table {
                 .map(|(id, member)| (*id, Arc::clone(member)))
         });
         let Some((id, member)) = waiting else { return false };
-        self.remove(Some(source), id);
+        self.remove(source, id);
         member.evicted.store(true, SeqCst);
         member.task.wake();
         true
@@ -185,27 +184,24 @@ impl Table {
         let id = self.next;
         self.next += 1;
         self.all += 1;
-        if let Some(source) = source {
-            self.change(source, |members| {
-                members.insert(id, Arc::clone(member));
-            });
-        }
+        self.change(source, |members| {
+            members.insert(id, Arc::clone(member));
+        });
         id
     }
 
     /// One that was sent away is not there any more.
     fn remove(&mut self, source: Option<Source>, id: u64) {
-        let mut was_there = true;
-        if let Some(source) = source {
-            self.change(source, |members| was_there = members.remove(&id).is_some());
-        }
+        let mut was_there = false;
+        self.change(source, |members| was_there = members.remove(&id).is_some());
         self.all -= usize::from(was_there);
     }
 
     /// Changes the connections of a source, and its rank.
-    fn change(&mut self, source: Source, change: impl FnOnce(&mut BTreeMap<u64, Arc<Member>>)) {
+    fn change(&mut self, source: Option<Source>, change: impl FnOnce(&mut BTreeMap<u64, Arc<Member>>)) {
         let rank = |members: &BTreeMap<u64, _>| {
-            members.first_key_value().map(|(oldest, _)| (members.len(), Reverse(*oldest), source))
+            let (oldest, _) = members.first_key_value()?;
+            Some((members.len(), Reverse(*oldest), source?))
         };
         let members = self.sources.entry(source).or_default();
         let before = rank(members);
@@ -214,14 +210,10 @@ impl Table {
         if let Some(before) = before {
             self.by_size.remove(&before);
         }
-        match after {
-            Some(after) => {
-                self.by_size.insert(after);
-            }
-            None => {
-                self.sources.remove(&source);
-            }
+        if members.is_empty() {
+            self.sources.remove(&source);
         }
+        self.by_size.extend(after);
     }
 }
 
@@ -328,7 +320,11 @@ mod tests {
         assert_eq!(own.iter().map(is_evicted).collect::<Vec<_>>(), [true, false, false]);
         let proxy: Vec<_> = (0..50).map(|_| enter(&door, "10.0.0.7").expect("a place")).collect();
         assert!(!proxy.iter().any(is_evicted));
-        drop((own, proxy));
+        // Where there are no others it makes room in the end: its clients may hold what they do not read.
+        drop(own);
+        let more: Vec<_> = (0..51).map(|_| enter(&door, "10.0.0.8").expect("a place")).collect();
+        assert!(is_evicted(&proxy[0]) && !is_evicted(&proxy[1]));
+        drop((proxy, more));
         let table = door.table();
         assert!(table.all == 0 && table.sources.is_empty() && table.by_size.is_empty());
     }
@@ -352,7 +348,7 @@ mod tests {
                 prop_assert_eq!((table.all, members), (there, there));
                 prop_assert!(table.all <= 7 && table.sources.values().all(|members| members.len() <= 3));
                 let ranks: BTreeSet<_> = table.sources.iter().map(|(source, members)| (members.len(), *source)).collect();
-                prop_assert_eq!(ranks, table.by_size.iter().map(|(size, _, source)| (*size, *source)).collect());
+                prop_assert_eq!(ranks, table.by_size.iter().map(|(size, _, source)| (*size, Some(*source))).collect());
             }
         }
     }
