@@ -192,12 +192,6 @@ impl<T> ChatTable<T> {
         self.take_out(slot)
     }
 
-    /// Evicts the longest idle chat of the source with the most chats, among those that have an idle one.
-    pub fn evict_largest(&mut self) -> Option<T> {
-        let source = self.by_places.last()?.2;
-        self.evict_of(source)
-    }
-
     fn slot_of(&self, key: &ChatKey, session: SessionId) -> Option<usize> {
         let slot = *self.slots.get(key)?;
         (self.chats[slot].session == session).then_some(slot)

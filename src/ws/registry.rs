@@ -114,12 +114,6 @@ impl Registry {
         evicted.map(Self::end).is_some()
     }
 
-    /// Evicts the longest idle chat of the source that has the most chats; false where all chats are in use.
-    pub fn evict_largest(&self) -> bool {
-        let evicted = self.chats().evict_largest();
-        evicted.map(Self::end).is_some()
-    }
-
     /// Chats that count for a source.
     pub fn chats_of(&self, source: Source) -> usize {
         self.chats().places_of(source)
