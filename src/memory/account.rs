@@ -155,8 +155,9 @@ impl Memory {
     pub fn pauses(&self, source: Source) -> bool {
         match self.level() {
             Level::Calm => false,
-            Level::Tight | Level::Full => self.is_large(source),
-            Level::Over => true,
+            Level::Tight => self.is_large(source),
+            // What is left then is for questions and running answers.
+            Level::Full | Level::Over => true,
         }
     }
 

@@ -1,10 +1,12 @@
 //! The budget of memory, against a real process: who pays when it is used up, and that it holds.
 use crate::harness::{
-    Answer, Chats, End, Process, RawClient, TestClient, Tidegate, frame_head, get_with, handshake, until,
+    Answer, Chats, End, Process, RawClient, TestClient, Tidegate, frame, frame_head, get_with, handshake,
+    short_or_long, until,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::{net::IpAddr, time::Duration};
+use tokio::time::{Instant, sleep};
 
 const MIB: u64 = 1 << 20;
 
@@ -192,6 +194,124 @@ async fn running_answers_are_never_ended_and_large_sources_ask_no_more() {
     assert_eq!(finished + refused, SOCKETS * EACH, "{ends:?}");
     assert!(finished > 300 && refused > 100, "{finished} finished, {refused} refused");
     assert!(gateway.memory_peak() < 64 * MIB * 11 / 10 + 64 * MIB, "{} MiB", gateway.memory_peak() >> 20);
+    gateway.stop().await;
+    simulator.stop().await;
+}
+
+/// Does something again and again until the time is over; what is under way then is dropped.
+async fn again_until(end: Instant, mut act: impl AsyncFnMut(usize)) -> usize {
+    let mut times = 0;
+    let _ = tokio::time::timeout_at(end, async {
+        loop {
+            act(times).await;
+            times += 1;
+        }
+    })
+    .await;
+    times
+}
+
+/// Begins messages of a MiB and finishes none; comes back when it is closed.
+async fn begins_messages(gateway: &Process, here: [u8; 4], end: Instant) -> usize {
+    again_until(end, async |_| {
+        let mut client = chats_from(here, gateway).await;
+        client.write(&frame_head(0x81, 1_000_000)).await;
+        let _ = client.try_write(&vec![b'x'; 999_000]).await;
+        client.read_to_end(Duration::from_secs(600)).await;
+    })
+    .await
+}
+
+/// Asks after long conversations, each in a chat of its own, and keeps what was answered unread for a while.
+async fn fills_histories(gateway: &Process, here: [u8; 4], end: Instant) -> usize {
+    again_until(end, async |round| {
+        let mut client = Chats::connect_from(gateway.address, here).await;
+        for number in 0..20 {
+            let request = format!("r{round}-{number}");
+            let frame = ask_after(240, &request, &request, "/sim text=x tokens=20000");
+            if !client.try_say(&frame).await || client.try_hear(&request).await.is_none() {
+                break;
+            }
+        }
+    })
+    .await
+}
+
+/// Asks for more than it reads, and leaves large messages waiting.
+async fn reads_nothing(gateway: &Process, end: Instant) -> usize {
+    again_until(end, async |_| {
+        let mut client = RawClient::upgrade_narrow(gateway.address).await;
+        let long = vec![b'x'; 60 * 1024];
+        client.write(&frame(0x81, b"/sim text=x tokens=30000 pace_ms=1")).await;
+        for _ in 0..8 {
+            let _ = client.try_write(&frame(0x81, &long)).await;
+        }
+        sleep(Duration::from_secs(3)).await;
+    })
+    .await
+}
+
+/// Asks and reads, as people do: every answer that begins is whole.
+async fn talks(gateway: &Process, here: [u8; 4], end: Instant) -> (usize, usize) {
+    let (mut whole, mut refused) = (0, 0);
+    again_until(end, async |number| {
+        let mut client = Chats::connect_from(gateway.address, here).await;
+        let request = format!("r{number}");
+        let answer = client.turn(&request, &request, "/sim text=x tokens=40 pace_ms=20").await;
+        match answer.end {
+            Some(End::Whole) if answer.text == "x".repeat(40) => whole += 1,
+            Some(End::Failed(code)) if code == "overloaded" && answer.text.is_empty() => {
+                refused += 1;
+                sleep(Duration::from_millis(500)).await; // It is told to wait longer.
+            }
+            end => panic!("{end:?} after {:?}", answer.text),
+        }
+    })
+    .await;
+    (whole, refused)
+}
+
+// faults: K144
+#[tokio::test]
+async fn everything_at_once_stays_within_the_bound() {
+    let (max, time) = short_or_long((96, Duration::from_secs(6)), (200, Duration::from_secs(60)));
+    let (few, many) = short_or_long((60, 60), (200, 200));
+    let simulator = Process::simulate().await;
+    let keys = ["limits.chats_per_principal=1000", "limits.slow_client=5s", "server.workers=2"];
+    let gateway = serve(&simulator, &format!("{max}MiB"), &keys).await;
+    let here = &gateway;
+    let end = Instant::now() + time;
+    // Few sources with much, and many with little each.
+    let begin = join_all((0..few).map(|n| begins_messages(here, [127, 2, 0, 1 + (n % 3) as u8], end)));
+    let begin_many = join_all((0..many).map(|n| begins_messages(here, [127, 3, 0, 1 + n as u8], end)));
+    let fill = join_all((0..12).map(|n| fills_histories(here, [127, 4, 0, 1 + (n % 8) as u8], end)));
+    let unread = join_all((0..few).map(|_| reads_nothing(here, end)));
+    let people = join_all((0..20).map(|n| talks(here, [127, 5, 0, 1 + n as u8], end)));
+    let (begun, begun_by_many, filled, unread, people) =
+        tokio::join!(begin, begin_many, fill, unread, people);
+    let sum = |counts: &[usize]| counts.iter().sum::<usize>();
+    let (whole, refused) = people.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+    let (peak, bound) = (gateway.memory_peak(), max * MIB * 11 / 10 + 64 * MIB);
+    println!(
+        "memory.max {max} MiB, bound {} MiB, peak {} MiB; messages given up {} and {}, rounds of histories {}, \
+         of unread {}; people: {whole} answers whole, {refused} questions refused",
+        bound / MIB,
+        peak / MIB,
+        sum(&begun),
+        sum(&begun_by_many),
+        sum(&filled),
+        sum(&unread),
+    );
+    for what in ["messages", "answers", "chats"] {
+        println!("{what} taken back: {}", gateway.metric(&reclaimed(what)).await);
+    }
+    assert!(peak <= bound, "{} MiB of {} MiB", peak / MIB, bound / MIB);
+    assert!(gateway.metric(&reclaimed("messages")).await > 0);
+    // Small networks are served meanwhile, if not always at once.
+    assert!(whole > 0, "{whole} answers, {refused} refused");
+    let mut user = TestClient::connect(&gateway.chat_url()).await;
+    user.still_works().await;
+    drop(user);
     gateway.stop().await;
     simulator.stop().await;
 }
