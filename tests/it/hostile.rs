@@ -107,10 +107,10 @@ async fn what_claims_or_sends_too_much_costs_no_memory() {
     stop(simulator, gateway).await;
 }
 
-// faults: A9
+// faults: A9, K143
 #[tokio::test]
-async fn a_message_that_trickles_for_ever_is_silence() {
-    let keys = ["--set", "limits.silence=1s", "--set", "limits.ping=200ms"];
+async fn a_message_that_trickles_for_ever_is_closed() {
+    let keys = ["--set", "connection.message_timeout=1s", "--set", "connection.message_rate_min=1000000000"];
     let (simulator, gateway) = serve(&keys).await;
     let mut client = RawClient::upgrade(gateway.address).await;
     client.write(&frame_head(0x81, 100 << 10)).await;
