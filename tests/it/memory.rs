@@ -228,8 +228,10 @@ async fn fills_histories(gateway: &Process, here: [u8; 4], end: Instant) -> usiz
         let mut client = Chats::connect_from(gateway.address, here).await;
         for number in 0..20 {
             let request = format!("r{round}-{number}");
-            let frame = ask_after(240, &request, &request, "/sim text=x tokens=20000");
-            if !client.try_say(&frame).await || client.try_hear(&request).await.is_none() {
+            let frame = ask_after(240, &request, &request, "/sim text=x tokens=6000");
+            let answer = async { client.try_say(&frame).await && client.try_hear(&request).await.is_some() };
+            // It may be closed, or made to wait for longer than this.
+            if !tokio::time::timeout(Duration::from_secs(5), answer).await.unwrap_or(false) {
                 break;
             }
         }
@@ -274,8 +276,8 @@ async fn talks(gateway: &Process, here: [u8; 4], end: Instant) -> (usize, usize)
 // faults: K144
 #[tokio::test]
 async fn everything_at_once_stays_within_the_bound() {
-    let (max, time) = short_or_long((96, Duration::from_secs(6)), (200, Duration::from_secs(60)));
-    let (few, many) = short_or_long((60, 60), (200, 200));
+    let (max, time) = (96, short_or_long(Duration::from_secs(6), Duration::from_secs(40)));
+    let (few, many) = (60, 60);
     let simulator = Process::simulate().await;
     let keys = ["limits.chats_per_principal=1000", "limits.slow_client=5s", "server.workers=2"];
     let gateway = serve(&simulator, &format!("{max}MiB"), &keys).await;
