@@ -311,6 +311,14 @@ async fn everything_at_once_stays_within_the_bound() {
     assert!(gateway.metric(&reclaimed("messages")).await > 0);
     // Small networks are served meanwhile, if not always at once.
     assert!(whole > 0, "{whole} answers, {refused} refused");
+    until("memory is no longer short", async || {
+        let held =
+            join_all(["inbound", "queued", "history", "replay", "requests", "output"].map(async |kind| {
+                gateway.metric(&format!("tidegate_memory_bytes{{kind=\"{kind}\"}}")).await
+            }));
+        held.await.iter().sum::<u64>() < max * MIB / 2
+    })
+    .await;
     let mut user = TestClient::connect(&gateway.chat_url()).await;
     user.still_works().await;
     drop(user);
