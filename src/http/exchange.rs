@@ -4,7 +4,7 @@
 //! the connection ends. A request and its body are passed on; what follows them waits until the answer is with
 //! the kernel. So nothing is parsed, and nothing can be lost or mixed up, behind a request that is still
 //! open, asks for the end of the connection or becomes a WebSocket. Where a request ends is found by
-//! [`super::framing`].
+//! `super::framing`.
 use super::framing::{Chunks, Framing, Head};
 use std::time::{Duration, Instant};
 

@@ -83,6 +83,8 @@ pub struct Memory {
     tight: AtomicUsize,
     full: AtomicUsize,
     over: AtomicUsize,
+    beyond: AtomicUsize,
+    small: AtomicUsize,
     large: AtomicUsize,
     plan: Mutex<State>,
 }
@@ -119,6 +121,8 @@ impl Memory {
             tight: AtomicUsize::new(plan.tight()),
             full: AtomicUsize::new(plan.full()),
             over: AtomicUsize::new(plan.over()),
+            beyond: AtomicUsize::new(plan.beyond()),
+            small: AtomicUsize::new(plan.small()),
             large: AtomicUsize::new(usize::MAX),
             plan: Mutex::new(State { plan, demands: HashMap::new(), told: None }),
         }
@@ -168,7 +172,9 @@ impl Memory {
             // It holds running answers alone.
             Level::Tight => self.is_large(source) && self.state().plan.has_spent(source),
             Level::Full => self.is_large(source),
-            Level::Over => true,
+            Level::Over => {
+                self.total() > self.beyond.load(Relaxed) || self.held_by(source) > self.small.load(Relaxed)
+            }
         };
         refuses.then_some(REFUSED)
     }
@@ -241,6 +247,8 @@ impl Memory {
         self.tight.store(plan.tight(), Relaxed);
         self.full.store(plan.full(), Relaxed);
         self.over.store(plan.over(), Relaxed);
+        self.beyond.store(plan.beyond(), Relaxed);
+        self.small.store(plan.small(), Relaxed);
         self.large.store(plan.large(), Relaxed);
         self.level.store(level as u8, SeqCst);
     }
@@ -437,6 +445,9 @@ mod tests {
         attacker.set(0, 170 * MIB);
         assert_eq!(memory.level(), Level::Over);
         assert!(memory.refuses(small).is_some() && memory.pauses(small));
+        assert_eq!(memory.refuses(source(3)), None, "a reserve for those who hold next to nothing");
+        attacker.set(0, 175 * MIB);
+        assert!(memory.refuses(source(3)).is_some(), "which has an end");
         // Back below, by a round, with hysteresis.
         attacker.set(0, 100 * MIB);
         memory.plan(Duration::from_secs(4), 9, |_, _| None);

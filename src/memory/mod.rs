@@ -25,7 +25,7 @@ pub enum Level {
     Tight = 1,
     /// Beside that, large sources are refused new questions: too little can be taken back.
     Full = 2,
-    /// Every source is refused new questions.
+    /// All sources but small ones are refused new questions; far above the bound, those too.
     Over = 3,
 }
 

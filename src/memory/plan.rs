@@ -5,13 +5,15 @@ use std::{collections::HashMap, time::Duration};
 
 /// Parts of the bound: where taking back begins, where it ends, and what is kept for small sources.
 const PARTS: usize = 16;
+/// A source with no more than this part of the bound is small.
+const SMALL: usize = 256;
 /// Between two rounds every worker looks at its part of the first one, twice.
 const ROUND: Duration = Duration::from_millis(300);
 /// A source that had nothing to give back is not asked again for so long.
 const REST: Duration = Duration::from_secs(1);
-/// How often what the process really uses may lower the bound: an allocator gives back what was freed
-/// only after some seconds.
-const LOWERED: Duration = Duration::from_secs(15);
+/// How often what the process really uses may lower the bound. An allocator gives back what was freed only
+/// after some seconds, so the bound falls too far at first and rises again with the next look.
+const LOWERED: Duration = Duration::from_secs(3);
 /// The bound is never lowered below this part of what is configured.
 const FLOOR: usize = 4;
 
@@ -72,9 +74,19 @@ impl Plan {
         self.allowance - self.allowance / PARTS
     }
 
-    /// Bytes above which nobody may ask.
+    /// Bytes above which only small sources may ask.
     pub fn over(&self) -> usize {
         self.allowance + self.allowance / PARTS
+    }
+
+    /// Bytes above which nobody may ask: half a part more, kept for those who hold next to nothing.
+    pub fn beyond(&self) -> usize {
+        self.over() + self.allowance / PARTS / 2
+    }
+
+    /// A source that holds no more than this is small.
+    pub fn small(&self) -> usize {
+        self.allowance / SMALL
     }
 
     /// A source that holds more than this is large.
@@ -205,6 +217,7 @@ mod tests {
     fn the_largest_source_pays_and_small_ones_keep_what_they_have() {
         let mut plan = Plan::new(1600);
         assert_eq!((plan.low(), plan.tight(), plan.full(), plan.over()), (1300, 1400, 1500, 1700));
+        assert_eq!((plan.beyond(), plan.small()), (1750, 6));
         let sources = [(source(1), 1200), (source(2), 300), (source(3), 20)];
         let round = plan.round(S, 1420, &sources, &HashMap::new());
         assert_eq!((demands(&round), plan.large()), (vec![(1, 120)], 1080));

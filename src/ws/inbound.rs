@@ -62,10 +62,16 @@ impl Inbound {
         self.good.len()
     }
 
-    /// Bytes that these take, growing as buffers do.
-    pub fn capacity(&self) -> usize {
-        self.good.capacity()
+    /// Memory that these take.
+    pub fn footprint(&self) -> usize {
+        footprint(&self.good)
     }
+}
+
+/// A buffer doubles when it grows, but the kernel gives memory only for what is written to: half as much
+/// again is counted for what its earlier, smaller selves left with the allocator.
+fn footprint(buffer: &BytesMut) -> usize {
+    buffer.capacity().min(buffer.len() + buffer.len() / 2)
 }
 
 /// Joins fragments; the guard bounds what they make together.
@@ -100,9 +106,9 @@ impl Fragments {
         self.0.as_ref().map_or(0, |partial| partial.payload.len())
     }
 
-    /// Bytes that these take.
-    pub fn capacity(&self) -> usize {
-        self.0.as_ref().map_or(0, |partial| partial.payload.capacity())
+    /// Memory that these take.
+    pub fn footprint(&self) -> usize {
+        self.0.as_ref().map_or(0, |partial| footprint(&partial.payload))
     }
 
     fn begin(&mut self, is_text: bool, payload: &[u8]) -> Option<(bool, Bytes)> {

@@ -150,7 +150,7 @@ fn tell(worker: &Worker, now: Duration, Pressure { held, wanted, sources, level 
     let refused = match level {
         Level::Calm | Level::Tight => "",
         Level::Full => "; large ones are refused questions",
-        Level::Over => "; all questions are refused",
+        Level::Over => "; only small ones may ask questions",
     };
     log::warn!(
         "memory is short: {} MiB held, memory.max is {limit} MiB; {} MiB are taken back from {sources} \

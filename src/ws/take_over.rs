@@ -145,7 +145,7 @@ impl Frames {
             return None;
         };
         self.unfinished = true;
-        let state = State { progress, held: self.inbound.capacity() + self.fragments.capacity(), paused };
+        let state = State { progress, held: self.inbound.footprint() + self.fragments.footprint(), paused };
         let (now, deadlines) = (self.worker.now(), &self.worker.settings.deadlines);
         let account = || Account::new(&self.worker.memory, self.source, [Kind::Inbound]);
         self.worker.uploads.note(self.id, now, &state, deadlines, cx.waker(), account)

@@ -309,8 +309,8 @@ async fn everything_at_once_stays_within_the_bound() {
     }
     assert!(peak <= bound, "{} MiB of {} MiB", peak / MIB, bound / MIB);
     assert!(gateway.metric(&reclaimed("messages")).await > 0);
-    // Small networks are served meanwhile, if not always at once.
-    assert!(whole > 0, "{whole} answers, {refused} refused");
+    // Small networks are served meanwhile.
+    assert!(whole > refused * short_or_long(1, 10), "{whole} answers, {refused} refused");
     until("memory is no longer short", async || {
         let held =
             join_all(["inbound", "queued", "history", "replay", "requests", "output"].map(async |kind| {
