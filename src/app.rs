@@ -42,17 +42,6 @@ const DELIVERY: Duration = Duration::from_secs(30);
 /// Sockets that are closed before their answers are out have this long to take the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Runs a future and everything that it spawns on this thread. Where there is no actix system the
-/// server's workers are plain local runtimes, which wake a task with less ado than an arbiter's.
-///
-/// # Errors
-/// The runtime cannot be made.
-pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
-    Ok(runtime.block_on(future))
-}
-
 /// A running gateway.
 pub struct Gateway {
     pub address: SocketAddr,
@@ -89,7 +78,7 @@ struct Plan {
 }
 
 impl Gateway {
-    /// Binds and starts. Must be called inside [`block_on`].
+    /// Binds and starts. Must be called inside [`crate::runtime::block_on`].
     ///
     /// # Errors
     /// [`client::SetUpError`] for a fault of the configuration, before anything is bound;

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod protocol;
+pub mod runtime;
 pub mod session;
 pub mod signals;
 pub mod simulator;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    app::{Ended, Gateway, block_on, client_plan},
+    app::{Ended, Gateway, client_plan},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, ConfigError, Flags, Process, Purpose, Source},
     demo,
@@ -18,6 +18,7 @@ use tidegate::{
     io_error::{CannotWrite, describe},
     listen::BindError,
     load, logging,
+    runtime::block_on,
     signals::{Hangup, Signals},
     simulator::{self, Simulator},
     upstream::client::SetUpError,

@@ -29,6 +29,7 @@ use tidegate::{
     config::Config,
     dispatch::RunControl,
     protocol::{ClientFrame, Codec},
+    runtime::block_on,
     session::{Effect, Input, Lifetime, Outgoing, Session},
     upstream::dashscope::{self, Endpoint, Reader},
 };
@@ -238,7 +239,7 @@ fn gateway(upstream: SocketAddr) -> (SocketAddr, oneshot::Sender<()>, thread::Jo
     let (started, starting) = mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = thread::spawn(move || {
-        app::block_on(async move {
+        block_on(async move {
             let gateway = app::Gateway::start(&config, false).await.unwrap();
             started.send(gateway.address).unwrap();
             let _ = stopped.await;

@@ -5,7 +5,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    app::block_on,
+    runtime::block_on,
     signals::{Hangup, Signals},
     simulator::clock::now_ns,
 };

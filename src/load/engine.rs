@@ -5,7 +5,7 @@ use super::{
     user::{self, nanos},
     wire::{instant_of, say_goodbye},
 };
-use crate::{app::block_on, simulator::clock::now_ns};
+use crate::{runtime::block_on, simulator::clock::now_ns};
 use anyhow::Context as _;
 use rustix::time::{ClockId, clock_gettime};
 use slab::Slab;

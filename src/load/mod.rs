@@ -24,9 +24,9 @@ mod user;
 mod wire;
 
 use crate::{
-    app::block_on,
     cli::load::Load,
     io_error::CannotWrite,
+    runtime::block_on,
     signals::{Hangup, Signals},
 };
 use engine::Share;

@@ -11,6 +11,7 @@ use tidegate::{
     app,
     config::Config,
     http::Site,
+    runtime::block_on,
     simulator::{self, Stats},
 };
 use tokio::{
@@ -64,7 +65,7 @@ impl Gateway {
         let (started, starting) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            app::block_on(async move {
+            block_on(async move {
                 let simulator = with_simulator.then(|| {
                     let settings = simulator::Settings {
                         listen: ([127, 0, 0, 1], 0).into(),
