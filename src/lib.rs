@@ -2,6 +2,7 @@
 pub mod app;
 pub mod chat;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod demo;
 pub mod descriptors;
@@ -19,5 +20,6 @@ pub mod runtime;
 pub mod session;
 pub mod signals;
 pub mod simulator;
+mod units;
 pub mod upstream;
 pub mod ws;

@@ -5,9 +5,9 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    clock::now_ns,
     runtime::block_on,
     signals::{Hangup, Signals},
-    simulator::clock::now_ns,
 };
 use anyhow::{Context as _, bail};
 use std::{

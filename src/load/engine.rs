@@ -2,10 +2,10 @@
 use super::{
     measure::{Snapshot, Tally},
     settings::Settings,
-    user::{self, nanos},
+    user,
     wire::{instant_of, say_goodbye},
 };
-use crate::{runtime::block_on, simulator::clock::now_ns};
+use crate::{clock::now_ns, runtime::block_on, units::nanos};
 use anyhow::Context as _;
 use rustix::time::{ClockId, clock_gettime};
 use slab::Slab;

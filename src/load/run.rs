@@ -11,7 +11,7 @@ use super::{
     story::Story,
     wire::{Failed, Heard, Socket, instant_of, say_goodbye},
 };
-use crate::{signals::Signals, simulator::clock::now_ns};
+use crate::{clock::now_ns, signals::Signals, units::nanos};
 use anyhow::Context as _;
 use std::{ffi::OsString, fs, sync::Arc, thread::available_parallelism, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
@@ -41,7 +41,7 @@ pub(super) async fn run(
     probe(settings).await?;
     let machine = machine();
     let prepare = if settings.processes > 1 { PREPARE_PROCESSES } else { PREPARE };
-    let start = now_ns() + prepare.as_nanos() as u64;
+    let start = now_ns() + nanos(prepare);
     let (from, to) = window(settings, start);
     let mut crew = Crew::start(&Arc::new(settings.clone()), start, level, arguments)?;
     let mut ticks = interval_at(instant_of(start) + TICK, TICK);

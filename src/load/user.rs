@@ -9,7 +9,7 @@ use super::{
     turn::{Answer, Outcome, Patience, Silence},
     wire::{Failed, Heard, Socket, instant_of, say_goodbye},
 };
-use crate::simulator::{clock::now_ns, script::Expected};
+use crate::{clock::now_ns, simulator::script::Expected, units::nanos};
 use std::{rc::Rc, time::Duration};
 use tokio::{
     task::spawn_local,
@@ -441,8 +441,4 @@ impl From<Fault> for Failed {
 
 fn patience(settings: &Settings) -> Patience {
     Patience { answer: nanos(settings.answer_timeout), quiet: nanos(settings.quiet) }
-}
-
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

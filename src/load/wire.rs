@@ -4,7 +4,7 @@ use super::{
     measure::Trouble,
     settings::{Settings, Target},
 };
-use crate::{io_error::describe, simulator::clock::now_ns};
+use crate::{clock::now_ns, io_error::describe};
 use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::ws::{CloseReason, Codec, Frame, Item, Message, hash_key};
 use bytes::{Bytes, BytesMut};

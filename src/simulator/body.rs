@@ -1,10 +1,10 @@
 //! A response body that plays a script, with one timer for the whole stream.
 use super::{
-    clock,
     script::{Player, Step},
     stats::{Live, Outcome},
     wire::Wire,
 };
+use crate::clock;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};

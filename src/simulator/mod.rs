@@ -1,8 +1,6 @@
 //! A scripted upstream: a DashScope that costs nothing and fails on demand.
 pub mod script;
 
-pub(crate) mod clock;
-
 mod body;
 mod dashscope;
 mod echo;

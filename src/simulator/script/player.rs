@@ -1,5 +1,6 @@
 //! Plays one streamed answer: asked with the time, it says what to do next.
 use super::{AfterFinish, Delta, Fault, Frames, Mode, Refusal, Split, frame, frame::Finish, source::Source};
+use crate::units::nanos;
 use bytes::{Bytes, BytesMut};
 use std::{collections::VecDeque, fmt::Write as _, time::Duration};
 
@@ -301,7 +302,3 @@ impl Player {
 }
 
 mod provoke;
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}

@@ -7,6 +7,7 @@ use super::super::{
     switches,
 };
 use super::{Chance, shape};
+use crate::units::nanos;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 
@@ -111,7 +112,6 @@ impl Content {
         chance: &Chance,
         (first, pace): (Duration, Duration),
     ) -> Parts {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let pace = nanos(pace);
         let phase = script.phase.unwrap_or(chance.phase).clamp(0.0, 1.0);
         let frames = Frames::new(shape(request, script, &chance.request_id));
