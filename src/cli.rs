@@ -1,9 +1,7 @@
 //! The command line: what can be typed, and how a mistake ends.
-use crate::config::Flags;
+use crate::{config::Flags, load};
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
-
-pub mod load;
 
 /// Exit code of a wrong command line or configuration, as in `sysexits.h`.
 pub const EXIT_USAGE: u8 = 64;
@@ -91,7 +89,7 @@ They belong to this very program: write them anew with every release. nginx/page
     Licenses,
 
     /// Put load on a gateway and report what its users feel
-    #[command(after_help = load::EXAMPLES)]
+    #[command(after_help = load::flags::EXAMPLES)]
     Load(Box<load::Load>),
 }
 

@@ -283,7 +283,7 @@ fn read_key(path: &Path) -> Result<SecretString, String> {
     }
 }
 
-fn load_tester(flags: &cli::load::Load) -> anyhow::Result<u8> {
+fn load_tester(flags: &load::Load) -> anyhow::Result<u8> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     load::run(flags, &arguments)
 }

@@ -1,16 +1,16 @@
 //! The load tester: many users against any gateway, what they feel, and whether every text was right.
-pub(crate) mod plan;
-
 mod chart;
 mod check;
 mod crew;
 mod cuts;
 mod dialect;
 mod engine;
+pub(crate) mod flags;
 mod knee;
 mod measure;
 mod output;
 mod page;
+mod plan;
 mod progress;
 mod report;
 mod require;
@@ -23,8 +23,9 @@ mod turn;
 mod user;
 mod wire;
 
+pub use flags::Load;
+
 use crate::{
-    cli::load::Load,
     io_error::CannotWrite,
     runtime::block_on,
     signals::{Hangup, Signals},

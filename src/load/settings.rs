@@ -2,11 +2,12 @@
 use super::{
     cuts,
     dialect::Dialect,
+    flags::Load,
     plan::{self, Arrivals},
     report,
     require::Requirement,
 };
-use crate::{cli::load::Load, io_error::describe};
+use crate::io_error::describe;
 use rustix::process::{Resource, getrlimit};
 use std::{
     net::{IpAddr, SocketAddr},

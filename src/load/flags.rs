@@ -1,5 +1,5 @@
 //! The flags of `tidegate load`.
-use crate::load::plan::{duration, span};
+use super::plan::{duration, span};
 use clap::Args;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ const CONNECTIONS: &str = "Connections";
 const REPORT: &str = "Report and requirements";
 const KNEE: &str = "Search for the most that a server holds";
 
-pub(super) const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   tidegate load ws://127.0.0.1:8000/chat --sockets 500
   tidegate load ws://127.0.0.1:8000/chat --sockets 5000 --ramp 30s \\
