@@ -6,7 +6,7 @@ use crate::{
     chat, config,
     config::Config,
     descriptors,
-    dispatch::{self, Breaker, Dispatcher, Lane, admission, lane, retry},
+    dispatch::{self, Breaker, Dispatcher, Lane, admission, retry},
     http::{self, Door},
     listen::{self, BACKLOG, bind},
     memory::Memory,
@@ -68,7 +68,7 @@ pub enum Ended {
 #[derive(Clone)]
 struct Plan {
     client: client::Plan,
-    lane: Arc<lane::Settings>,
+    runs: Arc<dispatch::Settings>,
     budget: Arc<retry::Budget>,
     habit: Arc<dashscope::Habit>,
     ws: ws::Settings,
@@ -223,7 +223,7 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     let index = plan.next_worker.fetch_add(1, Relaxed);
     let site = &plan.site;
     let client = client::Client::new(plan.client.clone());
-    let (settings, budget) = (Arc::clone(&plan.lane), Arc::clone(&plan.budget));
+    let (settings, budget) = (Arc::clone(&plan.runs), Arc::clone(&plan.budget));
     let (breaker, habit) = (Arc::clone(&site.breaker), Arc::clone(&plan.habit));
     let lane = Lane::new(client, settings, budget, breaker, habit, Arc::clone(&site.metrics)).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
@@ -276,7 +276,7 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
     let retry = retry_settings(config);
     Plan {
         client,
-        lane: Arc::new(lane::Settings {
+        runs: Arc::new(dispatch::Settings {
             dialect: dialect_settings(config),
             limits: dashscope::Limits {
                 line_bytes: upstream.line_bytes,

@@ -1,31 +1,11 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Breaker, Order, Permit, retry, run, watch::Watch};
+use super::{Breaker, Order, Permit, Settings, retry, run, shared::Shared};
 use crate::{
-    chat::RunEvent,
     metrics::Metrics,
     upstream::{client::Client, dashscope},
 };
 use actix::prelude::*;
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
-
-/// What a run holds beside its request: its connection with buffers (awc: about 50 KiB), decoder and task.
-pub const STREAM_BYTES: usize = 64 * 1024;
-
-/// What a run may take.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub dialect: dashscope::Settings,
-    pub limits: dashscope::Limits,
-    pub retry: retry::Settings,
-    /// Longest silence between bytes of an answer.
-    pub stall: Duration,
-    /// Longest run, all attempts and pauses counted.
-    pub run_time: Duration,
-    /// How long a run waits for room in the mailbox of its session, for each word.
-    pub delivery: Duration,
-    /// Runs that may be handed over at once; as many as there are slots.
-    pub mailbox: usize,
-}
+use std::{rc::Rc, sync::Arc};
 
 /// An admitted run. Sent by the dispatcher; a drop gives the slot back.
 #[derive(Message)]
@@ -33,20 +13,6 @@ pub struct Settings {
 pub(super) struct Start {
     pub(super) order: Order,
     pub(super) permit: Permit,
-}
-
-/// What all runs of a lane share.
-pub(super) struct Shared {
-    pub(super) client: Client,
-    pub(super) settings: Arc<Settings>,
-    pub(super) budget: Arc<retry::Budget>,
-    pub(super) breaker: Arc<Breaker>,
-    /// What the answers of all lanes have shown.
-    pub(super) habit: Arc<dashscope::Habit>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) watch: Rc<Watch>,
-    /// Lent to each run for one poll: one list for all stays in the cache.
-    pub(super) events: Cell<Vec<RunEvent>>,
 }
 
 pub struct Lane {

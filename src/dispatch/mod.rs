@@ -4,11 +4,12 @@
 pub mod admission;
 mod breaker;
 pub mod control;
-pub mod lane;
+mod lane;
 mod meter;
 mod pulse;
 pub mod retry;
 mod run;
+mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,9 @@ mod watchdog;
 
 pub use breaker::Breaker;
 pub use control::RunControl;
-pub use lane::{Lane, STREAM_BYTES};
+pub use lane::Lane;
 pub use pulse::{Pulse, SILENCE_MAX};
+pub use shared::{STREAM_BYTES, Settings};
 
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest, SessionId, Source},

@@ -2,9 +2,9 @@
 use super::{
     Order, Permit, RunUpdate,
     breaker::Ticket,
-    lane::{STREAM_BYTES, Shared},
     meter::Meter,
-    stream::{Step, Stream},
+    shared::{STREAM_BYTES, Shared},
+    stream::{NOT_TAKEN, Step, Stream},
 };
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage},
@@ -28,8 +28,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, timeout};
-
-pub(super) const NOT_TAKEN: &str = "the session took nothing for too long";
 
 /// Executes a run to its end, or drops it as soon as it is cancelled.
 pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {

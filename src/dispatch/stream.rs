@@ -1,8 +1,5 @@
 //! The response of one attempt as it is read: its text, its time limits, and what follows its finish.
-use super::{
-    run::NOT_TAKEN,
-    watch::{Exceeded, Watched},
-};
+use super::watch::{Exceeded, Watched};
 use crate::{
     chat::{RunError, RunErrorKind, RunEvent},
     upstream::{client::Response, dashscope::Reader},
@@ -23,6 +20,9 @@ const TAIL: Duration = Duration::from_secs(1);
 const TAIL_FOR_USAGE: Duration = Duration::from_secs(5);
 /// How long the end of an answer waits after its finish for usage to be told with it, where none has come.
 const USAGE_WAIT: Duration = Duration::from_millis(200);
+
+/// The session did not take an event within [`super::Settings::delivery`].
+pub(super) const NOT_TAKEN: &str = "the session took nothing for too long";
 
 /// What one wake of a stream brought.
 pub(super) enum Step {

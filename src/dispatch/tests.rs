@@ -122,7 +122,7 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
         client::Settings { base_url, api_key: None, ca_file: None, connect_timeout: wait, first_byte: wait };
     let client = Client::new(client::Plan::new(&settings, &dialect).unwrap());
     let (pause, pause_max, after_max) = (Duration::ZERO, Duration::ZERO, wait);
-    let settings = lane::Settings {
+    let settings = Settings {
         dialect,
         limits: dashscope::Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },
         retry: retry::Settings { attempts: 1, pause, pause_max, after_max, budget_percent: 0 },
