@@ -1,5 +1,5 @@
 //! Addresses that an operator writes: the upstream's base URL, origins of pages, networks of proxies.
-use super::value::{Kind, Setting};
+use super::kind::{Kind, Setting};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, ParseError, Url};
@@ -11,7 +11,7 @@ pub type Origins = Vec<String>;
 pub type Hosts = Vec<String>;
 
 /// Reads the base URL of the upstream. Its path never ends with a slash, unless it is `/` alone.
-pub(super) fn base_url(text: &str) -> Result<Url, String> {
+fn base_url(text: &str) -> Result<Url, String> {
     let mut url = http_url(text)?;
     if url.query().is_some() {
         return Err("has a query".to_owned());
@@ -193,6 +193,15 @@ fn network(text: &str) -> Result<IpNet, String> {
     let ip = text.parse::<IpAddr>().map(IpNet::from);
     let net = ip.or_else(|_| text.parse::<IpNet>());
     net.map(|net| net.trunc()).map_err(|_| "neither an address nor a network".to_owned())
+}
+
+impl Setting for Url {
+    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+        base_url(text.trim())
+    }
+    fn show(&self, _: &Kind) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for Origins {

@@ -1,6 +1,6 @@
 //! `tidegate.toml` with every key as a comment, at its default.
 use super::keys::{KEYS, Key};
-use super::value::Kind;
+use super::kind::Kind;
 use std::fmt::Write;
 
 /// Columns of a comment.

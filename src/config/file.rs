@@ -1,7 +1,7 @@
 //! `tidegate.toml`, flattened to dotted keys with the line of each.
 use super::keys::{KEYS, Key, find};
 use super::layers::{Entry, is_exposed, key_names, unknown, unnamed};
-use super::{Fault, Origin, Reading, Source, value::Kind};
+use super::{Fault, Origin, Reading, Source, kind::Kind};
 use crate::io_error::describe;
 use std::{
     io,

@@ -1,9 +1,10 @@
 //! The one table of keys: name, type, default, what is allowed and what it is for.
-use super::value::{Choice, Endpoint, Kind, Setting, Thinking};
 use super::{
     Origin,
     address::{Hosts, Origins},
+    kind::{Kind, Setting},
     links::Links,
+    value::{Choice, Endpoint, Thinking},
 };
 use crate::logging::Format;
 use ipnet::IpNet;

@@ -1,6 +1,6 @@
 //! Flags and environment, turned into entries for the table; secrets from files; near misses of names.
 use super::keys::{KEYS, Key, PREFIX, find};
-use super::{Fault, Origin, Reading, Source, value::Kind};
+use super::{Fault, Origin, Reading, Source, kind::Kind};
 use crate::io_error::describe;
 use std::{
     collections::BTreeMap,

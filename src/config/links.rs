@@ -1,7 +1,7 @@
 //! Links that the operator gives the page: `label=address`, as plain text, to schemes that run nothing.
 use super::{
     address::list,
-    value::{Kind, Setting},
+    kind::{Kind, Setting},
 };
 use url::Url;
 

@@ -3,6 +3,7 @@
 //! Everything that is said about a key (names of variables, defaults, ranges, the table in docs/CONFIG.md,
 //! what `tidegate check` prints) is derived from its row in [`KEYS`].
 mod keys;
+mod kind;
 mod value;
 
 mod address;
@@ -14,6 +15,7 @@ mod layers;
 mod links;
 mod purpose;
 mod source;
+mod units;
 
 #[cfg(test)]
 mod tests;
@@ -26,11 +28,12 @@ pub use keys::{
     Breaker, Config, Dispatch, History, Http, KEYS, Key, Limits, Log, Page, Retry, Server, Session, Upstream,
     find, markdown_table,
 };
+pub use kind::Kind;
 pub use layers::Flags;
 pub use links::{Link, Links};
 pub use purpose::Purpose;
 pub use source::{Map, Process, Source};
-pub use value::{Endpoint, Kind, Thinking};
+pub use value::{Endpoint, Thinking};
 
 use crate::logging;
 use layers::Entry;
