@@ -2,13 +2,13 @@
 use super::{
     measure::{Snapshot, Tally},
     settings::Settings,
+    shared::Shared,
     user,
     wire::{instant_of, say_goodbye},
 };
 use crate::{clock::now_ns, runtime::block_on, units::nanos};
 use anyhow::Context as _;
 use rustix::time::{ClockId, clock_gettime};
-use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::tcp::OwnedWriteHalf,
     sync::{Notify, watch},
     task::spawn_local,
     time::{sleep, sleep_until},
@@ -59,25 +58,6 @@ impl std::fmt::Display for Share {
         write!(f, "{}/{}@{}", self.part, self.parts, self.start_ns)?;
         self.level.map_or(Ok(()), |level| write!(f, ":{level}"))
     }
-}
-
-/// What all users of this thread share. Times are on the machine's clock.
-pub(super) struct Shared {
-    pub(super) settings: Arc<Settings>,
-    pub(super) start: u64,
-    /// No message is sent after this.
-    pub(super) asking_ends: u64,
-    pub(super) is_open_model: bool,
-    /// Of this share.
-    pub(super) sockets_max: u64,
-    pub(super) tally: RefCell<Tally>,
-    /// Every open socket, to say goodbye to.
-    pub(super) writers: RefCell<Slab<Rc<OwnedWriteHalf>>>,
-    /// The run is over; whatever ends now may.
-    pub(super) closing: Cell<bool>,
-    /// Talking users that have not left.
-    talking: Cell<u64>,
-    left: Notify,
 }
 
 /// Runs one share to its end, or until it is told to stop.

@@ -17,6 +17,7 @@ mod require;
 mod run;
 mod server_side;
 mod settings;
+mod shared;
 mod story;
 mod table;
 mod turn;

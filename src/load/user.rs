@@ -2,10 +2,10 @@
 use super::{
     cuts::Cuts,
     dialect::{Fault, Talk, Word},
-    engine::Shared,
     measure::{Measure, Trouble},
     plan::{Arrival, Habits, say},
     settings::{Expect, Settings},
+    shared::Shared,
     turn::{Answer, Outcome, Patience, Silence},
     wire::{Failed, Heard, Socket, instant_of, say_goodbye},
 };
