@@ -1,4 +1,6 @@
-//! The rules of the source tree: imports point down, the pure half stays pure, files stay small.
+//! The rules of the source tree: imports point down and never in circles, the pure half stays pure, files stay small.
+mod circles;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -178,7 +180,7 @@ fn crate_paths(module: &str, code: &str) -> Vec<String> {
         let prefix = if parent.is_empty() { String::new() } else { format!("{parent}::") };
         expand(&prefix, &tree(rest), &mut paths);
     }
-    paths
+    paths.iter().map(|path| as_declared(path)).collect()
 }
 
 fn paths_after(start: &str, code: &str) -> Vec<String> {
@@ -186,22 +188,28 @@ fn paths_after(start: &str, code: &str) -> Vec<String> {
     for (at, start) in code.match_indices(start) {
         expand("", &tree(&code[at + start.len()..]), &mut paths);
     }
-    paths
+    paths.iter().map(|path| as_declared(path)).collect()
 }
 
-/// The path at the start of a text, or the tree of braces: what a `use` has after `crate::`.
+/// Without the name that a `use` gives to what it imports.
+fn as_declared(path: &str) -> String {
+    path.split('@').next().unwrap_or_default().trim_end_matches("::self").to_owned()
+}
+
+/// The path at the start of a text, or the tree of braces: what a `use` has after `crate::`. In the braces `a as b`
+/// is written `a@b`.
 fn tree(text: &str) -> String {
     let mut depth = 0;
     let end = text.char_indices().find(|&(_, c)| {
         depth += i32::from(c == '{') - i32::from(c == '}');
-        depth < 0 || (depth == 0 && !(c.is_alphanumeric() || matches!(c, '_' | ':' | '}' | '*')))
+        depth < 0 || (depth == 0 && !(c.is_alphanumeric() || matches!(c, '_' | ':' | '}' | '*' | '@')))
     });
-    text[..end.map_or(text.len(), |(at, _)| at)].split_whitespace().collect()
+    text[..end.map_or(text.len(), |(at, _)| at)].replace(" as ", "@").split_whitespace().collect()
 }
 
 fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     let Some((head, rest)) = tree.split_once('{') else {
-        paths.push(format!("{prefix}{tree}").trim_end_matches("::self").to_owned());
+        paths.push(format!("{prefix}{tree}"));
         return;
     };
     let inner = rest.strip_suffix('}').unwrap_or(rest);
@@ -219,7 +227,8 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
 
 #[test]
 fn the_reader_of_paths_reads_them() {
-    let code = "use crate::{a::{self, B, c::D}, e};\nfn f(x: crate::g::H) -> crate::i {}\nuse crate::j::*;";
+    let code =
+        "use crate::{a::{self, B, c::D}, e as other};\nfn f(x: crate::g::H) -> crate::i {}\nuse crate::j::*;";
     assert_eq!(crate_paths("x::y", code), ["a", "a::B", "a::c::D", "e", "g::H", "i", "j::*"]);
     assert_eq!(crate_paths("x::y", "use super::{a, b::C};\nsuper::super::d()"), ["x::a", "x::b::C", "d"]);
     let text = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\n#[a]\nmod tests {\n    x {\n    }\n}\nc\n";
