@@ -128,14 +128,15 @@ impl Door {
         };
         log::warn!(
             "too many HTTP connections: a new one takes the place of one that waits for its client; \
-             raise {key} if they are not an attack {key}={value} address={peer:?} omitted={omitted}"
+             raise {key} if they are not an attack {key}={value} address={} omitted={omitted}",
+            super::shown(peer)
         );
     }
 
     /// Counts a connection that was ended before its client did.
     pub(super) fn cut(&self, cut: Cut, peer: Option<IpAddr>) {
         self.metrics.http_connections_closed.inc(cut.reason());
-        log::debug!("http connection closed reason={} address={peer:?}", cut.reason());
+        log::debug!("http connection closed reason={} address={}", cut.reason(), super::shown(peer));
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

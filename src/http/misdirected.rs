@@ -1,5 +1,5 @@
 //! Refuses what is meant for another host (RFC 9110 §15.5.20), before every route of both listeners.
-use super::{Site, client_address, host, notice::Notice};
+use super::{Site, client_address, host, notice::Notice, shown};
 use actix_web::{
     Error, HttpResponse,
     body::{BoxBody, MessageBody},
@@ -39,7 +39,8 @@ pub(super) async fn check(
         let address = client_address(&site.settings, request.request());
         log::warn!(
             "request refused: its Host is none of this gateway's names; if people open the gateway by a name, \
-             list it in server.hosts address={address:?} omitted={omitted}"
+             list it in server.hosts address={} omitted={omitted}",
+            shown(address)
         );
     }
     let mut response = HttpResponse::MisdirectedRequest();

@@ -230,10 +230,16 @@ fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> b
         let address = client_address(settings, request);
         log::warn!(
             "request refused: its Origin is another site's; if pages of that site may connect, list it in \
-             server.origins address={address:?} omitted={omitted}"
+             server.origins address={} omitted={omitted}",
+            shown(address)
         );
     }
     is_allowed
+}
+
+/// An address for the log.
+fn shown(address: Option<std::net::IpAddr>) -> String {
+    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
 /// The client's address: the peer's, unless the peer is a trusted proxy that names another. Read

@@ -1,5 +1,5 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
-use super::{Site, client_address, methods, origin_is_allowed, principal};
+use super::{Site, client_address, methods, origin_is_allowed, principal, shown};
 use crate::{
     chat::{Principal, Source},
     protocol::Codec,
@@ -141,8 +141,7 @@ fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<Http
     }
     let id = fastrand::u64(..);
     let source = Source::of(address);
-    let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
-    log::info!("socket opened connection={id:016x} address={address}");
+    log::info!("socket opened connection={id:016x} address={}", shown(address));
     request.extensions_mut().insert(Accepted { id, consumer, source, principal, transcripts, seat });
     Ok(response.finish())
 }
