@@ -100,8 +100,7 @@ impl Door {
     /// A place for a connection, where need be of another one. Nothing where there is none.
     pub(super) fn enter(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Place> {
         let peer = peer.map(|peer| peer.to_canonical());
-        let is_trusted =
-            peer.is_some_and(|peer| self.settings.trusted_proxies.iter().any(|net| net.contains(&peer)));
+        let is_trusted = peer.is_some_and(|peer| super::is_among(&self.settings.trusted_proxies, &peer));
         let source = (!is_trusted).then(|| Source::of(peer));
         let member = Arc::<Member>::default();
         let (id, reached) = {

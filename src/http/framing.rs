@@ -103,9 +103,10 @@ mod tests {
     use super::*;
 
     /// The end in one piece, which must be the same one byte at a time.
-    fn check(bytes: &str, expected: Option<usize>, mut end: impl FnMut(bool, &[u8]) -> Option<usize>) {
-        assert_eq!(end(true, bytes.as_bytes()), expected, "{bytes:?}");
-        let found = (0..bytes.len()).find(|at| end(*at == 0, &bytes.as_bytes()[*at..=*at]).is_some());
+    fn check<T: Default>(bytes: &str, expected: Option<usize>, end: fn(&mut T, &[u8]) -> Option<usize>) {
+        assert_eq!(end(&mut T::default(), bytes.as_bytes()), expected, "{bytes:?}");
+        let mut state = T::default();
+        let found = (0..bytes.len()).find(|at| end(&mut state, &bytes.as_bytes()[*at..=*at]).is_some());
         assert_eq!(found.map(|at| at + 1), expected, "{bytes:?}");
     }
 
@@ -119,13 +120,7 @@ mod tests {
             ("GET / HTTP/1.1\r\na: b\r\n", None),
             ("\r\n\r\n\n\n", None),
         ] {
-            let mut head = Head::default();
-            check(bytes, expected, |anew, bytes| {
-                if anew {
-                    head = Head::default();
-                }
-                head.end(bytes)
-            });
+            check(bytes, expected, Head::end);
         }
     }
 
@@ -142,13 +137,7 @@ mod tests {
             ("5\r\nabc", None),
             ("ffffffffffffffffffffff\r\n0\r\n\r\n", None),
         ] {
-            let mut chunks = Chunks::default();
-            check(bytes, expected, |anew, bytes| {
-                if anew {
-                    chunks = Chunks::default();
-                }
-                chunks.end(bytes)
-            });
+            check(bytes, expected, Chunks::end);
         }
     }
 }

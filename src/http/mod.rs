@@ -78,8 +78,13 @@ pub struct Settings {
 impl Settings {
     /// Whether this address is a proxy's whose word is taken.
     fn trusts(&self, address: &std::net::IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|net| net.contains(address))
+        is_among(&self.trusted_proxies, address)
     }
+}
+
+/// Whether an address is in one of these networks.
+fn is_among(networks: &[IpNet], address: &std::net::IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
 }
 
 /// What the routes of all workers share.

@@ -1,5 +1,5 @@
 //! Who holds what. The sums are shared by all threads; each holder keeps its own [`Account`].
-use super::{Level, Limit, Plan};
+use super::{Level, Limit, Plan, plan::Bounds};
 use crate::chat::Source;
 use dashmap::{DashMap, Entry};
 use std::{
@@ -80,11 +80,7 @@ pub struct Memory {
     /// The second in which the process was last looked at.
     looked: AtomicU64,
     /// What [`Plan`] says of itself, for those who only look.
-    tight: AtomicUsize,
-    full: AtomicUsize,
-    over: AtomicUsize,
-    beyond: AtomicUsize,
-    small: AtomicUsize,
+    allowance: AtomicUsize,
     large: AtomicUsize,
     plan: Mutex<State>,
 }
@@ -118,11 +114,7 @@ impl Memory {
             level: AtomicU8::new(0),
             began,
             looked: AtomicU64::new(0),
-            tight: AtomicUsize::new(plan.tight()),
-            full: AtomicUsize::new(plan.full()),
-            over: AtomicUsize::new(plan.over()),
-            beyond: AtomicUsize::new(plan.beyond()),
-            small: AtomicUsize::new(plan.small()),
+            allowance: AtomicUsize::new(plan.allowance()),
             large: AtomicUsize::new(usize::MAX),
             plan: Mutex::new(State { plan, demands: HashMap::new(), told: None }),
         }
@@ -149,9 +141,13 @@ impl Memory {
         self.level.load(Relaxed).into()
     }
 
+    fn bounds(&self) -> Bounds {
+        Bounds::of(self.allowance.load(Relaxed))
+    }
+
     /// Holds more than its share while memory is short. Before a round has said what that is, an eighth is.
     fn is_large(&self, source: Source) -> bool {
-        let bound = self.full.load(Relaxed);
+        let bound = self.bounds().full();
         self.held_by(source) > self.large.load(Relaxed).min(bound / LARGE)
     }
 
@@ -173,7 +169,8 @@ impl Memory {
             Level::Tight => self.is_large(source) && self.state().plan.has_spent(source),
             Level::Full => self.is_large(source),
             Level::Over => {
-                self.total() > self.beyond.load(Relaxed) || self.held_by(source) > self.small.load(Relaxed)
+                let bounds = self.bounds();
+                self.total() > bounds.beyond() || self.held_by(source) > bounds.small()
             }
         };
         refuses.then_some(REFUSED)
@@ -186,12 +183,8 @@ impl Memory {
             self.kinds[kind as usize].fetch_add(more, Relaxed);
             *self.sources.entry(source).or_default() += more;
             let total = self.total.fetch_add(more, Relaxed) + more;
-            if total > self.tight.load(Relaxed) {
-                let level = match total {
-                    _ if total > self.over.load(Relaxed) => Level::Over,
-                    _ if total > self.full.load(Relaxed) => Level::Full,
-                    _ => Level::Tight,
-                };
+            let level = self.bounds().level(total);
+            if level > Level::Calm {
                 self.level.fetch_max(level as u8, Relaxed);
             }
         } else if from > to {
@@ -244,11 +237,7 @@ impl Memory {
             plan.rest();
             *demands = HashMap::new();
         }
-        self.tight.store(plan.tight(), Relaxed);
-        self.full.store(plan.full(), Relaxed);
-        self.over.store(plan.over(), Relaxed);
-        self.beyond.store(plan.beyond(), Relaxed);
-        self.small.store(plan.small(), Relaxed);
+        self.allowance.store(plan.allowance(), Relaxed);
         self.large.store(plan.large(), Relaxed);
         self.level.store(level as u8, SeqCst);
     }

@@ -42,6 +42,57 @@ pub struct Plan {
     starved: bool,
 }
 
+/// What follows from how much may be held in all.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds(usize);
+
+impl Bounds {
+    /// Of so many bytes that may be held.
+    pub fn of(allowance: usize) -> Self {
+        Bounds(allowance)
+    }
+
+    /// Bytes above which memory is tight.
+    pub fn tight(self) -> usize {
+        self.0 - self.0 / PARTS * 2
+    }
+
+    /// Bytes at which it no longer is.
+    fn low(self) -> usize {
+        self.0 - self.0 / PARTS * 3
+    }
+
+    /// Bytes above which large sources may not ask: what they have begun still grows.
+    pub fn full(self) -> usize {
+        self.0 - self.0 / PARTS
+    }
+
+    /// Bytes above which only small sources may ask.
+    pub fn over(self) -> usize {
+        self.0 + self.0 / PARTS
+    }
+
+    /// Bytes above which nobody may ask: half a part more, kept for those who hold next to nothing.
+    pub fn beyond(self) -> usize {
+        self.over() + self.0 / PARTS / 2
+    }
+
+    /// A source that holds no more than this is small.
+    pub fn small(self) -> usize {
+        self.0 / SMALL
+    }
+
+    /// What `held` bytes say by themselves, without what came before.
+    pub fn level(self, held: usize) -> Level {
+        match held {
+            _ if held > self.over() => Level::Over,
+            _ if held > self.full() => Level::Full,
+            _ if held > self.tight() => Level::Tight,
+            _ => Level::Calm,
+        }
+    }
+}
+
 impl Plan {
     pub fn new(max: usize) -> Self {
         Plan {
@@ -59,34 +110,8 @@ impl Plan {
         self.allowance
     }
 
-    /// Bytes above which memory is tight.
-    pub fn tight(&self) -> usize {
-        self.allowance - self.allowance / PARTS * 2
-    }
-
-    /// Bytes at which it no longer is.
-    fn low(&self) -> usize {
-        self.allowance - self.allowance / PARTS * 3
-    }
-
-    /// Bytes above which large sources may not ask: what they have begun still grows.
-    pub fn full(&self) -> usize {
-        self.allowance - self.allowance / PARTS
-    }
-
-    /// Bytes above which only small sources may ask.
-    pub fn over(&self) -> usize {
-        self.allowance + self.allowance / PARTS
-    }
-
-    /// Bytes above which nobody may ask: half a part more, kept for those who hold next to nothing.
-    pub fn beyond(&self) -> usize {
-        self.over() + self.allowance / PARTS / 2
-    }
-
-    /// A source that holds no more than this is small.
-    pub fn small(&self) -> usize {
-        self.allowance / SMALL
+    pub fn bounds(&self) -> Bounds {
+        Bounds(self.allowance)
     }
 
     /// A source that holds more than this is large.
@@ -96,14 +121,11 @@ impl Plan {
 
     /// How scarce memory is with `held` bytes, after `before`.
     pub fn level(&self, before: Level, held: usize) -> Level {
-        if held > self.over() {
-            Level::Over
-        } else if held > self.full() || (held > self.tight() && self.starved) {
-            Level::Full
-        } else if held > self.tight() || (held > self.low() && before > Level::Calm) {
-            Level::Tight
-        } else {
-            Level::Calm
+        let bounds = self.bounds();
+        match bounds.level(held) {
+            Level::Tight if self.starved => Level::Full,
+            Level::Calm if held > bounds.low() && before > Level::Calm => Level::Tight,
+            level => level,
         }
     }
 
@@ -151,7 +173,7 @@ impl Plan {
     ) -> Round {
         self.next = now + ROUND;
         self.spent.retain(|_, until| *until > now);
-        let need = held.saturating_sub(self.low());
+        let need = held.saturating_sub(self.bounds().low());
         let all: Vec<usize> = sources.iter().map(|(_, held)| *held).collect();
         self.large = level_of(&all, need);
         if need == 0 {
@@ -216,8 +238,9 @@ mod tests {
     #[test]
     fn the_largest_source_pays_and_small_ones_keep_what_they_have() {
         let mut plan = Plan::new(1600);
-        assert_eq!((plan.low(), plan.tight(), plan.full(), plan.over()), (1300, 1400, 1500, 1700));
-        assert_eq!((plan.beyond(), plan.small()), (1750, 6));
+        let bounds = plan.bounds();
+        assert_eq!((bounds.low(), bounds.tight(), bounds.full(), bounds.over()), (1300, 1400, 1500, 1700));
+        assert_eq!((bounds.beyond(), bounds.small()), (1750, 6));
         let sources = [(source(1), 1200), (source(2), 300), (source(3), 20)];
         let round = plan.round(S, 1420, &sources, &HashMap::new());
         assert_eq!((demands(&round), plan.large()), (vec![(1, 120)], 1080));

@@ -135,11 +135,6 @@ impl Intake {
         woken
     }
 
-    /// Sockets that wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.values().map(|queue| queue.sockets.len()).sum()
-    }
-
     fn has_room(&self, source: Source) -> bool {
         let part = self.bytes / PARTS;
         if self.used < part {
