@@ -169,8 +169,9 @@ impl Memory {
             Level::Tight => self.is_large(source) && self.state().plan.has_spent(source),
             Level::Full => self.is_large(source),
             Level::Over => {
-                let bounds = self.bounds();
-                self.total() > bounds.beyond() || self.held_by(source) > bounds.small()
+                // By what is configured: what an allocator has not given back yet is no reason to refuse them.
+                let reserve = Bounds::of(self.limit.bytes);
+                self.total() > reserve.beyond() || self.held_by(source) > reserve.small()
             }
         };
         refuses.then_some(REFUSED)

@@ -319,7 +319,8 @@ async fn everything_at_once_stays_within_the_bound() {
         held.await.iter().sum::<u64>() < max * MIB / 2
     })
     .await;
-    let mut user = TestClient::connect(&gateway.chat_url()).await;
+    // Of a network that holds nothing: it is served even before the allocator has given back what was freed.
+    let mut user = TestClient::connect_from([127, 6, 0, 1].into(), gateway.address).await.unwrap();
     user.still_works().await;
     drop(user);
     gateway.stop().await;
