@@ -4,485 +4,343 @@ use super::*;
 // faults: A13, A14
 #[test]
 fn a_question_waits_is_told_its_place_and_can_be_taken_back() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         ask 2 b 'b'
+            2 <- waiting place=1
         ask 3 c 'c'
+            3 <- waiting place=2
         ask 4 d 'd'
+            4 <- refused queue_full
+            release 4
         abort 2
+            release 2
+            3 <- waiting place=1
         abort 2
         run 1 delta 'A'
+            1 <- delta #1 'A'
         run 1 stop
+            1 <- turn_end run=1 stop
+            3 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'c']
+            release 1
         abort 1
         run 2 delta 'C'
+            3 <- delta #1 'C'
         run 2 stop
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            ask 2 b 'b'
-                2 <- waiting place=1
-            ask 3 c 'c'
-                3 <- waiting place=2
-            ask 4 d 'd'
-                4 <- refused queue_full
-                release 4
-            abort 2
-                release 2
-                3 <- waiting place=1
-            abort 2
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                3 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'c']
-                release 1
-            abort 1
-            run 2 delta 'C'
-                3 <- delta #1 'C'
-            run 2 stop
-                3 <- turn_end run=2 stop
-                release 3
-        "#]],
-    );
+            3 <- turn_end run=2 stop
+            release 3
+    "#]]);
 }
 
 // faults: A14
 #[test]
 fn a_stop_tells_what_its_own_run_had_used() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 used 3
         run 1 delta 'A'
+            1 <- delta #1 'A'
         run 1 used 7
         abort 1
+            cancel run=1
+            1 <- turn_end run=1 stopped used=7
+            release 1
         run 1 used 9
         ask 2 b 'b'
+            2 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'b']
         run 1 used 9
         run 2 delta 'B'
+            2 <- delta #1 'B'
         abort 2
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 used 3
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 used 7
-            abort 1
-                cancel run=1
-                1 <- turn_end run=1 stopped used=7
-                release 1
-            run 1 used 9
-            ask 2 b 'b'
-                2 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 1 used 9
-            run 2 delta 'B'
-                2 <- delta #1 'B'
-            abort 2
-                cancel run=2
-                2 <- turn_end run=2 stopped
-                release 2
-        "#]],
-    );
+            cancel run=2
+            2 <- turn_end run=2 stopped
+            release 2
+    "#]]);
 }
 
 // faults: A14
 #[test]
 fn a_stop_keeps_what_was_said_and_is_told_to_all_who_follow() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         resume 2
+            2 <- resumed run=1 after=None entries=0 parts=0 open=None
+            2 <- accepted run=1
         run 1 delta 'Half of'
+            1 <- delta #1 'Half of'
+            2 <- delta #1 'Half of'
         abort 2
+            cancel run=1
+            1 <- turn_end run=1 stopped
+            2 <- turn_end run=1 stopped
+            release 1
+            release 2
         run 1 delta ' it'
         run 1 stop
         abort 1
         ask 3 b 'b'
+            3 <- accepted run=2
+            start run=2 [user 'a', assistant 'Half of', user 'b']
         abort 3
+            cancel run=2
+            3 <- turn_end run=2 stopped
+            release 3
         ask 4 c 'c'
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            resume 2
-                2 <- resumed run=1 after=None entries=0 parts=0 open=None
-                2 <- accepted run=1
-            run 1 delta 'Half of'
-                1 <- delta #1 'Half of'
-                2 <- delta #1 'Half of'
-            abort 2
-                cancel run=1
-                1 <- turn_end run=1 stopped
-                2 <- turn_end run=1 stopped
-                release 1
-                release 2
-            run 1 delta ' it'
-            run 1 stop
-            abort 1
-            ask 3 b 'b'
-                3 <- accepted run=2
-                start run=2 [user 'a', assistant 'Half of', user 'b']
-            abort 3
-                cancel run=2
-                3 <- turn_end run=2 stopped
-                release 3
-            ask 4 c 'c'
-                4 <- accepted run=3
-                start run=3 [user 'a', assistant 'Half of', user 'c']
-        "#]],
-    );
+            4 <- accepted run=3
+            start run=3 [user 'a', assistant 'Half of', user 'c']
+    "#]]);
 }
 
 // faults: A14
 #[test]
 fn who_leaves_does_not_stop() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 delta 'A'
+            1 <- delta #1 'A'
         detach 1
         run 1 delta 'B'
         run 1 delta 'C'
         resume 2
+            2 <- resumed run=1 after=None entries=0 parts=0 open=None
+            2 <- accepted run=1
+            2 <- delta #2 'ABC'
         run 1 delta 'D'
+            2 <- delta #3 'D'
         run 1 stop
+            2 <- turn_end run=1 stop
+            release 2
         resume 3
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            detach 1
-            run 1 delta 'B'
-            run 1 delta 'C'
-            resume 2
-                2 <- resumed run=1 after=None entries=0 parts=0 open=None
-                2 <- accepted run=1
-                2 <- delta #2 'ABC'
-            run 1 delta 'D'
-                2 <- delta #3 'D'
-            run 1 stop
-                2 <- turn_end run=1 stop
-                release 2
-            resume 3
-                3 <- resumed run=1 after=None entries=0 parts=0 open=None
-                3 <- accepted run=1
-                3 <- delta #3 'ABCD'
-                3 <- turn_end run=1 stop
-                release 3
-        "#]],
-    );
+            3 <- resumed run=1 after=None entries=0 parts=0 open=None
+            3 <- accepted run=1
+            3 <- delta #3 'ABCD'
+            3 <- turn_end run=1 stop
+            release 3
+    "#]]);
 }
 
 // faults: A15
 #[test]
 fn a_question_that_is_sent_again_is_not_answered_twice() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 delta 'A'
+            1 <- delta #1 'A'
         detach 1
         ask 2 a 'a'
+            2 <- accepted run=1
+            2 <- delta #1 'A'
         ask 3 b 'b'
+            3 <- waiting place=1
         ask 4 b 'b'
+            4 <- waiting place=1
         run 1 stop
+            2 <- turn_end run=1 stop
+            3 <- accepted run=2
+            4 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'b']
+            release 2
         run 2 delta 'B'
+            3 <- delta #1 'B'
+            4 <- delta #1 'B'
         run 2 stop
+            3 <- turn_end run=2 stop
+            4 <- turn_end run=2 stop
+            release 3
+            release 4
         ask 5 b 'b'
+            5 <- accepted run=2
+            5 <- delta #1 'B'
+            5 <- turn_end run=2 stop
+            release 5
         at 121
         ask 6 b 'b'
+            6 <- accepted run=0
+            6 <- delta #1 'B'
+            6 <- turn_end run=0 stop
+            release 6
         resume 7
+            7 <- resumed run=0 after=None entries=0 parts=0 open=None
+            7 <- accepted run=0
+            7 <- delta #1 'B'
+            7 <- turn_end run=0 stop
+            release 7
         resume 8 3
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            detach 1
-            ask 2 a 'a'
-                2 <- accepted run=1
-                2 <- delta #1 'A'
-            ask 3 b 'b'
-                3 <- waiting place=1
-            ask 4 b 'b'
-                4 <- waiting place=1
-            run 1 stop
-                2 <- turn_end run=1 stop
-                3 <- accepted run=2
-                4 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-                release 2
-            run 2 delta 'B'
-                3 <- delta #1 'B'
-                4 <- delta #1 'B'
-            run 2 stop
-                3 <- turn_end run=2 stop
-                4 <- turn_end run=2 stop
-                release 3
-                release 4
-            ask 5 b 'b'
-                5 <- accepted run=2
-                5 <- delta #1 'B'
-                5 <- turn_end run=2 stop
-                release 5
-            at 121
-            ask 6 b 'b'
-                6 <- accepted run=0
-                6 <- delta #1 'B'
-                6 <- turn_end run=0 stop
-                release 6
-            resume 7
-                7 <- resumed run=0 after=None entries=0 parts=0 open=None
-                7 <- accepted run=0
-                7 <- delta #1 'B'
-                7 <- turn_end run=0 stop
-                release 7
-            resume 8 3
-                8 <- refused bad_resume
-                release 8
-        "#]],
-    );
+            8 <- refused bad_resume
+            release 8
+    "#]]);
 }
 
 // faults: A21
 #[test]
 fn a_reader_goes_on_at_any_number_that_was_written() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 think 'h'
+            1 <- reasoning #1 'h'
         run 1 think 'm'
+            1 <- reasoning #2 'm'
         run 1 delta 'A'
+            1 <- delta #3 'A'
         run 1 delta '水'
+            1 <- delta #4 '水'
         resume 20
+            20 <- resumed run=1 after=None entries=0 parts=0 open=None
+            20 <- accepted run=1
+            20 <- reasoning #2 'hm'
+            20 <- delta #4 'A水'
         resume 21 0
+            21 <- resumed run=1 after=Some(0) entries=0 parts=0 open=None
+            21 <- accepted run=1
+            21 <- reasoning #2 'hm'
+            21 <- delta #4 'A水'
         resume 22 1
+            22 <- resumed run=1 after=Some(1) entries=0 parts=0 open=None
+            22 <- reasoning #2 'hm'
+            22 <- delta #4 'A水'
         resume 23 3
+            23 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Reasoning)
+            23 <- reasoning #2 'm'
+            23 <- delta #4 'A水'
         resume 24 5
+            24 <- resumed run=1 after=Some(5) entries=2 parts=1 open=Some(Reasoning)
+            24 <- delta #4 'A水'
         resume 25 7
+            25 <- resumed run=1 after=Some(7) entries=3 parts=2 open=Some(Answer)
+            25 <- delta #4 '水'
         resume 26 8
+            26 <- resumed run=1 after=Some(8) entries=4 parts=2 open=Some(Answer)
         resume 27 9
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 think 'h'
-                1 <- reasoning #1 'h'
-            run 1 think 'm'
-                1 <- reasoning #2 'm'
-            run 1 delta 'A'
-                1 <- delta #3 'A'
-            run 1 delta '水'
-                1 <- delta #4 '水'
-            resume 20
-                20 <- resumed run=1 after=None entries=0 parts=0 open=None
-                20 <- accepted run=1
-                20 <- reasoning #2 'hm'
-                20 <- delta #4 'A水'
-            resume 21 0
-                21 <- resumed run=1 after=Some(0) entries=0 parts=0 open=None
-                21 <- accepted run=1
-                21 <- reasoning #2 'hm'
-                21 <- delta #4 'A水'
-            resume 22 1
-                22 <- resumed run=1 after=Some(1) entries=0 parts=0 open=None
-                22 <- reasoning #2 'hm'
-                22 <- delta #4 'A水'
-            resume 23 3
-                23 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Reasoning)
-                23 <- reasoning #2 'm'
-                23 <- delta #4 'A水'
-            resume 24 5
-                24 <- resumed run=1 after=Some(5) entries=2 parts=1 open=Some(Reasoning)
-                24 <- delta #4 'A水'
-            resume 25 7
-                25 <- resumed run=1 after=Some(7) entries=3 parts=2 open=Some(Answer)
-                25 <- delta #4 '水'
-            resume 26 8
-                26 <- resumed run=1 after=Some(8) entries=4 parts=2 open=Some(Answer)
-            resume 27 9
-                27 <- refused bad_resume
-                release 27
-        "#]],
-    );
+            27 <- refused bad_resume
+            release 27
+    "#]]);
 }
 
 // faults: A21
 #[test]
 fn a_reader_goes_on_at_any_number_of_an_answer_that_has_ended() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 think 'hm'
+            1 <- reasoning #1 'hm'
         run 1 delta 'A'
+            1 <- delta #2 'A'
         run 1 stop
+            1 <- turn_end run=1 stop
+            release 1
         resume 2 3
+            2 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Reasoning)
+            2 <- delta #2 'A'
+            2 <- turn_end run=1 stop
+            release 2
         resume 3 4
+            3 <- resumed run=1 after=Some(4) entries=1 parts=1 open=Some(Reasoning)
+            3 <- delta #2 'A'
+            3 <- turn_end run=1 stop
+            release 3
         resume 4 5
+            4 <- resumed run=1 after=Some(5) entries=1 parts=1 open=Some(Reasoning)
+            4 <- delta #2 'A'
+            4 <- turn_end run=1 stop
+            release 4
         resume 5 6
+            5 <- resumed run=1 after=Some(6) entries=2 parts=2 open=Some(Answer)
+            5 <- turn_end run=1 stop
+            release 5
         resume 6 7
+            6 <- resumed run=1 after=Some(7) entries=2 parts=2 open=Some(Answer)
+            6 <- turn_end run=1 stop
+            release 6
         resume 7 9
+            7 <- resumed run=1 after=Some(9) entries=2 parts=2 open=Some(Answer)
+            7 <- turn_end run=1 stop
+            release 7
         resume 8 10
+            8 <- refused bad_resume
+            release 8
         resume 9 4294967295
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 think 'hm'
-                1 <- reasoning #1 'hm'
-            run 1 delta 'A'
-                1 <- delta #2 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                release 1
-            resume 2 3
-                2 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Reasoning)
-                2 <- delta #2 'A'
-                2 <- turn_end run=1 stop
-                release 2
-            resume 3 4
-                3 <- resumed run=1 after=Some(4) entries=1 parts=1 open=Some(Reasoning)
-                3 <- delta #2 'A'
-                3 <- turn_end run=1 stop
-                release 3
-            resume 4 5
-                4 <- resumed run=1 after=Some(5) entries=1 parts=1 open=Some(Reasoning)
-                4 <- delta #2 'A'
-                4 <- turn_end run=1 stop
-                release 4
-            resume 5 6
-                5 <- resumed run=1 after=Some(6) entries=2 parts=2 open=Some(Answer)
-                5 <- turn_end run=1 stop
-                release 5
-            resume 6 7
-                6 <- resumed run=1 after=Some(7) entries=2 parts=2 open=Some(Answer)
-                6 <- turn_end run=1 stop
-                release 6
-            resume 7 9
-                7 <- resumed run=1 after=Some(9) entries=2 parts=2 open=Some(Answer)
-                7 <- turn_end run=1 stop
-                release 7
-            resume 8 10
-                8 <- refused bad_resume
-                release 8
-            resume 9 4294967295
-                9 <- refused bad_resume
-                release 9
-        "#]],
-    );
+            9 <- refused bad_resume
+            release 9
+    "#]]);
 }
 
 // faults: A21
 #[test]
 fn there_is_nothing_to_resume_before_the_first_turn() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         resume 1
+            1 <- no_active
+            release 1
         resume 2 3
-        ",
-        expect![[r#"
-            resume 1
-                1 <- no_active
-                release 1
-            resume 2 3
-                2 <- no_active
-                release 2
-        "#]],
-    );
+            2 <- no_active
+            release 2
+    "#]]);
 }
 
 // faults: A22
 #[test]
 fn a_seam_in_a_growing_answer_loses_nothing() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         stick 1
         run 1 delta 'one '
         run 1 delta 'two '
         resume 2
+            2 <- resumed run=1 after=None entries=0 parts=0 open=None
+            2 <- accepted run=1
+            2 <- delta #2 'one two '
         run 1 delta 'three '
+            2 <- delta #3 'three '
         detach 1
         detach 2
         run 1 delta 'four '
         run 1 delta 'five '
         resume 3 4
+            3 <- resumed run=1 after=Some(4) entries=2 parts=1 open=Some(Answer)
+            3 <- delta #4 'three four five '
         run 1 delta 'six'
+            3 <- delta #5 'six'
         run 1 stop
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            stick 1
-            run 1 delta 'one '
-            run 1 delta 'two '
-            resume 2
-                2 <- resumed run=1 after=None entries=0 parts=0 open=None
-                2 <- accepted run=1
-                2 <- delta #2 'one two '
-            run 1 delta 'three '
-                2 <- delta #3 'three '
-            detach 1
-            detach 2
-            run 1 delta 'four '
-            run 1 delta 'five '
-            resume 3 4
-                3 <- resumed run=1 after=Some(4) entries=2 parts=1 open=Some(Answer)
-                3 <- delta #4 'three four five '
-            run 1 delta 'six'
-                3 <- delta #5 'six'
-            run 1 stop
-                3 <- turn_end run=1 stop
-                release 3
-        "#]],
-    );
+            3 <- turn_end run=1 stop
+            release 3
+    "#]]);
 }
 
 // faults: A21
 #[test]
 fn a_reader_that_claims_more_than_it_was_told_misses_nothing_that_follows() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         detach 1
         run 1 delta 'A'
         resume 2 3
+            2 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Answer)
         stick 2
         run 1 delta 'B'
         run 1 delta 'C'
         ready 2
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            detach 1
-            run 1 delta 'A'
-            resume 2 3
-                2 <- resumed run=1 after=Some(3) entries=1 parts=1 open=Some(Answer)
-            stick 2
-            run 1 delta 'B'
-            run 1 delta 'C'
-            ready 2
-                2 <- delta #3 'BC'
-        "#]],
-    );
+            2 <- delta #3 'BC'
+    "#]]);
 }
 
 // faults: A23
@@ -491,17 +349,6 @@ fn two_tabs_read_one_answer_at_their_own_pace_and_the_oldest_goes_when_there_are
     let mut shell = Shell::of(Settings { readers: 2, ..settings() }, Lifetime::OfChat);
     play(
         &mut shell,
-        "
-        ask 1 a 'a'
-        resume 2
-        stick 2
-        run 1 delta 'A'
-        run 1 delta 'B'
-        resume 3
-        run 1 delta 'C'
-        ready 2
-        run 1 stop
-        ",
         expect![[r#"
             ask 1 a 'a'
                 1 <- accepted run=1
@@ -556,165 +403,90 @@ fn a_chat_is_joined_ten_times_a_second_at_most() {
 
 #[test]
 fn an_edit_cuts_the_history() {
-    check_chat(
-        "
-        ask 1 a 'a'
-        run 1 delta 'A'
-        run 1 stop
-        ask 2 b 'b'
-        run 2 delta 'B'
-        run 2 stop
+    check_chat(expect![[r#"
+        answered 1 a 'a' 'A'
+        answered 2 b 'b' 'B'
         edit 3 b2 b 'better'
+            3 <- accepted run=3
+            start run=3 [user 'a', assistant 'A', user 'better']
         run 3 delta 'C'
+            3 <- delta #1 'C'
         run 3 stop
+            3 <- turn_end run=3 stop
+            release 3
         edit 4 a a 'from the beginning'
+            4 <- accepted run=4
+            start run=4 [user 'from the beginning']
         edit 5 a a 'from the beginning'
+            5 <- accepted run=4
         run 4 delta 'D'
+            4 <- delta #1 'D'
+            5 <- delta #1 'D'
         run 4 stop
+            4 <- turn_end run=4 stop
+            5 <- turn_end run=4 stop
+            release 4
+            release 5
         edit 6 z nothing 'new'
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                release 1
-            ask 2 b 'b'
-                2 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 2 delta 'B'
-                2 <- delta #1 'B'
-            run 2 stop
-                2 <- turn_end run=2 stop
-                release 2
-            edit 3 b2 b 'better'
-                3 <- accepted run=3
-                start run=3 [user 'a', assistant 'A', user 'better']
-            run 3 delta 'C'
-                3 <- delta #1 'C'
-            run 3 stop
-                3 <- turn_end run=3 stop
-                release 3
-            edit 4 a a 'from the beginning'
-                4 <- accepted run=4
-                start run=4 [user 'from the beginning']
-            edit 5 a a 'from the beginning'
-                5 <- accepted run=4
-            run 4 delta 'D'
-                4 <- delta #1 'D'
-                5 <- delta #1 'D'
-            run 4 stop
-                4 <- turn_end run=4 stop
-                5 <- turn_end run=4 stop
-                release 4
-                release 5
-            edit 6 z nothing 'new'
-                6 <- accepted run=5
-                start run=5 [user 'from the beginning', assistant 'D', user 'new']
-        "#]],
-    );
+            6 <- accepted run=5
+            start run=5 [user 'from the beginning', assistant 'D', user 'new']
+    "#]]);
 }
 
 #[test]
 fn a_second_answer_takes_the_place_of_the_first() {
-    check_chat(
-        "
-        ask 1 a 'a'
-        run 1 delta 'A'
-        run 1 stop
-        ask 2 b 'b'
-        run 2 delta 'B'
-        run 2 stop
+    check_chat(expect![[r#"
+        answered 1 a 'a' 'A'
+        answered 2 b 'b' 'B'
         regenerate 3 b 'b as the client has it'
+            3 <- accepted run=3
+            start run=3 [user 'a', assistant 'A', user 'b']
         run 3 delta 'C'
+            3 <- delta #1 'C'
         run 3 stop
+            3 <- turn_end run=3 stop
+            release 3
         regenerate 4 x msg-0000000000000001-3 'x'
+            4 <- accepted run=4
+            start run=4 [user 'a', assistant 'A', user 'b']
         run 4 upstream_error
+            4 <- turn_end run=4 upstream_error
+            release 4
         regenerate 5 y 'as new'
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                release 1
-            ask 2 b 'b'
-                2 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 2 delta 'B'
-                2 <- delta #1 'B'
-            run 2 stop
-                2 <- turn_end run=2 stop
-                release 2
-            regenerate 3 b 'b as the client has it'
-                3 <- accepted run=3
-                start run=3 [user 'a', assistant 'A', user 'b']
-            run 3 delta 'C'
-                3 <- delta #1 'C'
-            run 3 stop
-                3 <- turn_end run=3 stop
-                release 3
-            regenerate 4 x msg-0000000000000001-3 'x'
-                4 <- accepted run=4
-                start run=4 [user 'a', assistant 'A', user 'b']
-            run 4 upstream_error
-                4 <- turn_end run=4 upstream_error
-                release 4
-            regenerate 5 y 'as new'
-                5 <- accepted run=5
-                start run=5 [user 'a', assistant 'A', user 'b', assistant 'C', user 'as new']
-        "#]],
-    );
+            5 <- accepted run=5
+            start run=5 [user 'a', assistant 'A', user 'b', assistant 'C', user 'as new']
+    "#]]);
 }
 
 #[test]
 fn a_drain_lets_who_waits_go_and_ends_with_the_answer() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         ask 2 b 'b'
+            2 <- waiting place=1
         drain
+            2 <- refused draining
+            release 2
         ask 3 c 'c'
+            3 <- refused draining
+            release 3
         resume 4
+            4 <- resumed run=1 after=None entries=0 parts=0 open=None
+            4 <- accepted run=1
         run 1 delta 'A'
+            1 <- delta #1 'A'
+            4 <- delta #1 'A'
         stick 4
         run 1 stop
+            1 <- turn_end run=1 stop
+            release 1
         ready 4
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            ask 2 b 'b'
-                2 <- waiting place=1
-            drain
-                2 <- refused draining
-                release 2
-            ask 3 c 'c'
-                3 <- refused draining
-                release 3
-            resume 4
-                4 <- resumed run=1 after=None entries=0 parts=0 open=None
-                4 <- accepted run=1
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-                4 <- delta #1 'A'
-            stick 4
-            run 1 stop
-                1 <- turn_end run=1 stop
-                release 1
-            ready 4
-                4 <- turn_end run=1 stop
-                release 4
-                end
-        "#]],
-    );
+            4 <- turn_end run=1 stop
+            release 4
+            end
+    "#]]);
 }
 
 #[test]

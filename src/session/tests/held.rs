@@ -4,126 +4,77 @@ use super::*;
 // faults: K144
 #[test]
 fn a_kept_answer_is_given_back_and_a_running_one_is_not() {
-    check_chat(
-        "
-        ask 1 a 'a'
-        run 1 delta 'A'
-        run 1 stop
+    check_chat(expect![[r#"
+        answered 1 a 'a' 'A'
         give_back
         resume 2
+            2 <- no_active
+            release 2
         ask 3 b 'b'
+            3 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'b']
         run 2 delta 'B'
+            3 <- delta #1 'B'
         give_back
         resume 4
+            4 <- resumed run=2 after=None entries=0 parts=0 open=None
+            4 <- accepted run=2
+            4 <- delta #1 'B'
         run 2 delta 'C'
+            3 <- delta #2 'C'
+            4 <- delta #2 'C'
         run 2 stop
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                release 1
-            give_back
-            resume 2
-                2 <- no_active
-                release 2
-            ask 3 b 'b'
-                3 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 2 delta 'B'
-                3 <- delta #1 'B'
-            give_back
-            resume 4
-                4 <- resumed run=2 after=None entries=0 parts=0 open=None
-                4 <- accepted run=2
-                4 <- delta #1 'B'
-            run 2 delta 'C'
-                3 <- delta #2 'C'
-                4 <- delta #2 'C'
-            run 2 stop
-                3 <- turn_end run=2 stop
-                4 <- turn_end run=2 stop
-                release 3
-                release 4
-        "#]],
-    );
+            3 <- turn_end run=2 stop
+            4 <- turn_end run=2 stop
+            release 3
+            release 4
+    "#]]);
 }
 
 // faults: K144
 #[test]
 fn a_reader_that_is_a_turn_behind_is_let_go_and_others_are_not() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         attach 2
         stick 2
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 delta 'A'
+            1 <- delta #1 'A'
         run 1 stop
+            1 <- turn_end run=1 stop
         client 1 'b'
+            1 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'b']
         run 2 delta 'B'
+            1 <- delta #1 'B'
         give_back
         run 2 stop
+            1 <- turn_end run=2 stop
         give_back
         ready 2
-        ",
-        expect![[r#"
-            attach 1
-            attach 2
-            stick 2
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-            client 1 'b'
-                1 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 2 delta 'B'
-                1 <- delta #1 'B'
-            give_back
-            run 2 stop
-                1 <- turn_end run=2 stop
-            give_back
-            ready 2
-                2 <- close 1013
-        "#]],
-    );
+            2 <- close 1013
+    "#]]);
 }
 
 // faults: K144
 #[test]
 fn a_reader_of_the_newest_turn_keeps_what_it_has_not_read() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         stick 1
         run 1 delta 'A'
         run 1 stop
         give_back
         ready 1
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            stick 1
-            run 1 delta 'A'
-            run 1 stop
-            give_back
-            ready 1
-                1 <- delta #1 'A'
-                1 <- turn_end run=1 stop
-        "#]],
-    );
+            1 <- delta #1 'A'
+            1 <- turn_end run=1 stop
+    "#]]);
 }
 
 // faults: K144

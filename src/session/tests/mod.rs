@@ -186,37 +186,66 @@ fn ask(reader: ReaderId, kind: AskKind, name: &str, text: String) -> Input {
     Input::Ask { reader, ask: Box::new(Ask { kind, message, transcript: Vec::new() }) }
 }
 
-/// Plays a script and compares what was done. `stick N` makes reader N refuse until `ready N`.
-fn check(script: &str, expected: Expect) {
-    play(&mut Shell::new(settings()), script, expected);
+/// Plays a script and compares its outputs, which are the indented lines of the same block; `UPDATE_EXPECT=1`
+/// writes them. `stick N` makes reader N refuse until `ready N`.
+fn check(script: Expect) {
+    play(&mut Shell::new(settings()), script);
 }
 
-/// The same in a conversation that outlives its readers; `at SECONDS` lets time pass. When to wake is
+/// The same in a conversation that outlives its readers; `at SECONDS` sets the time. Wake-up times are
 /// not shown.
-fn check_chat(script: &str, expected: Expect) {
-    play(&mut Shell::of(settings(), Lifetime::OfChat), script, expected);
+fn check_chat(script: Expect) {
+    play(&mut Shell::of(settings(), Lifetime::OfChat), script);
 }
 
-fn play(shell: &mut Shell, script: &str, expected: Expect) {
+fn play(shell: &mut Shell, script: Expect) {
+    let block = script.data().to_owned();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines = || block.lines().filter(|line| !line.trim().is_empty());
+    let margin = lines().map(indent).min().expect("a script");
     let mut seen = String::new();
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in lines().filter(|line| indent(line) == margin).map(str::trim) {
         writeln!(seen, "{line}").expect("a string");
-        if let Some(reader) = line.strip_prefix("stick ") {
-            shell.stuck.insert(reader.parse().expect("a number"));
-            continue;
-        }
-        if let Some(reader) = line.strip_prefix("ready ") {
-            shell.stuck.remove(&reader.parse().expect("a number"));
-        }
-        if let Some(seconds) = line.strip_prefix("at ") {
-            shell.now = Duration::from_secs_f64(seconds.parse().expect("seconds"));
-            shell.feed(Input::Wake);
-        } else {
-            shell.feed(parse(line));
-        }
+        shell.step(line);
         for effect in shell.out.drain(..).filter(|effect| !matches!(effect, Effect::WakeAt { .. })) {
             writeln!(seen, "    {}", show(&effect)).expect("a string");
         }
     }
-    expected.assert_eq(&seen);
+    script.assert_eq(&seen);
+}
+
+impl Shell {
+    /// One line of a script.
+    fn step(&mut self, line: &str) {
+        match line.split_once(' ') {
+            Some(("stick", reader)) => {
+                self.stuck.insert(reader.parse().expect("a number"));
+                return;
+            }
+            Some(("ready", reader)) => {
+                self.stuck.remove(&reader.parse().expect("a number"));
+            }
+            Some(("at", seconds)) => {
+                self.now = Duration::from_secs_f64(seconds.parse().expect("seconds"));
+                return self.feed(Input::Wake);
+            }
+            Some(("answered", question)) => return self.answered(question),
+            _ => {}
+        }
+        self.feed(parse(line));
+    }
+
+    /// `READER NAME 'question' 'answer'`: a whole turn whose outputs are not shown, as a script's beginning.
+    fn answered(&mut self, words: &str) {
+        let (question, answer) = words.rsplit_once(" '").expect("an answer");
+        self.feed(parse(&format!("ask {question}")));
+        let run = self.out.iter().find_map(|effect| match effect {
+            Effect::StartRun { run, .. } => Some(*run),
+            _ => None,
+        });
+        let run = run.expect("a run");
+        self.feed(parse(&format!("run {run} delta '{answer}")));
+        self.feed(parse(&format!("run {run} stop")));
+        self.out.clear();
+    }
 }

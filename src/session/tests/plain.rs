@@ -5,164 +5,110 @@ use std::collections::HashMap;
 
 #[test]
 fn the_history_goes_along_on_every_turn() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'hi'
+            1 <- accepted run=1
+            start run=1 [user 'hi']
         run 1 delta 'He'
+            1 <- delta #1 'He'
         run 1 delta 'llo'
+            1 <- delta #2 'llo'
         run 1 stop
+            1 <- turn_end run=1 stop
         client 1 'again'
+            1 <- accepted run=2
+            start run=2 [user 'hi', assistant 'Hello', user 'again']
         run 2 delta 'Yes'
+            1 <- delta #1 'Yes'
         run 2 length
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'hi'
-                1 <- accepted run=1
-                start run=1 [user 'hi']
-            run 1 delta 'He'
-                1 <- delta #1 'He'
-            run 1 delta 'llo'
-                1 <- delta #2 'llo'
-            run 1 stop
-                1 <- turn_end run=1 stop
-            client 1 'again'
-                1 <- accepted run=2
-                start run=2 [user 'hi', assistant 'Hello', user 'again']
-            run 2 delta 'Yes'
-                1 <- delta #1 'Yes'
-            run 2 length
-                1 <- turn_end run=2 length
-        "#]],
-    );
+            1 <- turn_end run=2 length
+    "#]]);
 }
 
 // faults: A13
 #[test]
 fn messages_wait_in_order_while_an_answer_runs() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         client 1 'b'
         client 1 'c'
         client 1 'd'
+            1 <- refused queue_full
         run 1 delta 'A'
+            1 <- delta #1 'A'
         run 1 stop
+            1 <- turn_end run=1 stop
+            1 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'b']
         run 2 delta 'B'
+            1 <- delta #1 'B'
         run 2 stop
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            client 1 'b'
-            client 1 'c'
-            client 1 'd'
-                1 <- refused queue_full
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                1 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 2 delta 'B'
-                1 <- delta #1 'B'
-            run 2 stop
-                1 <- turn_end run=2 stop
-                1 <- accepted run=3
-                start run=3 [user 'a', assistant 'A', user 'b', assistant 'B', user 'c']
-        "#]],
-    );
+            1 <- turn_end run=2 stop
+            1 <- accepted run=3
+            start run=3 [user 'a', assistant 'A', user 'b', assistant 'B', user 'c']
+    "#]]);
 }
 
 // faults: D52
 #[test]
 fn a_failed_turn_leaves_history_as_if_not_asked_unless_text_was_shown() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'lost'
+            1 <- accepted run=1
+            start run=1 [user 'lost']
         run 1 input_too_long
+            1 <- turn_end run=1 input_too_long
         client 1 'kept'
+            1 <- accepted run=2
+            start run=2 [user 'kept']
         run 2 delta 'par'
+            1 <- delta #1 'par'
         run 2 interrupted
+            1 <- turn_end run=2 interrupted
         client 1 'filtered'
+            1 <- accepted run=3
+            start run=3 [user 'kept', assistant 'par', user 'filtered']
         run 3 delta 'bad'
+            1 <- delta #1 'bad'
         run 3 output_refused
+            1 <- turn_end run=3 output_refused
         client 1 'silent'
+            1 <- accepted run=4
+            start run=4 [user 'kept', assistant 'par', user 'silent']
         run 4 stop
+            1 <- turn_end run=4 empty_answer
         client 1 'last'
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'lost'
-                1 <- accepted run=1
-                start run=1 [user 'lost']
-            run 1 input_too_long
-                1 <- turn_end run=1 input_too_long
-            client 1 'kept'
-                1 <- accepted run=2
-                start run=2 [user 'kept']
-            run 2 delta 'par'
-                1 <- delta #1 'par'
-            run 2 interrupted
-                1 <- turn_end run=2 interrupted
-            client 1 'filtered'
-                1 <- accepted run=3
-                start run=3 [user 'kept', assistant 'par', user 'filtered']
-            run 3 delta 'bad'
-                1 <- delta #1 'bad'
-            run 3 output_refused
-                1 <- turn_end run=3 output_refused
-            client 1 'silent'
-                1 <- accepted run=4
-                start run=4 [user 'kept', assistant 'par', user 'silent']
-            run 4 stop
-                1 <- turn_end run=4 empty_answer
-            client 1 'last'
-                1 <- accepted run=5
-                start run=5 [user 'kept', assistant 'par', user 'last']
-        "#]],
-    );
+            1 <- accepted run=5
+            start run=5 [user 'kept', assistant 'par', user 'last']
+    "#]]);
 }
 
 // faults: E86
 #[test]
 fn a_run_that_is_over_may_still_talk() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 delta 'A'
+            1 <- delta #1 'A'
         run 1 stop
+            1 <- turn_end run=1 stop
         run 1 delta 'late'
         run 1 stop
         client 1 'b'
+            1 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'b']
         run 1 delta 'later'
         run 2 delta 'B'
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-            run 1 delta 'late'
-            run 1 stop
-            client 1 'b'
-                1 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 1 delta 'later'
-            run 2 delta 'B'
-                1 <- delta #1 'B'
-        "#]],
-    );
+            1 <- delta #1 'B'
+    "#]]);
 }
 
 #[test]
@@ -192,189 +138,121 @@ fn the_history_learns_from_what_the_model_counted() {
 // faults: A17, A18
 #[test]
 fn a_slow_reader_gets_fewer_larger_deltas_and_then_holds_the_run() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 delta 'one '
+            1 <- delta #1 'one '
         stick 1
         run 1 delta 'two '
         run 1 delta 'three '
         run 1 think 'hm'
         run 1 delta 'and then a text that is longer than the bound'
+            hold run=1
         ready 1
+            1 <- delta #3 'two three '
+            1 <- reasoning #4 'hm'
+            1 <- delta #5 'and then a text that is longer than the bound'
+            continue run=1
         run 1 delta '.'
+            1 <- delta #6 '.'
         run 1 stop
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'one '
-                1 <- delta #1 'one '
-            stick 1
-            run 1 delta 'two '
-            run 1 delta 'three '
-            run 1 think 'hm'
-            run 1 delta 'and then a text that is longer than the bound'
-                hold run=1
-            ready 1
-                1 <- delta #3 'two three '
-                1 <- reasoning #4 'hm'
-                1 <- delta #5 'and then a text that is longer than the bound'
-                continue run=1
-            run 1 delta '.'
-                1 <- delta #6 '.'
-            run 1 stop
-                1 <- turn_end run=1 stop
-        "#]],
-    );
+            1 <- turn_end run=1 stop
+    "#]]);
 }
 
 #[test]
 fn a_slow_reader_harms_no_other_and_misses_nothing_over_turns() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         attach 2
         stick 2
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 delta 'A'
+            1 <- delta #1 'A'
         run 1 stop
+            1 <- turn_end run=1 stop
         client 1 'b'
+            1 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'b']
         run 2 delta 'B'
+            1 <- delta #1 'B'
         ready 2
+            2 <- accepted run=1
+            2 <- delta #1 'A'
+            2 <- turn_end run=1 stop
+            2 <- accepted run=2
+            2 <- delta #1 'B'
         run 2 stop
-        ",
-        expect![[r#"
-            attach 1
-            attach 2
-            stick 2
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-            client 1 'b'
-                1 <- accepted run=2
-                start run=2 [user 'a', assistant 'A', user 'b']
-            run 2 delta 'B'
-                1 <- delta #1 'B'
-            ready 2
-                2 <- accepted run=1
-                2 <- delta #1 'A'
-                2 <- turn_end run=1 stop
-                2 <- accepted run=2
-                2 <- delta #1 'B'
-            run 2 stop
-                1 <- turn_end run=2 stop
-                2 <- turn_end run=2 stop
-        "#]],
-    );
+            1 <- turn_end run=2 stop
+            2 <- turn_end run=2 stop
+    "#]]);
 }
 
 #[test]
 fn leaving_cancels_the_run_at_once() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         client 1 'b'
         run 1 delta 'A'
+            1 <- delta #1 'A'
         detach 1
+            cancel run=1
+            end
         run 1 delta 'late'
         client 1 'c'
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            client 1 'b'
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            detach 1
-                cancel run=1
-                end
-            run 1 delta 'late'
-            client 1 'c'
-        "#]],
-    );
+    "#]]);
 }
 
 // faults: G99
 #[test]
 fn a_drain_lets_the_answer_finish_and_then_closes() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         client 1 'b'
         drain
+            1 <- refused draining
         client 1 'c'
+            1 <- refused draining
         run 1 delta 'A'
+            1 <- delta #1 'A'
         run 1 stop
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            client 1 'b'
-            drain
-                1 <- refused draining
-            client 1 'c'
-                1 <- refused draining
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                1 <- close 1012
-        "#]],
-    );
+            1 <- turn_end run=1 stop
+            1 <- close 1012
+    "#]]);
 }
 
 #[test]
 fn a_drain_closes_an_idle_session_and_waits_for_a_reader_that_is_behind() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         drain
-        ",
-        expect![[r#"
-            attach 1
-            drain
-                1 <- close 1012
-        "#]],
-    );
-    check(
-        "
+            1 <- close 1012
+    "#]]);
+    check(expect![[r#"
         attach 1
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         stick 1
         run 1 delta 'A'
         run 1 stop
         drain
         ready 1
-        ",
-        expect![[r#"
-            attach 1
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            stick 1
-            run 1 delta 'A'
-            run 1 stop
-            drain
-            ready 1
-                1 <- delta #1 'A'
-                1 <- turn_end run=1 stop
-                1 <- close 1012
-        "#]],
-    );
+            1 <- delta #1 'A'
+            1 <- turn_end run=1 stop
+            1 <- close 1012
+    "#]]);
 }
 
 #[test]
@@ -422,31 +300,20 @@ fn a_reader_that_is_just_not_too_many_turns_behind_is_told_all() {
 
 #[test]
 fn the_queue_and_second_attempts_are_told_to_those_who_listen() {
-    check(
-        "
+    check(expect![[r#"
         attach 1
         attach 2
         stick 2
         client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         run 1 queued 3
+            1 <- queued run=1 place=3
         run 1 retrying 2
+            1 <- retrying run=1 attempt=2
         ready 2
-        ",
-        expect![[r#"
-            attach 1
-            attach 2
-            stick 2
-            client 1 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 queued 3
-                1 <- queued run=1 place=3
-            run 1 retrying 2
-                1 <- retrying run=1 attempt=2
-            ready 2
-                2 <- accepted run=1
-        "#]],
-    );
+            2 <- accepted run=1
+    "#]]);
 }
 
 // faults: A17

@@ -3,118 +3,71 @@ use super::*;
 
 #[test]
 fn a_run_that_nobody_follows_is_cancelled_after_the_linger_time() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         ask 2 b 'b'
+            2 <- waiting place=1
         run 1 delta 'A'
+            1 <- delta #1 'A'
         detach 1
         detach 2
         at 59.9
         run 1 delta 'B'
         at 60
+            cancel run=1
         resume 3
+            3 <- resumed run=1 after=None entries=0 parts=0 open=None
+            3 <- accepted run=1
+            3 <- delta #2 'AB'
+            3 <- turn_end run=1 interrupted
+            release 3
         at 61
         ask 4 c 'c'
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            ask 2 b 'b'
-                2 <- waiting place=1
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            detach 1
-            detach 2
-            at 59.9
-            run 1 delta 'B'
-            at 60
-                cancel run=1
-            resume 3
-                3 <- resumed run=1 after=None entries=0 parts=0 open=None
-                3 <- accepted run=1
-                3 <- delta #2 'AB'
-                3 <- turn_end run=1 interrupted
-                release 3
-            at 61
-            ask 4 c 'c'
-                4 <- accepted run=2
-                start run=2 [user 'a', assistant 'AB', user 'c']
-        "#]],
-    );
+            4 <- accepted run=2
+            start run=2 [user 'a', assistant 'AB', user 'c']
+    "#]]);
 }
 
 #[test]
 fn who_comes_back_in_time_keeps_the_run() {
-    check_chat(
-        "
+    check_chat(expect![[r#"
         ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
         detach 1
         at 59
         resume 2
+            2 <- resumed run=1 after=None entries=0 parts=0 open=None
+            2 <- accepted run=1
         at 70
         detach 2
         at 129.9
         at 130
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            detach 1
-            at 59
-            resume 2
-                2 <- resumed run=1 after=None entries=0 parts=0 open=None
-                2 <- accepted run=1
-            at 70
-            detach 2
-            at 129.9
-            at 130
-                cancel run=1
-        "#]],
-    );
+            cancel run=1
+    "#]]);
 }
 
 #[test]
 fn a_finished_answer_is_kept_for_a_while_and_the_conversation_for_longer() {
-    check_chat(
-        "
-        ask 1 a 'a'
-        run 1 delta 'A'
-        run 1 stop
+    check_chat(expect![[r#"
+        answered 1 a 'a' 'A'
         at 119
         resume 2
+            2 <- resumed run=1 after=None entries=0 parts=0 open=None
+            2 <- accepted run=1
+            2 <- delta #1 'A'
+            2 <- turn_end run=1 stop
+            release 2
         at 120
         resume 3
+            3 <- no_active
+            release 3
         at 1919.9
+            end
         at 1920
-        ",
-        expect![[r#"
-            ask 1 a 'a'
-                1 <- accepted run=1
-                start run=1 [user 'a']
-            run 1 delta 'A'
-                1 <- delta #1 'A'
-            run 1 stop
-                1 <- turn_end run=1 stop
-                release 1
-            at 119
-            resume 2
-                2 <- resumed run=1 after=None entries=0 parts=0 open=None
-                2 <- accepted run=1
-                2 <- delta #1 'A'
-                2 <- turn_end run=1 stop
-                release 2
-            at 120
-            resume 3
-                3 <- no_active
-                release 3
-            at 1919.9
-                end
-            at 1920
-        "#]],
-    );
+    "#]]);
 }
 
 #[test]
