@@ -1,5 +1,6 @@
 //! The words of a chat: ids, messages, history and what a run is and says.
 pub mod ask;
+pub mod error;
 pub mod history;
 pub mod id;
 pub mod message;
@@ -11,11 +12,12 @@ mod tokens;
 mod turn;
 
 pub use ask::{Ask, AskKind, Past, UserMessage};
+pub use error::{Fault, Retry, RunError, RunErrorKind};
 pub use history::{Budget, History, Known, Said, UserText, Window};
 pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{Message, Role};
 pub use principal::{ChatKey, Principal};
-pub use run::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, RunRequest, Timing, Usage};
+pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, Timing, Usage};
 pub use source::Source;
 pub use text::Text;
 

@@ -6,10 +6,10 @@ mod process;
 pub use codes::Codes;
 
 use crate::{
-    chat::{FinishReason, RunErrorKind, Usage},
+    chat::{Fault, FinishReason, RunErrorKind, Usage},
     logging,
     memory::Kind,
-    protocol::{Close, Refusal},
+    protocol::{Close, Rejection},
     upstream::breaker::State,
 };
 use process::Process;
@@ -51,14 +51,6 @@ const HTTP_CLOSES: [&str; 9] = [
 const RECLAIMED: [&str; 3] = ["messages", "answers", "chats"];
 /// What became of a resume.
 const RESUMES: [&str; 3] = ["replayed", "no_active", "refused"];
-/// Errors of runs for which nothing was asked of the upstream.
-const NOT_UPSTREAM: [RunErrorKind; 5] = [
-    RunErrorKind::UpstreamDown,
-    RunErrorKind::Overloaded,
-    RunErrorKind::QueueTimeout,
-    RunErrorKind::Draining,
-    RunErrorKind::Cancelled,
-];
 
 /// The buckets that OpenTelemetry's convention gives for durations of inference.
 const INFERENCE: [f64; 14] =
@@ -202,7 +194,7 @@ impl Metrics {
                 "tidegate_messages_rejected",
                 "Messages rejected, by reason",
                 "reason",
-                Refusal::CODES,
+                Rejection::CODES,
             ),
             resumes: of.codes(
                 "tidegate_resumes",
@@ -400,7 +392,7 @@ fn inference(registry: &mut Registry, model: &str) -> Inference {
 /// The label is there before there are several, so that queries need not change then.
 fn upstream(registry: &mut Registry) -> (Codes, Family<Label, Gauge>) {
     let mut of = Declare(registry.sub_registry_with_label(("upstream".into(), "default".into())));
-    let kinds = RunErrorKind::ALL.into_iter().filter(|kind| !NOT_UPSTREAM.contains(kind));
+    let kinds = RunErrorKind::ALL.into_iter().filter(|kind| kind.fault() != Fault::NotSent);
     let errors = of.codes(
         "tidegate_upstream_errors",
         "Failed attempts, by kind",

@@ -3,12 +3,14 @@ pub mod ai_sdk;
 pub mod close;
 pub mod place;
 pub mod plain;
+pub mod rejection;
 
 pub use close::Close;
 pub use place::{Kind, Place};
+pub use rejection::Rejection;
 
-use crate::chat::{Ask, ChatId, FinishReason, IdFault, MessageId, RequestId, RunError, RunId, Timing, Usage};
-use std::{fmt, sync::Arc, time::Duration};
+use crate::chat::{Ask, ChatId, FinishReason, MessageId, RequestId, RunError, RunId, Timing, Usage};
+use std::{sync::Arc, time::Duration};
 
 /// What a client says.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +33,7 @@ pub enum ClientFrame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misunderstood {
     pub request: Option<RequestId>,
-    pub reason: Refusal,
+    pub reason: Rejection,
 }
 
 /// What a client is told. A session sends the same words in every dialect; a dialect may have
@@ -58,7 +60,7 @@ pub enum ServerFrame {
     /// follows one answer.
     TurnEnd { run: RunId, end: Box<TurnEnd> },
     /// A message was not taken; nothing else changed. The last word to a reader that follows one answer.
-    Refused { reason: Refusal },
+    Rejected { reason: Rejection },
     /// The answer to [`ClientFrame::Ping`].
     Pong,
 }
@@ -85,7 +87,7 @@ impl ServerFrame {
             | ServerFrame::Queued { .. }
             | ServerFrame::Retrying { .. }
             | ServerFrame::TurnEnd { .. }
-            | ServerFrame::Refused { .. }
+            | ServerFrame::Rejected { .. }
             | ServerFrame::Pong => 0,
         }
     }
@@ -99,166 +101,6 @@ pub struct TurnEnd {
     pub timing: Timing,
 }
 
-/// Why a message was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Nothing in it that can be seen.
-    Empty,
-    /// Longer than `limit` bytes.
-    TooLong { bytes: usize, limit: usize },
-    /// Not text.
-    Binary,
-    /// As many messages are waiting as may.
-    QueueFull { limit: usize },
-    /// The gateway is stopping.
-    Draining,
-    /// Not a frame of the dialect: which field is wrong, and how.
-    Malformed { field: &'static str, fault: &'static str },
-    /// A name that cannot be one.
-    BadId { field: &'static str, fault: IdFault },
-    /// A part of the message that cannot be answered: its type.
-    UnsupportedPart { kind: &'static str },
-    /// The request's name is in use on this socket.
-    DuplicateRequest,
-    /// As many requests as a socket may have open.
-    TooManyRequests { limit: usize },
-    /// [`ClientFrame::Resume`] after a number that the answer has not reached.
-    BadResume,
-    /// The chat is attached to more often than it may be.
-    TooOften { after: Duration },
-    /// As many others follow the answer as may; the oldest had to go.
-    TakenOver,
-    /// The conversation cannot take the message just now; sending it again is right.
-    Unavailable,
-    /// As many conversations are kept as may be, and all of them are in use.
-    TooManyChats,
-    /// Memory is short, and this client has much of it.
-    Overloaded { after: Duration },
-}
-
-impl Refusal {
-    /// Every [`Refusal::code`].
-    pub const CODES: [&'static str; 16] = [
-        "empty_message",
-        "message_too_long",
-        "binary_message",
-        "queue_full",
-        "draining",
-        "malformed",
-        "bad_id",
-        "unsupported_part",
-        "duplicate_request",
-        "too_many_requests",
-        "bad_resume",
-        "too_often",
-        "taken_over",
-        "unavailable",
-        "too_many_chats",
-        "overloaded",
-    ];
-
-    /// The stable name on wires, in logs and in metrics.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Refusal::Empty => "empty_message",
-            Refusal::TooLong { .. } => "message_too_long",
-            Refusal::Binary => "binary_message",
-            Refusal::QueueFull { .. } => "queue_full",
-            Refusal::Draining => "draining",
-            Refusal::Malformed { .. } => "malformed",
-            Refusal::BadId { .. } => "bad_id",
-            Refusal::UnsupportedPart { .. } => "unsupported_part",
-            Refusal::DuplicateRequest => "duplicate_request",
-            Refusal::TooManyRequests { .. } => "too_many_requests",
-            Refusal::BadResume => "bad_resume",
-            Refusal::TooOften { .. } => "too_often",
-            Refusal::TakenOver => "taken_over",
-            Refusal::Unavailable => "unavailable",
-            Refusal::TooManyChats => "too_many_chats",
-            Refusal::Overloaded { .. } => "overloaded",
-        }
-    }
-
-    /// What came was no frame of the dialect: a client that goes on so is broken.
-    pub fn is_unreadable(&self) -> bool {
-        matches!(self, Refusal::Malformed { .. } | Refusal::BadId { .. })
-    }
-
-    /// The same message may be taken later.
-    pub fn can_be_sent_again(&self) -> bool {
-        match self {
-            Refusal::QueueFull { .. }
-            | Refusal::Draining
-            | Refusal::TooManyRequests { .. }
-            | Refusal::TooOften { .. }
-            | Refusal::Unavailable
-            | Refusal::TooManyChats
-            | Refusal::Overloaded { .. } => true,
-            Refusal::Empty
-            | Refusal::TooLong { .. }
-            | Refusal::Binary
-            | Refusal::Malformed { .. }
-            | Refusal::BadId { .. }
-            | Refusal::UnsupportedPart { .. }
-            | Refusal::DuplicateRequest
-            | Refusal::BadResume
-            | Refusal::TakenOver => false,
-        }
-    }
-
-    /// When it may be, where that is known.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Refusal::TooOften { after } | Refusal::Overloaded { after } => Some(*after),
-            _ => None,
-        }
-    }
-}
-
-/// The sentence for a person.
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Empty => f.write_str("The message is empty. Write something."),
-            Refusal::TooLong { bytes, limit } => {
-                write!(f, "The message has {bytes} bytes; at most {limit} are allowed. Shorten it.")
-            }
-            Refusal::Binary => f.write_str("Binary messages are not understood. Send text."),
-            Refusal::QueueFull { limit } => {
-                write!(f, "{limit} messages are waiting already. Wait for an answer first.")
-            }
-            Refusal::Draining => f.write_str("The service is restarting. Reconnect and send it again."),
-            Refusal::Malformed { field, fault } => {
-                write!(f, "The request cannot be read: `{field}` {fault}. See docs/PROTOCOL.md.")
-            }
-            Refusal::BadId { field, fault } => {
-                write!(f, "The request cannot be read: `{field}` {fault}. See docs/PROTOCOL.md.")
-            }
-            Refusal::UnsupportedPart { kind } => {
-                write!(f, "Parts of type `{kind}` are not understood. Send text.")
-            }
-            Refusal::DuplicateRequest => {
-                f.write_str("A request of this name is open already. Use a new one.")
-            }
-            Refusal::TooManyRequests { limit } => {
-                write!(f, "{limit} requests are open already. Wait for one of them to end.")
-            }
-            Refusal::BadResume => f.write_str("The answer is not that long. Resume from the beginning."),
-            Refusal::TooOften { after } => {
-                write!(f, "Too many attempts. Try again in {} s.", after.as_secs().max(1))
-            }
-            Refusal::TakenOver => f.write_str("This answer was opened in too many other places."),
-            Refusal::Unavailable => f.write_str("The conversation did not answer. Send it again."),
-            Refusal::TooManyChats => {
-                f.write_str("Too many conversations are in use. Close one, or try again later.")
-            }
-            Refusal::Overloaded { after } => {
-                write!(f, "The service is busy. Try again in {} s.", after.as_secs().max(1))
-            }
-        }
-    }
-}
-
 /// What a client may say.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -269,12 +111,12 @@ pub struct Limits {
 }
 
 /// A user message that says something and is not too long.
-fn check_message(text: &str, limits: Limits) -> Result<(), Refusal> {
+fn check_message(text: &str, limits: Limits) -> Result<(), Rejection> {
     if text.len() > limits.message_bytes {
-        return Err(Refusal::TooLong { bytes: text.len(), limit: limits.message_bytes });
+        return Err(Rejection::TooLong { bytes: text.len(), limit: limits.message_bytes });
     }
     if is_blank(text) {
-        return Err(Refusal::Empty);
+        return Err(Rejection::Empty);
     }
     Ok(())
 }
@@ -363,28 +205,6 @@ impl Speller {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_refusal_has_a_code_and_says_what_to_do() {
-        let all = [
-            (Refusal::Empty, "empty_message", "The message is empty. Write something."),
-            (
-                Refusal::TooLong { bytes: 70_000, limit: 65_536 },
-                "message_too_long",
-                "The message has 70000 bytes; at most 65536 are allowed. Shorten it.",
-            ),
-            (Refusal::Binary, "binary_message", "Binary messages are not understood. Send text."),
-            (
-                Refusal::QueueFull { limit: 8 },
-                "queue_full",
-                "8 messages are waiting already. Wait for an answer first.",
-            ),
-            (Refusal::Draining, "draining", "The service is restarting. Reconnect and send it again."),
-        ];
-        for (refusal, code, sentence) in all {
-            assert_eq!((refusal.code(), refusal.to_string().as_str()), (code, sentence));
-        }
-    }
 
     #[test]
     fn only_text_counts_as_text() {

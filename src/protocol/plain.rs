@@ -1,14 +1,14 @@
 //! The plain dialect of `/chat`: a text message in is a user message, text messages out are the
 //! answer as it grows, and `Error: …` is everything that went wrong. See `docs/PROTOCOL.md`.
-use super::{ClientFrame, Incoming, Limits, Refusal, ServerFrame};
+use super::{ClientFrame, Incoming, Limits, Rejection, ServerFrame};
 
-pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, Refusal> {
+pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, Rejection> {
     match message {
         Incoming::Text(text) => {
             let text = text.trim_end_matches(['\r', '\n']);
             super::check_message(text, limits).map(|()| ClientFrame::Message { text: text.to_owned() })
         }
-        Incoming::Binary => Err(Refusal::Binary),
+        Incoming::Binary => Err(Rejection::Binary),
     }
 }
 
@@ -20,7 +20,7 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
                 send(&format!("Error: {}", error.client_text()));
             }
         }
-        ServerFrame::Refused { reason } => send(&format!("Error: {reason}")),
+        ServerFrame::Rejected { reason } => send(&format!("Error: {reason}")),
         // The old page has no place for these.
         ServerFrame::Accepted { .. }
         | ServerFrame::Resumed { .. }
@@ -61,11 +61,11 @@ mod tests {
     fn blank_and_oversized_messages_are_refused_and_odd_ones_pass_unchanged() {
         for blank in ["", " ", "\t\n", "\0", "\u{200b}\u{feff}", "\u{202e} \u{2060}", "\n\r\n"] {
             let refused = Codec::Plain.decode(Incoming::Text(blank), LIMITS);
-            assert_eq!(refused.map_err(|e| e.reason), Err(Refusal::Empty), "{blank:?}");
+            assert_eq!(refused.map_err(|e| e.reason), Err(Rejection::Empty), "{blank:?}");
         }
         let long = "x".repeat(101);
         let refused = Codec::Plain.decode(Incoming::Text(&long), LIMITS);
-        assert_eq!(refused.map_err(|e| e.reason), Err(Refusal::TooLong { bytes: 101, limit: 100 }));
+        assert_eq!(refused.map_err(|e| e.reason), Err(Rejection::TooLong { bytes: 101, limit: 100 }));
         let just = "x".repeat(100);
         assert!(Codec::Plain.decode(Incoming::Text(&just), LIMITS).is_ok(), "as long as it may be");
         let odd = "\u{feff}\0hi\u{202e}";
@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn a_binary_message_is_refused() {
         let refused = Codec::Plain.decode(Incoming::Binary, LIMITS);
-        assert_eq!(refused.map_err(|e| e.reason), Err(Refusal::Binary));
-        let told = spelled(ServerFrame::Refused { reason: Refusal::Binary });
+        assert_eq!(refused.map_err(|e| e.reason), Err(Rejection::Binary));
+        let told = spelled(ServerFrame::Rejected { reason: Rejection::Binary });
         assert_eq!(told, ["Error: Binary messages are not understood. Send text."]);
     }
 

@@ -8,7 +8,7 @@ use crate::{
     chat::{
         Ask, AskKind, FinishReason, MessageId, ReaderId, RunError, RunErrorKind, RunId, Timing, UserMessage,
     },
-    protocol::{Opening, Refusal, ServerFrame, TurnEnd},
+    protocol::{Opening, Rejection, ServerFrame, TurnEnd},
 };
 use std::sync::Arc;
 
@@ -23,13 +23,18 @@ enum Before {
 impl Session {
     pub(super) fn on_message(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, text: String) {
         if let Err(reason) = self.take_message(fx, reader, text) {
-            self.tell(fx, reader, Outgoing::Frame(ServerFrame::Refused { reason }));
+            self.tell(fx, reader, Outgoing::Frame(ServerFrame::Rejected { reason }));
         }
     }
 
-    fn take_message(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, text: String) -> Result<(), Refusal> {
+    fn take_message(
+        &mut self,
+        fx: &mut Vec<Effect>,
+        reader: ReaderId,
+        text: String,
+    ) -> Result<(), Rejection> {
         if self.draining {
-            return Err(Refusal::Draining);
+            return Err(Rejection::Draining);
         }
         let question = Question::Plain(text);
         if self.run.is_some() {
@@ -41,13 +46,13 @@ impl Session {
 
     pub(super) fn on_ask(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, ask: Ask) {
         if let Err(reason) = self.take_ask(fx, reader, ask) {
-            self.send_away(fx, reader, ServerFrame::Refused { reason });
+            self.send_away(fx, reader, ServerFrame::Rejected { reason });
         }
     }
 
-    fn take_ask(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, ask: Ask) -> Result<(), Refusal> {
+    fn take_ask(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, ask: Ask) -> Result<(), Rejection> {
         if self.draining {
-            return Err(Refusal::Draining);
+            return Err(Rejection::Draining);
         }
         self.admit()?;
         let Ask { kind, message, transcript } = ask;
@@ -150,7 +155,7 @@ impl Session {
 
     pub(super) fn on_drain(&mut self, fx: &mut Vec<Effect>) {
         self.draining = true;
-        let word = || ServerFrame::Refused { reason: Refusal::Draining };
+        let word = || ServerFrame::Rejected { reason: Rejection::Draining };
         while let Some(waiting) = self.queue.pop() {
             match waiting.question {
                 Question::Plain(_) => self.tell(fx, waiting.from, Outgoing::Frame(word())),

@@ -1,7 +1,7 @@
 //! Questions that wait for the running answer, in order.
 use crate::{
     chat::{AskKind, ReaderId, UserMessage},
-    protocol::Refusal,
+    protocol::Rejection,
 };
 use std::collections::VecDeque;
 
@@ -40,9 +40,9 @@ impl Queue {
         from: ReaderId,
         question: Question,
         limit: usize,
-    ) -> Result<Ticket, Refusal> {
+    ) -> Result<Ticket, Rejection> {
         if self.waiting.len() >= limit {
-            return Err(Refusal::QueueFull { limit });
+            return Err(Rejection::QueueFull { limit });
         }
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);

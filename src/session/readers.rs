@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     chat::ReaderId,
-    protocol::{Close, Refusal, ServerFrame},
+    protocol::{Close, Rejection, ServerFrame},
 };
 use std::collections::VecDeque;
 
@@ -91,12 +91,12 @@ impl Session {
 
     pub(super) fn on_resume(&mut self, fx: &mut Vec<Effect>, id: ReaderId, after: Option<u32>) {
         if let Err(reason) = self.admit() {
-            return self.send_away(fx, id, ServerFrame::Refused { reason });
+            return self.send_away(fx, id, ServerFrame::Rejected { reason });
         }
         let number = self.newest_log();
         let Some(log) = self.logs.back_mut() else { return self.send_away(fx, id, ServerFrame::NoActive) };
         let Some(place) = log.place(after) else {
-            return self.send_away(fx, id, ServerFrame::Refused { reason: Refusal::BadResume });
+            return self.send_away(fx, id, ServerFrame::Rejected { reason: Rejection::BadResume });
         };
         let mut reader = Reader::new(id, TurnLog::cursor_at(number, &place), Follows::Turn(number));
         reader.owed.push_back(Outgoing::Frame(ServerFrame::Resumed { place: Box::new(place) }));
@@ -121,16 +121,16 @@ impl Session {
         if self.readers.iter().filter(|reader| is_reader(reader)).count() >= self.settings.readers.max(1)
             && let Some(oldest) = self.readers.iter().position(is_reader)
         {
-            self.dismiss(fx, oldest, ServerFrame::Refused { reason: Refusal::TakenOver });
+            self.dismiss(fx, oldest, ServerFrame::Rejected { reason: Rejection::TakenOver });
         }
         self.readers.push(reader);
         self.pump_one(fx, self.readers.len() - 1);
     }
 
     /// Whether one more reader may join just now.
-    pub(super) fn admit(&mut self) -> Result<(), Refusal> {
+    pub(super) fn admit(&mut self) -> Result<(), Rejection> {
         let admitted = self.life.as_mut().map_or(Ok(()), |life| life.admit());
-        admitted.map_err(|after| Refusal::TooOften { after })
+        admitted.map_err(|after| Rejection::TooOften { after })
     }
 
     /// Tells a reader that came for one turn that there is none for it.
@@ -205,7 +205,7 @@ impl Session {
                 }
             }
             outgoing @ Outgoing::Frame(
-                ServerFrame::Refused { .. } | ServerFrame::NoActive | ServerFrame::Resumed { .. },
+                ServerFrame::Rejected { .. } | ServerFrame::NoActive | ServerFrame::Resumed { .. },
             ) => {
                 reader.owed.push_back(outgoing);
             }

@@ -181,7 +181,7 @@ impl Session {
         match &end.outcome {
             // The message stays, and is not sent to the model.
             Ok(FinishReason::Stopped) if is_silent => self.history.leave_unanswered(),
-            Err(error) if error.kind.is_refusal() || is_silent => self.history.withdraw(),
+            Err(error) if error.kind.is_filtered() || is_silent => self.history.withdraw(),
             outcome => {
                 let is_whole = outcome.as_ref().is_ok_and(|reason| *reason != FinishReason::Stopped);
                 self.history.complete(log.text(), !is_whole);

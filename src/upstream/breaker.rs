@@ -11,7 +11,7 @@
 //! - an error that the service reported in its own words counts only while two other sources have failed;
 //! - the trial after the pause is a request of a source that did not fail, or of any source if none came
 //!   for another pause. A trial that hangs is joined by one of another source.
-use crate::chat::{RunError, RunErrorKind, SessionId, Source};
+use crate::chat::{Fault, RunError, RunErrorKind, SessionId, Source};
 use std::{
     collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
@@ -109,35 +109,17 @@ impl Verdict {
     /// A wrong key, an unpaid bill and a rate limit are answers: the service is there, such attempts have
     /// rules of their own, and an open breaker would hide the sentence that names the cause.
     pub fn of(error: &RunError, shown: bool, connected: bool) -> Verdict {
-        use RunErrorKind as Kind;
         let is_5xx = error.status.is_some_and(|status| (500..600).contains(&status));
         let failure = if is_5xx && error.code.is_some() { Failure::Reported } else { Failure::Answer };
-        match error.kind {
-            Kind::UpstreamTls => Verdict::Fails(Failure::Connect),
-            Kind::UpstreamUnreachable if !connected => Verdict::Fails(Failure::Connect),
-            Kind::UpstreamError | Kind::UpstreamUnreachable | Kind::UpstreamProtocol | Kind::Interrupted => {
-                Verdict::Fails(failure)
+        match error.kind.fault() {
+            Fault::Connection if !connected || error.kind == RunErrorKind::UpstreamTls => {
+                Verdict::Fails(Failure::Connect)
             }
             // After the first text, time runs out for long answers too.
-            Kind::UpstreamTimeout if shown => Verdict::Unknown,
-            Kind::UpstreamTimeout => Verdict::Fails(failure),
-            Kind::NotSetUp
-            | Kind::NotAvailable
-            | Kind::ModelNotFound
-            | Kind::InputTooLong
-            | Kind::BadRequest
-            | Kind::InputRefused
-            | Kind::OutputRefused
-            | Kind::RateLimited
-            | Kind::AnswerTooLong
-            | Kind::ToolsNotSupported
-            | Kind::EmptyAnswer => Verdict::Answers,
-            Kind::UpstreamDown
-            | Kind::Overloaded
-            | Kind::QueueTimeout
-            | Kind::Draining
-            | Kind::Cancelled
-            | Kind::Internal => Verdict::Unknown,
+            Fault::ServiceBeforeText if shown => Verdict::Unknown,
+            Fault::Connection | Fault::Service | Fault::ServiceBeforeText => Verdict::Fails(failure),
+            Fault::Request | Fault::Filter => Verdict::Answers,
+            Fault::Gateway | Fault::NotSent => Verdict::Unknown,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     dispatch::STREAM_BYTES,
     memory::{Account, Kind},
     metrics::LOST,
-    protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Refusal, ServerFrame},
+    protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Rejection, ServerFrame},
 };
 use actix::prelude::*;
 use actix_web_actors::ws::{CloseReason, Frame};
@@ -222,11 +222,11 @@ impl Connection {
 
     /// Takes memory for the answer to a question, before anything is kept of that: the questions of thousands of
     /// sockets may be read before the first of their sessions runs.
-    fn take_memory(&self, bytes: usize) -> Result<Account<1>, Refusal> {
+    fn take_memory(&self, bytes: usize) -> Result<Account<1>, Rejection> {
         let memory = &self.worker.memory;
         if let Some(after) = memory.refuses(self.source) {
             // Not all come back together.
-            return Err(Refusal::Overloaded { after: after.mul_f64(1.0 + fastrand::f64()) });
+            return Err(Rejection::Overloaded { after: after.mul_f64(1.0 + fastrand::f64()) });
         }
         let mut account = Account::new(memory, self.source, [Kind::Requests]);
         account.set(0, STREAM_BYTES + bytes);
@@ -243,10 +243,10 @@ impl Connection {
         ctx: &mut SocketContext<Self>,
         codec: Codec,
         request: Option<&RequestId>,
-        reason: Refusal,
+        reason: Rejection,
     ) {
         self.worker.metrics.messages_rejected.inc(reason.code());
-        Self::tell(ctx, codec, request, &ServerFrame::Refused { reason });
+        Self::tell(ctx, codec, request, &ServerFrame::Rejected { reason });
     }
 
     /// The session of this socket; it begins with the first message.

@@ -41,7 +41,7 @@ impl Wish {
     /// What is said of it where there is no session, and none is made.
     pub(super) fn without_session(&self) -> ServerFrame {
         match self {
-            Wish::Ask(_) => ServerFrame::Refused { reason: crate::protocol::Refusal::Draining },
+            Wish::Ask(_) => ServerFrame::Rejected { reason: crate::protocol::Rejection::Draining },
             Wish::Resume { .. } => ServerFrame::NoActive,
         }
     }

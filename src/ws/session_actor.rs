@@ -9,7 +9,7 @@ use super::{
 use crate::{
     chat::{ChatKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source},
     dispatch::{Order, RunControl, RunUpdate, Withdraw},
-    protocol::{ClientFrame, Refusal, ServerFrame},
+    protocol::{ClientFrame, Rejection, ServerFrame},
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session, Transcript},
 };
 use actix::prelude::*;
@@ -277,8 +277,8 @@ impl SessionActor {
             return Err(outgoing);
         }
         let (rejected, resumed) = match &outgoing {
-            Outgoing::Frame(ServerFrame::Refused { reason }) => {
-                (Some(reason.code()), matches!(reason, Refusal::BadResume).then_some("refused"))
+            Outgoing::Frame(ServerFrame::Rejected { reason }) => {
+                (Some(reason.code()), matches!(reason, Rejection::BadResume).then_some("refused"))
             }
             Outgoing::Frame(ServerFrame::Resumed { .. }) => (None, Some("replayed")),
             Outgoing::Frame(ServerFrame::NoActive) => (None, Some("no_active")),

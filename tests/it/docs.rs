@@ -5,7 +5,7 @@ use tidegate::{
     chat::{IdFault, RequestId, RunErrorKind},
     config::{self, KEYS},
     metrics::Metrics,
-    protocol::{self, Close, Codec, Incoming, Refusal, ServerFrame},
+    protocol::{self, Close, Codec, Incoming, Rejection, ServerFrame},
 };
 
 fn root() -> &'static Path {
@@ -246,11 +246,11 @@ fn the_protocol_has_every_error() {
     let said: Vec<_> =
         rows(&protocol, "### A message was not taken").into_iter().map(|row| row[1].clone()).collect();
     let right = [
-        Refusal::Empty,
-        Refusal::TooLong { bytes: 70_000, limit: 65_536 },
-        Refusal::Binary,
-        Refusal::QueueFull { limit: 8 },
-        Refusal::Draining,
+        Rejection::Empty,
+        Rejection::TooLong { bytes: 70_000, limit: 65_536 },
+        Rejection::Binary,
+        Rejection::QueueFull { limit: 8 },
+        Rejection::Draining,
     ];
     assert_eq!(said, right.map(|refusal| format!("`Error: {refusal}`")));
 }
@@ -385,25 +385,25 @@ fn the_protocol_says_which_requests_may_be_sent_again() {
     let right = RunErrorKind::ALL.into_iter().filter(|kind| kind.can_be_asked_again());
     assert_eq!(spans(list), right.map(|kind| kind.code().to_owned()).collect::<Vec<_>>());
     let all = [
-        Refusal::Empty,
-        Refusal::TooLong { bytes: 70_000, limit: 65_536 },
-        Refusal::Binary,
-        Refusal::QueueFull { limit: 8 },
-        Refusal::Draining,
-        Refusal::Malformed { field: "type", fault: "is missing" },
-        Refusal::BadId { field: "id", fault: IdFault::TooLong },
-        Refusal::UnsupportedPart { kind: "file" },
-        Refusal::DuplicateRequest,
-        Refusal::TooManyRequests { limit: 64 },
-        Refusal::BadResume,
-        Refusal::TooOften { after: Duration::from_millis(900) },
-        Refusal::TakenOver,
-        Refusal::Unavailable,
-        Refusal::TooManyChats,
-        Refusal::Overloaded { after: Duration::from_secs(7) },
+        Rejection::Empty,
+        Rejection::TooLong { bytes: 70_000, limit: 65_536 },
+        Rejection::Binary,
+        Rejection::QueueFull { limit: 8 },
+        Rejection::Draining,
+        Rejection::Malformed { field: "type", fault: "is missing" },
+        Rejection::BadId { field: "id", fault: IdFault::TooLong },
+        Rejection::UnsupportedPart { kind: "file" },
+        Rejection::DuplicateRequest,
+        Rejection::TooManyRequests { limit: 64 },
+        Rejection::BadResume,
+        Rejection::TooOften { after: Duration::from_millis(900) },
+        Rejection::TakenOver,
+        Rejection::Unavailable,
+        Rejection::TooManyChats,
+        Rejection::Overloaded { after: Duration::from_secs(7) },
     ];
-    let row = |refusal: Refusal| {
-        let again = if refusal.can_be_sent_again() { "yes" } else { "no" };
+    let row = |refusal: Rejection| {
+        let again = if refusal.is_retryable() { "yes" } else { "no" };
         vec![format!("`{}`", refusal.code()), refusal.to_string(), again.to_owned()]
     };
     assert_eq!(rows(section, "### Errors"), all.map(row));

@@ -54,7 +54,7 @@ async fn failures(change: impl FnOnce(&mut Config), rows: &[Failure<'_>]) {
         assert_eq!(gateway.upstream().requests() - before, *requests, "{switches}");
         client.still_works().await;
         let mut expected = vec![("user".to_owned(), "/sim text=fine".to_owned())];
-        if !shown.is_empty() && !kind.is_refusal() {
+        if !shown.is_empty() && !kind.is_filtered() {
             expected.insert(0, ("assistant".to_owned(), (*shown).to_owned()));
             expected.insert(0, ("user".to_owned(), message));
         }

@@ -1,7 +1,7 @@
 //! Frames of a client.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{
-    super::{ClientFrame, Incoming, Limits, Misunderstood, Refusal, check_message, is_blank},
+    super::{ClientFrame, Incoming, Limits, Misunderstood, Rejection, check_message, is_blank},
     parse::{self, Field, Frame, MISSING, Said},
 };
 use crate::chat::{Ask, AskKind, ChatId, IdFault, MessageId, Past, RequestId, Role, UserMessage};
@@ -12,7 +12,7 @@ pub(in crate::protocol) fn decode(
     limits: Limits,
 ) -> Result<ClientFrame, Misunderstood> {
     let Incoming::Text(text) = message else {
-        return Err(Misunderstood { request: None, reason: Refusal::Binary });
+        return Err(Misunderstood { request: None, reason: Rejection::Binary });
     };
     let named = |name: Option<Cow<'_, str>>| name.and_then(|name| RequestId::new(&name).ok());
     let mut frame = match Frame::parse(text) {
@@ -24,7 +24,7 @@ pub(in crate::protocol) fn decode(
         .map_err(|reason| Misunderstood { request: named(request), reason })
 }
 
-fn understand(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<ClientFrame, Refusal> {
+fn understand(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<ClientFrame, Rejection> {
     let kind = frame.kind.ok_or(malformed(parse::TYPE, MISSING))?;
     let request = request.map(|name| id(parse::REQUEST, name, RequestId::new)).transpose()?;
     if kind == "ping" {
@@ -56,11 +56,11 @@ fn understand(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result
 }
 
 /// The last message is the one to be answered; the others are what was said before it.
-fn ask(kind: AskKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<Ask, Refusal> {
+fn ask(kind: AskKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<Ask, Rejection> {
     let last = messages.pop().filter(|last| last.role == Role::User);
     let last = last.ok_or(malformed(parse::MESSAGES, "must end with a message of the user"))?;
     if let Some(kind) = last.foreign {
-        return Err(Refusal::UnsupportedPart { kind });
+        return Err(Rejection::UnsupportedPart { kind });
     }
     check_message(&last.text, limits)?;
     let message = UserMessage { id: id(parse::ID, &last.id, MessageId::new)?, text: last.text.into_owned() };
@@ -78,10 +78,10 @@ fn ask(kind: AskKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<Ask
     Ok(Ask { kind, message, transcript })
 }
 
-fn malformed(field: Field, fault: &'static str) -> Refusal {
-    Refusal::Malformed { field: field.0, fault }
+fn malformed(field: Field, fault: &'static str) -> Rejection {
+    Rejection::Malformed { field: field.0, fault }
 }
 
-fn id<T>(field: Field, name: &str, new: impl Fn(&str) -> Result<T, IdFault>) -> Result<T, Refusal> {
-    new(name).map_err(|fault| Refusal::BadId { field: field.0, fault })
+fn id<T>(field: Field, name: &str, new: impl Fn(&str) -> Result<T, IdFault>) -> Result<T, Rejection> {
+    new(name).map_err(|fault| Rejection::BadId { field: field.0, fault })
 }

@@ -1,6 +1,6 @@
 //! Reads a client's JSON in one pass, so that a long transcript is looked at once, and says which field was wrong.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::super::Refusal;
+use super::super::Rejection;
 use crate::chat::Role;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, cell::Cell, fmt, marker::PhantomData};
@@ -58,7 +58,7 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, Rejection> {
         let reading = Reading { field: Cell::new(FRAME), fault: Cell::new(None) };
         let mut json = serde_json::Deserializer::from_str(text);
         let read = FrameSeed(&reading).deserialize(&mut json).and_then(|frame| json.end().map(|()| frame));
@@ -68,7 +68,7 @@ impl<'a> Frame<'a> {
                 serde_json::error::Category::Data => reading.fault.get().unwrap_or(must),
                 _ => UNREADABLE,
             };
-            Refusal::Malformed { field, fault }
+            Rejection::Malformed { field, fault }
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::json::{push_escaped, push_number, push_string};
 use crate::{
     chat::{FinishReason, MessageId, RequestId, RunError, Timing, Usage},
-    protocol::{Kind, Opening, Place, Refusal, ServerFrame, TurnEnd, place},
+    protocol::{Kind, Opening, Place, Rejection, ServerFrame, TurnEnd, place},
 };
 use std::{cell::Cell, time::Duration};
 
@@ -91,7 +91,7 @@ impl<S: FnMut(&str)> Pen<'_, S> {
             ServerFrame::Reasoning { entry, text } => self.text(Kind::Reasoning, *entry, text),
             ServerFrame::Delta { entry, text } => self.text(Kind::Answer, *entry, text),
             ServerFrame::TurnEnd { end, .. } => self.end(end),
-            ServerFrame::Refused { reason } => self.frame("error", |out| push_refusal(out, reason)),
+            ServerFrame::Rejected { reason } => self.frame("error", |out| push_rejection(out, reason)),
             ServerFrame::Pong => self.frame("pong", |_| {}),
         }
     }
@@ -295,9 +295,9 @@ fn push_part(out: &mut String, name: &str, part: u32) {
     out.push_str("\"}");
 }
 
-fn push_refusal(out: &mut String, reason: &Refusal) {
+fn push_rejection(out: &mut String, reason: &Rejection) {
     out.push(',');
-    push_error(out, &reason.to_string(), reason.code(), reason.can_be_sent_again(), reason.retry_after());
+    push_error(out, &reason.to_string(), reason.code(), reason.is_retryable(), reason.retry_after());
 }
 
 fn push_error(out: &mut String, text: &str, code: &str, retryable: bool, after: Option<Duration>) {
@@ -318,7 +318,7 @@ fn push_run_error(out: &mut String, error: &RunError, run: Option<&str>) {
         &error.client_text(),
         error.kind.code(),
         error.kind.can_be_asked_again(),
-        error.wait_told(),
+        error.retry_time(),
     );
     for (name, value) in [(",\"run\":", run), (",\"serviceRequest\":", error.request_id.as_deref())] {
         if let Some(value) = value {

@@ -4,7 +4,7 @@ mod server;
 
 use crate::{
     chat::{Ask, AskKind},
-    protocol::{ClientFrame, Codec, Incoming, Limits, Misunderstood, Refusal},
+    protocol::{ClientFrame, Codec, Incoming, Limits, Misunderstood, Rejection},
 };
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ fn what_is_huge_or_deep_is_answered_too() {
         let Misunderstood { request, reason } = decode(text).unwrap_err();
         (request.map(|name| name.to_string()), reason)
     };
-    let malformed = |field, fault| Refusal::Malformed { field, fault };
+    let malformed = |field, fault| Rejection::Malformed { field, fault };
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     assert_eq!(refused(&deep), (None, malformed("frame", "must be a JSON object")));
     for (field, must) in [("id", "must be a string"), ("messages", "must be a list")] {
@@ -94,7 +94,7 @@ fn what_is_huge_or_deep_is_answered_too() {
         assert!(reason.to_string().len() < 200, "it is not sent back");
     }
     let binary = Codec::AiSdk.decode(Incoming::Binary, LIMITS);
-    assert_eq!(binary, Err(Misunderstood { request: None, reason: Refusal::Binary }));
+    assert_eq!(binary, Err(Misunderstood { request: None, reason: Rejection::Binary }));
 }
 
 #[test]

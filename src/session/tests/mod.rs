@@ -111,7 +111,7 @@ fn show(effect: &Effect) -> String {
                     }
                     Err(error) => format!("turn_end run={run} {}", error.kind.code()),
                 },
-                ServerFrame::Refused { reason } => format!("refused {}", reason.code()),
+                ServerFrame::Rejected { reason } => format!("refused {}", reason.code()),
                 ServerFrame::Resumed { place } => {
                     let Place { run, after, entries, parts, open, .. } = place.as_ref();
                     format!("resumed run={run} after={after:?} entries={entries} parts={parts} open={open:?}")

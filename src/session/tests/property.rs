@@ -1,7 +1,7 @@
 //! Random asks, cuts, resumes, stops and waits against a model that knows only the truth: what each run was
 //! asked and has said, who is there, and what time it is.
 use super::*;
-use crate::protocol::{Kind, Refusal};
+use crate::protocol::{Kind, Rejection};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -653,9 +653,9 @@ impl Client {
         };
         assert_eq!(self.last, None, "nothing after the last word");
         match frame {
-            ServerFrame::Refused { reason } => {
+            ServerFrame::Rejected { reason } => {
                 assert_eq!(self.leaving, Some(reason.code()));
-                assert!(!matches!(reason, Refusal::TooOften { after } if after > Duration::from_secs(1)));
+                assert!(!matches!(reason, Rejection::TooOften { after } if after > Duration::from_secs(1)));
                 self.last = Some(reason.code().to_owned());
             }
             ServerFrame::NoActive => {

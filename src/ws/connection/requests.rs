@@ -2,7 +2,7 @@
 use super::{Connection, Consumer, Released, strikes::Strikes};
 use crate::{
     chat::{ChatId, ChatKey, ReaderId, RequestId, SessionId},
-    protocol::{Codec, Refusal, ServerFrame},
+    protocol::{Codec, Rejection, ServerFrame},
     ws::{
         Phase,
         chat_table::NoRoom,
@@ -43,8 +43,8 @@ impl Connection {
     ) {
         let limit = self.worker.settings.requests;
         let refusal = match &self.requests {
-            Some(requests) if requests.open.contains_key(&request) => Some(Refusal::DuplicateRequest),
-            Some(requests) if requests.open.len() >= limit => Some(Refusal::TooManyRequests { limit }),
+            Some(requests) if requests.open.contains_key(&request) => Some(Rejection::DuplicateRequest),
+            Some(requests) if requests.open.len() >= limit => Some(Rejection::TooManyRequests { limit }),
             _ => None,
         };
         if let Some(reason) = refusal {
@@ -84,7 +84,7 @@ impl Connection {
             match registry.chat_or_make(key, id, self.source, make) {
                 Ok(session) => Some(session),
                 Err(NoRoom) => {
-                    let reason = Refusal::TooManyChats;
+                    let reason = Rejection::TooManyChats;
                     return self.refuse(ctx, letter.codec, Some(&letter.request), reason);
                 }
             }
@@ -93,7 +93,7 @@ impl Connection {
         };
         let Some(session) = session else {
             return match letter.wish.without_session() {
-                ServerFrame::Refused { reason } => {
+                ServerFrame::Rejected { reason } => {
                     self.refuse(ctx, letter.codec, Some(&letter.request), reason)
                 }
                 word => {
@@ -141,7 +141,7 @@ impl Connection {
     pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: ReaderId) {
         let Consumer::Session(codec) = self.consumer else { return };
         if let Some((request, _)) = self.forget(reader) {
-            self.refuse(ctx, codec, Some(&request), Refusal::Unavailable);
+            self.refuse(ctx, codec, Some(&request), Rejection::Unavailable);
         }
     }
 
@@ -170,7 +170,7 @@ impl Handler<Bounced> for Connection {
         let Some((_, open)) = self.forget(letter.reader) else { return };
         letter.returns += 1;
         if letter.returns > RETURNS_MAX {
-            self.refuse(ctx, letter.codec, Some(&letter.request), Refusal::Unavailable);
+            self.refuse(ctx, letter.codec, Some(&letter.request), Rejection::Unavailable);
         } else if !open.stopped {
             self.deliver(ctx, letter);
         }

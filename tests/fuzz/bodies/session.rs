@@ -396,7 +396,7 @@ impl Reader {
             ServerFrame::Queued { run, .. } | ServerFrame::Retrying { run, .. } => {
                 assert!(truth.contains_key(&run.0))
             }
-            ServerFrame::Refused { .. } => self.refused += 1,
+            ServerFrame::Rejected { .. } => self.refused += 1,
             _ => panic!("not a word to a reader of everything: {frame:?}"),
         }
     }

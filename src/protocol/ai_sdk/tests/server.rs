@@ -1,7 +1,7 @@
 //! Every frame that can be sent, as a file that the SDK's schemas are run over.
 use crate::{
     chat::{FinishReason, IdFault, MessageId, RequestId, RunError, RunErrorKind, RunId, Timing, Usage},
-    protocol::{Codec, Kind, Opening, Place, Refusal, ServerFrame, TurnEnd},
+    protocol::{Codec, Kind, Opening, Place, Rejection, ServerFrame, TurnEnd},
 };
 use expect_test::expect_file;
 use std::{sync::Arc, time::Duration};
@@ -44,8 +44,8 @@ fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<Kind>) -> 
     ServerFrame::Resumed { place: Box::new(Place { run: RUN, answer, after, begun, entries, parts, open }) }
 }
 
-fn refused(reason: Refusal) -> Vec<ServerFrame> {
-    vec![ServerFrame::Refused { reason }]
+fn refused(reason: Rejection) -> Vec<ServerFrame> {
+    vec![ServerFrame::Rejected { reason }]
 }
 
 fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
@@ -106,27 +106,27 @@ fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
 
 fn refusals() -> Vec<(&'static str, Vec<ServerFrame>)> {
     vec![
-        ("refused: empty", refused(Refusal::Empty)),
-        ("refused: too long", refused(Refusal::TooLong { bytes: 70_000, limit: 65_536 })),
-        ("refused: the queue is full", refused(Refusal::QueueFull { limit: 8 })),
-        ("refused: stopping", refused(Refusal::Draining)),
-        ("refused: bad name", refused(Refusal::BadId { field: "id", fault: IdFault::Alphabet })),
-        ("refused: a file", refused(Refusal::UnsupportedPart { kind: "file" })),
-        ("refused: name in use", refused(Refusal::DuplicateRequest)),
-        ("refused: too many requests", refused(Refusal::TooManyRequests { limit: 64 })),
-        ("refused: resume from the future", refused(Refusal::BadResume)),
-        ("refused: too often", refused(Refusal::TooOften { after: Duration::from_millis(900) })),
-        ("refused: taken over", refused(Refusal::TakenOver)),
-        ("refused: unavailable", refused(Refusal::Unavailable)),
+        ("refused: empty", refused(Rejection::Empty)),
+        ("refused: too long", refused(Rejection::TooLong { bytes: 70_000, limit: 65_536 })),
+        ("refused: the queue is full", refused(Rejection::QueueFull { limit: 8 })),
+        ("refused: stopping", refused(Rejection::Draining)),
+        ("refused: bad name", refused(Rejection::BadId { field: "id", fault: IdFault::Alphabet })),
+        ("refused: a file", refused(Rejection::UnsupportedPart { kind: "file" })),
+        ("refused: name in use", refused(Rejection::DuplicateRequest)),
+        ("refused: too many requests", refused(Rejection::TooManyRequests { limit: 64 })),
+        ("refused: resume from the future", refused(Rejection::BadResume)),
+        ("refused: too often", refused(Rejection::TooOften { after: Duration::from_millis(900) })),
+        ("refused: taken over", refused(Rejection::TakenOver)),
+        ("refused: unavailable", refused(Rejection::Unavailable)),
     ]
 }
 
 /// What cannot be tied to a request.
 fn nameless() -> Vec<(&'static str, Vec<ServerFrame>)> {
-    let not_json = Refusal::Malformed { field: "frame", fault: "is not JSON that can be read" };
+    let not_json = Rejection::Malformed { field: "frame", fault: "is not JSON that can be read" };
     vec![
         ("not JSON", refused(not_json)),
-        ("binary", refused(Refusal::Binary)),
+        ("binary", refused(Rejection::Binary)),
         ("a sign of life for a ping without a name", vec![ServerFrame::Pong]),
     ]
 }
