@@ -10,7 +10,7 @@ const NEARBY: u64 = 256;
 
 /// What is wrong with a reply's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrong {
+pub(crate) enum Mismatch {
     /// Text is missing before what came.
     Lost,
     /// What came had come before.
@@ -21,7 +21,7 @@ pub(crate) enum Wrong {
 
 /// What a part of a reply brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) deltas: u64,
     /// The reply is complete. Never where it is not known beforehand.
     pub(crate) complete: bool,
@@ -68,12 +68,12 @@ impl Reply {
     ///
     /// # Errors
     /// What is wrong with it. Nothing can be said about the rest of such a reply.
-    pub(crate) fn take(&mut self, text: &[u8], on_stamp: impl FnMut(u64)) -> Result<Heard, Wrong> {
+    pub(crate) fn take(&mut self, text: &[u8], on_stamp: impl FnMut(u64)) -> Result<Received, Mismatch> {
         match self {
             Reply::Known(known) => known.take(text, on_stamp),
             Reply::Unknown(stamps) => {
                 let stamped = stamps.take(text, on_stamp);
-                Ok(Heard { deltas: stamped.max(u64::from(!text.is_empty())), complete: false })
+                Ok(Received { deltas: stamped.max(u64::from(!text.is_empty())), complete: false })
             }
         }
     }
@@ -95,8 +95,8 @@ impl Known {
         self.stamp = (self.expected.is_stamped() && !self.complete).then(Stamp::default);
     }
 
-    fn take(&mut self, text: &[u8], mut on_stamp: impl FnMut(u64)) -> Result<Heard, Wrong> {
-        let mut heard = Heard::default();
+    fn take(&mut self, text: &[u8], mut on_stamp: impl FnMut(u64)) -> Result<Received, Mismatch> {
+        let mut received = Received::default();
         let mut rest = text;
         while let [first, behind @ ..] = rest {
             if self.complete {
@@ -117,7 +117,7 @@ impl Known {
                 rest = behind;
                 continue;
             }
-            heard.deltas += u64::from(self.at == 0);
+            received.deltas += u64::from(self.at == 0);
             let wanted = &self.piece.as_bytes()[self.at..];
             let length = wanted.len().min(rest.len());
             if wanted[..length] != rest[..length] {
@@ -129,16 +129,16 @@ impl Known {
                 self.next_piece();
             }
         }
-        heard.complete = self.complete;
-        Ok(heard)
+        received.complete = self.complete;
+        Ok(received)
     }
 
     /// Looks for what came in the places before and behind where it should stand.
-    fn why(&self, rest: &[u8]) -> Wrong {
+    fn why(&self, rest: &[u8]) -> Mismatch {
         let mut sample = without_stamps(rest);
         sample.truncate(SAMPLE);
         if sample.len() < SAMPLE_MIN {
-            return Wrong::Foreign;
+            return Mismatch::Foreign;
         }
         let here = self.expected.taken().saturating_sub(u64::from(!self.complete));
         let text = |from: u64, to: u64| {
@@ -154,13 +154,13 @@ impl Known {
             let sample = &sample[..length.min(sample.len())];
             let is_in = |text: &str| memchr::memmem::find(text.as_bytes(), sample).is_some();
             if is_in(&ahead) {
-                return Wrong::Lost;
+                return Mismatch::Lost;
             }
             if is_in(&behind) {
-                return Wrong::Doubled;
+                return Mismatch::Doubled;
             }
         }
-        Wrong::Foreign
+        Mismatch::Foreign
     }
 }
 
@@ -219,15 +219,15 @@ mod tests {
     use super::*;
 
     /// Feeds the text in parts of this size; what was heard, and the stamps.
-    fn feed(message: &str, text: &str, size: usize) -> (Result<(u64, bool), Wrong>, Vec<u64>) {
+    fn feed(message: &str, text: &str, size: usize) -> (Result<(u64, bool), Mismatch>, Vec<u64>) {
         let mut reply = Reply::new(Expected::of(message));
         let mut stamps = Vec::new();
         let (mut deltas, mut complete) = (0, false);
         for part in text.as_bytes().chunks(size) {
             match reply.take(part, |ns| stamps.push(ns)) {
-                Ok(heard) => {
-                    deltas += heard.deltas;
-                    complete = heard.complete;
+                Ok(received) => {
+                    deltas += received.deltas;
+                    complete = received.complete;
                 }
                 Err(wrong) => return (Err(wrong), stamps),
             }
@@ -253,13 +253,13 @@ mod tests {
         let text: String =
             pieces(message).iter().enumerate().map(|(k, piece)| format!("@{} {piece}", 1000 + k)).collect();
         for size in [1, 2, 3, 7, 64, text.len()] {
-            let (heard, stamps) = feed(message, &text, size);
-            assert_eq!(heard, Ok((30, true)), "{size}");
+            let (received, stamps) = feed(message, &text, size);
+            assert_eq!(received, Ok((30, true)), "{size}");
             assert_eq!(stamps, (1000..1030).collect::<Vec<_>>());
         }
         let mut reply = Reply::new(Expected::of(message));
-        let heard = reply.take(&text.as_bytes()[..text.len() - 1], |_| {}).expect("right so far");
-        assert_eq!(heard, Heard { deltas: 30, complete: false }, "one byte is missing");
+        let received = reply.take(&text.as_bytes()[..text.len() - 1], |_| {}).expect("right so far");
+        assert_eq!(received, Received { deltas: 30, complete: false }, "one byte is missing");
     }
 
     #[test]
@@ -270,25 +270,25 @@ mod tests {
             ranges.iter().flat_map(|(from, to)| all[*from..*to].to_vec()).collect()
         };
         let wrong = |text: &str| feed(message, text, text.len()).0.expect_err("wrong");
-        assert_eq!(wrong(&joined(&[(0, 20), (24, 60)])), Wrong::Lost);
-        assert_eq!(wrong(&joined(&[(0, 20), (10, 60)])), Wrong::Doubled);
-        assert_eq!(wrong(&joined(&[(0, 20), (16, 19), (20, 60)])), Wrong::Doubled, "a few words");
-        assert_eq!(wrong(&joined(&[(0, 60), (30, 60)])), Wrong::Doubled, "behind the end");
+        assert_eq!(wrong(&joined(&[(0, 20), (24, 60)])), Mismatch::Lost);
+        assert_eq!(wrong(&joined(&[(0, 20), (10, 60)])), Mismatch::Doubled);
+        assert_eq!(wrong(&joined(&[(0, 20), (16, 19), (20, 60)])), Mismatch::Doubled, "a few words");
+        assert_eq!(wrong(&joined(&[(0, 60), (30, 60)])), Mismatch::Doubled, "behind the end");
         let other: String = pieces("/sim tokens=60 text=\"somebody else's words\"").concat();
-        assert_eq!(wrong(&(joined(&[(0, 20)]) + &other)), Wrong::Foreign);
-        assert_eq!(wrong("x"), Wrong::Foreign);
+        assert_eq!(wrong(&(joined(&[(0, 20)]) + &other)), Mismatch::Foreign);
+        assert_eq!(wrong("x"), Mismatch::Foreign);
     }
 
     #[test]
     fn echo_and_unknown_answers() {
         let mut reply = Reply::new(Some(Expected::echo("@12 is no stamp here")));
-        let heard = reply.take("@12 is no stamp here".as_bytes(), |_| panic!("a stamp")).expect("right");
-        assert!(heard.complete);
+        let received = reply.take("@12 is no stamp here".as_bytes(), |_| panic!("a stamp")).expect("right");
+        assert!(received.complete);
         let mut reply = Reply::new(Expected::of("what is a tide?"));
         assert!(!reply.is_known());
         let mut stamps = Vec::new();
-        let heard = reply.take(b"hi @17 there @x @1", |ns| stamps.push(ns)).expect("unknown");
-        assert_eq!(heard, Heard { deltas: 1, complete: false });
+        let received = reply.take(b"hi @17 there @x @1", |ns| stamps.push(ns)).expect("unknown");
+        assert_eq!(received, Received { deltas: 1, complete: false });
         assert_eq!(reply.take(b"8 yes", |ns| stamps.push(ns)).expect("unknown").deltas, 1);
         assert_eq!(stamps, [17, 18]);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How a socket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum CutKind {
     Reset,
     /// No more is sent, and there is no close frame.
     HalfClose,
@@ -24,7 +24,7 @@ pub(crate) enum When {
 /// One cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
-    pub(crate) way: Way,
+    pub(crate) kind: CutKind,
     /// It comes back without knowing how far it was.
     pub(crate) forgets: bool,
     /// So long it is away.
@@ -38,13 +38,13 @@ pub(crate) struct Cuts {
     away: (Duration, Duration),
     rng: Rng,
     cuts: u64,
-    /// Users begin with different ways.
+    /// Users begin with different kinds.
     first: u64,
 }
 
 impl Cuts {
     pub(crate) fn new(when: When, away: (Duration, Duration), seed: u64, number: u64) -> Self {
-        // Not the numbers of the user's habits.
+        // Not the numbers of the user's behaviour.
         let rng = Rng::with_seed(!seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Cuts { when, away, rng, cuts: 0, first: number }
     }
@@ -68,8 +68,8 @@ impl Cuts {
         self.cuts += 1;
         let (from, to) = self.away;
         Cut {
-            way: [Way::Reset, Way::HalfClose, Way::CloseFrame][(number % 3) as usize],
-            // Every third one, and each way in its turn.
+            kind: [CutKind::Reset, CutKind::HalfClose, CutKind::CloseFrame][(number % 3) as usize],
+            // Every third one, and each kind in its turn.
             forgets: (number + number / 3).is_multiple_of(3),
             away: from + to.saturating_sub(from).mul_f64(self.rng.f64()),
         }
@@ -86,12 +86,12 @@ mod tests {
     fn ways_take_turns_and_every_third_cut_forgets() {
         let mut cuts = Cuts::new(When::Every(Duration::from_secs(2)), AWAY, 1, 7);
         let list: Vec<_> = (0..90).map(|_| cuts.next()).collect();
-        for way in [Way::Reset, Way::HalfClose, Way::CloseFrame] {
-            let of_way = list.iter().filter(|cut| cut.way == way);
-            assert_eq!(of_way.clone().count(), 30, "{way:?}");
-            assert_eq!(of_way.filter(|cut| cut.forgets).count(), 10, "{way:?}");
+        for kind in [CutKind::Reset, CutKind::HalfClose, CutKind::CloseFrame] {
+            let of_way = list.iter().filter(|cut| cut.kind == kind);
+            assert_eq!(of_way.clone().count(), 30, "{kind:?}");
+            assert_eq!(of_way.filter(|cut| cut.forgets).count(), 10, "{kind:?}");
         }
-        assert!(list.windows(2).all(|pair| pair[0].way != pair[1].way));
+        assert!(list.windows(2).all(|pair| pair[0].kind != pair[1].kind));
         assert!(list.iter().all(|cut| (AWAY.0..=AWAY.1).contains(&cut.away)));
     }
 

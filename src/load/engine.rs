@@ -4,7 +4,7 @@ use super::{
     settings::Settings,
     shared::Shared,
     user,
-    wire::{instant_of, say_goodbye},
+    wire::{instant_of, send_close},
 };
 use crate::{clock::now_ns, runtime::block_on, units::nanos};
 use anyhow::Context as _;
@@ -22,9 +22,9 @@ use tokio::{
 };
 
 /// How often the coordinator hears of us.
-const TELL: Duration = Duration::from_millis(250);
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// Sockets have this long to close when the run is over.
-const CLOSING: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Which share of the work this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) fn run(
     settings: Arc<Settings>,
     share: Share,
     stop: watch::Receiver<bool>,
-    mut tell: impl AsyncFnMut(Snapshot),
+    mut report: impl AsyncFnMut(Snapshot),
 ) -> anyhow::Result<()> {
     let window = window(&settings, share.start_ns);
     let tally = Tally::new(window).context("cannot make histograms")?;
@@ -82,18 +82,18 @@ pub(super) fn run(
             tally: RefCell::new(tally),
             writers: RefCell::default(),
             closing: Cell::new(false),
-            talking: Cell::new(0),
+            active: Cell::new(0),
             left: Notify::new(),
         });
-        let lives = live(&shared, share, stop);
-        tokio::pin!(lives);
+        let users = run_users(&shared, share, stop);
+        tokio::pin!(users);
         loop {
             tokio::select! {
-                () = &mut lives => break,
-                () = sleep(TELL) => tell(snapshot(&shared, share.part, false)).await,
+                () = &mut users => break,
+                () = sleep(REPORT_INTERVAL) => report(snapshot(&shared, share.part, false)).await,
             }
         }
-        tell(snapshot(&shared, share.part, true)).await;
+        report(snapshot(&shared, share.part, true)).await;
     })?;
     Ok(())
 }
@@ -112,12 +112,12 @@ fn snapshot(shared: &Shared, part: u32, is_last: bool) -> Snapshot {
     tally.snapshot(part, is_last)
 }
 
-async fn live(shared: &Rc<Shared>, share: Share, mut stop: watch::Receiver<bool>) {
+async fn run_users(shared: &Rc<Shared>, share: Share, mut stop: watch::Receiver<bool>) {
     let stopped = async { _ = stop.wait_for(|stop| *stop).await };
     tokio::pin!(stopped);
     let whole = async {
-        arrive(shared, share).await;
-        stay_until_the_end(shared).await;
+        start_users(shared, share).await;
+        wait_until_done(shared).await;
     };
     tokio::select! {
         () = whole => {}
@@ -125,9 +125,9 @@ async fn live(shared: &Rc<Shared>, share: Share, mut stop: watch::Receiver<bool>
     }
     shared.closing.set(true);
     for (_, writer) in &*shared.writers.borrow() {
-        say_goodbye(writer);
+        send_close(writer);
     }
-    let deadline = now_ns() + nanos(CLOSING);
+    let deadline = now_ns() + nanos(CLOSE_TIMEOUT);
     while shared.tally.borrow().counts.open > 0 && now_ns() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
@@ -136,7 +136,7 @@ async fn live(shared: &Rc<Shared>, share: Share, mut stop: watch::Receiver<bool>
 }
 
 /// Lets users come at their times.
-async fn arrive(shared: &Rc<Shared>, share: Share) {
+async fn start_users(shared: &Rc<Shared>, share: Share) {
     let settings = &shared.settings;
     for arrival in settings.arrivals.list(settings.seed) {
         if arrival.number % u64::from(share.parts) != u64::from(share.part) {
@@ -147,13 +147,13 @@ async fn arrive(shared: &Rc<Shared>, share: Share) {
             sleep_until(instant_of(due)).await;
         }
         if !arrival.idle {
-            shared.talking.set(shared.talking.get() + 1);
+            shared.active.set(shared.active.get() + 1);
         }
         let shared = Rc::clone(shared);
         spawn_local(async move {
-            user::visit(Rc::clone(&shared), arrival).await;
+            user::run_user(Rc::clone(&shared), arrival).await;
             if !arrival.idle {
-                shared.talking.set(shared.talking.get() - 1);
+                shared.active.set(shared.active.get() - 1);
                 shared.left.notify_one();
             }
         });
@@ -161,10 +161,10 @@ async fn arrive(shared: &Rc<Shared>, share: Share) {
 }
 
 /// The end comes when all who talk have left; with a duration, when that and the grace are over.
-async fn stay_until_the_end(shared: &Shared) {
+async fn wait_until_done(shared: &Shared) {
     let settings = &shared.settings;
     let all_left = async {
-        while shared.talking.get() > 0 {
+        while shared.active.get() > 0 {
             shared.left.notified().await;
         }
         // Idle sockets stay as long as they were meant to.

@@ -48,7 +48,7 @@ pub(super) async fn find(
     let mut knee = Knee { limit: limit.to_string(), levels: Vec::new(), good: None };
     let (mut bad, mut best) = (None, None::<Report>);
     let most = most.unwrap_or(u64::MAX);
-    let mut sockets = Some(settings.talking.clamp(1, most));
+    let mut sockets = Some(settings.active.clamp(1, most));
     while let Some(level) = sockets.filter(|_| knee.levels.len() < LEVELS_MAX) {
         let run = settings.level(level, *step, SETTLE);
         if let Err(why) = run.check_machine() {
@@ -68,7 +68,7 @@ pub(super) async fn find(
             break;
         }
         let value = report.figure(&limit.figure);
-        let holds = limit.judge(value).holds && report.troubles.total() == 0;
+        let holds = limit.judge(value).holds && report.errors.total() == 0;
         let late_ms = report.time_ms("p99", Measure::Late).unwrap_or(0.0);
         progress.note(&format!(
             "{level} sockets: {} = {} {}",
@@ -82,7 +82,7 @@ pub(super) async fn find(
             deltas_per_s: report.figure("deltas_per_s").unwrap_or(0.0),
             cpu_us_per_delta: report.figure("cpu_us_per_delta"),
             late_ms,
-            errors: report.troubles.total(),
+            errors: report.errors.total(),
             holds,
         });
         let interrupted = report.interrupted.is_some() || report.broken.is_some();

@@ -202,7 +202,7 @@ impl Counts {
 
 /// A kind of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum ErrorKind {
     ConnectRefused,
     ConnectTimeout,
     ConnectFailed,
@@ -232,33 +232,46 @@ pub(crate) enum Trouble {
     NoActive,
 }
 
-impl Trouble {
+impl ErrorKind {
     pub(crate) fn name(self) -> String {
         match self {
-            Trouble::ConnectRefused => "connect_refused".into(),
-            Trouble::ConnectTimeout => "connect_timeout".into(),
-            Trouble::ConnectFailed => "connect_failed".into(),
-            Trouble::HandshakeTimeout => "handshake_timeout".into(),
-            Trouble::Http(status) => format!("http_{status}"),
-            Trouble::Handshake => "handshake".into(),
-            Trouble::TooMany => "too_many".into(),
-            Trouble::Closed(code) => format!("closed_{code}"),
-            Trouble::Lost => "lost_connection".into(),
-            Trouble::Frame => "bad_frame".into(),
-            Trouble::ErrorText => "error_text".into(),
-            Trouble::NoAnswer => "no_answer".into(),
-            Trouble::LostText => "lost_text".into(),
-            Trouble::DoubledText => "doubled_text".into(),
-            Trouble::ForeignText => "foreign_text".into(),
-            Trouble::BadSequence => "bad_sequence".into(),
-            Trouble::WrongMessage => "wrong_message".into(),
-            Trouble::NoActive => "no_active".into(),
+            ErrorKind::ConnectRefused => "connect_refused".into(),
+            ErrorKind::ConnectTimeout => "connect_timeout".into(),
+            ErrorKind::ConnectFailed => "connect_failed".into(),
+            ErrorKind::HandshakeTimeout => "handshake_timeout".into(),
+            ErrorKind::Http(status) => format!("http_{status}"),
+            ErrorKind::Handshake => "handshake".into(),
+            ErrorKind::TooMany => "too_many".into(),
+            ErrorKind::Closed(code) => format!("closed_{code}"),
+            ErrorKind::Lost => "lost_connection".into(),
+            ErrorKind::Frame => "bad_frame".into(),
+            ErrorKind::ErrorText => "error_text".into(),
+            ErrorKind::NoAnswer => "no_answer".into(),
+            ErrorKind::LostText => "lost_text".into(),
+            ErrorKind::DoubledText => "doubled_text".into(),
+            ErrorKind::ForeignText => "foreign_text".into(),
+            ErrorKind::BadSequence => "bad_sequence".into(),
+            ErrorKind::WrongMessage => "wrong_message".into(),
+            ErrorKind::NoActive => "no_active".into(),
         }
     }
 
     /// Text that is wrong, or has wrong numbers, fails a run; the rest is for requirements to judge.
     pub(crate) fn is_wrong_text(name: &str) -> bool {
         ["lost_text", "doubled_text", "foreign_text", "bad_sequence", "wrong_message"].contains(&name)
+    }
+}
+
+/// An error of a known kind, described for the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: ErrorKind,
+    pub(crate) why: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: ErrorKind, why: impl Into<String>) -> Self {
+        Failure { kind, why: why.into() }
     }
 }
 
@@ -272,12 +285,12 @@ pub(crate) struct Errors {
 
 /// Errors by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Troubles(pub(crate) BTreeMap<String, Errors>);
+pub(crate) struct ErrorCounts(pub(crate) BTreeMap<String, Errors>);
 
-impl Troubles {
-    pub(crate) fn count(&mut self, trouble: Trouble, example: &str) {
+impl ErrorCounts {
+    pub(crate) fn count(&mut self, kind: ErrorKind, example: &str) {
         let example: String = example.chars().filter(|c| !c.is_control()).take(EXAMPLE_MAX).collect();
-        self.add(&trouble.name(), &Errors { count: 1, example });
+        self.add(&kind.name(), &Errors { count: 1, example });
     }
 
     fn add(&mut self, name: &str, errors: &Errors) {
@@ -289,7 +302,7 @@ impl Troubles {
         }
     }
 
-    pub(crate) fn add_all(&mut self, other: &Troubles) {
+    pub(crate) fn add_all(&mut self, other: &ErrorCounts) {
         for (name, errors) in &other.0 {
             self.add(name, errors);
         }
@@ -304,7 +317,7 @@ impl Troubles {
     }
 
     pub(crate) fn wrong_texts(&self) -> u64 {
-        let wrong = self.0.iter().filter(|(name, _)| Trouble::is_wrong_text(name));
+        let wrong = self.0.iter().filter(|(name, _)| ErrorKind::is_wrong_text(name));
         wrong.map(|(_, errors)| errors.count).sum()
     }
 }
@@ -316,7 +329,7 @@ pub(crate) struct Snapshot {
     /// Since the start.
     pub(crate) counts: Counts,
     /// Since the start.
-    pub(crate) troubles: Troubles,
+    pub(crate) errors: ErrorCounts,
     /// Since the last snapshot.
     pub(crate) values: Sparse,
     pub(crate) is_last: bool,
@@ -326,7 +339,7 @@ pub(crate) struct Snapshot {
 #[derive(Clone)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
-    pub(crate) troubles: Troubles,
+    pub(crate) errors: ErrorCounts,
     values: Histograms,
     /// Nanoseconds since the start: the window that is measured.
     window: (u64, u64),
@@ -337,7 +350,7 @@ impl Tally {
     /// As [`Histograms::new`].
     pub(crate) fn new(window: (u64, u64)) -> Result<Self, hdrhistogram::CreationError> {
         let values = Histograms::new()?;
-        Ok(Tally { counts: Counts::default(), troubles: Troubles::default(), values, window })
+        Ok(Tally { counts: Counts::default(), errors: ErrorCounts::default(), values, window })
     }
 
     pub(crate) fn is_measured(&self, now: u64) -> bool {
@@ -360,7 +373,7 @@ impl Tally {
         Snapshot {
             part,
             counts: self.counts,
-            troubles: self.troubles.clone(),
+            errors: self.errors.clone(),
             values: self.values.take(),
             is_last,
         }
@@ -396,18 +409,18 @@ mod tests {
 
     #[test]
     fn errors_are_counted_by_kind_and_their_kinds_are_bounded() {
-        let mut troubles = Troubles::default();
-        troubles.count(Trouble::ErrorText, "busy\u{1b}[2J");
-        troubles.count(Trouble::ErrorText, "another");
-        troubles.count(Trouble::DoubledText, "");
-        assert_eq!((troubles.total(), troubles.of("error_text"), troubles.wrong_texts()), (3, 2, 1));
-        assert_eq!(troubles.0["error_text"].example, "busy[2J");
-        let mut sum = Troubles::default();
-        sum.add_all(&troubles);
-        sum.add_all(&troubles);
+        let mut errors = ErrorCounts::default();
+        errors.count(ErrorKind::ErrorText, "busy\u{1b}[2J");
+        errors.count(ErrorKind::ErrorText, "another");
+        errors.count(ErrorKind::DoubledText, "");
+        assert_eq!((errors.total(), errors.of("error_text"), errors.wrong_texts()), (3, 2, 1));
+        assert_eq!(errors.0["error_text"].example, "busy[2J");
+        let mut sum = ErrorCounts::default();
+        sum.add_all(&errors);
+        sum.add_all(&errors);
         assert_eq!(sum.total(), 6);
         for code in 0..1000 {
-            sum.count(Trouble::Closed(code), "");
+            sum.count(ErrorKind::Closed(code), "");
         }
         assert!(sum.0.len() <= KINDS_MAX + 1 && sum.of("other") > 900);
     }

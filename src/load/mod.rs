@@ -1,7 +1,6 @@
 //! The load tester: many users against any gateway, what they feel, and whether every text was right.
 mod chart;
 mod check;
-mod crew;
 mod cuts;
 mod dialect;
 mod engine;
@@ -12,17 +11,18 @@ mod output;
 mod page;
 mod plan;
 mod progress;
+mod recorder;
 mod report;
 mod require;
 mod run;
 mod server_side;
 mod settings;
 mod shared;
-mod story;
 mod table;
 mod turn;
 mod user;
 mod wire;
+mod workers;
 
 pub use flags::Load;
 
@@ -69,7 +69,7 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
             (Some(level), Some(search)) => settings.level(level, search.step, knee::SETTLE),
             _ => settings,
         };
-        return crew::serve(settings, share).map(|()| 0);
+        return workers::serve(settings, share).map(|()| 0);
     }
     let outputs = Outputs::open(&settings)?;
     block_on(async {

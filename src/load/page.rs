@@ -2,8 +2,8 @@
 use super::{
     chart::{self, Axis, Line, Marks},
     measure::Measure,
+    recorder::Point,
     report::{Report, curve},
-    story::Point,
     table::number,
 };
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ fn summary(report: &Report) -> String {
     let delivery = report.time_ms("p99", Measure::Delivery).map(|_| ("p99_delivery_ms", "ms p99 delivery"));
     let (name, label) = delivery.unwrap_or(("p99_first_delta_ms", "ms p99 to the first delta"));
     tiles.push((figure(name), label));
-    tiles.push((report.troubles.total().to_string(), "errors"));
+    tiles.push((report.errors.total().to_string(), "errors"));
     if counts.cuts > 0 {
         tiles.push((counts.cuts.to_string(), "sockets cut"));
         tiles.push((counts.resumes.to_string(), "answers resumed"));
@@ -114,11 +114,11 @@ fn knee(report: &Report) -> String {
 }
 
 fn errors(report: &Report) -> String {
-    if report.troubles.0.is_empty() {
+    if report.errors.0.is_empty() {
         return "<section><h2>No errors</h2></section>\n".to_owned();
     }
     let rows = report
-        .troubles
+        .errors
         .0
         .iter()
         .map(|(kind, errors)| vec![escape(kind), errors.count.to_string(), escape(&errors.example)]);

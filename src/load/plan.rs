@@ -21,8 +21,8 @@ pub(crate) struct Arrival {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Arrivals {
     /// So many, evenly over this time.
-    Ramp { talking: u64, idle: u64, over: Duration },
-    /// So many idle ones over a time, and talking ones at random, so many per second on average.
+    Ramp { active: u64, idle: u64, over: Duration },
+    /// So many idle ones over a time, and active ones at random, so many per second on average.
     Open { idle: u64, over: Duration, rate: f64, until: Duration },
 }
 
@@ -30,15 +30,15 @@ impl Arrivals {
     /// All who come, in order. The same seed gives the same.
     pub(crate) fn list(&self, seed: u64) -> Box<dyn Iterator<Item = Arrival>> {
         match *self {
-            Arrivals::Ramp { talking, idle, over } => Box::new(ramp(talking, idle, over)),
+            Arrivals::Ramp { active, idle, over } => Box::new(ramp(active, idle, over)),
             Arrivals::Open { idle, over, rate, until } => Box::new(open(idle, over, rate, until, seed)),
         }
     }
 }
 
-/// Idle and talking ones mixed evenly.
-fn ramp(talking: u64, idle: u64, over: Duration) -> impl Iterator<Item = Arrival> {
-    let all = talking + idle;
+/// Idle and active ones mixed evenly.
+fn ramp(active: u64, idle: u64, over: Duration) -> impl Iterator<Item = Arrival> {
+    let all = active + idle;
     let share = move |number: u64| u128::from(number) * u128::from(idle) / u128::from(all.max(1));
     (0..all).map(move |number| Arrival {
         number,
@@ -50,31 +50,31 @@ fn ramp(talking: u64, idle: u64, over: Duration) -> impl Iterator<Item = Arrival
 fn open(idle: u64, over: Duration, rate: f64, until: Duration, seed: u64) -> impl Iterator<Item = Arrival> {
     let mut rng = Rng::with_seed(seed);
     let mut at = Duration::ZERO;
-    let talking = std::iter::from_fn(move || {
+    let active = std::iter::from_fn(move || {
         // Exponential gaps: nobody knows of the others. Never 0, whose logarithm is infinite.
         at += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / rate);
         (at < until).then_some((at, false))
     });
     let mut idle = ramp(0, idle, over).map(|arrival| (arrival.at, true)).peekable();
-    let mut talking = talking.peekable();
-    let merged = std::iter::from_fn(move || match (idle.peek(), talking.peek()) {
-        (Some(left), Some(right)) if left.0 > right.0 => talking.next(),
+    let mut active = active.peekable();
+    let merged = std::iter::from_fn(move || match (idle.peek(), active.peek()) {
+        (Some(left), Some(right)) if left.0 > right.0 => active.next(),
         (Some(_), _) => idle.next(),
-        (None, _) => talking.next(),
+        (None, _) => active.next(),
     });
     merged.enumerate().map(|(number, (at, idle))| Arrival { number: number as u64, at, idle })
 }
 
 /// How one who talks goes on after the first answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Habits {
+pub(crate) struct Behaviour {
     rng: Rng,
     think: (Duration, Duration),
 }
 
-impl Habits {
+impl Behaviour {
     pub(crate) fn new(seed: u64, number: u64, think: (Duration, Duration)) -> Self {
-        Habits { rng: Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), think }
+        Behaviour { rng: Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), think }
     }
 
     /// How long this one thinks before the next message.
@@ -90,7 +90,7 @@ impl Habits {
 }
 
 /// What is said: a prompt with its placeholders filled.
-pub(crate) fn say(prompt: &str, socket: u64, turn: u64) -> String {
+pub(crate) fn fill_placeholders(prompt: &str, socket: u64, turn: u64) -> String {
     prompt.replace(SOCKET, &socket.to_string()).replace(TURN, &turn.to_string())
 }
 
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_ramp_is_even_and_mixes_the_idle_ones() {
         let over = Duration::from_secs(10);
-        let list: Vec<_> = Arrivals::Ramp { talking: 6, idle: 4, over }.list(0).collect();
+        let list: Vec<_> = Arrivals::Ramp { active: 6, idle: 4, over }.list(0).collect();
         assert_eq!(list.len(), 10);
         assert_eq!(list.iter().filter(|arrival| arrival.idle).count(), 4);
         assert_eq!(
@@ -163,7 +163,7 @@ mod tests {
             "half of them in half of it"
         );
         assert!(list.iter().enumerate().all(|(k, arrival)| arrival.at == Duration::from_secs(k as u64)));
-        assert_eq!(Arrivals::Ramp { talking: 0, idle: 0, over }.list(0).count(), 0);
+        assert_eq!(Arrivals::Ramp { active: 0, idle: 0, over }.list(0).count(), 0);
     }
 
     #[test]
@@ -171,9 +171,9 @@ mod tests {
         let until = Duration::from_secs(100);
         let arrivals = Arrivals::Open { idle: 10, over: Duration::from_secs(5), rate: 50.0, until };
         let list: Vec<_> = arrivals.list(7).collect();
-        let talking = list.iter().filter(|arrival| !arrival.idle).count();
-        assert!((4600..5400).contains(&talking), "{talking}");
-        assert_eq!(list.len() - talking, 10);
+        let active = list.iter().filter(|arrival| !arrival.idle).count();
+        assert!((4600..5400).contains(&active), "{active}");
+        assert_eq!(list.len() - active, 10);
         assert!(list.windows(2).all(|pair| pair[0].at <= pair[1].at && pair[0].number + 1 == pair[1].number));
         assert_eq!(list, arrivals.list(7).collect::<Vec<_>>());
         assert_ne!(list, arrivals.list(8).collect::<Vec<_>>());
@@ -182,16 +182,16 @@ mod tests {
     #[test]
     fn thinking_stays_in_its_span() {
         let think = (Duration::from_secs(2), Duration::from_secs(8));
-        let mut habits = Habits::new(1, 2, think);
+        let mut behaviour = Behaviour::new(1, 2, think);
         for _ in 0..100 {
-            assert!((think.0..=think.1).contains(&habits.think()));
+            assert!((think.0..=think.1).contains(&behaviour.think()));
         }
-        assert!(Habits::new(1, 2, think).think() != Habits::new(1, 3, think).think());
+        assert!(Behaviour::new(1, 2, think).think() != Behaviour::new(1, 3, think).think());
     }
 
     #[test]
     fn prompts_are_read_and_filled() {
-        assert_eq!(say("/sim tag={socket} seed={turn}{socket}", 12, 3), "/sim tag=12 seed=312");
+        assert_eq!(fill_placeholders("/sim tag={socket} seed={turn}{socket}", 12, 3), "/sim tag=12 seed=312");
         assert_eq!(prompts("\"a\"\n\n{\"prompt\":\"b\"}\n"), Ok(vec!["a".to_owned(), "b".to_owned()]));
         for wrong in ["", "\n", "3", "\"a\"\n{\"text\":\"b\"}", "\"a"] {
             assert!(prompts(wrong).is_err(), "{wrong}");

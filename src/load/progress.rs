@@ -1,5 +1,5 @@
 //! What is seen while a run goes on: a few lines that change on a terminal, a line now and then elsewhere.
-use super::{measure::Measure, story::Story, table::number};
+use super::{measure::Measure, recorder::Recorder, table::number};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -13,7 +13,7 @@ const KINDS: usize = 3;
 
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
-    told_s: f64,
+    printed_s: f64,
     prefix: String,
 }
 
@@ -28,21 +28,21 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Progress { bar, told_s: 0.0, prefix: String::new() }
+        Progress { bar, printed_s: 0.0, prefix: String::new() }
     }
 
     /// Which of several runs this is.
     pub(super) fn stage(&mut self, prefix: String) {
         self.prefix = prefix;
-        self.told_s = 0.0;
+        self.printed_s = 0.0;
     }
 
-    pub(super) fn show(&mut self, story: &Story, at_s: f64) {
+    pub(super) fn show(&mut self, recorder: &Recorder, at_s: f64) {
         match &self.bar {
-            Some(bar) => bar.set_message(self.prefix.clone() + &line(story, at_s)),
-            None if at_s - self.told_s >= EVERY_S => {
-                self.told_s = at_s;
-                let _ = writeln!(io::stderr(), "{}{}", self.prefix, pairs(story, at_s));
+            Some(bar) => bar.set_message(self.prefix.clone() + &line(recorder, at_s)),
+            None if at_s - self.printed_s >= EVERY_S => {
+                self.printed_s = at_s;
+                let _ = writeln!(io::stderr(), "{}{}", self.prefix, pairs(recorder, at_s));
             }
             None => {}
         }
@@ -63,33 +63,33 @@ impl Progress {
     }
 }
 
-fn quantiles(story: &Story) -> (&'static str, String, String) {
+fn quantiles(recorder: &Recorder) -> (&'static str, String, String) {
     let measure = [Measure::Delivery, Measure::FirstDelta]
         .into_iter()
-        .find(|measure| !story.total.of(*measure).is_empty())
+        .find(|measure| !recorder.total.of(*measure).is_empty())
         .unwrap_or(Measure::Connect);
-    let values = story.total.of(measure);
+    let values = recorder.total.of(measure);
     let ms = |share| number((!values.is_empty()).then(|| values.value_at_quantile(share) as f64 / 1e3));
     (measure.name(), ms(0.5), ms(0.99))
 }
 
-fn errors(story: &Story) -> String {
-    let troubles = story.troubles();
-    let mut kinds: Vec<_> = troubles.0.iter().map(|(kind, errors)| (errors.count, kind)).collect();
+fn errors(recorder: &Recorder) -> String {
+    let errors = recorder.errors();
+    let mut kinds: Vec<_> = errors.0.iter().map(|(kind, errors)| (errors.count, kind)).collect();
     kinds.sort_by(|left, right| right.cmp(left));
     kinds.iter().take(KINDS).map(|(count, kind)| format!(" {kind}={count}")).collect()
 }
 
-fn line(story: &Story, at_s: f64) -> String {
-    let (counts, point) = (story.counts(), story.points.last().copied().unwrap_or_default());
-    let (name, p50, p99) = quantiles(story);
+fn line(recorder: &Recorder, at_s: f64) -> String {
+    let (counts, point) = (recorder.counts(), recorder.points.last().copied().unwrap_or_default());
+    let (name, p50, p99) = quantiles(recorder);
     let server = match (point.cores, point.rss) {
         (Some(cores), Some(rss)) => format!("\n  server: {cores:.2} cores, {} MiB", rss >> 20),
         _ => String::new(),
     };
-    let errors = match story.troubles().total() {
+    let errors = match recorder.errors().total() {
         0 => String::new(),
-        total => format!("\n  {total} errors:{}", errors(story)),
+        total => format!("\n  {total} errors:{}", errors(recorder)),
     };
     // No line is wider than a small terminal.
     format!(
@@ -98,9 +98,9 @@ fn line(story: &Story, at_s: f64) -> String {
     )
 }
 
-fn pairs(story: &Story, at_s: f64) -> String {
-    let (counts, point) = (story.counts(), story.points.last().copied().unwrap_or_default());
-    let (name, p50, p99) = quantiles(story);
+fn pairs(recorder: &Recorder, at_s: f64) -> String {
+    let (counts, point) = (recorder.counts(), recorder.points.last().copied().unwrap_or_default());
+    let (name, p50, p99) = quantiles(recorder);
     let server = match (point.cores, point.rss) {
         (Some(cores), Some(rss)) => format!(" server_cores={cores:.2} server_rss={rss}"),
         _ => String::new(),
@@ -113,7 +113,7 @@ fn pairs(story: &Story, at_s: f64) -> String {
         counts.answering,
         point.turns_per_s,
         point.deltas_per_s,
-        story.troubles().total(),
-        errors(story)
+        recorder.errors().total(),
+        errors(recorder)
     )
 }

@@ -1,8 +1,8 @@
 //! What a run found: every figure by its name, and the report as JSON.
 use super::{
-    measure::{Counts, Histograms, Measure, Troubles},
+    measure::{Counts, ErrorCounts, Histograms, Measure},
+    recorder::{Point, Recorder, Server},
     require::{Requirement, Verdict},
-    story::{Point, Server, Story},
 };
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ pub(crate) struct Report {
     /// The part of it that counts.
     pub(crate) measured_s: f64,
     pub(crate) counts: Counts,
-    pub(crate) troubles: Troubles,
+    pub(crate) errors: ErrorCounts,
     pub(crate) total: Histograms,
     pub(crate) open_max: u64,
     pub(crate) points: Vec<Point>,
@@ -97,7 +97,7 @@ pub(crate) fn figures() -> Vec<String> {
 
 impl Report {
     pub(crate) fn new(
-        story: Story,
+        recorder: Recorder,
         url: &str,
         machine: Machine,
         times: (f64, f64),
@@ -108,12 +108,12 @@ impl Report {
             machine,
             elapsed_s: times.0,
             measured_s: times.1,
-            counts: story.counts(),
-            troubles: story.troubles(),
-            total: story.total,
-            open_max: story.open_max,
-            points: story.points,
-            server: story.server,
+            counts: recorder.counts(),
+            errors: recorder.errors(),
+            total: recorder.total,
+            open_max: recorder.open_max,
+            points: recorder.points,
+            server: recorder.server,
             verdicts: Vec::new(),
             interrupted,
             broken: None,
@@ -129,7 +129,7 @@ impl Report {
     pub(crate) fn is_good(&self) -> bool {
         self.broken.is_none()
             && self.verdicts.iter().all(|verdict| verdict.holds)
-            && self.troubles.wrong_texts() == 0
+            && self.errors.wrong_texts() == 0
     }
 
     /// A figure by its name; `None` where it was not measured.
@@ -144,7 +144,7 @@ impl Report {
         let cpu_s = server.map(|server| server.cpu_ns.1.saturating_sub(server.cpu_ns.0) as f64 / 1e9);
         let mib = f64::from(1 << 20);
         match name {
-            "errors" => Some(self.troubles.total() as f64),
+            "errors" => Some(self.errors.total() as f64),
             "opened" => Some(opened as f64),
             "open_max" => Some(self.open_max as f64),
             "connects_per_s" => self.points.iter().map(|point| point.connects_per_s).reduce(f64::max),
@@ -169,7 +169,7 @@ impl Report {
                 let grown = server.rss_full as f64 - server.rss_before as f64;
                 Some(grown / self.open_max as f64 / 1024.0)
             }
-            _ => Some(self.troubles.of(name.strip_prefix("errors_")?) as f64),
+            _ => Some(self.errors.of(name.strip_prefix("errors_")?) as f64),
         }
     }
 
@@ -195,7 +195,7 @@ impl Report {
         let figures: serde_json::Map<String, Value> =
             figures().into_iter().map(|name| (name.clone(), json!(self.figure(&name)))).collect();
         let errors: serde_json::Map<String, Value> = self
-            .troubles
+            .errors
             .0
             .iter()
             .map(|(kind, errors)| (kind.clone(), json!({ "count": errors.count, "example": errors.example })))
@@ -257,14 +257,14 @@ pub(crate) fn curve(values: &Histogram<u64>) -> Vec<(f64, f64)> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::load::measure::{Tally, Trouble};
+    use crate::load::measure::{ErrorKind, Tally};
 
     /// A run in which everything was measured.
     pub(crate) fn sample() -> Report {
-        let mut story = Story::new(1).expect("bounds");
+        let mut recorder = Recorder::new(1).expect("bounds");
         let mut tally = Tally::new((0, u64::MAX)).expect("bounds");
-        story.look(0, 10 << 20);
-        story.begin();
+        recorder.sample(0, 10 << 20);
+        recorder.begin();
         for second in 1..=10_u64 {
             tally.counts.open = 100;
             tally.counts.opened = 100;
@@ -277,15 +277,15 @@ pub(crate) mod tests {
                 tally.record(0, Measure::Delivery, k * 1_000_000);
             }
             if second == 5 {
-                tally.troubles.count(Trouble::Closed(1013), "the server closed with 1013 <script>");
+                tally.errors.count(ErrorKind::Closed(1013), "the server closed with 1013 <script>");
             }
-            story.take(tally.snapshot(0, second == 10));
-            let look = (second * 10_000_000, (10 << 20) + 100 * 1024 * second);
-            story.look(look.0, look.1);
-            story.tick(second as f64, Some(look));
+            recorder.take(tally.snapshot(0, second == 10));
+            let sample = (second * 10_000_000, (10 << 20) + 100 * 1024 * second);
+            recorder.sample(sample.0, sample.1);
+            recorder.tick(second as f64, Some(sample));
         }
         let machine = Machine { cpu: "CPU & co".into(), version: "0.1.0".into(), ..Machine::default() };
-        Report::new(story, "ws://127.0.0.1:1/chat?a=<b>", machine, (10.5, 10.0), None)
+        Report::new(recorder, "ws://127.0.0.1:1/chat?a=<b>", machine, (10.5, 10.0), None)
     }
 
     #[test]
@@ -328,7 +328,7 @@ pub(crate) mod tests {
         report.judge(&[require("p99_delivery_ms<1000"), require("errors==0")]);
         assert!(!report.is_good());
         report.judge(&[]);
-        report.troubles.count(Trouble::DoubledText, "");
+        report.errors.count(ErrorKind::DoubledText, "");
         assert!(!report.is_good(), "wrong text fails a run without any requirement");
     }
 

@@ -1,15 +1,15 @@
 //! One run from the first look to the last: starts those who work, listens to them, watches the server.
 use super::{
     Unreachable, UsageError,
-    crew::Crew,
     engine::window,
-    measure::Trouble,
+    measure::{ErrorKind, Failure},
     progress::Progress,
+    recorder::Recorder,
     report::{Machine, Report},
-    server_side::{Look, Source, open_files_max},
+    server_side::{ProcessSample, ProcessSource, open_files_max},
     settings::Settings,
-    story::Story,
-    wire::{Failed, Heard, Socket, instant_of, say_goodbye},
+    wire::{Incoming, Socket, instant_of, send_close},
+    workers::Workers,
 };
 use crate::{clock::now_ns, signals::Signals, units::nanos};
 use anyhow::Context as _;
@@ -36,14 +36,15 @@ pub(super) async fn run(
     signals: &mut Signals,
 ) -> anyhow::Result<Report> {
     let mut server = server(settings)?;
-    let mut story = Story::new(settings.processes).context("cannot make histograms")?;
-    let mut look = see(&mut server, &mut story).await.map_err(|error| UsageError(format!("{error:#}")))?;
+    let mut recorder = Recorder::new(settings.processes).context("cannot make histograms")?;
+    let mut sample =
+        sample_server(&mut server, &mut recorder).await.map_err(|error| UsageError(format!("{error:#}")))?;
     probe(settings).await?;
     let machine = machine();
     let prepare = if settings.processes > 1 { PREPARE_PROCESSES } else { PREPARE };
     let start = now_ns() + nanos(prepare);
     let (from, to) = window(settings, start);
-    let mut crew = Crew::start(&Arc::new(settings.clone()), start, level, arguments)?;
+    let mut workers = Workers::start(&Arc::new(settings.clone()), start, level, arguments)?;
     let mut ticks = interval_at(instant_of(start) + TICK, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let begins = sleep_until(instant_of(from));
@@ -51,33 +52,33 @@ pub(super) async fn run(
     tokio::pin!(begins, ends);
     let (mut has_begun, mut has_ended, mut interrupted) = (false, None, None);
     let since_start = || now_ns().saturating_sub(start) as f64 / 1e9;
-    let mut look_now = async |story: &mut Story| see(&mut server, story).await;
+    let mut sample_now = async |recorder: &mut Recorder| sample_server(&mut server, recorder).await;
     let broken = loop {
-        let seen = tokio::select! {
-            told = crew.next() => match told {
-                Some(told) => told.map(|told| {
-                    story.take(told);
-                    look
+        let sampled = tokio::select! {
+            snapshot = workers.next() => match snapshot {
+                Some(snapshot) => snapshot.map(|snapshot| {
+                    recorder.take(snapshot);
+                    sample
                 }),
                 None => break None,
             },
             () = &mut begins, if !has_begun => {
                 has_begun = true;
-                let seen = look_now(&mut story).await;
-                story.begin();
-                seen
+                let sampled = sample_now(&mut recorder).await;
+                recorder.begin();
+                sampled
             }
             () = &mut ends, if has_ended.is_none() => {
-                let seen = look_now(&mut story).await;
-                story.end();
+                let sampled = sample_now(&mut recorder).await;
+                recorder.end();
                 has_ended = Some(now_ns());
-                seen
+                sampled
             }
             _ = ticks.tick() => {
-                let seen = look_now(&mut story).await.map(|seen| seen.or(look));
-                story.tick(since_start(), seen.as_ref().ok().copied().flatten().map(|look| (look.cpu_ns, look.rss)));
-                progress.show(&story, since_start());
-                seen
+                let sampled = sample_now(&mut recorder).await.map(|sampled| sampled.or(sample));
+                recorder.tick(since_start(), sampled.as_ref().ok().copied().flatten().map(|sample| (sample.cpu_ns, sample.rss)));
+                progress.show(&recorder, since_start());
+                sampled
             }
             signal = signals.next() => {
                 if interrupted.is_some() {
@@ -85,29 +86,29 @@ pub(super) async fn run(
                 }
                 interrupted = Some(signal);
                 progress.note("interrupted: the sockets are closed, then comes the report; once more ends at once");
-                crew.stop();
-                Ok(look)
+                workers.stop();
+                Ok(sample)
             }
         };
-        match seen {
-            Ok(seen) => look = seen,
+        match sampled {
+            Ok(sampled) => sample = sampled,
             // What was measured until here is worth a report.
             Err(why) => break Some(format!("{why:#}")),
         }
     };
-    // A server that is gone by now has been seen often enough.
-    look = look_now(&mut story).await.unwrap_or(look);
-    story.tick(since_start(), look.map(|look| (look.cpu_ns, look.rss)));
+    // A server that is gone by now has been sampled often enough.
+    sample = sample_now(&mut recorder).await.unwrap_or(sample);
+    recorder.tick(since_start(), sample.map(|sample| (sample.cpu_ns, sample.rss)));
     let end = has_ended.unwrap_or_else(now_ns);
     let measured_s = end.saturating_sub(from) as f64 / 1e9;
     let times = (since_start(), measured_s);
-    Ok(Report { broken, ..Report::new(story, &settings.url, machine, times, interrupted) })
+    Ok(Report { broken, ..Report::new(recorder, &settings.url, machine, times, interrupted) })
 }
 
 /// Longer than any run.
 const FOREVER: Duration = Duration::from_secs(30 * 86_400);
 
-fn server(settings: &Settings) -> anyhow::Result<Option<Source>> {
+fn server(settings: &Settings) -> anyhow::Result<Option<ProcessSource>> {
     if let Some(pid) = settings.pid {
         let may = open_files_max(pid).unwrap_or(u64::MAX);
         if may < settings.sockets_max {
@@ -117,16 +118,19 @@ fn server(settings: &Settings) -> anyhow::Result<Option<Source>> {
             );
             return Err(UsageError(why).into());
         }
-        return Ok(Some(Source::process(pid)));
+        return Ok(Some(ProcessSource::process(pid)));
     }
-    Ok(settings.metrics.clone().map(Source::metrics))
+    Ok(settings.metrics.clone().map(ProcessSource::metrics))
 }
 
-async fn see(server: &mut Option<Source>, story: &mut Story) -> anyhow::Result<Option<Look>> {
+async fn sample_server(
+    server: &mut Option<ProcessSource>,
+    recorder: &mut Recorder,
+) -> anyhow::Result<Option<ProcessSample>> {
     let Some(source) = server else { return Ok(None) };
-    let look = source.look().await?;
-    story.look(look.cpu_ns, look.rss);
-    Ok(Some(look))
+    let sample = source.sample().await?;
+    recorder.sample(sample.cpu_ns, sample.rss);
+    Ok(Some(sample))
 }
 
 /// One socket before all others: whoever mistook the address learns it at once, in a sentence.
@@ -135,32 +139,32 @@ async fn probe(settings: &Settings) -> Result<(), Unreachable> {
     let opened = match Socket::open(settings, source, &mut String::new()).await {
         Ok(mut socket) => {
             let mut alarm = Box::pin(sleep(AT_ONCE));
-            let ignore = |_: Heard<'_>, _| None::<()>;
-            let heard = socket.hear(Some(alarm.as_mut()), ignore).await;
-            say_goodbye(&socket.writer());
-            heard.map(|_| ())
+            let ignore = |_: Incoming<'_>, _| None::<()>;
+            let received = socket.receive(Some(alarm.as_mut()), ignore).await;
+            send_close(&socket.writer());
+            received.map(|_| ())
         }
         Err(failed) => Err(failed),
     };
     opened.map_err(|failed| Unreachable(advice(settings, &failed)))
 }
 
-fn advice(settings: &Settings, failed: &Failed) -> String {
-    let what = match failed.trouble {
-        Trouble::ConnectRefused => {
+fn advice(settings: &Settings, failed: &Failure) -> String {
+    let what = match failed.kind {
+        ErrorKind::ConnectRefused => {
             "nothing listens there; is the gateway running? `tidegate demo` starts one"
         }
-        Trouble::ConnectTimeout => "no connection; check the address, and whether something is between",
-        Trouble::ConnectFailed => "check the address and --source",
-        Trouble::HandshakeTimeout => {
+        ErrorKind::ConnectTimeout => "no connection; check the address, and whether something is between",
+        ErrorKind::ConnectFailed => "check the address and --source",
+        ErrorKind::HandshakeTimeout => {
             "it accepts connections and does not answer: no WebSocket server, or stuck"
         }
-        Trouble::Http(401 | 403) => "it refuses us; look at --header, --cookie and the gateway's origins",
-        Trouble::Http(404) => {
+        ErrorKind::Http(401 | 403) => "it refuses us; look at --header, --cookie and the gateway's origins",
+        ErrorKind::Http(404) => {
             "the path is not there; Tidegate's are /chat, and /api/chat for --dialect ai-sdk"
         }
-        Trouble::Http(429 | 503) => "it is full, stopping, or limits sockets per address",
-        Trouble::Http(_) | Trouble::Handshake => "is this the path of a WebSocket?",
+        ErrorKind::Http(429 | 503) => "it is full, stopping, or limits sockets per address",
+        ErrorKind::Http(_) | ErrorKind::Handshake => "is this the path of a WebSocket?",
         _ => "it closes new sockets at once; its log says why",
     };
     format!("{}: {}: {what}", settings.url, failed.why)

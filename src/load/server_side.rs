@@ -1,4 +1,4 @@
-//! The server's side of the story: CPU and memory of its process, from /proc or from its metrics.
+//! The server's side of the recorder: CPU and memory of its process, from /proc or from its metrics.
 use anyhow::{Context as _, bail, ensure};
 use std::{collections::HashMap, fs, time::Duration};
 use url::Url;
@@ -10,41 +10,41 @@ const METRICS_MAX: usize = 4 << 20;
 const FAMILY_MAX: usize = 256;
 
 /// Where the figures come from.
-pub(crate) enum Source {
+pub(crate) enum ProcessSource {
     Process { pid: u32, threads: HashMap<String, u64>, ended_ns: u64 },
     Metrics { url: Url, client: awc::Client },
 }
 
 /// One look at the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Look {
+pub(crate) struct ProcessSample {
     /// CPU time since the process began, in nanoseconds.
     pub(crate) cpu_ns: u64,
     pub(crate) rss: u64,
 }
 
-impl Source {
+impl ProcessSource {
     pub(crate) fn process(pid: u32) -> Self {
-        Source::Process { pid, threads: HashMap::new(), ended_ns: 0 }
+        ProcessSource::Process { pid, threads: HashMap::new(), ended_ns: 0 }
     }
 
     pub(crate) fn metrics(url: Url) -> Self {
-        Source::Metrics { url, client: awc::Client::builder().timeout(METRICS_TIMEOUT).finish() }
+        ProcessSource::Metrics { url, client: awc::Client::builder().timeout(METRICS_TIMEOUT).finish() }
     }
 
     /// # Errors
     /// What cannot be read.
-    pub(crate) async fn look(&mut self) -> anyhow::Result<Look> {
+    pub(crate) async fn sample(&mut self) -> anyhow::Result<ProcessSample> {
         match self {
-            Source::Process { pid, threads, ended_ns } => {
+            ProcessSource::Process { pid, threads, ended_ns } => {
                 let family = family(*pid);
                 let cpu_ns = cpu_ns(&family, threads, ended_ns)?;
                 // A child may end between the listing and the look; the one that was named may not.
                 let rss = settled_rss(*pid)?
                     + family[1..].iter().filter_map(|pid| settled_rss(*pid).ok()).sum::<u64>();
-                Ok(Look { cpu_ns, rss })
+                Ok(ProcessSample { cpu_ns, rss })
             }
-            Source::Metrics { url, client } => {
+            ProcessSource::Metrics { url, client } => {
                 let mut answer = match client.get(url.as_str()).send().await {
                     Ok(answer) => answer,
                     Err(error) => bail!("{url}: {error}"),
@@ -60,7 +60,7 @@ impl Source {
 }
 
 /// The two figures that most servers show under these names.
-fn parse_metrics(text: &str) -> Option<Look> {
+fn parse_metrics(text: &str) -> Option<ProcessSample> {
     let value = |name: &str| {
         let found = text.lines().find_map(|line| {
             let rest = line.strip_prefix(name)?;
@@ -70,7 +70,7 @@ fn parse_metrics(text: &str) -> Option<Look> {
     };
     let cpu = value("process_cpu_seconds_total")?;
     let rss = value("process_resident_memory_bytes")?;
-    Some(Look { cpu_ns: (cpu * 1e9) as u64, rss: rss as u64 })
+    Some(ProcessSample { cpu_ns: (cpu * 1e9) as u64, rss: rss as u64 })
 }
 
 /// The process and what it started: some servers have one process per core.
@@ -145,7 +145,7 @@ mod tests {
     fn metrics_of_any_server_are_read() {
         let text = "# TYPE process_cpu_seconds counter\nprocess_cpu_seconds_total 1.5\n\
                     process_resident_memory_bytes{a=\"b c\"} 2048\n";
-        assert_eq!(parse_metrics(text), Some(Look { cpu_ns: 1_500_000_000, rss: 2048 }));
+        assert_eq!(parse_metrics(text), Some(ProcessSample { cpu_ns: 1_500_000_000, rss: 2048 }));
         assert_eq!(parse_metrics("process_cpu_seconds_total 1\n"), None);
         assert_eq!(parse_metrics("process_cpu_seconds_totally 1\nprocess_resident_memory_bytes 1\n"), None);
     }

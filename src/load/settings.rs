@@ -65,7 +65,7 @@ pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) target: Target,
     pub(crate) dialect: Dialect,
-    /// Conversations of each talking socket.
+    /// Conversations of each active socket.
     pub(crate) chats: u64,
     pub(crate) cut: cuts::When,
     /// How long a user is away after a cut.
@@ -73,7 +73,7 @@ pub(crate) struct Settings {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) arrivals: Arrivals,
-    pub(crate) talking: u64,
+    pub(crate) active: u64,
     pub(crate) idle: u64,
     /// Open at once, in all processes together.
     pub(crate) sockets_max: u64,
@@ -108,14 +108,14 @@ impl Settings {
         let (dialect, cut) = (dialect(flags)?, cut(flags)?);
         let target = target(&flags.url, dialect)?;
         let is_open = flags.rate.is_some();
-        let talking = flags.sockets.unwrap_or(if is_open { SOCKETS_OPEN_MODEL } else { SOCKETS });
-        let all = talking + flags.idle;
+        let active = flags.sockets.unwrap_or(if is_open { SOCKETS_OPEN_MODEL } else { SOCKETS });
+        let all = active + flags.idle;
         if all == 0 {
             return Err("no socket at all: give --sockets or --idle".to_owned());
         }
         let ramp = flags.ramp.unwrap_or_else(|| ramp(all));
         let ramp = if is_open { self::ramp(flags.idle) } else { ramp };
-        let only_idle = talking == 0;
+        let only_idle = active == 0;
         let duration = flags.duration.or(only_idle.then(|| ramp + IDLE_STAY));
         if duration.is_some_and(|duration| duration <= flags.warmup) {
             return Err("--warmup leaves nothing of --duration to measure".to_owned());
@@ -130,7 +130,7 @@ impl Settings {
             Some(rate) => {
                 Arrivals::Open { idle: flags.idle, over: ramp, rate, until: duration.unwrap_or_default() }
             }
-            None => Arrivals::Ramp { talking, idle: flags.idle, over: ramp },
+            None => Arrivals::Ramp { active, idle: flags.idle, over: ramp },
         };
         let known = report::figures();
         let requirement = |text: &String| Requirement::parse(text, &known);
@@ -146,7 +146,7 @@ impl Settings {
             headers: headers(flags)?,
             sources: flags.source.clone(),
             arrivals,
-            talking,
+            active,
             idle: flags.idle,
             sockets_max: all,
             turns: flags.turns.or((is_open || flags.duration.is_none()).then_some(1)),
@@ -176,14 +176,14 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The same with another number of talking sockets.
-    pub(crate) fn level(&self, talking: u64, step: Duration, settle: Duration) -> Settings {
-        let all = talking + self.idle;
+    /// The same with another number of active sockets.
+    pub(crate) fn level(&self, active: u64, step: Duration, settle: Duration) -> Settings {
+        let all = active + self.idle;
         let ramp = ramp(all);
         let warmup = ramp + settle;
         Settings {
-            arrivals: Arrivals::Ramp { talking, idle: self.idle, over: ramp },
-            talking,
+            arrivals: Arrivals::Ramp { active, idle: self.idle, over: ramp },
+            active,
             sockets_max: all,
             turns: None,
             warmup,
@@ -313,13 +313,13 @@ fn headers(flags: &Load) -> Result<Vec<(String, String)>, String> {
 
 fn prompts(flags: &Load) -> Result<Vec<String>, String> {
     let Some(path) = &flags.prompts else { return Ok(vec![flags.prompt.clone()]) };
-    let fault = |what: String| format!("--prompts {}: {what}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| fault(describe(&error)))?.len();
+    let failure = |what: String| format!("--prompts {}: {what}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| failure(describe(&error)))?.len();
     if size > PROMPTS_MAX {
-        return Err(fault(format!("is larger than {PROMPTS_MAX} bytes")));
+        return Err(failure(format!("is larger than {PROMPTS_MAX} bytes")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| fault(describe(&error)))?;
-    plan::prompts(&text).map_err(fault)
+    let text = std::fs::read_to_string(path).map_err(|error| failure(describe(&error)))?;
+    plan::prompts(&text).map_err(failure)
 }
 
 fn metrics_url(text: &str) -> Result<Url, String> {

@@ -24,7 +24,7 @@ pub(super) struct Shared {
     /// The run is over; whatever ends now may.
     pub(super) closing: Cell<bool>,
     /// Talking users that have not left.
-    pub(super) talking: Cell<u64>,
+    pub(super) active: Cell<u64>,
     /// Notified when one of them leaves.
     pub(super) left: Notify,
 }

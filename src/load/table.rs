@@ -103,11 +103,11 @@ fn server(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 fn errors(out: &mut String, report: &Report) -> std::fmt::Result {
-    if report.troubles.0.is_empty() {
+    if report.errors.0.is_empty() {
         return writeln!(out, "\nno errors");
     }
-    writeln!(out, "\nerrors    {}", report.troubles.total())?;
-    for (kind, errors) in &report.troubles.0 {
+    writeln!(out, "\nerrors    {}", report.errors.total())?;
+    for (kind, errors) in &report.errors.0 {
         writeln!(out, "  {kind:<20}{:>8}  {}", errors.count, errors.example)?;
     }
     Ok(())
@@ -146,7 +146,7 @@ fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
         let value = verdict.value.map_or("not measured".to_owned(), |value| number(Some(value)));
         writeln!(out, "{word}     {}  ({value})", verdict.requirement)?;
     }
-    let wrong = report.troubles.wrong_texts();
+    let wrong = report.errors.wrong_texts();
     if wrong > 0 {
         writeln!(out, "FAILS     {wrong} answers with lost, doubled or foreign text, or with wrong numbers")?;
     }

@@ -1,8 +1,8 @@
 //! One turn as its user sees it: what is due, what came, and how it ended.
 use super::{
-    check::{Reply, Wrong},
-    dialect::{Fault, Word},
-    measure::{Measure, Tally, Trouble},
+    check::{Mismatch, Reply},
+    dialect::ServerEvent,
+    measure::{ErrorKind, Failure, Measure, Tally},
 };
 use crate::simulator::script::Expected;
 
@@ -14,12 +14,12 @@ pub(crate) enum Outcome {
     /// The resume found nothing.
     NoActive,
     /// Nothing can be said about the rest of it.
-    Wrong(Fault),
+    Failed(Failure),
 }
 
 /// How long silence is borne, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     pub(crate) answer: u64,
     /// Of an answer that nothing is known of, in a dialect that does not tell its end.
     pub(crate) quiet: u64,
@@ -29,17 +29,17 @@ pub(crate) struct Patience {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Silence {
     /// Nothing yet.
-    Borne,
+    Tolerated,
     /// The answer is over: there is no other mark for that.
     Complete,
-    Wrong(Fault),
+    Failed(Failure),
 }
 
 /// A user came back on a new socket, and the first piece is still to come.
 #[derive(Clone, Copy, Debug)]
-struct Back {
+struct Resuming {
     /// When it began to connect.
-    called: u64,
+    reconnected_at: u64,
     from_beginning: bool,
 }
 
@@ -56,11 +56,11 @@ pub(crate) struct Answer {
     last: u64,
     stall: u64,
     /// The last text came over the same socket.
-    is_flowing: bool,
+    is_contiguous: bool,
     /// Deltas since the text began for the last time, and the most of them.
-    told: u64,
-    most: u64,
-    back: Option<Back>,
+    received: u64,
+    received_max: u64,
+    resuming: Option<Resuming>,
     /// When the last resume was sent: text with an older stamp was missed, and had no delivery.
     resumed: u64,
 }
@@ -76,18 +76,18 @@ impl Answer {
             texts: 0,
             last: 0,
             stall: 0,
-            is_flowing: false,
-            told: 0,
-            most: 0,
-            back: None,
+            is_contiguous: false,
+            received: 0,
+            received_max: 0,
+            resuming: None,
             resumed: 0,
         }
     }
 
-    /// The user called at `called` and sends its resume `now`.
-    pub(crate) fn resume(&mut self, called: u64, now: u64, from_beginning: bool) {
-        self.back = Some(Back { called, from_beginning });
-        (self.resumed, self.since, self.is_flowing) = (now, now, false);
+    /// The user reconnected_at at `reconnected_at` and sends its resume `now`.
+    pub(crate) fn resume(&mut self, reconnected_at: u64, now: u64, from_beginning: bool) {
+        self.resuming = Some(Resuming { reconnected_at, from_beginning });
+        (self.resumed, self.since, self.is_contiguous) = (now, now, false);
         if from_beginning {
             self.begin_again();
         }
@@ -96,32 +96,32 @@ impl Answer {
     /// Its text comes from the beginning.
     pub(crate) fn begin_again(&mut self) {
         self.reply = Reply::new(self.expected.clone());
-        self.told = 0;
+        self.received = 0;
     }
 
-    pub(crate) fn hear(&mut self, word: Word<'_>, now: u64, tally: &mut Tally) -> Option<Outcome> {
+    pub(crate) fn receive(&mut self, word: ServerEvent<'_>, now: u64, tally: &mut Tally) -> Option<Outcome> {
         self.since = now;
         match word {
-            Word::Text(text) => self.text(&text, now, tally),
-            Word::Beside => {
+            ServerEvent::Text(text) => self.text(&text, now, tally),
+            ServerEvent::NonText => {
                 // Where nothing was missed, this is news, and as late as the model makes it.
-                if let Some(back) = self.back.take().filter(|back| back.from_beginning) {
-                    self.record_back(back, now, tally);
+                if let Some(resuming) = self.resuming.take().filter(|resuming| resuming.from_beginning) {
+                    self.record_resume(resuming, now, tally);
                 }
                 None
             }
-            Word::Found => None,
-            Word::End if self.reply.is_known() && !self.is_whole() => {
-                Some(wrong(Trouble::LostText, "the answer ended before its text"))
+            ServerEvent::Resumed => None,
+            ServerEvent::End if self.reply.is_known() && !self.is_whole() => {
+                Some(wrong(ErrorKind::LostText, "the answer ended before its text"))
             }
-            Word::End => Some(Outcome::Complete),
-            Word::Error(text) => Some(Outcome::ErrorText(text)),
-            Word::NoActive => Some(Outcome::NoActive),
+            ServerEvent::End => Some(Outcome::Complete),
+            ServerEvent::Error(text) => Some(Outcome::ErrorText(text)),
+            ServerEvent::NoActive => Some(Outcome::NoActive),
         }
     }
 
     fn is_whole(&mut self) -> bool {
-        self.reply.take(b"", |_| {}).is_ok_and(|heard| heard.complete)
+        self.reply.take(b"", |_| {}).is_ok_and(|received| received.complete)
     }
 
     fn text(&mut self, text: &[u8], now: u64, tally: &mut Tally) -> Option<Outcome> {
@@ -137,22 +137,22 @@ impl Answer {
             Ok(took) => took,
             Err(wrong_text) => return Some(self.wrong_text(wrong_text)),
         };
-        if let Some(back) = self.back.take().filter(|_| stamped.is_none_or(|stamp| stamp < resumed)) {
-            self.record_back(back, now, tally);
+        if let Some(resuming) = self.resuming.take().filter(|_| stamped.is_none_or(|stamp| stamp < resumed)) {
+            self.record_resume(resuming, now, tally);
         }
         if self.texts == 0 {
             tally.record(now, Measure::FirstDelta, now.saturating_sub(self.due));
-        } else if self.is_flowing {
+        } else if self.is_contiguous {
             let gap = now.saturating_sub(self.last);
             self.stall = self.stall.max(gap);
             tally.record(now, Measure::Gap, gap);
         }
         self.texts += 1;
-        self.is_flowing = true;
+        self.is_contiguous = true;
         self.last = now;
-        self.told += took.deltas;
-        let new = self.told.saturating_sub(self.most);
-        self.most += new;
+        self.received += took.deltas;
+        let new = self.received.saturating_sub(self.received_max);
+        self.received_max += new;
         tally.counts.texts += 1;
         tally.counts.deltas += new;
         tally.counts.replayed += took.deltas.saturating_sub(new);
@@ -162,23 +162,23 @@ impl Answer {
         (took.complete && !self.has_end).then_some(Outcome::Complete)
     }
 
-    fn record_back(&self, back: Back, now: u64, tally: &mut Tally) {
-        tally.record(now, Measure::Resume, now.saturating_sub(back.called));
+    fn record_resume(&self, resuming: Resuming, now: u64, tally: &mut Tally) {
+        tally.record(now, Measure::Resume, now.saturating_sub(resuming.reconnected_at));
         tally.record(now, Measure::Replay, now.saturating_sub(self.resumed));
     }
 
-    fn wrong_text(&self, what: Wrong) -> Outcome {
-        let (trouble, what) = match what {
-            Wrong::Lost => (Trouble::LostText, "text is missing"),
-            Wrong::Doubled => (Trouble::DoubledText, "text came twice"),
-            Wrong::Foreign => (Trouble::ForeignText, "text that belongs elsewhere"),
+    fn wrong_text(&self, what: Mismatch) -> Outcome {
+        let (kind, what) = match what {
+            Mismatch::Lost => (ErrorKind::LostText, "text is missing"),
+            Mismatch::Doubled => (ErrorKind::DoubledText, "text came twice"),
+            Mismatch::Foreign => (ErrorKind::ForeignText, "text that belongs elsewhere"),
         };
-        wrong(trouble, &format!("{what} after {} deltas", self.texts))
+        wrong(kind, &format!("{what} after {} deltas", self.texts))
     }
 
     /// How long silence of this answer is borne.
-    fn limit(&self, patience: Patience) -> u64 {
-        if self.ends_in_silence() { patience.quiet } else { patience.answer }
+    fn limit(&self, timeouts: Timeouts) -> u64 {
+        if self.ends_in_silence() { timeouts.quiet } else { timeouts.answer }
     }
 
     fn ends_in_silence(&self) -> bool {
@@ -186,28 +186,28 @@ impl Answer {
     }
 
     /// When to look at its silence. No timer is touched while text comes, so this may be too early.
-    pub(crate) fn wake(&self, now: u64, patience: Patience) -> u64 {
+    pub(crate) fn wake(&self, now: u64, timeouts: Timeouts) -> u64 {
         let may_end_in_silence = !self.has_end && !self.reply.is_known();
-        let pause = if may_end_in_silence { patience.answer.min(patience.quiet) } else { patience.answer };
+        let pause = if may_end_in_silence { timeouts.answer.min(timeouts.quiet) } else { timeouts.answer };
         let at = self.since.saturating_add(pause);
         if at > now { at } else { now.saturating_add(pause) }
     }
 
     /// What its silence means `now`.
-    pub(crate) fn silence(&self, now: u64, patience: Patience) -> Silence {
-        let limit = self.limit(patience);
+    pub(crate) fn silence(&self, now: u64, timeouts: Timeouts) -> Silence {
+        let limit = self.limit(timeouts);
         if now < self.since.saturating_add(limit) {
-            return Silence::Borne;
+            return Silence::Tolerated;
         }
         if self.ends_in_silence() {
             return Silence::Complete;
         }
-        let (trouble, what) = match self.texts {
-            0 => (Trouble::NoAnswer, "no answer"),
-            _ => (Trouble::LostText, "the answer is not complete, and nothing more came"),
+        let (kind, what) = match self.texts {
+            0 => (ErrorKind::NoAnswer, "no answer"),
+            _ => (ErrorKind::LostText, "the answer is not complete, and nothing more came"),
         };
         let limit = std::time::Duration::from_nanos(limit);
-        Silence::Wrong(Fault { trouble, why: format!("{what} within {limit:?}") })
+        Silence::Failed(Failure { kind, why: format!("{what} within {limit:?}") })
     }
 
     /// Counts it as answered; tells when that was.
@@ -225,8 +225,8 @@ impl Answer {
     }
 }
 
-fn wrong(trouble: Trouble, why: &str) -> Outcome {
-    Outcome::Wrong(Fault { trouble, why: why.to_owned() })
+fn wrong(kind: ErrorKind, why: &str) -> Outcome {
+    Outcome::Failed(Failure { kind, why: why.to_owned() })
 }
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
-    const PATIENCE: Patience = Patience { answer: 60_000 * MS, quiet: 2_000 * MS };
+    const PATIENCE: Timeouts = Timeouts { answer: 60_000 * MS, quiet: 2_000 * MS };
 
     fn tally() -> Tally {
         Tally::new((0, u64::MAX)).expect("bounds")
@@ -244,8 +244,8 @@ mod tests {
         Answer::new(Expected::of("/sim text=\"one two three four five six\" stamp=1"), has_end, 0, 0)
     }
 
-    fn text(text: &str) -> Word<'_> {
-        Word::Text(text.as_bytes().into())
+    fn text(text: &str) -> ServerEvent<'_> {
+        ServerEvent::Text(text.as_bytes().into())
     }
 
     /// The values of a measure in milliseconds.
@@ -274,11 +274,11 @@ mod tests {
         ] {
             let (mut answer, mut tally) = (known(true), tally());
             let all = pieces(&[10, first_stamp]);
-            assert_eq!(answer.hear(text(&all[0]), 20 * MS, &mut tally), None);
+            assert_eq!(answer.receive(text(&all[0]), 20 * MS, &mut tally), None);
             answer.resume(100 * MS, 150 * MS, from_beginning);
-            assert_eq!(answer.hear(Word::Found, 160 * MS, &mut tally), None);
+            assert_eq!(answer.receive(ServerEvent::Resumed, 160 * MS, &mut tally), None);
             let again = if from_beginning { 0 } else { 1 };
-            assert_eq!(answer.hear(text(&all[again]), 220 * MS, &mut tally), None);
+            assert_eq!(answer.receive(text(&all[again]), 220 * MS, &mut tally), None);
             let values = |measure| values(&mut tally.clone(), measure);
             assert_eq!(values(Measure::Resume), resumed);
             assert_eq!(values(Measure::Gap), [0; 0], "being away is no gap");
@@ -292,31 +292,32 @@ mod tests {
         let all = pieces(&[1; 20]);
         assert!(all.len() > 3, "{all:?}");
         let (mut answer, mut tally) = (known(true), tally());
-        assert_eq!(answer.hear(text(&all[..3].concat()), MS, &mut tally), None);
+        assert_eq!(answer.receive(text(&all[..3].concat()), MS, &mut tally), None);
         answer.resume(2 * MS, 3 * MS, true);
-        assert_eq!(answer.hear(text(&all.concat()), 4 * MS, &mut tally), None);
-        assert_eq!(answer.hear(Word::End, 5 * MS, &mut tally), Some(Outcome::Complete));
+        assert_eq!(answer.receive(text(&all.concat()), 4 * MS, &mut tally), None);
+        assert_eq!(answer.receive(ServerEvent::End, 5 * MS, &mut tally), Some(Outcome::Complete));
         answer.complete(&mut tally);
         let counts = tally.counts;
         assert_eq!((counts.deltas, counts.replayed, counts.verified), (all.len() as u64, 3, 1));
-        // The same, told as if it had not asked for the beginning.
+        // The same, received as if it had not asked for the beginning.
         let (mut answer, mut tally) = (known(true), self::tally());
-        assert_eq!(answer.hear(text(&all[..3].concat()), MS, &mut tally), None);
+        assert_eq!(answer.receive(text(&all[..3].concat()), MS, &mut tally), None);
         answer.resume(2 * MS, 3 * MS, false);
-        let Some(Outcome::Wrong(fault)) = answer.hear(text(&all[1..].concat()), 4 * MS, &mut tally) else {
+        let Some(Outcome::Failed(failure)) = answer.receive(text(&all[1..].concat()), 4 * MS, &mut tally)
+        else {
             panic!("doubled text is wrong")
         };
-        assert_eq!(fault.trouble, Trouble::DoubledText);
+        assert_eq!(failure.kind, ErrorKind::DoubledText);
     }
 
     #[test]
     fn an_answer_that_ends_before_its_text_has_lost_it() {
         let (mut answer, mut tally) = (known(true), tally());
-        assert_eq!(answer.hear(text(&pieces(&[1])[0]), MS, &mut tally), None);
-        let Some(Outcome::Wrong(fault)) = answer.hear(Word::End, 2 * MS, &mut tally) else {
+        assert_eq!(answer.receive(text(&pieces(&[1])[0]), MS, &mut tally), None);
+        let Some(Outcome::Failed(failure)) = answer.receive(ServerEvent::End, 2 * MS, &mut tally) else {
             panic!("it is short")
         };
-        assert_eq!(fault.trouble, Trouble::LostText);
+        assert_eq!(failure.kind, ErrorKind::LostText);
     }
 
     #[test]
@@ -329,17 +330,17 @@ mod tests {
             (Answer::new(None, true, 0, 0), false),
             (Answer::new(None, false, 0, 0), true),
         ] {
-            assert_eq!(answer.silence(3_000 * MS, PATIENCE), Silence::Borne);
+            assert_eq!(answer.silence(3_000 * MS, PATIENCE), Silence::Tolerated);
             assert!(
-                matches!(answer.silence(60_001 * MS, PATIENCE), Silence::Wrong(fault) if fault.trouble == Trouble::NoAnswer)
+                matches!(answer.silence(60_001 * MS, PATIENCE), Silence::Failed(failure) if failure.kind == ErrorKind::NoAnswer)
             );
-            answer.hear(text("@1000000 "), 10_000 * MS, &mut tally);
+            answer.receive(text("@1000000 "), 10_000 * MS, &mut tally);
             let silence = answer.silence(12_001 * MS, PATIENCE);
-            assert_eq!(silence, if ends { Silence::Complete } else { Silence::Borne });
+            assert_eq!(silence, if ends { Silence::Complete } else { Silence::Tolerated });
             assert!(answer.wake(10_000 * MS, PATIENCE) > 10_000 * MS);
             if !ends {
                 let late = answer.silence(70_001 * MS, PATIENCE);
-                assert!(matches!(late, Silence::Wrong(fault) if fault.trouble == Trouble::LostText));
+                assert!(matches!(late, Silence::Failed(failure) if failure.kind == ErrorKind::LostText));
             }
         }
         // Looked at in time, whenever its first text came.

@@ -1,7 +1,7 @@
 //! One WebSocket of the load tester: little memory while it waits, one read and no timer per delta.
 use super::{
-    cuts::Way,
-    measure::Trouble,
+    cuts::CutKind,
+    measure::{ErrorKind, Failure},
     settings::{Settings, Target},
 };
 use crate::{clock::now_ns, io_error::describe};
@@ -44,20 +44,6 @@ thread_local! {
     static BUFFERS: RefCell<(Vec<u8>, BytesMut)> = RefCell::new((vec![0; READ], BytesMut::with_capacity(READ)));
 }
 
-/// Why a socket could not be opened, or ended.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) trouble: Trouble,
-    /// In words.
-    pub(crate) why: String,
-}
-
-impl Failed {
-    pub(crate) fn new(trouble: Trouble, why: impl Into<String>) -> Self {
-        Failed { trouble, why: why.into() }
-    }
-}
-
 /// An open WebSocket.
 pub(crate) struct Socket {
     read: OwnedReadHalf,
@@ -69,10 +55,10 @@ pub(crate) struct Socket {
     parts: Option<Vec<u8>>,
 }
 
-/// What a socket has heard.
-pub(crate) enum Heard<'a> {
-    /// The whole of a message, or a part of it.
-    Text { bytes: &'a [u8], is_first: bool },
+/// Text of one message: all of it, or one fragment.
+pub(crate) struct Incoming<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) is_first: bool,
 }
 
 impl Socket {
@@ -82,39 +68,39 @@ impl Socket {
         settings: &Settings,
         source: Option<IpAddr>,
         cookies: &mut String,
-    ) -> Result<Socket, Failed> {
+    ) -> Result<Socket, Failure> {
         let deadline = Instant::now() + settings.connect_timeout;
         let limit = settings.connect_timeout;
-        let late = |trouble, what: &str| Failed::new(trouble, format!("{what} within {limit:?}"));
+        let late = |kind, what: &str| Failure::new(kind, format!("{what} within {limit:?}"));
         let stream = timeout_at(deadline, connect(settings.target.address, source))
             .await
-            .map_err(|_| late(Trouble::ConnectTimeout, "no connection"))??;
+            .map_err(|_| late(ErrorKind::ConnectTimeout, "no connection"))??;
         let mut socket =
-            timeout_at(deadline, shake_hands(stream, &settings.target, &settings.headers, cookies))
+            timeout_at(deadline, handshake(stream, &settings.target, &settings.headers, cookies))
                 .await
-                .map_err(|_| late(Trouble::HandshakeTimeout, "no answer to the handshake"))??;
+                .map_err(|_| late(ErrorKind::HandshakeTimeout, "no answer to the handshake"))??;
         socket.parts = settings.dialect.is_framed().then(Vec::new);
         Ok(socket)
     }
 
     /// Ends it without a word to its user, who is to come back. What still comes on it is nobody's.
-    pub(crate) fn cut(self, way: Way) -> impl Future<Output = ()> + 'static {
+    pub(crate) fn cut(self, kind: CutKind) -> impl Future<Output = ()> + 'static {
         let Socket { mut read, write, .. } = self;
         let stream = SockRef::from((*write).as_ref());
-        match way {
+        match kind {
             // With no time to linger, closing resets.
-            Way::Reset => _ = stream.set_linger(Some(Duration::ZERO)),
-            Way::HalfClose => _ = stream.shutdown(Shutdown::Write),
-            Way::CloseFrame => say_goodbye(&write),
+            CutKind::Reset => _ = stream.set_linger(Some(Duration::ZERO)),
+            CutKind::HalfClose => _ = stream.shutdown(Shutdown::Write),
+            CutKind::CloseFrame => send_close(&write),
         }
-        if way == Way::Reset
+        if kind == CutKind::Reset
             && let Some(write) = Rc::into_inner(write)
         {
             // Else it would send its end before the reset.
             write.forget();
         }
         async move {
-            if way == Way::Reset {
+            if kind == CutKind::Reset {
                 return;
             }
             let mut rest = BytesMut::new();
@@ -128,16 +114,16 @@ impl Socket {
         }
     }
 
-    /// A way to write that outlives the reading.
+    /// A kind to write that outlives the reading.
     pub(crate) fn writer(&self) -> Rc<OwnedWriteHalf> {
         Rc::clone(&self.write)
     }
 
-    pub(crate) async fn say(&mut self, text: &str) -> Result<(), Failed> {
+    pub(crate) async fn send(&mut self, text: &str) -> Result<(), Failure> {
         let mut frame = BytesMut::new();
         self.codec
             .encode(Message::Text(text.into()), &mut frame)
-            .map_err(|error| Failed::new(Trouble::Frame, error.to_string()))?;
+            .map_err(|error| Failure::new(ErrorKind::Frame, error.to_string()))?;
         write_all(&self.write, &frame).await.map_err(lost)
     }
 
@@ -145,14 +131,14 @@ impl Socket {
     ///
     /// # Errors
     /// The socket ended.
-    pub(crate) async fn hear<T>(
+    pub(crate) async fn receive<T>(
         &mut self,
         mut alarm: Option<Pin<&mut Sleep>>,
-        mut on: impl FnMut(Heard<'_>, u64) -> Option<T>,
-    ) -> Result<Option<T>, Failed> {
+        mut on: impl FnMut(Incoming<'_>, u64) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
         loop {
             let mut pongs = BytesMut::new();
-            let got = poll_fn(|cx| self.poll_hear(cx, alarm.as_mut(), &mut pongs, &mut on)).await;
+            let got = poll_fn(|cx| self.poll_receive(cx, alarm.as_mut(), &mut pongs, &mut on)).await;
             if !pongs.is_empty() {
                 write_all(&self.write, &pongs).await.map_err(lost)?;
             }
@@ -164,13 +150,13 @@ impl Socket {
         }
     }
 
-    fn poll_hear<T>(
+    fn poll_receive<T>(
         &mut self,
         cx: &mut Context<'_>,
         alarm: Option<&mut Pin<&mut Sleep>>,
         pongs: &mut BytesMut,
-        on: &mut impl FnMut(Heard<'_>, u64) -> Option<T>,
-    ) -> Poll<Result<Got<T>, Failed>> {
+        on: &mut impl FnMut(Incoming<'_>, u64) -> Option<T>,
+    ) -> Poll<Result<Got<T>, Failure>> {
         BUFFERS.with_borrow_mut(|(input, frames)| {
             frames.clear();
             // What was left when `on` had enough comes before what is new.
@@ -199,8 +185,8 @@ impl Socket {
                 }
             }
             if input.filled().is_empty() {
-                return Poll::Ready(Err(Failed::new(
-                    Trouble::Lost,
+                return Poll::Ready(Err(Failure::new(
+                    ErrorKind::Lost,
                     "the server closed without a close frame",
                 )));
             }
@@ -223,10 +209,10 @@ impl Socket {
         &mut self,
         bytes: &mut BytesMut,
         pongs: &mut BytesMut,
-        on: &mut impl FnMut(Heard<'_>, u64) -> Option<T>,
+        on: &mut impl FnMut(Incoming<'_>, u64) -> Option<T>,
         now: u64,
-    ) -> Result<Got<T>, Failed> {
-        let bad = |why: String| Failed::new(Trouble::Frame, why);
+    ) -> Result<Got<T>, Failure> {
+        let bad = |why: String| Failure::new(ErrorKind::Frame, why);
         while let Some(frame) = self.codec.decode(bytes).map_err(|error| bad(error.to_string()))? {
             let (text, is_first, is_last): (Bytes, bool, bool) = match frame {
                 Frame::Text(text) => (text, true, true),
@@ -255,12 +241,12 @@ impl Socket {
                     continue;
                 }
                 let whole = std::mem::take(parts);
-                if let Some(value) = on(Heard::Text { bytes: &whole, is_first: true }, now) {
+                if let Some(value) = on(Incoming { bytes: &whole, is_first: true }, now) {
                     return Ok(Got::Value(value));
                 }
                 continue;
             }
-            if let Some(value) = on(Heard::Text { bytes: &text, is_first }, now) {
+            if let Some(value) = on(Incoming { bytes: &text, is_first }, now) {
                 return Ok(Got::Value(value));
             }
         }
@@ -274,20 +260,20 @@ enum Got<T> {
     Value(T),
 }
 
-fn closed(reason: Option<CloseReason>) -> Failed {
+fn closed(reason: Option<CloseReason>) -> Failure {
     let (code, text) = match reason {
         Some(reason) => (u16::from(reason.code), reason.description.unwrap_or_default()),
         None => (1005, String::new()),
     };
-    Failed::new(Trouble::Closed(code), format!("the server closed with {code} {text}").trim_end())
+    Failure::new(ErrorKind::Closed(code), format!("the server closed with {code} {text}").trim_end())
 }
 
-fn lost(error: io::Error) -> Failed {
-    Failed::new(Trouble::Lost, describe(&error))
+fn lost(error: io::Error) -> Failure {
+    Failure::new(ErrorKind::Lost, describe(&error))
 }
 
 /// Asks the server to close.
-pub(crate) fn say_goodbye(socket: &OwnedWriteHalf) {
+pub(crate) fn send_close(socket: &OwnedWriteHalf) {
     let mut frame = BytesMut::new();
     let close = Message::Close(Some(actix_http::ws::CloseCode::Normal.into()));
     if Codec::new().client_mode().encode(close, &mut frame).is_ok() {
@@ -296,7 +282,7 @@ pub(crate) fn say_goodbye(socket: &OwnedWriteHalf) {
     }
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, Failed> {
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, Failure> {
     let connected = async {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(source) = source {
@@ -307,21 +293,21 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStrea
         Ok(stream)
     };
     connected.await.map_err(|error: io::Error| {
-        let trouble = match error.kind() {
-            io::ErrorKind::ConnectionRefused => Trouble::ConnectRefused,
-            io::ErrorKind::TimedOut => Trouble::ConnectTimeout,
-            _ => Trouble::ConnectFailed,
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorKind::ConnectRefused,
+            io::ErrorKind::TimedOut => ErrorKind::ConnectTimeout,
+            _ => ErrorKind::ConnectFailed,
         };
-        Failed::new(trouble, describe(&error))
+        Failure::new(kind, describe(&error))
     })
 }
 
-async fn shake_hands(
+async fn handshake(
     stream: TcpStream,
     target: &Target,
     headers: &[(String, String)],
     cookies: &mut String,
-) -> Result<Socket, Failed> {
+) -> Result<Socket, Failure> {
     let (mut read, write) = stream.into_split();
     let (path, host) = (&target.path, &target.authority);
     let mut request = format!(
@@ -348,11 +334,11 @@ async fn shake_hands(
             break end + 4;
         }
         if head.len() > HEAD_MAX {
-            return Err(Failed::new(Trouble::Handshake, "the answer to the handshake has no end"));
+            return Err(Failure::new(ErrorKind::Handshake, "the answer to the handshake has no end"));
         }
         let got = poll_fn(|cx| read_some(&mut read, cx, &mut head)).await.map_err(lost)?;
         if got == 0 {
-            return Err(Failed::new(Trouble::Lost, "the server closed in the handshake"));
+            return Err(Failure::new(ErrorKind::Lost, "the server closed in the handshake"));
         }
     };
     let rest = head.split_off(end);
@@ -374,15 +360,15 @@ fn read_some(read: &mut OwnedReadHalf, cx: &mut Context<'_>, into: &mut BytesMut
 }
 
 /// Whether the answer agrees to the upgrade.
-fn check_head(head: &[u8]) -> Result<(), Failed> {
+fn check_head(head: &[u8]) -> Result<(), Failure> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
     match status {
         Some(101) => {}
-        Some(status) => return Err(Failed::new(Trouble::Http(status), first)),
-        None => return Err(Failed::new(Trouble::Handshake, format!("no HTTP: {first:.80}"))),
+        Some(status) => return Err(Failure::new(ErrorKind::Http(status), first)),
+        None => return Err(Failure::new(ErrorKind::Handshake, format!("no HTTP: {first:.80}"))),
     }
     let accept = lines
         .filter_map(|line| line.split_once(':'))
@@ -391,7 +377,7 @@ fn check_head(head: &[u8]) -> Result<(), Failed> {
     if accept.map(str::as_bytes) == Some(&hash_key(KEY.as_bytes())[..]) {
         Ok(())
     } else {
-        Err(Failed::new(Trouble::Handshake, "Sec-WebSocket-Accept does not belong to the key"))
+        Err(Failure::new(ErrorKind::Handshake, "Sec-WebSocket-Accept does not belong to the key"))
     }
 }
 
@@ -438,15 +424,15 @@ mod tests {
         let accept = String::from_utf8_lossy(&hash_key(KEY.as_bytes())).into_owned();
         let good = format!("HTTP/1.1 101 Switching Protocols\r\nSEC-WebSocket-Accept:  {accept}\r\n\r\n");
         assert!(check_head(good.as_bytes()).is_ok());
-        for (head, trouble) in [
-            ("HTTP/1.1 101 Yes\r\n\r\n", Trouble::Handshake),
-            ("HTTP/1.1 101 Yes\r\nsec-websocket-accept: other\r\n\r\n", Trouble::Handshake),
-            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", Trouble::Http(503)),
-            ("HTTP/1.1 200 OK\r\n\r\n", Trouble::Http(200)),
-            ("SSH-2.0-OpenSSH\r\n\r\n", Trouble::Handshake),
-            ("\r\n\r\n", Trouble::Handshake),
+        for (head, kind) in [
+            ("HTTP/1.1 101 Yes\r\n\r\n", ErrorKind::Handshake),
+            ("HTTP/1.1 101 Yes\r\nsec-websocket-accept: other\r\n\r\n", ErrorKind::Handshake),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", ErrorKind::Http(503)),
+            ("HTTP/1.1 200 OK\r\n\r\n", ErrorKind::Http(200)),
+            ("SSH-2.0-OpenSSH\r\n\r\n", ErrorKind::Handshake),
+            ("\r\n\r\n", ErrorKind::Handshake),
         ] {
-            assert_eq!(check_head(head.as_bytes()).expect_err(head).trouble, trouble, "{head}");
+            assert_eq!(check_head(head.as_bytes()).expect_err(head).kind, kind, "{head}");
         }
     }
 
@@ -456,13 +442,13 @@ mod tests {
         for (head, kept) in [
             ("HTTP/1.1 101 Yes\r\n\r\n", ""),
             (
-                "HTTP/1.1 101 Yes\r\nSet-Cookie: who=1; Path=/\r\nset-cookie: way=2; Path=/\r\n\r\n",
-                "who=1; way=2",
+                "HTTP/1.1 101 Yes\r\nSet-Cookie: who=1; Path=/\r\nset-cookie: kind=2; Path=/\r\n\r\n",
+                "who=1; kind=2",
             ),
-            ("HTTP/1.1 101 Yes\r\nset-cookie: way=3; Path=/\r\n\r\n", "who=1; way=3"),
-            ("HTTP/1.1 101 Yes\r\n\r\n", "who=1; way=3"),
-            ("HTTP/1.1 101 Yes\r\nset-cookie: who=4\r\n\r\n", "way=3; who=4"),
-            ("HTTP/1.1 101 Yes\r\nset-cookie: wh=5\r\n\r\n", "way=3; who=4; wh=5"),
+            ("HTTP/1.1 101 Yes\r\nset-cookie: kind=3; Path=/\r\n\r\n", "who=1; kind=3"),
+            ("HTTP/1.1 101 Yes\r\n\r\n", "who=1; kind=3"),
+            ("HTTP/1.1 101 Yes\r\nset-cookie: who=4\r\n\r\n", "kind=3; who=4"),
+            ("HTTP/1.1 101 Yes\r\nset-cookie: wh=5\r\n\r\n", "kind=3; who=4; wh=5"),
         ] {
             keep_cookies(&mut cookies, head.as_bytes());
             assert_eq!(cookies, kept, "{head}");

@@ -36,7 +36,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("load::plan", 1),
     ("load::report", 1),
     ("load::require", 1),
-    ("load::story", 1),
+    ("load::recorder", 1),
     ("load::table", 1),
     ("load::turn", 1),
     ("clock", 2),

@@ -1,6 +1,6 @@
 //! The dialect of the AI SDK: JSON frames, many conversations on a socket, every piece of an answer numbered.
-use super::{Fault, Word};
-use crate::load::measure::Trouble;
+use super::ServerEvent;
+use crate::load::measure::{ErrorKind, Failure};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 
@@ -108,23 +108,23 @@ struct Resume<'a> {
 ///
 /// # Errors
 /// It is no frame of this dialect, or of no request.
-pub(super) fn read(text: &[u8]) -> Result<(usize, Frame<'_>), Fault> {
+pub(super) fn read(text: &[u8]) -> Result<(usize, Frame<'_>), Failure> {
     let shown = || String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned();
     let frame: Frame<'_> = serde_json::from_slice(text).map_err(|error| {
-        fault(Trouble::Frame, format!("no frame of the AI SDK dialect ({error}): {}", shown()))
+        failure(ErrorKind::Frame, format!("no frame of the AI SDK dialect ({error}): {}", shown()))
     })?;
-    let talk = frame.request.split_once('.').and_then(|(talk, _)| talk.parse().ok());
-    let talk =
-        talk.ok_or_else(|| fault(Trouble::Frame, format!("a frame for no request of ours: {}", shown())))?;
-    Ok((talk, frame))
+    let conversation = frame.request.split_once('.').and_then(|(conversation, _)| conversation.parse().ok());
+    let conversation = conversation
+        .ok_or_else(|| failure(ErrorKind::Frame, format!("a frame for no request of ours: {}", shown())))?;
+    Ok((conversation, frame))
 }
 
-fn fault(trouble: Trouble, why: String) -> Fault {
-    Fault { trouble, why }
+fn failure(kind: ErrorKind, why: String) -> Failure {
+    Failure { kind, why }
 }
 
 /// One conversation.
-pub(crate) struct Talk {
+pub(crate) struct Conversation {
     index: usize,
     chat: String,
     /// The transcript is kept and sent.
@@ -147,9 +147,9 @@ pub(crate) struct Talk {
     failed: Option<String>,
 }
 
-impl Talk {
+impl Conversation {
     pub(super) fn new(index: usize, chat: String, whole: bool) -> Self {
-        Talk {
+        Conversation {
             index,
             chat,
             whole,
@@ -179,7 +179,7 @@ impl Talk {
     pub(super) fn ask_again(&mut self) -> String {
         self.open(None);
         self.answer = None;
-        spell(&Send {
+        encode(&Send {
             r#type: "send",
             request_id: &self.request,
             id: &self.chat,
@@ -201,7 +201,7 @@ impl Talk {
             headers: Empty {},
             body: Empty {},
         };
-        (spell(&frame), after.is_none())
+        (encode(&frame), after.is_none())
     }
 
     /// A new request, which goes on after this place of the answer.
@@ -216,48 +216,48 @@ impl Talk {
         }
     }
 
-    pub(super) fn hear<'a>(&mut self, frame: Frame<'a>) -> Result<Word<'a>, Fault> {
+    pub(super) fn receive<'a>(&mut self, frame: Frame<'a>) -> Result<ServerEvent<'a>, Failure> {
         if frame.request != self.request || self.request.is_empty() {
             let why = format!("a frame for request {}, while {:?} is open", frame.request, self.request);
-            return Err(fault(Trouble::ForeignText, why));
+            return Err(failure(ErrorKind::ForeignText, why));
         }
         match frame.kind {
             Kind::Start => {
                 self.check_answer(frame.message)?;
-                Ok(Word::Found)
+                Ok(ServerEvent::Resumed)
             }
             Kind::Chunk => self.piece(frame),
             Kind::End => Ok(self.end()),
             Kind::Error => {
                 self.request.clear();
                 let code = frame.code.map(|code| code.0.into_owned() + ": ").unwrap_or_default();
-                Ok(Word::Error(code + &frame.error.map(|text| text.0).unwrap_or_default()))
+                Ok(ServerEvent::Error(code + &frame.error.map(|text| text.0).unwrap_or_default()))
             }
             Kind::NoActive => {
                 self.request.clear();
-                Ok(Word::NoActive)
+                Ok(ServerEvent::NoActive)
             }
-            Kind::Unknown => Err(fault(Trouble::Frame, "a frame of unknown type".to_owned())),
+            Kind::Unknown => Err(failure(ErrorKind::Frame, "a frame of unknown type".to_owned())),
         }
     }
 
-    fn end(&mut self) -> Word<'static> {
+    fn end(&mut self) -> ServerEvent<'static> {
         self.request.clear();
         if self.whole && !self.text.is_empty() {
             let parts = [Part { r#type: "text", text: std::mem::take(&mut self.text) }];
             let id = self.answer.clone().unwrap_or_else(|| format!("a{}", self.turns));
             self.messages.push(Message { id, role: "assistant", parts });
         }
-        self.failed.take().map_or(Word::End, Word::Error)
+        self.failed.take().map_or(ServerEvent::End, ServerEvent::Error)
     }
 
     /// A replay has to be of the answer that was followed.
-    fn check_answer(&mut self, message: Option<Text<'_>>) -> Result<(), Fault> {
+    fn check_answer(&mut self, message: Option<Text<'_>>) -> Result<(), Failure> {
         let Some(Text(message)) = message else { return Ok(()) };
         match &self.answer {
             Some(known) if *known != message => {
                 let why = format!("the answer was {known:?}, and goes on as {message:?}");
-                Err(fault(Trouble::WrongMessage, why))
+                Err(failure(ErrorKind::WrongMessage, why))
             }
             Some(_) => Ok(()),
             None => {
@@ -267,10 +267,10 @@ impl Talk {
         }
     }
 
-    fn piece<'a>(&mut self, frame: Frame<'a>) -> Result<Word<'a>, Fault> {
-        let numbers = |why| Err(fault(Trouble::BadSequence, why));
+    fn piece<'a>(&mut self, frame: Frame<'a>) -> Result<ServerEvent<'a>, Failure> {
+        let numbers = |why| Err(failure(ErrorKind::BadSequence, why));
         let (Some(sequence), Some(chunk)) = (frame.sequence, frame.chunk) else {
-            return Err(fault(Trouble::Frame, "a chunk without its number or its content".to_owned()));
+            return Err(failure(ErrorKind::Frame, "a chunk without its number or its content".to_owned()));
         };
         if sequence != self.next {
             return numbers(format!("chunk {sequence} came where {} was due", self.next));
@@ -289,7 +289,7 @@ impl Talk {
                 if self.whole {
                     self.text += &text;
                 }
-                return Ok(Word::Text(match text {
+                return Ok(ServerEvent::Text(match text {
                     Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
                     Cow::Owned(text) => Cow::Owned(text.into_bytes()),
                 }));
@@ -299,11 +299,11 @@ impl Talk {
             "abort" => self.failed = Some("the answer was stopped".to_owned()),
             _ => {}
         }
-        Ok(Word::Beside)
+        Ok(ServerEvent::NonText)
     }
 }
 
-fn spell(frame: &impl Serialize) -> String {
+fn encode(frame: &impl Serialize) -> String {
     // Nothing in these frames can fail to be spelled.
     serde_json::to_string(frame).unwrap_or_default()
 }
@@ -314,9 +314,9 @@ mod tests {
     use serde_json::{Value, json};
 
     /// A conversation that has asked.
-    fn asked(whole: bool) -> Talk {
-        let mut talk = Talk::new(3, "c".to_owned(), whole);
-        let frame: Value = serde_json::from_str(&talk.ask("Hi \"you\"")).expect("JSON");
+    fn asked(whole: bool) -> Conversation {
+        let mut conversation = Conversation::new(3, "c".to_owned(), whole);
+        let frame: Value = serde_json::from_str(&conversation.ask("Hi \"you\"")).expect("JSON");
         let messages =
             json!([{ "id": "u0", "role": "user", "parts": [{ "type": "text", "text": "Hi \"you\"" }] }]);
         assert_eq!(
@@ -324,158 +324,171 @@ mod tests {
             json!({ "type": "send", "requestId": "3.1", "id": "c", "trigger": "submit-message",
                 "messages": messages, "headers": {}, "body": {} })
         );
-        talk
+        conversation
     }
 
     /// What the frame says to the conversation, in short.
-    fn hear(talk: &mut Talk, frame: Value) -> Result<String, Trouble> {
+    fn receive(conversation: &mut Conversation, frame: Value) -> Result<String, ErrorKind> {
         let text = frame.to_string();
-        let (index, frame) = read(text.as_bytes()).map_err(|fault| fault.trouble)?;
+        let (index, frame) = read(text.as_bytes()).map_err(|failure| failure.kind)?;
         assert_eq!(index, 3);
-        let word = talk.hear(frame).map_err(|fault| fault.trouble)?;
+        let word = conversation.receive(frame).map_err(|failure| failure.kind)?;
         Ok(match word {
-            Word::Text(text) => String::from_utf8_lossy(&text).into_owned(),
+            ServerEvent::Text(text) => String::from_utf8_lossy(&text).into_owned(),
             word => format!("{word:?}"),
         })
     }
 
-    fn chunk(talk: &mut Talk, sequence: u64, entry: Option<Value>, chunk: Value) -> Result<String, Trouble> {
-        let mut frame =
-            json!({ "type": "chunk", "requestId": talk.request, "sequence": sequence, "chunk": chunk });
+    fn chunk(
+        conversation: &mut Conversation,
+        sequence: u64,
+        entry: Option<Value>,
+        chunk: Value,
+    ) -> Result<String, ErrorKind> {
+        let mut frame = json!({ "type": "chunk", "requestId": conversation.request, "sequence": sequence, "chunk": chunk });
         if let Some(entry) = entry {
             frame["entry"] = entry;
         }
-        hear(talk, frame)
+        receive(conversation, frame)
     }
 
     fn delta(text: &str) -> Value {
         json!({ "type": "text-delta", "id": "1", "delta": text })
     }
 
-    fn begin(talk: &mut Talk) {
+    fn begin(conversation: &mut Conversation) {
         let start = json!({ "type": "start", "messageId": "m1", "messageMetadata": { "model": "m" } });
         for (sequence, chunk_of) in [start, json!({ "type": "start-step" })].into_iter().enumerate() {
-            assert_eq!(chunk(talk, sequence as u64, None, chunk_of), Ok("Beside".to_owned()));
+            assert_eq!(chunk(conversation, sequence as u64, None, chunk_of), Ok("NonText".to_owned()));
         }
-        assert_eq!(chunk(talk, 2, None, json!({ "type": "text-start", "id": "1" })), Ok("Beside".to_owned()));
-        assert_eq!(chunk(talk, 3, None, delta("one ")), Ok("one ".to_owned()));
+        assert_eq!(
+            chunk(conversation, 2, None, json!({ "type": "text-start", "id": "1" })),
+            Ok("NonText".to_owned())
+        );
+        assert_eq!(chunk(conversation, 3, None, delta("one ")), Ok("one ".to_owned()));
     }
 
     #[test]
     fn an_answer_is_heard_to_its_end() {
-        let mut talk = asked(false);
-        begin(&mut talk);
-        assert_eq!(chunk(&mut talk, 4, None, delta("\"two\"\n")), Ok("\"two\"\n".to_owned()));
-        let request = talk.request.clone();
-        assert_eq!(hear(&mut talk, json!({ "type": "end", "requestId": request })), Ok("End".to_owned()));
-        let late = hear(&mut talk, json!({ "type": "end", "requestId": request }));
-        assert_eq!(late, Err(Trouble::ForeignText), "behind the end");
+        let mut conversation = asked(false);
+        begin(&mut conversation);
+        assert_eq!(chunk(&mut conversation, 4, None, delta("\"two\"\n")), Ok("\"two\"\n".to_owned()));
+        let request = conversation.request.clone();
+        assert_eq!(
+            receive(&mut conversation, json!({ "type": "end", "requestId": request })),
+            Ok("End".to_owned())
+        );
+        let late = receive(&mut conversation, json!({ "type": "end", "requestId": request }));
+        assert_eq!(late, Err(ErrorKind::ForeignText), "behind the end");
     }
 
     #[test]
     fn a_resume_goes_on_behind_the_last_place_or_from_the_beginning() {
-        let mut talk = asked(false);
-        begin(&mut talk);
+        let mut conversation = asked(false);
+        begin(&mut conversation);
         // Pieces were joined: number 4 is the word at 9; then news, which has the number of the word before.
-        assert_eq!(chunk(&mut talk, 4, Some(json!(9)), delta("two ")), Ok("two ".to_owned()));
+        assert_eq!(chunk(&mut conversation, 4, Some(json!(9)), delta("two ")), Ok("two ".to_owned()));
         let news = json!({ "type": "data-notice", "transient": true, "data": {} });
-        assert_eq!(chunk(&mut talk, 5, Some(json!(9)), news), Ok("Beside".to_owned()));
-        let (frame, from_beginning) = talk.resume(false);
+        assert_eq!(chunk(&mut conversation, 5, Some(json!(9)), news), Ok("NonText".to_owned()));
+        let (frame, from_beginning) = conversation.resume(false);
         let frame: Value = serde_json::from_str(&frame).expect("JSON");
         assert_eq!(
             (frame["lastSequence"].as_u64(), &frame["requestId"], from_beginning),
             (Some(9), &json!("3.2"), false)
         );
         let found = json!({ "type": "start", "requestId": "3.2", "messageId": "m1" });
-        assert_eq!(hear(&mut talk, found), Ok("Found".to_owned()));
-        assert_eq!(chunk(&mut talk, 10, None, delta("three ")), Ok("three ".to_owned()));
-        let (frame, from_beginning) = talk.resume(true);
+        assert_eq!(receive(&mut conversation, found), Ok("Resumed".to_owned()));
+        assert_eq!(chunk(&mut conversation, 10, None, delta("three ")), Ok("three ".to_owned()));
+        let (frame, from_beginning) = conversation.resume(true);
         assert!(from_beginning && !frame.contains("lastSequence"), "{frame}");
-        begin(&mut talk);
+        begin(&mut conversation);
         let (frame, from_beginning) = asked(false).resume(false);
-        assert!(from_beginning && !frame.contains("lastSequence"), "nothing was heard: {frame}");
+        assert!(from_beginning && !frame.contains("lastSequence"), "nothing was received: {frame}");
     }
 
     #[test]
     fn news_may_come_before_the_first_word() {
-        let mut talk = asked(false);
+        let mut conversation = asked(false);
         let news = json!({ "type": "data-queue", "transient": true, "data": { "position": 1 } });
-        assert_eq!(chunk(&mut talk, 0, Some(Value::Null), news), Ok("Beside".to_owned()));
+        assert_eq!(chunk(&mut conversation, 0, Some(Value::Null), news), Ok("NonText".to_owned()));
         let start = json!({ "type": "start", "messageId": "m1" });
-        assert_eq!(chunk(&mut talk, 1, Some(json!(0)), start), Ok("Beside".to_owned()));
-        assert!(talk.resume(false).0.contains("\"lastSequence\":0"));
+        assert_eq!(chunk(&mut conversation, 1, Some(json!(0)), start), Ok("NonText".to_owned()));
+        assert!(conversation.resume(false).0.contains("\"lastSequence\":0"));
     }
 
     #[test]
     fn wrong_numbers_and_names_are_told() {
         let begun = || {
-            let mut talk = asked(false);
-            begin(&mut talk);
-            talk
+            let mut conversation = asked(false);
+            begin(&mut conversation);
+            conversation
         };
         for (sequence, entry) in
             [(3, None), (5, None), (4, Some(json!(3))), (4, Some(json!(2))), (4, Some(Value::Null))]
         {
             let told = chunk(&mut begun(), sequence, entry.clone(), delta("two "));
-            assert_eq!(told, Err(Trouble::BadSequence), "{sequence} {entry:?}");
+            assert_eq!(told, Err(ErrorKind::BadSequence), "{sequence} {entry:?}");
         }
-        let mut talk = begun();
-        talk.resume(false);
+        let mut conversation = begun();
+        conversation.resume(false);
         let other = json!({ "type": "start", "requestId": "3.2", "messageId": "m2" });
-        assert_eq!(hear(&mut talk, other), Err(Trouble::WrongMessage));
-        let mut talk = begun();
-        talk.resume(true);
+        assert_eq!(receive(&mut conversation, other), Err(ErrorKind::WrongMessage));
+        let mut conversation = begun();
+        conversation.resume(true);
         let other = json!({ "type": "start", "messageId": "m2" });
-        assert_eq!(chunk(&mut talk, 0, None, other), Err(Trouble::WrongMessage), "in a replay");
+        assert_eq!(chunk(&mut conversation, 0, None, other), Err(ErrorKind::WrongMessage), "in a replay");
         for wrong in
             ["", "{}", "[]", "Error: no", "{\"type\":\"end\"}", "{\"type\":\"end\",\"requestId\":\"\"}"]
         {
             assert_eq!(
-                read(wrong.as_bytes()).map(|_| ()).map_err(|fault| fault.trouble),
-                Err(Trouble::Frame),
+                read(wrong.as_bytes()).map(|_| ()).map_err(|failure| failure.kind),
+                Err(ErrorKind::Frame),
                 "{wrong}"
             );
         }
-        let mut talk = begun();
+        let mut conversation = begun();
         for wrong in [
             json!({ "type": "chunk", "requestId": "3.1", "sequence": 4 }),
             json!({ "type": "chunk", "requestId": "3.1", "chunk": delta("two ") }),
             json!({ "type": "what", "requestId": "3.1" }),
         ] {
-            assert_eq!(hear(&mut talk, wrong.clone()), Err(Trouble::Frame), "{wrong}");
+            assert_eq!(receive(&mut conversation, wrong.clone()), Err(ErrorKind::Frame), "{wrong}");
         }
-        assert_eq!(hear(&mut talk, json!({ "type": "end", "requestId": "3.7" })), Err(Trouble::ForeignText));
+        assert_eq!(
+            receive(&mut conversation, json!({ "type": "end", "requestId": "3.7" })),
+            Err(ErrorKind::ForeignText)
+        );
     }
 
     #[test]
     fn an_error_in_an_answer_ends_with_it_and_one_of_a_request_at_once() {
-        let mut talk = asked(false);
-        begin(&mut talk);
+        let mut conversation = asked(false);
+        begin(&mut conversation);
         let broke = json!({ "type": "error", "errorText": "It broke.", "code": "interrupted" });
-        assert_eq!(chunk(&mut talk, 4, None, broke), Ok("Beside".to_owned()));
+        assert_eq!(chunk(&mut conversation, 4, None, broke), Ok("NonText".to_owned()));
         let end = json!({ "type": "end", "requestId": "3.1" });
-        assert_eq!(hear(&mut talk, end), Ok("Error(\"It broke.\")".to_owned()));
-        let mut talk = asked(false);
+        assert_eq!(receive(&mut conversation, end), Ok("Error(\"It broke.\")".to_owned()));
+        let mut conversation = asked(false);
         let busy = json!({ "type": "error", "requestId": "3.1", "errorText": "Busy.", "code": "overloaded" });
-        assert_eq!(hear(&mut talk, busy), Ok("Error(\"overloaded: Busy.\")".to_owned()));
-        let mut talk = asked(false);
-        talk.resume(false);
+        assert_eq!(receive(&mut conversation, busy), Ok("Error(\"overloaded: Busy.\")".to_owned()));
+        let mut conversation = asked(false);
+        conversation.resume(false);
         let nothing = json!({ "type": "no-active", "requestId": "3.2" });
-        assert_eq!(hear(&mut talk, nothing), Ok("NoActive".to_owned()));
-        let again: Value = serde_json::from_str(&talk.ask_again()).expect("JSON");
+        assert_eq!(receive(&mut conversation, nothing), Ok("NoActive".to_owned()));
+        let again: Value = serde_json::from_str(&conversation.ask_again()).expect("JSON");
         assert_eq!(again["messages"][0]["id"], "u0", "the same question by the same name");
     }
 
     #[test]
     fn the_whole_conversation_or_its_last_message_is_sent() {
         for (whole, wanted) in [(true, vec!["u0", "m1", "u1"]), (false, vec!["u1"])] {
-            let mut talk = asked(whole);
-            begin(&mut talk);
-            talk.resume(true);
-            begin(&mut talk);
-            let request = talk.request.clone();
-            hear(&mut talk, json!({ "type": "end", "requestId": request })).expect("the end");
-            let frame: Value = serde_json::from_str(&talk.ask("More")).expect("JSON");
+            let mut conversation = asked(whole);
+            begin(&mut conversation);
+            conversation.resume(true);
+            begin(&mut conversation);
+            let request = conversation.request.clone();
+            receive(&mut conversation, json!({ "type": "end", "requestId": request })).expect("the end");
+            let frame: Value = serde_json::from_str(&conversation.ask("More")).expect("JSON");
             let messages = frame["messages"].as_array().expect("messages");
             assert!(
                 messages.iter().map(|message| message["id"].as_str().expect("an id")).eq(wanted),

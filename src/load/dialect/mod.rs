@@ -2,7 +2,7 @@
 mod ai_sdk;
 mod plain;
 
-use super::measure::Trouble;
+use super::measure::{ErrorKind, Failure};
 use std::borrow::Cow;
 
 /// The language of a run.
@@ -19,18 +19,18 @@ pub(crate) enum Dialect {
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, and a box would be one for each delta")]
 pub(crate) enum Frame<'a> {
     Plain { text: &'a [u8], is_first: bool },
-    AiSdk { talk: usize, frame: ai_sdk::Frame<'a> },
+    AiSdk { conversation: usize, frame: ai_sdk::Frame<'a> },
 }
 
 /// What a frame says to the one it is for.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Word<'a> {
+pub(crate) enum ServerEvent<'a> {
     /// New text of the answer.
     Text(Cow<'a, [u8]>),
     /// A piece of the answer that is no text, or news beside it.
-    Beside,
+    NonText,
     /// A resume has found its answer; pieces follow.
-    Found,
+    Resumed,
     /// The answer is over.
     End,
     /// It is over, and something went wrong.
@@ -39,18 +39,10 @@ pub(crate) enum Word<'a> {
     NoActive,
 }
 
-/// A frame that nobody may send.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Fault {
-    pub(crate) trouble: Trouble,
-    /// In words.
-    pub(crate) why: String,
-}
-
 /// One conversation as its user sees it, however many sockets it takes.
-pub(crate) enum Talk {
+pub(crate) enum Conversation {
     Plain,
-    AiSdk(Box<ai_sdk::Talk>),
+    AiSdk(Box<ai_sdk::Conversation>),
 }
 
 impl Dialect {
@@ -71,49 +63,51 @@ impl Dialect {
     ///
     /// # Errors
     /// It is not of this dialect.
-    pub(crate) fn read(self, text: &[u8], is_first: bool) -> Result<Frame<'_>, Fault> {
+    pub(crate) fn read(self, text: &[u8], is_first: bool) -> Result<Frame<'_>, Failure> {
         match self {
             Dialect::Plain => Ok(Frame::Plain { text, is_first }),
             Dialect::AiSdk { .. } => {
-                let (talk, frame) = ai_sdk::read(text)?;
-                Ok(Frame::AiSdk { talk, frame })
+                let (conversation, frame) = ai_sdk::read(text)?;
+                Ok(Frame::AiSdk { conversation, frame })
             }
         }
     }
 
     /// The conversation that is number `index` on its socket, and named `name` in the whole run.
-    pub(crate) fn talk(self, index: usize, name: String) -> Talk {
+    pub(crate) fn conversation(self, index: usize, name: String) -> Conversation {
         match self {
-            Dialect::Plain => Talk::Plain,
-            Dialect::AiSdk { whole } => Talk::AiSdk(Box::new(ai_sdk::Talk::new(index, name, whole))),
+            Dialect::Plain => Conversation::Plain,
+            Dialect::AiSdk { whole } => {
+                Conversation::AiSdk(Box::new(ai_sdk::Conversation::new(index, name, whole)))
+            }
         }
     }
 }
 
 impl Frame<'_> {
     /// For which of a socket's conversations it is.
-    pub(crate) fn talk(&self) -> usize {
+    pub(crate) fn conversation(&self) -> usize {
         match self {
             Frame::Plain { .. } => 0,
-            Frame::AiSdk { talk, .. } => *talk,
+            Frame::AiSdk { conversation, .. } => *conversation,
         }
     }
 }
 
-impl Talk {
+impl Conversation {
     /// A question, ready to be sent.
     pub(crate) fn ask(&mut self, text: &str) -> String {
         match self {
-            Talk::Plain => text.to_owned(),
-            Talk::AiSdk(talk) => talk.ask(text),
+            Conversation::Plain => text.to_owned(),
+            Conversation::AiSdk(conversation) => conversation.ask(text),
         }
     }
 
     /// The last question once more, by the same name: it is answered once.
     pub(crate) fn ask_again(&mut self) -> Option<String> {
         match self {
-            Talk::Plain => None,
-            Talk::AiSdk(talk) => Some(talk.ask_again()),
+            Conversation::Plain => None,
+            Conversation::AiSdk(conversation) => Some(conversation.ask_again()),
         }
     }
 
@@ -121,8 +115,8 @@ impl Talk {
     /// cannot. Tells whether the text comes from its beginning.
     pub(crate) fn resume(&mut self, from_beginning: bool) -> Option<(String, bool)> {
         match self {
-            Talk::Plain => None,
-            Talk::AiSdk(talk) => Some(talk.resume(from_beginning)),
+            Conversation::Plain => None,
+            Conversation::AiSdk(conversation) => Some(conversation.resume(from_beginning)),
         }
     }
 
@@ -130,12 +124,12 @@ impl Talk {
     ///
     /// # Errors
     /// The gateway may not send it now.
-    pub(crate) fn hear<'a>(&mut self, frame: Frame<'a>) -> Result<Word<'a>, Fault> {
+    pub(crate) fn receive<'a>(&mut self, frame: Frame<'a>) -> Result<ServerEvent<'a>, Failure> {
         match (self, frame) {
-            (Talk::Plain, Frame::Plain { text, is_first }) => Ok(plain::hear(text, is_first)),
-            (Talk::AiSdk(talk), Frame::AiSdk { frame, .. }) => talk.hear(frame),
+            (Conversation::Plain, Frame::Plain { text, is_first }) => Ok(plain::receive(text, is_first)),
+            (Conversation::AiSdk(conversation), Frame::AiSdk { frame, .. }) => conversation.receive(frame),
             // A run has one dialect.
-            _ => Err(Fault { trouble: Trouble::Frame, why: "a frame of another dialect".to_owned() }),
+            _ => Err(Failure { kind: ErrorKind::Frame, why: "a frame of another dialect".to_owned() }),
         }
     }
 }

@@ -19,19 +19,19 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// Snapshots on their way; whoever is faster waits.
-const SNAPSHOTS: usize = 64;
+/// Snapshots on their kind; whoever is faster waits.
+const SNAPSHOTS_MAX: usize = 64;
 
 /// All who work on a run.
-pub(super) struct Crew {
+pub(super) struct Workers {
     snapshots: mpsc::Receiver<anyhow::Result<Snapshot>>,
-    /// Parts that have not told their last.
-    at_work: usize,
+    /// Parts that have not snapshot their last.
+    running: usize,
     stop: watch::Sender<bool>,
     children: Vec<Child>,
 }
 
-impl Crew {
+impl Workers {
     /// Sets everybody to work on a run that begins at `start_ns`.
     ///
     /// # Errors
@@ -41,44 +41,44 @@ impl Crew {
         start_ns: u64,
         level: Option<u64>,
         arguments: &[OsString],
-    ) -> anyhow::Result<Crew> {
+    ) -> anyhow::Result<Workers> {
         let parts = settings.processes;
-        let (tell, snapshots) = mpsc::channel(SNAPSHOTS);
+        let (sender, snapshots) = mpsc::channel(SNAPSHOTS_MAX);
         let (stop, stopped) = watch::channel(false);
-        let mut crew = Crew { snapshots, at_work: parts as usize, stop, children: Vec::new() };
+        let mut workers = Workers { snapshots, running: parts as usize, stop, children: Vec::new() };
         for part in 0..parts {
             let share = Share { part, parts, start_ns, level };
-            let tell = tell.clone();
+            let sender = sender.clone();
             if parts == 1 {
                 let (settings, stopped) = (Arc::clone(settings), stopped.clone());
                 thread::Builder::new().name("load".to_owned()).spawn(move || {
-                    let to = tell.clone();
+                    let to = sender.clone();
                     let done =
                         engine::run(settings, share, stopped, async move |one| _ = to.send(Ok(one)).await);
                     if let Err(error) = done {
-                        let _ = tell.blocking_send(Err(error));
+                        let _ = sender.blocking_send(Err(error));
                     }
                 })?;
             } else {
                 let mut child = spawn(share, arguments)?;
                 let out = child.stdout.take().context("a process without its output")?;
-                crew.children.push(child);
-                thread::Builder::new().name("crew".to_owned()).spawn(move || read(out, part, &tell))?;
+                workers.children.push(child);
+                thread::Builder::new().name("workers".to_owned()).spawn(move || read(out, part, &sender))?;
             }
         }
-        Ok(crew)
+        Ok(workers)
     }
 
-    /// What somebody tells; `None` when all have told their last.
+    /// What somebody tells; `None` when all have snapshot their last.
     pub(super) async fn next(&mut self) -> Option<anyhow::Result<Snapshot>> {
-        if self.at_work == 0 {
+        if self.running == 0 {
             return None;
         }
-        let told = self.snapshots.recv().await;
-        if told.as_ref().is_some_and(|told| told.as_ref().map_or(true, |one| one.is_last)) {
-            self.at_work -= 1;
+        let snapshot = self.snapshots.recv().await;
+        if snapshot.as_ref().is_some_and(|snapshot| snapshot.as_ref().map_or(true, |one| one.is_last)) {
+            self.running -= 1;
         }
-        told
+        snapshot
     }
 
     /// Asks everybody to come to an end.
@@ -89,11 +89,11 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.stop();
         for child in &mut self.children {
-            // It has told its last, or nobody listens any more.
+            // It has snapshot its last, or nobody listens any more.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -113,20 +113,20 @@ fn spawn(share: Share, arguments: &[OsString]) -> anyhow::Result<Child> {
         .context("cannot start a process of the load tester")
 }
 
-fn read(out: impl io::Read, part: u32, tell: &mpsc::Sender<anyhow::Result<Snapshot>>) {
+fn read(out: impl io::Read, part: u32, sender: &mpsc::Sender<anyhow::Result<Snapshot>>) {
     let mut is_last = false;
     for line in BufReader::new(out).lines() {
-        let told = line
+        let snapshot = line
             .map_err(anyhow::Error::from)
             .and_then(|line| Ok(serde_json::from_str::<Snapshot>(&line)?))
             .with_context(|| format!("process {part} of the load tester"));
-        is_last = told.as_ref().map_or(true, |one| one.is_last);
-        if tell.blocking_send(told).is_err() || is_last {
+        is_last = snapshot.as_ref().map_or(true, |one| one.is_last);
+        if sender.blocking_send(snapshot).is_err() || is_last {
             return;
         }
     }
     if !is_last {
-        let _ = tell.blocking_send(Err(anyhow::anyhow!("process {part} of the load tester ended early")));
+        let _ = sender.blocking_send(Err(anyhow::anyhow!("process {part} of the load tester ended early")));
     }
 }
 

@@ -1,5 +1,5 @@
 //! Gathers what all parts of the load tester tell, second by second, while the run goes on.
-use super::measure::{Counts, Histograms, Measure, Snapshot, Troubles};
+use super::measure::{Counts, ErrorCounts, Histograms, Measure, Snapshot};
 use serde::Serialize;
 
 /// Points of the series; of a longer run two are made one, again and again.
@@ -37,8 +37,8 @@ pub(crate) struct Server {
 }
 
 /// All of a run so far.
-pub(crate) struct Story {
-    parts: Vec<(Counts, Troubles)>,
+pub(crate) struct Recorder {
+    parts: Vec<(Counts, ErrorCounts)>,
     pub(crate) total: Histograms,
     interval: Histograms,
     before: Counts,
@@ -53,11 +53,11 @@ pub(crate) struct Story {
     has_ended: bool,
 }
 
-impl Story {
+impl Recorder {
     /// # Errors
     /// As [`Histograms::new`].
     pub(crate) fn new(parts: u32) -> Result<Self, hdrhistogram::CreationError> {
-        Ok(Story {
+        Ok(Recorder {
             parts: vec![Default::default(); parts as usize],
             total: Histograms::new()?,
             interval: Histograms::new()?,
@@ -77,7 +77,7 @@ impl Story {
         self.total.add(&snapshot.values);
         self.interval.add(&snapshot.values);
         if let Some(part) = self.parts.get_mut(snapshot.part as usize) {
-            *part = (snapshot.counts, snapshot.troubles);
+            *part = (snapshot.counts, snapshot.errors);
         }
         self.open_max = self.open_max.max(self.counts().open);
     }
@@ -86,14 +86,14 @@ impl Story {
         self.parts.iter().fold(Counts::default(), |sum, (counts, _)| sum.plus(*counts))
     }
 
-    pub(crate) fn troubles(&self) -> Troubles {
-        let mut sum = Troubles::default();
-        self.parts.iter().for_each(|(_, troubles)| sum.add_all(troubles));
+    pub(crate) fn errors(&self) -> ErrorCounts {
+        let mut sum = ErrorCounts::default();
+        self.parts.iter().for_each(|(_, errors)| sum.add_all(errors));
         sum
     }
 
     /// A look at the server: CPU time and memory.
-    pub(crate) fn look(&mut self, cpu_ns: u64, rss: u64) {
+    pub(crate) fn sample(&mut self, cpu_ns: u64, rss: u64) {
         let open = self.counts().open;
         let server = self.server.get_or_insert(Server { rss_before: rss, ..Server::default() });
         server.rss_max = server.rss_max.max(rss);
@@ -118,17 +118,17 @@ impl Story {
     }
 
     /// A moment of the series: told what the last look saw, it remembers what happened since the last moment.
-    pub(crate) fn tick(&mut self, at_s: f64, look: Option<(u64, u64)>) {
+    pub(crate) fn tick(&mut self, at_s: f64, sample: Option<(u64, u64)>) {
         let span = at_s - self.at_before;
         if span < self.every {
             return;
         }
-        let (counts, errors) = (self.counts(), self.troubles().total());
+        let (counts, errors) = (self.counts(), self.errors().total());
         let per_s = |now: u64, before: u64| now.saturating_sub(before) as f64 / span;
         let stamped = !self.total.of(Measure::Delivery).is_empty();
         let shown = self.interval.of(if stamped { Measure::Delivery } else { Measure::FirstDelta });
         let quantile = |share| (!shown.is_empty()).then(|| shown.value_at_quantile(share) as f64 / 1e3);
-        let cpu = look.zip(self.cpu_before).map(|((now, _), before)| per_s(now, before) / 1e9);
+        let cpu = sample.zip(self.cpu_before).map(|((now, _), before)| per_s(now, before) / 1e9);
         self.points.push(Point {
             at_s,
             open: counts.open,
@@ -141,9 +141,9 @@ impl Story {
             p50_ms: quantile(0.5),
             p99_ms: quantile(0.99),
             cores: cpu,
-            rss: look.map(|(_, rss)| rss),
+            rss: sample.map(|(_, rss)| rss),
         });
-        self.cpu_before = look.map(|(cpu, _)| cpu).or(self.cpu_before);
+        self.cpu_before = sample.map(|(cpu, _)| cpu).or(self.cpu_before);
         (self.before, self.errors_before, self.at_before) = (counts, errors, at_s);
         self.interval.clear();
         if self.points.len() >= POINTS_MAX {
@@ -173,42 +173,42 @@ fn join(left: Point, right: Point) -> Point {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::measure::{Tally, Trouble};
+    use crate::load::measure::{ErrorKind, Tally};
 
     #[test]
     fn parts_make_one_story_with_rates() {
-        let mut story = Story::new(2).expect("bounds");
+        let mut recorder = Recorder::new(2).expect("bounds");
         let mut tallies = [Tally::new((0, 100)).expect("bounds"), Tally::new((0, 100)).expect("bounds")];
         for (part, tally) in tallies.iter_mut().enumerate() {
             tally.counts.open = 10;
             tally.counts.deltas = 500;
             tally.record(1, Measure::Delivery, 2_000_000);
-            tally.troubles.count(Trouble::Lost, "gone");
-            story.take(tally.snapshot(part as u32, false));
+            tally.errors.count(ErrorKind::Lost, "gone");
+            recorder.take(tally.snapshot(part as u32, false));
         }
-        story.look(1_000_000_000, 50 << 20);
-        story.begin();
-        story.tick(1.0, Some((1_000_000_000, 50 << 20)));
-        story.look(1_500_000_000, 60 << 20);
-        story.tick(2.0, Some((1_500_000_000, 60 << 20)));
-        let [first, second] = story.points[..] else { panic!("two points") };
+        recorder.sample(1_000_000_000, 50 << 20);
+        recorder.begin();
+        recorder.tick(1.0, Some((1_000_000_000, 50 << 20)));
+        recorder.sample(1_500_000_000, 60 << 20);
+        recorder.tick(2.0, Some((1_500_000_000, 60 << 20)));
+        let [first, second] = recorder.points[..] else { panic!("two points") };
         assert_eq!((first.open, first.deltas_per_s, first.errors), (20, 1000.0, 2));
         assert!(first.p99_ms.is_some_and(|ms| (1.9..2.1).contains(&ms)), "{first:?}");
         assert_eq!((second.deltas_per_s, second.errors, second.p99_ms), (0.0, 0, None));
         assert_eq!(second.cores, Some(0.5));
-        let server = story.server.expect("a server");
+        let server = recorder.server.expect("a server");
         assert_eq!((server.rss_before, server.rss_full), (50 << 20, 60 << 20));
         assert_eq!(server.cpu_ns, (1_000_000_000, 1_500_000_000));
     }
 
     #[test]
     fn a_long_run_keeps_a_short_series() {
-        let mut story = Story::new(1).expect("bounds");
+        let mut recorder = Recorder::new(1).expect("bounds");
         for second in 1..20_000 {
-            story.tick(f64::from(second), None);
+            recorder.tick(f64::from(second), None);
         }
-        assert!(story.points.len() <= POINTS_MAX, "{}", story.points.len());
-        assert!(story.points.last().is_some_and(|point| point.at_s > 19_900.0));
-        assert!(story.points.windows(2).all(|pair| pair[0].at_s < pair[1].at_s));
+        assert!(recorder.points.len() <= POINTS_MAX, "{}", recorder.points.len());
+        assert!(recorder.points.last().is_some_and(|point| point.at_s > 19_900.0));
+        assert!(recorder.points.windows(2).all(|pair| pair[0].at_s < pair[1].at_s));
     }
 }
