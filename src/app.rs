@@ -6,13 +6,13 @@ use crate::{
     chat, config,
     config::Config,
     descriptors,
-    dispatch::{self, Breaker, Dispatcher, Lane, admission, retry},
+    dispatch::{self, Breaker, Dispatcher, Lane, admission},
     http::{self, Door},
     listen::{self, BACKLOG, bind},
     memory::Memory,
     metrics::{Metrics, Names},
     protocol, session,
-    upstream::{breaker, client, dashscope},
+    upstream::{breaker, client, dashscope, route::retry},
     ws::{self, Caps, Life, Phase, Registry, Worker, guard, socket},
 };
 use actix::prelude::*;

@@ -1,8 +1,8 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Breaker, Order, Permit, Settings, retry, run, shared::Shared};
+use super::{Breaker, Order, Permit, Settings, run, shared::Shared};
 use crate::{
     metrics::Metrics,
-    upstream::{client::Client, dashscope},
+    upstream::{client::Client, dashscope, route::retry},
 };
 use actix::prelude::*;
 use std::{rc::Rc, sync::Arc};

@@ -7,7 +7,6 @@ pub mod control;
 mod lane;
 mod meter;
 mod pulse;
-pub mod retry;
 mod run;
 mod shared;
 mod stream;

@@ -1,9 +1,9 @@
 //! What all runs of a lane share, and the bounds that each of them has.
-use super::{Breaker, retry, watch::Watch};
+use super::{Breaker, watch::Watch};
 use crate::{
     chat::RunEvent,
     metrics::Metrics,
-    upstream::{client::Client, dashscope},
+    upstream::{client::Client, dashscope, route::retry},
 };
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 

@@ -9,6 +9,7 @@ use crate::{
         breaker as upstream_breaker,
         client::{self, Client},
         dashscope,
+        route::retry,
     },
 };
 use futures_util::{SinkExt, StreamExt};

@@ -329,7 +329,7 @@ impl Response {
                 format!("content-encoding {coding} was not asked for"),
             ));
         }
-        let retry_after = super::retry_after(
+        let retry_after = super::status::retry_after(
             text("retry-after-ms").as_deref(),
             text("retry-after").as_deref(),
             wall_clock_seconds(),

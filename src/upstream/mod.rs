@@ -2,8 +2,9 @@
 pub mod breaker;
 pub mod client;
 pub mod dashscope;
-pub mod error;
+mod error_table;
 pub mod json_string;
+pub mod route;
 pub mod sse;
-
-pub use error::{classify, retry_after};
+pub mod status;
+mod usage;

@@ -1,6 +1,7 @@
 //! Server-sent events, cut into lines: bytes of any split in, whole lines out.
 use std::mem;
 
+use crate::chat::{RunError, RunErrorKind};
 use memchr::memchr;
 
 /// One line of an event stream, borrowed from the chunk that it came in where that is possible.
@@ -20,6 +21,12 @@ pub enum Line<'a> {
 #[error("a line of the event stream is longer than {limit} bytes")]
 pub struct LineTooLong {
     pub limit: usize,
+}
+
+impl From<LineTooLong> for RunError {
+    fn from(error: LineTooLong) -> Self {
+        RunError::new(RunErrorKind::UpstreamProtocol, error.to_string())
+    }
 }
 
 /// Where the colon of nearly every line is found.

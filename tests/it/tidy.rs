@@ -18,7 +18,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("upstream", 1),
     ("dispatch::admission", 1),
     ("dispatch::control", 1),
-    ("dispatch::retry", 1),
     ("ws::chat_table", 1),
     ("ws::guard", 1),
     ("ws::intake", 1),
@@ -81,7 +80,6 @@ const LINES_MAX: usize = 400;
 const FOREIGN_NUMBERS: &[&str] = &[
     "chat/error.rs",
     "chat/run.rs",
-    "dispatch/retry.rs",
     "protocol/ai_sdk/decode.rs",
     "protocol/ai_sdk/parse.rs",
     "protocol/ai_sdk/spell.rs",
@@ -89,9 +87,10 @@ const FOREIGN_NUMBERS: &[&str] = &[
     "upstream/dashscope/answer.rs",
     "upstream/dashscope/event.rs",
     "upstream/dashscope/reader.rs",
-    "upstream/dashscope/usage.rs",
-    "upstream/error.rs",
     "upstream/json_string.rs",
+    "upstream/route/retry.rs",
+    "upstream/status.rs",
+    "upstream/usage.rs",
     "ws/guard.rs",
 ];
 

@@ -126,7 +126,7 @@ async fn a_name_that_nobody_knows_is_in_the_log_and_not_with_the_user() {
 async fn what_a_person_must_change_first_is_not_tried_again() {
     refusals(&[
         ("status=401", 1, Kind::NotSetUp),
-        ("status=401 code=invalid_api_key", 1, Kind::NotSetUp),
+        ("status=401 code=InvalidApiKey", 1, Kind::NotSetUp),
         ("html status=401", 1, Kind::NotSetUp),
         ("html status=403", 1, Kind::NotSetUp),
         ("status=403 code=Model.AccessDenied", 1, Kind::NotSetUp),

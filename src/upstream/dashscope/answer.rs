@@ -4,12 +4,12 @@ use std::mem;
 
 use super::Limits;
 use super::cumulative::{Cumulative, New};
+use super::errors::classify;
 use super::event::{Finish, Frame, Refusal, Said, Text, Unreadable, inner};
 use super::outlet::{Outlet, Trouble, boundary};
 use super::repeats::Repeats;
 use super::template::Template;
 use crate::chat::{FinishReason, RunError, RunErrorKind, RunEvent, Usage};
-use crate::upstream::error::classify;
 use crate::upstream::sse::Line;
 
 /// How much of an upstream's code or id is kept, in bytes.

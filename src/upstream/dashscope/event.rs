@@ -6,9 +6,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::usage;
 use crate::chat::Usage;
-use crate::upstream::json_string::BadEscape;
+use crate::upstream::{json_string::BadEscape, usage};
 
 /// Why a frame could not be read.
 #[derive(Debug, PartialEq, Eq)]

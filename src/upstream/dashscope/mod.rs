@@ -2,13 +2,13 @@
 mod answer;
 mod body;
 mod cumulative;
+mod errors;
 mod event;
 mod outlet;
 mod reader;
 mod region;
 mod repeats;
 mod template;
-mod usage;
 
 pub use body::{body, headers, path};
 pub use reader::Reader;

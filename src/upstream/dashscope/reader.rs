@@ -43,7 +43,7 @@ enum Body {
 impl Reader {
     /// A reader for the response to a request with these settings. `content_type` and
     /// `request_id_header` (`x-request-id`) are header values as they came; `retry_after` is what
-    /// [`crate::upstream::retry_after`] made of the headers.
+    /// [`crate::upstream::status::retry_after`] made of the headers.
     pub fn new(
         settings: &Settings,
         limits: Limits,

@@ -1,7 +1,6 @@
 //! Frames that differ from one that was parsed in nothing but their text and their token counts.
 use super::event::{Finish, Frame, Said, inner};
-use super::usage;
-use crate::chat::Usage;
+use crate::{chat::Usage, upstream::usage};
 use std::{cell::RefCell, fmt::Write, ops::Range, rc::Rc};
 
 /// Numbers inside `usage`. A frame with more is parsed each time.

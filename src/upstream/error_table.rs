@@ -1,0 +1,77 @@
+//! How the error table of a dialect is read: from a code, a status and a message to what they mean for a run.
+use super::status;
+use crate::chat::{Retry, RunErrorKind};
+
+/// Which codes a row of the table speaks of.
+pub(super) enum Code {
+    Is(&'static str),
+    Begins(&'static str),
+    /// None at all, or one that no other row names.
+    Other,
+}
+
+/// One line of the table.
+pub(super) struct Row {
+    pub(super) code: Code,
+    /// What the message must contain, in lower case. Wording varies by model and over time, so
+    /// it is asked only where a code alone says too little.
+    pub(super) needle: Option<&'static str>,
+    kind: RunErrorKind,
+    retry: Retry,
+}
+
+pub(super) const SOON: Retry = Retry::BackOff { slow: false };
+pub(super) const LATER: Retry = Retry::BackOff { slow: true };
+
+pub(super) const fn is(code: &'static str, kind: RunErrorKind, retry: Retry) -> Row {
+    Row { code: Code::Is(code), needle: None, kind, retry }
+}
+
+pub(super) const fn begins(code: &'static str, kind: RunErrorKind, retry: Retry) -> Row {
+    Row { code: Code::Begins(code), needle: None, kind, retry }
+}
+
+pub(super) const fn says(code: Code, needle: &'static str, kind: RunErrorKind) -> Row {
+    Row { code, needle: Some(needle), kind, retry: Retry::No }
+}
+
+/// What an upstream's error means: decided by its code, then by the HTTP status of the head or
+/// of the frame, with the message asked only where the table says so. The first row that matches decides, in the
+/// order: rows with a needle, exact codes, prefixes.
+///
+/// A refusal by the content filter is given as [`RunErrorKind::InputRefused`]; who knows that
+/// text was shown already makes it [`RunErrorKind::OutputRefused`].
+pub(super) fn classify(
+    table: &[Row],
+    code: Option<&str>,
+    status: u16,
+    message: &str,
+) -> (RunErrorKind, Retry) {
+    let code = code.map(str::trim).filter(|code| !code.is_empty());
+    let message = message.to_ascii_lowercase();
+    let find = |wanted: fn(&Row) -> bool| {
+        table.iter().filter(|row| wanted(row)).find(|row| {
+            let named = match (&row.code, code) {
+                (Code::Is(exact), Some(code)) => code == *exact,
+                (Code::Begins(prefix), Some(code)) => code.starts_with(prefix),
+                (Code::Other, Some(code)) => !is_listed(table, code),
+                (Code::Other, None) => true,
+                (Code::Is(_) | Code::Begins(_), None) => false,
+            };
+            named && row.needle.is_none_or(|needle| message.contains(needle))
+        })
+    };
+    find(|row| row.needle.is_some())
+        .or_else(|| find(|row| row.needle.is_none() && matches!(row.code, Code::Is(_))))
+        .or_else(|| find(|row| row.needle.is_none()))
+        .map_or_else(|| status::by_status(status), |row| (row.kind, row.retry))
+}
+
+/// Whether a row without needle names this code.
+fn is_listed(table: &[Row], code: &str) -> bool {
+    table.iter().filter(|row| row.needle.is_none()).any(|row| match row.code {
+        Code::Is(exact) => code == exact,
+        Code::Begins(prefix) => code.starts_with(prefix),
+        Code::Other => false,
+    })
+}
