@@ -6,7 +6,10 @@ use tidegate::{
     chat::{Budget, FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, Timing},
     protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Lifetime, Session, Settings},
-    ws::guard::{Allowance, Guard, Limits},
+    socket::{
+        guard::{Guard, Limits},
+        rate::Allowance,
+    },
 };
 
 const DELTAS: usize = 500;

@@ -8,12 +8,13 @@ use crate::{
     descriptors,
     dispatch::{self, Breaker, Dispatcher, Lane, admission},
     http::{self, Door},
+    hub::{self, Caps, Life, Phase, Registry, Worker},
     listen::{self, BACKLOG, bind},
     memory::Memory,
     metrics::{Metrics, Names},
     protocol, session,
+    socket::{guard, rate, task, unfinished},
     upstream::{breaker, client, dashscope, route::retry},
-    ws::{self, Caps, Life, Phase, Registry, Worker, guard, socket},
 };
 use actix::prelude::*;
 use anyhow::Context as _;
@@ -71,7 +72,7 @@ struct Plan {
     runs: Arc<dispatch::Settings>,
     budget: Arc<retry::Budget>,
     habit: Arc<dashscope::Habit>,
-    ws: ws::Settings,
+    hub: hub::Settings,
     session: Arc<session::Settings>,
     next_worker: Arc<AtomicUsize>,
     site: Arc<http::Site>,
@@ -229,7 +230,7 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
-    Worker::start(index, plan.ws, Arc::clone(&plan.session), site.shared())
+    Worker::start(index, plan.hub, Arc::clone(&plan.session), site.shared())
 }
 
 /// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.
@@ -291,7 +292,7 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
         }),
         budget: Arc::new(retry::Budget::new(retry.budget_percent)),
         habit: Arc::default(),
-        ws: ws_settings(config),
+        hub: hub_settings(config),
         session: Arc::new(session_settings(config)),
         next_worker: Arc::default(),
         site,
@@ -337,14 +338,14 @@ fn dialect_settings(config: &Config) -> dashscope::Settings {
     }
 }
 
-fn ws_settings(config: &Config) -> ws::Settings {
+fn hub_settings(config: &Config) -> hub::Settings {
     let limits = &config.limits;
     let fragments = u32::try_from(limits.fragments).unwrap_or(u32::MAX);
-    ws::Settings {
+    hub::Settings {
         limits: guard::Limits {
             frame_bytes: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),
             fragments,
-            rate: guard::Allowance::new(limits.frames_per_second, limits.frames_burst, fragments),
+            rate: rate::Allowance::new(limits.frames_per_second, limits.frames_burst, fragments),
         },
         transcript_bytes: u32::try_from(limits.transcript_bytes).unwrap_or(u32::MAX),
         requests: limits.requests,
@@ -352,8 +353,8 @@ fn ws_settings(config: &Config) -> ws::Settings {
             message_bytes: limits.message_bytes,
             client_system_prompt: config.session.client_system_prompt,
         },
-        bounds: socket::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
-        deadlines: guard::Deadlines {
+        bounds: task::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
+        deadlines: unfinished::Deadlines {
             idle: config.connection.message_idle_timeout,
             total: config.connection.message_timeout,
             rate_min: config.connection.message_rate_min,

@@ -2,8 +2,8 @@
 use super::{Site, methods, origin_is_allowed, page, principal};
 use crate::{
     chat::{ChatId, ChatKey, Said},
+    hub::{Phase, session_actor::GetTranscript},
     session::Transcript,
-    ws::{Phase, session_actor::GetTranscript},
 };
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,

@@ -7,7 +7,7 @@ use super::{
     door::{Door, Place},
     exchange::{Appetite, Cut, Exchange},
 };
-use crate::ws::stall::Stall;
+use crate::socket::stall::Stall;
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use std::{

@@ -1,7 +1,7 @@
 //! The upgrade hook: a 101 of ours gives the socket to its connection; every other answer is written, and ends the
 //! connection.
 use super::connection::HttpStream;
-use crate::ws::{
+use crate::hub::{
     Worker,
     take_over::{self, Accepted},
 };

@@ -24,9 +24,9 @@ pub(crate) use upgrade::open;
 
 use crate::{
     dispatch::{Breaker, Dispatcher, Pulse},
+    hub::{Life, Registry, Shared, Worker},
     memory::Memory,
     metrics::Metrics,
-    ws::{Life, Registry, Shared, Worker},
 };
 use actix::Addr;
 use actix_codec::Framed;

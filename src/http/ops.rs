@@ -1,6 +1,6 @@
 //! For operators and orchestrators: alive, ready, health, metrics; and the list of models.
 use super::{Site, methods};
-use crate::ws::Phase;
+use crate::hub::Phase;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, ContentType},

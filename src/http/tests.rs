@@ -2,10 +2,10 @@
 use super::*;
 use crate::{
     dispatch::{SILENCE_MAX, admission},
+    hub::{Caps, Phase},
     memory::Limit,
     metrics::Metrics,
     upstream::breaker,
-    ws::{Caps, Phase},
 };
 use actix::prelude::*;
 use actix_web::test::{TestRequest, call_and_read_body, call_and_read_body_json, call_service, init_service};

@@ -2,8 +2,8 @@
 use super::{Site, client_address, methods, origin_is_allowed, principal, shown};
 use crate::{
     chat::{Principal, Source},
+    hub::{Consumer, registry::NoSeat, take_over::Accepted},
     protocol::Codec,
-    ws::{Consumer, registry::NoSeat, take_over::Accepted},
 };
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,

@@ -11,7 +11,7 @@ fn line(format: Format, message: &str) -> String {
         format,
         &"2026-01-02T03:04:05.678Z",
         Level::Info,
-        "tidegate::ws",
+        "tidegate::hub",
         format_args!("{message}"),
     );
     out
@@ -20,11 +20,11 @@ fn line(format: Format, message: &str) -> String {
 #[test]
 fn a_line_in_both_formats() {
     expect![[r#"
-        2026-01-02T03:04:05.678Z INFO  tidegate::ws: socket opened id=7 path="/chat"
+        2026-01-02T03:04:05.678Z INFO  tidegate::hub: socket opened id=7 path="/chat"
     "#]]
     .assert_eq(&line(Format::Plain, r#"socket opened id=7 path="/chat""#));
     expect![[r#"
-        {"time":"2026-01-02T03:04:05.678Z","level":"info","target":"tidegate::ws","message":"socket opened id=7 path=\"/chat\" \\o/"}
+        {"time":"2026-01-02T03:04:05.678Z","level":"info","target":"tidegate::hub","message":"socket opened id=7 path=\"/chat\" \\o/"}
     "#]].assert_eq(&line(Format::Json, r#"socket opened id=7 path="/chat" \o/"#));
 }
 
@@ -33,10 +33,10 @@ fn a_line_in_both_formats() {
 fn no_message_can_forge_or_repaint_a_line() {
     let evil = "a\nb\r\nc\td\u{1b}[2Je\u{9b}f\u{0}g\u{7f}h\u{2028}i\u{202e}j\u{2066}k 你好 🙂";
     expect![[r#"
-        2026-01-02T03:04:05.678Z INFO  tidegate::ws: a\nb\r\nc\td\u{1b}[2Je\u{9b}f\u{0}g\u{7f}h\u{2028}i\u{202e}j\u{2066}k 你好 🙂
+        2026-01-02T03:04:05.678Z INFO  tidegate::hub: a\nb\r\nc\td\u{1b}[2Je\u{9b}f\u{0}g\u{7f}h\u{2028}i\u{202e}j\u{2066}k 你好 🙂
     "#]].assert_eq(&line(Format::Plain, evil));
     expect![[r#"
-        {"time":"2026-01-02T03:04:05.678Z","level":"info","target":"tidegate::ws","message":"a\nb\r\nc\td\u001b[2Je\u009bf\u0000g\u007fh\u2028i\u202ej\u2066k 你好 🙂"}
+        {"time":"2026-01-02T03:04:05.678Z","level":"info","target":"tidegate::hub","message":"a\nb\r\nc\td\u001b[2Je\u009bf\u0000g\u007fh\u2028i\u202ej\u2066k 你好 🙂"}
     "#]].assert_eq(&line(Format::Json, evil));
     let value: serde_json::Value = serde_json::from_str(&line(Format::Json, evil)).unwrap();
     assert_eq!(value["message"], evil);
@@ -55,7 +55,7 @@ fn a_long_message_is_cut_at_a_character() {
         let message = text.repeat(1024 * 1024);
         let plain = line(Format::Plain, &message);
         let (head, tail) = plain.split_once('…').unwrap();
-        assert_eq!(head.len() - "2026-01-02T03:04:05.678Z INFO  tidegate::ws: ".len(), kept);
+        assert_eq!(head.len() - "2026-01-02T03:04:05.678Z INFO  tidegate::hub: ".len(), kept);
         assert!(tail.ends_with(" bytes cut]\n"), "{tail}");
         let json = line(Format::Json, &message);
         assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
@@ -74,7 +74,7 @@ fn filters() {
     assert_eq!(filter(""), (DEFAULT_FILTER, false));
     assert_eq!(filter("  "), (DEFAULT_FILTER, false));
     assert_eq!(filter("debug"), ("debug", false));
-    assert_eq!(filter("warn,tidegate::ws=trace"), ("warn,tidegate::ws=trace", false));
+    assert_eq!(filter("warn,tidegate::hub=trace"), ("warn,tidegate::hub=trace", false));
     assert_eq!(filter("tidegate=loud"), (DEFAULT_FILTER, true));
     assert!(env_filter::Builder::new().try_parse(DEFAULT_FILTER).is_ok());
 }
@@ -83,7 +83,7 @@ fn filters() {
 fn a_panic_is_one_line() {
     let text = panic_text(Some("worker-1"), "src/a.rs:3:4", Some("it\nbroke"), Some("0: a\n1: b".to_owned()));
     expect![[r#"
-        2026-01-02T03:04:05.678Z INFO  tidegate::ws: thread worker-1 panicked at src/a.rs:3:4: it\nbroke backtrace: 0: a\n1: b
+        2026-01-02T03:04:05.678Z INFO  tidegate::hub: thread worker-1 panicked at src/a.rs:3:4: it\nbroke backtrace: 0: a\n1: b
     "#]].assert_eq(&line(Format::Plain, &text));
     expect!["thread unnamed panicked at src/a.rs:3:4: (no text)"].assert_eq(&panic_text(
         None,

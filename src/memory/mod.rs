@@ -8,10 +8,12 @@
 //! sources are refused new questions. A running answer is never ended.
 mod account;
 mod limit;
+mod payers;
 mod plan;
 
 pub use account::{Account, Kind, Memory, Pressure};
 pub use limit::{Limit, MIN};
+pub use payers::choose;
 pub use plan::{Plan, Round};
 
 /// How scarce memory is.

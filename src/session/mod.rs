@@ -1,6 +1,6 @@
 //! One conversation as a pure machine: inputs in, effects out, no world.
 //!
-//! Every rule about turns is here. The actor in `ws::session_actor` translates, calls and performs.
+//! Every rule about turns is here. The actor in `hub::session_actor` translates, calls and performs.
 mod ask;
 mod event;
 mod held;

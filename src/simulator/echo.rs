@@ -4,12 +4,13 @@ use super::{BACKLOG, CONNECTIONS_MAX, KEEP_ALIVE};
 use crate::{
     dispatch::{Breaker, Dispatcher, admission},
     http::{self, Door, Site, door, exchange},
+    hub::{self, Caps, Consumer, Life, Phase, Registry, Worker},
     listen,
     memory::{Limit, Memory},
     metrics::Metrics,
     protocol, session,
+    socket::{guard, rate::Allowance, task, unfinished::Deadlines},
     upstream::breaker,
-    ws::{self, Caps, Consumer, Life, Phase, Registry, Worker, guard, socket},
 };
 use actix::Actor as _;
 use actix_server::Server;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 /// A suite sends messages of 16 MiB, in fragments of 64 bytes too: far more than a gateway takes.
 const LIMITS: guard::Limits =
-    guard::Limits { frame_bytes: 16 << 20, fragments: 1 << 18, rate: guard::Allowance::UNLIMITED };
+    guard::Limits { frame_bytes: 16 << 20, fragments: 1 << 18, rate: Allowance::UNLIMITED };
 
 /// Serves the echo at `/chat` beside the other `routes`, and where it listens.
 ///
@@ -126,7 +127,7 @@ fn door() -> door::Settings {
 }
 
 fn worker(index: usize, site: &Site) -> Rc<Worker> {
-    let settings = ws::Settings {
+    let settings = hub::Settings {
         limits: LIMITS,
         transcript_bytes: LIMITS.frame_bytes,
         requests: 0,
@@ -134,8 +135,8 @@ fn worker(index: usize, site: &Site) -> Rc<Worker> {
             message_bytes: LIMITS.frame_bytes as usize,
             client_system_prompt: false,
         },
-        bounds: socket::Bounds { high_water: 32 << 10, slow_client: Duration::from_secs(12) },
-        deadlines: guard::Deadlines {
+        bounds: task::Bounds { high_water: 32 << 10, slow_client: Duration::from_secs(12) },
+        deadlines: Deadlines {
             idle: Duration::from_secs(60),
             total: Duration::from_secs(60),
             rate_min: 4096,

@@ -24,7 +24,7 @@ const MIB: u64 = 1 << 20;
 
 /// Readers that have stopped.
 const STALLED: usize = 1_000;
-/// `limits.slow_client` of the test; a check late at most, as in `ws::socket`.
+/// `limits.slow_client` of the test; a check late at most, as in `socket::stall`.
 const SLOW_CLIENT: Duration = Duration::from_secs(3);
 
 /// Answers without end, as fast as they are taken. It says so in large pieces, so that what is

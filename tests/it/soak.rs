@@ -157,7 +157,7 @@ impl Soak {
         }
         let gateway = Tidegate::new(&args).env("API_KEY", "sk-soak").env(
             "RUST_LOG",
-            "error,tidegate=info,tidegate::http=warn,tidegate::ws=warn,tidegate::dispatch=warn",
+            "error,tidegate=info,tidegate::http=warn,tidegate::hub=warn,tidegate::dispatch=warn",
         );
         let gateway = gateway.start().await;
         let upstream = simulator.address;

@@ -18,9 +18,12 @@ const LAYERS: &[(&str, u8)] = &[
     ("upstream", 1),
     ("dispatch::admission", 1),
     ("dispatch::control", 1),
-    ("ws::chat_table", 1),
-    ("ws::guard", 1),
-    ("ws::intake", 1),
+    ("hub::bad_frames", 1),
+    ("hub::chat_table", 1),
+    ("socket::guard", 1),
+    ("socket::intake", 1),
+    ("socket::rate", 1),
+    ("socket::unfinished", 1),
     ("http::host", 1),
     ("http::exchange", 1),
     ("http::framing", 1),
@@ -44,7 +47,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("upstream::client", 2),
     ("logging", 2),
     ("metrics", 2),
-    ("ws", 3),
+    ("hub", 3),
+    ("socket", 3),
     ("dispatch", 3),
     ("http", 4),
     ("config", 5),
@@ -84,6 +88,9 @@ const FOREIGN_NUMBERS: &[&str] = &[
     "protocol/ai_sdk/parse.rs",
     "protocol/ai_sdk/spell.rs",
     "protocol/place.rs",
+    "socket/guard.rs",
+    "socket/rate.rs",
+    "socket/unfinished.rs",
     "upstream/dashscope/answer.rs",
     "upstream/dashscope/event.rs",
     "upstream/dashscope/reader.rs",
@@ -91,7 +98,6 @@ const FOREIGN_NUMBERS: &[&str] = &[
     "upstream/route/retry.rs",
     "upstream/status.rs",
     "upstream/usage.rs",
-    "ws/guard.rs",
 ];
 
 const CHECKED: &str =
@@ -101,7 +107,7 @@ const CHECKED: &str =
 struct Source {
     /// Below src/, for people.
     name: String,
-    /// `ws::guard` for `src/ws/guard.rs`.
+    /// `socket::guard` for `src/socket/guard.rs`.
     module: String,
     text: String,
 }
@@ -233,7 +239,7 @@ fn the_reader_of_paths_reads_them() {
     assert_eq!(crate_paths("x::y", "use super::{a, b::C};\nsuper::super::d()"), ["x::a", "x::b::C", "d"]);
     let text = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\n#[a]\nmod tests {\n    x {\n    }\n}\nc\n";
     assert_eq!(without_tests(text), "a\nb\nc\n");
-    assert_eq!((layer("ws"), layer("ws::guard::Limits"), layer("wsx")), (Some(3), Some(1), None));
+    assert_eq!((layer("socket"), layer("socket::guard::Limits"), layer("socketx")), (Some(3), Some(1), None));
 }
 
 #[test]
@@ -306,7 +312,7 @@ fn numbers_from_others_are_reckoned_with_under_a_lint() {
     assert_eq!(names, FOREIGN_NUMBERS, "the list and the files that have {CHECKED}");
     // What turns bytes into a number is in such a file, where a client or the model service may have written them.
     let mut wrong = Vec::new();
-    let outside = ["chat", "dispatch", "protocol", "session", "upstream", "ws"];
+    let outside = ["chat", "dispatch", "hub", "protocol", "session", "socket", "upstream"];
     for source in sources.iter().filter(|source| outside.contains(&top(&source.module))) {
         let code = code(&source.text);
         let reads = [".parse::<u", ".parse::<i", ".parse::<f", "from_str_radix(", "from_be_bytes("];

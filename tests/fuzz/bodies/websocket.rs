@@ -3,9 +3,10 @@ use super::{Choices, pieces};
 use actix_web_actors::ws::Frame;
 use tidegate::{
     protocol::{self, Close, Codec, Incoming},
-    ws::{
-        guard::{Allowance, Limits},
+    socket::{
+        guard::Limits,
         inbound::{Fragments, Inbound},
+        rate::Allowance,
     },
 };
 

@@ -1,6 +1,6 @@
 //! What a session does with letters and pushes at moments that no client can choose.
 use super::*;
-use crate::ws::tests::{Browser, gateway_before, gateway_of, hears, open_chats, request};
+use crate::hub::tests::{Browser, gateway_before, gateway_of, hears, open_chats, request};
 use futures_util::{SinkExt, StreamExt};
 use std::sync::mpsc;
 use tokio::{

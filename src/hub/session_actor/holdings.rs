@@ -3,9 +3,9 @@ use super::SessionActor;
 use crate::{
     chat::{RunRequest, SessionId, Source},
     dispatch::STREAM_BYTES,
+    hub::Worker,
     memory::{Account, Kind},
     session::{Lifetime, Session},
-    ws::Worker,
 };
 use actix::{AsyncContext as _, Context};
 

@@ -1,5 +1,5 @@
 //! When a peer that takes nothing is given up.
-use super::progress::{self, Progress};
+use super::peer_progress::{self, Progress};
 use std::{future::Future, pin::Pin, task::Context, time::Duration};
 use tokio::{
     net::TcpStream,
@@ -37,7 +37,7 @@ impl Stall {
     /// Whether the time is up; otherwise the task is woken for the next look.
     pub fn poll(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> bool {
         while self.check.as_mut().poll(cx).is_ready() {
-            if self.watch.observe(progress::look(io)) {
+            if self.watch.observe(peer_progress::look(io)) {
                 return true;
             }
             self.check.as_mut().reset(Instant::now() + self.watch.pause(self.limit));

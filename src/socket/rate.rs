@@ -1,4 +1,5 @@
 //! How many frames a client may send: the generic cell rate algorithm, one number for each socket. Pure.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
 /// What frames cost, in nanoseconds of waiting.
 #[derive(Clone, Copy, Debug)]

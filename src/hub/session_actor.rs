@@ -3,14 +3,15 @@ mod holdings;
 
 use super::{
     Worker,
-    letter::{Join, Wish},
-    outlet::Outlet,
+    messages::{Join, Wish},
+    subscriber::Outlet,
 };
 use crate::{
     chat::{ChatKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source},
     dispatch::{Order, RunControl, RunUpdate, Withdraw},
     protocol::{ClientFrame, Rejection, ServerFrame},
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session, Transcript},
+    socket::window::Ready,
 };
 use actix::prelude::*;
 use holdings::Holdings;
@@ -81,13 +82,6 @@ pub struct FromClient {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Detach {
-    pub reader: ReaderId,
-}
-
-/// A reader that was refused can take more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ReaderReady {
     pub reader: ReaderId,
 }
 
@@ -242,7 +236,7 @@ impl SessionActor {
             }
             Effect::WakeAt { at } => {
                 let before = std::mem::replace(&mut self.wake, at);
-                self.worker.wakes.set(self.id, before, at, || ctx.address().downgrade());
+                self.worker.timers.set(self.id, before, at, || ctx.address().downgrade());
             }
             Effect::End => self.end(ctx),
         }
@@ -364,7 +358,7 @@ impl Drop for SessionActor {
         if let Some(chat) = &self.chat {
             self.worker.registry.forget_chat(&chat.key, self.id);
         }
-        self.worker.wakes.forget(self.id, self.wake);
+        self.worker.timers.forget(self.id, self.wake);
         self.holdings.leave(&self.worker, self.id);
         self.worker.metrics.sessions.dec();
         if !self.ended {
@@ -394,11 +388,11 @@ impl Handler<Detach> for SessionActor {
     }
 }
 
-impl Handler<ReaderReady> for SessionActor {
+impl Handler<Ready> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, ReaderReady { reader }: ReaderReady, ctx: &mut Self::Context) {
-        self.feed(ctx, Input::Ready { reader });
+    fn handle(&mut self, Ready { id }: Ready, ctx: &mut Self::Context) {
+        self.feed(ctx, Input::Ready { reader: ReaderId(id) });
     }
 }
 

@@ -3,14 +3,11 @@
 //! The codec behind it looks at a frame only once all of it is there, so that a header which claims
 //! 2 GiB would be believed. Here nothing is buffered: every byte is seen once. RFC 6455 §5, §8.1.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-mod rate;
-mod unfinished;
-
-pub use rate::Allowance;
-pub use unfinished::{Deadlines, Progress, Unfinished};
-
+use super::{
+    rate::{Allowance, Rate},
+    unfinished::Progress,
+};
 use crate::protocol::Close;
-use rate::Rate;
 
 /// What a client may send.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! Our own actor context over a socket that was taken over: what the actor says is encoded at once.
 //!
 //! It leans on `actix::dev::{ContextParts, Envelope}`, public but thinly documented; the tests in
-//! `ws::tests` hold what is relied on, and actix is pinned exactly. [`super::socket`] drives it.
-use super::outlet::{Line, Window};
+//! `socket::tests` hold what is relied on, and actix is pinned exactly. [`super::task`] drives it.
+use super::{direct::Line, frame::write_frame, window::Window};
 use crate::protocol::Close;
 use actix::{
     dev::{AsyncContextParts, ContextParts, Envelope, Mailbox, ToEnvelope},
@@ -168,21 +168,4 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
             window.release(std::mem::take(&mut self.unflushed));
         }
     }
-}
-
-/// Appends an unfragmented, unmasked frame (RFC 6455 §5.2).
-pub(super) fn write_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
-    out.push(0x80 | opcode);
-    match payload.len() {
-        length @ 0..=125 => out.push(length as u8),
-        length @ 126..=0xffff => {
-            out.push(126);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        length => {
-            out.push(127);
-            out.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(payload);
 }

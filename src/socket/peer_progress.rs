@@ -24,7 +24,7 @@ const WINDOW_AT: usize = 228;
 
 /// One look at a socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Bytes that the peer's kernel has taken so far.
     acked: u64,
     /// Bytes that it has not.
@@ -36,24 +36,24 @@ pub(super) struct Progress {
 impl Progress {
     /// For tests of rules: so many bytes taken.
     #[cfg(test)]
-    pub(super) fn acked(acked: u64) -> Self {
+    pub(crate) fn acked(acked: u64) -> Self {
         Progress { acked, unacked: 1, window: 0 }
     }
 
     /// The peer has taken something, or made room for it.
-    pub(super) fn is_beyond(&self, earlier: &Progress) -> bool {
+    pub(crate) fn is_beyond(&self, earlier: &Progress) -> bool {
         self.acked != earlier.acked || self.window > earlier.window
     }
 
     /// Its program has read something. What its kernel takes while there is room proves nothing.
-    pub(super) fn shows_reading_since(&self, earlier: &Progress) -> bool {
+    pub(crate) fn shows_reading_since(&self, earlier: &Progress) -> bool {
         self.window > earlier.window || (self.unacked > 0 && self.acked != earlier.acked)
     }
 }
 
 /// `None` where the kernel does not tell. It costs four system calls, so it is asked only about
 /// sockets that stand still.
-pub(super) fn look(io: &TcpStream) -> Option<Progress> {
+pub(crate) fn look(io: &TcpStream) -> Option<Progress> {
     let question = question(io.local_addr().ok()?, io.peer_addr().ok()?)?;
     let kernel = socket_with(
         AddressFamily::NETLINK,

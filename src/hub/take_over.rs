@@ -3,18 +3,19 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{
-    Connection, Consumer, Seat, Worker,
-    guard::Limits,
-    inbound::{Fragments, Inbound},
-    intake::Ticket,
-    socket,
-    uploads::State,
-};
+use super::{Connection, Consumer, Seat, Worker};
 use crate::{
     chat::{Principal, Source},
     memory::{Account, Kind, Level},
     protocol::Close,
+    socket::{
+        frame,
+        guard::Limits,
+        inbound::{Fragments, Inbound},
+        intake::Ticket,
+        task,
+        uploads::State,
+    },
 };
 use actix::AsyncContext;
 use actix_web_actors::ws::Frame;
@@ -72,7 +73,7 @@ pub(crate) fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: 
     let mut account = Account::new(&worker.memory, accepted.source, [Kind::Connections, Kind::Output]);
     account.set(0, CONNECTION_BYTES);
     let place = Place { account, _seat: accepted.seat };
-    let socket = socket::Socket::new(Rc::clone(&io), head, settings.bounds, place, |ctx| {
+    let socket = task::Socket::new(Rc::clone(&io), head, settings.bounds, place, |ctx| {
         ctx.add_stream(frames.with(early));
         Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source, accepted.principal)
     });
@@ -85,7 +86,7 @@ struct Place {
     _seat: Seat,
 }
 
-impl socket::Kept for Place {
+impl task::Kept for Place {
     fn waits(&mut self, bytes: usize) {
         self.account.set(1, bytes);
     }
@@ -104,7 +105,7 @@ struct Frames {
     fragments: Fragments,
     /// The bound of this route.
     frame_bytes: u32,
-    /// It is among the worker's [`Uploads`](super::uploads::Uploads).
+    /// It is among the worker's [`Uploads`](crate::socket::uploads::Uploads).
     unfinished: bool,
 }
 
@@ -117,7 +118,7 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        socket::count(&socket::RECEIVED, bytes.len());
+        frame::count(&frame::RECEIVED, bytes.len());
         self.worker.intake.borrow_mut().count(self.source, bytes.len());
         let limits = Limits { frame_bytes: self.frame_bytes, ..self.worker.settings.limits };
         self.inbound.take(limits, self.worker.nanos(), bytes);
@@ -195,7 +196,7 @@ impl Stream for Frames {
                 return this.watch(cx, paused).map_or(Poll::Pending, |close| Poll::Ready(Some(Err(close))));
             }
             let io = Rc::clone(&this.io);
-            let read = socket::IN
+            let read = frame::IN
                 .with_borrow_mut(|buffer| io.try_read(buffer).inspect(|read| this.take(&buffer[..*read])));
             match read {
                 Ok(0) => return Poll::Ready(None),

@@ -1,26 +1,28 @@
 //! The task of one socket that was taken over: drives its actor, and sees the socket to its end.
 //!
 //! It leans on `actix::dev::{ContextFut, Mailbox}`, public but thinly documented; the tests in
-//! `ws::tests` hold what is relied on, and actix is pinned exactly.
+//! `socket::tests` hold what is relied on, and actix is pinned exactly.
 //!
 //! **Invariant:** while `high_water` bytes wait for the peer, the actor is not polled: it takes no
 //! message and reads no frame, its mailbox fills and refuses, and nothing is buffered beyond that.
 //! The write deadline does not need the actor: it is the socket's own, and exists only while
 //! something waits to be written.
-use super::{context::SocketContext, stall::Stall};
+use super::{
+    context::SocketContext,
+    frame::{IN, OUT, SENT, count, give_back},
+    stall::Stall,
+};
 use crate::protocol::Close;
 use actix::{
     dev::{ContextFut, Mailbox},
     prelude::*,
 };
 use std::{
-    cell::{Cell, RefCell},
     future::Future,
     io::ErrorKind,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll, ready},
-    thread::LocalKey,
     time::Duration,
 };
 use tokio::{
@@ -36,18 +38,6 @@ const LINGER: Duration = Duration::from_secs(1);
 const ORPHANED: u32 = 2;
 /// Rounds of one wake before other tasks of the thread get their turn.
 const ROUNDS_MAX: usize = 8;
-/// A thread's output buffer that one large answer has made larger than this is given up.
-const OUT_BYTES_MAX: usize = 256 * 1024;
-
-thread_local! {
-    /// The thread's output buffer, lent to a context for one poll: an idle socket has none.
-    pub(super) static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// Bytes that the thread's sockets took from and gave to the kernel since the reaper counted last.
-    pub(super) static RECEIVED: Cell<u64> = const { Cell::new(0) };
-    pub(super) static SENT: Cell<u64> = const { Cell::new(0) };
-    /// The thread's input buffer.
-    pub(super) static IN: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 * 1024]);
-}
 
 /// Bounds of a socket's output.
 #[derive(Clone, Copy, Debug)]
@@ -272,19 +262,6 @@ fn speak<A: Actor<Context = SocketContext<A>>>(
     actor.ctx().out = OUT.take();
     let ended = Pin::new(&mut *actor).poll(cx).is_ready();
     (std::mem::take(&mut actor.ctx().out), ended)
-}
-
-/// The buffer goes back to the thread, unless one large answer has made it large.
-pub(super) fn give_back(mut buffer: Vec<u8>) {
-    if buffer.capacity() <= OUT_BYTES_MAX {
-        buffer.clear();
-        OUT.set(buffer);
-    }
-}
-
-/// Adds to one of the thread's counters of bytes.
-pub(super) fn count(bytes: &'static LocalKey<Cell<u64>>, more: usize) {
-    bytes.set(bytes.get() + more as u64);
 }
 
 fn lingering<A: Actor<Context = SocketContext<A>>>(io: &TcpStream) -> Result<State<A>, Gone> {

@@ -1,5 +1,8 @@
 //! What a client's bytes say: frames that the guard has passed, and fragments joined to messages.
-use super::guard::{CONTROL_BYTES_MAX, Guard, Limits, Progress};
+use super::{
+    guard::{CONTROL_BYTES_MAX, Guard, Limits},
+    unfinished::Progress,
+};
 use crate::protocol::Close;
 use actix_codec::Decoder;
 use actix_http::ws::Item;

@@ -4,11 +4,12 @@
 //! arrive in one read and never are. The worker's clock looks through the table, so no socket has a
 //! timer. A socket that is to look at itself is woken, reads what is there, and asks [`Uploads::note`]
 //! again: a client is not blamed for a time in which the gateway did not read.
-use super::{
-    guard::{Deadlines, Progress, Unfinished},
-    reclaim,
+use super::unfinished::{Deadlines, Progress, Unfinished};
+use crate::{
+    chat::Source,
+    memory::{self, Account},
+    protocol::Close,
 };
-use crate::{chat::Source, memory::Account, protocol::Close};
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
@@ -22,7 +23,7 @@ const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// By connection.
 #[derive(Default)]
-pub(super) struct Uploads {
+pub(crate) struct Uploads {
     table: RefCell<HashMap<u64, Upload>>,
     /// Sockets whose close would end a running answer: their messages may have to wait, and are not given
     /// up.
@@ -44,7 +45,7 @@ struct Upload {
 }
 
 /// What is known of a message when its socket comes to wait.
-pub(super) struct State {
+pub(crate) struct State {
     pub progress: Progress,
     /// Bytes that it takes.
     pub held: usize,
@@ -88,7 +89,7 @@ impl Upload {
 impl Uploads {
     /// A socket has read all that there is, or may not read on, and a message is not complete. Returns why the
     /// socket is to be closed, if it is.
-    pub(super) fn note(
+    pub(crate) fn note(
         &self,
         id: u64,
         now: Duration,
@@ -110,7 +111,7 @@ impl Uploads {
         upload.note(now, state, deadlines)
     }
 
-    pub(super) fn remove(&self, id: u64) {
+    pub(crate) fn remove(&self, id: u64) {
         let mut table = self.table.borrow_mut();
         table.remove(&id);
         if table.is_empty() {
@@ -119,13 +120,13 @@ impl Uploads {
     }
 
     /// When the unfinished message of a connection last grew, if it has one; `now` while it may not grow.
-    pub(super) fn grew(&self, id: u64, now: Duration) -> Option<Duration> {
+    pub(crate) fn grew(&self, id: u64, now: Duration) -> Option<Duration> {
         let table = self.table.borrow();
         table.get(&id).map(|upload| if upload.paused.is_some() { now } else { upload.unfinished.grew() })
     }
 
     /// Wakes the sockets whose messages have taken too long or may be read on, each once.
-    pub(super) fn wake(&self, now: Duration, deadlines: &Deadlines, pauses: impl Fn(Source) -> bool) {
+    pub(crate) fn wake(&self, now: Duration, deadlines: &Deadlines, pauses: impl Fn(Source) -> bool) {
         let mut table = self.table.borrow_mut();
         let due = |upload: &&mut Upload| !upload.woken && upload.is_due(now, deadlines, &pauses);
         for upload in table.values_mut().filter(due) {
@@ -135,7 +136,7 @@ impl Uploads {
     }
 
     /// Whether the close of this socket would end a running answer.
-    pub(super) fn spare(&self, id: u64, spared: bool) {
+    pub(crate) fn spare(&self, id: u64, spared: bool) {
         let mut table = self.spared.borrow_mut();
         if spared {
             table.insert(id);
@@ -145,7 +146,7 @@ impl Uploads {
     }
 
     /// Has messages given up until the demands are met; how many, and what each source paid so.
-    pub(super) fn give_back(
+    pub(crate) fn give_back(
         &self,
         now: Duration,
         demands: &HashMap<Source, usize>,
@@ -156,7 +157,7 @@ impl Uploads {
         let there = table.iter().filter(|(_, upload)| upload.can_be_given_up(now));
         let there = there.filter(|(id, _)| !spared.contains(*id));
         let candidates = there.map(|(id, upload)| (upload.account.held(), upload.account.source(), *id));
-        let chosen = reclaim::choose(candidates, demands, paid);
+        let chosen = memory::choose(candidates, demands, paid);
         for id in &chosen {
             if let Some(upload) = table.get_mut(id) {
                 upload.evicted = true;

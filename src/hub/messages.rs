@@ -1,14 +1,12 @@
 //! A request on its way to the session of its chat. One that the session does not take, because it is
 //! just ending, comes back.
-use super::{
-    connection::Connection,
-    outlet::{Outlet, Window},
-};
+use super::{connection::Connection, subscriber::Outlet};
 use crate::{
     chat::{Ask, ChatId, ReaderId, RequestId, Source},
     memory::Account,
     protocol::{Codec, ServerFrame},
     session::Input,
+    socket::{direct::Line, window::Window},
 };
 use actix::prelude::*;
 use std::sync::Arc;
@@ -68,10 +66,7 @@ pub struct Letter {
 
 impl Letter {
     /// The way to the reader, and what it wants. `line` finds a line of this thread by its number.
-    pub(super) fn open(
-        self,
-        line: impl FnOnce(usize, u64) -> Option<std::rc::Rc<super::outlet::Line>>,
-    ) -> (Outlet, Input) {
+    pub(super) fn open(self, line: impl FnOnce(usize, u64) -> Option<std::rc::Rc<Line>>) -> (Outlet, Input) {
         let line = line(self.worker, self.id);
         let speller = self.codec.speller(Some(&self.request));
         (Outlet::new(self.connection, self.window, line, speller), self.wish.input(self.reader))

@@ -1,6 +1,6 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
-use super::{Phase, TICK, Worker, connection::Tick, reclaim, session_actor::Bell, socket};
-use crate::chat::SessionId;
+use super::{Phase, TICK, Worker, connection::Tick, reclaim, session_actor::Bell};
+use crate::{chat::SessionId, socket::frame};
 use std::{rc::Rc, task::Waker, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -20,13 +20,13 @@ pub async fn run(worker: Rc<Worker>) {
     loop {
         let due = clock.tick().await;
         lag.observe(Instant::now().saturating_duration_since(due).as_secs_f64());
-        worker.metrics.bytes.client_in.inc_by(socket::RECEIVED.take());
-        worker.metrics.bytes.client_out.inc_by(socket::SENT.take());
+        worker.metrics.bytes.client_in.inc_by(frame::RECEIVED.take());
+        worker.metrics.bytes.client_out.inc_by(frame::SENT.take());
         worker.ticks.set(worker.ticks.get().wrapping_add(1));
         let woken = worker.intake.borrow_mut().tick();
         worker.metrics.reads_deferred.inc_by(woken.len() as u64);
         woken.into_iter().for_each(Waker::wake);
-        for session in worker.wakes.due(worker.now()) {
+        for session in worker.timers.due(worker.now()) {
             if let Some(session) = session.upgrade() {
                 // The address is new, so it has a place of its own in the mailbox: this is never refused.
                 let _ = session.try_send(Bell::Wake);

@@ -1,4 +1,5 @@
 //! How long a message may take to arrive: a pause, and the whole of it. Pure.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::time::Duration;
 
 /// What has arrived of a message that is not complete.

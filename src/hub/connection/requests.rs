@@ -1,15 +1,16 @@
 //! The requests of one socket, each of them a reader of its chat's session.
-use super::{Connection, Consumer, Released, strikes::Strikes};
+use super::{Connection, Consumer, Released};
 use crate::{
     chat::{ChatId, ChatKey, ReaderId, RequestId, SessionId},
-    protocol::{Codec, Rejection, ServerFrame},
-    ws::{
+    hub::{
         Phase,
+        bad_frames::Strikes,
         chat_table::NoRoom,
-        context::SocketContext,
-        letter::{Bounced, Join, Letter, Wish},
+        messages::{Bounced, Join, Letter, Wish},
         session_actor::{Abort, Detach, SessionActor},
     },
+    protocol::{Codec, Rejection, ServerFrame},
+    socket::context::SocketContext,
 };
 use actix::prelude::*;
 use std::collections::HashMap;

@@ -1,14 +1,11 @@
 //! The actor of one WebSocket: turns frames into words and words into frames, and nothing else.
 mod requests;
-mod strikes;
 
 use super::{
     Worker,
-    context::SocketContext,
-    letter::Wish,
-    outlet::{Line, Outlet, Window},
-    progress::{self, Progress},
+    messages::Wish,
     session_actor::{Detach, FromClient, SessionActor},
+    subscriber::Outlet,
 };
 use crate::{
     chat::{Principal, ReaderId, RequestId, Source},
@@ -16,6 +13,12 @@ use crate::{
     memory::{Account, Kind},
     metrics::LOST,
     protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Rejection, ServerFrame},
+    socket::{
+        context::SocketContext,
+        direct::Line,
+        peer_progress::{self, Progress},
+        window::Window,
+    },
 };
 use actix::prelude::*;
 use actix_web_actors::ws::{CloseReason, Frame};
@@ -152,7 +155,7 @@ impl Connection {
             self.owes_pong = None; // The usual case: the last ping was answered.
             return false;
         }
-        let seen = progress::look(&self.io);
+        let seen = peer_progress::look(&self.io);
         let reads = match (&seen, &self.owes_pong) {
             (Some(now), Some(earlier)) => now.shows_reading_since(earlier),
             _ => false,

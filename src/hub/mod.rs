@@ -1,32 +1,30 @@
-//! WebSockets: the socket after its upgrade, the actor that speaks on it, and the actor of its session.
+//! Who follows which chat: connections and their requests, sessions, the registry, and the clock of a worker.
+pub mod bad_frames;
 pub mod chat_table;
 pub mod connection;
-pub mod context;
-pub mod guard;
-pub mod inbound;
-pub mod intake;
-pub mod letter;
-pub mod outlet;
-mod progress;
-pub mod reaper;
+pub mod heartbeat;
+pub mod messages;
 mod reclaim;
 pub mod registry;
 pub mod session_actor;
-pub mod socket;
-pub mod stall;
+pub mod subscriber;
 pub mod take_over;
 #[cfg(test)]
 mod tests;
-mod uploads;
-mod wakes;
+mod timers;
 
 pub use chat_table::Caps;
 pub use connection::{Connection, Consumer};
 pub use registry::{Life, Phase, Registry, Seat};
 
-use crate::{dispatch::Dispatcher, memory::Memory, metrics::Metrics, protocol, session};
+use crate::{
+    dispatch::Dispatcher,
+    memory::Memory,
+    metrics::Metrics,
+    protocol, session,
+    socket::{direct::Line, guard, intake::Intake, task, unfinished::Deadlines, uploads::Uploads},
+};
 use actix::{Addr, WeakAddr};
-use intake::Intake;
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
@@ -51,9 +49,9 @@ pub struct Settings {
     /// Requests that a socket may have open.
     pub requests: usize,
     pub messages: protocol::Limits,
-    pub bounds: socket::Bounds,
+    pub bounds: task::Bounds,
     /// How long a message may take.
-    pub deadlines: guard::Deadlines,
+    pub deadlines: Deadlines,
     /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
     pub send_buffer: usize,
     /// A peer that says nothing for so long, no pong either, is gone.
@@ -85,11 +83,11 @@ pub struct Worker {
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     lists: session_actor::Lists,
-    wakes: wakes::Wakes,
-    uploads: uploads::Uploads,
+    timers: timers::Wakes,
+    uploads: Uploads,
     kept: reclaim::Kept,
     /// The lines of those connections that sessions find by number: sessions of chats come from anywhere.
-    lines: RefCell<HashMap<u64, Rc<outlet::Line>>>,
+    lines: RefCell<HashMap<u64, Rc<Line>>>,
     /// Shares what the sockets read.
     intake: RefCell<Intake>,
     began: Instant,
@@ -118,8 +116,8 @@ impl Worker {
             memory,
             metrics,
             lists: session_actor::Lists::default(),
-            wakes: wakes::Wakes::default(),
-            uploads: uploads::Uploads::default(),
+            timers: timers::Wakes::default(),
+            uploads: Uploads::default(),
             kept: reclaim::Kept::default(),
             lines: RefCell::default(),
             intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
@@ -127,7 +125,7 @@ impl Worker {
             ticks: Cell::new(0),
             connections: RefCell::default(),
         });
-        actix::spawn(reaper::run(Rc::clone(&worker)));
+        actix::spawn(heartbeat::run(Rc::clone(&worker)));
         worker
     }
 
@@ -141,7 +139,7 @@ impl Worker {
     }
 
     /// The line of a connection, where that is one of this thread.
-    fn line(&self, worker: usize, id: u64) -> Option<Rc<outlet::Line>> {
+    fn line(&self, worker: usize, id: u64) -> Option<Rc<Line>> {
         (worker == self.index).then(|| self.lines.borrow().get(&id).cloned()).flatten()
     }
 

@@ -1,0 +1,48 @@
+//! How a frame is written, and the buffers that all sockets of a thread share.
+use std::{
+    cell::{Cell, RefCell},
+    thread::LocalKey,
+};
+
+/// A thread's output buffer that one large answer has made larger than this is given up.
+const OUT_BYTES_MAX: usize = 256 * 1024;
+
+thread_local! {
+    /// The thread's output buffer, lent to a context for one poll: an idle socket has none.
+    pub(crate) static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Bytes that the thread's sockets took from and gave to the kernel since the reaper counted last.
+    pub(crate) static RECEIVED: Cell<u64> = const { Cell::new(0) };
+    pub(crate) static SENT: Cell<u64> = const { Cell::new(0) };
+    /// The thread's input buffer.
+    pub(crate) static IN: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 * 1024]);
+}
+
+/// The buffer goes back to the thread, unless one large answer has made it large.
+pub(crate) fn give_back(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= OUT_BYTES_MAX {
+        buffer.clear();
+        OUT.set(buffer);
+    }
+}
+
+/// Adds to one of the thread's counters of bytes.
+pub(crate) fn count(bytes: &'static LocalKey<Cell<u64>>, more: usize) {
+    bytes.set(bytes.get() + more as u64);
+}
+
+/// Appends an unfragmented, unmasked frame (RFC 6455 §5.2).
+pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    out.push(0x80 | opcode);
+    match payload.len() {
+        length @ 0..=125 => out.push(length as u8),
+        length @ 126..=0xffff => {
+            out.push(126);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            out.push(127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
