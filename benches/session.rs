@@ -85,7 +85,7 @@ fn replay(c: &mut Criterion) {
             b.iter(|| {
                 now += Duration::from_secs(1);
                 fx.clear();
-                session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), after: None });
+                session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), turn: None, after: None });
                 let mut told = 0;
                 while told <= entries {
                     told += fx.iter().filter(|effect| matches!(effect, Effect::Push { .. })).count();

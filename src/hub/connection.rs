@@ -185,8 +185,8 @@ impl Connection {
             Ok(ClientFrame::Ask { request, chat, ask }) => {
                 self.on_request(ctx, codec, request, chat, Wish::Ask(ask))
             }
-            Ok(ClientFrame::Resume { request, chat, after }) => {
-                self.on_request(ctx, codec, request, chat, Wish::Resume { after })
+            Ok(ClientFrame::Resume { request, chat, turn, after }) => {
+                self.on_request(ctx, codec, request, chat, Wish::Resume { turn, after })
             }
             Ok(ClientFrame::Abort { request }) => self.on_abort(&request),
             Ok(ClientFrame::Ping { request }) => Self::tell(ctx, codec, request.as_ref(), &ServerFrame::Pong),

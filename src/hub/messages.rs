@@ -2,7 +2,7 @@
 //! just ending, comes back.
 use super::{connection::Connection, subscriber::Outlet};
 use crate::{
-    chat::{Ask, ChatId, ReaderId, RequestId, Source},
+    chat::{Ask, ChatId, MessageId, ReaderId, RequestId, Source},
     memory::Account,
     protocol::{Codec, ServerFrame},
     session::Input,
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// What a request wants of its chat.
 pub enum Wish {
     Ask(Box<Ask>),
-    Resume { after: Option<u32> },
+    Resume { turn: Option<MessageId>, after: Option<u32> },
 }
 
 impl Wish {
@@ -32,7 +32,7 @@ impl Wish {
     pub(super) fn input(self, reader: ReaderId) -> Input {
         match self {
             Wish::Ask(ask) => Input::Ask { reader, ask },
-            Wish::Resume { after } => Input::Resume { reader, after },
+            Wish::Resume { turn, after } => Input::Resume { reader, turn, after },
         }
     }
 

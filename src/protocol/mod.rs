@@ -20,9 +20,9 @@ pub enum ClientFrame {
     Message { text: String },
     /// A question in one of the client's chats.
     Ask { request: RequestId, chat: ChatId, ask: Box<Ask> },
-    /// Follow the answer that a chat is giving, or has just given: all of it, or what comes after
-    /// number `after` (see [`Place`]).
-    Resume { request: RequestId, chat: ChatId, after: Option<u32> },
+    /// Follow the newest turn of a chat: all of it, or what comes after number `after` (see [`Place`]);
+    /// with `turn` only if it has this question or this answer.
+    Resume { request: RequestId, chat: ChatId, turn: Option<MessageId>, after: Option<u32> },
     /// Stop the answer that this request began or follows, or take the question back while it waits.
     Abort { request: RequestId },
     /// Answered with [`ServerFrame::Pong`] by the connection itself.

@@ -106,20 +106,20 @@ impl Session {
         }
         let (answer, incomplete) = (newest.answer, newest.incomplete);
         match newest.text.map(str::to_owned) {
-            Some(text) => Before::Told(self.tell_again(answer, text, incomplete)),
+            Some(text) => Before::Told(self.tell_again(message.id.clone(), answer, text, incomplete)),
             None => Before::Never,
         }
     }
 
     /// Makes a log of an answer in the history, whose own log is gone.
-    fn tell_again(&mut self, answer: MessageId, text: String, incomplete: bool) -> u32 {
+    fn tell_again(&mut self, question: MessageId, answer: MessageId, text: String, incomplete: bool) -> u32 {
         let outcome = match incomplete {
             true => Err(RunError::new(RunErrorKind::Interrupted, "it broke off when it was written")),
             false => Ok(FinishReason::Stop),
         };
         let opening = Opening { answer, model: Arc::clone(&self.settings.model), omitted_turns: 0 };
         let end = TurnEnd { outcome, usage: None, timing: Timing::default() };
-        self.logs.push_back(TurnLog::remake(RunId(0), Arc::new(opening), text, end));
+        self.logs.push_back(TurnLog::remake(question, Arc::new(opening), text, end));
         if let Some(life) = &mut self.life {
             life.retain(&self.settings);
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::Cursor;
 use crate::{
-    chat::{Ask, ReaderId, RunEvent, RunId, RunRequest},
+    chat::{Ask, MessageId, ReaderId, RunEvent, RunId, RunRequest},
     protocol::{ClientFrame, Close, ServerFrame},
 };
 
@@ -14,9 +14,10 @@ pub enum Input {
     Attach { reader: ReaderId },
     /// A reader joins with a question and is told the one turn that answers it.
     Ask { reader: ReaderId, ask: Box<Ask> },
-    /// A reader joins and is told the turn that is running, or the last one while it is kept: what comes
-    /// after number `after` (see [`crate::protocol::Place`]), or all of it.
-    Resume { reader: ReaderId, after: Option<u32> },
+    /// A reader joins and follows the newest turn, while it runs or is retained: what comes after number
+    /// `after` (see [`crate::protocol::Place`]), or all of it. With `turn` only if that turn has this
+    /// question or this answer.
+    Resume { reader: ReaderId, turn: Option<MessageId>, after: Option<u32> },
     /// A reader stops the turn that it is told, or takes back its question that waits.
     Abort { reader: ReaderId },
     /// The time of an [`Effect::WakeAt`] has come.

@@ -157,7 +157,7 @@ impl Session {
             // The connection says these in words of their own.
             Input::Client { .. } => {}
             Input::Ask { reader, ask } => self.on_ask(fx, reader, *ask),
-            Input::Resume { reader, after } => self.on_resume(fx, reader, after),
+            Input::Resume { reader, turn, after } => self.on_resume(fx, reader, turn.as_ref(), after),
             Input::Abort { reader } => self.on_abort(fx, reader),
             Input::Wake => self.on_wake(),
             Input::Run { run, event } => self.on_run(fx, run, event),

@@ -4,7 +4,7 @@ use super::{
     queue::Ticket,
 };
 use crate::{
-    chat::ReaderId,
+    chat::{MessageId, ReaderId},
     protocol::{Close, Rejection, ServerFrame},
 };
 use std::collections::VecDeque;
@@ -89,12 +89,19 @@ impl Session {
         }
     }
 
-    pub(super) fn on_resume(&mut self, fx: &mut Vec<Effect>, id: ReaderId, after: Option<u32>) {
+    pub(super) fn on_resume(
+        &mut self,
+        fx: &mut Vec<Effect>,
+        id: ReaderId,
+        turn: Option<&MessageId>,
+        after: Option<u32>,
+    ) {
         if let Err(reason) = self.admit() {
             return self.send_away(fx, id, ServerFrame::Rejected { reason });
         }
         let number = self.newest_log();
-        let Some(log) = self.logs.back_mut() else { return self.send_away(fx, id, ServerFrame::NoActive) };
+        let log = self.logs.back_mut().filter(|log| turn.is_none_or(|turn| log.is_named(turn)));
+        let Some(log) = log else { return self.send_away(fx, id, ServerFrame::NoActive) };
         let Some(place) = log.place(after) else {
             return self.send_away(fx, id, ServerFrame::Rejected { reason: Rejection::BadResume });
         };

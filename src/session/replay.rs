@@ -53,6 +53,8 @@ impl Cursor {
 #[derive(Debug)]
 pub struct TurnLog {
     run: RunId,
+    /// The ID of its question; a plain conversation has none.
+    question: Option<MessageId>,
     opening: Arc<Opening>,
     text: String,
     reasoning: String,
@@ -88,9 +90,10 @@ const GROWTH_MIN: usize = 256;
 const FIXED_BYTES: usize = 256;
 
 impl TurnLog {
-    pub fn new(run: RunId, opening: Arc<Opening>) -> Self {
+    pub fn new(run: RunId, question: Option<MessageId>, opening: Arc<Opening>) -> Self {
         TurnLog {
             run,
+            question,
             opening,
             text: String::new(),
             reasoning: String::new(),
@@ -103,8 +106,8 @@ impl TurnLog {
     }
 
     /// The log of an answer whose own log is gone.
-    pub fn remake(run: RunId, opening: Arc<Opening>, text: String, end: TurnEnd) -> Self {
-        let mut log = TurnLog { text, remade: true, ..TurnLog::new(run, opening) };
+    pub fn remake(question: MessageId, opening: Arc<Opening>, text: String, end: TurnEnd) -> Self {
+        let mut log = TurnLog { text, remade: true, ..TurnLog::new(RunId(0), Some(question), opening) };
         if !log.text.is_empty() {
             log.parts.push(Part { kind: Kind::Answer, entry: 0, total: 0, begin: 0 });
         }
@@ -122,6 +125,11 @@ impl TurnLog {
         &self.opening.answer
     }
 
+    /// Whether this is the ID of its question or of its answer.
+    pub(super) fn is_named(&self, id: &MessageId) -> bool {
+        self.opening.answer == *id || self.question.as_ref() == Some(id)
+    }
+
     pub fn run(&self) -> RunId {
         self.run
     }
@@ -134,7 +142,13 @@ impl TurnLog {
     /// Bytes held.
     pub(super) fn capacity(&self) -> usize {
         let lists = self.ends.capacity() * size_of::<u32>() + self.parts.capacity() * size_of::<Part>();
-        self.text.capacity() + self.reasoning.capacity() + lists + size_of::<TurnLog>() + FIXED_BYTES
+        let question = self.question.as_ref().map_or(0, |id| id.as_str().len());
+        self.text.capacity()
+            + self.reasoning.capacity()
+            + lists
+            + question
+            + size_of::<TurnLog>()
+            + FIXED_BYTES
     }
 
     /// The answer so far.

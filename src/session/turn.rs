@@ -33,13 +33,17 @@ impl Session {
     pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, question: Question) {
         self.last_run = RunId(self.last_run.0.wrapping_add(1));
         let answer = MessageId::of_answer(self.id, self.last_run);
-        match question {
-            Question::Plain(text) => self.history.begin(&text),
+        let question = match question {
+            Question::Plain(text) => {
+                self.history.begin(&text);
+                None
+            }
             Question::Named { kind, message } => {
                 let UserText { id, text } = self.make_room(&kind, message);
                 self.history.ask(&id, &text, &answer);
+                Some(id)
             }
-        }
+        };
         let window = self.history.window();
         self.run = Some(Run {
             id: self.last_run,
@@ -51,7 +55,7 @@ impl Session {
         });
         let opening =
             Opening { answer, model: Arc::clone(&self.settings.model), omitted_turns: window.omitted_turns };
-        self.logs.push_back(TurnLog::new(self.last_run, Arc::new(opening)));
+        self.logs.push_back(TurnLog::new(self.last_run, question, Arc::new(opening)));
         if let Some(life) = &mut self.life {
             life.retained = None; // Only the newest turn can be followed.
         }

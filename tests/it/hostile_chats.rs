@@ -1,6 +1,8 @@
 //! Clients of `/api/chat` that ask for what is not there, too much or too often: each is told, and nobody else
 //! notices.
-use crate::harness::{Answer, Chats, End, Gateway, Process, RawClient, ask_with, handshake, kernel, until};
+use crate::harness::{
+    Answer, Chats, End, Gateway, Process, RawClient, ask_with, handshake, kernel, resume, until,
+};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -67,6 +69,20 @@ async fn a_stop_or_a_resume_of_nothing_is_nothing_and_parts_are_told_apart() {
         ("s5", "c1", None, End::Whole),
     ] {
         socket.resume(name, chat, after).await;
+        let mut heard = Answer::of(name);
+        socket.hear(&mut heard).await;
+        assert_eq!(heard.end, Some(end), "{name}");
+    }
+    // A turn may be named by its question or its answer; another one is nothing, whatever number is given.
+    for (name, turn, after, end) in [
+        ("t1", "r1", None, End::Whole),
+        ("t2", answer.message.as_deref().expect("a name"), None, End::Whole),
+        ("t3", "r2", None, End::NoActive),
+        ("t4", "r2", Some(1_000_000), End::NoActive),
+    ] {
+        let mut frame = resume(name, "c1", after);
+        frame["messageId"] = turn.into();
+        socket.say(&frame).await;
         let mut heard = Answer::of(name);
         socket.hear(&mut heard).await;
         assert_eq!(heard.end, Some(end), "{name}");

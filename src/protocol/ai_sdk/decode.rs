@@ -39,11 +39,11 @@ fn understand(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result
     }
     let chat = frame.chat.ok_or(malformed(parse::CHAT, MISSING))?;
     let chat = id(parse::CHAT, &chat, ChatId::new)?;
+    let named = frame.message.map(|name| id(parse::MESSAGE, &name, MessageId::new)).transpose()?;
     if kind == "resume" {
-        return Ok(ClientFrame::Resume { request, chat, after: frame.last_sequence });
+        return Ok(ClientFrame::Resume { request, chat, turn: named, after: frame.last_sequence });
     }
     let trigger = frame.trigger.ok_or(malformed(parse::TRIGGER, MISSING))?;
-    let named = frame.message.map(|name| id(parse::MESSAGE, &name, MessageId::new)).transpose()?;
     let kind = match (trigger.as_ref(), named) {
         ("submit-message", None) => AskKind::Submit,
         ("submit-message", Some(replaces)) => AskKind::Edit { replaces },

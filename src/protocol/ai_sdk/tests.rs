@@ -33,7 +33,10 @@ fn told(frame: &ClientFrame) -> String {
             let (id, text) = (&message.id, &message.text);
             format!("{request} {chat} {kind}: {id} {text:?} after [{}]", past.join(", "))
         }
-        ClientFrame::Resume { request, chat, after } => format!("{request} {chat} resume after {after:?}"),
+        ClientFrame::Resume { request, chat, turn, after } => {
+            let turn = turn.as_ref().map_or(String::new(), |turn| format!(" {turn}"));
+            format!("{request} {chat} resume{turn} after {after:?}")
+        }
         ClientFrame::Abort { request } => format!("{request} abort"),
         ClientFrame::Ping { request } => format!("ping {request:?}"),
     }

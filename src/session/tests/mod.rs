@@ -4,6 +4,7 @@ mod held;
 mod plain;
 mod property;
 mod replay;
+mod resume;
 mod time;
 
 use super::*;
@@ -152,8 +153,10 @@ fn parse(line: &str) -> Input {
             ask(reader(), AskKind::Regenerate { answer }, words[2], text)
         }
         "resume" => {
-            let after = words.get(2).map(|_| number(2));
-            Input::Resume { reader: reader(), after }
+            let (turn, after): (Vec<&str>, Vec<&str>) =
+                words[2..].iter().partition(|word| word.parse::<u32>().is_err());
+            let after = after.first().map(|number| number.parse().expect("a number"));
+            Input::Resume { reader: reader(), turn: turn.first().map(|name| id(name)), after }
         }
         "abort" => Input::Abort { reader: reader() },
         "wake" => Input::Wake,

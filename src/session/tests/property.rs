@@ -337,10 +337,21 @@ impl World {
                 expected = None;
             }
         }
+        // Named after its question, after its answer, after another turn, or not at all.
+        let turn = match (b / 4 % 8, target) {
+            (0, Some((_, truth, _))) => Some(id(&truth.asked)),
+            (1, Some((run, ..))) => Some(MessageId::of_answer(SessionId(1), RunId(run))),
+            (2, Some((run, ..))) => Some(MessageId::of_answer(SessionId(1), RunId(run + 1))),
+            (3, _) => Some(id("another")),
+            _ => None,
+        };
+        let is_another = turn.is_some() && !matches!((b / 4 % 8, target), (0 | 1, Some(_)));
         let target = target.map(|(run, ..)| run);
         let mut client = Client { resumed: Some(after), target, ..Client::default() };
         client.leaving = if !self.admit() {
             Some("too_often")
+        } else if is_another {
+            Some("no_active")
         } else if expected.is_some() {
             None
         } else if after.is_some() {
@@ -356,7 +367,7 @@ impl World {
             return; // Either would be right.
         }
         let reader = ReaderId(self.join(client));
-        self.feed(Input::Resume { reader, after });
+        self.feed(Input::Resume { reader, turn, after });
     }
 
     fn text(&mut self, a: u8, b: u8) {

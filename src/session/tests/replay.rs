@@ -24,7 +24,7 @@ fn cpu_time(mut work: impl FnMut()) -> Duration {
 
 fn log_of(entries: usize) -> TurnLog {
     let opening = Opening { answer: id("a"), model: "m".into(), omitted_turns: 0 };
-    let mut log = TurnLog::new(RunId(1), Arc::new(opening));
+    let mut log = TurnLog::new(RunId(1), None, Arc::new(opening));
     for kind in alternating(entries) {
         log.append(kind, "x", true);
     }
@@ -97,7 +97,7 @@ fn pushes(entries: usize, at_a_time: usize) -> usize {
     session.handle(&mut fx, now, Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
     fx.clear();
     let (mut made, mut is_told) = (0, false);
-    session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), after: None });
+    session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), turn: None, after: None });
     while !is_told {
         let mut room = at_a_time;
         while !fx.is_empty() {
