@@ -103,11 +103,11 @@ impl Gateway {
         let (pulse, dispatcher) = (dispatcher.pulse(), dispatcher.start());
         let site = Arc::new(http::Site {
             settings: site::settings(config, simulated),
-            life: Arc::new(Life::new(config.server.max_sockets, config.server.max_sockets_per_address)),
+            life: Arc::new(Life::new(config.connection.count_max, config.connection.count_per_address_max)),
             memory: Arc::new(memory),
             registry: Arc::new(Registry::new(Caps {
-                chats: config.limits.chats,
-                per_principal: config.limits.chats_per_principal,
+                chats: config.session.count_max,
+                per_principal: config.session.count_per_principal_max,
             })),
             door: Arc::new(Door::new(site::door(config), Arc::clone(&metrics))),
             metrics,
@@ -128,7 +128,7 @@ impl Gateway {
         });
         let (broke, broken) = watch::channel(None);
         actix::spawn(watch_dispatcher(Arc::clone(&site), broke));
-        let drain = config.server.drain;
+        let drain = config.server.drain_timeout;
         let gateway = Gateway { address, ops_address, site, server: handle, drain, broken };
         gateway.wait_for_lanes(workers).await?;
         Ok(gateway)
@@ -267,7 +267,7 @@ pub fn client_plan(config: &Config) -> Result<client::Plan, client::SetUpError> 
         api_key: upstream.api_key.clone(),
         ca_file: upstream.ca_file.clone(),
         connect_timeout: upstream.connect_timeout,
-        first_byte: upstream.first_byte,
+        first_byte: upstream.first_byte_timeout,
     };
     client::Plan::new(&settings, &dialect_settings(config))
 }
@@ -280,15 +280,15 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
         runs: Arc::new(dispatch::Settings {
             dialect: dialect_settings(config),
             limits: dashscope::Limits {
-                line_bytes: upstream.line_bytes,
-                event_bytes: upstream.event_bytes,
-                answer_bytes: upstream.answer_bytes,
+                line_bytes: upstream.line_bytes_max,
+                event_bytes: upstream.event_bytes_max,
+                answer_bytes: upstream.answer_bytes_max,
             },
             retry,
-            stall: upstream.stall,
-            run_time: upstream.run_time,
+            stall: upstream.idle_timeout,
+            run_time: upstream.run_timeout,
             delivery: DELIVERY,
-            mailbox: config.dispatch.runs,
+            mailbox: config.dispatch.runs_max,
         }),
         budget: Arc::new(retry::Budget::new(retry.budget_percent)),
         habit: Arc::default(),
@@ -304,18 +304,33 @@ fn metrics_names(config: &Config) -> Names<'_> {
 }
 
 fn admission_settings(config: &Config) -> admission::Settings {
-    let config::Dispatch { runs, queue, queue_wait } = config.dispatch.clone();
-    admission::Settings { runs, queue, queue_wait }
+    let dispatch = &config.dispatch;
+    admission::Settings {
+        runs: dispatch.runs_max,
+        queue: dispatch.queue_max,
+        queue_wait: dispatch.queue_timeout,
+    }
 }
 
 fn retry_settings(config: &Config) -> retry::Settings {
-    let config::Retry { attempts, pause, pause_max, after_max, budget_percent } = config.retry.clone();
-    retry::Settings { attempts, pause, pause_max, after_max, budget_percent }
+    let retry = &config.retry;
+    retry::Settings {
+        attempts: retry.attempts,
+        pause: retry.backoff_min,
+        pause_max: retry.backoff_max,
+        after_max: retry.retry_after_max,
+        budget_percent: retry.budget_percent,
+    }
 }
 
 fn breaker_settings(config: &Config) -> breaker::Settings {
-    let config::Breaker { failures, share, window, pause } = config.breaker.clone();
-    breaker::Settings { failures, share, window, pause }
+    let breaker = &config.breaker;
+    breaker::Settings {
+        failures: breaker.failures,
+        share: breaker.failure_percent,
+        window: breaker.window,
+        pause: breaker.open_time,
+    }
 }
 
 fn dialect_settings(config: &Config) -> dashscope::Settings {
@@ -339,48 +354,55 @@ fn dialect_settings(config: &Config) -> dashscope::Settings {
 }
 
 fn hub_settings(config: &Config) -> hub::Settings {
-    let limits = &config.limits;
-    let fragments = u32::try_from(limits.fragments).unwrap_or(u32::MAX);
+    let connection = &config.connection;
+    let fragments = u32::try_from(connection.fragments_max).unwrap_or(u32::MAX);
     hub::Settings {
         limits: guard::Limits {
-            frame_bytes: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),
+            frame_bytes: u32::try_from(connection.frame_bytes_max).unwrap_or(u32::MAX),
             fragments,
-            rate: rate::Allowance::new(limits.frames_per_second, limits.frames_burst, fragments),
+            rate: rate::Allowance::new(
+                connection.frames_per_second_max,
+                connection.frames_burst_max,
+                fragments,
+            ),
         },
-        transcript_bytes: u32::try_from(limits.transcript_bytes).unwrap_or(u32::MAX),
-        requests: limits.requests,
+        transcript_bytes: u32::try_from(config.session.transcript_bytes_max).unwrap_or(u32::MAX),
+        requests: connection.requests_max,
         messages: protocol::Limits {
-            message_bytes: limits.message_bytes,
+            message_bytes: connection.message_bytes_max,
             client_system_prompt: config.session.client_system_prompt,
         },
-        bounds: task::Bounds { high_water: limits.output_bytes, slow_client: limits.slow_client },
+        bounds: task::Bounds {
+            high_water: connection.output_bytes_max,
+            slow_client: connection.write_timeout,
+        },
         deadlines: unfinished::Deadlines {
             idle: config.connection.message_idle_timeout,
             total: config.connection.message_timeout,
             rate_min: config.connection.message_rate_min,
         },
-        send_buffer: limits.send_buffer,
-        silence: limits.silence,
-        ping: limits.ping,
-        read_rate: config.connection.read_rate_max,
+        send_buffer: connection.send_buffer,
+        silence: connection.idle_timeout,
+        ping: connection.ping_interval,
+        read_rate: connection.read_rate_max,
     }
 }
 
 fn session_settings(config: &Config) -> session::Settings {
     let prompt = &config.session.system_prompt;
     session::Settings {
-        queued_messages: config.limits.queued_messages,
-        readers: config.limits.readers,
+        queued_messages: config.session.queued_messages_max,
+        readers: config.session.subscribers_max,
         model: config.upstream.model.as_str().into(),
-        linger: config.session.linger,
-        idle: config.session.idle,
-        retain: config.session.retain,
-        behind_bytes: config.limits.behind_bytes,
+        linger: config.session.detached_timeout,
+        idle: config.session.idle_timeout,
+        retain: config.session.replay_time,
+        behind_bytes: config.session.lag_bytes_max,
         system_prompt: (!prompt.is_empty()).then(|| prompt.as_str().into()),
         history: chat::Budget {
-            tokens: config.history.tokens,
-            bytes: config.history.bytes,
-            messages: config.history.messages,
+            tokens: config.history.tokens_max,
+            bytes: config.history.bytes_max,
+            messages: config.history.messages_max,
         },
     }
 }

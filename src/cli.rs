@@ -34,7 +34,7 @@ Examples:
   API_KEY=… tidegate serve
   API_KEY_FILE=/run/secrets/key tidegate serve --listen 0.0.0.0:8000
   API_KEY=… tidegate serve --model qwen-max
-  tidegate serve --set limits.slow_client=20s --set dispatch.runs=500")]
+  tidegate serve --set connection.write_timeout=20s --set dispatch.runs_max=500")]
     Serve(Common),
 
     /// Run everything on this machine, with simulated answers and without a key

@@ -177,12 +177,12 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
         if let Some(simulator) = &simulator {
             config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse()?;
         }
-        let wanted = (config.server.max_sockets, config.http.connections_max);
+        let wanted = (config.connection.count_max, config.http.connections_max);
         let shares = shares(&config);
-        (config.server.max_sockets, config.http.connections_max) = (shares.sockets, shares.connections);
+        (config.connection.count_max, config.http.connections_max) = (shares.sockets, shares.connections);
         let gateway = Gateway::start(&config, simulator.is_some()).await?;
         announce(&config, &gateway, simulator.is_some());
-        warn_of_few_files("server.max_sockets", wanted.0, shares.sockets);
+        warn_of_few_files("connection.count_max", wanted.0, shares.sockets);
         warn_of_few_files("http.connections_max", wanted.1, shares.connections);
         let code = until_stopped(gateway, &mut signals).await;
         if let Some(simulator) = simulator {
@@ -194,10 +194,10 @@ fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Res
 
 /// As many sockets and HTTP connections as are asked for, if there are descriptors for them.
 fn shares(config: &Config) -> Shares {
-    let (server, runs) = (&config.server, config.dispatch.runs);
+    let (server, runs) = (&config.server, config.dispatch.runs_max);
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = if server.workers == 0 { cores() } else { server.workers };
-    let wanted = Shares { sockets: server.max_sockets, connections: config.http.connections_max };
+    let wanted = Shares { sockets: config.connection.count_max, connections: config.http.connections_max };
     descriptors::shares(descriptors::limit(), wanted, workers, runs)
 }
 

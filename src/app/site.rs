@@ -16,7 +16,7 @@ pub(super) fn settings(config: &Config, simulated: bool) -> http::Settings {
         model: config.upstream.model.clone(),
         upstream: config.upstream.base_url.host_str().unwrap_or_default().to_owned(),
         simulated,
-        queue: config.dispatch.queue,
+        queue: config.dispatch.queue_max,
         separate_ops: config.server.ops_listen.is_some(),
         limits: page_limits(config),
         features: page_features(config),
@@ -34,21 +34,21 @@ fn host_names(config: &Config) -> Vec<String> {
 }
 
 fn page_limits(config: &Config) -> http::api::Limits {
-    let (limits, session) = (&config.limits, &config.session);
+    let (connection, session) = (&config.connection, &config.session);
     // The table's own ranges are far below 2^64 ms.
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     http::api::Limits {
-        message_bytes: limits.message_bytes,
-        transcript_bytes: limits.transcript_bytes,
-        requests: limits.requests,
-        readers: limits.readers,
-        queued_messages: limits.queued_messages,
-        frames_per_second: limits.frames_per_second,
-        frames_burst: limits.frames_burst,
-        linger_ms: ms(session.linger),
-        idle_ms: ms(session.idle),
-        retain_ms: ms(session.retain),
-        silence_ms: ms(limits.silence),
+        message_bytes: connection.message_bytes_max,
+        transcript_bytes: session.transcript_bytes_max,
+        requests: connection.requests_max,
+        readers: session.subscribers_max,
+        queued_messages: session.queued_messages_max,
+        frames_per_second: connection.frames_per_second_max,
+        frames_burst: connection.frames_burst_max,
+        linger_ms: ms(session.detached_timeout),
+        idle_ms: ms(session.idle_timeout),
+        retain_ms: ms(session.replay_time),
+        silence_ms: ms(connection.idle_timeout),
     }
 }
 
@@ -58,7 +58,7 @@ fn page_features(config: &Config) -> http::api::Features {
         resume: true,
         regenerate: true,
         edit: true,
-        queue: config.limits.queued_messages > 0,
+        queue: config.session.queued_messages_max > 0,
         reasoning: config.upstream.thinking != config::Thinking::Off,
         client_system_prompt: config.session.client_system_prompt,
     }

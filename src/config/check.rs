@@ -1,5 +1,5 @@
 //! What no single key can know: contradictions, risky choices, and what serving needs.
-use super::{Config, ConfigError, Fault, Origin, address, keys::find};
+use super::{Config, ConfigError, Fault, Origin, address, keys::find, renamed::RENAMED};
 use crate::{memory, upstream::dashscope};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl Config {
                 faults.push(self.fault(key, problem));
             }
         };
-        let (limits, retry, upstream) = (&self.limits, &self.retry, &self.upstream);
+        let (connection, retry, upstream) = (&self.connection, &self.retry, &self.upstream);
         check(
             self.server.ops_listen == Some(self.server.listen) && self.server.listen.port() != 0,
             "server.ops_listen",
@@ -30,22 +30,22 @@ impl Config {
             "`*` lets every page of the web in; only with server.allow_any_origin = true".to_owned(),
         );
         check(
-            limits.frame_bytes < limits.message_bytes,
-            "limits.frame_bytes",
-            &["limits.message_bytes"],
-            format!("less than limits.message_bytes = {}", self.text("limits.message_bytes")),
+            connection.frame_bytes_max < connection.message_bytes_max,
+            "connection.frame_bytes_max",
+            &["connection.message_bytes_max"],
+            format!("less than connection.message_bytes_max = {}", self.text("connection.message_bytes_max")),
         );
         check(
-            limits.ping >= limits.silence,
-            "limits.ping",
-            &["limits.silence"],
-            format!("not below limits.silence = {}", self.text("limits.silence")),
+            connection.ping_interval >= connection.idle_timeout,
+            "connection.ping_interval",
+            &["connection.idle_timeout"],
+            format!("not below connection.idle_timeout = {}", self.text("connection.idle_timeout")),
         );
         check(
-            retry.pause > retry.pause_max,
-            "retry.pause",
-            &["retry.pause_max"],
-            format!("more than retry.pause_max = {}", self.text("retry.pause_max")),
+            retry.backoff_min > retry.backoff_max,
+            "retry.backoff_min",
+            &["retry.backoff_max"],
+            format!("more than retry.backoff_max = {}", self.text("retry.backoff_max")),
         );
         check(
             (1..memory::MIN).contains(&self.memory.max),
@@ -85,13 +85,14 @@ impl Config {
         if self.server.trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
             warnings.push("server.trusted_proxies has everybody: client addresses can be forged".to_owned());
         }
-        if self.limits.ping > PING_BEHIND_PROXY {
+        if self.connection.ping_interval > PING_BEHIND_PROXY {
             warnings.push(format!(
-                "limits.ping = {} is slow: proxies cut quiet sockets (nginx/server.conf after 45s); \
+                "connection.ping_interval = {} is slow: proxies cut quiet sockets (nginx/server.conf after 45s); \
                  keep it at 20s or less",
-                self.text("limits.ping"),
+                self.text("connection.ping_interval"),
             ));
         }
+        warnings.extend(self.old_name_warnings());
         let url = &self.upstream.base_url;
         if url.scheme() == "http" && !address::is_loopback(url) {
             warnings.push("upstream.base_url is plain http: the key travels in the clear".to_owned());
@@ -155,6 +156,22 @@ impl Config {
         );
         let fault = Fault { value: None, ..self.fault("upstream.api_key", problem) };
         Err(ConfigError { faults: vec![fault] })
+    }
+
+    /// One sentence for each old name in use, with every place where it stands.
+    fn old_name_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (old, new) in RENAMED {
+            let places = self.old_names.iter().filter(|used| used.old == *old);
+            let places: Vec<_> = places.map(|used| used.origin.to_string()).collect();
+            if !places.is_empty() {
+                let places = places.join(", ");
+                warnings.push(format!(
+                    "{old} ({places}) is now {new}; the next release will not accept the old name"
+                ));
+            }
+        }
+        warnings
     }
 
     fn text(&self, key: &str) -> String {

@@ -1,6 +1,7 @@
 //! `tidegate.toml`, flattened to dotted keys with the line of each.
-use super::keys::{KEYS, Key, find};
+use super::keys::{Key, find_as_written};
 use super::layers::{Entry, is_exposed, key_names, unknown, unnamed};
+use super::renamed::RENAMED;
 use super::{Fault, Origin, Reading, Source, kind::Kind};
 use crate::io_error::describe;
 use std::{
@@ -72,15 +73,15 @@ impl Reader<'_> {
             let full = format!("{prefix}{}", name.get_ref());
             let origin = self.origin(name.span().start);
             let inner = format!("{full}.");
-            let is_group = KEYS.iter().any(|key| key.name.starts_with(&inner));
-            let fault = match (find(&full), value.get_ref()) {
-                (Some(key), _) if self.read.purpose.ignores(key.name) => {
+            let is_group = known_names().any(|name| name.starts_with(&inner));
+            let fault = match (find_as_written(&full), value.get_ref()) {
+                (Some((key, _)), _) if self.read.purpose.ignores(key.name) => {
                     self.read.ignored.push(origin);
                     continue;
                 }
-                (Some(key), value) => match text(key, value) {
+                (Some((key, old_name)), value) => match text(key, value) {
                     Ok(text) => {
-                        self.entries.push(Entry { key, text, origin });
+                        self.entries.push(Entry { key, old_name, text, origin });
                         continue;
                     }
                     Err(problem) => {
@@ -99,6 +100,11 @@ impl Reader<'_> {
             self.read.faults.push(fault);
         }
     }
+}
+
+/// Every dotted name that a key has or had.
+fn known_names() -> impl Iterator<Item = &'static str> {
+    key_names().chain(RENAMED.iter().map(|(old, _)| *old))
 }
 
 /// The first parts of dotted names; some come more than once.

@@ -4,6 +4,7 @@ use super::{
     address::{Hosts, Origins},
     kind::{Kind, Setting},
     links::Links,
+    renamed::{OldName, old_name, renamed},
     value::{Choice, Endpoint, Thinking},
 };
 use crate::logging::Format;
@@ -43,15 +44,33 @@ pub(super) const PREFIX: &str = "TIDEGATE_";
 impl Key {
     /// The names under which the environment may hold this key, the strongest first.
     pub fn variables(&self) -> Vec<String> {
-        let full = format!("{PREFIX}{}", self.name.to_ascii_uppercase().replace('.', "__"));
+        let full = variable(self.name);
         let short = SHORT.iter().filter(|(_, key)| *key == self.name);
         std::iter::once(full).chain(short.map(|(name, _)| (*name).to_owned())).collect()
     }
+
+    /// The variable of its old name, if it had another.
+    pub(super) fn old_variable(&self) -> Option<(String, &'static str)> {
+        old_name(self.name).map(|old| (variable(old), old))
+    }
+}
+
+/// The variable of a dotted name.
+fn variable(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_ascii_uppercase().replace('.', "__"))
 }
 
 /// The key of this dotted name.
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
+}
+
+/// The key of this dotted name, and the name itself where it is an old one.
+pub(super) fn find_as_written(name: &str) -> Option<(&'static Key, Option<&'static str>)> {
+    match renamed(name) {
+        Some((old, new)) => find(new).map(|key| (key, Some(old))),
+        None => find(name).map(|key| (key, None)),
+    }
 }
 
 /// The table of keys in Markdown, as it stands in docs/CONFIG.md.
@@ -84,6 +103,8 @@ macro_rules! keys {
             pub origins: BTreeMap<&'static str, Origin>,
             /// Values that were passed over, because the command has no use for their keys.
             pub ignored: Vec<Origin>,
+            /// Values that were given under an old name of their key.
+            pub old_names: Vec<OldName>,
             /// Where the service's key stands for every user of this machine to read.
             pub exposed: Vec<Origin>,
         }
@@ -106,6 +127,7 @@ macro_rules! keys {
                     $($group: $Group::default(),)*
                     origins: BTreeMap::new(),
                     ignored: Vec::new(),
+                    old_names: Vec::new(),
                     exposed: Vec::new(),
                 }
             }
@@ -145,57 +167,36 @@ const fn time(min: u64, max: u64) -> Kind {
 const FLAG: Kind = Kind::Bool;
 
 keys! {
-    /// The listener and who may open a socket.
+    /// The listeners, the public names and the worker threads.
     server: Server {
         listen: SocketAddr = "127.0.0.1:8000", Kind::Address, "where browsers and clients connect";
         ops_listen: Option<SocketAddr> = "", Kind::MaybeAddress,
             "where `/metrics` and the operator's routes are served; empty = with everything else";
         workers: usize = "0", Kind::Count(0, 512), "worker threads; 0 = one per core";
-        drain: Duration = "30s", time(SEC, HOUR), "how long running answers may take to finish at shutdown";
-        max_sockets: usize = "18000", Kind::Count(1, 10_000_000),
-            "open sockets of the process; keep it below the limit of open files";
-        max_sockets_per_address: usize = "0", Kind::Count(0, 10_000_000),
-            "open sockets of one client address (of an IPv6 /64); 0 = seven eighths of `server.max_sockets`";
+        drain_timeout: Duration = "30s", time(SEC, HOUR), "how long running answers may take to finish at shutdown";
         trusted_proxies: Vec<IpNet> = "", Kind::Networks,
-            "proxies whose word on the client's address is taken";
+            "proxies whose information about the client's address is used";
         origins: Origins = "", Kind::Origins,
-            "pages that may open a socket; empty = those of the gateway's own host";
+            "pages that may open a WebSocket; empty = those of the gateway's own host";
         hosts: Hosts = "", Kind::Hosts,
             "names under which people open the gateway; IP addresses, names without a dot and local names need not be listed";
         allow_any_origin: bool = "false", FLAG, "makes `*` in `server.origins` possible; for development";
     }
-    /// Bounds of one socket and what happens to a slow one.
-    limits: Limits {
-        message_bytes: usize = "64KiB", Kind::Bytes(1, MIB), "one message of a client";
-        frame_bytes: usize = "128KiB", Kind::Bytes(1, 16 * MIB),
-            "one WebSocket frame, or what its fragments make together";
-        fragments: usize = "1024", Kind::Count(1, 1_000_000), "fragments of one message";
-        frames_per_second: u32 = "20", Kind::Count(0, 1_000_000),
-            "frames that a client may send for ever, pings and pongs counted; 0 = no limit";
-        frames_burst: u32 = "40", Kind::Count(2, 1_000_000),
-            "frames that it may send at once; the fragments of one message count as a quarter of them at most";
-        transcript_bytes: usize = "1MiB", Kind::Bytes(KIB, 16 * MIB),
-            "one frame on `/api/chat`, which may hold a whole conversation";
-        requests: usize = "64", Kind::Count(1, 10_000), "requests that a socket on `/api/chat` may have open";
-        chats: usize = "20000", Kind::Count(1, 10_000_000),
-            "conversations of `/api/chat` that are kept; beyond it the client address with the most gives up an idle one";
-        chats_per_principal: usize = "100", Kind::Count(1, 100_000), "the same, of one browser";
-        readers: usize = "8", Kind::Count(1, 1000),
-            "requests that may follow one conversation at the same time; the oldest goes";
-        queued_messages: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
-        output_bytes: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
-            "unsent output at which a socket takes no more";
-        behind_bytes: usize = "32KiB", Kind::Bytes(KIB, 16 * MIB),
-            "how far all readers may be behind before the upstream has to wait";
-        send_buffer: usize = "16KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a socket";
-        slow_client: Duration = "12s", time(SEC, 10 * MIN),
-            "a socket with output and no progress is cut after this";
-        silence: Duration = "30s", time(SEC, HOUR),
-            "a socket that sends nothing, not even a pong, is cut after this";
-        ping: Duration = "15s", time(100 * MS, HOUR), "pause between pings; below `limits.silence`";
-    }
-    /// How long a client may take over a message.
+    /// WebSockets: how many there may be, what a client may send, and what happens to a slow one.
     connection: Connection {
+        count_max: usize = "18000", Kind::Count(1, 10_000_000),
+            "open WebSockets of the process; keep it below the limit of open files";
+        count_per_address_max: usize = "0", Kind::Count(0, 10_000_000),
+            "open WebSockets of one client address (of an IPv6 /64); 0 = seven eighths of `connection.count_max`";
+        message_bytes_max: usize = "64KiB", Kind::Bytes(1, MIB), "one message of a client";
+        frame_bytes_max: usize = "128KiB", Kind::Bytes(1, 16 * MIB),
+            "one WebSocket frame, or what its fragments make together";
+        fragments_max: usize = "1024", Kind::Count(1, 1_000_000), "fragments of one message";
+        frames_per_second_max: u32 = "20", Kind::Count(0, 1_000_000),
+            "frames that a client may send in the long run, pings and pongs counted; 0 = no limit";
+        frames_burst_max: u32 = "40", Kind::Count(2, 1_000_000),
+            "frames that it may send at once; the fragments of one message count as a quarter of them at most";
+        requests_max: usize = "64", Kind::Count(1, 10_000), "requests that a WebSocket on `/api/chat` may have open";
         message_idle_timeout: Duration = "30s", time(100 * MS, HOUR),
             "longest pause inside a message that a client has begun to send";
         message_timeout: Duration = "60s", time(100 * MS, HOUR),
@@ -204,6 +205,14 @@ keys! {
             "bytes per second at which the length of a message adds to `connection.message_timeout`";
         read_rate_max: usize = "32MiB", Kind::Bytes(MIB, 16 * KIB * MIB),
             "bytes per second that a worker thread reads from WebSockets, each read as 2 KiB at least; near it, client networks take turns";
+        output_bytes_max: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
+            "unsent output at which a WebSocket accepts no more";
+        send_buffer: usize = "16KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a WebSocket";
+        write_timeout: Duration = "12s", time(SEC, 10 * MIN),
+            "a WebSocket with output and no progress is closed after this time";
+        idle_timeout: Duration = "30s", time(SEC, HOUR),
+            "a WebSocket from which nothing arrives, not even a pong, is closed after this time";
+        ping_interval: Duration = "15s", time(100 * MS, HOUR), "time between pings; below `connection.idle_timeout`";
     }
     /// Plain HTTP connections, up to the answer or to the upgrade.
     http: Http {
@@ -231,27 +240,38 @@ keys! {
         max: usize = "0", Kind::Bytes(0, 1 << 44),
             "memory for sockets, messages, conversations and answers together, at least 64MiB; at the bound those who hold most give back first; 0 = three quarters of the control group's limit or of the machine's memory";
     }
-    /// What every conversation starts with.
+    /// Conversations: how they start, how long they are kept, and what may wait in one.
     session: Session {
         system_prompt: String = "", Kind::Text(64 * KIB),
             "instructions to the model, before every conversation";
         client_system_prompt: bool = "false", FLAG,
-            "take instructions to the model from the transcripts of clients";
-        linger: Duration = "60s", time(100 * MS, HOUR), "how long an answer goes on when nobody follows it";
-        idle: Duration = "30m", time(SEC, 24 * HOUR), "how long a conversation that nobody follows is kept";
-        retain: Duration = "120s", time(SEC, HOUR), "how long a finished answer can be followed again";
+            "accept instructions to the model in the transcripts of clients";
+        count_max: usize = "20000", Kind::Count(1, 10_000_000),
+            "conversations of `/api/chat` that are kept; beyond it the client address with the most gives up an idle one";
+        count_per_principal_max: usize = "100", Kind::Count(1, 100_000), "the same, of one browser";
+        subscribers_max: usize = "8", Kind::Count(1, 1000),
+            "requests that may follow one conversation at the same time; the oldest gives way";
+        queued_messages_max: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
+        transcript_bytes_max: usize = "1MiB", Kind::Bytes(KIB, 16 * MIB),
+            "one frame on `/api/chat`, which may hold a whole conversation";
+        lag_bytes_max: usize = "32KiB", Kind::Bytes(KIB, 16 * MIB),
+            "how far all subscribers may be behind before the upstream has to wait";
+        detached_timeout: Duration = "60s", time(100 * MS, HOUR),
+            "how long an answer goes on when nobody follows it";
+        idle_timeout: Duration = "30m", time(SEC, 24 * HOUR), "how long a conversation that nobody follows is kept";
+        replay_time: Duration = "120s", time(SEC, HOUR), "how long a finished answer can be followed again";
     }
     /// How much of a conversation goes to the model.
     history: History {
-        tokens: u32 = "32000", Kind::Count(1, 10_000_000), "estimated tokens of one request";
-        bytes: usize = "256KiB", Kind::Bytes(KIB, 64 * MIB), "bytes of text of one request";
-        messages: usize = "200", Kind::Count(1, 100_000), "messages of one request";
+        tokens_max: u32 = "32000", Kind::Count(1, 10_000_000), "estimated tokens of one request";
+        bytes_max: usize = "256KiB", Kind::Bytes(KIB, 64 * MIB), "bytes of text of one request";
+        messages_max: usize = "200", Kind::Count(1, 100_000), "messages of one request";
     }
     /// Admission of runs.
     dispatch: Dispatch {
-        runs: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time; from four on, one client address has at most seven eighths of them";
-        queue: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; the address that holds the fewest slots is next";
-        queue_wait: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
+        runs_max: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time; from four on, one client address has at most seven eighths of them";
+        queue_max: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; the address that holds the fewest slots is next";
+        queue_timeout: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
     }
     /// The language model's service.
     upstream: Upstream {
@@ -271,21 +291,21 @@ keys! {
         allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible";
         allow_private: bool = "false", FLAG, "makes private and link-local addresses possible";
         connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included; for twice as long a kept connection may leave a request unacknowledged";
-        first_byte: Duration = "60s", time(100 * MS, 10 * MIN),
+        first_byte_timeout: Duration = "60s", time(100 * MS, 10 * MIN),
             "from the request to the first byte of the answer";
-        stall: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
-        run_time: Duration = "300s", time(SEC, HOUR), "a whole answer";
-        line_bytes: usize = "256KiB", Kind::Bytes(KIB, 16 * MIB), "one line of the event stream";
-        event_bytes: usize = "1MiB", Kind::Bytes(KIB, 64 * MIB), "one event of the stream";
-        answer_bytes: usize = "4MiB", Kind::Bytes(KIB, 64 * MIB), "text of one answer";
+        idle_timeout: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
+        run_timeout: Duration = "300s", time(SEC, HOUR), "a whole answer";
+        line_bytes_max: usize = "256KiB", Kind::Bytes(KIB, 16 * MIB), "one line of the event stream";
+        event_bytes_max: usize = "1MiB", Kind::Bytes(KIB, 64 * MIB), "one event of the stream";
+        answer_bytes_max: usize = "4MiB", Kind::Bytes(KIB, 64 * MIB), "text of one answer";
     }
     /// Second attempts, made only while nothing of an answer was shown.
     retry: Retry {
         attempts: u32 = "3", Kind::Count(1, 10), "attempts in all; 1 = no second one";
-        pause: Duration = "500ms", time(MS, MIN),
-            "longest pause before the second attempt; doubles from there";
-        pause_max: Duration = "8s", time(MS, 10 * MIN), "longest pause of all";
-        after_max: Duration = "60s", time(SEC, HOUR), "longest `Retry-After` that is waited for";
+        backoff_min: Duration = "500ms", time(MS, MIN),
+            "longest pause before the second attempt; doubles with each attempt";
+        backoff_max: Duration = "8s", time(MS, 10 * MIN), "longest pause of all";
+        retry_after_max: Duration = "60s", time(SEC, HOUR), "longest `Retry-After` that is waited for";
         budget_percent: u32 = "10", Kind::Count(0, 100),
             "retries per hundred runs, so that an outage is not multiplied";
     }
@@ -293,10 +313,10 @@ keys! {
     breaker: Breaker {
         failures: u32 = "5", Kind::Count(0, 1000),
             "failures in a row after which the upstream is left alone; 0 = never. Failures that a message could have caused must be of three client addresses";
-        share: u32 = "50", Kind::Count(1, 100),
+        failure_percent: u32 = "50", Kind::Count(1, 100),
             "percentage of failures, of at least 20 attempts within `breaker.window`, that does the same";
-        window: Duration = "10s", time(SEC, 10 * MIN), "how long an attempt counts for `breaker.share`";
-        pause: Duration = "5s", time(100 * MS, 10 * MIN),
+        window: Duration = "10s", time(SEC, 10 * MIN), "how long an attempt counts for `breaker.failure_percent`";
+        open_time: Duration = "5s", time(100 * MS, 10 * MIN),
             "how long it is left alone before one attempt tries it again; an address that failed waits twice as long";
     }
     /// What the operator tells the people at the page.

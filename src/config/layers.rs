@@ -1,6 +1,6 @@
 //! Flags and environment, turned into entries for the table; secrets from files; near misses of names.
-use super::keys::{KEYS, Key, PREFIX, find};
-use super::{Fault, Origin, Reading, Source, kind::Kind};
+use super::keys::{KEYS, Key, PREFIX, find, find_as_written};
+use super::{Fault, OldName, Origin, Reading, Source, kind::Kind};
 use crate::io_error::describe;
 use std::{
     collections::BTreeMap,
@@ -10,6 +10,8 @@ use std::{
 /// One value that somebody gave for a key.
 pub(super) struct Entry {
     pub(super) key: &'static Key,
+    /// The name under which it was given, where that is an old one.
+    pub(super) old_name: Option<&'static str>,
     pub(super) text: String,
     pub(super) origin: Origin,
 }
@@ -38,11 +40,11 @@ const SECRET_FILE_BYTES: u64 = 64 * 1024;
 pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
     let Reading { purpose, faults, .. } = read;
     let mut entries = Vec::new();
-    let mut take = |key: &'static Key, text: &str, origin: Origin, faults: &mut Vec<Fault>| match purpose
-        .refuses(key.name)
-    {
-        Some(problem) => faults.push(Fault { key: key.name.to_owned(), ..unnamed(origin, problem) }),
-        None => entries.push(Entry { key, text: text.to_owned(), origin }),
+    let mut take = |entry: Entry, faults: &mut Vec<Fault>| match purpose.refuses(entry.key.name) {
+        Some(problem) => {
+            faults.push(Fault { key: entry.key.name.to_owned(), ..unnamed(entry.origin, problem) });
+        }
+        None => entries.push(entry),
     };
     let origin = Origin::Flag("--set".to_owned());
     for setting in &flags.set {
@@ -51,19 +53,21 @@ pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
             faults.push(unnamed(origin.clone(), "needs KEY=VALUE"));
             continue;
         };
-        match find(name.trim()) {
+        match find_as_written(name.trim()) {
             None => faults.push(unknown(name.trim(), origin.clone(), "unknown key", key_names())),
-            Some(Key { kind: Kind::Secret, name, .. }) => faults.push(Fault {
+            Some((Key { kind: Kind::Secret, name, .. }, _)) => faults.push(Fault {
                 key: (*name).to_owned(),
                 ..unnamed(origin.clone(), "a secret does not belong on a command line; use API_KEY_FILE")
             }),
-            Some(key) => take(key, value, origin.clone(), faults),
+            Some((key, old_name)) => {
+                take(Entry { key, old_name, text: value.to_owned(), origin: origin.clone() }, faults);
+            }
         }
     }
     for (flag, name, value) in &flags.named {
         let origin = Origin::Flag((*flag).to_owned());
         match find(name) {
-            Some(key) => take(key, value, origin, faults),
+            Some(key) => take(Entry { key, old_name: None, text: value.clone(), origin }, faults),
             None => faults.push(unknown(name, origin, "unknown key", key_names())),
         }
     }
@@ -79,13 +83,15 @@ pub(super) struct Environment {
 
 pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environment {
     let mut known: Vec<String> = vec![FILE_VARIABLE.to_owned()];
+    let mut old: Vec<String> = Vec::new();
     let mut ignored = Vec::new();
     for key in KEYS {
-        let names = all_variables(key);
+        let (names, old_name) = (all_variables(key), key.old_variable().map(|(name, _)| name));
         if read.purpose.ignores(key.name) {
-            ignored.extend(names.clone());
+            ignored.extend(names.iter().cloned().chain(old_name.clone()));
         }
         known.extend(names);
+        old.extend(old_name);
     }
     let mut variables = BTreeMap::new();
     for (name, value) in source.variables() {
@@ -102,7 +108,7 @@ pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environmen
         let faults = &mut read.faults;
         match value.into_string() {
             Err(_) => faults.push(unnamed(origin, "is not UTF-8")),
-            Ok(value) if known.iter().any(|known| known == name) => {
+            Ok(value) if known.iter().chain(&old).any(|known| known == name) => {
                 variables.insert(name.to_owned(), value);
             }
             Ok(value) if is_service_link(name, &value) => {}
@@ -118,10 +124,14 @@ pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environmen
             Kind::Secret => secret(key, &variables, source, read),
             _ => key.variables().into_iter().find_map(|name| {
                 let text = variables.get(&name)?.clone();
-                Some(Entry { key, text, origin: Origin::Variable(name) })
+                Some(Entry { key, old_name: None, text, origin: Origin::Variable(name) })
             }),
         };
         entries.extend(found);
+        entries.extend(key.old_variable().and_then(|(name, old)| {
+            let text = variables.get(&name)?.clone();
+            Some(Entry { key, old_name: Some(old), text, origin: Origin::Variable(name) })
+        }));
     }
     let config = variables.get(FILE_VARIABLE).filter(|path| {
         if path.is_empty() {
@@ -163,12 +173,31 @@ fn secret(
         };
         let origin = Origin::Variable(name);
         match text {
-            Ok(text) => return Some(Entry { key, text, origin }),
+            Ok(text) => return Some(Entry { key, old_name: None, text, origin }),
             Err(problem) => read.faults.push(Fault { key: key.name.to_owned(), ..unnamed(origin, &problem) }),
         }
         return None;
     }
     None
+}
+
+/// Every value under an old name. A key that is given under both names is a fault, because nobody can know
+/// which value is meant.
+pub(super) fn old_names(entries: &[Entry], faults: &mut Vec<Fault>) -> Vec<OldName> {
+    let mut found = Vec::new();
+    for entry in entries {
+        let Some(old) = entry.old_name else { continue };
+        let new = entry.key.name;
+        let other = entries.iter().find(|other| other.old_name.is_none() && other.key.name == new);
+        match other {
+            None => found.push(OldName { old, new, origin: entry.origin.clone() }),
+            Some(other) => {
+                let problem = format!("is the old name of {new}, which is set as well ({})", other.origin);
+                faults.push(Fault { key: old.to_owned(), ..unnamed(entry.origin.clone(), &problem) });
+            }
+        }
+    }
+    found
 }
 
 /// Whether a file that holds a secret is there for everybody to read.

@@ -14,6 +14,7 @@ mod file;
 mod layers;
 mod links;
 mod purpose;
+mod renamed;
 mod source;
 mod units;
 
@@ -25,13 +26,14 @@ pub use check::PING_BEHIND_PROXY;
 pub use example::example;
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
-    Breaker, Config, Dispatch, History, Http, KEYS, Key, Limits, Log, Page, Retry, Server, Session, Upstream,
-    find, markdown_table,
+    Breaker, Config, Connection, Dispatch, History, Http, KEYS, Key, Log, Page, Retry, Server, Session,
+    Upstream, find, markdown_table,
 };
 pub use kind::Kind;
 pub use layers::Flags;
 pub use links::{Link, Links};
 pub use purpose::Purpose;
+pub use renamed::{OldName, renamed_table};
 pub use source::{Map, Process, Source};
 pub use value::{Endpoint, Thinking};
 
@@ -60,7 +62,8 @@ pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Source) -> Result<
     entries.extend(layers::flags(flags, &mut read));
 
     let Reading { mut faults, ignored, mut exposed, .. } = read;
-    let mut config = Config { ignored, ..Config::default() };
+    let old_names = layers::old_names(&entries, &mut faults);
+    let mut config = Config { ignored, old_names, ..Config::default() };
     for entry in entries {
         config.apply(entry, &mut faults);
     }
@@ -90,7 +93,7 @@ impl Reading {
 
 impl Config {
     fn apply(&mut self, entry: Entry, faults: &mut Vec<Fault>) {
-        let Entry { key, text, origin } = entry;
+        let Entry { key, text, origin, .. } = entry;
         let is_secret = matches!(key.kind, Kind::Secret);
         // Nothing at all is a key's default, but nobody sets an empty key on purpose.
         let set = if is_secret && text.trim().is_empty() {

@@ -44,7 +44,7 @@ const TICKS_PER_SECOND: usize = (1000 / TICK.as_millis()) as usize;
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub limits: guard::Limits,
-    /// What a frame may hold where it may be a whole conversation, in place of `limits.frame_bytes`.
+    /// What a frame may hold where it may be a whole conversation, in place of `connection.frame_bytes_max`.
     pub transcript_bytes: u32,
     /// Requests that a socket may have open.
     pub requests: usize,

@@ -71,7 +71,7 @@ pub(super) async fn gateway_before(upstream: &TcpListener, workers: usize) -> Ga
     let mut config = Config::default();
     config.server.listen = ([127, 0, 0, 1], 0).into();
     config.server.workers = workers;
-    config.server.drain = Duration::from_secs(1);
+    config.server.drain_timeout = Duration::from_secs(1);
     config.upstream.base_url = format!("http://{}", upstream.local_addr().unwrap()).parse().unwrap();
     Gateway::start(&config, false).await.unwrap()
 }

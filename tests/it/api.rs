@@ -90,17 +90,17 @@ async fn the_configuration_is_that_of_the_document() {
 #[tokio::test]
 async fn the_configuration_follows_the_keys() {
     let gateway = Gateway::spawn(|config| {
-        config.limits.message_bytes = 100;
-        config.limits.transcript_bytes = 2000;
-        config.limits.requests = 3;
-        config.limits.readers = 4;
-        config.limits.queued_messages = 0;
-        config.limits.frames_per_second = 5;
-        config.limits.frames_burst = 6;
-        config.limits.silence = Duration::from_millis(7000);
-        config.session.linger = Duration::from_millis(1500);
-        config.session.idle = Duration::from_secs(8);
-        config.session.retain = Duration::from_secs(9);
+        config.connection.message_bytes_max = 100;
+        config.session.transcript_bytes_max = 2000;
+        config.connection.requests_max = 3;
+        config.session.subscribers_max = 4;
+        config.session.queued_messages_max = 0;
+        config.connection.frames_per_second_max = 5;
+        config.connection.frames_burst_max = 6;
+        config.connection.idle_timeout = Duration::from_millis(7000);
+        config.session.detached_timeout = Duration::from_millis(1500);
+        config.session.idle_timeout = Duration::from_secs(8);
+        config.session.replay_time = Duration::from_secs(9);
         config.session.client_system_prompt = true;
         config.upstream.thinking = tidegate::config::Thinking::Off;
     })
@@ -400,7 +400,7 @@ async fn a_chat_s_name_is_checked_before_it_is_looked_for() {
 #[tokio::test]
 async fn reading_does_not_keep_a_chat_and_an_ended_one_is_unknown() {
     let gateway = Gateway::spawn(|config| {
-        config.session.idle = Duration::from_secs(1);
+        config.session.idle_timeout = Duration::from_secs(1);
     })
     .await;
     let mut socket = Chats::connect(gateway.address).await;

@@ -203,13 +203,13 @@ async fn serve(upstream: &str, from_file: bool) -> Process {
         "--set",
         "breaker.failures=0",
         "--set",
-        "limits.frames_per_second=0",
+        "connection.frames_per_second_max=0",
         "--set",
-        "upstream.first_byte=300ms",
+        "upstream.first_byte_timeout=300ms",
         "--set",
-        "upstream.stall=300ms",
+        "upstream.idle_timeout=300ms",
         "--set",
-        "upstream.run_time=2s",
+        "upstream.run_timeout=2s",
     ];
     let gateway = Tidegate::new(&args).env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full");
     let gateway = if from_file {

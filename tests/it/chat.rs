@@ -74,7 +74,7 @@ async fn what_is_asked_of_the_upstream_is_what_dashscope_wants() {
 // faults: A10, A12
 #[tokio::test]
 async fn bad_messages_get_an_error_and_the_socket_stays_usable() {
-    let gateway = Gateway::spawn(|config| config.limits.message_bytes = 50).await;
+    let gateway = Gateway::spawn(|config| config.connection.message_bytes_max = 50).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.send(Message::binary(vec![1, 2, 3])).await;
     assert_eq!(client.hear().await, "Error: Binary messages are not understood. Send text.");
@@ -94,7 +94,8 @@ async fn bad_messages_get_an_error_and_the_socket_stays_usable() {
 #[tokio::test]
 async fn a_message_sent_while_an_answer_runs_waits_its_turn() {
     let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, |config| config.limits.queued_messages = 1).await;
+    let gateway =
+        Gateway::in_front_of(upstream.address, |config| config.session.queued_messages_max = 1).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.say("one").await;
     let mut connection = upstream.accept().await;
@@ -207,7 +208,7 @@ async fn closing_the_socket_closes_the_upstream_at_once_even_when_it_is_silent()
 async fn a_reader_that_stops_is_bounded_and_cut_and_its_upstream_closed() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
-        config.limits.slow_client = Duration::from_secs(1);
+        config.connection.write_timeout = Duration::from_secs(1);
     })
     .await;
     let mut client = RawClient::upgrade(gateway.address).await;
@@ -364,7 +365,7 @@ async fn a_drain_refuses_new_sockets_lets_answers_finish_and_says_1012() {
 async fn when_the_grace_is_over_the_rest_is_closed_with_1012_too() {
     let upstream = ScriptedUpstream::bind().await;
     let mut gateway = Gateway::in_front_of(upstream.address, |config| {
-        config.server.drain = Duration::from_secs(1);
+        config.server.drain_timeout = Duration::from_secs(1);
     })
     .await;
     let mut busy = TestClient::connect(&gateway.chat_url()).await;
@@ -383,8 +384,8 @@ async fn when_the_grace_is_over_the_rest_is_closed_with_1012_too() {
 #[tokio::test]
 async fn a_silent_peer_is_pinged_and_then_closed() {
     let gateway = Gateway::spawn(|config| {
-        config.limits.ping = Duration::from_millis(200);
-        config.limits.silence = Duration::from_millis(700);
+        config.connection.ping_interval = Duration::from_millis(200);
+        config.connection.idle_timeout = Duration::from_millis(700);
     })
     .await;
     let mut silent = RawClient::upgrade(gateway.address).await;

@@ -141,7 +141,10 @@ async fn a_gateway_that_strangers_reach_says_what_it_costs() {
 #[tokio::test]
 async fn demo_starts_whatever_is_exported_for_the_real_service() {
     let demo = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"])
-        .file("tidegate.toml", "[upstream]\nbase_url = 7\nallow_private = true\n[limits]\nping = '9s'\n")
+        .file(
+            "tidegate.toml",
+            "[upstream]\nbase_url = 7\nallow_private = true\n[connection]\nping_interval = '9s'\n",
+        )
         .env("API_KEY", "'sk-with-quotes'")
         .env("DASHSCOPE_API_KEY_FILE", "/nowhere")
         .env("TIDEGATE_MODEL", "qwen max")
@@ -167,7 +170,7 @@ async fn demo_starts_whatever_is_exported_for_the_real_service() {
         assert!(lines[0].contains(name), "{name} in {}", lines[0]);
     }
     // What concerns the demo is read as ever.
-    let wrong = Tidegate::new(&["demo"]).env("TIDEGATE_LIMITS__PING", "15").run().await;
+    let wrong = Tidegate::new(&["demo"]).env("TIDEGATE_CONNECTION__PING_INTERVAL", "15").run().await;
     assert_eq!(wrong.code, Some(64), "{}", wrong.err);
     let quiet = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await.stop().await;
     assert!(!quiet.contains("ignored"), "{quiet}");

@@ -165,7 +165,7 @@ async fn no_cut_loses_doubles_or_reorders_a_word() {
     let cuts = variable("CUTS").map_or(CUTS, |cuts| cuts as usize);
     let seed = variable("CUT_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("CUT_SEED={seed} CUTS={cuts}");
-    let mut gateway = Gateway::spawn(|config| config.limits.readers = 64).await;
+    let mut gateway = Gateway::spawn(|config| config.session.subscribers_max = 64).await;
     let share = cuts.div_ceil(CHATS);
     let since = Instant::now();
     let tasks = (0..CHATS).map(|number| {

@@ -127,6 +127,7 @@ fn configurations() {
         body: bodies::config::run,
         words: &[
             b"[server]\n",
+            b"[connection]\n",
             b"[limits]\n",
             b"[upstream]\n",
             b"listen",
@@ -145,7 +146,7 @@ fn configurations() {
             b"\xff",
             b"\n",
             b"TIDEGATE_LISTEN=",
-            b"TIDEGATE_LIMITS__PING=1s\n",
+            b"TIDEGATE_CONNECTION__PING_INTERVAL=1s\n",
             b"API_KEY=",
             b"server.trusted_proxies=::/0\n",
             b"http://[::1]:80/",

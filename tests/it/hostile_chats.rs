@@ -24,7 +24,7 @@ async fn still_works(socket: &mut Chats) {
 #[tokio::test]
 async fn every_bad_frame_that_is_written_down_is_answered_and_nobody_else_hears_of_it() {
     // As the table is meant.
-    let gateway = Gateway::spawn(|config| config.limits.message_bytes = 100).await;
+    let gateway = Gateway::spawn(|config| config.connection.message_bytes_max = 100).await;
     let mut bystander = Chats::connect(gateway.address).await;
     bystander.ask("r1", "c1", "/sim text=\"a secret of somebody else\" pace_ms=40").await;
     let bad: Vec<Value> = serde_json::from_str(include_str!("../fixtures/ai_sdk/client_bad.json")).unwrap();
@@ -129,7 +129,7 @@ async fn ten_megabytes_close_and_ten_thousand_messages_are_taken() {
     let mut answer = Answer::of("r1");
     socket.hear(&mut answer).await;
     assert_eq!((answer.text.as_str(), answer.end), ("fine", Some(End::Whole)));
-    assert!(gateway.last_messages().len() <= 200, "history.messages");
+    assert!(gateway.last_messages().len() <= 200, "history.messages_max");
     let huge = ask_with("r2", "c2", "m", &"x".repeat(10 << 20)).to_string();
     let _ = socket.socket.send(Message::text(huge)).await; // It may be cut before all of it is sent.
     assert_eq!(socket.closed().await, 1009);
@@ -160,7 +160,7 @@ async fn who_closes_half_in_mid_answer_is_gone_and_can_come_back() {
 #[tokio::test]
 async fn a_hundred_requests_that_come_and_are_lost_in_a_second_leave_nothing_in_the_process() {
     let simulator = Process::simulate().await;
-    let more = ["--set", "session.linger=200ms", "--set", "session.idle=1s"];
+    let more = ["--set", "session.detached_timeout=200ms", "--set", "session.idle_timeout=1s"];
     let gateway = Process::serve(&simulator, "sk-test", &more).await;
     let round = async |chats: usize| {
         let first = Chats::connect(gateway.address).await;
@@ -203,7 +203,7 @@ async fn an_address_that_sends_all_it_can_waits_for_itself_alone() {
     let gateway = Gateway::spawn(|config| {
         config.server.workers = 1;
         config.connection.read_rate_max = 1 << 20;
-        config.limits.transcript_bytes = 1 << 20;
+        config.session.transcript_bytes_max = 1 << 20;
     })
     .await;
     let long = json!({"id": "u0", "role": "user", "parts": [{"type": "text", "text": "x".repeat(500_000)}]});
@@ -239,7 +239,7 @@ async fn an_address_that_sends_all_it_can_waits_for_itself_alone() {
 #[tokio::test]
 async fn an_address_that_takes_all_sockets_leaves_an_eighth() {
     let gateway = Gateway::spawn(|config| {
-        config.server.max_sockets = 16;
+        config.connection.count_max = 16;
         config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     })
     .await;

@@ -131,7 +131,7 @@ fn strangers_pair(random: &mut Rng, here: SocketAddr) -> (String, String) {
 async fn of_a_thousand_strangers_pages_none_is_answered_and_of_ours_all() {
     let gateway = Gateway::spawn(|config| {
         config.server.hosts = vec![OWN.to_owned()];
-        config.limits.silence = std::time::Duration::from_secs(60);
+        config.connection.idle_timeout = std::time::Duration::from_secs(60);
     })
     .await;
     let here = gateway.address;

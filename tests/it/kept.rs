@@ -127,7 +127,7 @@ async fn a_dead_connection_is_no_attempt_and_leaves_the_budget_alone() {
         as_served(config);
         config.server.workers = 1;
         config.retry.budget_percent = 0;
-        config.retry.pause = Duration::from_millis(1);
+        config.retry.backoff_min = Duration::from_millis(1);
     })
     .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;

@@ -106,7 +106,7 @@ async fn users_that_come_at_a_rate_echo_answers_and_error_texts() {
 #[tokio::test]
 async fn the_knee_is_found() {
     let simulator = Process::simulate().await;
-    let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.max_sockets=5"]).await;
+    let gateway = Process::serve(&simulator, "sk-test", &["--set", "connection.count_max=5"]).await;
     // What fails here is not time but room: the gateway refuses the sixth.
     let args = ["--sockets", "3", "--find-knee", "p99_delivery_ms<9999", "--step", "500ms", "--json", "-"];
     let ended = Tidegate::new(&[&["load", &gateway.chat_url()], &args[..]].concat())

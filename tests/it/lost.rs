@@ -176,14 +176,15 @@ async fn sh(command: &str) {
 async fn without_a_cable() {
     sh("ip link set lo up").await;
     // By the defaults: a ping goes out, or there is something to acknowledge already; then silence.
-    let limits = Config::default().limits;
-    assert!(limits.silence + limits.ping <= Duration::from_secs(45), "{limits:?}");
-    assert!(limits.slow_client * 7 / 6 <= Duration::from_secs(15), "{limits:?}");
+    let connection = Config::default().connection;
+    let unnoticed = connection.idle_timeout + connection.ping_interval;
+    assert!(unnoticed <= Duration::from_secs(45), "{connection:?}");
+    assert!(connection.write_timeout * 7 / 6 <= Duration::from_secs(15), "{connection:?}");
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
-        config.limits.silence = Duration::from_secs(2);
-        config.limits.ping = Duration::from_secs(1);
-        config.limits.slow_client = Duration::from_secs(1);
+        config.connection.idle_timeout = Duration::from_secs(2);
+        config.connection.ping_interval = Duration::from_secs(1);
+        config.connection.write_timeout = Duration::from_secs(1);
     })
     .await;
     let bound = Duration::from_secs(2 + 1);

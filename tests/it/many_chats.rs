@@ -13,9 +13,9 @@ async fn drain(mut gateway: Gateway) {
 #[tokio::test]
 async fn a_thousand_chats_share_a_socket() {
     let gateway = Gateway::spawn(|config| {
-        config.limits.requests = 1000;
-        config.limits.chats_per_principal = 1000;
-        config.limits.frames_per_second = 0;
+        config.connection.requests_max = 1000;
+        config.session.count_per_principal_max = 1000;
+        config.connection.frames_per_second_max = 0;
     })
     .await;
     let mut socket = Chats::connect(gateway.address).await;
@@ -42,7 +42,7 @@ async fn a_thousand_chats_share_a_socket() {
 // faults: A24
 #[tokio::test]
 async fn a_chat_that_is_attached_to_and_lost_a_hundred_times_leaves_nothing() {
-    let gateway = Gateway::spawn(|config| config.session.idle = Duration::from_secs(1)).await;
+    let gateway = Gateway::spawn(|config| config.session.idle_timeout = Duration::from_secs(1)).await;
     let mut first = Chats::connect(gateway.address).await;
     first.ask("r1", "chat", "/sim tokens=40 pace_ms=50").await;
     first.next().await;
@@ -67,7 +67,7 @@ async fn a_chat_that_is_attached_to_and_lost_a_hundred_times_leaves_nothing() {
 
 #[tokio::test]
 async fn as_many_requests_as_allowed_and_each_name_once() {
-    let gateway = Gateway::spawn(|config| config.limits.requests = 2).await;
+    let gateway = Gateway::spawn(|config| config.connection.requests_max = 2).await;
     let mut socket = Chats::connect(gateway.address).await;
     let slow = "/sim stall_after=1 tokens=9";
     socket.ask("a", "a", slow).await;
@@ -102,10 +102,10 @@ async fn as_many_requests_as_allowed_and_each_name_once() {
 #[tokio::test]
 async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
     let gateway = Gateway::spawn(|config| {
-        config.limits.chats = 4;
-        config.limits.frames_per_second = 0;
-        config.limits.chats_per_principal = 2;
-        config.session.retain = Duration::from_millis(100);
+        config.session.count_max = 4;
+        config.connection.frames_per_second_max = 0;
+        config.session.count_per_principal_max = 2;
+        config.session.replay_time = Duration::from_millis(100);
     })
     .await;
     let quick = "/sim text=fine pace_ms=0 first_ms=0";
@@ -182,10 +182,10 @@ async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
 async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_others() {
     const PLACES: usize = 40;
     let gateway = Gateway::spawn(|config| {
-        config.limits.chats = PLACES;
-        config.limits.chats_per_principal = 10;
-        config.limits.frames_per_second = 0;
-        config.session.retain = Duration::from_secs(600); // Nothing comes free by waiting.
+        config.session.count_max = PLACES;
+        config.session.count_per_principal_max = 10;
+        config.connection.frames_per_second_max = 0;
+        config.session.replay_time = Duration::from_secs(600); // Nothing comes free by waiting.
     })
     .await;
     let quick = "/sim text=fine pace_ms=0 first_ms=0";
@@ -231,11 +231,11 @@ async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_oth
 #[tokio::test]
 async fn a_client_that_reads_slowly_keeps_no_place_from_others() {
     let gateway = Gateway::spawn(|config| {
-        config.limits.chats = 4;
-        config.limits.slow_client = Duration::from_secs(60);
-        config.limits.behind_bytes = 16 << 20; // The answers are finished, however little of them is read.
-        config.limits.send_buffer = 4 << 10;
-        config.limits.output_bytes = 16 << 10;
+        config.session.count_max = 4;
+        config.connection.write_timeout = Duration::from_secs(60);
+        config.session.lag_bytes_max = 16 << 20; // The answers are finished, however little of them is read.
+        config.connection.send_buffer = 4 << 10;
+        config.connection.output_bytes_max = 16 << 10;
     })
     .await;
     let mut slow = Chats::connect_narrow(gateway.address, "").await;
@@ -264,7 +264,7 @@ async fn a_client_that_reads_slowly_keeps_no_place_from_others() {
 // faults: A23
 #[tokio::test]
 async fn two_tabs_see_the_same_and_the_oldest_of_too_many_goes() {
-    let gateway = Gateway::spawn(|config| config.limits.readers = 2).await;
+    let gateway = Gateway::spawn(|config| config.session.subscribers_max = 2).await;
     let mut first = Chats::connect(gateway.address).await;
     first.ask("r1", "chat", "/sim tokens=40 pace_ms=20 seed=5").await;
     let mut answer = Answer::of("r1");
@@ -293,7 +293,7 @@ async fn two_tabs_see_the_same_and_the_oldest_of_too_many_goes() {
 // faults: A8, A28
 #[tokio::test]
 async fn a_frame_may_hold_a_transcript_and_no_more_and_a_name_only_letters() {
-    let gateway = Gateway::spawn(|config| config.limits.transcript_bytes = 300 << 10).await;
+    let gateway = Gateway::spawn(|config| config.session.transcript_bytes_max = 300 << 10).await;
     let mut socket = Chats::connect(gateway.address).await;
     // More than a frame of the other route: turns that this gateway has not seen.
     let said = |role: &str, n: usize| {
@@ -352,7 +352,7 @@ async fn a_drain_lets_answers_end_and_then_closes_with_1012() {
 
 #[tokio::test]
 async fn the_end_of_the_grace_period_cuts_what_still_runs() {
-    let mut gateway = Gateway::spawn(|config| config.server.drain = Duration::from_secs(1)).await;
+    let mut gateway = Gateway::spawn(|config| config.server.drain_timeout = Duration::from_secs(1)).await;
     let mut busy = Chats::connect(gateway.address).await;
     busy.ask("r1", "chat", "/sim tokens=9 stall_after=1").await;
     let mut left = Chats::connect(gateway.address).await;

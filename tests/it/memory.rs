@@ -15,7 +15,7 @@ async fn serve(simulator: &Process, max: &str, keys: &[&str]) -> Process {
     let base_url = simulator.base_url();
     let max = format!("memory.max={max}");
     let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
-    for key in [&*max, "server.workers=2", "limits.frames_per_second=0"].iter().chain(keys) {
+    for key in [&*max, "server.workers=2", "connection.frames_per_second_max=0"].iter().chain(keys) {
         args.extend(["--set", key]);
     }
     Tidegate::new(&args).env("API_KEY", "sk-test").start().await
@@ -108,7 +108,7 @@ fn ask_after(kib: usize, request: &str, chat: &str, text: &str) -> Value {
 async fn kept_answers_and_idle_chats_of_the_largest_source_pay_next() {
     const CHATS: usize = 320;
     let simulator = Process::simulate().await;
-    let gateway = serve(&simulator, "64MiB", &["limits.chats_per_principal=1000"]).await;
+    let gateway = serve(&simulator, "64MiB", &["session.count_per_principal_max=1000"]).await;
     let mut user = Chats::connect(gateway.address).await;
     let answer = user.turn("first", "mine", "/sim text=kept").await;
     assert_eq!(answer.text, "kept");
@@ -279,7 +279,7 @@ async fn everything_at_once_stays_within_the_bound() {
     let (max, time) = (96, short_or_long(Duration::from_secs(6), Duration::from_secs(40)));
     let (few, many) = (60, 60);
     let simulator = Process::simulate().await;
-    let keys = ["limits.chats_per_principal=1000", "limits.slow_client=5s", "server.workers=2"];
+    let keys = ["session.count_per_principal_max=1000", "connection.write_timeout=5s", "server.workers=2"];
     let gateway = serve(&simulator, &format!("{max}MiB"), &keys).await;
     let here = &gateway;
     let end = Instant::now() + time;

@@ -161,7 +161,7 @@ async fn one_answer_is_counted_once_everywhere() {
 
 #[tokio::test]
 async fn resumes_are_counted_by_what_became_of_them() {
-    let gateway = Gateway::spawn(|config| config.session.idle = Duration::from_millis(100)).await;
+    let gateway = Gateway::spawn(|config| config.session.idle_timeout = Duration::from_millis(100)).await;
     let mut socket = Chats::connect(gateway.address).await;
     socket.resume("r1", "nowhere", None).await;
     assert_eq!(socket.next().await["type"], "no-active");

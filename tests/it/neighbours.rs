@@ -59,7 +59,7 @@ async fn messages_of_one_user_that_make_the_service_fail_leave_the_breaker_close
     {
         let gateway = Gateway::spawn(|config| {
             as_served(config);
-            config.limits.frames_per_second = 0;
+            config.connection.frames_per_second_max = 0;
         })
         .await;
         let mut attack = attack(gateway.address, 10, message);
@@ -83,8 +83,8 @@ async fn messages_of_one_user_that_make_the_service_fail_leave_the_breaker_close
 #[tokio::test]
 async fn one_address_that_holds_its_slots_for_long_leaves_others_theirs() {
     let gateway = Gateway::spawn(|config| {
-        config.dispatch.runs = 20;
-        config.limits.frames_per_second = 0;
+        config.dispatch.runs_max = 20;
+        config.connection.frames_per_second_max = 0;
     })
     .await;
     let mut attackers = Vec::new();
@@ -217,9 +217,9 @@ async fn begin(attacking: Attack, gateway: &Gateway) -> JoinSet<()> {
 async fn beside(attacking: Attack, in_chats: bool, time: Duration) -> (f64, Duration) {
     let mut gateway = Gateway::spawn(|config| {
         as_served(config);
-        config.dispatch.runs = 200;
-        config.limits.chats = 100;
-        config.limits.chats_per_principal = 20;
+        config.dispatch.runs_max = 200;
+        config.session.count_max = 100;
+        config.session.count_per_principal_max = 20;
     })
     .await;
     let attack = begin(attacking, &gateway).await;

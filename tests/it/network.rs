@@ -79,7 +79,7 @@ async fn names_that_lead_nowhere() {
     network.name_server(network.outside);
     let unreachable = format!("Error: {}", RunErrorKind::UpstreamUnreachable.sentence());
     for (name, longest) in [("gone.invalid", 1_000), ("empty.test", 1_000), ("silent.test", 2 * 1_000)] {
-        let more = ["upstream.connect_timeout=1s", "retry.pause=10ms"];
+        let more = ["upstream.connect_timeout=1s", "retry.backoff_min=10ms"];
         let (error, log, after) = asked(&network, &format!("https://{name}/api/v1"), &more).await;
         assert_eq!(error, unreachable, "{name}");
         // Attempts, and what a busy machine adds.
@@ -100,7 +100,7 @@ async fn a_black_hole_is_given_up_after_the_time_to_connect_and_tried_once_more(
         "upstream.allow_insecure=true",
         "upstream.allow_private=true",
         "upstream.connect_timeout=700ms",
-        "retry.pause=10ms",
+        "retry.backoff_min=10ms",
     ];
     let (error, log, after) = asked(&network, &upstream, &more).await;
     assert_eq!(error, format!("Error: {}", RunErrorKind::UpstreamUnreachable.sentence()));

@@ -308,7 +308,7 @@ async fn read_some(socket: &mut Chats, answer: &mut Answer) {
 #[tokio::test]
 async fn a_browser_comes_back_to_the_gateway_that_has_its_chats() {
     let start = async |which: &str| {
-        let mark = format!("limits.message_bytes={which}");
+        let mark = format!("connection.message_bytes_max={which}");
         Tidegate::new(&["demo", "--listen", "127.0.0.1:0", "--set", &mark]).start().await
     };
     let (first, second) = (start("1001").await, start("1002").await);

@@ -55,7 +55,7 @@ async fn a_frozen_replica_is_left_out_by_pages_and_sockets() {
 
 #[tokio::test]
 async fn who_finds_a_gateway_full_is_taken_by_another() {
-    let (full, free) = (demo(&["--set", "server.max_sockets=1"]).await, demo(&[]).await);
+    let (full, free) = (demo(&["--set", "connection.count_max=1"]).await, demo(&[]).await);
     let nginx = Nginx::start(&[full.address, free.address]).await;
     let held = RawClient::upgrade(full.address).await;
     for _ in 0..2 {
@@ -129,7 +129,7 @@ async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
 #[tokio::test]
 async fn when_all_are_full_or_gone_the_client_is_told_to_come_back() {
     let (one, two) =
-        (demo(&["--set", "server.max_sockets=1"]).await, demo(&["--set", "server.max_sockets=1"]).await);
+        (demo(&["--set", "connection.count_max=1"]).await, demo(&["--set", "connection.count_max=1"]).await);
     // A server that failed is tried again after one second instead of five.
     let brisk = Wish { replace: &[("fail_timeout=5s", "fail_timeout=1s")], ..Wish::default() };
     let nginx = Nginx::as_wished(&[one.address, two.address], brisk).await;
@@ -180,12 +180,16 @@ fn seconds(file: &str, directive: &str) -> u64 {
 #[tokio::test]
 async fn pings_come_more_often_than_nginx_cuts() {
     let cut = Duration::from_secs(seconds("server.conf", "proxy_read_timeout "));
-    assert!(Config::default().limits.ping * 3 <= cut, "one ping and its answer may be lost");
+    assert!(Config::default().connection.ping_interval * 3 <= cut, "one ping and its answer may be lost");
     assert!(PING_BEHIND_PROXY * 2 < cut);
-    let quiet = Tidegate::new(&["check", "--set", "limits.ping=20s"]).env("API_KEY", "sk-test").run().await;
-    assert!(quiet.code == Some(0) && !quiet.err.contains("limits.ping"), "{quiet:?}");
-    let slow = demo(&["--set", "limits.ping=21s"]).await;
-    let warning = "limits.ping = 21s is slow: proxies cut quiet sockets (nginx/server.conf after 45s)";
+    let quiet = Tidegate::new(&["check", "--set", "connection.ping_interval=20s"])
+        .env("API_KEY", "sk-test")
+        .run()
+        .await;
+    assert!(quiet.code == Some(0) && !quiet.err.contains("connection.ping_interval"), "{quiet:?}");
+    let slow = demo(&["--set", "connection.ping_interval=21s"]).await;
+    let warning =
+        "connection.ping_interval = 21s is slow: proxies cut quiet sockets (nginx/server.conf after 45s)";
     until("the warning is in the log", async || slow.log().contains(warning)).await;
     slow.stop().await;
     // And this is why: a socket on which nothing comes for so long is cut, one with pings is not.
@@ -194,7 +198,7 @@ async fn pings_come_more_often_than_nginx_cuts() {
     let nginx = Nginx::as_wished(&[slow.address], hasty).await;
     let mut cut = TestClient::connect(&nginx.chat_url()).await;
     cut.cut().await;
-    let brisk = demo(&["--set", "limits.ping=200ms"]).await;
+    let brisk = demo(&["--set", "connection.ping_interval=200ms"]).await;
     let nginx = Nginx::as_wished(&[brisk.address], hasty).await;
     let mut kept = TestClient::connect(&nginx.chat_url()).await;
     let answer = kept.ask("late", "first_ms=1600").await;
@@ -230,7 +234,7 @@ async fn a_forged_address_is_not_believed() {
         ("forwarded", "for=10.1.2.3"),
         ("x-forwarded-for", ""),
     ];
-    let gateway = demo(&["--set", "server.max_sockets_per_address=2"]).await;
+    let gateway = demo(&["--set", "connection.count_per_address_max=2"]).await;
     let nginx = Nginx::start(&[gateway.address]).await;
     let mut opened = 0;
     for (number, header) in forged.iter().enumerate() {

@@ -87,10 +87,10 @@ async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
 // faults: C45, D55, G107
 #[tokio::test]
 async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
-    let pause = short_or_long(ms(1_000), config::Breaker::default().pause);
+    let pause = short_or_long(ms(1_000), config::Breaker::default().open_time);
     let gateway = Gateway::spawn(|config| {
         as_served(config);
-        config.breaker.pause = pause;
+        config.breaker.open_time = pause;
     })
     .await;
     let (turns, _) = storm(&gateway, "/sim status=503").await;
@@ -149,7 +149,7 @@ async fn a_probe_whose_client_goes_makes_room_for_the_next() {
     let gateway = Gateway::spawn(|config| {
         as_served(config);
         config.retry.attempts = 1;
-        config.breaker.pause = ms(300);
+        config.breaker.open_time = ms(300);
     })
     .await;
     let crowd = Crowd::connect(gateway.address, 10, everywhere).await;
@@ -197,9 +197,9 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     const MESSAGE: &str = "/sim text=x tokens=10 pace_ms=40";
     const WAIT: Duration = ms(2_000);
     let gateway = Gateway::spawn(|config| {
-        config.dispatch.runs = RUNS;
-        config.dispatch.queue = RUNS / 2;
-        config.dispatch.queue_wait = WAIT;
+        config.dispatch.runs_max = RUNS;
+        config.dispatch.queue_max = RUNS / 2;
+        config.dispatch.queue_timeout = WAIT;
     })
     .await;
     let crowd = Crowd::connect(gateway.address, 200, everywhere).await;
@@ -283,8 +283,8 @@ async fn one_address_that_floods_with_many_sessions_holds_nobody_back() {
     // The others need a third of it; the flood would fill it almost twice.
     let runs = (rate * 0.33 * 3.0) as usize;
     let gateway = Gateway::spawn(|config| {
-        config.dispatch.runs = runs;
-        config.dispatch.queue = runs;
+        config.dispatch.runs_max = runs;
+        config.dispatch.queue_max = runs;
     })
     .await;
     let others = Crowd::connect(gateway.address, sessions, everywhere).await;

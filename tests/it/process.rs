@@ -71,7 +71,7 @@ async fn keys_from_files_and_bad_keys() {
 #[tokio::test]
 async fn check_prints_what_is_in_effect() {
     let check = Tidegate::new(&["check", "--all", "--set", "log.format=json", "--model", "qwen-max"])
-        .file("tidegate.toml", "[limits]\nping = '9s'\n")
+        .file("tidegate.toml", "[connection]\nping_interval = '9s'\n")
         .env("TIDEGATE_SERVER__LISTEN", "127.0.0.1:1234")
         .env("DASHSCOPE_API_KEY", "sk-not-to-be-shown");
     let ended = check.run().await;
@@ -79,7 +79,7 @@ async fn check_prints_what_is_in_effect() {
     assert!(!ended.out.contains("not-to-be-shown"), "{}", ended.out);
     for line in [
         "server.listen = 127.0.0.1:1234  # TIDEGATE_SERVER__LISTEN\n",
-        "limits.ping = 9s  # tidegate.toml:2\n",
+        "connection.ping_interval = 9s  # tidegate.toml:2\n",
         "upstream.model = qwen-max  # --model\n",
         "upstream.api_key = (set)  # DASHSCOPE_API_KEY\n",
         "log.format = json  # --set\n",
@@ -92,24 +92,32 @@ async fn check_prints_what_is_in_effect() {
 // faults: H108
 #[tokio::test]
 async fn all_faults_of_a_configuration_are_told_at_once() {
-    let toml = "[limits]\npnig = '9s'\nslow_client = 12\n[server]\nlisten = 'nowhere'\n";
+    let toml = "[connection]\npnig_interval = '9s'\nwrite_timeout = 12\n[server]\nlisten = 'nowhere'\n";
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let expected = expect![[r#"
         the configuration has 6 faults:
-          limits.pnig (tidegate.toml:2): unknown key; did you mean limits.ping?
-          limits.slow_client = "12" (tidegate.toml:3): unit missing (ms, s, m or h); allowed: a duration from 1s to 10m
+          connection.pnig_interval (tidegate.toml:2): unknown key; did you mean connection.ping_interval?
+          connection.write_timeout = "12" (tidegate.toml:3): unit missing (ms, s, m or h); allowed: a duration from 1s to 10m
           server.listen = "nowhere" (tidegate.toml:5): not an IP address with a port; allowed: IP:port such as `0.0.0.0:8000` or `[::]:8000`
-          limits.ping = "" (TIDEGATE_LIMITS__PING): is empty; allowed: a duration from 100ms to 1h
+          connection.ping_interval = "" (TIDEGATE_CONNECTION__PING_INTERVAL): is empty; allowed: a duration from 100ms to 1h
           TIDEGATE_UPSTREAM__MODLE: unknown variable; did you mean TIDEGATE_UPSTREAM__MODEL?
           retry.attempts = "0" (--set): out of range; allowed: a whole number from 1 to 10
     "#]];
     for command in ["check", "serve", "demo"] {
-        let args = [command, "--listen", &listen, "--set", "retry.attempts=0", "--set", "limits.silence=1s"];
+        let args = [
+            command,
+            "--listen",
+            &listen,
+            "--set",
+            "retry.attempts=0",
+            "--set",
+            "connection.idle_timeout=1s",
+        ];
         let process = Tidegate::new(&args)
             .file("tidegate.toml", toml)
             .env("TIDEGATE_UPSTREAM__MODLE", "sk-mistaken")
-            .env("TIDEGATE_LIMITS__PING", "")
+            .env("TIDEGATE_CONNECTION__PING_INTERVAL", "")
             .env("API_KEY", "sk-test");
         let ended = process.run().await;
         assert_eq!((ended.code, ended.out.as_str()), (Some(64), ""), "{command}");
@@ -120,16 +128,17 @@ async fn all_faults_of_a_configuration_are_told_at_once() {
 // faults: H108
 #[tokio::test]
 async fn what_a_file_of_the_configuration_holds_wrong_is_told_with_its_line() {
-    let contradictory = "[limits]\nping = '31s'\nframe_bytes = '1KiB'\n";
+    let contradictory = "[connection]\nping_interval = '31s'\nframe_bytes_max = '1KiB'\n";
     let ended = Tidegate::new(&["check"]).file("tidegate.toml", contradictory).run().await;
     assert_eq!(ended.code, Some(64));
     expect![[r#"
         the configuration has 2 faults:
-          limits.ping = "31s" (tidegate.toml:2): not below limits.silence = 30s
-          limits.frame_bytes = "1KiB" (tidegate.toml:3): less than limits.message_bytes = 64KiB
+          connection.ping_interval = "31s" (tidegate.toml:2): not below connection.idle_timeout = 30s
+          connection.frame_bytes_max = "1KiB" (tidegate.toml:3): less than connection.message_bytes_max = 64KiB
     "#]]
     .assert_eq(&ended.err);
-    let broken = Tidegate::new(&["serve"]).file("tidegate.toml", "[limits\n").env("API_KEY", "k").run().await;
+    let broken =
+        Tidegate::new(&["serve"]).file("tidegate.toml", "[connection\n").env("API_KEY", "k").run().await;
     assert_eq!(broken.code, Some(64));
     assert!(broken.err.contains("tidegate.toml:1"), "{}", broken.err);
     let usage = Tidegate::new(&["serve", "--api-key", "sk-test"]).run().await;
@@ -267,7 +276,7 @@ async fn sigterm_lets_answers_finish_and_tells_every_socket() {
 #[tokio::test]
 async fn when_the_grace_period_is_over_the_rest_is_told_too() {
     let simulator = Process::simulate().await;
-    let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.drain=1s"]).await;
+    let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.drain_timeout=1s"]).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.say("/sim text=endless stall_after=1").await;
     client.hear().await;

@@ -30,7 +30,7 @@ fn health(text: &str) -> serde_json::Value {
 #[tokio::test]
 async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     let simulator = Process::simulate().await;
-    let keys = ["server.workers=2", "upstream.run_time=20s"];
+    let keys = ["server.workers=2", "upstream.run_timeout=20s"];
     let gateway = serve(&["prlimit", "--nofile=64:64"], &simulator, &keys).await;
     let here = gateway.address;
     let max = health(&http_get(here, "/health").await.1)["sockets_max"].as_u64().unwrap() as usize;
@@ -81,10 +81,11 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
 /// What one socket may make the gateway hold at most, in KiB: what it sends, what waits, what is kept, and
 /// what is on its way out. Texts are held twice while a request is written, and buffers grow by doubling.
 fn held_by_a_socket(config: &Config) -> u64 {
-    let (limits, history) = (&config.limits, &config.history);
-    let sent = 2 * limits.frame_bytes + limits.message_bytes * (limits.queued_messages + 1);
-    let kept = 4 * history.bytes + limits.behind_bytes;
-    let out = 2 * limits.output_bytes + 64 * 1024;
+    let (connection, session) = (&config.connection, &config.session);
+    let waiting = session.queued_messages_max + 1;
+    let sent = 2 * connection.frame_bytes_max + connection.message_bytes_max * waiting;
+    let kept = 4 * config.history.bytes_max + session.lag_bytes_max;
+    let out = 2 * connection.output_bytes_max + 64 * 1024;
     (sent + kept + out) as u64 / 1024
 }
 
@@ -93,7 +94,7 @@ fn held_by_a_socket(config: &Config) -> u64 {
 async fn a_flood_within_the_caps_stays_within_a_bound() {
     const SOCKETS: usize = 40;
     let simulator = Process::simulate().await;
-    let sockets = format!("server.max_sockets={SOCKETS}");
+    let sockets = format!("connection.count_max={SOCKETS}");
     // Address space as well: what is beyond the bound would end the process.
     let gateway = serve(&["prlimit", "--as=4294967296"], &simulator, &[&sockets]).await;
     let base = gateway.memory() >> 10;
@@ -239,7 +240,12 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
     let upstream = ScriptedUpstream::bind().await;
     let base_url = format!("http://{}/api/v1", upstream.address);
     let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url];
-    for key in ["limits.ping=200ms", "limits.silence=2s", "upstream.run_time=1500ms", "upstream.stall=60s"] {
+    for key in [
+        "connection.ping_interval=200ms",
+        "connection.idle_timeout=2s",
+        "upstream.run_timeout=1500ms",
+        "upstream.idle_timeout=60s",
+    ] {
         args.extend(["--set", key]);
     }
     let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
@@ -309,7 +315,7 @@ fn marked(here: SocketAddr) -> Vec<String> {
 #[tokio::test]
 async fn metrics_hold_nothing_from_outside_and_cost_little() {
     let gateway = Gateway::spawn(|config| {
-        config.limits.queued_messages = 0;
+        config.session.queued_messages_max = 0;
         config.retry.attempts = 1;
     })
     .await;

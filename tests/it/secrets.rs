@@ -46,7 +46,8 @@ async fn the_key_is_found_nowhere() {
     let args: Vec<_> = args.into_iter().chain(key_file).collect();
     let simulator = Tidegate::new(&args).file("key", CANARY).env("RUST_LOG", "trace").start().await;
     let base_url = simulator.base_url();
-    let serve = ["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url, "--set", "retry.pause=1ms"];
+    let serve =
+        ["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url, "--set", "retry.backoff_min=1ms"];
     // So many faults in a row would have the rest refused before the service is asked.
     let gateway = Tidegate::new(&serve).env("TIDEGATE_BREAKER__FAILURES", "0");
     let gateway = gateway.env("API_KEY", CANARY).env("RUST_LOG", "trace").start().await;

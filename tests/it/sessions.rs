@@ -200,8 +200,8 @@ async fn an_answer_that_is_cut_short_tells_its_figures_and_its_names() {
 #[tokio::test]
 async fn leaving_is_not_stopping_until_the_linger_time_is_over() {
     let gateway = Gateway::spawn(|config| {
-        config.session.linger = Duration::from_millis(800);
-        config.session.idle = Duration::from_secs(2);
+        config.session.detached_timeout = Duration::from_millis(800);
+        config.session.idle_timeout = Duration::from_secs(2);
     })
     .await;
     let mut socket = Chats::connect(gateway.address).await;
@@ -232,7 +232,7 @@ async fn leaving_is_not_stopping_until_the_linger_time_is_over() {
 // faults: A13
 #[tokio::test]
 async fn a_question_while_an_answer_runs_waits_in_order() {
-    let gateway = Gateway::spawn(|config| config.limits.queued_messages = 2).await;
+    let gateway = Gateway::spawn(|config| config.session.queued_messages_max = 2).await;
     let mut socket = Chats::connect(gateway.address).await;
     let names = ["r0", "r1", "r2", "r3"];
     let mut answers = names.map(Answer::of);

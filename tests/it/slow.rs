@@ -24,7 +24,7 @@ const MIB: u64 = 1 << 20;
 
 /// Readers that have stopped.
 const STALLED: usize = 1_000;
-/// `limits.slow_client` of the test; a check late at most, as in `socket::stall`.
+/// `connection.write_timeout` of the test; a check late at most, as in `socket::stall`.
 const SLOW_CLIENT: Duration = Duration::from_secs(3);
 
 /// Answers without end, as fast as they are taken. It says so in large pieces, so that what is
@@ -58,7 +58,7 @@ async fn held(gateway: &Process, before: u64) -> (u64, u64) {
 async fn a_thousand_readers_that_stop_hold_little_and_are_gone_soon() {
     allow_descriptors(STALLED as u64 + 256);
     let upstream = endless_upstream().await;
-    let slow_client = format!("limits.slow_client={}s", SLOW_CLIENT.as_secs());
+    let slow_client = format!("connection.write_timeout={}s", SLOW_CLIENT.as_secs());
     let base_url = format!("http://{upstream}/api/v1");
     let args = ["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url, "--set", &slow_client];
     let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
@@ -145,11 +145,11 @@ async fn a_reader_at_a_kilobyte_a_second_is_served_whole_and_slows_the_upstream(
     const SLOW: Duration = Duration::from_secs(9);
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
-        config.limits.slow_client = Duration::from_secs(3);
-        config.limits.ping = Duration::from_secs(2);
-        config.limits.silence = Duration::from_secs(4);
+        config.connection.write_timeout = Duration::from_secs(3);
+        config.connection.ping_interval = Duration::from_secs(2);
+        config.connection.idle_timeout = Duration::from_secs(4);
         // So large that the kernel takes nothing for longer than the limit.
-        config.limits.send_buffer = 64 << 10;
+        config.connection.send_buffer = 64 << 10;
     })
     .await;
     let mut client = RawClient::upgrade_narrow(gateway.address).await;

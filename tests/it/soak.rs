@@ -138,20 +138,20 @@ impl Soak {
             vec!["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
         for key in [
             "server.workers=2",
-            "dispatch.runs=64",
-            "dispatch.queue=64",
-            "dispatch.queue_wait=2s",
-            "limits.slow_client=2s",
-            "limits.silence=6s",
-            "limits.ping=1s",
-            "upstream.first_byte=2s",
-            "upstream.stall=2s",
-            "upstream.run_time=8s",
+            "dispatch.runs_max=64",
+            "dispatch.queue_max=64",
+            "dispatch.queue_timeout=2s",
+            "connection.write_timeout=2s",
+            "connection.idle_timeout=6s",
+            "connection.ping_interval=1s",
+            "upstream.first_byte_timeout=2s",
+            "upstream.idle_timeout=2s",
+            "upstream.run_timeout=8s",
             "retry.attempts=3",
-            "breaker.pause=200ms",
+            "breaker.open_time=200ms",
             "retry.budget_percent=100",
-            "retry.pause=200ms",
-            "retry.after_max=1s",
+            "retry.backoff_min=200ms",
+            "retry.retry_after_max=1s",
         ] {
             args.extend(["--set", key]);
         }

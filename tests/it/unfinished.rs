@@ -39,7 +39,7 @@ fn assert_unfinished(name: &str, (payload, after): (Vec<u8>, Duration)) {
 async fn a_message_that_stops_is_closed_whatever_comes_between() {
     let gateway = Gateway::spawn(|config| {
         config.connection.message_idle_timeout = DEADLINE;
-        config.limits.frames_per_second = 0;
+        config.connection.frames_per_second_max = 0;
     })
     .await;
     let half = frame(0x81, b"a whole message");
@@ -66,7 +66,7 @@ async fn a_message_that_trickles_is_closed_when_its_time_is_over() {
     let gateway = Gateway::spawn(|config| {
         config.connection.message_timeout = DEADLINE;
         config.connection.message_rate_min = 1_000_000_000;
-        config.limits.frames_per_second = 0;
+        config.connection.frames_per_second_max = 0;
     })
     .await;
     let mut in_a_frame = frame_head(0x81, 100_000);
@@ -91,8 +91,8 @@ async fn a_slow_upload_has_the_time_of_its_length_and_is_not_silent() {
         config.connection.message_timeout = DEADLINE;
         config.connection.message_rate_min = 1024;
         // Inside a frame a client can answer no ping.
-        config.limits.ping = STEP;
-        config.limits.silence = DEADLINE;
+        config.connection.ping_interval = STEP;
+        config.connection.idle_timeout = DEADLINE;
     })
     .await;
     let mut client = RawClient::upgrade(gateway.address).await;

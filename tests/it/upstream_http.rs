@@ -226,7 +226,7 @@ async fn heads_that_cannot_be_taken_end_the_run_at_once() {
 // faults: D54, D55, D56, D59, D60, E75, E80, E81
 #[tokio::test]
 async fn a_fault_that_passes_leaves_a_good_answer_and_no_error() {
-    let change = |config: &mut Config| config.upstream.first_byte = Duration::from_millis(300);
+    let change = |config: &mut Config| config.upstream.first_byte_timeout = Duration::from_millis(300);
     answers(
         change,
         &[
@@ -348,7 +348,8 @@ async fn an_old_server_ends_its_answer_with_its_connection() {
 // faults: D60
 #[tokio::test]
 async fn a_head_that_never_comes_is_given_up_and_tried_once_more() {
-    let gateway = Gateway::spawn(|config| config.upstream.first_byte = Duration::from_millis(200)).await;
+    let gateway =
+        Gateway::spawn(|config| config.upstream.first_byte_timeout = Duration::from_millis(200)).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let since = Instant::now();
     client.say("/sim no_head").await;
@@ -400,8 +401,8 @@ async fn a_kept_connection_that_is_closed_just_then_is_replaced_in_silence() {
 async fn an_answer_or_an_error_that_comes_before_the_request_was_read_is_read() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
-        config.limits.message_bytes = 1 << 20;
-        config.limits.frame_bytes = 2 << 20;
+        config.connection.message_bytes_max = 1 << 20;
+        config.connection.frame_bytes_max = 2 << 20;
     })
     .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
@@ -474,8 +475,8 @@ async fn beyond_the_slots_a_run_waits_and_beyond_the_queue_it_is_refused_at_once
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
         one_worker(config);
-        config.dispatch.runs = 2;
-        config.dispatch.queue = 1;
+        config.dispatch.runs_max = 2;
+        config.dispatch.queue_max = 1;
     })
     .await;
     let mut clients = join_all((0..4).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
@@ -516,8 +517,8 @@ async fn beyond_the_slots_a_run_waits_and_beyond_the_queue_it_is_refused_at_once
 async fn nobody_waits_for_a_slot_longer_than_allowed() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
-        config.dispatch.runs = 1;
-        config.dispatch.queue_wait = Duration::from_millis(100);
+        config.dispatch.runs_max = 1;
+        config.dispatch.queue_timeout = Duration::from_millis(100);
     })
     .await;
     let mut first = TestClient::connect(&gateway.chat_url()).await;
@@ -598,9 +599,9 @@ async fn the_key_is_shown_nowhere_even_if_the_upstream_repeats_it() {
 async fn a_client_that_goes_ends_its_run_wherever_that_stands() {
     let gateway = Gateway::spawn(|config| {
         free_retries(config);
-        config.dispatch.runs = 1;
-        config.retry.pause = Duration::from_secs(60);
-        config.retry.pause_max = Duration::from_secs(60);
+        config.dispatch.runs_max = 1;
+        config.retry.backoff_min = Duration::from_secs(60);
+        config.retry.backoff_max = Duration::from_secs(60);
     })
     .await;
     let upstream = gateway.upstream();

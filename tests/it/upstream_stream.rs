@@ -407,7 +407,7 @@ async fn a_service_that_repeats_the_text_so_far_is_told_of_once_and_read_so_from
 // faults: E82
 #[tokio::test]
 async fn silence_in_mid_stream_ends_the_run_and_closes_the_upstream() {
-    let gateway = Gateway::spawn(|config| config.upstream.stall = Duration::from_millis(200)).await;
+    let gateway = Gateway::spawn(|config| config.upstream.idle_timeout = Duration::from_millis(200)).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     for (switches, shown, requests) in [("stall_after=2", "one two", 1), ("stall_after=0", "", 2)] {
         let upstream = gateway.upstream();
@@ -430,7 +430,7 @@ async fn silence_in_mid_stream_ends_the_run_and_closes_the_upstream() {
 #[tokio::test]
 async fn a_stream_that_is_left_open_behind_its_finish_is_let_go() {
     let upstream = ScriptedUpstream::bind().await;
-    let change = |config: &mut Config| config.upstream.stall = Duration::from_millis(200);
+    let change = |config: &mut Config| config.upstream.idle_timeout = Duration::from_millis(200);
     let gateway = Gateway::in_front_of(upstream.address, change).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.say("one").await;
@@ -452,7 +452,7 @@ async fn a_stream_that_is_left_open_behind_its_finish_is_let_go() {
 // faults: E82, E83
 #[tokio::test]
 async fn a_run_ends_at_its_time_limit_whatever_keeps_it_alive() {
-    let gateway = Gateway::spawn(|config| config.upstream.run_time = Duration::from_secs(1)).await;
+    let gateway = Gateway::spawn(|config| config.upstream.run_timeout = Duration::from_secs(1)).await;
     let rows = [
         ("stall_after=2", "one two"),
         ("stall_after=2 keepalive_ms=50", "one two"),
@@ -481,7 +481,7 @@ async fn a_run_ends_at_its_time_limit_whatever_keeps_it_alive() {
 // faults: E84
 #[tokio::test]
 async fn an_answer_is_cut_at_its_bound_and_what_fits_is_kept() {
-    let gateway = Gateway::spawn(|config| config.upstream.answer_bytes = 1024).await;
+    let gateway = Gateway::spawn(|config| config.upstream.answer_bytes_max = 1024).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let message = "/sim text=四 tokens=100000";
     client.say(message).await;

@@ -22,7 +22,7 @@ const service = createServer((request, response) => {
 service.listen(0, '127.0.0.1');
 await once(service, 'listening');
 const base = `http://127.0.0.1:${service.address().port}/api/v1`;
-const gateway = spawn(program, ['serve', '--listen', '127.0.0.1:0', '--base-url', base, '--set', 'session.linger=100ms'], {
+const gateway = spawn(program, ['serve', '--listen', '127.0.0.1:0', '--base-url', base, '--set', 'session.detached_timeout=100ms'], {
   env: { API_KEY: 'sk-test', RUST_LOG: 'info' },
   stdio: ['ignore', 'pipe', 'pipe'],
 });

@@ -7,20 +7,20 @@ use expect_test::expect;
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn every_kind_says_what_is_wrong_and_what_is_allowed() {
     let rows = [
-        ("limits.ping", "15"),
-        ("limits.ping", ""),
-        ("limits.ping", "15 s"),
-        ("limits.ping", "-15s"),
-        ("limits.ping", "1.5s"),
-        ("limits.ping", "15sec"),
-        ("limits.ping", "99ms"),
-        ("limits.ping", "2h"),
-        ("limits.ping", "99999999999999999999s"),
-        ("limits.ping", "9999999999999999999h"),
-        ("limits.message_bytes", "64KB"),
-        ("limits.message_bytes", "0"),
-        ("limits.message_bytes", "2MiB"),
-        ("limits.message_bytes", "big"),
+        ("connection.ping_interval", "15"),
+        ("connection.ping_interval", ""),
+        ("connection.ping_interval", "15 s"),
+        ("connection.ping_interval", "-15s"),
+        ("connection.ping_interval", "1.5s"),
+        ("connection.ping_interval", "15sec"),
+        ("connection.ping_interval", "99ms"),
+        ("connection.ping_interval", "2h"),
+        ("connection.ping_interval", "99999999999999999999s"),
+        ("connection.ping_interval", "9999999999999999999h"),
+        ("connection.message_bytes_max", "64KB"),
+        ("connection.message_bytes_max", "0"),
+        ("connection.message_bytes_max", "2MiB"),
+        ("connection.message_bytes_max", "big"),
         ("server.workers", "-1"),
         ("server.workers", "513"),
         ("server.workers", "4s"),
@@ -48,20 +48,20 @@ fn every_kind_says_what_is_wrong_and_what_is_allowed() {
         out += &format!("{}\n", error.faults[0]);
     }
     expect![[r#"
-        limits.ping = "15" (--set): unit missing (ms, s, m or h); allowed: a duration from 100ms to 1h
-        limits.ping = "" (--set): is empty; allowed: a duration from 100ms to 1h
-        limits.ping = "15 s" (--set): not a duration; allowed: a duration from 100ms to 1h
-        limits.ping = "-15s" (--set): not a duration; allowed: a duration from 100ms to 1h
-        limits.ping = "1.5s" (--set): not a duration; allowed: a duration from 100ms to 1h
-        limits.ping = "15sec" (--set): unknown unit (ms, s, m or h); allowed: a duration from 100ms to 1h
-        limits.ping = "99ms" (--set): out of range; allowed: a duration from 100ms to 1h
-        limits.ping = "2h" (--set): out of range; allowed: a duration from 100ms to 1h
-        limits.ping = "99999999999999999999s" (--set): out of range; allowed: a duration from 100ms to 1h
-        limits.ping = "9999999999999999999h" (--set): out of range; allowed: a duration from 100ms to 1h
-        limits.message_bytes = "64KB" (--set): unknown unit (B, KiB, MiB or GiB); allowed: a size in bytes from 1 to 1MiB
-        limits.message_bytes = "0" (--set): out of range; allowed: a size in bytes from 1 to 1MiB
-        limits.message_bytes = "2MiB" (--set): out of range; allowed: a size in bytes from 1 to 1MiB
-        limits.message_bytes = "big" (--set): not a size; allowed: a size in bytes from 1 to 1MiB
+        connection.ping_interval = "15" (--set): unit missing (ms, s, m or h); allowed: a duration from 100ms to 1h
+        connection.ping_interval = "" (--set): is empty; allowed: a duration from 100ms to 1h
+        connection.ping_interval = "15 s" (--set): not a duration; allowed: a duration from 100ms to 1h
+        connection.ping_interval = "-15s" (--set): not a duration; allowed: a duration from 100ms to 1h
+        connection.ping_interval = "1.5s" (--set): not a duration; allowed: a duration from 100ms to 1h
+        connection.ping_interval = "15sec" (--set): unknown unit (ms, s, m or h); allowed: a duration from 100ms to 1h
+        connection.ping_interval = "99ms" (--set): out of range; allowed: a duration from 100ms to 1h
+        connection.ping_interval = "2h" (--set): out of range; allowed: a duration from 100ms to 1h
+        connection.ping_interval = "99999999999999999999s" (--set): out of range; allowed: a duration from 100ms to 1h
+        connection.ping_interval = "9999999999999999999h" (--set): out of range; allowed: a duration from 100ms to 1h
+        connection.message_bytes_max = "64KB" (--set): unknown unit (B, KiB, MiB or GiB); allowed: a size in bytes from 1 to 1MiB
+        connection.message_bytes_max = "0" (--set): out of range; allowed: a size in bytes from 1 to 1MiB
+        connection.message_bytes_max = "2MiB" (--set): out of range; allowed: a size in bytes from 1 to 1MiB
+        connection.message_bytes_max = "big" (--set): not a size; allowed: a size in bytes from 1 to 1MiB
         server.workers = "-1" (--set): not a whole number; allowed: a whole number from 0 to 512
         server.workers = "513" (--set): out of range; allowed: a whole number from 0 to 512
         server.workers = "4s" (--set): not a whole number; allowed: a whole number from 0 to 512
@@ -91,8 +91,8 @@ fn wrong_types_in_the_file() {
         r#"
         [server]
         workers = "many"
-        drain = 30
-        max_sockets = 1.5
+        drain_timeout = 30
+        ops_listen = 1.5
         listen = 8000
         origins = [1]
         trusted_proxies = ["10.0.0.1", ""]
@@ -100,7 +100,7 @@ fn wrong_types_in_the_file() {
         [upstream]
         incremental = "maybe"
         model = ["a"]
-        stall = 2020-01-01
+        idle_timeout = 2020-01-01
         [upstream.thinking]
         "#,
     );
@@ -110,15 +110,15 @@ fn wrong_types_in_the_file() {
         &expect![[r#"
             the configuration has 11 faults:
               server.workers = "many" (tidegate.toml:3): not a whole number; allowed: a whole number from 0 to 512
-              server.drain = "30" (tidegate.toml:4): unit missing (ms, s, m or h); allowed: a duration from 1s to 1h
-              server.max_sockets (tidegate.toml:5): wrong type: float; allowed: a whole number from 1 to 10000000
+              server.drain_timeout = "30" (tidegate.toml:4): unit missing (ms, s, m or h); allowed: a duration from 1s to 1h
+              server.ops_listen (tidegate.toml:5): wrong type: float; allowed: IP:port such as `127.0.0.1:9000`, or empty
               server.listen (tidegate.toml:6): wrong type: integer; allowed: IP:port such as `0.0.0.0:8000` or `[::]:8000`
               server.origins (tidegate.toml:7): wrong type: not a list of strings; allowed: a list of `https://host[:port]`
               server.trusted_proxies (tidegate.toml:8): entry 2: empty, or with a comma in it; allowed: a list of addresses and networks such as `10.0.0.0/8`
               server.allow_any_origin (tidegate.toml:9): wrong type: integer; allowed: `true` or `false`
               upstream.incremental = "maybe" (tidegate.toml:11): neither true nor false; allowed: `true` or `false`
               upstream.model (tidegate.toml:12): wrong type: array; allowed: 1 to 128 visible ASCII characters without blanks
-              upstream.stall (tidegate.toml:13): wrong type: datetime; allowed: a duration from 100ms to 10m
+              upstream.idle_timeout (tidegate.toml:13): wrong type: datetime; allowed: a duration from 100ms to 10m
               upstream.thinking (tidegate.toml:14): wrong type: table; allowed: `default`, `on`, `off`
         "#]],
     );
@@ -127,20 +127,20 @@ fn wrong_types_in_the_file() {
 // faults: H108
 #[test]
 fn all_faults_are_told_at_once() {
-    let source = toml("[limits]\nsilence = '10x'\npongs = 3\n")
+    let source = toml("[connection]\nidle_timeout = '10x'\npong_interval = 3\n")
         .variable("TIDEGATE_SERVER__WORKERS", "lots")
-        .variable("TIDEGATE_SERVR__DRAIN", "1s")
+        .variable("TIDEGATE_SERVR__DRAIN_TIMEOUT", "1s")
         .variable("API_KEY", "\"sk-CANARY\"");
     check(
         &source,
         &set(&["retry.attempts=11", "upstream.api_key=sk-CANARY"]),
         &expect![[r#"
             the configuration has 7 faults:
-              limits.silence = "10x" (tidegate.toml:2): unknown unit (ms, s, m or h); allowed: a duration from 1s to 1h
-              limits.pongs (tidegate.toml:3): unknown key; did you mean limits.ping?
+              connection.idle_timeout = "10x" (tidegate.toml:2): unknown unit (ms, s, m or h); allowed: a duration from 1s to 1h
+              connection.pong_interval (tidegate.toml:3): unknown key; did you mean connection.ping_interval?
               upstream.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
               server.workers = "lots" (TIDEGATE_SERVER__WORKERS): not a whole number; allowed: a whole number from 0 to 512
-              TIDEGATE_SERVR__DRAIN: unknown variable; did you mean TIDEGATE_SERVER__DRAIN?
+              TIDEGATE_SERVR__DRAIN_TIMEOUT: unknown variable; did you mean TIDEGATE_SERVER__DRAIN_TIMEOUT?
               upstream.api_key (--set): a secret does not belong on a command line; use API_KEY_FILE
               retry.attempts = "11" (--set): out of range; allowed: a whole number from 1 to 10
         "#]],
@@ -151,9 +151,9 @@ fn all_faults_are_told_at_once() {
 #[test]
 fn contradictions_name_both_keys() {
     let flags = set(&[
-        "limits.ping=60s",
-        "limits.frame_bytes=32KiB",
-        "retry.pause=20s",
+        "connection.ping_interval=60s",
+        "connection.frame_bytes_max=32KiB",
+        "retry.backoff_min=20s",
         "server.ops_listen=127.0.0.1:8000",
         "server.origins=*",
         "upstream.base_url=http://10.0.0.1",
@@ -165,9 +165,9 @@ fn contradictions_name_both_keys() {
         the configuration has 7 faults:
           server.ops_listen = "127.0.0.1:8000" (--set): the same as server.listen
           server.origins = "*" (--set): `*` lets every page of the web in; only with server.allow_any_origin = true
-          limits.frame_bytes = "32KiB" (--set): less than limits.message_bytes = 64KiB
-          limits.ping = "60s" (--set): not below limits.silence = 30s
-          retry.pause = "20s" (--set): more than retry.pause_max = 8s
+          connection.frame_bytes_max = "32KiB" (--set): less than connection.message_bytes_max = 64KiB
+          connection.ping_interval = "60s" (--set): not below connection.idle_timeout = 30s
+          retry.backoff_min = "20s" (--set): more than retry.backoff_max = 8s
           upstream.base_url = "http://10.0.0.1/" (--set): http to another machine sends the key in the clear; use https, or upstream.allow_insecure = true
           upstream.base_url = "http://10.0.0.1/" (--set): a private address; only with upstream.allow_private = true
     "#]],
@@ -175,10 +175,10 @@ fn contradictions_name_both_keys() {
     // A key that could not be read contradicts nothing: its value is not known.
     check(
         &Map::default(),
-        &set(&["limits.silence=x", "limits.ping=70s"]),
+        &set(&["connection.idle_timeout=x", "connection.ping_interval=70s"]),
         &expect![[r#"
         the configuration has 1 fault:
-          limits.silence = "x" (--set): not a duration; allowed: a duration from 1s to 1h
+          connection.idle_timeout = "x" (--set): not a duration; allowed: a duration from 1s to 1h
     "#]],
     );
 }
@@ -186,13 +186,14 @@ fn contradictions_name_both_keys() {
 // faults: H108
 #[test]
 fn an_overridden_fault_is_still_told() {
-    let source = toml("limits.ping = '15'").variable("TIDEGATE_LIMITS__PING", "15s");
+    let source =
+        toml("connection.ping_interval = '15'").variable("TIDEGATE_CONNECTION__PING_INTERVAL", "15s");
     check(
         &source,
         &Flags::default(),
         &expect![[r#"
         the configuration has 1 fault:
-          limits.ping = "15" (tidegate.toml:1): unit missing (ms, s, m or h); allowed: a duration from 100ms to 1h
+          connection.ping_interval = "15" (tidegate.toml:1): unit missing (ms, s, m or h); allowed: a duration from 100ms to 1h
     "#]],
     );
 }

@@ -5,10 +5,11 @@ use std::io::ErrorKind;
 
 #[test]
 fn flags_over_environment_over_file_over_defaults() {
-    let source =
-        toml("upstream.model = 'of-file'\n[server]\nlisten = '127.0.0.1:1'\n[limits]\nping = '9s'\n")
-            .variable("TIDEGATE_UPSTREAM__MODEL", "of-environment")
-            .variable("TIDEGATE_SERVER__LISTEN", "127.0.0.1:2");
+    let source = toml(
+        "upstream.model = 'of-file'\n[server]\nlisten = '127.0.0.1:1'\n[connection]\nping_interval = '9s'\n",
+    )
+    .variable("TIDEGATE_UPSTREAM__MODEL", "of-environment")
+    .variable("TIDEGATE_SERVER__LISTEN", "127.0.0.1:2");
     let flags = Flags {
         named: vec![("--listen", "server.listen", "127.0.0.1:3".to_owned())],
         ..set(&["server.listen=127.0.0.1:4", "retry.attempts=2", "retry.attempts=4"])
@@ -18,7 +19,7 @@ fn flags_over_environment_over_file_over_defaults() {
         &flags,
         &expect![[r#"
             server.listen = 127.0.0.1:3  # --listen
-            limits.ping = 9s  # tidegate.toml:5
+            connection.ping_interval = 9s  # tidegate.toml:5
             upstream.model = of-environment  # TIDEGATE_UPSTREAM__MODEL
             retry.attempts = 4  # --set
         "#]],
@@ -27,7 +28,7 @@ fn flags_over_environment_over_file_over_defaults() {
 
 #[test]
 fn demo_passes_over_what_is_meant_for_a_real_service() {
-    let source = toml("[upstream]\nmodel = ['x']\nstall = '9s'\n")
+    let source = toml("[upstream]\nmodel = ['x']\nidle_timeout = '9s'\n")
         .variable("TIDEGATE_UPSTREAM__BASE_URL", "nonsense")
         .variable("DASHSCOPE_API_KEY", "'")
         .variable("DASHSCOPE_API_KEY_FILE", "/nowhere");
@@ -37,7 +38,7 @@ fn demo_passes_over_what_is_meant_for_a_real_service() {
     let names =
         ["DASHSCOPE_API_KEY", "DASHSCOPE_API_KEY_FILE", "TIDEGATE_UPSTREAM__BASE_URL", "tidegate.toml:2"];
     assert_eq!(ignored, names);
-    assert_eq!((config.upstream.model.as_str(), config.upstream.stall.as_secs()), ("sim-think", 9));
+    assert_eq!((config.upstream.model.as_str(), config.upstream.idle_timeout.as_secs()), ("sim-think", 9));
     assert!(config.upstream.api_key.is_none());
     // Everything is read for a gateway that serves.
     assert_eq!(load(&Flags::default(), &source).unwrap_err().faults.len(), 3);
@@ -155,12 +156,12 @@ fn the_file_takes_what_toml_has_a_type_for() {
         workers = 0x10
         origins = ["https://a.example", "https://b.example"]
         trusted_proxies = "10.0.0.0/8, 192.168.0.1"
-        [limits]
-        message_bytes = 1_000
-        frame_bytes = "2KiB"
+        [connection]
+        message_bytes_max = 1_000
+        frame_bytes_max = "2KiB"
         [upstream]
         incremental = false
-        stall = "5m"
+        idle_timeout = "5m"
         "#,
     );
     check(
@@ -170,10 +171,10 @@ fn the_file_takes_what_toml_has_a_type_for() {
         server.workers = 16  # tidegate.toml:3
         server.trusted_proxies = 10.0.0.0/8, 192.168.0.1/32  # tidegate.toml:5
         server.origins = https://a.example, https://b.example  # tidegate.toml:4
-        limits.message_bytes = 1000  # tidegate.toml:7
-        limits.frame_bytes = 2KiB  # tidegate.toml:8
+        connection.message_bytes_max = 1000  # tidegate.toml:7
+        connection.frame_bytes_max = 2KiB  # tidegate.toml:8
         upstream.incremental = false  # tidegate.toml:10
-        upstream.stall = 300s  # tidegate.toml:11
+        upstream.idle_timeout = 300s  # tidegate.toml:11
     "#]],
     );
 }
@@ -186,9 +187,9 @@ fn unknown_names_suggest_the_nearest_known_one() {
         server = 5
         [servr]
         listen = "127.0.0.1:1"
-        [limits]
-        pings = "1s"
-        [limits.silence]
+        [connection]
+        pings_interval = "1s"
+        [connection.idle_timeout]
         seconds = 3
         "#,
     )
@@ -205,8 +206,8 @@ fn unknown_names_suggest_the_nearest_known_one() {
               zzzzzz (tidegate.toml:2): unknown key
               server (tidegate.toml:3): is a group of keys, not a key
               servr (tidegate.toml:4): unknown key; did you mean server?
-              limits.pings (tidegate.toml:7): unknown key; did you mean limits.ping?
-              limits.silence (tidegate.toml:8): wrong type: table; allowed: a duration from 1s to 1h
+              connection.pings_interval (tidegate.toml:7): unknown key; did you mean connection.ping_interval?
+              connection.idle_timeout (tidegate.toml:8): wrong type: table; allowed: a duration from 1s to 1h
               TIDEGATE_API_KEY: unknown variable; did you mean API_KEY?
               TIDEGATE_MODLE: unknown variable; did you mean TIDEGATE_MODEL?
               TIDEGATE_QQQQQQQQQ: unknown variable

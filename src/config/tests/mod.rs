@@ -3,6 +3,7 @@ mod addresses;
 mod faults;
 mod layers;
 mod page;
+mod renamed;
 mod secrets;
 mod table;
 

@@ -119,9 +119,15 @@ fn the_effective_configuration_is_one_line_a_key() {
         server.ops_listen = ""  # default
         session.system_prompt = Be kind.\nserver.listen = 0.0.0.0:1  # forged  # --set
         session.client_system_prompt = false  # default
-        session.linger = 60s  # default
-        session.idle = 30m  # default
-        session.retain = 120s  # default
+        session.count_max = 20000  # default
+        session.count_per_principal_max = 100  # default
+        session.subscribers_max = 8  # default
+        session.queued_messages_max = 8  # default
+        session.transcript_bytes_max = 1MiB  # default
+        session.lag_bytes_max = 32KiB  # default
+        session.detached_timeout = 60s  # default
+        session.idle_timeout = 30m  # default
+        session.replay_time = 120s  # default
         upstream.api_key = (set)  # API_KEY
         log.format = json  # --set
     "#]]

@@ -54,11 +54,11 @@ impl Gateway {
         let mut config = Config::default();
         config.server.listen = ([127, 0, 0, 1], 0).into();
         config.server.workers = 2;
-        config.server.drain = Duration::from_secs(5);
+        config.server.drain_timeout = Duration::from_secs(5);
         config.upstream.model = "sim-chat".into();
         config.upstream.api_key = Some(SecretString::from("sk-test"));
-        config.retry.pause = Duration::from_millis(1);
-        config.retry.pause_max = Duration::from_millis(1);
+        config.retry.backoff_min = Duration::from_millis(1);
+        config.retry.backoff_max = Duration::from_millis(1);
         // Tables make many faults in a row; the breaker is the matter of tests of its own.
         config.breaker.failures = 0;
         change(&mut config);

@@ -24,9 +24,9 @@ async function startGateway({ simulator, model, set }) {
   const port = await freePort();
   const keys = {
     "breaker.failures": 0,
-    "retry.pause": "20ms",
-    "retry.pause_max": "50ms",
-    "server.drain": "2s",
+    "retry.backoff_min": "20ms",
+    "retry.backoff_max": "50ms",
+    "server.drain_timeout": "2s",
     ...set,
   };
   const args = simulator

@@ -6,7 +6,7 @@ import { counting } from "../harness/prompts.mjs";
 import { NETWORK, test } from "../harness/registry.mjs";
 import { listen } from "../harness/wire.mjs";
 
-const LONG = { "server.drain": "60s" };
+const LONG = { "server.drain_timeout": "60s" };
 
 async function newChat(page) {
   await page.getByRole("button", { name: "New chat" }).first().click();

@@ -79,7 +79,7 @@ test("more tabs than may follow: the oldest says so and can take over", {
   timeout: 60_000,
   allow: NETWORK,
 }, async (t) => {
-  const stack = await t.stack({ set: { "limits.readers": "2" } });
+  const stack = await t.stack({ set: { "session.subscribers_max": "2" } });
   const context = await t.context(stack);
   const first = await context.newPage();
   await open(first, stack);
