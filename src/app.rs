@@ -8,7 +8,8 @@ use crate::{
     descriptors,
     dispatch::{self, Breaker, Dispatcher, Lane, admission},
     http::{self, Door},
-    hub::{self, Caps, Life, Phase, Registry, Worker},
+    hub::{self, ChatLimits, Registry, Worker},
+    lifecycle::{Lifecycle, Phase},
     listen::{self, BACKLOG, bind},
     memory::Memory,
     metrics::{Metrics, Names},
@@ -103,9 +104,12 @@ impl Gateway {
         let (pulse, dispatcher) = (dispatcher.pulse(), dispatcher.start());
         let site = Arc::new(http::Site {
             settings: site::settings(config, simulated),
-            life: Arc::new(Life::new(config.connection.count_max, config.connection.count_per_address_max)),
+            lifecycle: Arc::new(Lifecycle::new(
+                config.connection.count_max,
+                config.connection.count_per_address_max,
+            )),
             memory: Arc::new(memory),
-            registry: Arc::new(Registry::new(Caps {
+            registry: Arc::new(Registry::new(ChatLimits {
                 chats: config.session.count_max,
                 per_principal: config.session.count_per_principal_max,
             })),
@@ -143,7 +147,7 @@ impl Gateway {
             Ok::<(), MailboxError>(())
         };
         timeout(START, started).await.context("the workers did not start in time")??;
-        self.site.life.enter(Phase::Ready);
+        self.site.lifecycle.enter(Phase::Ready);
         Ok(())
     }
 
@@ -167,24 +171,24 @@ impl Gateway {
     /// Stops in order: unready, no new sockets, running answers finish, sockets are closed with
     /// 1012, the rest is cut when the grace period is over or `hurry` resolves.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> Ended {
-        let life = &self.site.life;
-        life.enter(Phase::Draining);
-        log::info!("draining: sockets={} grace_ms={}", life.sockets(), self.drain.as_millis());
+        let lifecycle = &self.site.lifecycle;
+        lifecycle.enter(Phase::Draining);
+        log::info!("draining: sockets={} grace_ms={}", lifecycle.sockets(), self.drain.as_millis());
         let all_closed = async || {
-            while life.sockets() > 0 || !self.site.registry.is_empty() {
+            while lifecycle.sockets() > 0 || !self.site.registry.is_empty() {
                 sleep(Duration::from_millis(10)).await;
             }
         };
         let ended = tokio::select! {
             drained = timeout(self.drain, all_closed()) => match drained {
                 Ok(()) => Ended::Drained,
-                Err(_) => Ended::GraceOver(life.sockets()),
+                Err(_) => Ended::GraceOver(lifecycle.sockets()),
             },
-            () = hurry => Ended::Hurried(life.sockets()),
+            () = hurry => Ended::Hurried(lifecycle.sockets()),
         };
         if ended != Ended::Drained {
-            log::warn!("closing {} sockets whose answers are not finished", life.sockets());
-            life.enter(Phase::Closing);
+            log::warn!("closing {} sockets whose answers are not finished", lifecycle.sockets());
+            lifecycle.enter(Phase::Closing);
             let _ = timeout(CLOSING, all_closed()).await;
         }
         // The listener goes last. What is left now is cut.

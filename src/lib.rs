@@ -11,6 +11,7 @@ pub mod health;
 pub mod http;
 pub mod hub;
 pub mod io_error;
+pub mod lifecycle;
 pub mod listen;
 pub mod load;
 pub mod logging;

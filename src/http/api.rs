@@ -2,7 +2,8 @@
 use super::{Site, methods, origin_is_allowed, page, principal};
 use crate::{
     chat::{ChatId, ChatKey, Said},
-    hub::{Phase, session_actor::GetTranscript},
+    hub::session_actor::GetTranscript,
+    lifecycle::Phase,
     session::Transcript,
 };
 use actix_web::{
@@ -87,7 +88,7 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
         return Refusal::ForeignOrigin.response();
     }
     // A page that asks is about to open a socket, which it would not get here; a proxy asks another gateway.
-    if site.life.phase() >= Phase::Draining {
+    if site.lifecycle.phase() >= Phase::Draining {
         return Refusal::Draining.response();
     }
     let Ok((_, cookies)) = principal::of(&request, settings) else {

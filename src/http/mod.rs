@@ -24,7 +24,8 @@ pub(crate) use upgrade::open;
 
 use crate::{
     dispatch::{Breaker, Dispatcher, Pulse},
-    hub::{Life, Registry, Shared, Worker},
+    hub::{Registry, Shared, Worker},
+    lifecycle::Lifecycle,
     memory::Memory,
     metrics::Metrics,
 };
@@ -90,7 +91,7 @@ fn is_among(networks: &[IpNet], address: &std::net::IpAddr) -> bool {
 /// What the routes of all workers share.
 pub struct Site {
     pub settings: Settings,
-    pub life: Arc<Life>,
+    pub lifecycle: Arc<Lifecycle>,
     pub memory: Arc<Memory>,
     pub registry: Arc<Registry>,
     pub door: Arc<Door>,
@@ -108,7 +109,7 @@ impl Site {
         Shared {
             dispatcher: self.dispatcher.clone(),
             registry: Arc::clone(&self.registry),
-            life: Arc::clone(&self.life),
+            lifecycle: Arc::clone(&self.lifecycle),
             memory: Arc::clone(&self.memory),
             metrics: Arc::clone(&self.metrics),
         }

@@ -1,6 +1,6 @@
 //! For operators and orchestrators: alive, ready, health, metrics; and the list of models.
 use super::{Site, methods};
-use crate::hub::Phase;
+use crate::lifecycle::Phase;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, ContentType},
@@ -100,7 +100,7 @@ fn vital_checks(site: &Site) -> Vec<Check> {
 
 /// Conditions of being ready.
 fn ready_checks(site: &Site) -> Vec<Check> {
-    let phase = site.life.phase();
+    let phase = site.lifecycle.phase();
     let fault = (phase != Phase::Ready).then(|| phase.as_str().to_owned());
     let mut checks = vec![Check::of("phase", fault, phase.as_str())];
     checks.extend(vital_checks(site));
@@ -109,7 +109,7 @@ fn ready_checks(site: &Site) -> Vec<Check> {
 
 /// How full it is.
 fn load(site: &Site) -> [Check; 2] {
-    let (sockets, sockets_max) = (site.life.sockets(), site.life.sockets_max());
+    let (sockets, sockets_max) = (site.lifecycle.sockets(), site.lifecycle.sockets_max());
     let (queued, queue) = (site.metrics.runs_queued.get(), site.settings.queue);
     let says = |name, says| Check { name, ok: None, says };
     [
@@ -121,14 +121,14 @@ fn load(site: &Site) -> [Check; 2] {
 /// Whether a socket opened now would be accepted. A full gateway is as good as none to a proxy that
 /// has others to ask; an orchestrator must not take it out of service for that (`/readyz`).
 async fn accepts_sockets(site: Data<Site>) -> HttpResponse {
-    if passed(&ready_checks(&site)) && site.life.sockets() < site.life.sockets_max() {
+    if passed(&ready_checks(&site)) && site.lifecycle.sockets() < site.lifecycle.sockets_max() {
         return HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n");
     }
     HttpResponse::ServiceUnavailable().content_type(ContentType::plaintext()).body("not ready\n")
 }
 
 async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
-    let status = match site.life.phase() {
+    let status = match site.lifecycle.phase() {
         Phase::Ready if passed(&vital_checks(&site)) => "ok",
         Phase::Ready => "failing",
         phase => phase.as_str(),
@@ -148,8 +148,8 @@ async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
         "uptime_s": site.started.elapsed().as_secs(),
         "model": site.settings.model,
         "simulated": site.settings.simulated,
-        "sockets": site.life.sockets(),
-        "sockets_max": site.life.sockets_max(),
+        "sockets": site.lifecycle.sockets(),
+        "sockets_max": site.lifecycle.sockets_max(),
         "sessions": site.registry.len(),
         "runs": metrics.runs.get(),
         "queued": metrics.runs_queued.get(),

@@ -2,7 +2,8 @@
 use super::*;
 use crate::{
     dispatch::{SILENCE_MAX, admission},
-    hub::{Caps, Phase},
+    hub::ChatLimits,
+    lifecycle::{Lifecycle, Phase},
     memory::Limit,
     metrics::Metrics,
     upstream::breaker,
@@ -60,10 +61,10 @@ fn site() -> Arc<Site> {
     let dispatcher = Dispatcher::new(admission, 0, Arc::clone(&breaker), Arc::clone(&metrics));
     Arc::new(Site {
         settings: settings(),
-        life: Arc::new(Life::new(1, 0)),
+        lifecycle: Arc::new(Lifecycle::new(1, 0)),
         door: Arc::new(Door::new(door_settings(), Arc::clone(&metrics))),
         memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
-        registry: Arc::new(Registry::new(Caps::default())),
+        registry: Arc::new(Registry::new(ChatLimits::default())),
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),
         metrics,
@@ -92,7 +93,7 @@ async fn liveness_and_readiness_in_every_state() {
     let is = async |state: &str, live: u16, ready: u16| {
         assert_eq!((status("/livez").await, status("/readyz").await), (live, ready), "{state}");
         // A proxy asks for a place: only of a gateway that is full, it hears something else.
-        let probe = if site.life.sockets() == 0 { ready } else { 503 };
+        let probe = if site.lifecycle.sockets() == 0 { ready } else { 503 };
         assert_eq!(status("/-/ready").await, probe, "{state}");
     };
     let says = async |part: &str| {
@@ -102,7 +103,7 @@ async fn liveness_and_readiness_in_every_state() {
     };
     is("start", 200, 503).await;
     says("starting").await;
-    site.life.enter(Phase::Ready);
+    site.lifecycle.enter(Phase::Ready);
     is("serving", 200, 200).await;
     site.breaker.trip();
     let health = call_and_read_body(&app, TestRequest::get().uri("/health").to_request()).await;
@@ -110,8 +111,8 @@ async fn liveness_and_readiness_in_every_state() {
     is("breaker open", 200, 200).await;
     // Full is not unready: it is told to those who look closer.
     site.metrics.runs_queued.set(2);
-    let seat = site.life.take_seat(None, false).unwrap();
-    is("queue full and no seat left", 200, 200).await;
+    let permit = site.lifecycle.admit(None, false).unwrap();
+    is("queue full and no permit left", 200, 200).await;
     for path in ["/-/ready", "/-/ready?verbose"] {
         let body = call_and_read_body(&app, TestRequest::get().uri(path).to_request()).await;
         assert_eq!(body, "not ready\n", "nothing more is told to strangers");
@@ -127,7 +128,7 @@ async fn liveness_and_readiness_in_every_state() {
         { "name": "queue", "says": "2 of 2 places in the queue taken" },
     ]);
     assert_eq!(verbose, json!({ "ready": true, "checks": checks }));
-    drop(seat);
+    drop(permit);
     let long_ago = Instant::now() - SILENCE_MAX - Duration::from_secs(1);
     site.pulse.worker_answered(3, long_ago);
     is("a worker silent", 503, 503).await;
@@ -143,8 +144,8 @@ async fn liveness_and_readiness_in_every_state() {
     is("dispatcher dead", 503, 503).await;
     says("the dispatcher is dead").await;
     let site = self::site();
-    site.life.enter(Phase::Ready);
-    site.life.enter(Phase::Draining);
+    site.lifecycle.enter(Phase::Ready);
+    site.lifecycle.enter(Phase::Draining);
     let app = init_service(App::new().configure(routes(&site, ops::Listener::Public))).await;
     for (path, expected) in [("/livez", 200), ("/readyz", 503), ("/-/ready", 503)] {
         let status = call_service(&app, TestRequest::get().uri(path).to_request()).await.status();

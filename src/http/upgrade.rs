@@ -2,7 +2,8 @@
 use super::{Site, client_address, methods, origin_is_allowed, principal, shown};
 use crate::{
     chat::{Principal, Source},
-    hub::{Consumer, registry::NoSeat, take_over::Accepted},
+    hub::{Consumer, take_over::Accepted},
+    lifecycle::Refused,
     protocol::Codec,
 };
 use actix_web::{
@@ -69,7 +70,7 @@ enum Refusal {
     Version,
     Handshake(&'static str),
     Origin,
-    NoSeat(NoSeat),
+    NoPermit(Refused),
     /// There is no randomness for a cookie.
     Internal,
 }
@@ -81,9 +82,9 @@ impl Refusal {
             Refusal::Version => "version",
             Refusal::Handshake(_) => "handshake",
             Refusal::Origin => "origin",
-            Refusal::NoSeat(NoSeat::Draining) => "draining",
-            Refusal::NoSeat(NoSeat::Full) => "full",
-            Refusal::NoSeat(NoSeat::AddressFull) => "address_full",
+            Refusal::NoPermit(Refused::Draining) => "draining",
+            Refusal::NoPermit(Refused::Full) => "full",
+            Refusal::NoPermit(Refused::AddressFull) => "address_full",
             Refusal::Internal => "internal",
         }
     }
@@ -99,11 +100,11 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not connect; whoever runs this gateway allows them with server.origins",
             ),
-            Refusal::NoSeat(NoSeat::Draining) => {
+            Refusal::NoPermit(Refused::Draining) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is restarting")
             }
-            Refusal::NoSeat(NoSeat::Full) => (StatusCode::SERVICE_UNAVAILABLE, "the service is full"),
-            Refusal::NoSeat(NoSeat::AddressFull) => {
+            Refusal::NoPermit(Refused::Full) => (StatusCode::SERVICE_UNAVAILABLE, "the service is full"),
+            Refusal::NoPermit(Refused::AddressFull) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address")
             }
             Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here: try again"),
@@ -114,7 +115,7 @@ impl Refusal {
             response.insert_header((header::UPGRADE, "websocket"));
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
         }
-        if let Refusal::NoSeat(_) = self {
+        if let Refusal::NoPermit(_) = self {
             response.insert_header((header::RETRY_AFTER, "5"));
         }
         response.content_type("text/plain; charset=utf-8").body(format!("{text}\n"))
@@ -129,7 +130,7 @@ fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<Http
     }
     let address = client_address(settings, request);
     let is_shared = address.is_some_and(|address| address.is_loopback() || settings.trusts(&address));
-    let seat = site.life.take_seat(address, is_shared).map_err(Refusal::NoSeat)?;
+    let permit = site.lifecycle.admit(address, is_shared).map_err(Refusal::NoPermit)?;
     let mut response =
         ws::handshake(request).map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?;
     if offers_subprotocol(request) {
@@ -142,7 +143,7 @@ fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<Http
     let id = fastrand::u64(..);
     let source = Source::of(address);
     log::info!("socket opened connection={id:016x} address={}", shown(address));
-    request.extensions_mut().insert(Accepted { id, consumer, source, principal, transcripts, seat });
+    request.extensions_mut().insert(Accepted { id, consumer, source, principal, transcripts, permit });
     Ok(response.finish())
 }
 

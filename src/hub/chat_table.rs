@@ -20,14 +20,14 @@ use std::{
 
 /// Chats that may be kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Caps {
+pub struct ChatLimits {
     pub chats: usize,
     pub per_principal: usize,
 }
 
-impl Default for Caps {
+impl Default for ChatLimits {
     fn default() -> Self {
-        Caps { chats: usize::MAX, per_principal: usize::MAX }
+        ChatLimits { chats: usize::MAX, per_principal: usize::MAX }
     }
 }
 
@@ -42,7 +42,7 @@ type Turn = (Occupancy, u64);
 /// The chats of all workers; `T` leads to a chat's session. Every operation takes O(log n).
 #[derive(Debug)]
 pub struct ChatTable<T> {
-    caps: Caps,
+    caps: ChatLimits,
     chats: Slab<Chat<T>>,
     slots: HashMap<ChatKey, usize>,
     /// Chats of each principal and of each source; none has a count of zero.
@@ -82,7 +82,7 @@ impl<T> Chat<T> {
 }
 
 impl<T> ChatTable<T> {
-    pub fn new(caps: Caps) -> Self {
+    pub fn new(caps: ChatLimits) -> Self {
         ChatTable {
             caps,
             chats: Slab::new(),

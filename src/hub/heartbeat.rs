@@ -1,6 +1,6 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
-use super::{Phase, TICK, Worker, connection::Tick, reclaim, session_actor::Bell};
-use crate::{chat::SessionId, socket::frame};
+use super::{TICK, Worker, connection::Tick, reclaim, session_actor::Bell};
+use crate::{chat::SessionId, lifecycle::Phase, socket::frame};
 use std::{rc::Rc, task::Waker, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -35,7 +35,7 @@ pub async fn run(worker: Rc<Worker>) {
         reclaim::tick(&worker);
         let (deadlines, memory) = (&worker.settings.deadlines, &worker.memory);
         worker.uploads.wake(worker.now(), deadlines, |source| memory.pauses(source));
-        match worker.life.phase() {
+        match worker.lifecycle.phase() {
             Phase::Starting | Phase::Ready => beat(&worker),
             Phase::Draining => {
                 drained_for += 1;

@@ -13,12 +13,13 @@ pub mod take_over;
 mod tests;
 mod timers;
 
-pub use chat_table::Caps;
+pub use chat_table::ChatLimits;
 pub use connection::{Connection, Consumer};
-pub use registry::{Life, Phase, Registry, Seat};
+pub use registry::Registry;
 
 use crate::{
     dispatch::Dispatcher,
+    lifecycle::Lifecycle,
     memory::Memory,
     metrics::Metrics,
     protocol, session,
@@ -67,7 +68,7 @@ pub struct Shared {
     /// One address for all sessions of a worker; beyond its place the mailbox refuses.
     pub dispatcher: Addr<Dispatcher>,
     pub registry: Arc<Registry>,
-    pub life: Arc<Life>,
+    pub lifecycle: Arc<Lifecycle>,
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
 }
@@ -79,7 +80,7 @@ pub struct Worker {
     pub session_settings: Arc<session::Settings>,
     pub dispatcher: Addr<Dispatcher>,
     pub registry: Arc<Registry>,
-    pub life: Arc<Life>,
+    pub lifecycle: Arc<Lifecycle>,
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     lists: session_actor::Lists,
@@ -105,14 +106,14 @@ impl Worker {
         session_settings: Arc<session::Settings>,
         shared: Shared,
     ) -> Rc<Self> {
-        let Shared { dispatcher, registry, life, memory, metrics } = shared;
+        let Shared { dispatcher, registry, lifecycle, memory, metrics } = shared;
         let worker = Rc::new(Worker {
             index,
             settings,
             session_settings,
             dispatcher,
             registry,
-            life,
+            lifecycle,
             memory,
             metrics,
             lists: session_actor::Lists::default(),

@@ -1,6 +1,6 @@
-//! Who is live: sessions by id, chats by name, sockets by number and source, and the phase of the process.
+//! Who is live: sessions by id, chats by name.
 use super::{
-    chat_table::{Caps, ChatTable, NoRoom},
+    chat_table::{ChatLimits, ChatTable, NoRoom},
     session_actor::{Bell, SessionActor},
 };
 use crate::{
@@ -9,13 +9,7 @@ use crate::{
 };
 use actix::{Addr, WeakAddr};
 use dashmap::DashMap;
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
-    },
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Live sessions of all workers. An entry is written when a session actor starts and taken out when
 /// it is dropped, whether it ended or panicked.
@@ -33,7 +27,7 @@ struct Entry {
 }
 
 impl Registry {
-    pub fn new(caps: Caps) -> Self {
+    pub fn new(caps: ChatLimits) -> Self {
         Registry { sessions: DashMap::new(), chats: Mutex::new(ChatTable::new(caps)) }
     }
 
@@ -135,183 +129,5 @@ impl Registry {
     ) -> Vec<WeakAddr<SessionActor>> {
         let here = self.sessions.iter().filter(|entry| entry.worker == worker && which(*entry.key()));
         here.map(|entry| entry.session.clone()).collect()
-    }
-}
-
-/// What the process is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-#[repr(u8)]
-pub enum Phase {
-    Starting = 0,
-    Ready = 1,
-    /// No new sockets; running answers finish.
-    Draining = 2,
-    /// Sockets are closed whatever they are doing.
-    Closing = 3,
-}
-
-impl Phase {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Phase::Starting => "starting",
-            Phase::Ready => "ready",
-            Phase::Draining => "draining",
-            Phase::Closing => "closing",
-        }
-    }
-}
-
-/// The phase and the sockets of the process. Sockets that were taken over are no longer counted by
-/// the server, so the caps are kept here.
-pub struct Life {
-    phase: AtomicU8,
-    sockets: AtomicUsize,
-    sockets_max: usize,
-    by_source: DashMap<Source, usize>,
-    /// 0: no cap.
-    per_address_max: usize,
-}
-
-/// One part of all sockets is kept for others than the source with the most.
-const RESERVED_PART: usize = 8;
-
-/// Why there is no seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSeat {
-    Draining,
-    Full,
-    AddressFull,
-}
-
-impl Life {
-    pub fn new(sockets_max: usize, per_address_max: usize) -> Self {
-        Life {
-            phase: AtomicU8::new(Phase::Starting as u8),
-            sockets: AtomicUsize::new(0),
-            sockets_max,
-            by_source: DashMap::new(),
-            per_address_max,
-        }
-    }
-
-    pub fn phase(&self) -> Phase {
-        match self.phase.load(SeqCst) {
-            0 => Phase::Starting,
-            1 => Phase::Ready,
-            2 => Phase::Draining,
-            _ => Phase::Closing,
-        }
-    }
-
-    /// Phases only go forward.
-    pub fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, SeqCst);
-    }
-
-    pub fn sockets(&self) -> usize {
-        self.sockets.load(SeqCst)
-    }
-
-    pub fn sockets_max(&self) -> usize {
-        self.sockets_max
-    }
-
-    /// Takes a seat for a socket from `address`; dropping the seat gives it back. Where the address is unknown,
-    /// only the cap of all holds. `is_shared`: the address stands for many clients, as a proxy's does; any other
-    /// leaves a part of all seats to the others.
-    pub fn take_seat(self: &Arc<Self>, address: Option<IpAddr>, is_shared: bool) -> Result<Seat, NoSeat> {
-        if self.phase() >= Phase::Draining {
-            return Err(NoSeat::Draining);
-        }
-        if self.sockets.fetch_add(1, SeqCst) >= self.sockets_max {
-            self.sockets.fetch_sub(1, SeqCst);
-            return Err(NoSeat::Full);
-        }
-        let mut seat = Seat { life: Arc::clone(self), source: None };
-        let share = match is_shared {
-            true => usize::MAX,
-            false => self.sockets_max - self.sockets_max / RESERVED_PART,
-        };
-        let cap = if self.per_address_max > 0 { self.per_address_max.min(share) } else { share };
-        if address.is_some() && cap < self.sockets_max {
-            let source = Source::of(address);
-            let mut here = self.by_source.entry(source).or_default();
-            if *here >= cap {
-                return Err(NoSeat::AddressFull);
-            }
-            *here += 1;
-            seat.source = Some(source);
-        }
-        Ok(seat)
-    }
-}
-
-/// A socket's place under the caps.
-pub struct Seat {
-    life: Arc<Life>,
-    /// Only where it counts for a cap by source.
-    source: Option<Source>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.life.sockets.fetch_sub(1, SeqCst);
-        if let Some(source) = &self.source {
-            self.life.by_source.remove_if_mut(source, |_, here| {
-                *here = here.saturating_sub(1);
-                *here == 0
-            });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // faults: K139
-    #[test]
-    fn all_addresses_of_an_ipv6_network_share_a_cap() {
-        let life = Arc::new(Life::new(9, 2));
-        let seat = |address: &str| life.take_seat(Some(address.parse().expect("an address")), false);
-        let _two = [seat("2001:db8:1:2::1"), seat("2001:db8:1:2:ffff::2")];
-        assert_eq!(seat("2001:db8:1:2:3:4:5:6").err(), Some(NoSeat::AddressFull));
-        let _other = seat("2001:db8:1:3::1").expect("a seat");
-    }
-
-    // faults: K131
-    #[test]
-    fn one_address_leaves_an_eighth_of_all_seats_to_the_others() {
-        let life = Arc::new(Life::new(16, 0));
-        let seat = |last: u8, is_shared| life.take_seat(Some(IpAddr::from([192, 0, 2, last])), is_shared);
-        let _held: Vec<Seat> = (0..14).map(|_| seat(1, false).expect("a seat")).collect();
-        assert_eq!(seat(1, false).err(), Some(NoSeat::AddressFull));
-        let other = seat(2, false).expect("a seat");
-        // A proxy stands for many, and so does this machine.
-        let _proxied = seat(1, true).expect("a seat");
-        assert_eq!(seat(2, false).err(), Some(NoSeat::Full));
-        drop(other);
-        assert_eq!(seat(1, false).err(), Some(NoSeat::AddressFull));
-        let _again = seat(3, false).expect("a seat");
-        assert_eq!(life.by_source.len(), 2);
-    }
-
-    #[test]
-    fn seats_are_capped_in_all_and_by_address_and_come_back() {
-        let life = Arc::new(Life::new(3, 2));
-        let (a, b) = (Some(IpAddr::from([10, 0, 0, 1])), Some(IpAddr::from([10, 0, 0, 2])));
-        let take = |address| life.take_seat(address, true);
-        let first = take(a).expect("a seat");
-        let _second = take(a).expect("a seat");
-        assert_eq!(take(a).err(), Some(NoSeat::AddressFull));
-        assert_eq!(life.sockets(), 2);
-        let _third = take(b).expect("a seat");
-        assert_eq!(take(b).err(), Some(NoSeat::Full));
-        drop(first);
-        assert_eq!(life.sockets(), 2);
-        let _again = take(a).expect("a seat");
-        life.enter(Phase::Draining);
-        life.enter(Phase::Ready);
-        assert_eq!((life.phase(), take(b).err()), (Phase::Draining, Some(NoSeat::Draining)));
     }
 }

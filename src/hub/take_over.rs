@@ -3,9 +3,10 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{Connection, Consumer, Seat, Worker};
+use super::{Connection, Consumer, Worker};
 use crate::{
     chat::{Principal, Source},
+    lifecycle::ConnectionPermit,
     memory::{Account, Kind, Level},
     protocol::Close,
     socket::{
@@ -42,7 +43,7 @@ pub struct Accepted {
     pub principal: Principal,
     /// Its frames may hold whole conversations.
     pub transcripts: bool,
-    pub seat: Seat,
+    pub permit: ConnectionPermit,
 }
 
 /// Starts the connection; `early` is what the client sent right behind its request.
@@ -72,7 +73,7 @@ pub(crate) fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: 
     };
     let mut account = Account::new(&worker.memory, accepted.source, [Kind::Connections, Kind::Output]);
     account.set(0, CONNECTION_BYTES);
-    let place = Place { account, _seat: accepted.seat };
+    let place = Place { account, _permit: accepted.permit };
     let socket = task::Socket::new(Rc::clone(&io), head, settings.bounds, place, |ctx| {
         ctx.add_stream(frames.with(early));
         Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source, accepted.principal)
@@ -83,7 +84,7 @@ pub(crate) fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: 
 /// What a socket has of what is shared by all.
 struct Place {
     account: Account<2>,
-    _seat: Seat,
+    _permit: ConnectionPermit,
 }
 
 impl task::Kept for Place {

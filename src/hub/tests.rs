@@ -1,6 +1,11 @@
 //! One session's panic is nobody else's, and what leads from one thread to another.
-use super::{Life, Phase, session_actor::SessionActor};
-use crate::{app::Gateway, config::Config, dispatch::Dispatcher};
+use super::session_actor::SessionActor;
+use crate::{
+    app::Gateway,
+    config::Config,
+    dispatch::Dispatcher,
+    lifecycle::{Lifecycle, Phase},
+};
 use actix::prelude::*;
 use futures_util::{SinkExt, StreamExt};
 use std::time::Duration;
@@ -217,9 +222,9 @@ async fn a_dead_dispatcher_turns_liveness_red_and_ends_the_process() {
 
 #[test]
 fn phases_only_go_forward() {
-    let life = Life::new(1, 0);
-    assert_eq!(life.phase(), Phase::Starting);
-    life.enter(Phase::Draining);
-    life.enter(Phase::Ready);
-    assert_eq!(life.phase(), Phase::Draining);
+    let lifecycle = Lifecycle::new(1, 0);
+    assert_eq!(lifecycle.phase(), Phase::Starting);
+    lifecycle.enter(Phase::Draining);
+    lifecycle.enter(Phase::Ready);
+    assert_eq!(lifecycle.phase(), Phase::Draining);
 }

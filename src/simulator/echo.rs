@@ -4,7 +4,8 @@ use super::{BACKLOG, CONNECTIONS_MAX, KEEP_ALIVE};
 use crate::{
     dispatch::{Breaker, Dispatcher, admission},
     http::{self, Door, Site, door, exchange},
-    hub::{self, Caps, Consumer, Life, Phase, Registry, Worker},
+    hub::{self, ChatLimits, Consumer, Registry, Worker},
+    lifecycle::{Lifecycle, Phase},
     listen,
     memory::{Limit, Memory},
     metrics::Metrics,
@@ -74,8 +75,8 @@ fn site(workers: usize) -> Site {
     let breaker =
         breaker::Settings { failures: 0, share: 100, window: Duration::ZERO, pause: Duration::ZERO };
     let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
-    let life = Life::new(CONNECTIONS_MAX, 0);
-    life.enter(Phase::Ready);
+    let lifecycle = Lifecycle::new(CONNECTIONS_MAX, 0);
+    lifecycle.enter(Phase::Ready);
     let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics));
     Site {
         settings: http::Settings {
@@ -93,10 +94,10 @@ fn site(workers: usize) -> Site {
             features: http::api::Features::default(),
             page: http::api::Page::default(),
         },
-        life: Arc::new(life),
+        lifecycle: Arc::new(lifecycle),
         door: Arc::new(Door::new(door(), Arc::clone(&metrics))),
         memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
-        registry: Arc::new(Registry::new(Caps::default())),
+        registry: Arc::new(Registry::new(ChatLimits::default())),
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),
         metrics,

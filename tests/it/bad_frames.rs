@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 
@@ -115,7 +115,7 @@ async fn a_flood_of_requests_is_closed_and_others_do_not_feel_it() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(flood, talk) }).await.unwrap();
-    until("the flood is gone", async || gateway.site.life.sockets() == 1).await;
+    until("the flood is gone", async || gateway.site.lifecycle.sockets() == 1).await;
     let closed = gateway.site.metrics.connections_closed.get("too_many_frames");
     assert_eq!(closed, 1);
     // What was asked of nothing has made nothing.

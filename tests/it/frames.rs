@@ -130,7 +130,7 @@ async fn endless_messages_end_with_1009_at_their_bound() {
     client.write(&fragments(usize::MAX)).await;
     client.write(&frame(0x80, b"")).await;
     expect_close(&mut client, "1,025 fragments", 1009).await;
-    until("every socket is gone", async || gateway.site.life.sockets() == 0).await;
+    until("every socket is gone", async || gateway.site.lifecycle.sockets() == 0).await;
     gateway.stop().await;
 }
 
@@ -174,7 +174,7 @@ async fn a_close_that_is_answered_late_or_never_holds_nothing_for_long() {
     let gateway = Gateway::spawn(|_| {}).await;
     let gone = async || {
         let since = Instant::now();
-        until("the socket is gone", async || gateway.site.life.sockets() == 0).await;
+        until("the socket is gone", async || gateway.site.lifecycle.sockets() == 0).await;
         since.elapsed()
     };
     for answers in [true, false] {
@@ -184,7 +184,7 @@ async fn a_close_that_is_answered_late_or_never_holds_nothing_for_long() {
         let since = Instant::now();
         if answers {
             sleep(Duration::from_millis(200)).await;
-            assert_eq!(gateway.site.life.sockets(), 1, "it is given a moment");
+            assert_eq!(gateway.site.lifecycle.sockets(), 1, "it is given a moment");
             client.write(&frame(0x88, &1002u16.to_be_bytes())).await;
             client.stream.shutdown().await.unwrap();
         }

@@ -10,7 +10,7 @@ use tokio::{io::AsyncWriteExt, time::Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 
@@ -146,7 +146,7 @@ async fn who_closes_half_in_mid_answer_is_gone_and_can_come_back() {
     socket.ask("r1", "c1", "/sim text=\"one two three four five six\" pace_ms=100").await;
     socket.next().await;
     socket.socket.get_mut().shutdown().await.unwrap();
-    until("it is gone", async || gateway.site.life.sockets() == 0).await;
+    until("it is gone", async || gateway.site.lifecycle.sockets() == 0).await;
     let mut back = Chats::connect_as(gateway.address, &socket.cookie).await;
     back.resume("r2", "c1", None).await;
     let mut answer = Answer::of("r2");

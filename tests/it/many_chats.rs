@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 

@@ -33,7 +33,7 @@ async fn a_question_is_answered_and_two_chats_share_a_socket() {
 
 /// Conversations are kept, so that the gateway is not idle at the end.
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 

@@ -684,6 +684,6 @@ async fn a_wait_that_no_integer_holds_is_no_wait_that_is_told() {
     }
     assert_eq!(upstream.requests(), endless.len(), "none of them was waited for");
     drop(client);
-    until("no socket is left", async || gateway.site.life.sockets() == 0).await;
+    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }

@@ -8,7 +8,7 @@ fn key(principal: u128, chat: u64) -> ChatKey {
 }
 
 fn table(chats: usize, per_principal: usize) -> ChatTable<SessionId> {
-    ChatTable::new(Caps { chats, per_principal })
+    ChatTable::new(ChatLimits { chats, per_principal })
 }
 
 /// As the registry does it: the session of a chat, one that is made where there is none, and who went for it.
@@ -183,7 +183,13 @@ impl Model {
         idle.min_by_key(least).map(|known| known.session)
     }
 
-    fn asked(&mut self, key: &ChatKey, source: Source, fresh: SessionId, caps: Caps) -> Result<(), NoRoom> {
+    fn asked(
+        &mut self,
+        key: &ChatKey,
+        source: Source,
+        fresh: SessionId,
+        caps: ChatLimits,
+    ) -> Result<(), NoRoom> {
         self.time += 1;
         if self.at(key).is_some() {
             self.change(key, |known| (known.on_their_way, known.source) = (known.on_their_way + 1, source));
@@ -221,7 +227,7 @@ proptest! {
         per_principal in 1..5usize,
         steps in prop::collection::vec((0..9u8, 0..4u128, 0..4u64, 0..4u64), 1..300),
     ) {
-        let caps = Caps { chats, per_principal };
+        let caps = ChatLimits { chats, per_principal };
         let (mut table, mut model) = (table(chats, per_principal), Model::default());
         for (at, (step, principal, chat, source)) in steps.into_iter().enumerate() {
             let (key, source) = (key(principal, chat), Source::numbered(source));

@@ -3,12 +3,12 @@ use super::{Connection, Consumer, Released};
 use crate::{
     chat::{ChatId, ChatKey, ReaderId, RequestId, SessionId},
     hub::{
-        Phase,
         bad_frames::Strikes,
         chat_table::NoRoom,
         messages::{Bounced, Join, Letter, Wish},
         session_actor::{Abort, Detach, SessionActor},
     },
+    lifecycle::Phase,
     protocol::{Codec, Rejection, ServerFrame},
     socket::context::SocketContext,
 };
@@ -78,7 +78,8 @@ impl Connection {
     fn deliver(&mut self, ctx: &mut SocketContext<Self>, letter: Box<Letter>) {
         let key = ChatKey { principal: self.principal, chat: letter.chat.clone() };
         let registry = &self.worker.registry;
-        let may_begin = matches!(letter.wish, Wish::Ask(_)) && self.worker.life.phase() < Phase::Draining;
+        let may_begin =
+            matches!(letter.wish, Wish::Ask(_)) && self.worker.lifecycle.phase() < Phase::Draining;
         let session = if may_begin {
             let id = SessionId(fastrand::u64(..));
             let make = |key| SessionActor::begin_chat(&self.worker, id, self.source, key);

@@ -145,7 +145,7 @@ impl Gateway {
 
     pub(crate) fn is_idle(&self) -> bool {
         let metrics = &self.site.metrics;
-        self.site.life.sockets() == 0
+        self.site.lifecycle.sockets() == 0
             && self.site.registry.is_empty()
             && metrics.runs.get() == 0
             && metrics.runs_queued.get() == 0

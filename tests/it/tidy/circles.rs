@@ -12,7 +12,6 @@ const STILL_CLOSED: &[&[&str]] = &[&[
     "hub/connection.rs",
     "hub/connection/requests.rs",
     "hub/messages.rs",
-    "hub/registry.rs",
     "hub/session_actor.rs",
     "hub/subscriber.rs",
 ]];

@@ -1,0 +1,192 @@
+//! The phase of the process, and the permits of its connections.
+use crate::chat::Source;
+use dashmap::DashMap;
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+/// What the process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+#[repr(u8)]
+pub enum Phase {
+    Starting = 0,
+    Ready = 1,
+    /// No new sockets; running answers finish.
+    Draining = 2,
+    /// Sockets are closed whatever they are doing.
+    Closing = 3,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Draining => "draining",
+            Phase::Closing => "closing",
+        }
+    }
+}
+
+/// The phase and the sockets of the process. Sockets that were taken over are no longer counted by
+/// the server, so the caps are kept here.
+pub struct Lifecycle {
+    phase: AtomicU8,
+    sockets: AtomicUsize,
+    sockets_max: usize,
+    by_source: DashMap<Source, usize>,
+    /// 0: no cap.
+    per_address_max: usize,
+}
+
+/// One part of all sockets is kept for others than the source with the most.
+const RESERVED_PART: usize = 8;
+
+/// Why a connection gets no permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Draining,
+    Full,
+    AddressFull,
+}
+
+impl Lifecycle {
+    pub fn new(sockets_max: usize, per_address_max: usize) -> Self {
+        Lifecycle {
+            phase: AtomicU8::new(Phase::Starting as u8),
+            sockets: AtomicUsize::new(0),
+            sockets_max,
+            by_source: DashMap::new(),
+            per_address_max,
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(SeqCst) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            2 => Phase::Draining,
+            _ => Phase::Closing,
+        }
+    }
+
+    /// Phases only go forward.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, SeqCst);
+    }
+
+    pub fn sockets(&self) -> usize {
+        self.sockets.load(SeqCst)
+    }
+
+    pub fn sockets_max(&self) -> usize {
+        self.sockets_max
+    }
+
+    /// A permit for a connection from `address`, given back when it is dropped. Where the address is unknown,
+    /// only the cap of all holds. `is_shared`: the address stands for many clients, as a proxy's does; any other
+    /// leaves a part of all permits to the others.
+    pub fn admit(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        is_shared: bool,
+    ) -> Result<ConnectionPermit, Refused> {
+        if self.phase() >= Phase::Draining {
+            return Err(Refused::Draining);
+        }
+        if self.sockets.fetch_add(1, SeqCst) >= self.sockets_max {
+            self.sockets.fetch_sub(1, SeqCst);
+            return Err(Refused::Full);
+        }
+        let mut permit = ConnectionPermit { life: Arc::clone(self), source: None };
+        let share = match is_shared {
+            true => usize::MAX,
+            false => self.sockets_max - self.sockets_max / RESERVED_PART,
+        };
+        let cap = if self.per_address_max > 0 { self.per_address_max.min(share) } else { share };
+        if address.is_some() && cap < self.sockets_max {
+            let source = Source::of(address);
+            let mut here = self.by_source.entry(source).or_default();
+            if *here >= cap {
+                return Err(Refused::AddressFull);
+            }
+            *here += 1;
+            permit.source = Some(source);
+        }
+        Ok(permit)
+    }
+}
+
+/// A socket's place under the caps.
+pub struct ConnectionPermit {
+    life: Arc<Lifecycle>,
+    /// Only where it counts for a cap by source.
+    source: Option<Source>,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.life.sockets.fetch_sub(1, SeqCst);
+        if let Some(source) = &self.source {
+            self.life.by_source.remove_if_mut(source, |_, here| {
+                *here = here.saturating_sub(1);
+                *here == 0
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // faults: K139
+    #[test]
+    fn all_addresses_of_an_ipv6_network_share_a_cap() {
+        let life = Arc::new(Lifecycle::new(9, 2));
+        let permit = |address: &str| life.admit(Some(address.parse().expect("an address")), false);
+        let _two = [permit("2001:db8:1:2::1"), permit("2001:db8:1:2:ffff::2")];
+        assert_eq!(permit("2001:db8:1:2:3:4:5:6").err(), Some(Refused::AddressFull));
+        let _other = permit("2001:db8:1:3::1").expect("a permit");
+    }
+
+    // faults: K131
+    #[test]
+    fn one_address_leaves_an_eighth_of_all_permits_to_the_others() {
+        let life = Arc::new(Lifecycle::new(16, 0));
+        let permit = |last: u8, is_shared| life.admit(Some(IpAddr::from([192, 0, 2, last])), is_shared);
+        let _held: Vec<ConnectionPermit> = (0..14).map(|_| permit(1, false).expect("a permit")).collect();
+        assert_eq!(permit(1, false).err(), Some(Refused::AddressFull));
+        let other = permit(2, false).expect("a permit");
+        // A proxy stands for many, and so does this machine.
+        let _proxied = permit(1, true).expect("a permit");
+        assert_eq!(permit(2, false).err(), Some(Refused::Full));
+        drop(other);
+        assert_eq!(permit(1, false).err(), Some(Refused::AddressFull));
+        let _again = permit(3, false).expect("a permit");
+        assert_eq!(life.by_source.len(), 2);
+    }
+
+    #[test]
+    fn permits_are_capped_in_all_and_by_address_and_come_back() {
+        let life = Arc::new(Lifecycle::new(3, 2));
+        let (a, b) = (Some(IpAddr::from([10, 0, 0, 1])), Some(IpAddr::from([10, 0, 0, 2])));
+        let take = |address| life.admit(address, true);
+        let first = take(a).expect("a permit");
+        let _second = take(a).expect("a permit");
+        assert_eq!(take(a).err(), Some(Refused::AddressFull));
+        assert_eq!(life.sockets(), 2);
+        let _third = take(b).expect("a permit");
+        assert_eq!(take(b).err(), Some(Refused::Full));
+        drop(first);
+        assert_eq!(life.sockets(), 2);
+        let _again = take(a).expect("a permit");
+        life.enter(Phase::Draining);
+        life.enter(Phase::Ready);
+        assert_eq!((life.phase(), take(b).err()), (Phase::Draining, Some(Refused::Draining)));
+    }
+}
