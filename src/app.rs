@@ -6,7 +6,7 @@ use crate::{
     chat, config,
     config::Config,
     descriptors,
-    dispatch::{self, Breaker, Dispatcher, Lane, admission},
+    dispatch::{self, Breaker, Dispatcher, Lane, RunSinks, admission},
     http::{self, Door},
     hub::{self, ChatLimits, Registry, Worker},
     lifecycle::{Lifecycle, Phase},
@@ -73,6 +73,7 @@ struct Plan {
     runs: Arc<dispatch::Settings>,
     budget: Arc<retry::Budget>,
     habit: Arc<dashscope::Habit>,
+    sinks: RunSinks,
     hub: hub::Settings,
     session: Arc<session::Settings>,
     next_worker: Arc<AtomicUsize>,
@@ -100,7 +101,9 @@ impl Gateway {
         let admission = admission_settings(config);
         // On this thread, which has nothing else to do.
         let breaker = Arc::new(Breaker::new(breaker_settings(config), Arc::clone(&metrics)));
-        let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics));
+        let sinks = RunSinks::standard(&metrics);
+        let dispatcher =
+            Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics), sinks.clone());
         let (pulse, dispatcher) = (dispatcher.pulse(), dispatcher.start());
         let site = Arc::new(http::Site {
             settings: site::settings(config, simulated),
@@ -120,7 +123,7 @@ impl Gateway {
             breaker,
             started: Instant::now(),
         });
-        let plan = plan(config, client, Arc::clone(&site));
+        let plan = plan(config, client, sinks, Arc::clone(&site));
         let address = listener.local_addr()?;
         let ops_address = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let server = serve(listener, ops_listener, workers, plan)?;
@@ -230,7 +233,8 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     let client = client::Client::new(plan.client.clone());
     let (settings, budget) = (Arc::clone(&plan.runs), Arc::clone(&plan.budget));
     let (breaker, habit) = (Arc::clone(&site.breaker), Arc::clone(&plan.habit));
-    let lane = Lane::new(client, settings, budget, breaker, habit, Arc::clone(&site.metrics)).start();
+    let (metrics, sinks) = (Arc::clone(&site.metrics), plan.sinks.clone());
+    let lane = Lane::new(client, settings, budget, breaker, habit, metrics, sinks).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
@@ -276,7 +280,7 @@ pub fn client_plan(config: &Config) -> Result<client::Plan, client::SetUpError> 
     client::Plan::new(&settings, &dialect_settings(config))
 }
 
-fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
+fn plan(config: &Config, client: client::Plan, sinks: RunSinks, site: Arc<http::Site>) -> Plan {
     let upstream = &config.upstream;
     let retry = retry_settings(config);
     Plan {
@@ -296,6 +300,7 @@ fn plan(config: &Config, client: client::Plan, site: Arc<http::Site>) -> Plan {
         }),
         budget: Arc::new(retry::Budget::new(retry.budget_percent)),
         habit: Arc::default(),
+        sinks,
         hub: hub_settings(config),
         session: Arc::new(session_settings(config)),
         next_worker: Arc::default(),

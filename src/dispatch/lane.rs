@@ -1,5 +1,5 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Breaker, Order, Permit, Settings, run, shared::Shared};
+use super::{Breaker, Order, Permit, RunSinks, Settings, run, shared::Shared};
 use crate::{
     metrics::Metrics,
     upstream::{client::Client, dashscope, route::retry},
@@ -27,9 +27,22 @@ impl Lane {
         breaker: Arc<Breaker>,
         habit: Arc<dashscope::Habit>,
         metrics: Arc<Metrics>,
+        sinks: RunSinks,
     ) -> Self {
         let (watch, events) = Default::default();
-        Lane { shared: Rc::new(Shared { client, settings, budget, breaker, habit, metrics, watch, events }) }
+        Lane {
+            shared: Rc::new(Shared {
+                client,
+                settings,
+                budget,
+                breaker,
+                habit,
+                metrics,
+                sinks,
+                watch,
+                events,
+            }),
+        }
     }
 }
 

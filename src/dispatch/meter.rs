@@ -1,6 +1,6 @@
 //! What one request to the upstream is measured by.
 use crate::metrics::Metrics;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// One gap between two chunks of output out of this many is observed: clocks and locks cost more than
@@ -11,6 +11,8 @@ const SAMPLED: u32 = 16;
 pub(super) struct Meter {
     metrics: Arc<Metrics>,
     sent: Instant,
+    /// From sending to the first output.
+    first_chunk: Option<Duration>,
     /// Reads that brought output.
     chunks: u32,
     /// When the chunk came that opens a gap which is observed.
@@ -24,7 +26,15 @@ impl Meter {
     pub(super) fn start(metrics: &Arc<Metrics>, body_bytes: usize) -> Self {
         metrics.bytes.upstream_out.inc_by(body_bytes as u64);
         let now = Instant::now();
-        Meter { metrics: Arc::clone(metrics), sent: now, chunks: 0, opened: now, bytes: 0 }
+        Meter { metrics: Arc::clone(metrics), sent: now, first_chunk: None, chunks: 0, opened: now, bytes: 0 }
+    }
+
+    pub(super) fn sent(&self) -> Instant {
+        self.sent
+    }
+
+    pub(super) fn first_chunk(&self) -> Option<Duration> {
+        self.first_chunk
     }
 
     /// Bytes of the response were read.
@@ -40,6 +50,7 @@ impl Meter {
                 self.opened = Instant::now();
                 if self.chunks == 1 {
                     let waited = self.opened - self.sent;
+                    self.first_chunk = Some(waited);
                     self.metrics.inference.time_to_first_chunk.observe(waited.as_secs_f64());
                 }
                 self.count_bytes();

@@ -7,8 +7,10 @@ pub mod control;
 mod lane;
 mod meter;
 mod pulse;
+mod recorder;
 mod run;
 mod shared;
+mod sinks;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,10 @@ pub use control::RunControl;
 pub use lane::Lane;
 pub use pulse::{Pulse, SILENCE_MAX};
 pub use shared::{STREAM_BYTES, Settings};
+pub use sinks::RunSinks;
 
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest, SessionId, Source},
+    chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRecord, RunRequest, SessionId, Source},
     memory::Account,
     metrics::Metrics,
 };
@@ -112,6 +115,7 @@ pub struct Dispatcher {
     lanes: Vec<Option<Addr<Lane>>>,
     breaker: Arc<Breaker>,
     metrics: Arc<Metrics>,
+    sinks: RunSinks,
     pulse: Arc<Pulse>,
     expiry: Option<SpawnHandle>,
 }
@@ -123,10 +127,19 @@ impl Dispatcher {
         workers: usize,
         breaker: Arc<Breaker>,
         metrics: Arc<Metrics>,
+        sinks: RunSinks,
     ) -> Self {
         let lanes = vec![None; workers];
         let pulse = Arc::new(Pulse::new(workers, tokio::time::Instant::now()));
-        Dispatcher { admission: Admission::new(settings), lanes, breaker, metrics, pulse, expiry: None }
+        Dispatcher {
+            admission: Admission::new(settings),
+            lanes,
+            breaker,
+            metrics,
+            sinks,
+            pulse,
+            expiry: None,
+        }
     }
 
     /// What probes look at.
@@ -159,8 +172,8 @@ impl Dispatcher {
 
     /// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
     fn refuse(&self, order: &Order, error: RunError) {
-        log::debug!("run refused session={} run={} error={error}", order.session, order.run);
-        self.metrics.turn_ended(error.kind.code(), order.submitted.elapsed());
+        let waited = order.submitted.elapsed();
+        self.sinks.record(&RunRecord::rejected(order.session, order.run, error.clone(), waited));
         let event = RunEvent::End(Box::new(RunEnd::failed(error)));
         // Only a session that is gone does not take it.
         let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });

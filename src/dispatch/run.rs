@@ -3,6 +3,7 @@ use super::{
     Order, Permit, RunUpdate,
     breaker::Ticket,
     meter::Meter,
+    recorder::Recorder,
     shared::{STREAM_BYTES, Shared},
     stream::{NOT_TAKEN, Step, Stream},
 };
@@ -66,57 +67,20 @@ struct Run {
     body: Bytes,
     /// The response that is read.
     stream: Option<Stream>,
-    started: Instant,
     deadline: Instant,
+    /// Requests so far that count as attempts.
     attempts: u32,
-    tally: Tally,
+    recorder: Recorder,
     /// The breaker's leave for the attempt under way.
     ticket: Option<Ticket>,
     meter: Option<Meter>,
 }
 
-/// What the run's log line and metrics tell.
-#[derive(Default)]
-struct Tally {
-    deltas: u64,
-    bytes: u64,
-    first_delta: Option<Duration>,
-    /// The last totals of an attempt that is over.
-    usage: Option<Usage>,
-}
-
-impl Tally {
-    /// Leaves text for the session.
-    fn say(&mut self, events: &mut Vec<RunEvent>, usage: Option<Usage>, order: &Order, metrics: &Metrics) {
-        if !events.is_empty() {
-            if let Some(usage) = usage {
-                order.control.note_usage(usage);
-            }
-            events.iter().for_each(|event| self.note(event, order, metrics));
-            order.control.say(events);
-        }
-    }
-
-    fn note(&mut self, event: &RunEvent, order: &Order, metrics: &Metrics) {
-        let (RunEvent::Delta(text) | RunEvent::Reasoning(text)) = event else { return };
-        self.deltas += 1;
-        self.bytes += text.len() as u64;
-        metrics.deltas.inc();
-        if self.first_delta.is_none() {
-            let waited = order.submitted.elapsed();
-            self.first_delta = Some(waited);
-            metrics.turn_first_delta.observe(waited.as_secs_f64());
-        }
-    }
-}
-
 impl Drop for Run {
-    /// A run that is dropped before its end was cancelled.
+    /// Before its end: cancelled, or a panic.
     fn drop(&mut self) {
-        if self.attempts != u32::MAX {
-            self.end_attempt(); // What it has used is counted.
-            self.report("cancelled", None);
-        }
+        self.end_attempt(); // What it has used is counted.
+        self.record_attempt(None, true);
     }
 }
 
@@ -125,6 +89,7 @@ impl Run {
         let started = Instant::now();
         let waited = started.saturating_duration_since(order.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
+        let recorder = Recorder::new(&shared.sinks, (order.session, order.run), order.submitted, waited);
         let body = dashscope::body(&shared.settings.dialect, &order.request);
         order.account.set(0, body.capacity() + STREAM_BYTES);
         let deadline = started + shared.settings.run_time;
@@ -133,10 +98,9 @@ impl Run {
             order,
             body: body.into(),
             stream: None,
-            started,
             deadline,
             attempts: 0,
-            tally: Tally::default(),
+            recorder,
             ticket: None,
             meter: None,
         })
@@ -161,11 +125,11 @@ impl Run {
             let (error, lost) = match attempt {
                 Attempt::Ended(end) => {
                     self.tell_breaker(end.outcome.as_ref().err(), true);
+                    self.record_attempt(end.outcome.as_ref().err(), true);
                     return Box::pin(self.end(*end)).await;
                 }
                 Attempt::Failed { error, lost } => (self.redacted(error), lost),
             };
-            self.meter = None;
             // Not an attempt at all: the pool's connection was dead, and the next one is new.
             let is_free = lost == Some(Lost::Kept) && !mem::replace(&mut forgiven, true);
             // A new connection that the service closes says little, once, but the budget counts it.
@@ -175,7 +139,10 @@ impl Run {
                     && self.attempts == 1
                     && self.shared.budget.withdraw(self.order.source)
             };
-            if is_free || is_excused() {
+            let is_repeated = is_free || is_excused();
+            self.record_attempt(Some(&error), !is_repeated);
+            self.meter = None;
+            if is_repeated {
                 if is_free {
                     self.shared.metrics.upstream_dead_connections.inc();
                 } else {
@@ -219,7 +186,7 @@ impl Run {
 
     /// An attempt is over: well, or with this error. `connected`: there was a connection for it.
     fn tell_breaker(&mut self, error: Option<&RunError>, connected: bool) {
-        let shown = self.tally.first_delta.is_some();
+        let shown = self.recorder.has_text();
         if let Some(mut ticket) = self.ticket.take() {
             ticket.report(error.map_or(Verdict::Answers, |error| Verdict::of(error, shown, connected)));
         }
@@ -264,7 +231,7 @@ impl Run {
     }
 
     fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<RunEvent>) -> Poll<Attempt> {
-        let Run { stream: Some(stream), order, tally, ticket, meter, shared, .. } = self else {
+        let Run { stream: Some(stream), order, recorder, ticket, meter, shared, .. } = self else {
             unreachable!("a response is read after it was opened");
         };
         let outcome = match ready!(stream.poll_step(cx, order.control.is_held(), events)) {
@@ -278,7 +245,7 @@ impl Run {
                         meter.chunk();
                     }
                 }
-                tally.say(events, stream.reader.usage(), order, &shared.metrics);
+                pass_on(events, stream.reader.usage(), order, recorder, &shared.metrics);
                 if !stream.is_finished() {
                     return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
                 }
@@ -309,10 +276,10 @@ impl Run {
                 meter.chunk();
             }
         }
-        tally.say(events, end.usage, order, &shared.metrics);
+        pass_on(events, end.usage, order, recorder, &shared.metrics);
         self.end_attempt();
         Poll::Ready(match end.outcome {
-            Err(error) if self.tally.deltas == 0 => Attempt::Failed { error, lost: None },
+            Err(error) if !self.recorder.has_text() => Attempt::Failed { error, lost: None },
             _ => Attempt::Ended(Box::new(end)),
         })
     }
@@ -320,7 +287,7 @@ impl Run {
     /// Drops the response.
     fn end_attempt(&mut self) {
         if let Some(stream) = self.stream.take() {
-            self.tally.usage = stream.reader.usage();
+            self.recorder.usage(stream.reader.usage());
             if self.shared.habit.note(stream.reader.shown()) {
                 log::warn!(
                     "the model service sends the whole text so far in each event although only new text was asked for; \
@@ -342,10 +309,7 @@ impl Run {
             return sent.is_ok();
         }
         let end = RunEnd::failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN));
-        if self.attempts != u32::MAX {
-            self.report("overloaded", Some(&end));
-            self.attempts = u32::MAX;
-        }
+        self.recorder.finish(&end);
         // A new address has a place of its own in the mailbox.
         let event = RunEvent::End(Box::new(end));
         let _ = self.order.sink.clone().try_send(RunUpdate { run: self.order.run, event });
@@ -361,19 +325,16 @@ impl Run {
 
     async fn end(mut self: Box<Self>, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
-        end.timing = Timing { first_delta: self.tally.first_delta, duration: self.order.submitted.elapsed() };
         end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
-        let outcome = match &end.outcome {
-            Ok(reason) => reason.as_str(),
-            Err(error) => error.kind.code(),
-        };
         // Nothing was asked of an upstream that is left alone, and a session's fault is not its own.
         let not_its_own = [RunErrorKind::UpstreamDown, RunErrorKind::Overloaded];
         if let Some(error) = end.outcome.as_ref().err().filter(|e| !not_its_own.contains(&e.kind)) {
             self.note_error(error);
         }
-        self.report(outcome, Some(&end));
-        self.attempts = u32::MAX; // Reported.
+        end.timing = self.recorder.finish(&end);
+        if let Some(advice) = end.outcome.as_ref().err().and_then(|error| self.shared.client.advice(error)) {
+            log::warn!("the model service refuses the key: {advice}");
+        }
         let usage = end.usage.unwrap_or_default();
         self.tell(RunEvent::End(Box::new(end))).await;
         self.read_tail(usage).await;
@@ -392,31 +353,26 @@ impl Run {
         self.shared.metrics.upstream_errors.inc(error.kind.code());
     }
 
-    fn report(&self, outcome: &'static str, end: Option<&RunEnd>) {
-        let metrics = &self.shared.metrics;
-        metrics.turn_ended(outcome, self.order.submitted.elapsed());
-        let usage = end.map_or(self.tally.usage, |end| end.usage).unwrap_or_default();
-        metrics.inference.used(usage);
-        let error = end.and_then(|end| end.outcome.as_ref().err());
-        let level = if error.is_some() { log::Level::Warn } else { log::Level::Info };
-        log::log!(
-            level,
-            "run ended session={} run={} outcome={outcome} duration_ms={} first_delta_ms={} deltas={} bytes={} \
-             attempts={} input_tokens={} output_tokens={} upstream_request={}{}",
-            self.order.session,
-            self.order.run,
-            self.started.elapsed().as_millis(),
-            self.tally.first_delta.map_or(-1, |first| first.as_millis() as i64),
-            self.tally.deltas,
-            self.tally.bytes,
-            self.attempts,
-            usage.input_tokens,
-            usage.output_tokens,
-            end.and_then(|end| end.request_id.as_deref()).unwrap_or("-").escape_default(),
-            error.map(|error| format!(" error={error}")).unwrap_or_default()
-        );
-        if let Some(advice) = error.and_then(|error| self.shared.client.advice(error)) {
-            log::warn!("the model service refuses the key: {advice}");
+    fn record_attempt(&mut self, error: Option<&RunError>, is_counted: bool) {
+        if let Some(meter) = &self.meter {
+            self.recorder.attempt(meter, error.map(|error| error.kind), is_counted);
         }
+    }
+}
+
+/// Passes text on to the session, with what it has cost so far.
+fn pass_on(
+    events: &mut Vec<RunEvent>,
+    usage: Option<Usage>,
+    order: &Order,
+    recorder: &mut Recorder,
+    metrics: &Metrics,
+) {
+    if !events.is_empty() {
+        if let Some(usage) = usage {
+            order.control.note_usage(usage);
+        }
+        events.iter().for_each(|event| recorder.delta(event, metrics));
+        order.control.say(events);
     }
 }

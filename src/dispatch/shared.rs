@@ -1,5 +1,5 @@
 //! What all runs of a lane share, and the bounds that each of them has.
-use super::{Breaker, watch::Watch};
+use super::{Breaker, RunSinks, watch::Watch};
 use crate::{
     chat::RunEvent,
     metrics::Metrics,
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     /// What the answers of all lanes have shown.
     pub(super) habit: Arc<dashscope::Habit>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) sinks: RunSinks,
     pub(super) watch: Rc<Watch>,
     /// Lent to each run for one poll: one list for all stays in the cache.
     pub(super) events: Cell<Vec<RunEvent>>,

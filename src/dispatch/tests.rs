@@ -135,6 +135,7 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
     let breaker = upstream_breaker::Settings { failures: 5, share: 50, window: wait, pause: wait };
     let breaker = Arc::new(Breaker::new(breaker, Arc::clone(metrics)));
     let budget = Arc::new(retry::Budget::new(0));
+    let sinks = RunSinks::standard(metrics);
     let lane = Lane::new(
         client,
         Arc::new(settings),
@@ -142,9 +143,10 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
         Arc::clone(&breaker),
         Arc::default(),
         Arc::clone(metrics),
+        sinks.clone(),
     );
     let admission = admission::Settings { runs: 4, queue: 4, queue_wait: wait };
-    let dispatcher = Dispatcher::new(admission, 1, breaker, Arc::clone(metrics)).start();
+    let dispatcher = Dispatcher::new(admission, 1, breaker, Arc::clone(metrics), sinks).start();
     dispatcher.try_send(Register { worker: 0, lane: lane.start() }).unwrap();
     dispatcher
 }

@@ -1,7 +1,7 @@
 //! What orchestrators are told in every state of the process.
 use super::*;
 use crate::{
-    dispatch::{SILENCE_MAX, admission},
+    dispatch::{RunSinks, SILENCE_MAX, admission},
     hub::ChatLimits,
     lifecycle::{Lifecycle, Phase},
     memory::Limit,
@@ -58,7 +58,13 @@ fn site() -> Arc<Site> {
     let breaker = breaker::Settings { failures: 1, share: 100, window: second, pause: 60 * second };
     let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
     let admission = admission::Settings { runs: 1, queue: 2, queue_wait: second };
-    let dispatcher = Dispatcher::new(admission, 0, Arc::clone(&breaker), Arc::clone(&metrics));
+    let dispatcher = Dispatcher::new(
+        admission,
+        0,
+        Arc::clone(&breaker),
+        Arc::clone(&metrics),
+        RunSinks::standard(&metrics),
+    );
     Arc::new(Site {
         settings: settings(),
         lifecycle: Arc::new(Lifecycle::new(1, 0)),

@@ -6,7 +6,7 @@ mod process;
 pub use codes::Codes;
 
 use crate::{
-    chat::{Fault, FinishReason, RunErrorKind, Usage},
+    chat::{Fault, FinishReason, RunErrorKind, RunRecord, RunSink, Usage},
     logging,
     memory::Kind,
     protocol::{Close, Rejection},
@@ -318,6 +318,13 @@ impl Metrics {
         let dropped = logging::DROPPED_LINES.load(Relaxed);
         self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
         self.process.refresh();
+    }
+}
+
+impl RunSink for Metrics {
+    fn record(&self, record: &RunRecord) {
+        self.turn_ended(record.outcome.code(), record.timing.duration);
+        self.inference.used(record.usage.unwrap_or_default());
     }
 }
 

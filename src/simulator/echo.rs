@@ -2,7 +2,7 @@
 //! checks, upgrade hook, guard, connection and socket, with nobody behind them.
 use super::{BACKLOG, CONNECTIONS_MAX, KEEP_ALIVE};
 use crate::{
-    dispatch::{Breaker, Dispatcher, admission},
+    dispatch::{Breaker, Dispatcher, RunSinks, admission},
     http::{self, Door, Site, door, exchange},
     hub::{self, ChatLimits, Consumer, Registry, Worker},
     lifecycle::{Lifecycle, Phase},
@@ -77,7 +77,13 @@ fn site(workers: usize) -> Site {
     let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::new(CONNECTIONS_MAX, 0);
     lifecycle.enter(Phase::Ready);
-    let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics));
+    let dispatcher = Dispatcher::new(
+        admission,
+        workers,
+        Arc::clone(&breaker),
+        Arc::clone(&metrics),
+        RunSinks::standard(&metrics),
+    );
     Site {
         settings: http::Settings {
             origins: Vec::new(),

@@ -1,0 +1,107 @@
+//! What became of one run: one value, made once when the run ends, for everything that accounts for runs.
+use super::{FinishReason, RunError, RunErrorKind, RunId, SessionId, Timing, Usage};
+use std::time::Duration;
+
+/// One run, from the request of its session to its end. Holds no text of the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    pub session: SessionId,
+    pub run: RunId,
+    pub outcome: RunOutcome,
+    /// From the session's request: to the first delta, and to the end.
+    pub timing: Timing,
+    /// Wait for a slot; `None` when the run never got one.
+    pub queue_wait: Option<Duration>,
+    /// Requests to the model service, in order. Bounded by the configured attempts and two that are not
+    /// counted.
+    pub attempts: Vec<AttemptRecord>,
+    /// Deltas that were passed to the session, and the bytes of their text.
+    pub deltas: u64,
+    pub bytes: u64,
+    /// The last running total that the service gave; `None` is unknown, never zero.
+    pub usage: Option<Usage>,
+    /// The service's id of the last request.
+    pub request_id: Option<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunOutcome {
+    Finished(FinishReason),
+    Failed(RunError),
+    /// Its session dropped it.
+    Cancelled,
+}
+
+/// One request to the model service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// When it was sent, since the session's request of the run.
+    pub sent: Duration,
+    /// From sending it to its first output; `None` when there was none.
+    pub first_chunk: Option<Duration>,
+    /// From sending it to the end of the attempt. What is left of the response behind a finished answer is
+    /// not part of it.
+    pub duration: Duration,
+    /// Why it failed; `None` when it answered or was cancelled.
+    pub error: Option<RunErrorKind>,
+    /// False for a request that found its connection dead and was sent again for free.
+    pub is_counted: bool,
+}
+
+/// Takes the record of every run at its end, once. Called on the run's own thread, so it must not block.
+pub trait RunSink: Send + Sync {
+    fn record(&self, record: &RunRecord);
+}
+
+impl RunRecord {
+    /// The record of a run that never got a slot, `waited` after the session's request.
+    pub fn rejected(session: SessionId, run: RunId, error: RunError, waited: Duration) -> Self {
+        RunRecord {
+            session,
+            run,
+            outcome: RunOutcome::Failed(error),
+            timing: Timing { first_delta: None, duration: waited },
+            queue_wait: None,
+            attempts: Vec::new(),
+            deltas: 0,
+            bytes: 0,
+            usage: None,
+            request_id: None,
+        }
+    }
+
+    /// How many requests count as attempts.
+    pub fn attempts_counted(&self) -> usize {
+        self.attempts.iter().filter(|attempt| attempt.is_counted).count()
+    }
+
+    /// Time that the run held a slot.
+    pub fn time_running(&self) -> Duration {
+        self.timing.duration.saturating_sub(self.queue_wait.unwrap_or(self.timing.duration))
+    }
+}
+
+impl RunOutcome {
+    /// The stable name in logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            RunOutcome::Finished(reason) => reason.as_str(),
+            RunOutcome::Failed(error) => error.kind.code(),
+            RunOutcome::Cancelled => RunErrorKind::Cancelled.code(),
+        }
+    }
+
+    pub fn error(&self) -> Option<&RunError> {
+        match self {
+            RunOutcome::Failed(error) => Some(error),
+            RunOutcome::Finished(_) | RunOutcome::Cancelled => None,
+        }
+    }
+}
+
+impl From<Result<FinishReason, RunError>> for RunOutcome {
+    fn from(outcome: Result<FinishReason, RunError>) -> Self {
+        outcome.map_or_else(RunOutcome::Failed, RunOutcome::Finished)
+    }
+}

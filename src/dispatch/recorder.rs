@@ -1,0 +1,204 @@
+//! Fills the record of a run while the run goes on, and hands it to the sinks exactly once.
+use super::{RunSinks, meter::Meter};
+use crate::{
+    chat::{
+        AttemptRecord, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunOutcome, RunRecord, SessionId,
+        Timing, Usage,
+    },
+    metrics::Metrics,
+};
+use std::{thread, time::Duration};
+use tokio::time::Instant;
+
+/// Lives as long as its run. A run that is dropped before its end is recorded as cancelled, one that panics as
+/// an internal error.
+pub(super) struct Recorder {
+    sinks: RunSinks,
+    /// When the session asked for the run.
+    submitted: Instant,
+    /// Taken when it is handed over.
+    record: Option<RunRecord>,
+}
+
+impl Recorder {
+    /// For a run that gets its slot now, `queue_wait` after it was asked for.
+    pub(super) fn new(
+        sinks: &RunSinks,
+        (session, run): (SessionId, RunId),
+        submitted: Instant,
+        queue_wait: Duration,
+    ) -> Self {
+        let record = RunRecord {
+            session,
+            run,
+            outcome: RunOutcome::Cancelled,
+            timing: Timing::default(),
+            queue_wait: Some(queue_wait),
+            attempts: Vec::new(),
+            deltas: 0,
+            bytes: 0,
+            usage: None,
+            request_id: None,
+        };
+        Recorder { sinks: sinks.clone(), submitted, record: Some(record) }
+    }
+
+    /// Text for the session. Called for every delta.
+    pub(super) fn delta(&mut self, event: &RunEvent, metrics: &Metrics) {
+        let (RunEvent::Delta(text) | RunEvent::Reasoning(text)) = event else { return };
+        let Some(record) = &mut self.record else { return };
+        record.deltas += 1;
+        record.bytes += text.len() as u64;
+        metrics.deltas.inc();
+        if record.timing.first_delta.is_none() {
+            let waited = self.submitted.elapsed();
+            record.timing.first_delta = Some(waited);
+            metrics.turn_first_delta.observe(waited.as_secs_f64());
+        }
+    }
+
+    /// Whether text was passed to the session.
+    pub(super) fn has_text(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.timing.first_delta.is_some())
+    }
+
+    /// The totals of an attempt that is over.
+    pub(super) fn usage(&mut self, usage: Option<Usage>) {
+        if let Some(record) = &mut self.record {
+            record.usage = usage;
+        }
+    }
+
+    /// An attempt is over.
+    pub(super) fn attempt(&mut self, meter: &Meter, error: Option<RunErrorKind>, is_counted: bool) {
+        let Some(record) = &mut self.record else { return };
+        record.attempts.push(AttemptRecord {
+            sent: meter.sent().saturating_duration_since(self.submitted),
+            first_chunk: meter.first_chunk(),
+            duration: meter.sent().elapsed(),
+            error,
+            is_counted,
+        });
+    }
+
+    /// The run is over. Gives the times, which its client gets too; a later call records nothing.
+    pub(super) fn finish(&mut self, end: &RunEnd) -> Timing {
+        self.close(|record| {
+            record.outcome = end.outcome.clone().into();
+            record.usage = end.usage;
+            record.request_id.clone_from(&end.request_id);
+        })
+    }
+
+    fn close(&mut self, complete: impl FnOnce(&mut RunRecord)) -> Timing {
+        let Some(mut record) = self.record.take() else { return Timing::default() };
+        record.timing.duration = self.submitted.elapsed();
+        complete(&mut record);
+        self.sinks.record(&record);
+        record.timing
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.close(|record| {
+            if thread::panicking() {
+                let error = RunError::new(RunErrorKind::Internal, "the run panicked");
+                record.outcome = RunOutcome::Failed(error);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::FinishReason;
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::{Arc, Mutex},
+    };
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<RunRecord>>);
+
+    impl crate::chat::RunSink for Kept {
+        fn record(&self, record: &RunRecord) {
+            self.0.lock().unwrap().push(record.clone());
+        }
+    }
+
+    /// The records that a run leaves.
+    fn records(act: impl FnOnce(Recorder)) -> Vec<RunRecord> {
+        let kept = Arc::new(Kept::default());
+        let sink: Arc<dyn crate::chat::RunSink> = Arc::<Kept>::clone(&kept);
+        let submitted = Instant::now();
+        act(Recorder::new(&RunSinks::new([sink]), (SessionId(1), RunId(2)), submitted, Duration::ZERO));
+        kept.0.lock().unwrap().clone()
+    }
+
+    fn finished() -> RunEnd {
+        let usage = Some(Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() });
+        let request_id = Some("r".to_owned());
+        RunEnd { outcome: Ok(FinishReason::Stop), usage, request_id, timing: Timing::default() }
+    }
+
+    #[test]
+    fn a_run_is_recorded_once_however_it_ends() {
+        let outcomes =
+            |act: fn(Recorder)| records(act).iter().map(|record| record.outcome.code()).collect::<Vec<_>>();
+        let finishes = |mut recorder: Recorder| {
+            recorder.finish(&finished());
+        };
+        assert_eq!(outcomes(finishes), ["stop"]);
+        assert_eq!(outcomes(drop), ["cancelled"]);
+        let twice = |mut recorder: Recorder| {
+            recorder.finish(&RunEnd::failed(RunError::new(RunErrorKind::Overloaded, "")));
+            recorder.finish(&finished());
+        };
+        assert_eq!(outcomes(twice), ["overloaded"]);
+        let panics = |recorder: Recorder| {
+            let run = AssertUnwindSafe(move || {
+                let _recorder = recorder;
+                panic!("a run of a test");
+            });
+            assert!(catch_unwind(run).is_err());
+        };
+        assert_eq!(outcomes(panics), ["internal"]);
+    }
+
+    #[test]
+    fn a_record_has_the_attempts_the_text_and_the_usage() {
+        let metrics = Arc::new(Metrics::default());
+        let records = records(|mut recorder| {
+            let failed = Meter::start(&metrics, 1);
+            recorder.attempt(&failed, Some(RunErrorKind::UpstreamUnreachable), false);
+            let mut meter = Meter::start(&metrics, 1);
+            assert!(!recorder.has_text());
+            for event in [RunEvent::Reasoning("hm".into()), RunEvent::Delta("你好".into())] {
+                recorder.delta(&event, &metrics);
+                meter.chunk();
+            }
+            assert!(recorder.has_text());
+            recorder.attempt(&meter, None, true);
+            let timing = recorder.finish(&finished());
+            assert!(timing.first_delta.is_some_and(|first| first <= timing.duration));
+        });
+        let [record] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((record.session, record.run), (SessionId(1), RunId(2)));
+        assert_eq!((record.deltas, record.bytes), (2, 8));
+        assert_eq!(record.attempts_counted(), 1);
+        let [dead, answered] = record.attempts[..] else { panic!("{record:?}") };
+        assert_eq!((dead.error, dead.first_chunk), (Some(RunErrorKind::UpstreamUnreachable), None));
+        assert_eq!(answered.error, None);
+        assert!(answered.first_chunk.is_some_and(|first| first <= answered.duration));
+        assert!(dead.sent <= answered.sent);
+        assert_eq!((record.usage, record.request_id.as_deref()), (finished().usage, Some("r")));
+    }
+
+    #[test]
+    fn a_cancelled_run_keeps_the_usage_of_its_last_attempt() {
+        let records = records(|mut recorder| recorder.usage(finished().usage));
+        assert_eq!((records[0].outcome.code(), records[0].usage), ("cancelled", finished().usage));
+    }
+}
