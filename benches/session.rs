@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, Timing},
+    chat::{Budget, FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, TextKind, Timing},
     protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Lifetime, Session, Settings},
     socket::{
@@ -40,11 +40,7 @@ fn turn(session: &mut Session, fx: &mut Vec<Effect>, run: u32) {
     let frame = ClientFrame::Message { text: "hello".into() };
     session.handle(fx, Duration::ZERO, Input::Client { reader: ReaderId(1), frame });
     for _ in 0..DELTAS {
-        session.handle(
-            fx,
-            Duration::ZERO,
-            Input::Run { run: RunId(run), event: RunEvent::Delta(TOKEN.into()) },
-        );
+        session.handle(fx, Duration::ZERO, Input::Run { run: RunId(run), event: RunEvent::answer(TOKEN) });
         session.settle(fx);
         black_box(&fx);
         fx.clear();
@@ -77,7 +73,8 @@ fn replay(c: &mut Criterion) {
         let frame = ClientFrame::Message { text: "hello".into() };
         session.handle(&mut fx, now, Input::Client { reader: ReaderId(1), frame });
         for at in 0..entries {
-            let event = [RunEvent::Delta, RunEvent::Reasoning][at % 2](TOKEN.into());
+            let kind = [TextKind::Answer, TextKind::Reasoning][at % 2];
+            let event = RunEvent::Text { kind, text: TOKEN.into() };
             session.handle(&mut fx, now, Input::Run { run: RunId(1), event });
         }
         group.throughput(Throughput::Elements(entries as u64));
@@ -117,31 +114,31 @@ fn transcript() -> String {
 
 fn codec(c: &mut Criterion) {
     let mut group = c.benchmark_group("codec");
-    let delta = ServerFrame::Delta { entry: 1, text: TOKEN.into() };
+    let delta = ServerFrame::Text { kind: TextKind::Answer, entry: 1, text: TOKEN.into() };
     group.bench_function("plain encode delta", |b| {
         let mut out = String::with_capacity(64);
         b.iter(|| {
             out.clear();
-            Codec::Plain.speller(None).spell(black_box(&delta), |text| out.push_str(text));
+            Codec::Plain.encoder(None).encode(black_box(&delta), |text| out.push_str(text));
         });
     });
     group.bench_function("ai sdk encode delta", |b| {
         let request = RequestId::new("kR3fJ2x9QpLm4TzB").ok();
-        let mut speller = Codec::AiSdk.speller(request.as_ref());
+        let mut encoder = Codec::AiSdk.encoder(request.as_ref());
         let mut out = String::with_capacity(256);
         let mut entry = 0;
         b.iter(|| {
             out.clear();
             entry += 1;
-            let delta = ServerFrame::Delta { entry, text: TOKEN.into() };
-            speller.spell(black_box(&delta), |text| out.push_str(text));
+            let delta = ServerFrame::Text { kind: TextKind::Answer, entry, text: TOKEN.into() };
+            encoder.encode(black_box(&delta), |text| out.push_str(text));
         });
     });
     group.bench_function("ai sdk encode delta, of which its text", |b| {
         let mut entry = 0;
         b.iter(|| {
             entry += 1;
-            black_box(ServerFrame::Delta { entry, text: TOKEN.into() });
+            black_box(ServerFrame::Text { kind: TextKind::Answer, entry, text: TOKEN.into() });
         });
     });
     let limits = protocol::Limits { message_bytes: 64 * 1024, client_system_prompt: false };

@@ -11,6 +11,7 @@ pub mod health;
 pub mod http;
 pub mod hub;
 pub mod io_error;
+mod json;
 pub mod lifecycle;
 pub mod listen;
 pub mod load;

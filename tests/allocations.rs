@@ -23,8 +23,8 @@ use std::{
 use tidegate::{
     app,
     chat::{
-        Ask, AskKind, Budget, FinishReason, MessageId, ReaderId, RequestId, RunEnd, RunEvent, RunId,
-        SessionId, Timing, UserMessage,
+        Budget, ChatMessage, FinishReason, MessageId, ReaderId, RequestId, RunEnd, RunEvent, RunId,
+        SessionId, Timing, TurnKind, TurnRequest,
     },
     config::Config,
     dispatch::RunControl,
@@ -110,7 +110,7 @@ fn handover() -> f64 {
     let (mut said, mut heard) = (Vec::new(), Vec::new());
     each(|deltas| {
         for _ in 0..deltas {
-            said.push(RunEvent::Delta(String::new()));
+            said.push(RunEvent::answer(String::new()));
             control.say(&mut said);
             control.hear(&mut heard);
             assert_eq!(heard.len(), 1);
@@ -136,7 +136,7 @@ fn settings() -> tidegate::session::Settings {
 /// A whole run.
 fn answer(session: &mut Session, fx: &mut Vec<Effect>, now: Duration, run: RunId, deltas: &[String]) {
     for text in deltas {
-        session.handle(fx, now, Input::Run { run, event: RunEvent::Delta(text.clone()) });
+        session.handle(fx, now, Input::Run { run, event: RunEvent::answer(text.clone()) });
         session.settle(fx);
         fx.clear();
     }
@@ -163,10 +163,12 @@ fn quiet() -> usize {
     // The second question of each pair waits for the answer to the first.
     for (pair, asked) in (1..).step_by(2).zip(texts.chunks(2)) {
         for (turn, (question, _)) in (pair..).zip(asked) {
-            let message =
-                UserMessage { id: MessageId::new(&format!("{turn:016}")).unwrap(), text: question.clone() };
-            let ask = Ask { kind: AskKind::Submit, message, transcript: Vec::new() };
-            session.handle(&mut fx, now, Input::Ask { reader: ReaderId(turn), ask: Box::new(ask) });
+            let id = MessageId::new(&format!("{turn:016}")).unwrap();
+            let message = ChatMessage::user(id, question.as_str());
+            let turn_request =
+                TurnRequest { kind: TurnKind::Submit, message, model: None, transcript: Vec::new() };
+            let input = Input::Ask { reader: ReaderId(turn), turn: Box::new(turn_request) };
+            session.handle(&mut fx, now, input);
             fx.clear();
         }
         for (turn, (_, deltas)) in (pair..).zip(asked) {
@@ -178,7 +180,7 @@ fn quiet() -> usize {
         fx.clear();
     }
     let change = region.change();
-    let transcript = session.transcript().said;
+    let transcript = session.transcript().messages;
     assert_eq!(transcript.iter().map(|said| said.text.len()).sum::<usize>(), said);
     let held = change.bytes_allocated - change.bytes_deallocated;
     // What is counted for `memory.max` is no less than what is there, and not much more.
@@ -201,7 +203,7 @@ fn session() -> (f64, f64) {
             session.handle(
                 &mut fx,
                 Duration::ZERO,
-                Input::Run { run: RunId(1), event: RunEvent::Delta(text) },
+                Input::Run { run: RunId(1), event: RunEvent::answer(text) },
             );
             session.settle(&mut fx);
             pushed.extend(fx.drain(..).filter_map(|effect| match effect {
@@ -213,14 +215,14 @@ fn session() -> (f64, f64) {
     assert_eq!(pushed.len(), WARM + ROUNDS * DELTAS);
     let mut out = Vec::with_capacity(1024);
     let request = RequestId::new("r1").unwrap();
-    let mut spellers = [Codec::Plain.speller(None), Codec::AiSdk.speller(Some(&request))];
+    let mut encoders = [Codec::Plain.encoder(None), Codec::AiSdk.encoder(Some(&request))];
     let mut from = 0;
     let spelling = each(|deltas| {
-        // Each delta once: a speller says nothing twice.
+        // Each delta once: a encoder says nothing twice.
         for frame in &pushed[from..from + deltas] {
-            for speller in &mut spellers {
+            for encoder in &mut encoders {
                 out.clear();
-                speller.spell(frame, |text| out.extend_from_slice(text.as_bytes()));
+                encoder.encode(frame, |text| out.extend_from_slice(text.as_bytes()));
                 assert!(!out.is_empty());
             }
         }

@@ -1,6 +1,6 @@
 //! The history of a conversation, and the part of it that fits into a request.
 use super::{
-    Message, MessageId, Past, Role, RunId, SessionId, Text, Usage, UserMessage,
+    ChatMessage, MessageId, PromptMessage, Role, RunId, SessionId, Text, Usage,
     tokens::{Estimate, raw_tokens},
     turn::{Names, Turn},
 };
@@ -18,11 +18,11 @@ pub struct Budget {
 }
 
 /// Turns in order, oldest first. Turns that fall out of the budget's bytes or messages are
-/// forgotten; the token budget only narrows the [`Window`] of a request.
+/// forgotten; the token budget only narrows the [`Prompt`] of a request.
 #[derive(Debug)]
 pub struct History {
     session: SessionId,
-    system: Option<Message>,
+    system: Option<PromptMessage>,
     turns: VecDeque<Turn>,
     /// What gave way to the open turn: it comes back when nothing comes of that.
     displaced: Vec<Turn>,
@@ -44,31 +44,19 @@ const OWN: char = '#';
 /// So many turns more are made room for at a time: doubling would leave a lot of it empty.
 const TURNS_GROWTH: usize = 4;
 
-/// A turn that can be found again.
+/// The newest turn of a history, if it has names.
 #[derive(Debug, PartialEq)]
-pub struct Known<'a> {
-    pub user: &'a str,
-    pub question: &'a str,
-    /// What its answer is called, also while there is none.
-    pub answer: MessageId,
-    pub text: Option<&'a str>,
-    pub incomplete: bool,
-}
-
-/// One message of a transcript.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Said {
-    pub role: Role,
-    pub id: MessageId,
-    pub text: Text,
-    /// An answer that broke off or was stopped.
-    pub incomplete: bool,
+pub struct NewestTurn {
+    pub question: ChatMessage,
+    /// The ID of its answer, even while there is none.
+    pub answer_id: MessageId,
+    pub answer: Option<ChatMessage>,
 }
 
 /// The messages of one request.
 #[derive(Debug, PartialEq)]
-pub struct Window {
-    pub messages: Vec<Message>,
+pub struct Prompt {
+    pub messages: Vec<PromptMessage>,
     /// Turns of the conversation that are not among `messages`.
     pub omitted_turns: usize,
     /// Uncorrected estimate, to be given back to [`History::observe`].
@@ -78,7 +66,7 @@ pub struct Window {
 impl History {
     /// `session` is what the names of our own answers are made from.
     pub fn new(session: SessionId, system_prompt: Option<Text>, budget: Budget) -> Self {
-        let system = system_prompt.map(|text| Message { role: Role::System, text });
+        let system = system_prompt.map(|text| PromptMessage { role: Role::System, text });
         History {
             session,
             system,
@@ -167,35 +155,40 @@ impl History {
         self.turns.shrink_to(self.turns.len() + TURNS_GROWTH);
     }
 
-    /// The newest turn with a name.
-    pub fn newest(&self) -> Option<Known<'_>> {
+    /// The newest turn; `None` if it has no names.
+    pub fn newest(&self) -> Option<NewestTurn> {
         let turn = self.turns.back()?;
+        let (question, answer) = self.messages_of(turn)?;
+        let answer_id = self.long(turn.names()?.answer);
+        Some(NewestTurn { question, answer_id, answer })
+    }
+
+    /// Question and answer of a turn, if it has names.
+    fn messages_of(&self, turn: &Turn) -> Option<(ChatMessage, Option<ChatMessage>)> {
         let Names { user, answer } = turn.names()?;
-        Some(Known {
-            user,
-            question: turn.question_str(),
-            answer: self.long(answer),
-            text: turn.answer_str(),
+        let answer = turn.answer().map(|text| ChatMessage {
             incomplete: turn.is_incomplete,
-        })
+            ..ChatMessage::new(self.long(answer), Role::Assistant, text)
+        });
+        Some((ChatMessage::user(MessageId::taken(user), turn.question()), answer))
     }
 
     /// Puts aside the user message of this name, its answer and all that followed, until the turn that takes
     /// its place has an answer; gives its text back. `None`, and nothing put aside: it is not known.
-    pub fn cut_before(&mut self, user: &MessageId) -> Option<UserText> {
+    pub fn cut_before(&mut self, user: &MessageId) -> Option<ChatMessage> {
         self.cut_where(|names| names.user == user.as_str())
     }
 
     /// The same for the turn whose answer has this name.
-    pub fn cut_before_answer(&mut self, answer: &MessageId) -> Option<UserText> {
+    pub fn cut_before_answer(&mut self, answer: &MessageId) -> Option<ChatMessage> {
         let answer = self.short(answer);
         self.cut_where(|names| names.answer == answer)
     }
 
-    fn cut_where(&mut self, wanted: impl Fn(Names<'_>) -> bool) -> Option<UserText> {
+    fn cut_where(&mut self, wanted: impl Fn(Names<'_>) -> bool) -> Option<ChatMessage> {
         let at = self.turns.iter().rposition(|turn| turn.names().is_some_and(&wanted))?;
         let turn = &self.turns[at];
-        let found = UserText { id: MessageId::taken(turn.names()?.user), text: turn.question() };
+        let found = ChatMessage::user(MessageId::taken(turn.names()?.user), turn.question());
         self.cut_from(at);
         Some(found)
     }
@@ -218,10 +211,10 @@ impl History {
     /// user's message that nobody answered stays as a turn without an answer. What the system said
     /// joins the system prompt. Messages without text are as if they were not there, but still
     /// stand between their neighbours.
-    pub fn rebuild(&mut self, transcript: Vec<Past>) {
+    pub fn rebuild(&mut self, transcript: Vec<ChatMessage>) {
         let mut answerable = false;
         let mut prompt = None; // Nearly always the one that all conversations share.
-        for Past { role, id, text } in transcript {
+        for ChatMessage { id, role, text, .. } in transcript {
             match role {
                 Role::System => self.join_prompt(&mut prompt, &text),
                 Role::User => {
@@ -243,7 +236,7 @@ impl History {
             }
         }
         if let Some(prompt) = prompt {
-            self.system = Some(Message::new(Role::System, prompt));
+            self.system = Some(PromptMessage::new(Role::System, prompt));
             self.joined = true;
         }
     }
@@ -263,23 +256,14 @@ impl History {
     }
 
     /// All that is remembered and has a name, oldest first.
-    pub fn transcript(&self) -> Vec<Said> {
-        let said = self.turns.iter().filter_map(|turn| {
-            let Names { user, answer } = turn.names()?;
-            let (role, id) = (Role::User, MessageId::taken(user));
-            let question = Said { role, id, text: turn.question(), incomplete: false };
-            let answer = turn.answer().map(|text| {
-                let (role, id) = (Role::Assistant, self.long(answer));
-                Said { role, id, text, incomplete: turn.is_incomplete }
-            });
-            Some([Some(question), answer])
-        });
-        said.flatten().flatten().collect()
+    pub fn transcript(&self) -> Vec<ChatMessage> {
+        let turns = self.turns.iter().filter_map(|turn| self.messages_of(turn));
+        turns.flat_map(|(question, answer)| [Some(question), answer]).flatten().collect()
     }
 
     /// The system prompt and the newest turns that fit, cut at turn boundaries. The newest turn
     /// is always in: whether it is too long is for the model to say.
-    pub fn window(&self) -> Window {
+    pub fn prompt(&self) -> Prompt {
         let fixed = self.system.as_ref().map_or(0, |m| raw_tokens(&m.text));
         let newest = self.turns.len().saturating_sub(1);
         let is_sent = |at: usize| at == newest || self.turns[at].is_answered();
@@ -294,12 +278,12 @@ impl History {
         let omitted = (0..from).filter(|at| is_sent(*at)).count();
         let turns = (from..self.turns.len()).filter(|at| is_sent(*at)).map(|at| &self.turns[at]);
         let said = turns.flat_map(|turn| {
-            let question = Message { role: Role::User, text: turn.question() };
-            let answer = turn.answer().map(|text| Message { role: Role::Assistant, text });
+            let question = PromptMessage { role: Role::User, text: turn.question() };
+            let answer = turn.answer().map(|text| PromptMessage { role: Role::Assistant, text });
             [Some(question), answer].into_iter().flatten()
         });
         let messages = self.system.clone().into_iter().chain(said).collect();
-        Window { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
+        Prompt { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
     }
 
     /// Learns from what the upstream counted for a request estimated at `estimated` tokens.
@@ -340,19 +324,6 @@ impl History {
     }
 }
 
-/// A user message that was taken out of a history.
-#[derive(Debug, PartialEq)]
-pub struct UserText {
-    pub id: MessageId,
-    pub text: Text,
-}
-
-impl From<UserMessage> for UserText {
-    fn from(UserMessage { id, text }: UserMessage) -> Self {
-        UserText { id, text: text.into() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,17 +340,15 @@ mod tests {
     }
 
     fn texts(history: &History) -> (Vec<String>, usize) {
-        let window = history.window();
+        let window = history.prompt();
         (window.messages.iter().map(|m| m.text.to_string()).collect(), window.omitted_turns)
     }
 
     // faults: K145
     #[test]
     fn a_system_prompt_of_many_pieces_is_joined_within_the_budget_and_keeps_what_is_shared() {
-        let system = |text: &str| Past {
-            role: Role::System,
-            id: MessageId::new("s").expect("a name"),
-            text: text.to_owned(),
+        let system = |text: &str| {
+            ChatMessage::new(MessageId::new("s").expect("a name"), Role::System, text.to_owned())
         };
         let mut history = history(Budget { bytes: 20, ..WIDE }, &[]);
         let shared = history.system.clone();
@@ -400,7 +369,7 @@ mod tests {
             texts(&history),
             (["be kind", "one", "1", "two", "2", "three"].map(String::from).to_vec(), 0)
         );
-        let roles: Vec<_> = history.window().messages.iter().map(|m| m.role.as_str()).collect();
+        let roles: Vec<_> = history.prompt().messages.iter().map(|m| m.role.as_str()).collect();
         assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "user"]);
     }
 
@@ -441,10 +410,10 @@ mod tests {
     #[test]
     fn a_withdrawn_turn_leaves_no_trace() {
         let mut history = history(WIDE, &[("one", "1")]);
-        let before = (history.window(), history.bytes());
+        let before = (history.prompt(), history.bytes());
         history.begin("bad");
         history.withdraw();
-        assert_eq!((history.window(), history.bytes()), before);
+        assert_eq!((history.prompt(), history.bytes()), before);
         history.withdraw();
         assert_eq!(history.turns(), 1, "a closed turn is not withdrawn");
     }
@@ -467,7 +436,7 @@ mod tests {
         ];
         for (at, answer) in names.into_iter().enumerate() {
             history.ask(&id(&format!("u{at}")), "ask", &id(answer));
-            assert_eq!(history.newest().unwrap().answer, id(answer));
+            assert_eq!(history.newest().unwrap().answer_id, id(answer));
             history.complete("answer", false);
         }
         let said: Vec<String> = history.transcript().iter().map(|said| said.id.to_string()).collect();
@@ -483,12 +452,12 @@ mod tests {
             history.ask(&id(&format!("u{at}")), "question", &id(&format!("a{at}")));
             history.complete("answer", at == 1);
         }
-        let before = (history.transcript(), history.bytes(), history.messages, history.window());
+        let before = (history.transcript(), history.bytes(), history.messages, history.prompt());
         assert_eq!(history.cut_before(&id("u1")).unwrap().text.as_str(), "question");
         assert_eq!((history.bytes(), history.messages), (14, 2));
         history.ask(&id("u9"), "another", &id("a9"));
         history.withdraw();
-        assert_eq!((history.transcript(), history.bytes(), history.messages, history.window()), before);
+        assert_eq!((history.transcript(), history.bytes(), history.messages, history.prompt()), before);
         // With an answer there is no way back.
         history.cut_before(&id("u1"));
         history.ask(&id("u9"), "another", &id("a9"));
@@ -517,12 +486,12 @@ mod tests {
     fn the_estimate_follows_the_tokenizer() {
         let mut history =
             history(Budget { tokens: 60, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
-        assert_eq!(history.window().omitted_turns, 0);
+        assert_eq!(history.prompt().omitted_turns, 0);
         for _ in 0..20 {
             history.observe(10, &Usage { input_tokens: 20, ..Usage::default() });
         }
-        assert_eq!(history.window().omitted_turns, 1, "twice the tokens, so less fits");
+        assert_eq!(history.prompt().omitted_turns, 1, "twice the tokens, so less fits");
         history.observe(10, &Usage::default());
-        assert_eq!(history.window().omitted_turns, 1, "an unknown count teaches nothing");
+        assert_eq!(history.prompt().omitted_turns, 1, "an unknown count teaches nothing");
     }
 }

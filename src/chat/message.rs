@@ -1,7 +1,7 @@
-//! One message of a conversation.
-use super::Text;
+//! Messages: as the conversation keeps them, and as a model is sent them.
+use super::{MessageId, Text};
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     System,
@@ -20,15 +20,37 @@ impl Role {
     }
 }
 
-/// What one side said. Cloning shares the text: a request holds the same bytes as the history.
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatMessage {
+    pub id: MessageId,
+    pub role: Role,
+    pub text: Text,
+    /// An answer that was interrupted or stopped.
+    pub incomplete: bool,
+}
+
+impl ChatMessage {
+    pub fn new(id: MessageId, role: Role, text: impl Into<Text>) -> Self {
+        ChatMessage { id, role, text: text.into(), incomplete: false }
+    }
+
+    /// A question.
+    pub fn user(id: MessageId, text: impl Into<Text>) -> Self {
+        Self::new(id, Role::User, text)
+    }
+}
+
+/// One message of a request to a model. Cloning shares the text: a request holds the same bytes as the
+/// history.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct PromptMessage {
     pub role: Role,
     pub text: Text,
 }
 
-impl Message {
+impl PromptMessage {
     pub fn new(role: Role, text: impl Into<Text>) -> Self {
-        Message { role, text: text.into() }
+        PromptMessage { role, text: text.into() }
     }
 }

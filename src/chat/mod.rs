@@ -1,25 +1,25 @@
 //! The words of a chat: ids, messages, history and what a run is and says.
-pub mod ask;
 pub mod error;
 pub mod history;
 pub mod id;
 pub mod message;
 pub mod principal;
 pub mod record;
+pub mod request;
 pub mod run;
 mod source;
 pub mod text;
 mod tokens;
 mod turn;
 
-pub use ask::{Ask, AskKind, Past, UserMessage};
 pub use error::{Fault, Retry, RunError, RunErrorKind};
-pub use history::{Budget, History, Known, Said, UserText, Window};
+pub use history::{Budget, History, NewestTurn, Prompt};
 pub use id::{ChatId, IdFault, MessageId, RequestId};
-pub use message::{Message, Role};
+pub use message::{ChatMessage, PromptMessage, Role};
 pub use principal::{ChatKey, Principal};
 pub use record::{AttemptRecord, RunOutcome, RunRecord, RunSink};
-pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, Timing, Usage};
+pub use request::{TurnKind, TurnRequest};
+pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, TextKind, Timing, Usage};
 pub use source::Source;
 pub use text::Text;
 

@@ -1,58 +1,62 @@
 //! One upstream generation: what is asked, what is heard, and how it can end.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::{Message, RunError};
+use super::{PromptMessage, RunError};
 use std::time::Duration;
 
 /// What the model is asked: the messages of the history window, the new user message last.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    pub messages: Vec<Message>,
+    pub messages: Vec<PromptMessage>,
     /// Turns of the conversation that did not fit into the budget.
     pub omitted_turns: usize,
 }
 
-/// What a run says, in order. [`RunEvent::End`] comes exactly once and last.
+/// The two texts of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextKind {
+    /// The model's reasoning, which is not part of the answer.
+    Reasoning,
+    Answer,
+}
+
+/// The events of a run, in order. [`RunEvent::End`] comes exactly once and last.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunEvent {
-    /// The run waits for a slot; `place` counts from 1.
-    Queued { place: u32 },
+    /// The run waits for a slot; `position` counts from 1.
+    Queued { position: u32 },
     /// An attempt failed before any text; the next one starts after `after`.
     Retrying { attempt: u32, after: Duration },
-    /// Thinking of the model, not part of the answer.
-    Reasoning(String),
-    /// Answer text.
-    Delta(String),
-    /// What it has used so far: told before it is cut short, when no end of its own will tell.
+    /// New text.
+    Text { kind: TextKind, text: String },
+    /// What it has used so far: sent before it is cancelled, since it then has no end of its own.
     Usage(Usage),
     /// The end, with the last usage that was reported.
     End(Box<RunEnd>),
 }
 
 impl RunEvent {
-    /// Adds answer text, joined to the last event where that is answer text too, so that
-    /// what came in one network read leaves as one delta. Empty text is dropped.
-    pub fn push_delta(events: &mut Vec<RunEvent>, text: &str) {
-        match events.last_mut() {
-            _ if text.is_empty() => {}
-            Some(RunEvent::Delta(open)) => open.push_str(text),
-            _ => events.push(RunEvent::Delta(text.to_owned())),
-        }
+    pub fn answer(text: impl Into<String>) -> Self {
+        RunEvent::Text { kind: TextKind::Answer, text: text.into() }
     }
 
-    /// The same for thinking.
-    pub fn push_reasoning(events: &mut Vec<RunEvent>, text: &str) {
+    pub fn reasoning(text: impl Into<String>) -> Self {
+        RunEvent::Text { kind: TextKind::Reasoning, text: text.into() }
+    }
+
+    /// Appends text, joined to the last event if that is text of the same kind, so that one network read
+    /// becomes one delta. Empty text is dropped.
+    pub fn push_text(events: &mut Vec<RunEvent>, kind: TextKind, text: &str) {
         match events.last_mut() {
             _ if text.is_empty() => {}
-            Some(RunEvent::Reasoning(open)) => open.push_str(text),
-            _ => events.push(RunEvent::Reasoning(text.to_owned())),
+            Some(RunEvent::Text { kind: last, text: open }) if *last == kind => open.push_str(text),
+            _ => events.push(RunEvent::Text { kind, text: text.to_owned() }),
         }
     }
 
     /// Follows the last event, joined to it where both are text of one kind; otherwise it comes back.
     pub fn join(self, last: &mut RunEvent) -> Option<RunEvent> {
         match (self, last) {
-            (RunEvent::Delta(text), RunEvent::Delta(open))
-            | (RunEvent::Reasoning(text), RunEvent::Reasoning(open)) => {
+            (RunEvent::Text { kind, text }, RunEvent::Text { kind: last, text: open }) if kind == *last => {
                 open.push_str(&text);
                 None
             }
@@ -60,10 +64,10 @@ impl RunEvent {
         }
     }
 
-    /// Bytes of answer or thinking in it.
+    /// Bytes of text in it.
     pub fn text_bytes(&self) -> usize {
         match self {
-            RunEvent::Delta(text) | RunEvent::Reasoning(text) => text.len(),
+            RunEvent::Text { text, .. } => text.len(),
             RunEvent::Queued { .. } | RunEvent::Retrying { .. } | RunEvent::Usage(_) | RunEvent::End(_) => 0,
         }
     }
@@ -152,14 +156,23 @@ mod tests {
     #[test]
     fn text_of_one_kind_is_joined_and_nothing_is_dropped() {
         let mut events = Vec::new();
-        for (is_answer, text) in
-            [(true, "a"), (true, "b"), (true, ""), (false, "c"), (false, "d"), (false, ""), (true, "e")]
-        {
-            let push = if is_answer { RunEvent::push_delta } else { RunEvent::push_reasoning };
-            push(&mut events, text);
+        use TextKind::{Answer, Reasoning};
+        for (kind, text) in [
+            (Answer, "a"),
+            (Answer, "b"),
+            (Answer, ""),
+            (Reasoning, "c"),
+            (Reasoning, "d"),
+            (Reasoning, ""),
+            (Answer, "e"),
+        ] {
+            RunEvent::push_text(&mut events, kind, text);
         }
-        let [first, second, third] = ["ab", "cd", "e"].map(str::to_owned);
-        assert_eq!(events, [RunEvent::Delta(first), RunEvent::Reasoning(second), RunEvent::Delta(third)]);
+        assert_eq!(events, [RunEvent::answer("ab"), RunEvent::reasoning("cd"), RunEvent::answer("e")]);
+        let mut last = RunEvent::answer("a");
+        assert_eq!(RunEvent::answer("b").join(&mut last), None);
+        assert_eq!(RunEvent::reasoning("c").join(&mut last), Some(RunEvent::reasoning("c")));
+        assert_eq!(last, RunEvent::answer("ab"));
     }
 
     #[test]

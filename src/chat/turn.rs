@@ -104,8 +104,4 @@ impl Turn {
     pub(super) fn messages(&self) -> usize {
         1 + usize::from(self.is_answered)
     }
-
-    pub(super) fn answer_str(&self) -> Option<&str> {
-        self.is_answered.then(|| &self.block[self.question as usize..self.bytes()])
-    }
 }

@@ -158,17 +158,17 @@ mod tests {
     use std::{sync::Arc, task::Wake};
 
     fn text(text: &str) -> RunEvent {
-        RunEvent::Delta(text.into())
+        RunEvent::answer(text)
     }
 
     #[test]
     fn what_was_not_taken_is_joined_and_taken_once() {
         let control = RunControl::default();
         let mut heard = Vec::new();
-        control.say(&mut vec![RunEvent::Reasoning("hm".into()), text("a")]);
+        control.say(&mut vec![RunEvent::reasoning("hm"), text("a")]);
         control.say(&mut vec![text("b")]);
         control.hear(&mut heard);
-        assert_eq!(heard, [RunEvent::Reasoning("hm".into()), text("ab")]);
+        assert_eq!(heard, [RunEvent::reasoning("hm"), text("ab")]);
         heard.clear();
         control.hear(&mut heard);
         assert!(heard.is_empty());

@@ -277,7 +277,7 @@ impl Handler<Order> for Dispatcher {
                     self.refuse(&order, self.busy("others of its address have enough places"));
                 }
                 // Its place is a courtesy; a session too busy to hear it can do without.
-                let _ = sink.try_send(RunUpdate { run, event: RunEvent::Queued { place } });
+                let _ = sink.try_send(RunUpdate { run, event: RunEvent::Queued { position: place } });
             }
         }
         self.after_change(ctx);

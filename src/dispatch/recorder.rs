@@ -45,7 +45,7 @@ impl Recorder {
 
     /// Text for the session. Called for every delta.
     pub(super) fn delta(&mut self, event: &RunEvent, metrics: &Metrics) {
-        let (RunEvent::Delta(text) | RunEvent::Reasoning(text)) = event else { return };
+        let RunEvent::Text { text, .. } = event else { return };
         let Some(record) = &mut self.record else { return };
         record.deltas += 1;
         record.bytes += text.len() as u64;
@@ -175,7 +175,7 @@ mod tests {
             recorder.attempt(&failed, Some(RunErrorKind::UpstreamUnreachable), false);
             let mut meter = Meter::start(&metrics, 1);
             assert!(!recorder.has_text());
-            for event in [RunEvent::Reasoning("hm".into()), RunEvent::Delta("你好".into())] {
+            for event in [RunEvent::reasoning("hm"), RunEvent::answer("你好")] {
                 recorder.delta(&event, &metrics);
                 meter.chunk();
             }

@@ -2,7 +2,7 @@
 use super::*;
 use crate::{
     app::Gateway,
-    chat::{FinishReason, Message as Said, Role, Source},
+    chat::{FinishReason, PromptMessage, Role, Source},
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
@@ -165,7 +165,7 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
         session: SessionId(1),
         run: RunId(1),
         worker: 0,
-        request: RunRequest { messages: vec![Said::new(Role::User, "hi")], omitted_turns: 0 },
+        request: RunRequest { messages: vec![PromptMessage::new(Role::User, "hi")], omitted_turns: 0 },
         sink: session.recipient(),
         control,
         submitted: Instant::now(),
@@ -183,7 +183,7 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
 
 fn text_of(told: &[RunEvent]) -> String {
     let text =
-        |event: &RunEvent| if let RunEvent::Delta(text) = event { text.clone() } else { String::new() };
+        |event: &RunEvent| if let RunEvent::Text { text, .. } = event { text.clone() } else { String::new() };
     told.iter().map(text).collect()
 }
 

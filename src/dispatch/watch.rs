@@ -164,11 +164,11 @@ mod tests {
         assert_eq!(look(2, now), None);
         // A session that takes something now and then is not counted out.
         for _ in 0..3 {
-            control.say(&mut vec![RunEvent::Delta("a".into())]);
+            control.say(&mut vec![RunEvent::answer("a")]);
             watched.heard();
             assert_eq!(look(2, now), None);
             control.hear(&mut Vec::new());
-            control.say(&mut vec![RunEvent::Delta("b".into())]);
+            control.say(&mut vec![RunEvent::answer("b")]);
             watched.heard();
             assert_eq!(look(2, now), None);
         }

@@ -1,7 +1,7 @@
 //! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
 use super::{Site, methods, origin_is_allowed, page, principal};
 use crate::{
-    chat::{ChatId, ChatKey, Said},
+    chat::{ChatId, ChatKey, ChatMessage},
     hub::session_actor::GetTranscript,
     lifecycle::Phase,
     session::Transcript,
@@ -168,19 +168,19 @@ struct Metadata {
 }
 
 impl<'a> Conversation<'a> {
-    fn new(id: &'a ChatId, Transcript { said, is_writing }: &'a Transcript) -> Self {
-        let last = said.len().wrapping_sub(1);
-        let message = |(at, said): (usize, &'a Said)| UiMessage {
-            id: said.id.as_str(),
-            role: said.role.as_str(),
+    fn new(id: &'a ChatId, Transcript { messages, is_writing }: &'a Transcript) -> Self {
+        let last = messages.len().wrapping_sub(1);
+        let message = |(at, message): (usize, &'a ChatMessage)| UiMessage {
+            id: message.id.as_str(),
+            role: message.role.as_str(),
             parts: [TextPart {
                 r#type: "text",
-                text: &said.text,
+                text: &message.text,
                 state: if *is_writing && at == last { "streaming" } else { "done" },
             }],
-            metadata: said.incomplete.then_some(Metadata { incomplete: true }),
+            metadata: message.incomplete.then_some(Metadata { incomplete: true }),
         };
-        Conversation { id: id.as_str(), messages: said.iter().enumerate().map(message).collect() }
+        Conversation { id: id.as_str(), messages: messages.iter().enumerate().map(message).collect() }
     }
 }
 

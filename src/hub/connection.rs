@@ -12,7 +12,7 @@ use crate::{
     dispatch::STREAM_BYTES,
     memory::{Account, Kind},
     metrics::LOST,
-    protocol::{ClientFrame, Close, Codec, Incoming, Misunderstood, Rejection, ServerFrame},
+    protocol::{ClientFrame, Close, Codec, DecodeError, Incoming, Rejection, ServerFrame},
     socket::{
         context::SocketContext,
         direct::Line,
@@ -182,15 +182,15 @@ impl Connection {
         };
         match codec.decode(incoming, self.worker.settings.messages) {
             Ok(frame @ ClientFrame::Message { .. }) => self.on_own_message(ctx, codec, frame),
-            Ok(ClientFrame::Ask { request, chat, ask }) => {
-                self.on_request(ctx, codec, request, chat, Wish::Ask(ask))
+            Ok(ClientFrame::Ask { request, chat, turn }) => {
+                self.on_request(ctx, codec, request, chat, Wish::Ask(turn))
             }
             Ok(ClientFrame::Resume { request, chat, turn, after }) => {
                 self.on_request(ctx, codec, request, chat, Wish::Resume { turn, after })
             }
             Ok(ClientFrame::Abort { request }) => self.on_abort(&request),
             Ok(ClientFrame::Ping { request }) => Self::tell(ctx, codec, request.as_ref(), &ServerFrame::Pong),
-            Err(Misunderstood { request, reason }) => {
+            Err(DecodeError { request, reason }) => {
                 let is_unreadable = reason.is_unreadable();
                 self.refuse(ctx, codec, request.as_ref(), reason);
                 if is_unreadable && self.strike() {
@@ -238,7 +238,7 @@ impl Connection {
 
     /// The connection's own word.
     fn tell(ctx: &mut SocketContext<Self>, codec: Codec, request: Option<&RequestId>, frame: &ServerFrame) {
-        codec.speller(request).spell(frame, |text| ctx.text(text));
+        codec.encoder(request).encode(frame, |text| ctx.text(text));
     }
 
     fn refuse(
@@ -257,7 +257,7 @@ impl Connection {
         if self.session.is_none() {
             let reader = ReaderId(self.id);
             let (window, line) = self.output(ctx);
-            let outlet = Outlet::new(ctx.address(), window, Some(line), codec.speller(None));
+            let outlet = Outlet::new(ctx.address(), window, Some(line), codec.encoder(None));
             let session = SessionActor::begin(&self.worker, self.id, self.source, reader, outlet);
             self.session = Some(Box::new(Attached { session, reader }));
         }

@@ -2,7 +2,7 @@
 //! just ending, comes back.
 use super::{connection::Connection, subscriber::Outlet};
 use crate::{
-    chat::{Ask, ChatId, MessageId, ReaderId, RequestId, Source},
+    chat::{ChatId, MessageId, ReaderId, RequestId, Source, TurnRequest},
     memory::Account,
     protocol::{Codec, ServerFrame},
     session::Input,
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// What a request wants of its chat.
 pub enum Wish {
-    Ask(Box<Ask>),
+    Ask(Box<TurnRequest>),
     Resume { turn: Option<MessageId>, after: Option<u32> },
 }
 
@@ -21,9 +21,9 @@ impl Wish {
     /// Bytes of text in a question.
     pub(super) fn bytes(&self) -> Option<usize> {
         match self {
-            Wish::Ask(ask) => {
-                let before = ask.transcript.iter().map(|past| past.text.len());
-                Some(ask.message.text.len() + before.sum::<usize>())
+            Wish::Ask(turn) => {
+                let before = turn.transcript.iter().map(|past| past.text.len());
+                Some(turn.message.text.len() + before.sum::<usize>())
             }
             Wish::Resume { .. } => None,
         }
@@ -31,7 +31,7 @@ impl Wish {
 
     pub(super) fn input(self, reader: ReaderId) -> Input {
         match self {
-            Wish::Ask(ask) => Input::Ask { reader, ask },
+            Wish::Ask(turn) => Input::Ask { reader, turn },
             Wish::Resume { turn, after } => Input::Resume { reader, turn, after },
         }
     }
@@ -68,8 +68,8 @@ impl Letter {
     /// The way to the reader, and what it wants. `line` finds a line of this thread by its number.
     pub(super) fn open(self, line: impl FnOnce(usize, u64) -> Option<std::rc::Rc<Line>>) -> (Outlet, Input) {
         let line = line(self.worker, self.id);
-        let speller = self.codec.speller(Some(&self.request));
-        (Outlet::new(self.connection, self.window, line, speller), self.wish.input(self.reader))
+        let encoder = self.codec.encoder(Some(&self.request));
+        (Outlet::new(self.connection, self.window, line, encoder), self.wish.input(self.reader))
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     chat::ReaderId,
-    protocol::{ServerFrame, Speller},
+    protocol::{FrameEncoder, ServerFrame},
     session::Outgoing,
     socket::{
         direct::Line,
@@ -25,7 +25,7 @@ pub struct Outlet {
     window: Arc<Window>,
     /// Where the socket is of the session's own thread.
     line: Option<Rc<Line>>,
-    speller: Speller,
+    encoder: FrameEncoder,
 }
 
 impl Outlet {
@@ -33,9 +33,9 @@ impl Outlet {
         connection: Addr<Connection>,
         window: Arc<Window>,
         line: Option<Rc<Line>>,
-        speller: Speller,
+        encoder: FrameEncoder,
     ) -> Self {
-        Outlet { connection, window, line, speller }
+        Outlet { connection, window, line, encoder }
     }
 
     /// Sends, or gives the word back when the reader cannot take it; then, and with `ask`, the
@@ -53,7 +53,7 @@ impl Outlet {
             && let Some(line) = &self.line
             && line.is_free()
         {
-            self.window.add(line.write(|bytes| spell(&mut self.speller, frame, bytes)));
+            self.window.add(line.write(|bytes| spell(&mut self.encoder, frame, bytes)));
             return Ok(());
         }
         let hungry = || Hungry { id: reader.0, recipient: ctx.address().recipient() };
@@ -63,10 +63,10 @@ impl Outlet {
         if !self.window.has_room(hungry) {
             return Err(outgoing);
         }
-        let before = self.speller.clone();
+        let before = self.encoder.clone();
         let (mut frames, mut close) = (Vec::new(), None);
         match &outgoing {
-            Outgoing::Frame(frame) => spell(&mut self.speller, frame, &mut frames),
+            Outgoing::Frame(frame) => spell(&mut self.encoder, frame, &mut frames),
             Outgoing::Close(why) => close = Some(*why),
         }
         if frames.is_empty() && close.is_none() && !ask {
@@ -85,7 +85,7 @@ impl Outlet {
             Ok(()) | Err(SendError::Closed(_)) => Ok(()),
             Err(SendError::Full(_)) => {
                 self.window.give_back(cost);
-                self.speller = before; // It was not said.
+                self.encoder = before; // It was not said.
                 Err(outgoing)
             }
         }
@@ -103,6 +103,6 @@ impl Outlet {
     }
 }
 
-fn spell(speller: &mut Speller, frame: &ServerFrame, into: &mut Vec<u8>) {
-    speller.spell(frame, |text| write_frame(into, 1, text.as_bytes()));
+fn spell(encoder: &mut FrameEncoder, frame: &ServerFrame, into: &mut Vec<u8>) {
+    encoder.encode(frame, |text| write_frame(into, 1, text.as_bytes()));
 }

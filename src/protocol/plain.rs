@@ -1,12 +1,14 @@
 //! The plain dialect of `/chat`: a text message in is a user message, text messages out are the
 //! answer as it grows, and `Error: …` is everything that went wrong. See `docs/PROTOCOL.md`.
 use super::{ClientFrame, Incoming, Limits, Rejection, ServerFrame};
+use crate::chat::TextKind;
 
 pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, Rejection> {
     match message {
         Incoming::Text(text) => {
             let text = text.trim_end_matches(['\r', '\n']);
-            super::check_message(text, limits).map(|()| ClientFrame::Message { text: text.to_owned() })
+            super::incoming::check_message(text, limits)
+                .map(|()| ClientFrame::Message { text: text.to_owned() })
         }
         Incoming::Binary => Err(Rejection::Binary),
     }
@@ -14,7 +16,7 @@ pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFram
 
 pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
     match frame {
-        ServerFrame::Delta { text, .. } => send(text),
+        ServerFrame::Text { kind: TextKind::Answer, text, .. } => send(text),
         ServerFrame::TurnEnd { end, .. } => {
             if let Err(error) = &end.outcome {
                 send(&format!("Error: {}", error.client_text()));
@@ -29,13 +31,13 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
         | ServerFrame::Pong
         | ServerFrame::Queued { .. }
         | ServerFrame::Retrying { .. }
-        | ServerFrame::Reasoning { .. } => {}
+        | ServerFrame::Text { kind: TextKind::Reasoning, .. } => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Codec, Opening, TurnEnd};
+    use super::super::{Codec, TurnEnd, TurnStart};
     use super::*;
     use crate::chat::{FinishReason, MessageId, RunError, RunErrorKind, RunId, Timing};
     use std::sync::Arc;
@@ -44,7 +46,7 @@ mod tests {
 
     fn spelled(frame: ServerFrame) -> Vec<String> {
         let mut out = Vec::new();
-        Codec::Plain.speller(None).spell(&frame, |text| out.push(text.to_owned()));
+        Codec::Plain.encoder(None).encode(&frame, |text| out.push(text.to_owned()));
         out
     }
 
@@ -86,11 +88,16 @@ mod tests {
     fn only_new_text_and_errors_are_written() {
         let run = RunId(1);
         let answer = MessageId::new("a").unwrap();
-        let opening = Arc::new(Opening { answer, model: "m".into(), omitted_turns: 0 });
-        assert_eq!(spelled(ServerFrame::Delta { entry: 1, text: "He".into() }), ["He"]);
-        assert!(spelled(ServerFrame::Reasoning { entry: 1, text: "hm".into() }).is_empty());
-        assert!(spelled(ServerFrame::Accepted { run, opening }).is_empty());
-        assert!(spelled(ServerFrame::Queued { run, place: 3 }).is_empty());
+        let start = Arc::new(TurnStart { answer, model: "m".into(), omitted_turns: 0 });
+        assert_eq!(
+            spelled(ServerFrame::Text { kind: TextKind::Answer, entry: 1, text: "He".into() }),
+            ["He"]
+        );
+        assert!(
+            spelled(ServerFrame::Text { kind: TextKind::Reasoning, entry: 1, text: "hm".into() }).is_empty()
+        );
+        assert!(spelled(ServerFrame::Accepted { run, start }).is_empty());
+        assert!(spelled(ServerFrame::Queued { run, position: 3 }).is_empty());
         let end = |outcome| ServerFrame::TurnEnd {
             run,
             end: Box::new(TurnEnd { outcome, usage: None, timing: Timing::default() }),

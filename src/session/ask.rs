@@ -6,9 +6,10 @@ use super::{
 };
 use crate::{
     chat::{
-        Ask, AskKind, FinishReason, MessageId, ReaderId, RunError, RunErrorKind, RunId, Timing, UserMessage,
+        ChatMessage, FinishReason, MessageId, ReaderId, RunError, RunErrorKind, RunId, Timing, TurnKind,
+        TurnRequest,
     },
-    protocol::{Opening, Rejection, ServerFrame, TurnEnd},
+    protocol::{Rejection, ServerFrame, TurnEnd, TurnStart},
 };
 use std::sync::Arc;
 
@@ -44,18 +45,23 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_ask(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, ask: Ask) {
-        if let Err(reason) = self.take_ask(fx, reader, ask) {
+    pub(super) fn on_ask(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, turn: TurnRequest) {
+        if let Err(reason) = self.take_ask(fx, reader, turn) {
             self.send_away(fx, reader, ServerFrame::Rejected { reason });
         }
     }
 
-    fn take_ask(&mut self, fx: &mut Vec<Effect>, reader: ReaderId, ask: Ask) -> Result<(), Rejection> {
+    fn take_ask(
+        &mut self,
+        fx: &mut Vec<Effect>,
+        reader: ReaderId,
+        turn: TurnRequest,
+    ) -> Result<(), Rejection> {
         if self.draining {
             return Err(Rejection::Draining);
         }
         self.admit()?;
-        let Ask { kind, message, transcript } = ask;
+        let TurnRequest { kind, message, model: _, transcript } = turn;
         if self.last_run == RunId(0) && self.history.is_empty() {
             self.history.rebuild(transcript);
         }
@@ -77,19 +83,19 @@ impl Session {
 
     /// A message that was lost on its way, or whose answer was, is sent again under its name. An edit that
     /// says the same while its first one is not yet answered is taken for such a one too.
-    fn asked_before(&mut self, kind: &AskKind, message: &UserMessage) -> Before {
+    fn asked_before(&mut self, kind: &TurnKind, message: &ChatMessage) -> Before {
         let is_edit = match kind {
-            AskKind::Submit => false,
-            AskKind::Edit { .. } => true,
-            AskKind::Regenerate { .. } => return Before::Never,
+            TurnKind::Submit => false,
+            TurnKind::Edit { .. } => true,
+            TurnKind::Regenerate { .. } => return Before::Never,
         };
-        let is_same = |text: &str| !is_edit || text == message.text;
-        let newest = self.history.newest().filter(|newest| newest.user == message.id.as_str());
-        if self.run.is_some() && newest.as_ref().is_some_and(|newest| is_same(newest.question)) {
+        let is_same = |text: &str| !is_edit || text == message.text.as_str();
+        let newest = self.history.newest().filter(|newest| newest.question.id == message.id);
+        if self.run.is_some() && newest.as_ref().is_some_and(|newest| is_same(&newest.question.text)) {
             return Before::Told(self.newest_log());
         }
         let waits = self.queue.find(|question| match question {
-            Question::Named { kind: AskKind::Submit | AskKind::Edit { .. }, message: waiting } => {
+            Question::Named { kind: TurnKind::Submit | TurnKind::Edit { .. }, message: waiting } => {
                 waiting.id == message.id && is_same(&waiting.text)
             }
             Question::Named { .. } | Question::Plain(_) => false,
@@ -101,25 +107,25 @@ impl Session {
         if is_edit {
             return Before::Never;
         }
-        if self.logs.back().is_some_and(|log| *log.answer() == newest.answer) {
+        if self.logs.back().is_some_and(|log| *log.answer() == newest.answer_id) {
             return Before::Told(self.newest_log());
         }
-        let (answer, incomplete) = (newest.answer, newest.incomplete);
-        match newest.text.map(str::to_owned) {
-            Some(text) => Before::Told(self.tell_again(message.id.clone(), answer, text, incomplete)),
+        match newest.answer {
+            Some(answer) => Before::Told(self.tell_again(message.id.clone(), answer)),
             None => Before::Never,
         }
     }
 
     /// Makes a log of an answer in the history, whose own log is gone.
-    fn tell_again(&mut self, question: MessageId, answer: MessageId, text: String, incomplete: bool) -> u32 {
+    fn tell_again(&mut self, question: MessageId, answer: ChatMessage) -> u32 {
+        let ChatMessage { id, text, incomplete, .. } = answer;
         let outcome = match incomplete {
             true => Err(RunError::new(RunErrorKind::Interrupted, "it broke off when it was written")),
             false => Ok(FinishReason::Stop),
         };
-        let opening = Opening { answer, model: Arc::clone(&self.settings.model), omitted_turns: 0 };
+        let start = TurnStart { answer: id, model: Arc::clone(&self.settings.model), omitted_turns: 0 };
         let end = TurnEnd { outcome, usage: None, timing: Timing::default() };
-        self.logs.push_back(TurnLog::remake(question, Arc::new(opening), text, end));
+        self.logs.push_back(TurnLog::remake(question, Arc::new(start), text.as_str().to_owned(), end));
         if let Some(life) = &mut self.life {
             life.retain(&self.settings);
         }

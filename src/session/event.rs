@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::Cursor;
 use crate::{
-    chat::{Ask, MessageId, ReaderId, RunEvent, RunId, RunRequest},
+    chat::{MessageId, ReaderId, RunEvent, RunId, RunRequest, TurnRequest},
     protocol::{ClientFrame, Close, ServerFrame},
 };
 
@@ -13,9 +13,9 @@ pub enum Input {
     /// A connection joins and is told everything from now on.
     Attach { reader: ReaderId },
     /// A reader joins with a question and is told the one turn that answers it.
-    Ask { reader: ReaderId, ask: Box<Ask> },
+    Ask { reader: ReaderId, turn: Box<TurnRequest> },
     /// A reader joins and follows the newest turn, while it runs or is retained: what comes after number
-    /// `after` (see [`crate::protocol::Place`]), or all of it. With `turn` only if that turn has this
+    /// `after` (see [`crate::protocol::ReplayPosition`]), or all of it. With `turn` only if that turn has this
     /// question or this answer.
     Resume { reader: ReaderId, turn: Option<MessageId>, after: Option<u32> },
     /// A reader stops the turn that it is told, or takes back its question that waits.
@@ -41,7 +41,7 @@ pub enum Input {
 impl Input {
     /// Text of a run, of which there is most.
     pub fn is_text(&self) -> bool {
-        matches!(self, Input::Run { event: RunEvent::Delta(_) | RunEvent::Reasoning(_), .. })
+        matches!(self, Input::Run { event: RunEvent::Text { .. }, .. })
     }
 }
 

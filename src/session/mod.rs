@@ -18,7 +18,7 @@ pub use held::Held;
 pub use replay::{Cursor, TurnLog};
 
 use crate::{
-    chat::{Budget, History, Role, RunId, Said, SessionId, Text},
+    chat::{Budget, ChatMessage, History, Role, RunId, SessionId, Text},
     protocol::ClientFrame,
 };
 use life::{Due, Life};
@@ -34,7 +34,7 @@ pub struct Settings {
     pub queued_messages: usize,
     /// Readers at the same time; the oldest goes when one more comes.
     pub readers: usize,
-    /// What is told of the model in [`Opening`](crate::protocol::Opening).
+    /// What is told of the model in [`TurnStart`](crate::protocol::TurnStart).
     pub model: Arc<str>,
     /// How long a run goes on without readers.
     pub linger: Duration,
@@ -92,7 +92,7 @@ pub enum Occupancy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
     /// Oldest first.
-    pub said: Vec<Said>,
+    pub messages: Vec<ChatMessage>,
     /// The last of them is an answer that is still being written.
     pub is_writing: bool,
 }
@@ -156,7 +156,7 @@ impl Session {
             }
             // The connection says these in words of their own.
             Input::Client { .. } => {}
-            Input::Ask { reader, ask } => self.on_ask(fx, reader, *ask),
+            Input::Ask { reader, turn } => self.on_ask(fx, reader, *turn),
             Input::Resume { reader, turn, after } => self.on_resume(fx, reader, turn.as_ref(), after),
             Input::Abort { reader } => self.on_abort(fx, reader),
             Input::Wake => self.on_wake(),
@@ -190,15 +190,10 @@ impl Session {
 
     /// All that is remembered of the conversation and has a name, oldest first, and what is being written.
     pub fn transcript(&self) -> Transcript {
-        let mut said = self.history.transcript();
+        let mut messages = self.history.transcript();
         let log = self.run.as_ref().and_then(|_| self.logs.back());
-        said.extend(log.map(|log| Said {
-            role: Role::Assistant,
-            id: log.answer().clone(),
-            text: log.text().into(),
-            incomplete: false,
-        }));
-        Transcript { said, is_writing: log.is_some() }
+        messages.extend(log.map(|log| ChatMessage::new(log.answer().clone(), Role::Assistant, log.text())));
+        Transcript { messages, is_writing: log.is_some() }
     }
 
     /// What would be lost if it ended now.

@@ -1,6 +1,6 @@
 //! Questions that wait for the running answer, in order.
 use crate::{
-    chat::{AskKind, ReaderId, UserMessage},
+    chat::{ChatMessage, ReaderId, TurnKind},
     protocol::Rejection,
 };
 use std::collections::VecDeque;
@@ -11,8 +11,8 @@ pub(super) enum Question {
     /// Of a plain conversation.
     Plain(String),
     Named {
-        kind: AskKind,
-        message: UserMessage,
+        kind: TurnKind,
+        message: ChatMessage,
     },
 }
 
@@ -73,8 +73,8 @@ impl Queue {
         }
     }
 
-    /// The place of a question, counting from 1.
-    pub(super) fn place(&self, ticket: Ticket) -> Option<u32> {
+    /// The position of a question, counting from 1.
+    pub(super) fn position(&self, ticket: Ticket) -> Option<u32> {
         let at = self.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
         Some(at as u32 + 1)
     }
@@ -83,7 +83,7 @@ impl Queue {
     pub(super) fn capacity(&self) -> usize {
         let each = |waiting: &Waiting| match &waiting.question {
             Question::Plain(text) => text.capacity(),
-            Question::Named { message, .. } => message.text.capacity() + message.id.as_str().len(),
+            Question::Named { message, .. } => message.text.len() + message.id.as_str().len(),
         };
         self.waiting.iter().map(each).sum::<usize>() + self.waiting.capacity() * size_of::<Waiting>()
     }

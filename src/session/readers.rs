@@ -102,11 +102,11 @@ impl Session {
         let number = self.newest_log();
         let log = self.logs.back_mut().filter(|log| turn.is_none_or(|turn| log.is_named(turn)));
         let Some(log) = log else { return self.send_away(fx, id, ServerFrame::NoActive) };
-        let Some(place) = log.place(after) else {
+        let Some(position) = log.position(after) else {
             return self.send_away(fx, id, ServerFrame::Rejected { reason: Rejection::BadResume });
         };
-        let mut reader = Reader::new(id, TurnLog::cursor_at(number, &place), Follows::Turn(number));
-        reader.owed.push_back(Outgoing::Frame(ServerFrame::Resumed { place: Box::new(place) }));
+        let mut reader = Reader::new(id, TurnLog::cursor_at(number, &position), Follows::Turn(number));
+        reader.owed.push_back(Outgoing::Frame(ServerFrame::Resumed { position: Box::new(position) }));
         self.join(fx, reader);
     }
 
@@ -196,10 +196,7 @@ impl Session {
         match outgoing {
             // What stands in a log is read again from there.
             Outgoing::Frame(
-                ServerFrame::Accepted { .. }
-                | ServerFrame::Delta { .. }
-                | ServerFrame::Reasoning { .. }
-                | ServerFrame::TurnEnd { .. },
+                ServerFrame::Accepted { .. } | ServerFrame::Text { .. } | ServerFrame::TurnEnd { .. },
             ) => reader.cursor = reader.cursor.min(from),
             Outgoing::Close(_) => reader.closed = false,
             // A retry or a place for a slot is old news by the time it could be read.
@@ -247,9 +244,10 @@ impl Session {
     pub(super) fn tell_places(&mut self, fx: &mut Vec<Effect>) {
         for reader in self.readers.iter_mut().filter(|reader| reader.ready) {
             let Follows::Question { ticket, told } = &mut reader.follows else { continue };
-            let Some(place) = self.queue.place(*ticket).filter(|place| place != told) else { continue };
-            *told = place;
-            let outgoing = Outgoing::Frame(ServerFrame::Waiting { place });
+            let position = self.queue.position(*ticket).filter(|position| position != told);
+            let Some(position) = position else { continue };
+            *told = position;
+            let outgoing = Outgoing::Frame(ServerFrame::Waiting { position });
             fx.push(Effect::Push { reader: reader.id, outgoing, from: reader.cursor, ask: false });
         }
     }

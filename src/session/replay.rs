@@ -7,22 +7,13 @@
 //! push: a cursor never stands inside one.
 use super::PUSH_BYTES_MAX;
 use crate::{
-    chat::{MessageId, RunId},
+    chat::{MessageId, RunId, TextKind},
     protocol::{
-        Opening, Place, ServerFrame, TurnEnd,
-        place::{self, BEGINNING, ENDING},
+        ReplayPosition, ServerFrame, TurnEnd, TurnStart,
+        position::{self, BEGINNING, ENDING},
     },
 };
 use std::sync::Arc;
-
-pub(super) use crate::protocol::Kind;
-
-pub(super) fn frame(kind: Kind, entry: u32, text: String) -> ServerFrame {
-    match kind {
-        Kind::Reasoning => ServerFrame::Reasoning { entry, text },
-        Kind::Answer => ServerFrame::Delta { entry, text },
-    }
-}
 
 /// Where a reader stands: log by log, and in a log by entries. Ordered by what has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +46,7 @@ pub struct TurnLog {
     run: RunId,
     /// The ID of its question; a plain conversation has none.
     question: Option<MessageId>,
-    opening: Arc<Opening>,
+    start: Arc<TurnStart>,
     text: String,
     reasoning: String,
     /// Where each entry ends, in bytes of both texts together.
@@ -72,7 +63,7 @@ pub struct TurnLog {
 
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    kind: Kind,
+    kind: TextKind,
     /// Its first entry.
     entry: u32,
     /// Bytes of both texts before it.
@@ -90,11 +81,11 @@ const GROWTH_MIN: usize = 256;
 const FIXED_BYTES: usize = 256;
 
 impl TurnLog {
-    pub fn new(run: RunId, question: Option<MessageId>, opening: Arc<Opening>) -> Self {
+    pub fn new(run: RunId, question: Option<MessageId>, start: Arc<TurnStart>) -> Self {
         TurnLog {
             run,
             question,
-            opening,
+            start,
             text: String::new(),
             reasoning: String::new(),
             ends: Vec::new(),
@@ -106,10 +97,10 @@ impl TurnLog {
     }
 
     /// The log of an answer whose own log is gone.
-    pub fn remake(question: MessageId, opening: Arc<Opening>, text: String, end: TurnEnd) -> Self {
-        let mut log = TurnLog { text, remade: true, ..TurnLog::new(RunId(0), Some(question), opening) };
+    pub fn remake(question: MessageId, start: Arc<TurnStart>, text: String, end: TurnEnd) -> Self {
+        let mut log = TurnLog { text, remade: true, ..TurnLog::new(RunId(0), Some(question), start) };
         if !log.text.is_empty() {
-            log.parts.push(Part { kind: Kind::Answer, entry: 0, total: 0, begin: 0 });
+            log.parts.push(Part { kind: TextKind::Answer, entry: 0, total: 0, begin: 0 });
         }
         let mut told = 0;
         while told < log.text.len() {
@@ -122,12 +113,12 @@ impl TurnLog {
 
     /// The answer's name.
     pub fn answer(&self) -> &MessageId {
-        &self.opening.answer
+        &self.start.answer
     }
 
     /// Whether this is the ID of its question or of its answer.
     pub(super) fn is_named(&self, id: &MessageId) -> bool {
-        self.opening.answer == *id || self.question.as_ref() == Some(id)
+        self.start.answer == *id || self.question.as_ref() == Some(id)
     }
 
     pub fn run(&self) -> RunId {
@@ -158,11 +149,11 @@ impl TurnLog {
 
     /// Adds text and returns the number of its last entry, counting from 1. With `cut` the entry is
     /// closed; without, later text may join it.
-    pub fn append(&mut self, kind: Kind, text: &str, cut: bool) -> u32 {
+    pub fn append(&mut self, kind: TextKind, text: &str, cut: bool) -> u32 {
         let total = self.total_before(self.ends.len());
         let whole = match kind {
-            Kind::Reasoning => &mut self.reasoning,
-            Kind::Answer => &mut self.text,
+            TextKind::Reasoning => &mut self.reasoning,
+            TextKind::Answer => &mut self.text,
         };
         let begin = whole.len() as u32;
         push(whole, text);
@@ -204,8 +195,8 @@ impl TurnLog {
     pub fn read(&mut self, from: Cursor, bytes_max: usize) -> Option<(ServerFrame, Cursor)> {
         if !from.begun {
             let next = Cursor { begun: true, ..from };
-            let opening = Arc::clone(&self.opening);
-            return Some((ServerFrame::Accepted { run: self.run, opening }, next));
+            let start = Arc::clone(&self.start);
+            return Some((ServerFrame::Accepted { run: self.run, start }, next));
         }
         let at = from.entries as usize;
         if at >= self.ends.len() {
@@ -217,8 +208,8 @@ impl TurnLog {
         let part = self.parts[number];
         let last = self.parts.get(number + 1).map_or(self.ends.len(), |part| part.entry as usize);
         let whole = match part.kind {
-            Kind::Reasoning => self.reasoning.as_str(),
-            Kind::Answer => self.text.as_str(),
+            TextKind::Reasoning => self.reasoning.as_str(),
+            TextKind::Answer => self.text.as_str(),
         };
         let place = |total: usize| part.begin as usize + (total - part.total as usize);
         let begin = place(self.total_before(at));
@@ -227,12 +218,15 @@ impl TurnLog {
             next += 1;
         }
         let text = whole[begin..place(self.total_before(next))].to_owned();
-        Some((frame(part.kind, next as u32, text), Cursor { entries: next as u32, ..from }))
+        Some((
+            ServerFrame::Text { kind: part.kind, entry: next as u32, text },
+            Cursor { entries: next as u32, ..from },
+        ))
     }
 
     /// Where a reader goes on that has been told everything up to number `after`; `None` when there is no
     /// such number.
-    pub fn place(&mut self, after: Option<u32>) -> Option<Place> {
+    pub fn position(&mut self, after: Option<u32>) -> Option<ReplayPosition> {
         let mut entries = 0;
         if let Some(after) = after {
             if self.remade || after > self.last_number() {
@@ -243,9 +237,9 @@ impl TurnLog {
         // Somebody may know of the last entry.
         self.open = false;
         let before = self.parts.partition_point(|part| part.entry < entries);
-        Some(Place {
+        Some(ReplayPosition {
             run: self.run,
-            answer: self.opening.answer.clone(),
+            answer: self.start.answer.clone(),
             after,
             begun: after.is_some_and(|after| after + 1 >= BEGINNING),
             entries,
@@ -255,21 +249,21 @@ impl TurnLog {
     }
 
     /// Where a reader stands that begins at a place in this log, which is number `log`.
-    pub(super) fn cursor_at(log: u32, place: &Place) -> Cursor {
-        Cursor { log, begun: place.begun, entries: place.entries }
+    pub(super) fn cursor_at(log: u32, position: &ReplayPosition) -> Cursor {
+        Cursor { log, begun: position.begun, entries: position.entries }
     }
 
     /// The highest number that has been written.
     fn last_number(&self) -> u32 {
         let (entries, parts) = (self.ends.len() as u32, self.parts.len() as u32);
-        let last = if entries == 0 { BEGINNING - 1 } else { place::number(entries, parts) };
+        let last = if entries == 0 { BEGINNING - 1 } else { position::number(entries, parts) };
         let closing = u32::from(entries > 0);
         last + self.end.as_ref().map_or(0, |_| closing + ENDING)
     }
 
     /// Entries whose numbers are not above this one.
     fn entries_up_to(&self, number: u32) -> u32 {
-        let first = |at: usize| place::number(self.parts[at].entry + 1, at as u32 + 1);
+        let first = |at: usize| position::number(self.parts[at].entry + 1, at as u32 + 1);
         // The parts whose first entry is among them, by bisection: their numbers grow.
         let (mut parts, mut beyond) = (0, self.parts.len());
         while parts < beyond {

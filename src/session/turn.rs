@@ -3,14 +3,13 @@ use super::{
     Effect, Outgoing, PUSH_BYTES_MAX, Session, TurnLog,
     queue::Question,
     readers::{Follows, Reader},
-    replay,
 };
 use crate::{
     chat::{
-        AskKind, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest,
-        Timing, Usage, UserMessage, UserText,
+        ChatMessage, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest,
+        TextKind, Timing, TurnKind, Usage,
     },
-    protocol::{Opening, ServerFrame, TurnEnd},
+    protocol::{ServerFrame, TurnEnd, TurnStart},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 pub(super) struct Run {
     pub id: RunId,
     pub held: bool,
-    /// What [`History::window`](crate::chat::History::window) thought of its request.
+    /// What [`History::prompt`](crate::chat::History::prompt) thought of its request.
     estimated_tokens: u32,
     /// When it was asked for, and when its first text came, where time is known.
     started: Duration,
@@ -39,49 +38,52 @@ impl Session {
                 None
             }
             Question::Named { kind, message } => {
-                let UserText { id, text } = self.make_room(&kind, message);
+                let ChatMessage { id, text, .. } = self.make_room(&kind, message);
                 self.history.ask(&id, &text, &answer);
                 Some(id)
             }
         };
-        let window = self.history.window();
+        let prompt = self.history.prompt();
         self.run = Some(Run {
             id: self.last_run,
             held: false,
-            estimated_tokens: window.estimated_tokens,
+            estimated_tokens: prompt.estimated_tokens,
             started: self.now(),
             first_text: None,
             usage: None,
         });
-        let opening =
-            Opening { answer, model: Arc::clone(&self.settings.model), omitted_turns: window.omitted_turns };
-        self.logs.push_back(TurnLog::new(self.last_run, question, Arc::new(opening)));
+        let start = TurnStart {
+            answer,
+            model: Arc::clone(&self.settings.model),
+            omitted_turns: prompt.omitted_turns,
+        };
+        self.logs.push_back(TurnLog::new(self.last_run, question, Arc::new(start)));
         if let Some(life) = &mut self.life {
             life.retained = None; // Only the newest turn can be followed.
         }
         self.pump_all(fx);
-        let request = RunRequest { messages: window.messages, omitted_turns: window.omitted_turns };
+        let request = RunRequest { messages: prompt.messages, omitted_turns: prompt.omitted_turns };
         fx.push(Effect::StartRun { run: self.last_run, request });
     }
 
     /// Cuts the history where the question wants it, and says what is to be answered then.
-    fn make_room(&mut self, kind: &AskKind, message: UserMessage) -> UserText {
+    fn make_room(&mut self, kind: &TurnKind, message: ChatMessage) -> ChatMessage {
         match kind {
-            AskKind::Submit => {
+            TurnKind::Submit => {
                 let newest = self.history.newest();
-                if newest.is_some_and(|newest| newest.user == message.id.as_str() && newest.text.is_none()) {
+                if newest.is_some_and(|newest| newest.question.id == message.id && newest.answer.is_none()) {
                     self.history.withdraw(); // It was stopped before its first word, and is asked anew.
                 }
-                message.into()
+                message
             }
-            AskKind::Edit { replaces } => {
+            TurnKind::Edit { replaces } => {
                 self.history.cut_before(replaces);
-                message.into()
+                message
             }
-            AskKind::Regenerate { answer } => {
+            TurnKind::Regenerate { answer } => {
                 let known = self.history.cut_before(&message.id);
                 let known = known.or_else(|| self.history.cut_before_answer(answer.as_ref()?));
-                known.unwrap_or_else(|| message.into())
+                known.unwrap_or(message)
             }
         }
     }
@@ -95,12 +97,11 @@ impl Session {
             return; // A run that was cancelled may still talk for a moment.
         }
         match event {
-            RunEvent::Queued { place } => self.tell_all(fx, &ServerFrame::Queued { run, place }),
+            RunEvent::Queued { position } => self.tell_all(fx, &ServerFrame::Queued { run, position }),
             RunEvent::Retrying { attempt, after } => {
                 self.tell_all(fx, &ServerFrame::Retrying { run, attempt, after })
             }
-            RunEvent::Reasoning(text) => self.on_text(fx, replay::Kind::Reasoning, text),
-            RunEvent::Delta(text) => self.on_text(fx, replay::Kind::Answer, text),
+            RunEvent::Text { kind, text } => self.on_text(fx, kind, text),
             RunEvent::Usage(usage) => {
                 if let Some(run) = &mut self.run {
                     run.usage = Some(usage);
@@ -110,7 +111,7 @@ impl Session {
         }
     }
 
-    fn on_text(&mut self, fx: &mut Vec<Effect>, kind: replay::Kind, text: String) {
+    fn on_text(&mut self, fx: &mut Vec<Effect>, kind: TextKind, text: String) {
         if text.is_empty() {
             return;
         }
@@ -132,7 +133,8 @@ impl Session {
                 // The common case: this reader has read everything, so it gets the delta as it came.
                 let piece = if at + 1 == last { text.take() } else { text.clone() };
                 reader.cursor = after;
-                let outgoing = Outgoing::Frame(replay::frame(kind, entry, piece.unwrap_or_default()));
+                let outgoing =
+                    Outgoing::Frame(ServerFrame::Text { kind, entry, text: piece.unwrap_or_default() });
                 fx.push(Effect::Push { reader: reader.id, outgoing, from: before, ask: false });
             } else {
                 Self::pump(fx, reader, self.first_log, &mut self.logs, None);

@@ -368,8 +368,8 @@ fn the_frames_of_the_protocol_are_those_that_are_read_and_written() {
             assert!(read.is_ok(), "{line}: {read:?}");
             sent.insert(name(&frame));
         } else if name(&frame) == "pong" {
-            let mut speller = Codec::AiSdk.speller(Some(&RequestId::new("p1").unwrap()));
-            speller.spell(&ServerFrame::Pong, |text| assert_eq!(text, line));
+            let mut encoder = Codec::AiSdk.encoder(Some(&RequestId::new("p1").unwrap()));
+            encoder.encode(&ServerFrame::Pong, |text| assert_eq!(text, line));
             told.insert(name(&frame));
         } else {
             assert!(written.contains(line), "nothing like it is written: {line}");

@@ -1,30 +1,30 @@
 //! Frames of a client.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{
-    super::{ClientFrame, Incoming, Limits, Misunderstood, Rejection, check_message, is_blank},
+    super::{
+        ClientFrame, DecodeError, Incoming, Limits, Rejection,
+        incoming::{check_message, is_blank},
+    },
     parse::{self, Field, Frame, MISSING, Said},
 };
-use crate::chat::{Ask, AskKind, ChatId, IdFault, MessageId, Past, RequestId, Role, UserMessage};
+use crate::chat::{ChatId, ChatMessage, IdFault, MessageId, RequestId, Role, TurnKind, TurnRequest};
 use std::borrow::Cow;
 
-pub(in crate::protocol) fn decode(
-    message: Incoming<'_>,
-    limits: Limits,
-) -> Result<ClientFrame, Misunderstood> {
+pub(in crate::protocol) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, DecodeError> {
     let Incoming::Text(text) = message else {
-        return Err(Misunderstood { request: None, reason: Rejection::Binary });
+        return Err(DecodeError { request: None, reason: Rejection::Binary });
     };
     let named = |name: Option<Cow<'_, str>>| name.and_then(|name| RequestId::new(&name).ok());
     let mut frame = match Frame::parse(text) {
         Ok(frame) => frame,
-        Err(reason) => return Err(Misunderstood { request: named(parse::find_request(text)), reason }),
+        Err(reason) => return Err(DecodeError { request: named(parse::find_request(text)), reason }),
     };
     let request = frame.request.take();
-    understand(frame, request.as_deref(), limits)
-        .map_err(|reason| Misunderstood { request: named(request), reason })
+    convert(frame, request.as_deref(), limits)
+        .map_err(|reason| DecodeError { request: named(request), reason })
 }
 
-fn understand(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<ClientFrame, Rejection> {
+fn convert(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<ClientFrame, Rejection> {
     let kind = frame.kind.ok_or(malformed(parse::TYPE, MISSING))?;
     let request = request.map(|name| id(parse::REQUEST, name, RequestId::new)).transpose()?;
     if kind == "ping" {
@@ -45,25 +45,25 @@ fn understand(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result
     }
     let trigger = frame.trigger.ok_or(malformed(parse::TRIGGER, MISSING))?;
     let kind = match (trigger.as_ref(), named) {
-        ("submit-message", None) => AskKind::Submit,
-        ("submit-message", Some(replaces)) => AskKind::Edit { replaces },
-        ("regenerate-message", answer) => AskKind::Regenerate { answer },
+        ("submit-message", None) => TurnKind::Submit,
+        ("submit-message", Some(replaces)) => TurnKind::Edit { replaces },
+        ("regenerate-message", answer) => TurnKind::Regenerate { answer },
         _ => return Err(malformed(parse::TRIGGER, "must be `submit-message` or `regenerate-message`")),
     };
     let messages = frame.messages.ok_or(malformed(parse::MESSAGES, MISSING))?;
-    let ask = ask(kind, messages, limits)?;
-    Ok(ClientFrame::Ask { request, chat, ask: Box::new(ask) })
+    let turn = turn(kind, messages, limits)?;
+    Ok(ClientFrame::Ask { request, chat, turn: Box::new(turn) })
 }
 
 /// The last message is the one to be answered; the others are what was said before it.
-fn ask(kind: AskKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<Ask, Rejection> {
+fn turn(kind: TurnKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<TurnRequest, Rejection> {
     let last = messages.pop().filter(|last| last.role == Role::User);
     let last = last.ok_or(malformed(parse::MESSAGES, "must end with a message of the user"))?;
     if let Some(kind) = last.foreign {
         return Err(Rejection::UnsupportedPart { kind });
     }
     check_message(&last.text, limits)?;
-    let message = UserMessage { id: id(parse::ID, &last.id, MessageId::new)?, text: last.text.into_owned() };
+    let message = ChatMessage::user(id(parse::ID, &last.id, MessageId::new)?, last.text);
     let mut transcript = Vec::with_capacity(messages.len());
     for said in messages {
         if said.role == Role::System && !limits.client_system_prompt {
@@ -72,10 +72,10 @@ fn ask(kind: AskKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<Ask
         let id = id(parse::ID, &said.id, MessageId::new)?;
         // A message of files or tools alone, which the model is not given.
         if !is_blank(&said.text) {
-            transcript.push(Past { role: said.role, id, text: said.text.into_owned() });
+            transcript.push(ChatMessage::new(id, said.role, said.text));
         }
     }
-    Ok(Ask { kind, message, transcript })
+    Ok(TurnRequest { kind, message, model: None, transcript })
 }
 
 fn malformed(field: Field, fault: &'static str) -> Rejection {

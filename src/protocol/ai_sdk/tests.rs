@@ -3,14 +3,14 @@ mod cuts;
 mod server;
 
 use crate::{
-    chat::{Ask, AskKind},
-    protocol::{ClientFrame, Codec, Incoming, Limits, Misunderstood, Rejection},
+    chat::{TurnKind, TurnRequest},
+    protocol::{ClientFrame, Codec, DecodeError, Incoming, Limits, Rejection},
 };
 use serde_json::Value;
 
 const LIMITS: Limits = Limits { message_bytes: 100, client_system_prompt: false };
 
-fn decode(text: &str) -> Result<ClientFrame, Misunderstood> {
+fn decode(text: &str) -> Result<ClientFrame, DecodeError> {
     Codec::AiSdk.decode(Incoming::Text(text), LIMITS)
 }
 
@@ -18,13 +18,13 @@ fn decode(text: &str) -> Result<ClientFrame, Misunderstood> {
 fn told(frame: &ClientFrame) -> String {
     match frame {
         ClientFrame::Message { .. } => "a message of another dialect".to_owned(),
-        ClientFrame::Ask { request, chat, ask } => {
-            let Ask { kind, message, transcript } = &**ask;
+        ClientFrame::Ask { request, chat, turn } => {
+            let TurnRequest { kind, message, transcript, model: _ } = &**turn;
             let kind = match kind {
-                AskKind::Submit => "submit".to_owned(),
-                AskKind::Edit { replaces } => format!("edit {replaces}"),
-                AskKind::Regenerate { answer: None } => "regenerate".to_owned(),
-                AskKind::Regenerate { answer: Some(answer) } => format!("regenerate {answer}"),
+                TurnKind::Submit => "submit".to_owned(),
+                TurnKind::Edit { replaces } => format!("edit {replaces}"),
+                TurnKind::Regenerate { answer: None } => "regenerate".to_owned(),
+                TurnKind::Regenerate { answer: Some(answer) } => format!("regenerate {answer}"),
             };
             let past: Vec<_> = transcript
                 .iter()
@@ -63,7 +63,7 @@ fn a_bad_frame_is_answered_for_its_request_with_the_field_that_is_wrong() {
     assert!(bad.len() > 40);
     for case in bad {
         let text = case["text"].as_str().map_or_else(|| case["frame"].to_string(), str::to_owned);
-        let Misunderstood { request, reason } = decode(&text).expect_err(&text);
+        let DecodeError { request, reason } = decode(&text).expect_err(&text);
         let said = (request.as_ref().map(|name| name.as_str()), reason.code(), reason.to_string());
         let right =
             (case["request"].as_str(), case["code"].as_str().unwrap(), case["says"].as_str().unwrap());
@@ -75,7 +75,7 @@ fn a_bad_frame_is_answered_for_its_request_with_the_field_that_is_wrong() {
 #[test]
 fn what_is_huge_or_deep_is_answered_too() {
     let refused = |text: &str| {
-        let Misunderstood { request, reason } = decode(text).unwrap_err();
+        let DecodeError { request, reason } = decode(text).unwrap_err();
         (request.map(|name| name.to_string()), reason)
     };
     let malformed = |field, fault| Rejection::Malformed { field, fault };
@@ -97,7 +97,7 @@ fn what_is_huge_or_deep_is_answered_too() {
         assert!(reason.to_string().len() < 200, "it is not sent back");
     }
     let binary = Codec::AiSdk.decode(Incoming::Binary, LIMITS);
-    assert_eq!(binary, Err(Misunderstood { request: None, reason: Rejection::Binary }));
+    assert_eq!(binary, Err(DecodeError { request: None, reason: Rejection::Binary }));
 }
 
 #[test]
@@ -110,9 +110,9 @@ fn a_transcript_of_ten_thousand_messages_is_read() {
         .collect();
     let frame = serde_json::json!({"type": "send", "requestId": "r1", "id": "c1", "trigger": "submit-message",
         "messages": messages});
-    let Ok(ClientFrame::Ask { ask, .. }) = decode(&frame.to_string()) else { panic!("not understood") };
-    assert_eq!((ask.transcript.len(), ask.message.id.as_str()), (10_000, "m10000"));
-    assert!(ask.transcript.iter().all(|past| past.text == "潮 \n"));
+    let Ok(ClientFrame::Ask { turn, .. }) = decode(&frame.to_string()) else { panic!("not understood") };
+    assert_eq!((turn.transcript.len(), turn.message.id.as_str()), (10_000, "m10000"));
+    assert!(turn.transcript.iter().all(|past| past.text.as_str() == "潮 \n"));
 }
 
 #[test]

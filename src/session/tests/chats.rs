@@ -9,15 +9,15 @@ fn a_question_waits_is_told_its_place_and_can_be_taken_back() {
             1 <- accepted run=1
             start run=1 [user 'a']
         ask 2 b 'b'
-            2 <- waiting place=1
+            2 <- waiting position=1
         ask 3 c 'c'
-            3 <- waiting place=2
+            3 <- waiting position=2
         ask 4 d 'd'
             4 <- refused queue_full
             release 4
         abort 2
             release 2
-            3 <- waiting place=1
+            3 <- waiting position=1
         abort 2
         run 1 delta 'A'
             1 <- delta #1 'A'
@@ -143,9 +143,9 @@ fn a_question_that_is_sent_again_is_not_answered_twice() {
             2 <- accepted run=1
             2 <- delta #1 'A'
         ask 3 b 'b'
-            3 <- waiting place=1
+            3 <- waiting position=1
         ask 4 b 'b'
-            4 <- waiting place=1
+            4 <- waiting position=1
         run 1 stop
             2 <- turn_end run=1 stop
             3 <- accepted run=2
@@ -465,7 +465,7 @@ fn a_drain_lets_who_waits_go_and_ends_with_the_answer() {
             1 <- accepted run=1
             start run=1 [user 'a']
         ask 2 b 'b'
-            2 <- waiting place=1
+            2 <- waiting position=1
         drain
             2 <- refused draining
             release 2
@@ -491,12 +491,13 @@ fn a_drain_lets_who_waits_go_and_ends_with_the_answer() {
 
 #[test]
 fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
-    let past = |role, name: &str, text: &str| Past { role, id: id(name), text: text.into() };
+    let past = |role, name: &str, text: &str| ChatMessage::new(id(name), role, text);
     let ask = |name: &str, transcript| Input::Ask {
         reader: ReaderId(name.len() as u64),
-        ask: Box::new(Ask {
-            kind: AskKind::Submit,
-            message: UserMessage { id: id(name), text: name.into() },
+        turn: Box::new(TurnRequest {
+            kind: TurnKind::Submit,
+            message: ChatMessage::user(id(name), name),
+            model: None,
             transcript,
         }),
     };
@@ -516,7 +517,8 @@ fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
     ];
     shell.feed(ask("q", transcript));
     assert_eq!(sent(&mut shell).unwrap(), "start run=1 [user 'two', assistant '2', user 'q']");
-    let known: Vec<String> = shell.session.transcript().said.iter().map(|said| said.id.to_string()).collect();
+    let known: Vec<String> =
+        shell.session.transcript().messages.iter().map(|message| message.id.to_string()).collect();
     assert_eq!(known, ["u1", "u2", "a2", "q", "msg-0000000000000001-1"]);
     shell.feed(parse("run 1 delta 'Q'"));
     shell.feed(parse("run 1 stop"));

@@ -10,10 +10,10 @@ mod time;
 use super::*;
 use crate::{
     chat::{
-        Ask, AskKind, FinishReason, MessageId, Past, ReaderId, Role, RunEnd, RunError, RunErrorKind,
-        RunEvent, Timing, Usage, UserMessage,
+        ChatMessage, FinishReason, MessageId, ReaderId, Role, RunEnd, RunError, RunErrorKind, RunEvent,
+        TextKind, Timing, TurnKind, TurnRequest, Usage,
     },
-    protocol::{Opening, Place, ServerFrame},
+    protocol::{ReplayPosition, ServerFrame, TurnStart},
 };
 use expect_test::{Expect, expect};
 use std::{collections::HashSet, fmt::Write, time::Duration};
@@ -97,14 +97,18 @@ fn show(effect: &Effect) -> String {
         Effect::Push { reader, outgoing: Outgoing::Close(close), .. } => format!("{reader} <- close {close}"),
         Effect::Push { reader, outgoing: Outgoing::Frame(frame), .. } => {
             let words = match frame {
-                ServerFrame::Accepted { run, opening } if opening.omitted_turns > 0 => {
-                    format!("accepted run={run} omitted={}", opening.omitted_turns)
+                ServerFrame::Accepted { run, start } if start.omitted_turns > 0 => {
+                    format!("accepted run={run} omitted={}", start.omitted_turns)
                 }
                 ServerFrame::Accepted { run, .. } => format!("accepted run={run}"),
-                ServerFrame::Queued { run, place } => format!("queued run={run} place={place}"),
+                ServerFrame::Queued { run, position } => format!("queued run={run} position={position}"),
                 ServerFrame::Retrying { run, attempt, .. } => format!("retrying run={run} attempt={attempt}"),
-                ServerFrame::Reasoning { entry, text } => format!("reasoning #{entry} '{text}'"),
-                ServerFrame::Delta { entry, text } => format!("delta #{entry} '{text}'"),
+                ServerFrame::Text { kind: TextKind::Reasoning, entry, text } => {
+                    format!("reasoning #{entry} '{text}'")
+                }
+                ServerFrame::Text { kind: TextKind::Answer, entry, text } => {
+                    format!("delta #{entry} '{text}'")
+                }
                 ServerFrame::TurnEnd { run, end } => match &end.outcome {
                     Ok(reason) => {
                         let used = end.usage.map(|usage| format!(" used={}", usage.output_tokens));
@@ -113,12 +117,12 @@ fn show(effect: &Effect) -> String {
                     Err(error) => format!("turn_end run={run} {}", error.kind.code()),
                 },
                 ServerFrame::Rejected { reason } => format!("refused {}", reason.code()),
-                ServerFrame::Resumed { place } => {
-                    let Place { run, after, entries, parts, open, .. } = place.as_ref();
+                ServerFrame::Resumed { position } => {
+                    let ReplayPosition { run, after, entries, parts, open, .. } = position.as_ref();
                     format!("resumed run={run} after={after:?} entries={entries} parts={parts} open={open:?}")
                 }
                 ServerFrame::NoActive => "no_active".into(),
-                ServerFrame::Waiting { place } => format!("waiting place={place}"),
+                ServerFrame::Waiting { position } => format!("waiting position={position}"),
                 ServerFrame::Pong => "pong".into(),
             };
             format!("{reader} <- {words}")
@@ -146,11 +150,11 @@ fn parse(line: &str) -> Input {
         "ready" => Input::Ready { reader: reader() },
         "drain" => Input::Drain,
         "give_back" => Input::GiveBack,
-        "ask" => ask(reader(), AskKind::Submit, words[2], text),
-        "edit" => ask(reader(), AskKind::Edit { replaces: id(words[3]) }, words[2], text),
+        "ask" => ask(reader(), TurnKind::Submit, words[2], text),
+        "edit" => ask(reader(), TurnKind::Edit { replaces: id(words[3]) }, words[2], text),
         "regenerate" => {
             let answer = words.get(3).map(|name| id(name));
-            ask(reader(), AskKind::Regenerate { answer }, words[2], text)
+            ask(reader(), TurnKind::Regenerate { answer }, words[2], text)
         }
         "resume" => {
             let (turn, after): (Vec<&str>, Vec<&str>) =
@@ -162,9 +166,9 @@ fn parse(line: &str) -> Input {
         "wake" => Input::Wake,
         "run" => {
             let event = match words[2] {
-                "delta" => RunEvent::Delta(text),
-                "think" => RunEvent::Reasoning(text),
-                "queued" => RunEvent::Queued { place: number(3) },
+                "delta" => RunEvent::answer(text),
+                "think" => RunEvent::reasoning(text),
+                "queued" => RunEvent::Queued { position: number(3) },
                 "retrying" => RunEvent::Retrying { attempt: number(3), after: Duration::ZERO },
                 "used" => RunEvent::Usage(Usage { output_tokens: number(3).into(), ..Usage::default() }),
                 "stop" => end(Ok(FinishReason::Stop), None),
@@ -184,9 +188,9 @@ fn id(name: &str) -> MessageId {
     MessageId::new(name).expect("a name")
 }
 
-fn ask(reader: ReaderId, kind: AskKind, name: &str, text: String) -> Input {
-    let message = UserMessage { id: id(name), text };
-    Input::Ask { reader, ask: Box::new(Ask { kind, message, transcript: Vec::new() }) }
+fn ask(reader: ReaderId, kind: TurnKind, name: &str, text: String) -> Input {
+    let message = ChatMessage::user(id(name), text);
+    Input::Ask { reader, turn: Box::new(TurnRequest { kind, message, model: None, transcript: Vec::new() }) }
 }
 
 /// Plays a script and compares its outputs, which are the indented lines of the same block; `UPDATE_EXPECT=1`

@@ -308,7 +308,7 @@ fn the_queue_and_second_attempts_are_told_to_those_who_listen() {
             1 <- accepted run=1
             start run=1 [user 'a']
         run 1 queued 3
-            1 <- queued run=1 place=3
+            1 <- queued run=1 position=3
         run 1 retrying 2
             1 <- retrying run=1 attempt=2
         ready 2
@@ -344,9 +344,9 @@ fn a_delta_is_handed_on_without_a_copy_to_who_has_read_everything() {
     shell.out.clear();
     let text = "a piece".to_owned();
     let place = text.as_ptr();
-    shell.feed(Input::Run { run: RunId(2), event: RunEvent::Delta(text) });
+    shell.feed(Input::Run { run: RunId(2), event: RunEvent::answer(text) });
     let place_of = |effect: &Effect| match effect {
-        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { text, .. }), .. } => text.as_ptr(),
+        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Text { text, .. }), .. } => text.as_ptr(),
         other => panic!("{}", show(other)),
     };
     let places: Vec<_> = shell.out.iter().map(place_of).collect();
@@ -364,7 +364,7 @@ fn a_run_is_held_beyond_the_bound_and_goes_on_at_half_of_it() {
     shell.feed(parse("client 1 'a'"));
     shell.out.clear();
     // The first piece leaves at once; what is left is just the bound, and then more.
-    shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta("x".repeat(4 * PUSH_BYTES_MAX)) });
+    shell.feed(Input::Run { run: RunId(1), event: RunEvent::answer("x".repeat(4 * PUSH_BYTES_MAX)) });
     assert_eq!(told(&mut shell), Vec::<String>::new());
     shell.feed(parse("run 1 delta 'y'"));
     assert_eq!(told(&mut shell), ["hold run=1"]);
@@ -380,7 +380,7 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'x'"));
     let mut text = "é水".repeat(10_000);
-    shell.feed(Input::Run { run: RunId(1), event: RunEvent::Delta(text.clone()) });
+    shell.feed(Input::Run { run: RunId(1), event: RunEvent::answer(text.clone()) });
     shell.feed(parse("run 1 delta 'and what follows it'"));
     text.push_str("and what follows it");
     let pieces = text.len().div_ceil(PUSH_BYTES_MAX);
@@ -403,7 +403,7 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
 /// The answer's pieces that were pushed: entry, text, and whether the reader is to say when it has it.
 fn deltas(shell: &mut Shell) -> Vec<(u32, String, bool)> {
     let delta = |effect| match effect {
-        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Delta { entry, text }), ask, .. } => {
+        Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Text { entry, text, .. }), ask, .. } => {
             Some((entry, text, ask))
         }
         _ => None,
@@ -477,11 +477,11 @@ impl Witness {
                 (self.open, self.entry) = (Some(*run), 0);
                 self.answer.clear();
             }
-            Outgoing::Frame(ServerFrame::Delta { entry, text } | ServerFrame::Reasoning { entry, text }) => {
+            Outgoing::Frame(ServerFrame::Text { entry, text, .. }) => {
                 assert!(self.open.is_some() && !text.is_empty());
                 assert!(*entry >= self.entry, "numbers go up");
                 self.entry = *entry;
-                if matches!(outgoing, Outgoing::Frame(ServerFrame::Delta { .. })) {
+                if matches!(outgoing, Outgoing::Frame(ServerFrame::Text { kind: TextKind::Answer, .. })) {
                     self.answer.push_str(text);
                 }
             }
@@ -537,16 +537,16 @@ proptest! {
                 }),
                 Step::Delta(text) => open.map(|run| {
                     truth.entry(run).or_default().push_str(&text);
-                    Input::Run { run, event: RunEvent::Delta(text) }
+                    Input::Run { run, event: RunEvent::answer(text) }
                 }),
-                Step::Think(text) => open.map(|run| Input::Run { run, event: RunEvent::Reasoning(text) }),
+                Step::Think(text) => open.map(|run| Input::Run { run, event: RunEvent::reasoning(text) }),
                 Step::End(good) => open.take().map(|run| {
                     let outcome = if good { Ok(FinishReason::Stop) } else { Err(RunErrorKind::UpstreamError) };
                     Input::Run { run, event: end(outcome, None) }
                 }),
                 Step::OldRun => Some(Input::Run {
                     run: RunId(last_run.0.wrapping_sub(1)),
-                    event: RunEvent::Delta("old".into()),
+                    event: RunEvent::answer("old"),
                 }),
                 Step::Stick(n) => {
                     if let Some(reader) = nth(&witnesses, n) {

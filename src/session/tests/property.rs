@@ -1,7 +1,7 @@
 //! Random asks, cuts, resumes, stops and waits against a model that knows only the truth: what each run was
 //! asked and has said, who is there, and what time it is.
 use super::*;
-use crate::protocol::{Kind, Rejection};
+use crate::protocol::Rejection;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,15 +15,15 @@ const RETAIN: u64 = 3_000;
 #[derive(Default)]
 struct Truth {
     asked: String,
-    said: Vec<(Kind, String)>,
+    said: Vec<(TextKind, String)>,
     outcome: Option<Result<FinishReason, RunErrorKind>>,
     /// What stands behind each number that somebody was told: bytes of all text up to it, entries and
     /// parts, and the kind of its text.
-    numbers: BTreeMap<u32, (usize, u32, u32, Kind)>,
+    numbers: BTreeMap<u32, (usize, u32, u32, TextKind)>,
 }
 
 impl Truth {
-    fn say(&mut self, kind: Kind, text: &str) {
+    fn say(&mut self, kind: TextKind, text: &str) {
         match self.said.last_mut() {
             Some((last, all)) if *last == kind => all.push_str(text),
             _ => self.said.push((kind, text.to_owned())),
@@ -35,12 +35,12 @@ impl Truth {
     }
 
     fn answer(&self) -> String {
-        let answer = self.said.iter().filter(|(kind, _)| *kind == Kind::Answer);
+        let answer = self.said.iter().filter(|(kind, _)| *kind == TextKind::Answer);
         answer.map(|(_, text)| text.as_str()).collect()
     }
 
-    /// Whether this text of this kind is what comes at a place.
-    fn has(&self, at: usize, kind: Kind, text: &str) -> bool {
+    /// Whether this text of this kind is what comes at a position.
+    fn has(&self, at: usize, kind: TextKind, text: &str) -> bool {
         let mut before = 0;
         self.said.iter().any(|(said, all)| {
             let here = at.checked_sub(before).filter(|here| *here < all.len());
@@ -65,8 +65,8 @@ struct Client {
     bytes: usize,
     entry: u32,
     parts: u32,
-    kind: Option<Kind>,
-    place: u32,
+    kind: Option<TextKind>,
+    position: u32,
     stuck: bool,
     /// It is to say when it has read.
     asks: bool,
@@ -90,7 +90,7 @@ struct Turn {
 struct Question {
     ticket: u64,
     text: String,
-    kind: AskKind,
+    kind: TurnKind,
 }
 
 struct World {
@@ -216,21 +216,21 @@ impl World {
     }
 
     /// What is asked: something new, the same again, an edit, another answer.
-    fn choose(&self, a: u8, b: u8) -> (String, AskKind) {
+    fn choose(&self, a: u8, b: u8) -> (String, TurnKind) {
         let newest = self.runs.last_key_value().map(|(run, truth)| (*run, truth.asked.clone()));
         let fresh = || format!("q{}", self.questions + 1);
         let known = || self.history.get(b as usize % self.history.len().max(1)).map(|turn| turn.text.clone());
         match a % 8 {
-            0 => (newest.as_ref().map_or_else(fresh, |(_, text)| text.clone()), AskKind::Submit),
-            1 => (self.queue.back().map_or_else(fresh, |waits| waits.text.clone()), AskKind::Submit),
-            2 => (fresh(), AskKind::Edit { replaces: id(&known().unwrap_or("x".into())) }),
-            3 => (known().unwrap_or_else(fresh), AskKind::Regenerate { answer: None }),
+            0 => (newest.as_ref().map_or_else(fresh, |(_, text)| text.clone()), TurnKind::Submit),
+            1 => (self.queue.back().map_or_else(fresh, |waits| waits.text.clone()), TurnKind::Submit),
+            2 => (fresh(), TurnKind::Edit { replaces: id(&known().unwrap_or("x".into())) }),
+            3 => (known().unwrap_or_else(fresh), TurnKind::Regenerate { answer: None }),
             4 => {
                 let run = newest.as_ref().map_or(0, |(run, _)| *run);
                 let answer = Some(id(&format!("msg-{}-{run}", SessionId(1))));
-                (fresh(), AskKind::Regenerate { answer })
+                (fresh(), TurnKind::Regenerate { answer })
             }
-            _ => (fresh(), AskKind::Submit),
+            _ => (fresh(), TurnKind::Submit),
         }
     }
 
@@ -240,10 +240,10 @@ impl World {
         }
         let (text, kind) = self.choose(a, b);
         self.questions += u32::from(text == format!("q{}", self.questions + 1));
-        let submit = kind == AskKind::Submit;
+        let submit = kind == TurnKind::Submit;
         let newest_known = self.history.last().filter(|turn| turn.text == text).cloned();
         let is_first =
-            |waits: &&Question| waits.text == text && !matches!(waits.kind, AskKind::Regenerate { .. });
+            |waits: &&Question| waits.text == text && !matches!(waits.kind, TurnKind::Regenerate { .. });
         let waiting = self.queue.iter().find(is_first).map(|waits| waits.ticket);
         let again = submit
             && (waiting.is_some()
@@ -325,7 +325,7 @@ impl World {
                 0 => None,
                 1 => Some(u32::from(b % 2)),
                 2 | 3 => pick.map(|(number, _)| *number),
-                // The closing and the opening between two parts, where both sides of them are known.
+                // The closing and the start between two parts, where both sides of them are known.
                 4 => pick.and_then(|(number, (_, _, parts, _))| {
                     let next = truth.numbers.range(number + 1..).next();
                     next.filter(|(n, (_, _, p, _))| **n == number + 3 && *p == parts + 1)?;
@@ -372,14 +372,14 @@ impl World {
 
     fn text(&mut self, a: u8, b: u8) {
         let Some(run) = self.open else { return };
-        let kind = if b.is_multiple_of(4) { Kind::Reasoning } else { Kind::Answer };
+        let kind = if b.is_multiple_of(4) { TextKind::Reasoning } else { TextKind::Answer };
         let unit = ["a", "bc ", "水", "é", "😀"][a as usize % 5];
         let text = if b == 255 { unit.repeat(17_000) } else { unit.repeat(1 + b as usize % 6) };
         let text = format!("{text}{}", a % 10);
         self.runs.get_mut(&run).expect("a run").say(kind, &text);
         let event = match kind {
-            Kind::Reasoning => RunEvent::Reasoning(text),
-            Kind::Answer => RunEvent::Delta(text),
+            TextKind::Reasoning => RunEvent::reasoning(text),
+            TextKind::Answer => RunEvent::answer(text),
         };
         self.feed(Input::Run { run: RunId(run), event });
     }
@@ -388,9 +388,9 @@ impl World {
         // A run that is over may still talk.
         let run = self.runs.len() as u32 - u32::from(a.is_multiple_of(2)).min(self.runs.len() as u32);
         let event = if Some(run) == self.open {
-            RunEvent::Queued { place: 1 + u32::from(a) }
+            RunEvent::Queued { position: 1 + u32::from(a) }
         } else {
-            RunEvent::Delta("late".into())
+            RunEvent::answer("late")
         };
         self.feed(Input::Run { run: RunId(run), event });
     }
@@ -545,19 +545,19 @@ impl World {
         }
     }
 
-    fn begin(&mut self, run: u32, messages: &[crate::chat::Message]) {
+    fn begin(&mut self, run: u32, messages: &[crate::chat::PromptMessage]) {
         assert_eq!(self.open, None, "one run at a time");
         assert!(!self.drained && run > self.runs.last_key_value().map_or(0, |(last, _)| *last));
         let Question { ticket, mut text, kind } = self.begins.take().expect("nobody asked for this run");
         let is_again = self.history.last().is_some_and(|turn| turn.text == text && turn.answer.is_none());
-        if matches!(kind, AskKind::Submit) && is_again {
+        if matches!(kind, TurnKind::Submit) && is_again {
             self.history.pop(); // Stopped before its first word, and asked again.
         }
         self.before.clone_from(&self.history);
         match kind {
-            AskKind::Submit => {}
-            AskKind::Edit { replaces } => self.cut(replaces.as_str()),
-            AskKind::Regenerate { answer } => {
+            TurnKind::Submit => {}
+            TurnKind::Edit { replaces } => self.cut(replaces.as_str()),
+            TurnKind::Regenerate { answer } => {
                 let at = self.history.iter().rposition(|turn| turn.text == text);
                 // An answer is known by the run that wrote it.
                 let name = answer.as_ref().and_then(|name| name.as_str().rsplit('-').next()?.parse().ok());
@@ -623,7 +623,7 @@ impl World {
             if let Some(at) = self.queue.iter().position(|waits| waits.ticket == client.ticket)
                 && client.target.is_none()
             {
-                assert!(client.asks || client.place as usize == at + 1, "the place is told");
+                assert!(client.asks || client.position as usize == at + 1, "the position is told");
             }
         }
         for client in self.clients.values().filter(|client| client.leaving.is_none()) {
@@ -678,24 +678,33 @@ impl Client {
                 self.last = Some("stopped".into());
             }
             _ if self.leaving.is_some() => panic!("{frame:?} to somebody who has to go: {:?}", self.leaving),
-            ServerFrame::Waiting { place } => {
-                assert!(self.run.is_none() && place > 0 && place as usize <= QUEUED && place != self.place);
-                self.place = place;
+            ServerFrame::Waiting { position } => {
+                assert!(
+                    self.run.is_none()
+                        && position > 0
+                        && position as usize <= QUEUED
+                        && position != self.position
+                );
+                self.position = position;
             }
             ServerFrame::Queued { .. } | ServerFrame::Retrying { .. } | ServerFrame::Pong => {
                 assert!(self.run.is_some())
             }
-            ServerFrame::Resumed { place } => self.resume(&place, runs),
-            ServerFrame::Accepted { run, opening } => {
-                let name = opening.answer.as_str().rsplit('-').next().expect("a name");
+            ServerFrame::Resumed { position } => self.resume(&position, runs),
+            ServerFrame::Accepted { run, start } => {
+                let name = start.answer.as_str().rsplit('-').next().expect("a name");
                 let number = name.parse().expect("made from the run's number");
                 self.remade = run.0 == 0;
                 assert!(!self.begun && (self.remade || run.0 == number));
                 assert!(self.run.is_none_or(|resumed| resumed == number));
                 (self.run, self.begun) = (Some(number), true);
             }
-            ServerFrame::Delta { entry, text } => self.read(Kind::Answer, entry, &text, runs),
-            ServerFrame::Reasoning { entry, text } => self.read(Kind::Reasoning, entry, &text, runs),
+            ServerFrame::Text { kind: TextKind::Answer, entry, text } => {
+                self.read(TextKind::Answer, entry, &text, runs)
+            }
+            ServerFrame::Text { kind: TextKind::Reasoning, entry, text } => {
+                self.read(TextKind::Reasoning, entry, &text, runs)
+            }
             ServerFrame::TurnEnd { end, .. } => {
                 let truth = &runs[&self.run.expect("a turn")];
                 assert!(self.begun);
@@ -711,23 +720,23 @@ impl Client {
         }
     }
 
-    fn resume(&mut self, place: &Place, runs: &BTreeMap<u32, Truth>) {
-        assert_eq!(self.resumed, Some(place.after), "who asks for a place gets that place");
+    fn resume(&mut self, position: &ReplayPosition, runs: &BTreeMap<u32, Truth>) {
+        assert_eq!(self.resumed, Some(position.after), "who asks for a position gets that position");
         assert!(self.run.is_none());
-        let name = place.answer.as_str().rsplit('-').next().expect("a name");
+        let name = position.answer.as_str().rsplit('-').next().expect("a name");
         let number = name.parse().expect("made from the run's number");
         let truth = &runs[&number];
-        self.remade = place.run.0 == 0;
-        (self.run, self.begun) = (Some(number), place.after.is_some_and(|after| after > 0));
-        assert_eq!(place.begun, self.begun);
-        let known = truth.numbers.range(..=place.after.unwrap_or(0)).next_back();
+        self.remade = position.run.0 == 0;
+        (self.run, self.begun) = (Some(number), position.after.is_some_and(|after| after > 0));
+        assert_eq!(position.begun, self.begun);
+        let known = truth.numbers.range(..=position.after.unwrap_or(0)).next_back();
         if let Some((_, (bytes, entries, parts, kind))) = known {
             (self.bytes, self.entry, self.parts, self.kind) = (*bytes, *entries, *parts, Some(*kind));
         }
-        assert_eq!((place.entries, place.parts, place.open), (self.entry, self.parts, self.kind));
+        assert_eq!((position.entries, position.parts, position.open), (self.entry, self.parts, self.kind));
     }
 
-    fn read(&mut self, kind: Kind, entry: u32, text: &str, runs: &mut BTreeMap<u32, Truth>) {
+    fn read(&mut self, kind: TextKind, entry: u32, text: &str, runs: &mut BTreeMap<u32, Truth>) {
         let truth = runs.get_mut(&self.run.expect("a turn")).expect("a run");
         assert!(self.begun && !text.is_empty() && text.len() <= PUSH_BYTES_MAX);
         assert!(entry > self.entry, "numbers go up: {entry} after {}", self.entry);

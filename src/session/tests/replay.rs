@@ -1,11 +1,10 @@
 //! The work of a replay grows with the answer, not with its square, also where thinking and text change places
 //! with every delta.
 use super::*;
-use crate::session::replay::Kind;
 use rustix::time::{ClockId, clock_gettime};
 
-fn alternating(entries: usize) -> impl Iterator<Item = Kind> {
-    [Kind::Reasoning, Kind::Answer].into_iter().cycle().take(entries)
+fn alternating(entries: usize) -> impl Iterator<Item = TextKind> {
+    [TextKind::Reasoning, TextKind::Answer].into_iter().cycle().take(entries)
 }
 
 /// The least of several measurements of this thread's own time.
@@ -23,8 +22,8 @@ fn cpu_time(mut work: impl FnMut()) -> Duration {
 }
 
 fn log_of(entries: usize) -> TurnLog {
-    let opening = Opening { answer: id("a"), model: "m".into(), omitted_turns: 0 };
-    let mut log = TurnLog::new(RunId(1), None, Arc::new(opening));
+    let start = TurnStart { answer: id("a"), model: "m".into(), omitted_turns: 0 };
+    let mut log = TurnLog::new(RunId(1), None, Arc::new(start));
     for kind in alternating(entries) {
         log.append(kind, "x", true);
     }
@@ -57,8 +56,8 @@ fn reading_a_log_of_many_parts_does_not_search_for_each() {
 fn finding_a_place_in_a_log_of_many_parts_does_not_look_at_each() {
     grows_gently(|log| {
         let mut last = 0;
-        while let Some(place) = log.place(Some(last)) {
-            assert!(place.entries <= last);
+        while let Some(position) = log.position(Some(last)) {
+            assert!(position.entries <= last);
             last += 5;
         }
         assert!(last > 4_000);
@@ -70,7 +69,7 @@ fn finding_a_place_in_a_log_of_many_parts_does_not_look_at_each() {
 fn a_prompt_of_many_pieces_is_not_copied_for_each() {
     let [few, many] = [1_000, 16_000].map(|pieces| {
         let budget = Budget { tokens: 1 << 30, bytes: 1 << 30, messages: 1 << 30 };
-        let system = || Past { role: Role::System, id: id("s"), text: "x".repeat(100) };
+        let system = || ChatMessage::new(id("s"), Role::System, "x".repeat(100));
         cpu_time(|| {
             let mut history = History::new(SessionId(1), None, budget);
             history.rebuild(std::iter::repeat_with(system).take(pieces).collect());
@@ -83,13 +82,13 @@ fn a_prompt_of_many_pieces_is_not_copied_for_each() {
 fn pushes(entries: usize, at_a_time: usize) -> usize {
     let mut session = Session::new(Arc::new(settings()), SessionId(1), Lifetime::OfChat);
     let (mut fx, mut now) = (Vec::new(), Duration::ZERO);
-    let input = ask(ReaderId(1), AskKind::Submit, "a", "a".into());
+    let input = ask(ReaderId(1), TurnKind::Submit, "a", "a".into());
     session.handle(&mut fx, now, input);
     session.handle(&mut fx, now, Input::Detach { reader: ReaderId(1) });
     for kind in alternating(entries) {
         let event = match kind {
-            Kind::Reasoning => RunEvent::Reasoning("x".into()),
-            Kind::Answer => RunEvent::Delta("x".into()),
+            TextKind::Reasoning => RunEvent::reasoning("x"),
+            TextKind::Answer => RunEvent::answer("x"),
         };
         // Pieces of one entry each: somebody who reads all would cut them so.
         session.handle(&mut fx, now, Input::Run { run: RunId(1), event });

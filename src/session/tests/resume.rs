@@ -56,7 +56,7 @@ fn a_question_that_waits_is_not_the_newest_turn_until_it_is_answered() {
             1 <- accepted run=1
             start run=1 [user 'a']
         ask 2 b 'b'
-            2 <- waiting place=1
+            2 <- waiting position=1
         detach 2
         resume 3 b
             3 <- no_active

@@ -8,7 +8,7 @@ fn a_run_that_nobody_follows_is_cancelled_after_the_linger_time() {
             1 <- accepted run=1
             start run=1 [user 'a']
         ask 2 b 'b'
-            2 <- waiting place=1
+            2 <- waiting position=1
         run 1 delta 'A'
             1 <- delta #1 'A'
         detach 1

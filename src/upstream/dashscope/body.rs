@@ -2,7 +2,7 @@
 use serde::{Serialize, Serializer};
 
 use super::Settings;
-use crate::chat::{Message, RunRequest};
+use crate::chat::{PromptMessage, RunRequest};
 
 /// The path below the base URL (`https://dashscope.aliyuncs.com/api/v1`), with its leading slash.
 pub fn path(settings: &Settings) -> &'static str {
@@ -56,7 +56,7 @@ pub fn body(settings: &Settings, request: &RunRequest) -> Vec<u8> {
     bytes
 }
 
-fn content(message: &Message, multimodal: bool) -> Content<'_> {
+fn content(message: &PromptMessage, multimodal: bool) -> Content<'_> {
     if multimodal { Content::Array(&message.text) } else { Content::String(&message.text) }
 }
 

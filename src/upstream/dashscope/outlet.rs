@@ -3,7 +3,7 @@ use std::mem;
 
 use super::cumulative::New;
 use super::event::{Text, Unreadable};
-use crate::chat::{RunError, RunErrorKind, RunEvent};
+use crate::chat::{RunError, RunErrorKind, RunEvent, TextKind};
 use crate::upstream::json_string::unescape;
 
 /// Why a frame was not taken.
@@ -23,9 +23,6 @@ impl From<RunError> for Trouble {
         Trouble::Run(error)
     }
 }
-
-/// Adds a text to the events: [`RunEvent::push_delta`] or [`RunEvent::push_reasoning`].
-type Push = fn(&mut Vec<RunEvent>, &str);
 
 /// Hands out text. Whatever comes in one call of the reader is joined to one event, so that an
 /// event of the upstream costs no allocation but the growth of that text.
@@ -53,44 +50,49 @@ impl Outlet {
     /// # Errors
     /// `AnswerTooLong`, after as many whole characters as fit.
     pub(super) fn text(&mut self, text: &str, events: &mut Vec<RunEvent>) -> Result<(), RunError> {
-        self.push(text, RunEvent::push_delta, events)
+        self.push(text, TextKind::Answer, events)
     }
 
     pub(super) fn text_new(&mut self, new: New<'_>, events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
-        self.push_new(new, RunEvent::push_delta, events)
+        self.push_new(new, TextKind::Answer, events)
     }
 
     pub(super) fn thought_new(&mut self, new: New<'_>, events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
-        self.push_new(new, RunEvent::push_reasoning, events)
+        self.push_new(new, TextKind::Reasoning, events)
     }
 
-    fn push_new(&mut self, new: New<'_>, push: Push, events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
+    fn push_new(&mut self, new: New<'_>, kind: TextKind, events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
         match new {
-            New::Decoded(text) => self.push(&text, push, events)?,
-            New::Raw(text) => self.push_raw(&text, push, events)?,
+            New::Decoded(text) => self.push(&text, kind, events)?,
+            New::Raw(text) => self.push_raw(&text, kind, events)?,
         }
         Ok(())
     }
 
-    fn push_raw(&mut self, text: &Text<'_>, push: Push, events: &mut Vec<RunEvent>) -> Result<(), Trouble> {
+    fn push_raw(
+        &mut self,
+        text: &Text<'_>,
+        kind: TextKind,
+        events: &mut Vec<RunEvent>,
+    ) -> Result<(), Trouble> {
         for raw in text.pieces() {
             if !raw.contains('\\') {
-                self.push(raw, push, events)?;
+                self.push(raw, kind, events)?;
                 continue;
             }
             let mut scratch = mem::take(&mut self.scratch);
             scratch.clear();
             unescape(raw, &mut scratch).map_err(Unreadable::from)?;
-            self.push(&scratch, push, events)?;
+            self.push(&scratch, kind, events)?;
             self.scratch = scratch;
         }
         Ok(())
     }
 
-    fn push(&mut self, text: &str, push: Push, events: &mut Vec<RunEvent>) -> Result<(), RunError> {
+    fn push(&mut self, text: &str, kind: TextKind, events: &mut Vec<RunEvent>) -> Result<(), RunError> {
         let fits = &text[..boundary(text, self.limit - self.used)];
         self.used += fits.len();
-        push(events, fits);
+        RunEvent::push_text(events, kind, fits);
         if fits.len() == text.len() {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::*;
-use crate::chat::{RunEnd, RunError, RunEvent};
+use crate::chat::{RunEnd, RunError, RunEvent, TextKind};
 
 const LIMITS: Limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
 
@@ -76,8 +76,10 @@ fn transcript((events, end): &(Vec<RunEvent>, RunEnd)) -> String {
     let mut out = String::new();
     for event in events {
         match event {
-            RunEvent::Delta(text) => writeln!(out, "delta {text:?}").unwrap(),
-            RunEvent::Reasoning(text) => writeln!(out, "reasoning {text:?}").unwrap(),
+            RunEvent::Text { kind: TextKind::Answer, text } => writeln!(out, "delta {text:?}").unwrap(),
+            RunEvent::Text { kind: TextKind::Reasoning, text } => {
+                writeln!(out, "reasoning {text:?}").unwrap()
+            }
             other => writeln!(out, "{other:?}").unwrap(),
         }
     }
@@ -106,7 +108,7 @@ fn failure(error: &RunError) -> String {
 
 fn answer(events: &[RunEvent]) -> String {
     let text = |event: &RunEvent| match event {
-        RunEvent::Delta(text) => text.clone(),
+        RunEvent::Text { kind: TextKind::Answer, text } => text.clone(),
         _ => String::new(),
     };
     events.iter().map(text).collect()

@@ -1,6 +1,6 @@
 //! Frames of a client of `/api/chat`: any text is understood or refused in a short sentence, for its request where
 //! that can be read, and what is understood keeps the rules.
-use tidegate::protocol::{ClientFrame, Codec, Incoming, Limits, Misunderstood};
+use tidegate::protocol::{ClientFrame, Codec, DecodeError, Incoming, Limits};
 
 const MESSAGE_BYTES: usize = 64;
 
@@ -13,7 +13,7 @@ pub(crate) fn run(data: &[u8]) {
             assert!(whole.is_ok(), "no JSON: {text}");
             check_understood(&frame, text.len());
         }
-        Err(Misunderstood { request, reason }) => {
+        Err(DecodeError { request, reason }) => {
             assert!(reason.to_string().len() < 250, "a short sentence");
             // Where the name stands once, and a plain reader finds a good one, it is found.
             let value = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
@@ -29,9 +29,9 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 fn check_understood(frame: &ClientFrame, bytes: usize) {
-    let ClientFrame::Ask { ask, .. } = frame else { return };
-    assert!(ask.message.text.len() <= MESSAGE_BYTES && !ask.message.text.trim().is_empty());
-    let past: usize = ask.transcript.iter().map(|past| past.text.len()).sum();
-    assert!(past + ask.message.text.len() <= bytes, "more text than came");
-    assert!(ask.transcript.iter().all(|past| !past.text.trim().is_empty()));
+    let ClientFrame::Ask { turn, .. } = frame else { return };
+    assert!(turn.message.text.len() <= MESSAGE_BYTES && !turn.message.text.trim().is_empty());
+    let past: usize = turn.transcript.iter().map(|past| past.text.len()).sum();
+    assert!(past + turn.message.text.len() <= bytes, "more text than came");
+    assert!(turn.transcript.iter().all(|past| !past.text.trim().is_empty()));
 }

@@ -6,7 +6,7 @@ mod script;
 use super::{Choices, pieces};
 use std::{sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId, SessionId},
+    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId, SessionId, TextKind},
     protocol::{ClientFrame, Codec, ServerFrame, TurnEnd},
     session::{self, Effect, Input, Lifetime, Outgoing, Session},
     upstream::dashscope::{Endpoint, Limits, Reader, Settings},
@@ -126,8 +126,8 @@ impl Listener {
     fn take(&mut self, events: &mut Vec<RunEvent>) {
         for event in events.drain(..) {
             let (is_text, text) = match &event {
-                RunEvent::Delta(text) => (true, text),
-                RunEvent::Reasoning(text) => (false, text),
+                RunEvent::Text { kind: TextKind::Answer, text } => (true, text),
+                RunEvent::Text { kind: TextKind::Reasoning, text } => (false, text),
                 other => panic!("a reader said {other:?}"),
             };
             assert!(!text.is_empty(), "a word of nothing");
@@ -168,7 +168,7 @@ impl Listener {
                 Effect::StartRun { run, .. } => self.run = run,
                 Effect::Push { outgoing: Outgoing::Frame(frame), ask, .. } => {
                     asked |= ask;
-                    Codec::Plain.speller(None).spell(&frame, |text| self.shown.push_str(text));
+                    Codec::Plain.encoder(None).encode(&frame, |text| self.shown.push_str(text));
                     if let ServerFrame::TurnEnd { end, .. } = frame {
                         self.ends.push(*end);
                     }

@@ -8,7 +8,8 @@ use std::{
 };
 use tidegate::{
     chat::{
-        Budget, FinishReason, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Timing,
+        Budget, FinishReason, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, TextKind,
+        Timing,
     },
     protocol::{ClientFrame, Close, ServerFrame, TurnEnd},
     session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
@@ -114,7 +115,9 @@ impl World {
             6..=15 => self.text(choices, true),
             16..=17 => self.text(choices, false),
             18..=20 => self.end(choices),
-            21 => self.open.map(|run| Input::Run { run: RunId(run), event: RunEvent::Queued { place: 1 } }),
+            21 => {
+                self.open.map(|run| Input::Run { run: RunId(run), event: RunEvent::Queued { position: 1 } })
+            }
             22 => self.open.map(|run| {
                 let event = RunEvent::Retrying { attempt: 2, after: Duration::ZERO };
                 Input::Run { run: RunId(run), event }
@@ -180,7 +183,7 @@ impl World {
         };
         let truth = self.truth.get_mut(&run)?;
         if is_answer { &mut truth.text } else { &mut truth.thinking }.push_str(&text);
-        let event = if is_answer { RunEvent::Delta(text) } else { RunEvent::Reasoning(text) };
+        let event = if is_answer { RunEvent::answer(text) } else { RunEvent::reasoning(text) };
         Some(Input::Run { run: RunId(run), event })
     }
 
@@ -206,7 +209,7 @@ impl World {
         let run = self.last_run.saturating_sub(u32::from(choices.byte() % 4));
         let event = match choices.below(2) {
             0 => RunEvent::End(Box::new(ended(Err(RunErrorKind::Internal)))),
-            _ => RunEvent::Delta("old".to_owned()),
+            _ => RunEvent::answer("old"),
         };
         (Some(run) != self.open).then_some(Input::Run { run: RunId(run), event })
     }
@@ -367,15 +370,13 @@ impl Reader {
                 (self.open, self.entry) = (Some(run.0), 0);
                 (self.text, self.thinking) = (String::new(), String::new());
             }
-            ServerFrame::Delta { entry, text } | ServerFrame::Reasoning { entry, text } => {
+            ServerFrame::Text { kind, entry, text } => {
                 let Some(run) = self.open else { panic!("text outside a turn") };
                 assert!(!text.is_empty() && *entry >= self.entry, "entry {entry} after {}", self.entry);
                 self.entry = *entry;
-                let is_answer = matches!(frame, ServerFrame::Delta { .. });
-                let (heard, said) = if is_answer {
-                    (&mut self.text, &truth[&run].text)
-                } else {
-                    (&mut self.thinking, &truth[&run].thinking)
+                let (heard, said) = match kind {
+                    TextKind::Answer => (&mut self.text, &truth[&run].text),
+                    TextKind::Reasoning => (&mut self.thinking, &truth[&run].thinking),
                 };
                 assert!(said[heard.len()..].starts_with(text.as_str()), "{text:?} is not what comes next");
                 heard.push_str(text);

@@ -1,7 +1,7 @@
 //! Properties of the numbering: whatever a reader has when it is cut, it gets the rest and nothing else.
 use crate::{
-    chat::{FinishReason, MessageId, RequestId, RunError, RunErrorKind, RunId, Timing},
-    protocol::{Codec, Kind, Opening, Place, ServerFrame, Speller, TurnEnd},
+    chat::{FinishReason, MessageId, RequestId, RunError, RunErrorKind, RunId, TextKind, Timing},
+    protocol::{Codec, FrameEncoder, ReplayPosition, ServerFrame, TurnEnd, TurnStart},
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,16 +12,16 @@ const RUN: RunId = RunId(1);
 /// An answer as its log holds it.
 #[derive(Clone, Debug)]
 struct Answer {
-    entries: Vec<(Kind, String)>,
+    entries: Vec<(TextKind, String)>,
     outcome: Result<FinishReason, RunErrorKind>,
     omitted_turns: usize,
 }
 
 impl Answer {
-    fn opening(&self) -> ServerFrame {
+    fn start(&self) -> ServerFrame {
         let answer = MessageId::new("a1").unwrap();
-        let opening = Opening { answer, model: "m".into(), omitted_turns: self.omitted_turns };
-        ServerFrame::Accepted { run: RUN, opening: Arc::new(opening) }
+        let start = TurnStart { answer, model: "m".into(), omitted_turns: self.omitted_turns };
+        ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
     }
 
     /// Entries `from..to`, which are of one kind, as one word.
@@ -29,8 +29,8 @@ impl Answer {
         let text = self.entries[from..to].iter().map(|(_, text)| text.as_str()).collect();
         let entry = to as u32;
         match self.entries[from].0 {
-            Kind::Reasoning => ServerFrame::Reasoning { entry, text },
-            Kind::Answer => ServerFrame::Delta { entry, text },
+            TextKind::Reasoning => ServerFrame::Text { kind: TextKind::Reasoning, entry, text },
+            TextKind::Answer => ServerFrame::Text { kind: TextKind::Answer, entry, text },
         }
     }
 
@@ -42,7 +42,7 @@ impl Answer {
 
     /// The words from the point before entry `from` on; `sizes` says how many entries make one word.
     fn words(&self, begun: bool, from: usize, sizes: &[usize]) -> Vec<ServerFrame> {
-        let mut words: Vec<_> = (!begun).then(|| self.opening()).into_iter().collect();
+        let mut words: Vec<_> = (!begun).then(|| self.start()).into_iter().collect();
         let (mut at, mut sizes) = (from, sizes.iter().cycle());
         while let Some((kind, _)) = self.entries.get(at) {
             let run = self.entries[at..].iter().take_while(|(other, _)| other == kind).count();
@@ -69,13 +69,13 @@ impl Answer {
     }
 
     /// Where a reader stands that has everything up to `after`.
-    fn place(&self, after: Option<u32>) -> Place {
+    fn position(&self, after: Option<u32>) -> ReplayPosition {
         let reached = after.map_or(0, |after| after as usize + 1);
         let entries = self.numbered().iter().take(reached).flatten().count();
         let told = &self.entries[..entries];
         let parts =
             told.iter().enumerate().filter(|(at, (kind, _))| *at == 0 || told[at - 1].0 != *kind).count();
-        Place {
+        ReplayPosition {
             run: RUN,
             answer: MessageId::new("a1").unwrap(),
             after,
@@ -88,7 +88,7 @@ impl Answer {
 }
 
 fn answers() -> impl Strategy<Value = Answer> {
-    let kind = prop_oneof![1 => Just(Kind::Reasoning), 3 => Just(Kind::Answer)];
+    let kind = prop_oneof![1 => Just(TextKind::Reasoning), 3 => Just(TextKind::Answer)];
     let outcome = prop_oneof![
         4 => Just(Ok(FinishReason::Stop)),
         1 => Just(Ok(FinishReason::Stopped)),
@@ -98,14 +98,14 @@ fn answers() -> impl Strategy<Value = Answer> {
         .prop_map(|(entries, outcome, omitted_turns)| Answer { entries, outcome, omitted_turns })
 }
 
-fn speller() -> Speller {
-    Codec::AiSdk.speller(Some(&RequestId::new("r1").unwrap()))
+fn encoder() -> FrameEncoder {
+    Codec::AiSdk.encoder(Some(&RequestId::new("r1").unwrap()))
 }
 
-fn spell(speller: &mut Speller, words: &[ServerFrame]) -> Vec<Value> {
+fn spell(encoder: &mut FrameEncoder, words: &[ServerFrame]) -> Vec<Value> {
     let mut frames = Vec::new();
     for word in words {
-        speller.spell(word, |text| frames.push(serde_json::from_str(text).unwrap()));
+        encoder.encode(word, |text| frames.push(serde_json::from_str(text).unwrap()));
     }
     frames
 }
@@ -154,7 +154,7 @@ proptest! {
 
     #[test]
     fn a_resumed_reader_gets_exactly_what_is_missing(answer in answers()) {
-        let uncut = spell(&mut speller(), &answer.words(false, 0, &[1]));
+        let uncut = spell(&mut encoder(), &answer.words(false, 0, &[1]));
         check_sequence(&uncut, 0);
         let whole = chunks(&uncut);
         let last = uncut.last().unwrap()["type"].as_str().unwrap();
@@ -163,12 +163,12 @@ proptest! {
         }
         for cut in 0..=whole.len() {
             let after = cut.checked_sub(1).map(|after| after as u32);
-            let place = answer.place(after);
-            let (begun, entries) = (place.begun, place.entries as usize);
-            let mut speller = speller();
-            let told = spell(&mut speller, &[ServerFrame::Resumed { place: Box::new(place) }]);
+            let position = answer.position(after);
+            let (begun, entries) = (position.begun, position.entries as usize);
+            let mut encoder = encoder();
+            let told = spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
             prop_assert_eq!((&told[0]["type"], &told[0]["messageId"]), (&"start".into(), &"a1".into()));
-            let rest = spell(&mut speller, &answer.words(begun, entries, &[1]));
+            let rest = spell(&mut encoder, &answer.words(begun, entries, &[1]));
             check_sequence(&rest, cut as u64);
             prop_assert_eq!(chunks(&rest), &whole[cut..], "after {:?}", after);
             prop_assert_eq!(rest.last().unwrap()["type"].as_str().unwrap(), last);
@@ -183,31 +183,31 @@ proptest! {
         beside in proptest::collection::vec(0..4_u8, 20),
         cuts in proptest::collection::vec(0..40_usize, 0..4),
     ) {
-        let whole = chunks(&spell(&mut speller(), &answer.words(false, 0, &[1])));
+        let whole = chunks(&spell(&mut encoder(), &answer.words(false, 0, &[1])));
         let (mut got, mut after) = (Vec::new(), None);
         for (round, cut) in cuts.iter().copied().chain([usize::MAX]).enumerate() {
-            let (mut speller, place) = (speller(), answer.place(after));
-            let mut words = answer.words(place.begun, place.entries as usize, &sizes);
+            let (mut encoder, position) = (encoder(), answer.position(after));
+            let mut words = answer.words(position.begun, position.entries as usize, &sizes);
             for (at, what) in beside.iter().enumerate().take(words.len()).rev() {
                 match what {
-                    1 => words.insert(at, ServerFrame::Waiting { place: 2 }),
-                    2 => words.insert(at, ServerFrame::Queued { run: RUN, place: 1 }),
+                    1 => words.insert(at, ServerFrame::Waiting { position: 2 }),
+                    2 => words.insert(at, ServerFrame::Queued { run: RUN, position: 1 }),
                     3 => words.insert(at, ServerFrame::Retrying { run: RUN, attempt: 2, after: Duration::ZERO }),
                     _ => {}
                 }
             }
             if round > 0 {
-                spell(&mut speller, &[ServerFrame::Resumed { place: Box::new(place) }]);
+                spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
             }
             // Some pushes are refused, and told once more.
             let mut frames = Vec::new();
             for (at, word) in words.iter().enumerate() {
-                let mark = speller.mark();
+                let checkpoint = encoder.checkpoint();
                 if (at + round) % 3 == 0 {
-                    speller.spell(word, |_| {});
-                    speller.reset(mark);
+                    encoder.encode(word, |_| {});
+                    encoder.rewind(checkpoint);
                 }
-                frames.extend(spell(&mut speller, std::slice::from_ref(word)));
+                frames.extend(spell(&mut encoder, std::slice::from_ref(word)));
             }
             check_sequence(&frames, after.map_or(0, |after| u64::from(after) + 1));
             let received = &frames[..cut.min(frames.len())];

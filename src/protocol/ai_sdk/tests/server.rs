@@ -1,7 +1,9 @@
 //! Every frame that can be sent, as a file that the SDK's schemas are run over.
 use crate::{
-    chat::{FinishReason, IdFault, MessageId, RequestId, RunError, RunErrorKind, RunId, Timing, Usage},
-    protocol::{Codec, Kind, Opening, Place, Rejection, ServerFrame, TurnEnd},
+    chat::{
+        FinishReason, IdFault, MessageId, RequestId, RunError, RunErrorKind, RunId, TextKind, Timing, Usage,
+    },
+    protocol::{Codec, Rejection, ReplayPosition, ServerFrame, TurnEnd, TurnStart},
 };
 use expect_test::expect_file;
 use std::{sync::Arc, time::Duration};
@@ -10,16 +12,16 @@ const RUN: RunId = RunId(1);
 
 fn accepted(omitted_turns: usize) -> ServerFrame {
     let answer = MessageId::new("msg-000000000000002a-1").unwrap();
-    let opening = Opening { answer, model: "qwen-plus".into(), omitted_turns };
-    ServerFrame::Accepted { run: RUN, opening: Arc::new(opening) }
+    let start = TurnStart { answer, model: "qwen-plus".into(), omitted_turns };
+    ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
 }
 
 fn reasoning(entry: u32, text: &str) -> ServerFrame {
-    ServerFrame::Reasoning { entry, text: text.into() }
+    ServerFrame::Text { kind: TextKind::Reasoning, entry, text: text.into() }
 }
 
 fn delta(entry: u32, text: &str) -> ServerFrame {
-    ServerFrame::Delta { entry, text: text.into() }
+    ServerFrame::Text { kind: TextKind::Answer, entry, text: text.into() }
 }
 
 fn end(outcome: Result<FinishReason, RunError>) -> ServerFrame {
@@ -38,10 +40,12 @@ fn over(outcome: Result<FinishReason, RunError>, usage: Option<Usage>, timing: T
     ServerFrame::TurnEnd { run: RUN, end: Box::new(TurnEnd { outcome, usage, timing }) }
 }
 
-fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<Kind>) -> ServerFrame {
+fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<TextKind>) -> ServerFrame {
     let answer = MessageId::new("msg-000000000000002a-1").unwrap();
     let begun = after.is_some_and(|after| after > 0);
-    ServerFrame::Resumed { place: Box::new(Place { run: RUN, answer, after, begun, entries, parts, open }) }
+    ServerFrame::Resumed {
+        position: Box::new(ReplayPosition { run: RUN, answer, after, begun, entries, parts, open }),
+    }
 }
 
 fn refused(reason: Rejection) -> Vec<ServerFrame> {
@@ -70,9 +74,9 @@ fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
         (
             "a question that waits, and turns that were left out",
             vec![
-                ServerFrame::Waiting { place: 1 },
+                ServerFrame::Waiting { position: 1 },
                 accepted(3),
-                ServerFrame::Queued { run: RUN, place: 12 },
+                ServerFrame::Queued { run: RUN, position: 12 },
                 retrying,
                 delta(1, "潮"),
                 end(Ok(FinishReason::Length)),
@@ -86,8 +90,11 @@ fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
             "resumed from the beginning",
             vec![resumed(None, 0, 0, None), accepted(0), delta(1, "A tide "), delta(2, "is"), stop()],
         ),
-        ("resumed after number 3", vec![resumed(Some(3), 1, 1, Some(Kind::Answer)), delta(2, "is"), stop()]),
-        ("resumed after everything", vec![resumed(Some(7), 2, 1, Some(Kind::Answer)), stop()]),
+        (
+            "resumed after number 3",
+            vec![resumed(Some(3), 1, 1, Some(TextKind::Answer)), delta(2, "is"), stop()],
+        ),
+        ("resumed after everything", vec![resumed(Some(7), 2, 1, Some(TextKind::Answer)), stop()]),
         ("stopped", vec![accepted(0), delta(1, "A tide"), end(Ok(FinishReason::Stopped))]),
         ("stopped before its first word", vec![accepted(0), bare_end(Ok(FinishReason::Stopped))]),
         ("a tool is wanted", vec![accepted(0), delta(1, "A"), end(Ok(FinishReason::ToolCalls))]),
@@ -98,7 +105,7 @@ fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
             "broken off, by a service that names its requests",
             vec![accepted(0), delta(1, "A"), end(Err(named))],
         ),
-        ("resumed after its figures", vec![resumed(Some(5), 1, 1, Some(Kind::Answer)), broken_off()]),
+        ("resumed after its figures", vec![resumed(Some(5), 1, 1, Some(TextKind::Answer)), broken_off()]),
         ("nothing to resume", vec![ServerFrame::NoActive]),
         ("a sign of life", vec![ServerFrame::Pong]),
     ]
@@ -139,10 +146,10 @@ fn every_frame_is_spelled_as_the_schemas_of_the_sdk_read_it() {
     let all = named.chain(nameless().into_iter().map(|scene| (None, scene)));
     let mut scenes = Vec::new();
     for (request, (name, words)) in all {
-        let mut speller = Codec::AiSdk.speller(request);
+        let mut encoder = Codec::AiSdk.encoder(request);
         let mut frames = Vec::new();
         for word in &words {
-            speller.spell(word, |text| frames.push(text.to_owned()));
+            encoder.encode(word, |text| frames.push(text.to_owned()));
         }
         scenes.push(format!("{{\"name\": \"{name}\", \"frames\": [\n{}\n]}}", frames.join(",\n")));
     }

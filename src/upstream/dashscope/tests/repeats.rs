@@ -35,8 +35,8 @@ fn read(pieces: &[(Of, String)], expected: bool) -> ([String; 2], Option<bool>) 
     assert!(reader.end(&mut events).outcome.is_ok());
     for event in events {
         match event {
-            RunEvent::Delta(text) => texts[0] += &text,
-            RunEvent::Reasoning(text) => texts[1] += &text,
+            RunEvent::Text { kind: TextKind::Answer, text } => texts[0] += &text,
+            RunEvent::Text { kind: TextKind::Reasoning, text } => texts[1] += &text,
             other => panic!("{other:?}"),
         }
     }

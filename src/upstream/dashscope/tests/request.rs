@@ -1,16 +1,16 @@
 //! What is sent.
 use super::*;
-use crate::chat::{Message, Role, RunRequest};
+use crate::chat::{PromptMessage, Role, RunRequest};
 use expect_test::expect;
 
 fn request() -> RunRequest {
     RunRequest {
         omitted_turns: 0,
         messages: vec![
-            Message::new(Role::System, "Be brief."),
-            Message::new(Role::User, "你好 \"you\"\n"),
-            Message::new(Role::Assistant, ""),
-            Message::new(Role::User, "\u{0}</script>"),
+            PromptMessage::new(Role::System, "Be brief."),
+            PromptMessage::new(Role::User, "你好 \"you\"\n"),
+            PromptMessage::new(Role::Assistant, ""),
+            PromptMessage::new(Role::User, "\u{0}</script>"),
         ],
     }
 }

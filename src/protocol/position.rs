@@ -4,14 +4,7 @@
 //! numbers), then for each part, a run of entries of one kind, its opening, its entries and its closing,
 //! and its end (two numbers). A dialect that needs fewer words leaves numbers out; none needs more.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use crate::chat::{MessageId, RunId};
-
-/// Which of an answer's two texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Reasoning,
-    Answer,
-}
+use crate::chat::{MessageId, RunId, TextKind};
 
 /// Numbers before the first part.
 pub const BEGINNING: u32 = 2;
@@ -20,7 +13,7 @@ pub const ENDING: u32 = 2;
 
 /// A point between two entries of a turn, where a reader begins to follow.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct ReplayPosition {
     pub run: RunId,
     pub answer: MessageId,
     /// What the reader has: everything up to this number, which may lie beyond the point: words between
@@ -33,7 +26,7 @@ pub struct Place {
     /// Parts that begin before it.
     pub parts: u32,
     /// Kind of the part that is open there.
-    pub open: Option<Kind>,
+    pub open: Option<TextKind>,
 }
 
 /// The number of entry `entry` (counted from 1) in part `part` (counted from 1).

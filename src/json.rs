@@ -1,7 +1,7 @@
 //! Writes JSON into a string that is there already.
 
 /// Appends a JSON string with its quotes.
-pub(super) fn push_string(out: &mut String, text: &str) {
+pub(crate) fn push_string(out: &mut String, text: &str) {
     out.reserve(text.len() + 2);
     out.push('"');
     push_escaped(out, text);
@@ -9,7 +9,7 @@ pub(super) fn push_string(out: &mut String, text: &str) {
 }
 
 /// Appends what stands between the quotes of a JSON string.
-pub(super) fn push_escaped(out: &mut String, text: &str) {
+pub(crate) fn push_escaped(out: &mut String, text: &str) {
     let bytes = text.as_bytes();
     let mut done = 0;
     let mut at = plain(bytes, 0);
@@ -62,7 +62,7 @@ fn push_escape(out: &mut String, byte: u8) {
 }
 
 /// Appends a number in digits.
-pub(super) fn push_number(out: &mut String, mut number: u64) {
+pub(crate) fn push_number(out: &mut String, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

@@ -1,35 +1,35 @@
 //! Frames to a client.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::json::{push_escaped, push_number, push_string};
+use crate::json::{push_escaped, push_number, push_string};
 use crate::{
-    chat::{FinishReason, MessageId, RequestId, RunError, Timing, Usage},
-    protocol::{Kind, Opening, Place, Rejection, ServerFrame, TurnEnd, place},
+    chat::{FinishReason, MessageId, RequestId, RunError, TextKind, Timing, Usage},
+    protocol::{Rejection, ReplayPosition, ServerFrame, TurnEnd, TurnStart, position},
 };
 use std::{cell::Cell, time::Duration};
 
 /// Spells the words to one request.
 #[derive(Clone, Debug)]
-pub struct Speller {
+pub struct ChunkEncoder {
     /// How the frame of every chunk begins; the request's name stands in it.
     prefix: Box<str>,
     /// The answer that is told, once that is known.
     answer: Option<MessageId>,
-    at: Mark,
+    at: ChunkPosition,
 }
 
 const PREFIX: &str = "{\"type\":\"chunk\",\"requestId\":\"";
 const SEQUENCE: &str = "\",\"sequence\":";
 
-/// What a speller has said.
+/// What a encoder has said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct ChunkPosition {
     /// The next chunk's place on the wire, which has no gaps.
     sequence: u32,
     /// Number of the last word that the reader has.
     told: Option<u32>,
     entries: u32,
     parts: u32,
-    open: Option<Kind>,
+    open: Option<TextKind>,
 }
 
 /// A buffer that has grown larger is given back.
@@ -40,25 +40,25 @@ thread_local! {
     static BUFFER: Cell<String> = const { Cell::new(String::new()) };
 }
 
-impl Speller {
+impl ChunkEncoder {
     /// For a request, or for a connection that answers what it cannot read.
     pub fn new(request: Option<&RequestId>) -> Self {
         let prefix = [PREFIX, request.map_or("", RequestId::as_str), SEQUENCE].concat().into();
-        Speller { prefix, answer: None, at: Mark::default() }
+        ChunkEncoder { prefix, answer: None, at: ChunkPosition::default() }
     }
 
-    pub fn mark(&self) -> Mark {
+    pub fn position(&self) -> ChunkPosition {
         self.at
     }
 
     /// Forgets what was spelled since then, because it was not taken.
-    pub fn reset(&mut self, mark: Mark) {
-        self.at = mark;
+    pub fn rewind(&mut self, position: ChunkPosition) {
+        self.at = position;
     }
 
-    pub fn spell(&mut self, frame: &ServerFrame, send: impl FnMut(&str)) {
+    pub fn encode(&mut self, frame: &ServerFrame, send: impl FnMut(&str)) {
         let mut out = BUFFER.take();
-        Pen { speller: self, out: &mut out, send }.write(frame);
+        ChunkWriter { encoder: self, out: &mut out, send }.write(frame);
         if out.capacity() <= BUFFER_MAX {
             BUFFER.set(out);
         }
@@ -69,75 +69,74 @@ impl Speller {
     }
 }
 
-struct Pen<'a, S> {
-    speller: &'a mut Speller,
+struct ChunkWriter<'a, S> {
+    encoder: &'a mut ChunkEncoder,
     out: &'a mut String,
     send: S,
 }
 
-impl<S: FnMut(&str)> Pen<'_, S> {
+impl<S: FnMut(&str)> ChunkWriter<'_, S> {
     fn write(&mut self, frame: &ServerFrame) {
         match frame {
-            ServerFrame::Accepted { opening, .. } => self.opening(opening),
-            ServerFrame::Resumed { place } => self.resumed(place),
+            ServerFrame::Accepted { start, .. } => self.start(start),
+            ServerFrame::Resumed { position } => self.resumed(position),
             ServerFrame::NoActive => self.frame("no-active", |_| {}),
-            ServerFrame::Waiting { place } | ServerFrame::Queued { place, .. } => {
-                self.transient("data-queue", |out| push_field(out, "{\"position\":", u64::from(*place)));
+            ServerFrame::Waiting { position } | ServerFrame::Queued { position, .. } => {
+                self.transient("data-queue", |out| push_field(out, "{\"position\":", u64::from(*position)));
             }
             ServerFrame::Retrying { attempt, after, .. } => self.transient("data-notice", |out| {
                 push_field(out, "{\"kind\":\"retrying\",\"attempt\":", u64::from(*attempt));
                 push_field(out, ",\"after_ms\":", millis(*after));
             }),
-            ServerFrame::Reasoning { entry, text } => self.text(Kind::Reasoning, *entry, text),
-            ServerFrame::Delta { entry, text } => self.text(Kind::Answer, *entry, text),
+            ServerFrame::Text { kind, entry, text } => self.text(*kind, *entry, text),
             ServerFrame::TurnEnd { end, .. } => self.end(end),
             ServerFrame::Rejected { reason } => self.frame("error", |out| push_rejection(out, reason)),
             ServerFrame::Pong => self.frame("pong", |_| {}),
         }
     }
 
-    fn opening(&mut self, opening: &Opening) {
-        self.speller.answer = Some(opening.answer.clone());
+    fn start(&mut self, start: &TurnStart) {
+        self.encoder.answer = Some(start.answer.clone());
         self.chunk(0, |out| {
             out.push_str("{\"type\":\"start\",\"messageId\":\"");
-            out.push_str(opening.answer.as_str());
+            out.push_str(start.answer.as_str());
             out.push_str("\",\"messageMetadata\":{\"model\":");
-            push_string(out, &opening.model);
+            push_string(out, &start.model);
             out.push_str("}}");
         });
         let is_news = self.chunk(1, |out| out.push_str("{\"type\":\"start-step\"}"));
-        if is_news && opening.omitted_turns > 0 {
-            let turns = opening.omitted_turns as u64;
+        if is_news && start.omitted_turns > 0 {
+            let turns = start.omitted_turns as u64;
             self.transient("data-history", |out| push_field(out, "{\"omitted_turns\":", turns));
         }
     }
 
-    fn resumed(&mut self, place: &Place) {
+    fn resumed(&mut self, position: &ReplayPosition) {
         self.frame("start", |out| {
             out.push_str(",\"messageId\":\"");
-            out.push_str(place.answer.as_str());
+            out.push_str(position.answer.as_str());
             out.push('"');
         });
-        self.speller.answer = Some(place.answer.clone());
-        self.speller.at = Mark {
-            sequence: place.after.map_or(0, |after| after.saturating_add(1)),
-            told: place.after,
-            entries: place.entries,
-            parts: place.parts,
-            open: place.open,
+        self.encoder.answer = Some(position.answer.clone());
+        self.encoder.at = ChunkPosition {
+            sequence: position.after.map_or(0, |after| after.saturating_add(1)),
+            told: position.after,
+            entries: position.entries,
+            parts: position.parts,
+            open: position.open,
         };
     }
 
-    fn text(&mut self, kind: Kind, entry: u32, text: &str) {
-        if self.speller.at.open != Some(kind) {
+    fn text(&mut self, kind: TextKind, entry: u32, text: &str) {
+        if self.encoder.at.open != Some(kind) {
             self.open(kind);
         }
-        self.speller.at.entries = entry;
-        let part = self.speller.at.parts;
-        self.chunk(place::number(entry, part), |out| {
+        self.encoder.at.entries = entry;
+        let part = self.encoder.at.parts;
+        self.chunk(position::number(entry, part), |out| {
             out.push_str(match kind {
-                Kind::Reasoning => "{\"type\":\"reasoning-delta\",\"id\":\"",
-                Kind::Answer => "{\"type\":\"text-delta\",\"id\":\"",
+                TextKind::Reasoning => "{\"type\":\"reasoning-delta\",\"id\":\"",
+                TextKind::Answer => "{\"type\":\"text-delta\",\"id\":\"",
             });
             push_number(out, u64::from(part));
             out.push_str("\",\"delta\":\"");
@@ -147,33 +146,33 @@ impl<S: FnMut(&str)> Pen<'_, S> {
     }
 
     #[cold]
-    fn open(&mut self, kind: Kind) {
+    fn open(&mut self, kind: TextKind) {
         self.close();
-        let at = &mut self.speller.at;
+        let at = &mut self.encoder.at;
         at.parts = at.parts.saturating_add(1);
         at.open = Some(kind);
-        let (number, part) = (place::opening(at.entries, at.parts), at.parts);
+        let (number, part) = (position::opening(at.entries, at.parts), at.parts);
         let name = match kind {
-            Kind::Reasoning => "reasoning-start",
-            Kind::Answer => "text-start",
+            TextKind::Reasoning => "reasoning-start",
+            TextKind::Answer => "text-start",
         };
         self.chunk(number, |out| push_part(out, name, part));
     }
 
     fn close(&mut self) {
-        let at = &mut self.speller.at;
+        let at = &mut self.encoder.at;
         let name = match at.open.take() {
             None => return,
-            Some(Kind::Reasoning) => "reasoning-end",
-            Some(Kind::Answer) => "text-end",
+            Some(TextKind::Reasoning) => "reasoning-end",
+            Some(TextKind::Answer) => "text-end",
         };
-        let (number, part) = (place::closing(at.entries, at.parts), at.parts);
+        let (number, part) = (position::closing(at.entries, at.parts), at.parts);
         self.chunk(number, |out| push_part(out, name, part));
     }
 
     fn end(&mut self, end: &TurnEnd) {
-        let Mark { entries, parts, .. } = self.speller.at;
-        let number = place::ending(entries, parts);
+        let ChunkPosition { entries, parts, .. } = self.encoder.at;
+        let number = position::ending(entries, parts);
         match &end.outcome {
             // Nothing was shown, so there is nothing to keep.
             Err(error) if parts == 0 => {
@@ -223,12 +222,12 @@ impl<S: FnMut(&str)> Pen<'_, S> {
 
     /// The run whose answer is told, as the log has it.
     fn run(&self) -> Option<Box<str>> {
-        self.speller.answer.as_ref()?.as_str().strip_prefix("msg-").map(Into::into)
+        self.encoder.answer.as_ref()?.as_str().strip_prefix("msg-").map(Into::into)
     }
 
     /// Sends word `number` of the answer, and says whether it was one that the reader did not have.
     fn chunk(&mut self, number: u32, write: impl FnOnce(&mut String)) -> bool {
-        let at = &mut self.speller.at;
+        let at = &mut self.encoder.at;
         if at.told.is_some_and(|told| number <= told) {
             return false;
         }
@@ -248,9 +247,9 @@ impl<S: FnMut(&str)> Pen<'_, S> {
     }
 
     fn send_chunk(&mut self, write: impl FnOnce(&mut String)) {
-        let (at, out) = (&mut self.speller.at, &mut *self.out);
+        let (at, out) = (&mut self.encoder.at, &mut *self.out);
         out.clear();
-        out.push_str(&self.speller.prefix);
+        out.push_str(&self.encoder.prefix);
         push_number(out, u64::from(at.sequence));
         match at.told {
             Some(told) if told == at.sequence => {}
@@ -269,7 +268,7 @@ impl<S: FnMut(&str)> Pen<'_, S> {
         self.out.clear();
         push_type(self.out, name);
         self.out.push_str(",\"requestId\":\"");
-        self.out.push_str(self.speller.request());
+        self.out.push_str(self.encoder.request());
         self.out.push('"');
         write(self.out);
         self.out.push('}');

@@ -1,0 +1,28 @@
+//! A client's request for a turn.
+use super::{ChatMessage, MessageId};
+use std::sync::Arc;
+
+/// Answer a user message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnRequest {
+    pub kind: TurnKind,
+    /// The message to answer; not blank, within the limit.
+    pub message: ChatMessage,
+    /// The model that the client asks for; `None`: the default one.
+    pub model: Option<Arc<str>>,
+    /// The client's copy of the conversation before the message, oldest first. Used only by a session without
+    /// history: the server's copy wins.
+    pub transcript: Vec<ChatMessage>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnKind {
+    /// A new message. If it is the newest of the history, or is being answered or queued, it is a repeat, which
+    /// is not answered twice.
+    Submit,
+    /// The message replaces an earlier one of the user and all that followed it.
+    Edit { replaces: MessageId },
+    /// The message is answered again; its answer and all that followed it are dropped. If the message is
+    /// not known, the turn of this answer is meant.
+    Regenerate { answer: Option<MessageId> },
+}
