@@ -6,7 +6,7 @@ use crate::{
     chat, config,
     config::Config,
     descriptors,
-    dispatch::{self, Breaker, Dispatcher, Lane, RunSinks, admission},
+    dispatch::{self, Dispatcher, Lane, Router, RunSinks, admission},
     http::{self, Door},
     hub::{self, ChatLimits, Registry, Worker},
     lifecycle::{Lifecycle, Phase},
@@ -15,7 +15,10 @@ use crate::{
     metrics::{Metrics, Names},
     protocol, session,
     socket::{guard, rate, task, unfinished},
-    upstream::{breaker, client, dashscope, route::retry},
+    upstream::{
+        breaker, client, dashscope,
+        route::{self, retry},
+    },
 };
 use actix::prelude::*;
 use anyhow::Context as _;
@@ -71,7 +74,6 @@ pub enum Ended {
 struct Plan {
     client: client::Plan,
     runs: Arc<dispatch::Settings>,
-    budget: Arc<retry::Budget>,
     habit: Arc<dashscope::Habit>,
     sinks: RunSinks,
     hub: hub::Settings,
@@ -100,10 +102,10 @@ impl Gateway {
         metrics.memory_max.set(i64::try_from(memory.limit().bytes).unwrap_or(i64::MAX));
         let admission = admission_settings(config);
         // On this thread, which has nothing else to do.
-        let breaker = Arc::new(Breaker::new(breaker_settings(config), Arc::clone(&metrics)));
+        let router = Arc::new(Router::new(route_settings(config), Arc::clone(&metrics)));
         let sinks = RunSinks::standard(&metrics);
         let dispatcher =
-            Dispatcher::new(admission, workers, Arc::clone(&breaker), Arc::clone(&metrics), sinks.clone());
+            Dispatcher::new(admission, workers, Arc::clone(&router), Arc::clone(&metrics), sinks.clone());
         let (pulse, dispatcher) = (dispatcher.pulse(), dispatcher.start());
         let site = Arc::new(http::Site {
             settings: site::settings(config, simulated),
@@ -120,7 +122,7 @@ impl Gateway {
             metrics,
             dispatcher,
             pulse,
-            breaker,
+            router,
             started: Instant::now(),
         });
         let plan = plan(config, client, sinks, Arc::clone(&site));
@@ -231,10 +233,9 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     let index = plan.next_worker.fetch_add(1, Relaxed);
     let site = &plan.site;
     let client = client::Client::new(plan.client.clone());
-    let (settings, budget) = (Arc::clone(&plan.runs), Arc::clone(&plan.budget));
-    let (breaker, habit) = (Arc::clone(&site.breaker), Arc::clone(&plan.habit));
-    let (metrics, sinks) = (Arc::clone(&site.metrics), plan.sinks.clone());
-    let lane = Lane::new(client, settings, budget, breaker, habit, metrics, sinks).start();
+    let (settings, router) = (Arc::clone(&plan.runs), Arc::clone(&site.router));
+    let (habit, metrics, sinks) = (Arc::clone(&plan.habit), Arc::clone(&site.metrics), plan.sinks.clone());
+    let lane = Lane::new(client, settings, router, habit, metrics, sinks).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
@@ -282,7 +283,6 @@ pub fn client_plan(config: &Config) -> Result<client::Plan, client::SetUpError> 
 
 fn plan(config: &Config, client: client::Plan, sinks: RunSinks, site: Arc<http::Site>) -> Plan {
     let upstream = &config.upstream;
-    let retry = retry_settings(config);
     Plan {
         client,
         runs: Arc::new(dispatch::Settings {
@@ -292,13 +292,11 @@ fn plan(config: &Config, client: client::Plan, sinks: RunSinks, site: Arc<http::
                 event_bytes: upstream.event_bytes_max,
                 answer_bytes: upstream.answer_bytes_max,
             },
-            retry,
             stall: upstream.idle_timeout,
             run_time: upstream.run_timeout,
             delivery: DELIVERY,
             mailbox: config.dispatch.runs_max,
         }),
-        budget: Arc::new(retry::Budget::new(retry.budget_percent)),
         habit: Arc::default(),
         sinks,
         hub: hub_settings(config),
@@ -321,24 +319,22 @@ fn admission_settings(config: &Config) -> admission::Settings {
     }
 }
 
-fn retry_settings(config: &Config) -> retry::Settings {
-    let retry = &config.retry;
-    retry::Settings {
-        attempts: retry.attempts,
-        pause: retry.backoff_min,
-        pause_max: retry.backoff_max,
-        after_max: retry.retry_after_max,
-        budget_percent: retry.budget_percent,
-    }
-}
-
-fn breaker_settings(config: &Config) -> breaker::Settings {
-    let breaker = &config.breaker;
-    breaker::Settings {
-        failures: breaker.failures,
-        share: breaker.failure_percent,
-        window: breaker.window,
-        pause: breaker.open_time,
+fn route_settings(config: &Config) -> route::Settings {
+    let (retry, breaker) = (&config.retry, &config.breaker);
+    route::Settings {
+        retry: retry::Settings {
+            attempts: retry.attempts,
+            pause: retry.backoff_min,
+            pause_max: retry.backoff_max,
+            after_max: retry.retry_after_max,
+            budget_percent: retry.budget_percent,
+        },
+        breaker: breaker::Settings {
+            failures: breaker.failures,
+            share: breaker.failure_percent,
+            window: breaker.window,
+            pause: breaker.open_time,
+        },
     }
 }
 

@@ -1,8 +1,8 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Breaker, Order, Permit, RunSinks, Settings, run, shared::Shared};
+use super::{Order, Permit, Router, RunSinks, Settings, run, shared::Shared};
 use crate::{
     metrics::Metrics,
-    upstream::{client::Client, dashscope, route::retry},
+    upstream::{client::Client, dashscope},
 };
 use actix::prelude::*;
 use std::{rc::Rc, sync::Arc};
@@ -23,26 +23,14 @@ impl Lane {
     pub fn new(
         client: Client,
         settings: Arc<Settings>,
-        budget: Arc<retry::Budget>,
-        breaker: Arc<Breaker>,
+        router: Arc<Router>,
         habit: Arc<dashscope::Habit>,
         metrics: Arc<Metrics>,
         sinks: RunSinks,
     ) -> Self {
         let (watch, events) = Default::default();
-        Lane {
-            shared: Rc::new(Shared {
-                client,
-                settings,
-                budget,
-                breaker,
-                habit,
-                metrics,
-                sinks,
-                watch,
-                events,
-            }),
-        }
+        let shared = Shared { client, settings, router, habit, metrics, sinks, watch, events };
+        Lane { shared: Rc::new(shared) }
     }
 }
 

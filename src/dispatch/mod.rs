@@ -2,12 +2,13 @@
 //! session's own worker, so that a delta never changes threads. It hears of a run a handful of
 //! times, and of no delta.
 pub mod admission;
-mod breaker;
+mod attempt;
 pub mod control;
 mod lane;
 mod meter;
 mod pulse;
 mod recorder;
+mod router;
 mod run;
 mod shared;
 mod sinks;
@@ -17,10 +18,10 @@ mod tests;
 mod watch;
 mod watchdog;
 
-pub use breaker::Breaker;
 pub use control::RunControl;
 pub use lane::Lane;
 pub use pulse::{Pulse, SILENCE_MAX};
+pub use router::Router;
 pub use shared::{STREAM_BYTES, Settings};
 pub use sinks::RunSinks;
 
@@ -113,7 +114,7 @@ impl Drop for Permit {
 pub struct Dispatcher {
     admission: Admission<Order>,
     lanes: Vec<Option<Addr<Lane>>>,
-    breaker: Arc<Breaker>,
+    router: Arc<Router>,
     metrics: Arc<Metrics>,
     sinks: RunSinks,
     pulse: Arc<Pulse>,
@@ -125,21 +126,13 @@ impl Dispatcher {
     pub fn new(
         settings: admission::Settings,
         workers: usize,
-        breaker: Arc<Breaker>,
+        router: Arc<Router>,
         metrics: Arc<Metrics>,
         sinks: RunSinks,
     ) -> Self {
         let lanes = vec![None; workers];
         let pulse = Arc::new(Pulse::new(workers, tokio::time::Instant::now()));
-        Dispatcher {
-            admission: Admission::new(settings),
-            lanes,
-            breaker,
-            metrics,
-            sinks,
-            pulse,
-            expiry: None,
-        }
+        Dispatcher { admission: Admission::new(settings), lanes, router, metrics, sinks, pulse, expiry: None }
     }
 
     /// What probes look at.
@@ -181,8 +174,7 @@ impl Dispatcher {
 
     /// Why a run is not even tried: the upstream is left alone.
     fn down(&self, source: Source) -> Option<RunError> {
-        let after = self.breaker.refuses(source)?;
-        Some(RunError::wait(RunErrorKind::UpstreamDown, after, "the breaker is open"))
+        self.router.refuses(source)
     }
 
     /// The refusal for want of a place. A random time is added, so that not all come back together.

@@ -70,15 +70,22 @@ impl Recorder {
     }
 
     /// An attempt is over.
-    pub(super) fn attempt(&mut self, meter: &Meter, error: Option<RunErrorKind>, is_counted: bool) {
+    pub(super) fn attempt(&mut self, meter: &Meter, error: Option<RunErrorKind>) {
         let Some(record) = &mut self.record else { return };
         record.attempts.push(AttemptRecord {
             sent: meter.sent().saturating_duration_since(self.submitted),
             first_chunk: meter.first_chunk(),
             duration: meter.sent().elapsed(),
             error,
-            is_counted,
+            is_counted: true,
         });
+    }
+
+    /// The last attempt does not count: the next one repeats it.
+    pub(super) fn uncount_attempt(&mut self) {
+        if let Some(attempt) = self.record.as_mut().and_then(|record| record.attempts.last_mut()) {
+            attempt.is_counted = false;
+        }
     }
 
     /// The run is over. Gives the times, which its client gets too; a later call records nothing.
@@ -172,7 +179,8 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         let records = records(|mut recorder| {
             let failed = Meter::start(&metrics, 1);
-            recorder.attempt(&failed, Some(RunErrorKind::UpstreamUnreachable), false);
+            recorder.attempt(&failed, Some(RunErrorKind::UpstreamUnreachable));
+            recorder.uncount_attempt();
             let mut meter = Meter::start(&metrics, 1);
             assert!(!recorder.has_text());
             for event in [RunEvent::reasoning("hm"), RunEvent::answer("你好")] {
@@ -180,7 +188,7 @@ mod tests {
                 meter.chunk();
             }
             assert!(recorder.has_text());
-            recorder.attempt(&meter, None, true);
+            recorder.attempt(&meter, None);
             let timing = recorder.finish(&finished());
             assert!(timing.first_delta.is_some_and(|first| first <= timing.duration));
         });

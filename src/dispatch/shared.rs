@@ -1,9 +1,9 @@
 //! What all runs of a lane share, and the bounds that each of them has.
-use super::{Breaker, RunSinks, watch::Watch};
+use super::{Router, RunSinks, watch::Watch};
 use crate::{
     chat::RunEvent,
     metrics::Metrics,
-    upstream::{client::Client, dashscope, route::retry},
+    upstream::{client::Client, dashscope},
 };
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
@@ -15,7 +15,6 @@ pub const STREAM_BYTES: usize = 64 * 1024;
 pub struct Settings {
     pub dialect: dashscope::Settings,
     pub limits: dashscope::Limits,
-    pub retry: retry::Settings,
     /// Longest silence between bytes of an answer.
     pub stall: Duration,
     /// Longest run, all attempts and pauses counted.
@@ -30,8 +29,7 @@ pub struct Settings {
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) settings: Arc<Settings>,
-    pub(super) budget: Arc<retry::Budget>,
-    pub(super) breaker: Arc<Breaker>,
+    pub(super) router: Arc<Router>,
     /// What the answers of all lanes have shown.
     pub(super) habit: Arc<dashscope::Habit>,
     pub(super) metrics: Arc<Metrics>,

@@ -6,10 +6,8 @@ use crate::{
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
-        breaker as upstream_breaker,
         client::{self, Client},
-        dashscope,
-        route::retry,
+        dashscope, route,
     },
 };
 use futures_util::{SinkExt, StreamExt};
@@ -122,31 +120,26 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
     let settings =
         client::Settings { base_url, api_key: None, ca_file: None, connect_timeout: wait, first_byte: wait };
     let client = Client::new(client::Plan::new(&settings, &dialect).unwrap());
-    let (pause, pause_max, after_max) = (Duration::ZERO, Duration::ZERO, wait);
     let settings = Settings {
         dialect,
         limits: dashscope::Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },
-        retry: retry::Settings { attempts: 1, pause, pause_max, after_max, budget_percent: 0 },
         stall: wait,
         run_time: 2 * wait,
         delivery,
         mailbox: 4,
     };
-    let breaker = upstream_breaker::Settings { failures: 5, share: 50, window: wait, pause: wait };
-    let breaker = Arc::new(Breaker::new(breaker, Arc::clone(metrics)));
-    let budget = Arc::new(retry::Budget::new(0));
+    let router = Arc::new(Router::new(route::Settings::default(), Arc::clone(metrics)));
     let sinks = RunSinks::standard(metrics);
     let lane = Lane::new(
         client,
         Arc::new(settings),
-        budget,
-        Arc::clone(&breaker),
+        Arc::clone(&router),
         Arc::default(),
         Arc::clone(metrics),
         sinks.clone(),
     );
     let admission = admission::Settings { runs: 4, queue: 4, queue_wait: wait };
-    let dispatcher = Dispatcher::new(admission, 1, breaker, Arc::clone(metrics), sinks).start();
+    let dispatcher = Dispatcher::new(admission, 1, router, Arc::clone(metrics), sinks).start();
     dispatcher.try_send(Register { worker: 0, lane: lane.start() }).unwrap();
     dispatcher
 }

@@ -23,7 +23,7 @@ pub use door::Door;
 pub(crate) use upgrade::open;
 
 use crate::{
-    dispatch::{Breaker, Dispatcher, Pulse},
+    dispatch::{Dispatcher, Pulse, Router},
     hub::{Registry, Shared, Worker},
     lifecycle::Lifecycle,
     memory::Memory,
@@ -99,7 +99,7 @@ pub struct Site {
     pub dispatcher: Addr<Dispatcher>,
     /// For the probes.
     pub pulse: Arc<Pulse>,
-    pub breaker: Arc<Breaker>,
+    pub router: Arc<Router>,
     pub started: Instant,
 }
 

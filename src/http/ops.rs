@@ -136,7 +136,7 @@ async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
     let mut upstream = json!({
         "name": "default",
         "model": site.settings.model,
-        "state": site.breaker.state().as_str(),
+        "state": site.router.state().as_str(),
     });
     if listener == Listener::Ops {
         upstream["host"] = site.settings.upstream.as_str().into();

@@ -6,7 +6,7 @@ use crate::{
     lifecycle::{Lifecycle, Phase},
     memory::Limit,
     metrics::Metrics,
-    upstream::breaker,
+    upstream::{breaker, route},
 };
 use actix::prelude::*;
 use actix_web::test::{TestRequest, call_and_read_body, call_and_read_body_json, call_service, init_service};
@@ -56,15 +56,11 @@ fn site() -> Arc<Site> {
     let second = Duration::from_secs(1);
     let metrics = Arc::new(Metrics::default());
     let breaker = breaker::Settings { failures: 1, share: 100, window: second, pause: 60 * second };
-    let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
+    let route = route::Settings { breaker, ..route::Settings::default() };
+    let router = Arc::new(Router::new(route, Arc::clone(&metrics)));
     let admission = admission::Settings { runs: 1, queue: 2, queue_wait: second };
-    let dispatcher = Dispatcher::new(
-        admission,
-        0,
-        Arc::clone(&breaker),
-        Arc::clone(&metrics),
-        RunSinks::standard(&metrics),
-    );
+    let sinks = RunSinks::standard(&metrics);
+    let dispatcher = Dispatcher::new(admission, 0, Arc::clone(&router), Arc::clone(&metrics), sinks);
     Arc::new(Site {
         settings: settings(),
         lifecycle: Arc::new(Lifecycle::new(1, 0)),
@@ -74,7 +70,7 @@ fn site() -> Arc<Site> {
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),
         metrics,
-        breaker,
+        router,
         started: Instant::now(),
     })
 }
@@ -111,7 +107,7 @@ async fn liveness_and_readiness_in_every_state() {
     says("starting").await;
     site.lifecycle.enter(Phase::Ready);
     is("serving", 200, 200).await;
-    site.breaker.trip();
+    site.router.trip();
     let health = call_and_read_body(&app, TestRequest::get().uri("/health").to_request()).await;
     assert!(String::from_utf8(health.to_vec()).unwrap().contains("\"state\":\"open\""));
     is("breaker open", 200, 200).await;

@@ -2,7 +2,7 @@
 //! checks, upgrade hook, guard, connection and socket, with nobody behind them.
 use super::{BACKLOG, CONNECTIONS_MAX, KEEP_ALIVE};
 use crate::{
-    dispatch::{Breaker, Dispatcher, RunSinks, admission},
+    dispatch::{Dispatcher, Router, RunSinks, admission},
     http::{self, Door, Site, door, exchange},
     hub::{self, ChatLimits, Consumer, Registry, Worker},
     lifecycle::{Lifecycle, Phase},
@@ -11,7 +11,7 @@ use crate::{
     metrics::Metrics,
     protocol, session,
     socket::{guard, rate::Allowance, task, unfinished::Deadlines},
-    upstream::breaker,
+    upstream::route,
 };
 use actix::Actor as _;
 use actix_server::Server;
@@ -72,18 +72,11 @@ async fn echo(request: HttpRequest, site: web::Data<Site>) -> actix_web::HttpRes
 fn site(workers: usize) -> Site {
     let metrics = Arc::new(Metrics::default());
     let admission = admission::Settings { runs: 0, queue: 0, queue_wait: Duration::ZERO };
-    let breaker =
-        breaker::Settings { failures: 0, share: 100, window: Duration::ZERO, pause: Duration::ZERO };
-    let breaker = Arc::new(Breaker::new(breaker, Arc::clone(&metrics)));
+    let router = Arc::new(Router::new(route::Settings::default(), Arc::clone(&metrics)));
     let lifecycle = Lifecycle::new(CONNECTIONS_MAX, 0);
     lifecycle.enter(Phase::Ready);
-    let dispatcher = Dispatcher::new(
-        admission,
-        workers,
-        Arc::clone(&breaker),
-        Arc::clone(&metrics),
-        RunSinks::standard(&metrics),
-    );
+    let sinks = RunSinks::standard(&metrics);
+    let dispatcher = Dispatcher::new(admission, workers, Arc::clone(&router), Arc::clone(&metrics), sinks);
     Site {
         settings: http::Settings {
             origins: Vec::new(),
@@ -107,7 +100,7 @@ fn site(workers: usize) -> Site {
         pulse: dispatcher.pulse(),
         dispatcher: dispatcher.start(),
         metrics,
-        breaker,
+        router,
         started: Instant::now(),
     }
 }

@@ -11,7 +11,7 @@
 //! - an error that the service reported in its own words counts only while two other sources have failed;
 //! - the trial after the pause is a request of a source that did not fail, or of any source if none came
 //!   for another pause. A trial that hangs is joined by one of another source.
-use crate::chat::{Fault, RunError, RunErrorKind, SessionId, Source};
+use crate::chat::{SessionId, Source};
 use std::{
     collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ const KEPT_APART: usize = 8;
 /// Sources that are not asked for the trial; the latest ones to fail.
 const BLAMED_MAX: usize = 8;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
     /// So many failures in a row open it; 0: it never opens.
     pub failures: u32,
@@ -72,7 +72,7 @@ pub struct Asker {
 
 /// Leave to send one request; what became of it is told with [`Breaker::report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub struct BreakerPermit {
     epoch: u64,
     asker: Asker,
     /// It is a trial by a source that is blamed.
@@ -81,11 +81,11 @@ pub struct Pass {
 
 /// What a request says of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It answers, though perhaps not what was hoped for.
-    Answers,
+pub enum AttemptResult {
+    /// It answered, though perhaps with an error that is not its fault.
+    Answered,
     /// It failed, or the way to it did.
-    Fails(Failure),
+    Failed(Failure),
     /// Nothing: the request was cancelled, or ended for a reason of our own.
     Unknown,
 }
@@ -100,28 +100,6 @@ pub enum Failure {
     /// The service reported an error of its own: status 5xx with its error code. Many services do so for
     /// messages that they cannot cope with.
     Reported,
-}
-
-impl Verdict {
-    /// What an attempt that failed says. `shown`: text of its answer had come by then; `connected`: there
-    /// was a connection for the request.
-    ///
-    /// A wrong key, an unpaid bill and a rate limit are answers: the service is there, such attempts have
-    /// rules of their own, and an open breaker would hide the sentence that names the cause.
-    pub fn of(error: &RunError, shown: bool, connected: bool) -> Verdict {
-        let is_5xx = error.status.is_some_and(|status| (500..600).contains(&status));
-        let failure = if is_5xx && error.code.is_some() { Failure::Reported } else { Failure::Answer };
-        match error.kind.fault() {
-            Fault::Connection if !connected || error.kind == RunErrorKind::UpstreamTls => {
-                Verdict::Fails(Failure::Connect)
-            }
-            // After the first text, time runs out for long answers too.
-            Fault::ServiceBeforeText if shown => Verdict::Unknown,
-            Fault::Connection | Fault::Service | Fault::ServiceBeforeText => Verdict::Fails(failure),
-            Fault::Request | Fault::Filter => Verdict::Answers,
-            Fault::Gateway | Fault::NotSent => Verdict::Unknown,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -245,7 +223,7 @@ impl Breaker {
     }
 
     /// Leave to send a request, or how long to wait. The first one after the pause is the trial.
-    pub fn pass(&mut self, now: Instant, asker: Asker) -> Result<Pass, Duration> {
+    pub fn admit(&mut self, now: Instant, asker: Asker) -> Result<BreakerPermit, Duration> {
         if let Some(wait) = self.refuses(now, asker.source) {
             return Err(wait);
         }
@@ -259,31 +237,33 @@ impl Breaker {
             // Also if it is cancelled: one source must not take the trial again and again.
             self.blame(asker.source);
         }
-        Ok(Pass { epoch: self.epoch, asker, by_blamed })
+        Ok(BreakerPermit { epoch: self.epoch, asker, by_blamed })
     }
 
-    /// What became of a request. Every pass must come back, the one of a cancelled request too, else
+    /// What became of a request. Every permit must come back, the one of a cancelled request too, else
     /// a trial is waited for in vain.
-    pub fn report(&mut self, now: Instant, pass: Pass, verdict: Verdict) {
-        if pass.epoch != self.epoch {
+    pub fn report(&mut self, now: Instant, permit: BreakerPermit, result: AttemptResult) {
+        if permit.epoch != self.epoch {
             return; // It was sent to an upstream of another time.
         }
-        match (self.phase, verdict) {
-            (Phase::Closed, Verdict::Unknown) | (Phase::Open(_), _) => {}
-            (Phase::Closed, Verdict::Answers) => self.answered(now, pass.asker),
-            (Phase::Closed, Verdict::Fails(failure)) => self.failed(now, pass.asker, failure),
-            (Phase::Probing(..), Verdict::Answers) => {
+        match (self.phase, result) {
+            (Phase::Closed, AttemptResult::Unknown) | (Phase::Open(_), _) => {}
+            (Phase::Closed, AttemptResult::Answered) => self.answered(now, permit.asker),
+            (Phase::Closed, AttemptResult::Failed(failure)) => self.failed(now, permit.asker, failure),
+            (Phase::Probing(..), AttemptResult::Answered) => {
                 self.blamed.clear();
                 self.enter(Phase::Closed);
             }
-            (Phase::Probing(gate, trials), verdict) => {
-                if verdict == Verdict::Fails(Failure::Connect) {
-                    self.blamed.retain(|source| *source != pass.asker.source);
+            (Phase::Probing(gate, trials), result) => {
+                if result == AttemptResult::Failed(Failure::Connect) {
+                    self.blamed.retain(|source| *source != permit.asker.source);
                 }
-                let gate = match verdict {
-                    Verdict::Fails(_) => self.gate_behind(now, gate, pass.by_blamed),
+                let gate = match result {
+                    AttemptResult::Failed(_) => self.gate_behind(now, gate, permit.by_blamed),
                     // The next one is the trial.
-                    Verdict::Answers | Verdict::Unknown => Gate { others: gate.others.min(now), ..gate },
+                    AttemptResult::Answered | AttemptResult::Unknown => {
+                        Gate { others: gate.others.min(now), ..gate }
+                    }
                 };
                 match trials {
                     0 | 1 => self.enter(Phase::Open(gate)),

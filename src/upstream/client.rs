@@ -4,7 +4,7 @@
 //! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
 mod link;
 
-use super::dashscope;
+use super::{dashscope, route::LostConnection};
 use crate::{
     chat::{Retry, RunError, RunErrorKind},
     io_error::describe,
@@ -167,16 +167,7 @@ struct Pool {
 pub struct OpenError {
     pub error: RunError,
     /// The connection ended before one byte of a response came.
-    pub lost: Option<Lost>,
-}
-
-/// Which connection ended under a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// One that was made for it.
-    New,
-    /// One of the pool, which is emptied by then: what kept it would have ended the others too.
-    Kept,
+    pub lost: Option<LostConnection>,
 }
 
 impl Client {
@@ -208,7 +199,7 @@ impl Client {
         let response = sent.map_err(|error| {
             let mut failed = open_error(&error);
             if failed.lost.is_some() && !made {
-                failed.lost = Some(Lost::Kept);
+                failed.lost = Some(LostConnection::Reused);
                 self.empty(pool, &failed.error.detail);
             }
             self.named(failed)
@@ -366,12 +357,12 @@ fn open_error(error: &SendRequestError) -> OpenError {
         }
         SendRequestError::Connect(ConnectError::SslIsNotSupported) => (Kind::NotSetUp, None, None),
         SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
-            (Kind::UpstreamUnreachable, None, Some(Lost::New))
+            (Kind::UpstreamUnreachable, None, Some(LostConnection::New))
         }
         SendRequestError::Connect(_) => (Kind::UpstreamUnreachable, None, None),
         SendRequestError::Response(
             actix_http::error::ParseError::Incomplete | actix_http::error::ParseError::Io(_),
-        ) => (Kind::UpstreamUnreachable, None, Some(Lost::New)),
+        ) => (Kind::UpstreamUnreachable, None, Some(LostConnection::New)),
         SendRequestError::Response(_) => (Kind::UpstreamProtocol, None, None),
         SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None, None),
         _ => (Kind::UpstreamError, None, None),

@@ -154,7 +154,7 @@ async fn a_probe_whose_client_goes_makes_room_for_the_next() {
     .await;
     let crowd = Crowd::connect(gateway.address, 10, everywhere).await;
     crowd.ask(1_000.0, ms(10), "/sim status=500", "never").await;
-    let state = || gateway.site.breaker.state().as_str();
+    let state = || gateway.site.router.state().as_str();
     assert_eq!(state(), "open");
     let mut probe = TestClient::connect(&gateway.chat_url()).await;
     until("a probe is under way", async || {

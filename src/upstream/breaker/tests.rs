@@ -1,14 +1,14 @@
 //! When the breaker opens, whom it lets through, and that it is never stuck.
 #![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
 use super::*;
-use Verdict::{Answers, Unknown};
+use AttemptResult::{Answered, Unknown};
 use proptest::prelude::*;
 
 /// No connection; whose request it was does not matter.
-const FAILS: Verdict = Verdict::Fails(Failure::Connect);
+const FAILS: AttemptResult = AttemptResult::Failed(Failure::Connect);
 /// Failures that a message could have provoked.
-const NO_ANSWER: Verdict = Verdict::Fails(Failure::Answer);
-const REPORTED: Verdict = Verdict::Fails(Failure::Reported);
+const NO_ANSWER: AttemptResult = AttemptResult::Failed(Failure::Answer);
+const REPORTED: AttemptResult = AttemptResult::Failed(Failure::Reported);
 
 const SETTINGS: Settings =
     Settings { failures: 5, share: 50, window: Duration::from_secs(10), pause: Duration::from_secs(5) };
@@ -36,27 +36,27 @@ impl Bench {
     }
 
     /// Leave for a request of a source of its own.
-    fn pass(&mut self, at: u64) -> Result<Pass, Duration> {
+    fn pass(&mut self, at: u64) -> Result<BreakerPermit, Duration> {
         self.source += 1;
         self.pass_of(at, asker(self.source, self.source))
     }
 
-    fn pass_of(&mut self, at: u64, asker: Asker) -> Result<Pass, Duration> {
-        self.breaker.pass(self.start + ms(at), asker)
+    fn pass_of(&mut self, at: u64, asker: Asker) -> Result<BreakerPermit, Duration> {
+        self.breaker.admit(self.start + ms(at), asker)
     }
 
-    fn report(&mut self, at: u64, pass: Pass, verdict: Verdict) -> State {
+    fn report(&mut self, at: u64, pass: BreakerPermit, verdict: AttemptResult) -> State {
         self.breaker.report(self.start + ms(at), pass, verdict);
         self.breaker.state()
     }
 
     /// A request that is sent and over in the same moment.
-    fn request(&mut self, at: u64, verdict: Verdict) -> State {
+    fn request(&mut self, at: u64, verdict: AttemptResult) -> State {
         let pass = self.pass(at).expect("it is let through");
         self.report(at, pass, verdict)
     }
 
-    fn request_of(&mut self, at: u64, asker: Asker, verdict: Verdict) -> State {
+    fn request_of(&mut self, at: u64, asker: Asker, verdict: AttemptResult) -> State {
         let pass = self.pass_of(at, asker).expect("it is let through");
         self.report(at, pass, verdict)
     }
@@ -76,14 +76,14 @@ fn five_failures_in_a_row_open_it_and_a_good_probe_closes_it() {
     for _ in 0..4 {
         bench.request(0, FAILS);
     }
-    bench.request(0, Answers);
+    bench.request(0, Answered);
     bench.open(0);
     assert_eq!(bench.pass(0), Err(ms(5_000)));
     assert_eq!(bench.pass(4_999), Err(ms(1)));
     let probe = bench.pass(5_000).expect("the probe");
     assert_eq!(bench.breaker.state(), State::HalfOpen);
     assert_eq!(bench.pass(5_000), Err(ms(5_000)), "there is one probe");
-    assert_eq!(bench.report(5_100, probe, Answers), State::Closed);
+    assert_eq!(bench.report(5_100, probe, Answered), State::Closed);
     assert_eq!(bench.request(5_100, FAILS), State::Closed, "it begins anew");
 }
 
@@ -97,7 +97,7 @@ fn a_bad_probe_opens_it_again_and_a_cancelled_one_frees_its_place() {
     assert_eq!(bench.pass(10_999), Err(ms(1)));
     let probe = bench.pass(11_000).expect("the next probe");
     assert_eq!(bench.report(11_500, probe, Unknown), State::Open);
-    assert_eq!(bench.request(11_500, Answers), State::Closed);
+    assert_eq!(bench.request(11_500, Answered), State::Closed);
 }
 
 // faults: C45
@@ -109,7 +109,7 @@ fn half_of_twenty_opens_it_within_the_window_only() {
         let mut state = State::Closed;
         for n in 0..20 {
             assert_eq!(state, State::Closed, "{n} at a pace of {pace} ms");
-            state = bench.request(n * pace, if n % 2 == 1 { FAILS } else { Answers });
+            state = bench.request(n * pace, if n % 2 == 1 { FAILS } else { Answered });
         }
         assert_eq!(state == State::Open, opens, "at a pace of {pace} ms");
     }
@@ -119,7 +119,7 @@ fn half_of_twenty_opens_it_within_the_window_only() {
 fn a_share_opens_it_when_it_is_reached_and_not_before() {
     let mut bench = Bench::new(Settings { failures: 1_000, share: 25, ..SETTINGS });
     for _ in 0..19 {
-        bench.request(0, Answers);
+        bench.request(0, Answered);
     }
     for failures in 1..=7 {
         // Seven of twenty-six are the first that make a quarter.
@@ -132,7 +132,7 @@ fn a_share_opens_it_when_it_is_reached_and_not_before() {
 fn the_window_moves_on_in_parts() {
     let mut bench = Bench::new(Settings { failures: 1_000, ..SETTINGS });
     for _ in 0..19 {
-        bench.request(0, Answers);
+        bench.request(0, Answered);
     }
     for _ in 0..9 {
         bench.request(9_000, FAILS);
@@ -143,7 +143,7 @@ fn the_window_moves_on_in_parts() {
         assert_eq!(bench.request(10_000, FAILS), expected, "{failures} failures");
     }
     for at in 0..100_000 {
-        bench.request(20_000 + at, Answers);
+        bench.request(20_000 + at, Answered);
         assert!(bench.breaker.parts.len() <= PARTS as usize + 1);
     }
 }
@@ -158,9 +158,9 @@ fn what_was_sent_before_the_last_change_says_nothing() {
     let mut bench = Bench::new(SETTINGS);
     let old: Vec<_> = (0..9).map(|_| bench.pass(0).expect("it is closed")).collect();
     bench.open(0);
-    bench.report(1, old[0], Answers);
+    bench.report(1, old[0], Answered);
     assert_eq!(bench.breaker.state(), State::Open);
-    assert_eq!(bench.request(5_000, Answers), State::Closed);
+    assert_eq!(bench.request(5_000, Answered), State::Closed);
     for pass in old {
         assert_eq!(bench.report(5_001, pass, FAILS), State::Closed);
     }
@@ -174,50 +174,11 @@ fn nought_means_never() {
     }
 }
 
-// faults: C45, D51, D52, D54, D55
-#[test]
-fn only_faults_of_the_service_or_the_way_to_it_count() {
-    let fails = [
-        RunErrorKind::UpstreamError,
-        RunErrorKind::UpstreamUnreachable,
-        RunErrorKind::UpstreamTls,
-        RunErrorKind::UpstreamProtocol,
-        RunErrorKind::UpstreamTimeout,
-        RunErrorKind::Interrupted,
-    ];
-    for kind in RunErrorKind::ALL {
-        for connected in [false, true] {
-            let verdict = Verdict::of(&RunError::new(kind, ""), false, connected);
-            assert_eq!(matches!(verdict, Verdict::Fails(_)), fails.contains(&kind), "{kind:?}");
-        }
-    }
-    let of = |kind, shown, connected| Verdict::of(&RunError::new(kind, ""), shown, connected);
-    assert_eq!(of(RunErrorKind::UpstreamTimeout, true, true), Unknown);
-    assert_eq!(of(RunErrorKind::Interrupted, true, true), NO_ANSWER);
-    // faults: K138
-    assert_eq!(of(RunErrorKind::UpstreamUnreachable, false, false), FAILS);
-    assert_eq!(of(RunErrorKind::UpstreamUnreachable, false, true), NO_ANSWER, "a reset");
-    assert_eq!(of(RunErrorKind::UpstreamTls, false, true), FAILS);
-    for (status, code, expected) in [
-        (Some(500), Some("InternalError"), REPORTED),
-        (Some(503), Some("ServiceUnavailable"), REPORTED),
-        (Some(502), None, NO_ANSWER),
-        (Some(200), Some("InternalError"), NO_ANSWER),
-        (None, Some("InternalError"), NO_ANSWER),
-    ] {
-        for kind in [RunErrorKind::UpstreamError, RunErrorKind::UpstreamTimeout] {
-            let mut error = RunError::new(kind, "");
-            (error.status, error.code) = (status, code.map(str::to_owned));
-            assert_eq!(Verdict::of(&error, false, true), expected, "{kind:?} {status:?} {code:?}");
-        }
-    }
-}
-
 // faults: K138
 #[test]
 fn failures_that_a_message_provokes_need_three_sources_and_a_session_counts_once() {
     // Sources and sessions that fail, in this order; after which of them it opens.
-    type Row<'a> = (Verdict, &'a [(u64, u64)], Option<usize>);
+    type Row<'a> = (AttemptResult, &'a [(u64, u64)], Option<usize>);
     let rows: &[Row<'_>] = &[
         (NO_ANSWER, &[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8)], None),
         (NO_ANSWER, &[(1, 1), (2, 2), (1, 3), (2, 4), (1, 5), (2, 6), (1, 7), (2, 8)], None),
@@ -271,13 +232,13 @@ fn a_share_of_failures_must_show_without_the_source_that_fails_the_most() {
             assert_eq!(bench.request_of(0, asker(8 + n, 5_000 + n), NO_ANSWER), State::Closed);
         }
         if n % 40 == 0 {
-            bench.request(0, Answers);
+            bench.request(0, Answered);
         }
     }
     // An outage of part of the service, for many.
     let mut bench = Bench::new(never_in_a_row);
     let opened =
-        (0..40).find(|n| bench.request(*n, if n % 3 == 0 { Answers } else { NO_ANSWER }) == State::Open);
+        (0..40).find(|n| bench.request(*n, if n % 3 == 0 { Answered } else { NO_ANSWER }) == State::Open);
     assert_eq!(opened, Some(20), "as soon as twenty others were heard of");
 }
 
@@ -296,7 +257,7 @@ fn the_trial_is_of_a_source_that_did_not_fail() {
     assert_eq!(bench.pass_of(10_000, asker(6, 6)), Err(ms(5_000)));
     let second = bench.pass_of(10_000, asker(7, 7)).expect("a second trial");
     assert_eq!(bench.report(10_100, second, REPORTED), State::HalfOpen);
-    assert_eq!(bench.report(10_200, trial, Answers), State::Closed, "the first one was only slow");
+    assert_eq!(bench.report(10_200, trial, Answered), State::Closed, "the first one was only slow");
     // Nobody else is there: the source that failed is let through after another pause.
     for source in 1..=5 {
         bench.request_of(20_000, asker(source, source), NO_ANSWER);
@@ -306,10 +267,10 @@ fn the_trial_is_of_a_source_that_did_not_fail() {
     // Others need not wait for it.
     let other = bench.pass_of(30_001, asker(6, 6)).expect("another trial");
     assert_eq!(bench.report(30_002, trial, REPORTED), State::HalfOpen);
-    assert_eq!(bench.report(30_003, other, Answers), State::Closed);
+    assert_eq!(bench.report(30_003, other, Answered), State::Closed);
     // After failures to connect anybody will do.
     bench.open(40_000);
-    assert_eq!(bench.request_of(45_000, asker(1_003, 1), Answers), State::Closed);
+    assert_eq!(bench.request_of(45_000, asker(1_003, 1), Answered), State::Closed);
 }
 
 proptest! {
@@ -334,14 +295,14 @@ proptest! {
                 }
             } else {
                 let (pass, trial) = under_way.remove(which % under_way.len());
-                let verdict = [Answers, FAILS, NO_ANSWER, REPORTED, Unknown][which % 5];
+                let verdict = [Answered, FAILS, NO_ANSWER, REPORTED, Unknown][which % 5];
                 let after = bench.report(at, pass, verdict);
                 if trial && pass.epoch == bench.breaker.epoch.saturating_sub(1) && before == State::HalfOpen {
-                    let expected = if verdict == Answers { State::Closed } else { State::Open };
+                    let expected = if verdict == Answered { State::Closed } else { State::Open };
                     prop_assert_eq!(after, expected);
                 }
             }
-            let trials = |(pass, trial): &&(Pass, bool)| *trial && pass.epoch == bench.breaker.epoch;
+            let trials = |(pass, trial): &&(BreakerPermit, bool)| *trial && pass.epoch == bench.breaker.epoch;
             let trials = under_way.iter().filter(trials).count();
             prop_assert_eq!(trials > 0, bench.breaker.state() == State::HalfOpen);
             prop_assert!(bench.breaker.blamed.len() <= BLAMED_MAX && bench.breaker.row.len() <= 2 * 6);
@@ -352,7 +313,7 @@ proptest! {
             bench.report(at, pass, Unknown);
         }
         at += SETTINGS.pause.as_millis() as u64;
-        prop_assert_eq!(bench.request(at, Answers), State::Closed);
+        prop_assert_eq!(bench.request(at, Answered), State::Closed);
     }
 
     /// Whatever one source sends and however that ends: the breaker does not open, also if two others fail
@@ -380,13 +341,13 @@ proptest! {
                 }
                 4..=6 if !under_way.is_empty() => {
                     let pass = under_way.remove(which % under_way.len());
-                    bench.report(at, pass, [Answers, NO_ANSWER, REPORTED, NO_ANSWER, Unknown][which]);
+                    bench.report(at, pass, [Answered, NO_ANSWER, REPORTED, NO_ANSWER, Unknown][which]);
                 }
                 // Each of them once for ten answers of others.
                 7 if !begins_open => {
                     bench.request_of(at, asker(2 + which as u64 % 2, at), REPORTED);
                     for _ in 0..10 {
-                        bench.request(at, Answers);
+                        bench.request(at, Answered);
                     }
                 }
                 _ => {}
@@ -395,7 +356,7 @@ proptest! {
         }
         if begins_open {
             at = at.max(3 * SETTINGS.pause.as_millis() as u64);
-            prop_assert_eq!(bench.request(at, Answers), State::Closed);
+            prop_assert_eq!(bench.request(at, Answered), State::Closed);
         }
     }
 }

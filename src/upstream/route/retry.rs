@@ -1,13 +1,9 @@
 //! When a failed attempt is followed by another one, and how many of those an outage may cost. Pure.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{Retry, RunError, Source};
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
     /// Attempts of one run in all, the first one counted.
     pub attempts: u32,
@@ -49,13 +45,7 @@ impl Settings {
 /// messages make the service fail, does not use up what the others need.
 #[derive(Debug)]
 pub struct Budget {
-    /// Held for a few comparisons.
-    account: Mutex<Account>,
     percent: i64,
-}
-
-#[derive(Debug)]
-struct Account {
     /// Hundredths of a retry.
     balance: i64,
     /// The sources of the last retries, at most [`Budget::LATELY`].
@@ -69,28 +59,25 @@ impl Budget {
     const LATELY: usize = 10;
 
     pub fn new(percent: u32) -> Self {
-        let account = Account { balance: Self::RESERVE * 100, lately: VecDeque::new() };
-        Budget { account: Mutex::new(account), percent: i64::from(percent) }
+        Budget { percent: i64::from(percent), balance: Self::RESERVE * 100, lately: VecDeque::new() }
     }
 
     /// A run begins.
-    pub fn deposit(&self) {
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        account.balance = account.balance.saturating_add(self.percent).min(Self::RESERVE * 100);
+    pub fn deposit(&mut self) {
+        self.balance = self.balance.saturating_add(self.percent).min(Self::RESERVE * 100);
     }
 
     /// Takes one retry for a client of this source, if there is one left for it.
-    pub fn withdraw(&self, source: Source) -> bool {
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        let least = if account.lately.contains(&source) { Self::RESERVE * 50 } else { 0 };
-        let rest = account.balance.saturating_sub(100);
+    pub fn withdraw(&mut self, source: Source) -> bool {
+        let least = if self.lately.contains(&source) { Self::RESERVE * 50 } else { 0 };
+        let rest = self.balance.saturating_sub(100);
         if rest < least {
             return false;
         }
-        account.balance = rest;
-        account.lately.push_back(source);
-        if account.lately.len() > Self::LATELY {
-            account.lately.pop_front();
+        self.balance = rest;
+        self.lately.push_back(source);
+        if self.lately.len() > Self::LATELY {
+            self.lately.pop_front();
         }
         true
     }
@@ -138,42 +125,42 @@ mod tests {
     }
 
     /// How often one can be had, each time for another source.
-    fn all(budget: &Budget) -> usize {
+    fn all(budget: &mut Budget) -> usize {
         (0..100).filter(|n| budget.withdraw(Source::numbered(*n))).count()
     }
 
     #[test]
     fn so_many_retries_are_free_and_saved_up_and_no_more() {
-        let budget = Budget::new(10);
-        assert_eq!(all(&budget), 10);
+        let mut budget = Budget::new(10);
+        assert_eq!(all(&mut budget), 10);
         for _ in 0..9 {
             budget.deposit();
         }
-        assert_eq!(all(&budget), 0, "not a whole one yet");
+        assert_eq!(all(&mut budget), 0, "not a whole one yet");
         budget.deposit();
-        assert_eq!(all(&budget), 1);
+        assert_eq!(all(&mut budget), 1);
         for _ in 0..10_000 {
             budget.deposit();
         }
-        assert_eq!(all(&budget), 10);
+        assert_eq!(all(&mut budget), 10);
     }
 
     // faults: K138
     #[test]
     fn one_source_leaves_half_of_the_retries_to_the_others() {
-        let (budget, greedy) = (Budget::new(10), Source::numbered(1_000));
+        let (mut budget, greedy) = (Budget::new(10), Source::numbered(1_000));
         for _ in 0..1_000 {
             budget.deposit();
             budget.withdraw(greedy);
         }
-        assert_eq!(all(&budget), 5);
+        assert_eq!(all(&mut budget), 5);
         // What comes in later is saved for the others first.
         for _ in 0..20 {
             budget.deposit();
         }
         assert!(budget.withdraw(Source::numbered(2_000)) && !budget.withdraw(greedy));
         // A gateway with one user has its retries: one for ten runs.
-        let budget = Budget::new(10);
+        let mut budget = Budget::new(10);
         let taken = (0..1_000).filter(|_| {
             budget.deposit();
             budget.withdraw(greedy)
@@ -184,7 +171,7 @@ mod tests {
     // faults: C45
     #[test]
     fn an_outage_is_not_multiplied() {
-        let budget = Budget::new(10);
+        let mut budget = Budget::new(10);
         let mut retries = 0;
         for n in 0..1_000 {
             budget.deposit();
@@ -192,6 +179,6 @@ mod tests {
             retries += u32::from(budget.withdraw(source)) + u32::from(budget.withdraw(source));
         }
         assert!((100..=110).contains(&retries), "{retries} retries for 1,000 runs");
-        assert!(budget.account.lock().unwrap().lately.len() <= 10);
+        assert!(budget.lately.len() <= 10);
     }
 }

@@ -1,0 +1,111 @@
+//! The route as the dispatcher and all lanes share it: one state behind one lock, with its changes in log and metrics.
+use crate::{
+    chat::{RunError, Source},
+    metrics::Metrics,
+    upstream::{
+        breaker::{BreakerPermit, State},
+        route::{self, Blame, Pick, Route, RouteRequest},
+    },
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+pub struct Router {
+    /// Held for a few comparisons, never over an await.
+    route: Mutex<Route>,
+    metrics: Arc<Metrics>,
+}
+
+/// The permit of the attempt under way. Dropped before anything was reported, as with a cancelled run, it says
+/// that the attempt blames nobody.
+pub(super) struct AttemptGuard {
+    router: Arc<Router>,
+    permit: BreakerPermit,
+    is_reported: bool,
+}
+
+impl Router {
+    pub fn new(settings: route::Settings, metrics: Arc<Metrics>) -> Self {
+        metrics.upstream_is(State::Closed);
+        Router { route: Mutex::new(Route::new(settings)), metrics }
+    }
+
+    /// The state of the breaker.
+    pub fn state(&self) -> State {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner).state()
+    }
+
+    /// Why no target would take a request of this source now, see [`Route::refuses`].
+    pub(super) fn refuses(&self, source: Source) -> Option<RunError> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner).refuses(now(), source)
+    }
+
+    /// What a run does next, see [`Route::pick`].
+    pub(super) fn pick(&self, request: &mut RouteRequest) -> Pick {
+        self.with(|route| route.pick(now(), fastrand::f64(), request))
+    }
+
+    /// As if the upstream had failed once more.
+    #[cfg(test)]
+    pub(crate) fn trip(&self) {
+        use crate::{chat::SessionId, upstream::breaker::Asker};
+        self.with(|route| {
+            let asker = Asker { source: Source::default(), session: SessionId(0) };
+            let mut request = RouteRequest::new(asker, now());
+            let Pick::Go(go) = route.pick(now(), 0.0, &mut request) else {
+                panic!("the breaker is open already")
+            };
+            route.record(now(), go.permit, Err(Blame::Upstream));
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Route) -> T) -> T {
+        let mut route = self.route.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = route.state();
+        let outcome = act(&mut route);
+        let after = route.state();
+        if before != after {
+            // Under the lock, so that log lines and gauges come in the order of the changes.
+            self.metrics.upstream_is(after);
+            let level = if after == State::Open { log::Level::Warn } else { log::Level::Info };
+            log::log!(level, "upstream breaker {} was={}", after.as_str(), before.as_str());
+        }
+        outcome
+    }
+}
+
+impl AttemptGuard {
+    pub(super) fn new(router: &Arc<Router>, permit: BreakerPermit) -> Self {
+        AttemptGuard { router: Arc::clone(router), permit, is_reported: false }
+    }
+
+    /// Reports what the attempt says of its target, see [`Route::record`]. That it answered is reported once.
+    #[inline]
+    pub(super) fn report(&mut self, result: Result<(), Blame>) {
+        if !(self.is_reported && result.is_ok()) {
+            self.is_reported = true;
+            let permit = self.permit;
+            self.router.with(|route| route.record(now(), permit, result));
+        }
+    }
+
+    /// The permit, for [`RouteRequest::fail`].
+    pub(super) fn into_permit(mut self) -> BreakerPermit {
+        self.is_reported = true;
+        self.permit
+    }
+}
+
+impl Drop for AttemptGuard {
+    fn drop(&mut self) {
+        if !self.is_reported {
+            self.report(Err(Blame::Nobody));
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

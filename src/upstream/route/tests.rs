@@ -1,0 +1,242 @@
+//! What a run does next, attempt by attempt, and that no order of failures exceeds the bounds.
+#![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
+use super::*;
+use crate::chat::{Retry, SessionId};
+use LostConnection::{New, Reused};
+use proptest::prelude::*;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn settings() -> Settings {
+    Settings {
+        retry: retry::Settings {
+            attempts: 3,
+            pause: ms(500),
+            pause_max: ms(8_000),
+            after_max: ms(60_000),
+            budget_percent: 10,
+        },
+        breaker: breaker::Settings { failures: 5, share: 100, window: ms(10_000), pause: ms(5_000) },
+    }
+}
+
+/// One run at a route, under a clock of its own. All pauses are the longest ones.
+struct Bench {
+    route: Route,
+    request: RouteRequest,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        Bench { route: Route::new(settings()), request: request(7, now + ms(300_000)), now }
+    }
+
+    /// Another run, of another source.
+    fn next_run(&mut self, source: u64) {
+        self.request = request(source, self.now + ms(300_000));
+    }
+
+    fn pick(&mut self) -> Pick {
+        self.route.pick(self.now, 1.0, &mut self.request)
+    }
+
+    /// Picks, which must be an attempt, and fails it; what follows.
+    fn fail(&mut self, error: &RunError, lost: Option<LostConnection>) -> String {
+        let go = self.go();
+        self.request.fail(go.permit, error.clone(), lost);
+        self.describe()
+    }
+
+    fn go(&mut self) -> Go {
+        match self.pick() {
+            Pick::Go(go) => go,
+            other => panic!("no attempt: {other:?}"),
+        }
+    }
+
+    /// What comes next. An attempt is put back, and a pause waited for.
+    fn describe(&mut self) -> String {
+        match self.pick() {
+            Pick::Go(go) => {
+                self.route.breaker.report(self.now, go.permit, AttemptResult::Unknown);
+                self.request.attempts -= 1;
+                let repeats = go.repeats.map(|lost| format!(" again: {lost:?}")).unwrap_or_default();
+                format!("attempt {}{repeats}", self.request.attempts + 1)
+            }
+            Pick::Wait { after, .. } => {
+                self.now += after;
+                format!("wait {}", after.as_millis())
+            }
+            Pick::Refuse(error) => format!("end {}", error.kind.code()),
+        }
+    }
+}
+
+fn request(source: u64, deadline: Instant) -> RouteRequest {
+    RouteRequest::new(asker(source), deadline)
+}
+
+fn asker(source: u64) -> Asker {
+    Asker { source: Source::numbered(source), session: SessionId(source) }
+}
+
+fn error(kind: RunErrorKind) -> RunError {
+    RunError::new(kind, "")
+}
+
+// faults: C45, D54
+#[test]
+fn a_run_is_retried_as_its_error_allows_and_no_more() {
+    for (kind, expected) in [
+        (RunErrorKind::UpstreamError, &["wait 500", "wait 1000", "end upstream_error"][..]),
+        (RunErrorKind::RateLimited, &["wait 500", "wait 1000", "end rate_limited"]),
+        (RunErrorKind::UpstreamTimeout, &["wait 500", "end upstream_timeout"]),
+        (RunErrorKind::NotSetUp, &["end not_set_up"]),
+        (RunErrorKind::InputRefused, &["end input_refused"]),
+        (RunErrorKind::Overloaded, &["end overloaded"]),
+    ] {
+        let mut bench = Bench::new();
+        let next: Vec<_> = expected.iter().map(|_| bench.fail(&error(kind), None)).collect();
+        assert_eq!(next, expected, "{kind:?}");
+        assert_eq!(bench.request.attempts() as usize, expected.len());
+    }
+}
+
+#[test]
+fn no_pause_reaches_beyond_the_deadline() {
+    let mut bench = Bench::new();
+    bench.request = request(7, bench.now + ms(500));
+    assert_eq!(bench.fail(&error(RunErrorKind::UpstreamError), None), "end upstream_error");
+    bench.request = request(7, bench.now + ms(501));
+    assert_eq!(bench.fail(&error(RunErrorKind::UpstreamError), None), "wait 500");
+}
+
+// faults: D56
+#[test]
+fn a_dead_reused_connection_is_replaced_once_and_costs_nothing() {
+    let mut bench = Bench::new();
+    let lost = error(RunErrorKind::UpstreamUnreachable);
+    for source in 100..200 {
+        bench.route.budget.withdraw(Source::numbered(source));
+    }
+    assert_eq!(bench.fail(&lost, Some(Reused)), "attempt 1 again: Reused");
+    assert_eq!(bench.fail(&lost, Some(Reused)), "end upstream_unreachable", "and the budget is empty");
+}
+
+#[test]
+fn a_new_connection_that_is_closed_is_excused_once_and_as_the_first_thing() {
+    let mut bench = Bench::new();
+    let lost = error(RunErrorKind::UpstreamUnreachable);
+    assert_eq!(bench.fail(&lost, Some(New)), "attempt 1 again: New");
+    assert_eq!(bench.fail(&lost, Some(New)), "wait 500", "the second one counts");
+    assert_eq!(bench.fail(&lost, Some(Reused)), "attempt 2 again: Reused");
+    assert_eq!(bench.fail(&lost, Some(Reused)), "wait 1000");
+    assert_eq!(bench.fail(&lost, Some(New)), "end upstream_unreachable");
+    let mut bench = Bench::new();
+    assert_eq!(bench.fail(&error(RunErrorKind::UpstreamError), None), "wait 500");
+    assert_eq!(bench.fail(&lost, Some(New)), "wait 1000", "not the first attempt");
+}
+
+// faults: C45
+#[test]
+fn the_budget_bounds_the_retries_of_all_runs() {
+    let mut bench = Bench::new();
+    let mut retries = 0;
+    for run in 0..1_000 {
+        bench.next_run(run % 50);
+        retries += usize::from(bench.fail(&error(RunErrorKind::RateLimited), None).starts_with("wait"));
+    }
+    assert!((100..=110).contains(&retries), "{retries} retries for 1,000 runs");
+}
+
+// faults: C45
+#[test]
+fn an_open_breaker_ends_runs_and_is_asked_before_a_pause_and_after_it() {
+    let mut bench = Bench::new();
+    let refused = error(RunErrorKind::UpstreamUnreachable);
+    assert_eq!(bench.fail(&refused, None), "wait 500");
+    let waiting = std::mem::replace(&mut bench.request, request(8, bench.now + ms(300_000)));
+    for source in 9..12 {
+        assert_eq!(bench.fail(&refused, None), "wait 500");
+        bench.next_run(source);
+    }
+    assert!(bench.route.refuses(bench.now, Source::numbered(99)).is_none());
+    assert_eq!(bench.fail(&refused, None), "end upstream_unreachable", "the fifth in a row opens it");
+    let down = bench.route.refuses(bench.now, Source::numbered(99)).expect("no target");
+    assert_eq!((down.kind, down.retry_after), (RunErrorKind::UpstreamDown, Some(ms(5_000))));
+    bench.request = waiting;
+    assert_eq!(bench.describe(), "end upstream_down", "the pause was over too late");
+}
+
+/// What an attempt of the property comes to.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Answers,
+    Fails(RunErrorKind, Option<LostConnection>),
+    Cancelled,
+}
+
+fn ends() -> impl Strategy<Value = End> {
+    let kinds = prop::sample::select(RunErrorKind::ALL.to_vec());
+    let lost = prop_oneof![4 => Just(None), 1 => Just(Some(New)), 1 => Just(Some(Reused))];
+    prop_oneof![
+        2 => Just(End::Answers),
+        1 => Just(End::Cancelled),
+        6 => (kinds, lost).prop_map(|(kind, lost)| End::Fails(kind, lost)),
+    ]
+}
+
+proptest! {
+    /// Runs of any luck, one after the other: each ends once, within its bounds, and none leaves a breaker behind
+    /// that lets nobody through.
+    #[test]
+    fn every_run_ends_within_its_bounds(
+        runs in prop::collection::vec((0..6_u64, prop::collection::vec((ends(), 0..4_000_u64), 8)), 1..40),
+    ) {
+        let mut bench = Bench::new();
+        for (source, attempts) in runs {
+            bench.next_run(source);
+            let deadline = bench.request.deadline;
+            let mut luck = attempts.into_iter();
+            let mut sent = 0;
+            loop {
+                match bench.pick() {
+                    Pick::Refuse(error) => {
+                        prop_assert!(error.kind == RunErrorKind::UpstreamDown || sent > 0, "{error}");
+                        break;
+                    }
+                    Pick::Wait { after, error } => {
+                        prop_assert!(error.retry != Retry::No && bench.now + after < deadline);
+                        bench.now += after;
+                    }
+                    Pick::Go(go) => {
+                        sent += 1;
+                        // One more for a dead connection, one more for one that the service closed.
+                        prop_assert!(sent <= bench.request.attempts() + 2 && bench.request.attempts() <= 3);
+                        let (end, takes) = luck.next().unwrap_or((End::Answers, 0));
+                        bench.now += ms(takes);
+                        match end {
+                            End::Fails(kind, lost) => bench.request.fail(go.permit, error(kind), lost),
+                            End::Answers => {
+                                bench.route.record(bench.now, go.permit, Ok(()));
+                                break;
+                            }
+                            End::Cancelled => {
+                                bench.route.record(bench.now, go.permit, Err(Blame::Nobody));
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        // Whatever happened, after two pauses anybody is let through.
+        bench.now += ms(10_000);
+        bench.next_run(1);
+        prop_assert!(matches!(bench.pick(), Pick::Go(_)));
+    }
+}
