@@ -1,4 +1,5 @@
 //! Tidegate: an actor-based WebSocket gateway in front of a large language model.
+pub mod access;
 pub mod app;
 pub mod chat;
 pub mod cli;

@@ -20,7 +20,7 @@ pub use principal::{ChatKey, Principal};
 pub use record::{AttemptRecord, RunOutcome, RunRecord, RunSink};
 pub use request::{TurnKind, TurnRequest};
 pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, TextKind, Timing, Usage};
-pub use source::Source;
+pub use source::{FairShareKey, Source};
 pub use text::Text;
 
 use std::fmt;

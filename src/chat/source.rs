@@ -1,4 +1,4 @@
-//! Where a client comes from, for shares of what strangers have in common.
+//! Where a client comes from, and under which key it shares what all clients have in common.
 use std::net::IpAddr;
 
 /// The network of a client: an IPv4 address, or the /64 of an IPv6 address, all of which one client has.
@@ -15,6 +15,17 @@ impl Source {
             Some(IpAddr::V4(address)) => Source(V4 | u64::from(u32::from(address))),
             Some(IpAddr::V6(address)) => Source((u128::from(address) >> 64) as u64),
         }
+    }
+}
+
+/// Under which a client shares slots, places in the queue and the right to judge the model service with others:
+/// its network while nobody is named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FairShareKey(Source);
+
+impl FairShareKey {
+    pub const fn of_network(source: Source) -> Self {
+        FairShareKey(source)
     }
 }
 

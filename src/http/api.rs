@@ -1,6 +1,7 @@
 //! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
-use super::{Site, methods, origin_is_allowed, page, principal};
+use super::{Site, auth, auth::NotAdmitted, methods, page};
 use crate::{
+    access::Denied,
     chat::{ChatId, ChatKey, ChatMessage},
     hub::session_actor::GetTranscript,
     lifecycle::Phase,
@@ -84,19 +85,16 @@ struct BuiltPage<'a> {
 
 async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     let settings = &site.settings;
-    if !origin_is_allowed(&request, settings) {
-        return Refusal::ForeignOrigin.response();
-    }
+    let caller = match auth::caller(&request, settings) {
+        Ok(caller) => caller,
+        Err(why) => return ApiError::from(why).response(),
+    };
     // A page that asks is about to open a socket, which it would not get here; a proxy asks another gateway.
     if site.lifecycle.phase() >= Phase::Draining {
-        return Refusal::Draining.response();
+        return ApiError::Draining.response();
     }
-    let Ok((_, cookies)) = principal::of(&request, settings) else {
-        log::error!("the operating system has no randomness for a cookie");
-        return Refusal::Internal.response();
-    };
     let mut response = ours(StatusCode::OK);
-    for cookie in cookies {
+    for cookie in caller.set_cookies() {
         response.append_header((header::SET_COOKIE, cookie));
     }
     response.json(json!({
@@ -119,23 +117,20 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
 async fn chat(request: HttpRequest, site: Data<Site>, id: Path<String>) -> HttpResponse {
     match transcript(&request, &site, &id).await {
         Ok((chat, transcript)) => ours(StatusCode::OK).json(Conversation::new(&chat, &transcript)),
-        Err(refusal) => refusal.response(),
+        Err(error) => error.response(),
     }
 }
 
-async fn transcript(request: &HttpRequest, site: &Site, id: &str) -> Result<(ChatId, Transcript), Refusal> {
-    if !origin_is_allowed(request, &site.settings) {
-        return Err(Refusal::ForeignOrigin);
-    }
-    let chat = ChatId::new(id).map_err(|_| Refusal::BadId)?;
-    let principal = principal::known(request).ok_or(Refusal::UnknownChat)?;
-    let key = ChatKey { principal, chat };
-    let session = site.registry.chat(&key).ok_or(Refusal::UnknownChat)?;
+async fn transcript(request: &HttpRequest, site: &Site, id: &str) -> Result<(ChatId, Transcript), ApiError> {
+    let caller = auth::caller(request, &site.settings)?;
+    let chat = ChatId::new(id).map_err(|_| ApiError::BadId)?;
+    let key = ChatKey { principal: caller.pass.principal(), chat };
+    let session = site.registry.chat(&key).ok_or(ApiError::UnknownChat)?;
     match timeout(PATIENCE, session.send(GetTranscript)).await {
         Ok(Ok(transcript)) => Ok((key.chat, transcript)),
         // It has just ended.
-        Ok(Err(_)) => Err(Refusal::UnknownChat),
-        Err(_) => Err(Refusal::Unavailable),
+        Ok(Err(_)) => Err(ApiError::UnknownChat),
+        Err(_) => Err(ApiError::Unavailable),
     }
 }
 
@@ -186,7 +181,7 @@ impl<'a> Conversation<'a> {
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug)]
-enum Refusal {
+enum ApiError {
     ForeignOrigin,
     WrongMethod,
     BadId,
@@ -197,43 +192,52 @@ enum Refusal {
     Internal,
 }
 
-impl Refusal {
+impl From<NotAdmitted> for ApiError {
+    fn from(why: NotAdmitted) -> Self {
+        match why {
+            NotAdmitted::ForeignOrigin => ApiError::ForeignOrigin,
+            NotAdmitted::Denied(Denied::NoRandomness) => ApiError::Internal,
+        }
+    }
+}
+
+impl ApiError {
     fn response(self) -> HttpResponse {
         let (status, code, message) = match self {
-            Refusal::ForeignOrigin => (
+            ApiError::ForeignOrigin => (
                 StatusCode::FORBIDDEN,
                 "foreign_origin",
                 "Pages of this origin may not read this. Whoever runs this gateway allows them with server.origins.",
             ),
-            Refusal::WrongMethod => {
+            ApiError::WrongMethod => {
                 (StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "Only GET and HEAD are allowed.")
             }
-            Refusal::BadId => (
+            ApiError::BadId => (
                 StatusCode::BAD_REQUEST,
                 "bad_id",
                 "A chat's id has 1 to 128 letters, digits and . _ : ~ @ = + - only.",
             ),
-            Refusal::UnknownChat => {
+            ApiError::UnknownChat => {
                 (StatusCode::NOT_FOUND, "unknown_chat", "There is no such chat. Start a new one.")
             }
-            Refusal::Unavailable => {
+            ApiError::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The chat did not answer. Try again.")
             }
-            Refusal::Draining => (
+            ApiError::Draining => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "draining",
                 "The service is restarting. Try again in a moment.",
             ),
-            Refusal::Internal => {
+            ApiError::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. Try again.")
             }
         };
         let mut response = ours(status);
         match self {
-            Refusal::WrongMethod => {
+            ApiError::WrongMethod => {
                 response.insert_header((header::ALLOW, methods::ALLOWED));
             }
-            Refusal::Unavailable | Refusal::Draining => {
+            ApiError::Unavailable | ApiError::Draining => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
             }
             _ => {}
@@ -253,7 +257,7 @@ fn ours(status: StatusCode) -> HttpResponseBuilder {
 }
 
 async fn wrong_method() -> HttpResponse {
-    Refusal::WrongMethod.response()
+    ApiError::WrongMethod.response()
 }
 
 #[cfg(test)]
@@ -262,7 +266,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_fault_of_ours_has_a_code_and_a_sentence() {
-        let response = Refusal::Internal.response();
+        let response = ApiError::Internal.response();
         assert_eq!(response.status(), 500);
         let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -3,7 +3,7 @@
 use super::connection::HttpStream;
 use crate::hub::{
     Worker,
-    take_over::{self, Accepted},
+    take_over::{self, Upgrade},
 };
 use actix_codec::{Encoder, Framed};
 use actix_http::{ConnectionType, Response, body::BodySize, h1};
@@ -22,12 +22,12 @@ pub(super) async fn hand_over<B: MessageBody>(
     response: ServiceResponse<B>,
     framed: Framed<HttpStream, h1::Codec>,
 ) -> Result<(), actix_web::Error> {
-    let accepted = response.request().extensions_mut().remove::<Accepted>();
+    let upgrade = response.request().extensions_mut().remove::<Upgrade>();
     let is_head = response.request().method() == Method::HEAD;
     let (mut head, body): (Response<()>, B) = Response::from(response.into_parts().1).into_parts();
-    let accepted = accepted.filter(|_| head.status() == 101);
+    let upgrade = upgrade.filter(|_| head.status() == 101);
     let mut parts = framed.into_parts();
-    let (size, body) = match &accepted {
+    let (size, body) = match &upgrade {
         Some(_) => (BodySize::None, Bytes::new()),
         None => {
             let body = to_bytes(body).await.unwrap_or_default();
@@ -36,10 +36,10 @@ pub(super) async fn hand_over<B: MessageBody>(
         }
     };
     parts.codec.encode(h1::Message::Item((head, size)), &mut parts.write_buf)?;
-    if let Some(accepted) = accepted {
+    if let Some(upgrade) = upgrade {
         if let Some((io, ahead)) = parts.io.into_parts() {
             parts.read_buf.extend_from_slice(&ahead);
-            take_over::open(worker, accepted, io, parts.write_buf.to_vec(), &parts.read_buf);
+            take_over::open(worker, upgrade, io, parts.write_buf.to_vec(), &parts.read_buf);
         }
         return Ok(());
     }

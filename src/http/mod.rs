@@ -1,6 +1,7 @@
 //! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
 mod answer;
 pub mod api;
+mod auth;
 mod connection;
 pub mod door;
 pub mod exchange;
@@ -14,7 +15,6 @@ mod notice;
 pub mod ops;
 mod origin;
 pub mod page;
-pub(crate) mod principal;
 #[cfg(test)]
 mod tests;
 mod upgrade;

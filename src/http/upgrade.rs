@@ -1,8 +1,8 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
-use super::{Site, client_address, methods, origin_is_allowed, principal, shown};
+use super::{Site, auth, auth::NotAdmitted, methods, shown};
 use crate::{
-    chat::{Principal, Source},
-    hub::{Consumer, take_over::Accepted},
+    access::Denied,
+    hub::{Consumer, take_over::Upgrade},
     lifecycle::Refused,
     protocol::Codec,
 };
@@ -21,11 +21,12 @@ pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(methods::read_only("/chat", chat)).service(methods::read_only("/api/chat", chats));
 }
 
-/// What a route makes of its sockets.
-struct Entrance {
+/// What a route wants of its sockets.
+#[derive(Clone, Copy)]
+struct UpgradeRequest {
     consumer: Consumer,
-    principal: Principal,
-    cookies: Vec<header::HeaderValue>,
+    /// The chats belong to the browser, which is recognised by cookies.
+    sets_cookies: bool,
     /// Frames may hold whole conversations.
     transcripts: bool,
 }
@@ -37,35 +38,29 @@ async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
 
 /// `GET /api/chat`: the dialect of the AI SDK.
 async fn chats(request: HttpRequest, site: Data<Site>) -> HttpResponse {
-    let Ok((principal, cookies)) = principal::of(&request, &site.settings) else {
-        log::error!("the operating system has no randomness for a cookie");
-        return refuse(&request, &site, Refusal::Internal);
-    };
     let consumer = Consumer::Session(Codec::AiSdk);
-    enter(&request, &site, Entrance { consumer, principal, cookies, transcripts: true })
+    enter(&request, &site, UpgradeRequest { consumer, sets_cookies: true, transcripts: true })
 }
 
-/// A socket with nobody behind it but its consumer.
+/// A WebSocket whose chats end with it.
 pub(crate) fn open(request: &HttpRequest, site: &Site, consumer: Consumer) -> HttpResponse {
-    // It has no chats that could be somebody's.
-    let principal = Principal::new(0);
-    enter(request, site, Entrance { consumer, principal, cookies: Vec::new(), transcripts: false })
+    enter(request, site, UpgradeRequest { consumer, sets_cookies: false, transcripts: false })
 }
 
-/// Agrees to an upgrade, or says why not. The upgrade hook does the rest.
-fn enter(request: &HttpRequest, site: &Site, entrance: Entrance) -> HttpResponse {
-    accept(request, site, entrance).unwrap_or_else(|refusal| refuse(request, site, refusal))
+/// Agrees to an upgrade or rejects it. The upgrade hook does the rest.
+fn enter(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> HttpResponse {
+    accept(request, site, wanted).unwrap_or_else(|error| reject(request, site, error))
 }
 
-fn refuse(request: &HttpRequest, site: &Site, refusal: Refusal) -> HttpResponse {
-    site.metrics.upgrades_rejected.inc(refusal.reason());
-    log::debug!("socket refused reason={} address={:?}", refusal.reason(), request.peer_addr());
-    refusal.response()
+fn reject(request: &HttpRequest, site: &Site, error: UpgradeError) -> HttpResponse {
+    site.metrics.upgrades_rejected.inc(error.reason());
+    log::debug!("socket refused reason={} address={:?}", error.reason(), request.peer_addr());
+    error.response()
 }
 
 /// Why a WebSocket was not opened. A browser sees none of this, only that it failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Refusal {
+enum UpgradeError {
     NoUpgrade,
     Version,
     Handshake(&'static str),
@@ -75,39 +70,50 @@ enum Refusal {
     Internal,
 }
 
-impl Refusal {
+impl From<NotAdmitted> for UpgradeError {
+    fn from(why: NotAdmitted) -> Self {
+        match why {
+            NotAdmitted::ForeignOrigin => UpgradeError::Origin,
+            NotAdmitted::Denied(Denied::NoRandomness) => UpgradeError::Internal,
+        }
+    }
+}
+
+impl UpgradeError {
     fn reason(self) -> &'static str {
         match self {
-            Refusal::NoUpgrade => "no_upgrade",
-            Refusal::Version => "version",
-            Refusal::Handshake(_) => "handshake",
-            Refusal::Origin => "origin",
-            Refusal::NoPermit(Refused::Draining) => "draining",
-            Refusal::NoPermit(Refused::Full) => "full",
-            Refusal::NoPermit(Refused::AddressFull) => "address_full",
-            Refusal::Internal => "internal",
+            UpgradeError::NoUpgrade => "no_upgrade",
+            UpgradeError::Version => "version",
+            UpgradeError::Handshake(_) => "handshake",
+            UpgradeError::Origin => "origin",
+            UpgradeError::NoPermit(Refused::Draining) => "draining",
+            UpgradeError::NoPermit(Refused::Full) => "full",
+            UpgradeError::NoPermit(Refused::AddressFull) => "address_full",
+            UpgradeError::Internal => "internal",
         }
     }
 
     fn response(self) -> HttpResponse {
         let (status, text) = match self {
-            Refusal::NoUpgrade => {
+            UpgradeError::NoUpgrade => {
                 (StatusCode::UPGRADE_REQUIRED, "this is a WebSocket: send an upgrade request")
             }
-            Refusal::Version => (StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"),
-            Refusal::Handshake(fault) => (StatusCode::BAD_REQUEST, fault),
-            Refusal::Origin => (
+            UpgradeError::Version => (StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"),
+            UpgradeError::Handshake(fault) => (StatusCode::BAD_REQUEST, fault),
+            UpgradeError::Origin => (
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not connect; whoever runs this gateway allows them with server.origins",
             ),
-            Refusal::NoPermit(Refused::Draining) => {
+            UpgradeError::NoPermit(Refused::Draining) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is restarting")
             }
-            Refusal::NoPermit(Refused::Full) => (StatusCode::SERVICE_UNAVAILABLE, "the service is full"),
-            Refusal::NoPermit(Refused::AddressFull) => {
+            UpgradeError::NoPermit(Refused::Full) => (StatusCode::SERVICE_UNAVAILABLE, "the service is full"),
+            UpgradeError::NoPermit(Refused::AddressFull) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address")
             }
-            Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here: try again"),
+            UpgradeError::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here: try again")
+            }
         };
         let mut response = HttpResponse::build(status);
         if status == StatusCode::UPGRADE_REQUIRED {
@@ -115,58 +121,57 @@ impl Refusal {
             response.insert_header((header::UPGRADE, "websocket"));
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
         }
-        if let Refusal::NoPermit(_) = self {
+        if let UpgradeError::NoPermit(_) = self {
             response.insert_header((header::RETRY_AFTER, "5"));
         }
         response.content_type("text/plain; charset=utf-8").body(format!("{text}\n"))
     }
 }
 
-fn accept(request: &HttpRequest, site: &Site, entrance: Entrance) -> Result<HttpResponse, Refusal> {
+fn accept(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> Result<HttpResponse, UpgradeError> {
     check_handshake(request)?;
     let settings = &site.settings;
-    if !origin_is_allowed(request, settings) {
-        return Err(Refusal::Origin);
-    }
-    let address = client_address(settings, request);
+    let caller = auth::caller(request, settings)?;
+    let address = caller.address;
     let is_shared = address.is_some_and(|address| address.is_loopback() || settings.trusts(&address));
-    let permit = site.lifecycle.admit(address, is_shared).map_err(Refusal::NoPermit)?;
-    let mut response =
-        ws::handshake(request).map_err(|_| Refusal::Handshake("the handshake is not that of a WebSocket"))?;
+    let permit = site.lifecycle.admit(address, is_shared).map_err(UpgradeError::NoPermit)?;
+    let mut response = ws::handshake(request)
+        .map_err(|_| UpgradeError::Handshake("the handshake is not that of a WebSocket"))?;
     if offers_subprotocol(request) {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
-    let Entrance { consumer, principal, cookies, transcripts } = entrance;
-    for cookie in cookies {
-        response.append_header((header::SET_COOKIE, cookie));
+    let UpgradeRequest { consumer, sets_cookies, transcripts } = wanted;
+    if sets_cookies {
+        for cookie in caller.set_cookies() {
+            response.append_header((header::SET_COOKIE, cookie));
+        }
     }
     let id = fastrand::u64(..);
-    let source = Source::of(address);
     log::info!("socket opened connection={id:016x} address={}", shown(address));
-    request.extensions_mut().insert(Accepted { id, consumer, source, principal, transcripts, permit });
+    request.extensions_mut().insert(Upgrade { id, consumer, pass: caller.pass, transcripts, permit });
     Ok(response.finish())
 }
 
 /// RFC 6455 §4.2.1, more strictly than the handshake of the library: one exact `websocket`, one key
 /// of 16 bytes, version 13.
-fn check_handshake(request: &HttpRequest) -> Result<(), Refusal> {
+fn check_handshake(request: &HttpRequest) -> Result<(), UpgradeError> {
     let upgrade = values(request, &header::UPGRADE);
     // Only GET opens a WebSocket (RFC 6455 §4.1); HEAD is told what it would be told without an upgrade.
     if upgrade.is_empty() || request.method() != Method::GET {
-        return Err(Refusal::NoUpgrade);
+        return Err(UpgradeError::NoUpgrade);
     }
     if !matches!(upgrade[..], [one] if one.trim().eq_ignore_ascii_case("websocket")) {
-        return Err(Refusal::Handshake("Upgrade must be websocket and nothing else"));
+        return Err(UpgradeError::Handshake("Upgrade must be websocket and nothing else"));
     }
     if request.version() != Version::HTTP_11 || !request.head().upgrade() {
-        return Err(Refusal::Handshake("a WebSocket needs HTTP/1.1 and Connection: upgrade"));
+        return Err(UpgradeError::Handshake("a WebSocket needs HTTP/1.1 and Connection: upgrade"));
     }
     if values(request, &header::SEC_WEBSOCKET_VERSION) != ["13"] {
-        return Err(Refusal::Version);
+        return Err(UpgradeError::Version);
     }
     match values(request, &header::SEC_WEBSOCKET_KEY)[..] {
         [key] if is_key(key) => Ok(()),
-        _ => Err(Refusal::Handshake("Sec-WebSocket-Key must be there once and have 16 bytes in base64")),
+        _ => Err(UpgradeError::Handshake("Sec-WebSocket-Key must be there once and have 16 bytes in base64")),
     }
 }
 
@@ -194,8 +199,8 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn a_refusal_that_is_our_fault_says_what_to_do() {
-        let response = Refusal::Internal.response();
+    async fn a_rejection_that_is_our_fault_says_what_to_do() {
+        let response = UpgradeError::Internal.response();
         assert_eq!(response.status(), 500);
         let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
         assert_eq!(body, "something went wrong here: try again\n");

@@ -8,7 +8,8 @@ use super::{
     subscriber::Outlet,
 };
 use crate::{
-    chat::{Principal, ReaderId, RequestId, Source},
+    access::Pass,
+    chat::{ReaderId, RequestId},
     dispatch::STREAM_BYTES,
     memory::{Account, Kind},
     metrics::LOST,
@@ -47,9 +48,7 @@ pub struct Connection {
     io: Rc<TcpStream>,
     id: u64,
     consumer: Consumer,
-    source: Source,
-    /// Whose chats it may speak of.
-    principal: Principal,
+    pass: Arc<Pass>,
     slot: u32,
     opened: u32,
     /// When the peer was last heard, in ticks.
@@ -110,22 +109,14 @@ pub enum Tick {
 
 impl Connection {
     /// `slot` is set when the actor starts.
-    pub fn new(
-        worker: Rc<Worker>,
-        io: Rc<TcpStream>,
-        id: u64,
-        consumer: Consumer,
-        source: Source,
-        principal: Principal,
-    ) -> Self {
+    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, consumer: Consumer, pass: Arc<Pass>) -> Self {
         let now = worker.ticks();
         Connection {
             worker,
             io,
             id,
             consumer,
-            source,
-            principal,
+            pass,
             slot: SLOT_NONE,
             opened: now,
             heard: now,
@@ -227,11 +218,11 @@ impl Connection {
     /// sockets may be read before the first of their sessions runs.
     fn take_memory(&self, bytes: usize) -> Result<Account<1>, Rejection> {
         let memory = &self.worker.memory;
-        if let Some(after) = memory.refuses(self.source) {
+        if let Some(after) = memory.refuses(self.pass.source()) {
             // Not all come back together.
             return Err(Rejection::Overloaded { after: after.mul_f64(1.0 + fastrand::f64()) });
         }
-        let mut account = Account::new(memory, self.source, [Kind::Requests]);
+        let mut account = Account::new(memory, self.pass.source(), [Kind::Requests]);
         account.set(0, STREAM_BYTES + bytes);
         Ok(account)
     }
@@ -258,7 +249,7 @@ impl Connection {
             let reader = ReaderId(self.id);
             let (window, line) = self.output(ctx);
             let outlet = Outlet::new(ctx.address(), window, Some(line), codec.encoder(None));
-            let session = SessionActor::begin(&self.worker, self.id, self.source, reader, outlet);
+            let session = SessionActor::begin(&self.worker, self.id, self.pass.source(), reader, outlet);
             self.session = Some(Box::new(Attached { session, reader }));
         }
         let Some(attached) = &self.session else { unreachable!("it was made just now") };

@@ -5,7 +5,8 @@
 //! stays behind.
 use super::{Connection, Consumer, Worker};
 use crate::{
-    chat::{Principal, Source},
+    access::Pass,
+    chat::Source,
     lifecycle::ConnectionPermit,
     memory::{Account, Kind, Level},
     protocol::Close,
@@ -25,6 +26,7 @@ use std::{
     io::ErrorKind,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context as TaskContext, Poll},
 };
 use tokio::net::TcpStream;
@@ -33,21 +35,18 @@ use tokio::net::TcpStream;
 const CONNECTION_BYTES: usize = 2048;
 
 /// Left in the request's extensions by the handler that agreed to an upgrade.
-pub struct Accepted {
+pub struct Upgrade {
     /// Names the connection in logs.
     pub id: u64,
     pub consumer: Consumer,
-    /// Where the client comes from, for its share of the queue.
-    pub source: Source,
-    /// Whose chats it may speak of.
-    pub principal: Principal,
+    pub pass: Arc<Pass>,
     /// Its frames may hold whole conversations.
     pub transcripts: bool,
     pub permit: ConnectionPermit,
 }
 
 /// Starts the connection; `early` is what the client sent right behind its request.
-pub(crate) fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: Vec<u8>, early: &[u8]) {
+pub(crate) fn open(worker: Rc<Worker>, upgrade: Upgrade, io: TcpStream, head: Vec<u8>, early: &[u8]) {
     let settings = worker.settings;
     let options = socket2::SockRef::from(&io);
     // Without it a delta waits until the one before is acknowledged, which takes a peer up to 40 ms.
@@ -57,26 +56,27 @@ pub(crate) fn open(worker: Rc<Worker>, accepted: Accepted, io: TcpStream, head: 
     // no TCP_USER_TIMEOUT: it counts on over the small steps in which a slow reader opens its window.
     let _ = options.set_send_buffer_size(settings.send_buffer);
     let io = Rc::new(io);
+    let source = upgrade.pass.source();
     let frame_bytes =
-        if accepted.transcripts { settings.transcript_bytes } else { settings.limits.frame_bytes };
+        if upgrade.transcripts { settings.transcript_bytes } else { settings.limits.frame_bytes };
     let inbound = Inbound::new(Limits { frame_bytes, ..settings.limits });
     let frames = Frames {
         io: Rc::clone(&io),
         worker: Rc::clone(&worker),
-        id: accepted.id,
-        source: accepted.source,
+        id: upgrade.id,
+        source,
         ticket: None,
         inbound,
         fragments: Fragments::default(),
         frame_bytes,
         unfinished: false,
     };
-    let mut account = Account::new(&worker.memory, accepted.source, [Kind::Connections, Kind::Output]);
+    let mut account = Account::new(&worker.memory, source, [Kind::Connections, Kind::Output]);
     account.set(0, CONNECTION_BYTES);
-    let place = Place { account, _permit: accepted.permit };
+    let place = Place { account, _permit: upgrade.permit };
     let socket = task::Socket::new(Rc::clone(&io), head, settings.bounds, place, |ctx| {
         ctx.add_stream(frames.with(early));
-        Connection::new(worker, io, accepted.id, accepted.consumer, accepted.source, accepted.principal)
+        Connection::new(worker, io, upgrade.id, upgrade.consumer, upgrade.pass)
     });
     actix_rt::spawn(socket);
 }

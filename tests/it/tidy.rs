@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("json", 0),
     ("protocol", 0),
     ("units", 0),
+    ("access", 1),
     ("memory", 1),
     ("session", 1),
     ("upstream", 1),

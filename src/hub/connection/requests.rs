@@ -62,7 +62,7 @@ impl Connection {
             request,
             chat,
             wish,
-            source: self.source,
+            source: self.pass.source(),
             account,
             codec,
             connection: ctx.address(),
@@ -76,14 +76,14 @@ impl Connection {
 
     /// Sends a letter to the session of its chat. Only a question makes one, and not while we are leaving.
     fn deliver(&mut self, ctx: &mut SocketContext<Self>, letter: Box<Letter>) {
-        let key = ChatKey { principal: self.principal, chat: letter.chat.clone() };
+        let key = ChatKey { principal: self.pass.principal(), chat: letter.chat.clone() };
         let registry = &self.worker.registry;
         let may_begin =
             matches!(letter.wish, Wish::Ask(_)) && self.worker.lifecycle.phase() < Phase::Draining;
         let session = if may_begin {
             let id = SessionId(fastrand::u64(..));
-            let make = |key| SessionActor::begin_chat(&self.worker, id, self.source, key);
-            match registry.chat_or_make(key, id, self.source, make) {
+            let make = |key| SessionActor::begin_chat(&self.worker, id, self.pass.source(), key);
+            match registry.chat_or_make(key, id, self.pass.source(), make) {
                 Ok(session) => Some(session),
                 Err(NoRoom) => {
                     let reason = Rejection::TooManyChats;
