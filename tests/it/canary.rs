@@ -1,7 +1,7 @@
 //! A key that is looked for everywhere after everything has gone wrong: whole, in parts, and disguised.
 use crate::harness::{
-    CannedUpstream, Process, RawClient, TestClient, Tidegate, event, frame, handshake, read_request,
-    sse_head, until,
+    CannedUpstream, PATIENCE, Process, RawClient, TestClient, Tidegate, event, frame, handshake,
+    read_request, sse_head, until, within,
 };
 use secrecy::SecretString;
 use std::{net::SocketAddr, time::Duration};
@@ -168,8 +168,7 @@ async fn everything_heard(gateway: &Process, asks: usize, message: impl Fn(usize
     let mut heard = String::new();
     for number in 0..asks {
         client.say(&message(number)).await;
-        let answer = tokio::time::timeout(Duration::from_secs(4), client.until_error()).await;
-        let (text, error) = answer.unwrap_or_else(|_| panic!("no error for {}", message(number)));
+        let (text, error) = within(&message(number), PATIENCE, client.until_error()).await;
         heard += &format!("{text}\n{error}\n");
     }
     client.close().await;

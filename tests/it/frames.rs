@@ -1,11 +1,12 @@
 //! RFC 6455 on the wire: frames that break it, closes of every kind, and the echo for conformance suites.
 use crate::harness::{
-    Gateway, PATIENCE, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, until, within,
+    Gateway, PATIENCE, Process, RawClient, Stopwatch, TestClient, Tidegate, frame, frame_head, handshake,
+    on_a_steady_machine, until, within,
 };
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, sleep, timeout},
+    time::sleep,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -171,39 +172,38 @@ async fn every_close_gets_its_answer_and_nothing_after_it_is_heard() {
 // faults: A25
 #[tokio::test]
 async fn a_close_that_is_answered_late_or_never_holds_nothing_for_long() {
-    let gateway = Gateway::spawn(|_| {}).await;
-    let gone = async || {
-        let since = Instant::now();
-        until("the socket is gone", async || gateway.site.lifecycle.sockets() == 0).await;
-        since.elapsed()
-    };
-    for answers in [true, false] {
-        let mut client = RawClient::upgrade(gateway.address).await;
-        client.write(&[0xc1]).await;
-        assert_eq!(client.read_frame().await.0, 0x88);
-        let since = Instant::now();
-        if answers {
-            sleep(Duration::from_millis(200)).await;
-            assert_eq!(gateway.site.lifecycle.sockets(), 1, "it is given a moment");
-            client.write(&frame(0x88, &1002u16.to_be_bytes())).await;
-            client.stream.shutdown().await.unwrap();
+    on_a_steady_machine(async || {
+        let gateway = Gateway::spawn(|_| {}).await;
+        let gone = async || until("the socket is gone", async || gateway.site.lifecycle.sockets() == 0).await;
+        for answers in [true, false] {
+            let mut client = RawClient::upgrade(gateway.address).await;
+            client.write(&[0xc1]).await;
+            assert_eq!(client.read_frame().await.0, 0x88);
+            let watch = Stopwatch::start();
+            if answers {
+                sleep(Duration::from_millis(200)).await;
+                assert_eq!(gateway.site.lifecycle.sockets(), 1, "it is given a moment");
+                client.write(&frame(0x88, &1002u16.to_be_bytes())).await;
+                client.stream.shutdown().await.unwrap();
+            }
+            gone().await;
+            let (took, limit) = (watch.took(), if answers { 900 } else { 1_900 });
+            assert!(took.is_in(..Duration::from_millis(limit)), "answers: {answers}, gone after {took:?}");
+            assert!(client.read_to_end(PATIENCE).await.is_empty());
         }
+        // One that does not answer and floods instead is not listened to for a second.
+        let client = RawClient::upgrade(gateway.address).await;
+        let (mut from, mut to) = client.stream.into_split();
+        to.write_all(&[0xc1]).await.unwrap();
+        let flood = async { while to.write_all(&[0; 64 * 1024]).await.is_ok() {} };
+        within("the flood is cut", PATIENCE, flood).await;
+        let mut heard = Vec::new();
+        let _ = within("an end", PATIENCE, from.read_to_end(&mut heard)).await;
+        assert!(heard.is_empty() || heard[0] == 0x88, "{heard:?}");
         gone().await;
-        let (took, limit) = (since.elapsed(), if answers { 900 } else { 1_900 });
-        assert!(took < Duration::from_millis(limit), "answers: {answers}, gone after {took:?}");
-        assert!(client.read_to_end(PATIENCE).await.is_empty());
-    }
-    // One that does not answer and floods instead is not listened to for a second.
-    let client = RawClient::upgrade(gateway.address).await;
-    let (mut from, mut to) = client.stream.into_split();
-    to.write_all(&[0xc1]).await.unwrap();
-    let flood = async { while to.write_all(&[0; 64 * 1024]).await.is_ok() {} };
-    within("the flood is cut", PATIENCE, flood).await;
-    let mut heard = Vec::new();
-    let _ = timeout(PATIENCE, from.read_to_end(&mut heard)).await.expect("an end");
-    assert!(heard.is_empty() || heard[0] == 0x88, "{heard:?}");
-    gone().await;
-    gateway.stop().await;
+        gateway.stop().await;
+    })
+    .await;
 }
 
 // faults: A27
@@ -247,7 +247,7 @@ async fn a_request_that_does_not_come_is_waited_for_five_seconds() {
     let head = handshake(gateway.address, &[]);
     let ends = async |first: &str, drip: bool| {
         let client = RawClient::connect(gateway.address).await;
-        let since = Instant::now();
+        let watch = Stopwatch::start();
         let (mut from, mut to) = client.stream.into_split();
         to.write_all(first.as_bytes()).await.unwrap();
         let dripping = async {
@@ -265,9 +265,9 @@ async fn a_request_that_does_not_come_is_waited_for_five_seconds() {
             _ = ended => {}
             () = dripping => {}
         }
-        let took = since.elapsed();
+        let took = watch.took();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
-        assert!(took > Duration::from_secs(3) && took < Duration::from_secs(8), "{first:?}: {took:?}");
+        assert!(took.is_in(Duration::from_secs(3)..Duration::from_secs(8)), "{first:?}: {took:?}");
     };
     let unfinished = head.trim_end();
     tokio::join!(ends("", false), ends("", true), ends("GET /ch", true), ends(unfinished, false));

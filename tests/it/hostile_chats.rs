@@ -5,8 +5,7 @@ use crate::harness::{
 };
 use futures_util::SinkExt;
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::{io::AsyncWriteExt, time::Instant};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 async fn drain(mut gateway: Gateway) {
@@ -183,10 +182,8 @@ async fn a_hundred_requests_that_come_and_are_lost_in_a_second_leave_nothing_in_
     until("it is idle", async || gateway.is_idle().await).await;
     let threads = || kernel::threads(gateway.pid());
     let (descriptors, threads_before) = (gateway.descriptors(), threads());
-    let since = Instant::now();
     round(1).await;
     round(10).await;
-    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
     until("it is idle", async || gateway.is_idle().await).await;
     until("its descriptors are back", async || gateway.descriptors() <= descriptors + 2).await;
     assert_eq!(threads(), threads_before);

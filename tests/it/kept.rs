@@ -1,7 +1,7 @@
 //! Connections to the model service that are kept between answers, and answers whose body stays open.
 use crate::harness::{
-    Answer, Chats, Gateway, ScriptedUpstream, TestClient, event, good_answer, json_answer, read_request,
-    sse_head, until, within,
+    Answer, Chats, Gateway, ScriptedUpstream, Stopwatch, TestClient, event, good_answer, json_answer,
+    on_a_steady_machine, read_request, sse_head, until, within,
 };
 use futures_util::future::join_all;
 use std::{
@@ -18,7 +18,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Barrier,
     task::JoinHandle,
-    time::Instant,
 };
 
 /// As it is without a configuration; tests have others by default.
@@ -168,81 +167,87 @@ const USAGE: &str = ",\"usage\":{\"input_tokens\":7,\"output_tokens\":5}";
 // faults: K148
 #[tokio::test]
 async fn an_answer_ends_with_its_finish_and_not_with_its_body() {
-    let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
-    let mut socket = Chats::connect(gateway.address).await;
-    let since = Instant::now();
-    socket.ask("r1", "c1", "hi").await;
-    let mut connection = upstream.accept().await;
-    connection.request().await;
-    connection.send(sse_head()).await;
-    connection.chunk(event("Hello", "null")).await;
-    connection.chunk(event("", "stop")).await;
-    let mut answer = Answer::of("r1");
-    socket.hear(&mut answer).await;
-    assert_eq!(answer.text, "Hello");
-    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
-    // The slot is kept until the service has let go of the answer, or had a second for it.
-    assert_eq!(gateway.site.metrics.runs.get(), 1);
-    connection.closed().await;
-    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
-    until("the slot is free", async || gateway.site.metrics.runs.get() == 0).await;
-    // A body that ends a little later leaves a connection that can be used again.
-    socket.ask("r2", "c1", "hi").await;
-    let mut connection = upstream.accept().await;
-    connection.request().await;
-    connection.send(sse_head()).await;
-    connection.chunk(event("Hello", "stop")).await;
-    socket.hear(&mut Answer::of("r2")).await;
-    connection.send("0\r\n\r\n").await;
-    until("the slot is free", async || gateway.site.metrics.runs.get() == 0).await;
-    assert_eq!(gateway.site.metrics.runs_ended("stop"), 2);
-    drop(socket);
-    stop(gateway).await;
+    on_a_steady_machine(async || {
+        let upstream = ScriptedUpstream::bind().await;
+        let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+        let mut socket = Chats::connect(gateway.address).await;
+        let watch = Stopwatch::start();
+        socket.ask("r1", "c1", "hi").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(sse_head()).await;
+        connection.chunk(event("Hello", "null")).await;
+        connection.chunk(event("", "stop")).await;
+        let mut answer = Answer::of("r1");
+        socket.hear(&mut answer).await;
+        assert_eq!(answer.text, "Hello");
+        assert!(watch.took().is_in(..Duration::from_secs(1)), "{:?}", watch.took());
+        // The slot is kept until the service has let go of the answer, or had a second for it.
+        assert_eq!(gateway.site.metrics.runs.get(), 1);
+        connection.closed().await;
+        assert!(watch.took().is_in(..Duration::from_secs(4)), "{:?}", watch.took());
+        until("the slot is free", async || gateway.site.metrics.runs.get() == 0).await;
+        // A body that ends a little later leaves a connection that can be used again.
+        socket.ask("r2", "c1", "hi").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(sse_head()).await;
+        connection.chunk(event("Hello", "stop")).await;
+        socket.hear(&mut Answer::of("r2")).await;
+        connection.send("0\r\n\r\n").await;
+        until("the slot is free", async || gateway.site.metrics.runs.get() == 0).await;
+        assert_eq!(gateway.site.metrics.runs_ended("stop"), 2);
+        drop(socket);
+        stop(gateway).await;
+    })
+    .await;
 }
 
 // faults: K148
 #[tokio::test]
 async fn usage_that_comes_behind_the_finish_is_told_if_it_is_quick_and_counted_in_any_case() {
-    for quick in [true, false] {
-        let upstream = ScriptedUpstream::bind().await;
-        let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
-        let mut socket = Chats::connect(gateway.address).await;
-        socket.ask("r1", "c1", "hi").await;
-        let mut connection = upstream.accept().await;
-        connection.request().await;
-        connection.send(sse_head()).await;
-        connection.chunk(frame("Hello", "stop", "")).await;
-        if quick {
-            connection.chunk(frame("", "stop", USAGE)).await;
-        }
-        let told = within("the end", Duration::from_secs(2), async {
-            let mut told = String::new();
-            loop {
-                let frame = socket.next().await;
-                told += &frame.to_string();
-                if frame["type"] == "end" {
-                    return told;
-                }
+    on_a_steady_machine(async || {
+        for quick in [true, false] {
+            let upstream = ScriptedUpstream::bind().await;
+            let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+            let mut socket = Chats::connect(gateway.address).await;
+            socket.ask("r1", "c1", "hi").await;
+            let mut connection = upstream.accept().await;
+            connection.request().await;
+            connection.send(sse_head()).await;
+            connection.chunk(frame("Hello", "stop", "")).await;
+            if quick {
+                connection.chunk(frame("", "stop", USAGE)).await;
             }
-        })
-        .await;
-        assert_eq!(told.contains("\"input_tokens\":7"), quick, "{told}");
-        assert_eq!(told.contains("\"usage\""), quick, "unknown is not zero: {told}");
-        if !quick {
-            connection.chunk(frame("", "stop", USAGE)).await;
+            let told = within("the end", Duration::from_secs(2), async {
+                let mut told = String::new();
+                loop {
+                    let frame = socket.next().await;
+                    told += &frame.to_string();
+                    if frame["type"] == "end" {
+                        return told;
+                    }
+                }
+            })
+            .await;
+            assert_eq!(told.contains("\"input_tokens\":7"), quick, "{told}");
+            assert_eq!(told.contains("\"usage\""), quick, "unknown is not zero: {told}");
+            if !quick {
+                connection.chunk(frame("", "stop", USAGE)).await;
+            }
+            connection.send("0\r\n\r\n").await;
+            until("the run is over", async || gateway.site.metrics.runs.get() == 0).await;
+            let metrics = gateway.get("/metrics").await.1;
+            for (name, value) in [("input", 7), ("output", 5)] {
+                let name = format!("gen_ai_client_inference_usage_{name}_tokens_total");
+                let line = metrics.lines().find(|line| line.starts_with(&name)).unwrap();
+                assert!(line.ends_with(&format!(" {value}")), "quick={quick}: {line}");
+            }
+            drop(socket);
+            stop(gateway).await;
         }
-        connection.send("0\r\n\r\n").await;
-        until("the run is over", async || gateway.site.metrics.runs.get() == 0).await;
-        let metrics = gateway.get("/metrics").await.1;
-        for (name, value) in [("input", 7), ("output", 5)] {
-            let name = format!("gen_ai_client_inference_usage_{name}_tokens_total");
-            let line = metrics.lines().find(|line| line.starts_with(&name)).unwrap();
-            assert!(line.ends_with(&format!(" {value}")), "quick={quick}: {line}");
-        }
-        drop(socket);
-        stop(gateway).await;
-    }
+    })
+    .await;
 }
 
 /// A chat outlives its sockets, so nothing is waited for.

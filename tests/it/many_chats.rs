@@ -1,5 +1,5 @@
 //! Many requests on one socket, many sockets on one chat, and what is refused of both.
-use crate::harness::{Answer, Chats, End, Gateway, TestClient, until};
+use crate::harness::{Answer, Chats, End, Gateway, TestClient, on_a_steady_machine, until};
 use futures_util::SinkExt;
 use serde_json::json;
 use std::{collections::HashMap, time::Duration};
@@ -324,30 +324,33 @@ async fn a_frame_may_hold_a_transcript_and_no_more_and_a_name_only_letters() {
 
 #[tokio::test]
 async fn a_drain_lets_answers_end_and_then_closes_with_1012() {
-    let mut gateway = Gateway::spawn(|_| {}).await;
-    let mut idle = Chats::connect(gateway.address).await;
-    let mut busy = Chats::connect(gateway.address).await;
-    let mut left = Chats::connect(gateway.address).await;
-    left.ask("gone", "gone", "/sim tokens=20 pace_ms=50").await;
-    left.next().await;
-    drop(left);
-    busy.ask("r1", "chat", "/sim text=\"a few words that take a while\" pace_ms=200").await;
-    let mut answer = Answer::of("r1");
-    let frame = busy.next().await;
-    answer.take(&frame);
-    let ended = gateway.begin_drain();
-    assert_eq!(idle.closed().await, 1012);
-    busy.ask("r2", "other", "/sim text=no").await;
-    let mut late = Answer::of("r2");
-    while answer.end.is_none() {
+    on_a_steady_machine(async || {
+        let mut gateway = Gateway::spawn(|_| {}).await;
+        let mut idle = Chats::connect(gateway.address).await;
+        let mut busy = Chats::connect(gateway.address).await;
+        let mut left = Chats::connect(gateway.address).await;
+        left.ask("gone", "gone", "/sim tokens=20 pace_ms=50").await;
+        left.next().await;
+        drop(left);
+        busy.ask("r1", "chat", "/sim text=\"a few words that take a while\" pace_ms=200").await;
+        let mut answer = Answer::of("r1");
         let frame = busy.next().await;
         answer.take(&frame);
-        late.take(&frame);
-    }
-    assert_eq!(late.end, Some(End::Failed("draining".to_owned())));
-    assert_eq!((answer.text.as_str(), answer.end), ("a few words that take a while", Some(End::Whole)));
-    assert_eq!(busy.closed().await, 1012);
-    assert_eq!(ended.await.unwrap(), tidegate::app::Ended::Drained);
+        let ended = gateway.begin_drain();
+        assert_eq!(idle.closed().await, 1012);
+        busy.ask("r2", "other", "/sim text=no").await;
+        let mut late = Answer::of("r2");
+        while answer.end.is_none() {
+            let frame = busy.next().await;
+            answer.take(&frame);
+            late.take(&frame);
+        }
+        assert_eq!(late.end, Some(End::Failed("draining".to_owned())));
+        assert_eq!((answer.text.as_str(), answer.end), ("a few words that take a while", Some(End::Whole)));
+        assert_eq!(busy.closed().await, 1012);
+        assert_eq!(ended.await.unwrap(), tidegate::app::Ended::Drained);
+    })
+    .await;
 }
 
 #[tokio::test]

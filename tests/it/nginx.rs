@@ -1,11 +1,11 @@
 //! The real nginx with the shipped files, in front of real gateways.
 use crate::api::{new_browser, set_cookie, set_route};
 use crate::harness::{
-    Answer, Chats, End, Nginx, Process, RawClient, TestClient, Tidegate, get_over, get_with, handshake,
-    http_get, nginx, until, within,
+    Answer, Chats, End, Nginx, Process, RawClient, SOON, Stopwatch, TestClient, Tidegate, get_over, get_with,
+    handshake, http_get, nginx, until, within,
 };
-use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
-use tokio::{net::TcpStream, time::Instant};
+use std::{collections::BTreeSet, fs, sync::Arc};
+use tokio::net::TcpStream;
 
 async fn demo() -> Process {
     demo_of("").await
@@ -143,13 +143,13 @@ async fn a_killed_gateway_takes_only_its_own_sockets_with_it() {
         assert!(client.hear().await.starts_with("#0 "));
     }
     first.signal("KILL").await;
-    let killed = Instant::now();
-    within("the sockets of the killed one end", Duration::from_secs(1), lost.cut()).await;
+    let killed = Stopwatch::start();
+    within("the sockets of the killed one end", SOON, lost.cut()).await;
     for number in 0..10 {
         let mut client = TestClient::connect(&nginx.chat_url()).await;
         client.say("/sim text=here pace_ms=0 first_ms=0").await;
         client.expect("here").await;
-        assert!(number > 0 || killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+        assert!(number > 0 || killed.took().is_in(..SOON), "{:?}", killed.took());
         client.close().await;
     }
     let mut text = String::new();

@@ -3,14 +3,15 @@
 //! `LONG=1 cargo test --release --test it overload:: -- --test-threads 1 --nocapture` takes minutes and
 //! prints its figures; without it the same happens in seconds with wider bounds.
 use crate::harness::{
-    Crowd, Gateway, Process, TestClient, Turn, come_back, http_get, is_error, quantile, short_or_long, until,
+    Crowd, Gateway, Process, SOON, Stopwatch, TestClient, Turn, come_back, http_get, is_error,
+    on_a_steady_machine, quantile, short_or_long, until,
 };
 use std::{collections::BTreeMap, time::Duration};
 use tidegate::{
     chat::RunErrorKind as Kind,
     config::{self, Config},
 };
-use tokio::{net::TcpListener, time::Instant};
+use tokio::net::TcpListener;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -100,12 +101,12 @@ async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
     assert!(requests < turns.len() / 2, "and far fewer, because it is left alone: {requests}");
     // It is back; the first one after the pause finds that out.
     let crowd = Crowd::connect(gateway.address, 1, elsewhere).await;
-    let since = Instant::now();
+    let watch = Stopwatch::start();
     until("it is found again", async || {
         crowd.ask(1_000.0, ms(1), "/sim text=fine", "fine").await[0].is_good()
     })
     .await;
-    assert!(since.elapsed() < pause + ms(1_500), "{:?}", since.elapsed());
+    assert!(watch.took().is_in(..pause + SOON), "{:?}", watch.took());
     assert!(
         gateway
             .get("/metrics")
@@ -146,36 +147,43 @@ async fn an_upstream_that_breaks_off_in_the_answer_is_not_asked_twice() {
 // faults: C45
 #[tokio::test]
 async fn a_probe_whose_client_goes_makes_room_for_the_next() {
-    let gateway = Gateway::spawn(|config| {
-        as_served(config);
-        config.retry.attempts = 1;
-        config.breaker.open_time = ms(300);
+    on_a_steady_machine(async || {
+        let gateway = Gateway::spawn(|config| {
+            as_served(config);
+            config.retry.attempts = 1;
+            config.breaker.open_time = ms(300);
+        })
+        .await;
+        let crowd = Crowd::connect(gateway.address, 10, everywhere).await;
+        crowd.ask(1_000.0, ms(10), "/sim status=500", "never").await;
+        let state = || gateway.site.router.state().as_str();
+        assert_eq!(state(), "open");
+        let mut probe = TestClient::connect(&gateway.chat_url()).await;
+        until("a probe is under way", async || {
+            if state() == "open" {
+                probe.say("/sim no_head").await;
+            }
+            tokio::time::sleep(ms(20)).await;
+            state() == "half_open"
+        })
+        .await;
+        let turns = crowd.ask(1_000.0, ms(3), "/sim text=fine", "fine").await;
+        assert_eq!(
+            outcomes(&turns),
+            BTreeMap::from([("upstream_down".to_owned(), 3)]),
+            "one probe at a time"
+        );
+        drop(probe);
+        until("the place is free", async || state() == "open").await;
+        let other = Crowd::connect(gateway.address, 1, elsewhere).await;
+        let turns = other.ask(1_000.0, ms(1), "/sim text=fine", "fine").await;
+        assert!(turns[0].is_good(), "{turns:?}");
+        assert_eq!(state(), "closed");
+        other.close().await;
+        crowd.close().await;
+        gateway.stop().await;
     })
     .await;
-    let crowd = Crowd::connect(gateway.address, 10, everywhere).await;
-    crowd.ask(1_000.0, ms(10), "/sim status=500", "never").await;
-    let state = || gateway.site.router.state().as_str();
-    assert_eq!(state(), "open");
-    let mut probe = TestClient::connect(&gateway.chat_url()).await;
-    until("a probe is under way", async || {
-        if state() == "open" {
-            probe.say("/sim no_head").await;
-        }
-        tokio::time::sleep(ms(20)).await;
-        state() == "half_open"
-    })
-    .await;
-    let turns = crowd.ask(1_000.0, ms(3), "/sim text=fine", "fine").await;
-    assert_eq!(outcomes(&turns), BTreeMap::from([("upstream_down".to_owned(), 3)]), "one probe at a time");
-    drop(probe);
-    until("the place is free", async || state() == "open").await;
-    let other = Crowd::connect(gateway.address, 1, elsewhere).await;
-    let turns = other.ask(1_000.0, ms(1), "/sim text=fine", "fine").await;
-    assert!(turns[0].is_good(), "{turns:?}");
-    assert_eq!(state(), "closed");
-    other.close().await;
-    crowd.close().await;
-    gateway.stop().await;
 }
 
 /// Turns that were answered within a part of a load, per second.
@@ -193,6 +201,7 @@ fn told_to_wait(error: &str) -> u64 {
 // faults: C38, C39
 #[tokio::test]
 async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
+    on_a_steady_machine(async || {
     const RUNS: usize = 20;
     const MESSAGE: &str = "/sim text=x tokens=10 pace_ms=40";
     const WAIT: Duration = ms(2_000);
@@ -223,23 +232,27 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
         first_text(&at_capacity, 0.99),
         first_text(&after, 0.99),
     );
-    assert!(under >= 0.9 * peak, "{under:.1} of {peak:.1} answers a second");
+    // Under three times the load a gateway that takes on too much answers next to nobody.
+    assert!(under >= short_or_long(0.6, 0.9) * peak, "{under:.1} of {peak:.1} answers a second");
     assert!(refused.len() > overloaded.len() / 2, "{:?}", outcomes(&overloaded));
     for turn in &refused {
         let seconds = told_to_wait(turn.error.as_ref().unwrap());
         assert!((1..=2 * WAIT.as_secs()).contains(&seconds), "{turn:?}");
     }
-    assert!(refusal <= short_or_long(ms(1_000), ms(100)), "{refusal:?}");
-    assert!(waited <= WAIT + ms(500), "{waited:?}");
+    assert!(refusal <= short_or_long(WAIT / 2, ms(100)), "{refusal:?}");
+    assert!(waited <= WAIT + ms(1_000), "{waited:?}");
     // Normal at once: nobody is refused, nobody waits.
     assert!(after.iter().all(Turn::is_good), "{:?}", outcomes(&after));
-    assert!(first_text(&after, 0.5) < ms(200), "{after:?}");
+    let normal = 2 * first_text(&at_capacity, 0.5) + ms(200);
+    assert!(first_text(&after, 0.5) < normal, "{after:?}");
     assert_eq!(gateway.site.metrics.runs_queued.get(), 0);
     // Each turn was accepted or refused, and none twice.
     let turns = at_capacity.len() + overloaded.len() + after.len();
     assert_eq!(sum(&gateway.get("/metrics").await.1, "tidegate_runs_ended_total"), turns);
     crowd.close().await;
     gateway.stop().await;
+    })
+    .await;
 }
 
 /// How long good answers took to begin, at a quantile.
@@ -279,25 +292,30 @@ async fn talk(others: &Crowd, rate: f64, flooders: Option<&Crowd>) -> Vec<Turn> 
 // faults: C41
 #[tokio::test]
 async fn one_address_that_floods_with_many_sessions_holds_nobody_back() {
-    let (sessions, rate) = short_or_long((200, 40.0), (1_000, 100.0));
-    // The others need a third of it; the flood would fill it almost twice.
-    let runs = (rate * 0.33 * 3.0) as usize;
-    let gateway = Gateway::spawn(|config| {
-        config.dispatch.runs_max = runs;
-        config.dispatch.queue_max = runs;
+    on_a_steady_machine(async || {
+        let (sessions, rate) = short_or_long((200, 40.0), (1_000, 100.0));
+        // The others need a third of it; the flood would fill it almost twice.
+        let runs = (rate * 0.33 * 3.0) as usize;
+        let gateway = Gateway::spawn(|config| {
+            config.dispatch.runs_max = runs;
+            config.dispatch.queue_max = runs;
+        })
+        .await;
+        let others = Crowd::connect(gateway.address, sessions, everywhere).await;
+        let flooders = Crowd::connect(gateway.address, 2 * sessions, elsewhere).await;
+        let quiet = talk(&others, rate, None).await;
+        let flooded = talk(&others, rate, Some(&flooders)).await;
+        assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "nobody is refused for another's flood");
+        // In a short run a few turns are the p99, which the machine makes late as it likes.
+        let part = short_or_long(0.5, 0.99);
+        let ratio = first_text(&flooded, part).as_secs_f64() / first_text(&quiet, part).as_secs_f64();
+        println!("others' first text at p{:.0}: {ratio:.2} times", 100.0 * part);
+        assert!(ratio <= short_or_long(1.5, 1.2), "{ratio:.2}");
+        others.close().await;
+        flooders.close().await;
+        gateway.stop().await;
     })
     .await;
-    let others = Crowd::connect(gateway.address, sessions, everywhere).await;
-    let flooders = Crowd::connect(gateway.address, 2 * sessions, elsewhere).await;
-    let quiet = talk(&others, rate, None).await;
-    let flooded = talk(&others, rate, Some(&flooders)).await;
-    assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "nobody is refused for another's flood");
-    let ratio = first_text(&flooded, 0.99).as_secs_f64() / first_text(&quiet, 0.99).as_secs_f64();
-    println!("others' first text at p99: {ratio:.2} times");
-    assert!(ratio <= short_or_long(1.5, 1.2), "{ratio:.2}");
-    others.close().await;
-    flooders.close().await;
-    gateway.stop().await;
 }
 
 // faults: C40
@@ -315,17 +333,17 @@ async fn everybody_comes_back_at_once_and_nothing_is_left_behind() {
     let (sockets, _) = come_back(gateway.address, size, time).await;
     assert_eq!(gauge("tidegate_connections ").await, size);
     // The network is gone for a moment: the old ones end while the new ones come.
-    let since = Instant::now();
+    let watch = Stopwatch::start();
     drop(sockets);
     let (sockets, took) = come_back(gateway.address, size, time).await;
     println!(
         "{size} were back after {:?}; each within p50={:?} p99={:?} p100={:?}",
-        since.elapsed(),
+        watch.took(),
         quantile(took.iter().copied(), 0.5),
         quantile(took.iter().copied(), 0.99),
         quantile(took.iter().copied(), 1.0)
     );
-    assert!(since.elapsed() < ms(60_000), "{:?}", since.elapsed());
+    assert!(watch.took().is_in(..ms(60_000)), "{:?}", watch.took());
     until("the old ones are gone", async || gauge("tidegate_connections ").await == size).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.still_works().await;

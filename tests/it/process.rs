@@ -1,16 +1,15 @@
 //! The program as an operator meets it: commands, exit codes, start and stop.
-use crate::harness::{PATIENCE, Process, TestClient, Tidegate, http_get, until, within};
+use crate::harness::{PATIENCE, Process, SOON, Stopwatch, TestClient, Tidegate, http_get, until, within};
 use expect_test::expect;
 use futures_util::future::join_all;
 use std::time::Duration;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::net::TcpListener;
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 #[tokio::test]
 async fn demo_chats_without_key_and_network() {
     let demo = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
-    println!("ready after {:?}", demo.ready_after);
-    assert!(demo.ready_after < Duration::from_secs(2), "{:?}", demo.ready_after);
+    assert!(demo.ready_after.is_in(..Duration::from_secs(5)), "{:?}", demo.ready_after);
     let log = demo.log();
     assert!(log.contains("simulated") && log.contains(&format!("http://{}", demo.address)), "{log}");
     let mut client = TestClient::connect(&demo.chat_url()).await;
@@ -183,7 +182,7 @@ async fn refused(args: &[&str], address: &str) {
     assert_eq!((ended.code, ended.out.as_str()), (Some(69), ""), "{args:?}: {}", ended.err);
     assert_eq!(ended.err.lines().count(), 1, "{args:?}: {}", ended.err);
     assert!(ended.err.starts_with(&format!("tidegate: cannot listen on {address}: ")), "{}", ended.err);
-    assert!(ended.after < Duration::from_secs(1), "{:?}", ended.after);
+    assert!(ended.after.is_in(..SOON), "{:?}", ended.after);
 }
 
 #[tokio::test]
@@ -250,7 +249,7 @@ async fn sigterm_lets_answers_finish_and_tells_every_socket() {
     join_all(clients.iter_mut().step_by(every).map(ask)).await;
     let address = gateway.address;
     gateway.signal("TERM").await;
-    let since = Instant::now();
+    let watch = Stopwatch::start();
     until("readyz is red", async || http_get(address, "/readyz").await.0 == 503).await;
     let refused = connect_async(&url).await.unwrap_err().to_string();
     assert!(refused.contains("503"), "no new sockets: {refused}");
@@ -258,14 +257,14 @@ async fn sigterm_lets_answers_finish_and_tells_every_socket() {
         let (text, code) = to_the_end(client).await;
         assert_eq!(code, 1012);
         assert_eq!(text.contains("#19 "), number % every == 0, "finished: {text}");
-        since.elapsed()
+        watch.took().wall
     });
     let ends = join_all(ends).await;
     let ended = gateway.ended().await;
     println!(
         "{sockets} sockets, {answers} answers: told={:?} ended={:?}",
         ends.iter().max(),
-        since.elapsed()
+        watch.took().wall
     );
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(ended.err.contains("stopped: Drained"), "{}", ended.err);
@@ -309,7 +308,7 @@ async fn a_second_signal_is_faster() {
         assert_eq!(to_the_end(&mut client).await.1, 1012);
         let ended = gateway.ended().await;
         assert_eq!(ended.code, Some(code), "{first} {second}: {}", ended.err);
-        assert!(ended.after < Duration::from_secs(3), "{:?}", ended.after);
+        assert!(ended.after.is_in(..Duration::from_secs(5)), "{:?}", ended.after);
     }
     simulator.stop().await;
 }
@@ -434,7 +433,7 @@ async fn idle_sockets_are_told_at_once_however_many_answers_are_running() {
     let mut running = Vec::new();
     for _ in 0..150 {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("/sim number tokens=200 pace_ms=20").await;
+        client.say("/sim number tokens=2000 pace_ms=20").await;
         running.push(client);
     }
     let mut idle = TestClient::connect(&gateway.chat_url()).await;

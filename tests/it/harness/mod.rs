@@ -4,6 +4,7 @@ mod client;
 mod crowd;
 mod gateway;
 pub(crate) mod kernel;
+mod lateness;
 pub(crate) mod netns;
 pub(crate) mod nginx;
 mod process;
@@ -14,24 +15,21 @@ pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handsha
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
 pub(crate) use gateway::{Gateway, get_over, get_with, http_get, http_try};
 pub(crate) use kernel::allow_descriptors;
+pub(crate) use lateness::{Stopwatch, Took, on_a_steady_machine, within};
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Ended, Process, Tidegate};
 pub(crate) use upstream::{
     CannedUpstream, ScriptedUpstream, event, good_answer, json_answer, read_request, sse_head,
 };
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
-/// Nothing in a test may take longer than this.
+/// Nothing in a test may take longer than this, the machine's own pauses not counted.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits for something that must come to pass.
-pub(crate) async fn within<T>(what: &str, patience: Duration, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(patience, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} did not happen within {patience:?}"),
-    }
-}
+/// What is done at once is done by then, on a machine that others use too. Whatever would be the other way to
+/// the same end, a timeout most of all, takes longer in every test that asks for this.
+pub(crate) const SOON: Duration = Duration::from_secs(2);
 
 /// Asks again and again until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -1,5 +1,5 @@
 //! The real binary: started with a clean environment in an empty folder, and killed when dropped.
-use super::{PATIENCE, kernel, until, within};
+use super::{PATIENCE, Stopwatch, Took, kernel, until, within};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::{
     fs::File,
@@ -14,7 +14,6 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
     task::JoinHandle,
-    time::Instant,
 };
 
 /// A command line of `tidegate` with its environment.
@@ -28,7 +27,7 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
     /// From the start to the line that tells the address, which means ready.
-    pub(crate) ready_after: Duration,
+    pub(crate) ready_after: Took,
     err: Output,
     folder: TempDir,
 }
@@ -39,7 +38,7 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
-    pub(crate) after: Duration,
+    pub(crate) after: Took,
 }
 
 impl Tidegate {
@@ -88,8 +87,8 @@ impl Tidegate {
 
     /// Runs to its end, then looks at its folder before that is gone.
     pub(crate) async fn run_and_look<T>(self, look: impl FnOnce() -> T) -> (Ended, T) {
-        let Begun { child, out, err, since, folder } = self.begin();
-        let begun = Begun { child, out, err, since, folder: None };
+        let Begun { child, out, err, watch, folder } = self.begin();
+        let begun = Begun { child, out, err, watch, folder: None };
         let ended = begun.ended(PATIENCE).await;
         let seen = look();
         drop(folder);
@@ -103,17 +102,17 @@ impl Tidegate {
 
     /// Starts it; it ends by itself, or by a signal.
     pub(crate) fn begin(mut self) -> Begun {
-        let since = Instant::now();
+        let watch = Stopwatch::start();
         let mut child = self.command.spawn().unwrap();
         let out = Output::of(child.stdout.take().unwrap());
         let err = Output::of(child.stderr.take().unwrap());
-        Begun { child, out, err, since, folder: Some(self.folder) }
+        Begun { child, out, err, watch, folder: Some(self.folder) }
     }
 
     /// Starts it on a terminal of its own, waits until it serves, and takes the terminal away. What it
     /// writes from then on is lost.
     pub(crate) async fn start_and_hang_up(mut self) -> Process {
-        let since = Instant::now();
+        let watch = Stopwatch::start();
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -136,12 +135,12 @@ impl Tidegate {
         .await;
         drop(master);
         let err = Output::of(tokio::io::empty());
-        Process { child, address, ready_after: since.elapsed(), err, folder: self.folder }
+        Process { child, address, ready_after: watch.took(), err, folder: self.folder }
     }
 
     /// Starts it and waits until it serves.
     pub(crate) async fn start(mut self) -> Process {
-        let since = Instant::now();
+        let watch = Stopwatch::start();
         let mut child = self.command.spawn().unwrap();
         drop(child.stdout.take());
         let err = Output::of(child.stderr.take().unwrap());
@@ -152,7 +151,7 @@ impl Tidegate {
             address.is_some()
         })
         .await;
-        let ready_after = since.elapsed();
+        let ready_after = watch.took();
         Process { child, address: address.unwrap(), ready_after, err, folder: self.folder }
     }
 }
@@ -162,7 +161,7 @@ pub(crate) struct Begun {
     child: Child,
     out: Output,
     err: Output,
-    since: Instant,
+    watch: Stopwatch,
     /// Goes when the process has ended.
     folder: Option<TempDir>,
 }
@@ -176,7 +175,7 @@ impl Begun {
     /// Waits for its end.
     pub(crate) async fn ended(mut self, patience: Duration) -> Ended {
         let status = within("the process ends", patience, self.child.wait()).await.unwrap();
-        let after = self.since.elapsed();
+        let after = self.watch.took();
         drop(self.folder.take());
         Ended { code: status.code(), out: self.out.whole().await, err: self.err.whole().await, after }
     }
@@ -253,9 +252,9 @@ impl Process {
 
     /// Waits for its end.
     pub(crate) async fn ended(mut self) -> Ended {
-        let since = Instant::now();
+        let watch = Stopwatch::start();
         let status = within("the process ends", PATIENCE, self.child.wait()).await.unwrap();
-        let after = since.elapsed();
+        let after = watch.took();
         drop(self.folder);
         Ended { code: status.code(), out: String::new(), err: self.err.whole().await, after }
     }

@@ -1,5 +1,5 @@
 //! An upstream that sends exactly the bytes a test wants, and says when its sockets are closed.
-use super::{PATIENCE, within};
+use super::{PATIENCE, Stopwatch, Took, within};
 use std::{
     net::SocketAddr,
     sync::{
@@ -12,7 +12,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::Instant,
 };
 
 pub(crate) struct ScriptedUpstream {
@@ -99,12 +98,12 @@ impl Connection {
     }
 
     /// Waits until the gateway closes; how long that took.
-    pub(crate) async fn closed(&mut self) -> Duration {
-        let since = Instant::now();
+    pub(crate) async fn closed(&mut self) -> Took {
+        let watch = Stopwatch::start();
         let mut byte = [0];
         let read = within("the gateway closes its upstream", PATIENCE, self.stream.read(&mut byte)).await;
         assert!(matches!(read, Ok(0) | Err(_)), "the gateway wrote something");
-        since.elapsed()
+        watch.took()
     }
 
     /// Lets the kernel hold little of what is sent.
