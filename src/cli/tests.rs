@@ -102,11 +102,11 @@ fn the_flags_of_load_stand_in_groups() {
             "Arguments:",
             "Options:",
             "Users:",
-            "What they say:",
+            "Messages:",
             "Lost connections:",
             "Connections:",
             "Report and requirements:",
-            "Search for the most that a server holds:",
+            "Search for the capacity of a server:",
             "Examples:"
         ]
     );

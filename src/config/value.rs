@@ -2,9 +2,12 @@
 use super::{
     kind::{Kind, Setting},
     links,
-    units::{bytes, duration, number_and_unit, show_bytes, show_duration},
+    units::{bytes, show_bytes, show_duration},
 };
-use crate::logging::Format;
+use crate::{
+    logging::Format,
+    units::{duration, number_and_unit},
+};
 use secrecy::SecretString;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Line charts as SVG, drawn here so that a report needs no script.
+//! Line charts as SVG, so that a report needs no script.
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 640.0;
@@ -7,25 +7,25 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 26.0;
-/// Lines across a chart.
+/// Number of horizontal grid lines.
 const TICKS: usize = 4;
-/// A logarithmic axis shows nothing below this share of its top.
+/// A logarithmic axis is cut below this share of its maximum.
 const LOG_LOWEST: f64 = 1e-6;
 
-/// One line.
+/// One line of a chart.
 pub(crate) struct Line {
     pub(crate) label: &'static str,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// How values become heights.
+/// Scale of the vertical axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Axis {
     Linear,
     Logarithmic,
 }
 
-/// What stands below a chart: places with their labels.
+/// Positions and labels below a chart.
 pub(crate) type Marks = Vec<(f64, String)>;
 
 /// A chart with its legend; nothing where nothing is to be seen.
@@ -91,7 +91,7 @@ pub(crate) fn render(title: &str, unit: &str, axis: Axis, marks: &Marks, lines: 
     out + "</svg></figure>\n"
 }
 
-/// From 0 to a round number above the top.
+/// An axis from 0 to a round number above the maximum.
 fn linear(top: f64) -> (f64, f64, Vec<f64>) {
     let step = round_up(top / TICKS as f64);
     let ticks: Vec<f64> =
@@ -99,27 +99,27 @@ fn linear(top: f64) -> (f64, f64, Vec<f64>) {
     (0.0, ticks.last().copied().unwrap_or(top), ticks)
 }
 
-/// From a power of ten to another, as logarithms; the ticks are the powers.
+/// An axis between powers of ten, as logarithms; the ticks are the powers.
 fn logarithmic(low: f64, top: f64) -> (f64, f64, Vec<f64>) {
     let (from, to) = (low.log10().floor(), top.log10().ceil());
     let to = to.max(from + 1.0);
     (from, to, (from as i32..=to as i32).map(|power| 10_f64.powi(power)).collect())
 }
 
-/// The next number that begins with 1, 2 or 5.
+/// The next number of the form 1, 2 or 5 times a power of ten.
 fn round_up(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
     let digit = value / power;
     power * [1.0, 2.0, 5.0].into_iter().find(|round| digit <= *round).unwrap_or(10.0)
 }
 
-/// Marks for seconds at round places.
+/// Marks at round numbers of seconds.
 pub(crate) fn seconds(until: f64) -> Marks {
     let step = round_up(until / 8.0).max(1.0);
     (0..=8).map(|tick| f64::from(tick) * step).map(|at| (at, format!("{at:.0} s"))).collect()
 }
 
-/// A number in few letters.
+/// A number in a short form.
 fn short(value: f64) -> String {
     match value {
         v if v >= 1e6 => format!("{}M", trim(v / 1e6)),

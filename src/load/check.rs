@@ -1,51 +1,51 @@
-//! Follows one reply as it comes: counts its deltas, reads their stamps, compares every byte.
+//! Verifies one reply as it arrives: counts its deltas, reads their time stamps, compares every byte.
 use crate::simulator::script::Expected;
 
-/// What is compared when text does not fit: long enough to be somewhere for a reason.
+/// Bytes of mismatching text that are searched for in the expected answer; long enough to be unique.
 const SAMPLE: usize = 24;
-/// A sample shorter than this says nothing.
+/// A sample shorter than this, in bytes, counts as foreign text without a search.
 const SAMPLE_MIN: usize = 4;
-/// So many pieces before and behind are searched for a sample.
+/// Pieces before and after the current one that are searched for a sample.
 const NEARBY: u64 = 256;
 
-/// What is wrong with a reply's text.
+/// How a reply's text differs from the expected text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mismatch {
-    /// Text is missing before what came.
+    /// Text is missing before the received text.
     Lost,
-    /// What came had come before.
+    /// The received text had been received before.
     Doubled,
-    /// What came belongs to no place in this answer.
+    /// The received text does not occur in this answer.
     Foreign,
 }
 
-/// What a part of a reply brought.
+/// Result of one part of a reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) deltas: u64,
-    /// The reply is complete. Never where it is not known beforehand.
+    /// The reply is complete. Always false where the text is not known beforehand.
     pub(crate) complete: bool,
 }
 
-/// One reply.
+/// A reply that is being received.
 pub(crate) enum Reply {
     Known(Box<Known>),
-    /// Only stamps are looked for.
+    /// The text is unknown: only stamps are read.
     Unknown(Stamps),
 }
 
-/// A reply that is compared.
+/// A reply whose text is known.
 pub(crate) struct Known {
     expected: Expected,
     piece: String,
-    /// Bytes of the piece that came.
+    /// Bytes of the piece received so far.
     at: usize,
-    /// The stamp before the piece, while it is still to come or coming.
+    /// The stamp before the piece, until it has been received.
     stamp: Option<Stamp>,
     complete: bool,
 }
 
-/// A stamp as far as it came.
+/// A partially received stamp.
 #[derive(Clone, Copy, Default)]
 struct Stamp {
     begun: bool,
@@ -64,10 +64,10 @@ impl Reply {
         matches!(self, Reply::Known(_))
     }
 
-    /// Takes the text of one message; every stamp in it is told.
+    /// Takes the text of one message and passes every stamp in it to `on_stamp`.
     ///
     /// # Errors
-    /// What is wrong with it. Nothing can be said about the rest of such a reply.
+    /// How the text differs. The rest of such a reply cannot be checked.
     pub(crate) fn take(&mut self, text: &[u8], on_stamp: impl FnMut(u64)) -> Result<Received, Mismatch> {
         match self {
             Reply::Known(known) => known.take(text, on_stamp),
@@ -86,7 +86,7 @@ impl Known {
         known
     }
 
-    /// Goes to the next piece that is not empty.
+    /// Advances to the next piece that is not empty.
     fn next_piece(&mut self) {
         self.piece.clear();
         self.at = 0;
@@ -133,7 +133,7 @@ impl Known {
         Ok(received)
     }
 
-    /// Looks for what came in the places before and behind where it should stand.
+    /// Searches for the received text before and after the current position.
     fn why(&self, rest: &[u8]) -> Mismatch {
         let mut sample = without_stamps(rest);
         sample.truncate(SAMPLE);
@@ -149,7 +149,7 @@ impl Known {
             text
         };
         let (ahead, behind) = (text(here, here + NEARBY), text(here.saturating_sub(NEARBY), here + 1));
-        // A long sample is surer; a short one finds what was repeated in part.
+        // A long sample is more certain; a short one finds partial repeats.
         for length in [SAMPLE, SAMPLE / 2] {
             let sample = &sample[..length.min(sample.len())];
             let is_in = |text: &str| memchr::memmem::find(text.as_bytes(), sample).is_some();
@@ -182,10 +182,10 @@ fn without_stamps(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Finds stamps, `@`, nanoseconds and a blank, however the text was cut.
+/// Finds stamps (`@`, nanoseconds, a space), however the text was split.
 #[derive(Default)]
 pub(crate) struct Stamps {
-    /// The digits of a stamp so far.
+    /// Value of the digits received so far, inside a stamp.
     open: Option<u64>,
 }
 
@@ -218,7 +218,7 @@ impl Stamps {
 mod tests {
     use super::*;
 
-    /// Feeds the text in parts of this size; what was heard, and the stamps.
+    /// Feeds the text in parts of this size; returns the result and the stamps.
     fn feed(message: &str, text: &str, size: usize) -> (Result<(u64, bool), Mismatch>, Vec<u64>) {
         let mut reply = Reply::new(Expected::of(message));
         let mut stamps = Vec::new();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_doubled_and_foreign_text_are_told_apart() {
+    fn lost_doubled_and_foreign_text_are_distinguished() {
         let message = "/sim tokens=60 seed=3";
         let all = pieces(message);
         let joined = |ranges: &[(usize, usize)]| -> String {
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(wrong(&joined(&[(0, 20), (10, 60)])), Mismatch::Doubled);
         assert_eq!(wrong(&joined(&[(0, 20), (16, 19), (20, 60)])), Mismatch::Doubled, "a few words");
         assert_eq!(wrong(&joined(&[(0, 60), (30, 60)])), Mismatch::Doubled, "behind the end");
-        let other: String = pieces("/sim tokens=60 text=\"somebody else's words\"").concat();
+        let other: String = pieces("/sim tokens=60 text=\"another answer's words\"").concat();
         assert_eq!(wrong(&(joined(&[(0, 20)]) + &other)), Mismatch::Foreign);
         assert_eq!(wrong("x"), Mismatch::Foreign);
     }

@@ -1,12 +1,12 @@
-//! When a user loses its socket, how, and how it comes back: all of it known before the run.
+//! When and how a user's socket is cut, and how it comes back; all determined before the run.
 use fastrand::Rng;
 use std::time::Duration;
 
-/// How a socket ends.
+/// How a socket is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CutKind {
     Reset,
-    /// No more is sent, and there is no close frame.
+    /// Shuts down writing without a close frame.
     HalfClose,
     CloseFrame,
 }
@@ -15,9 +15,9 @@ pub(crate) enum CutKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     Never,
-    /// Each one about this long after it was opened, in the middle of an answer.
+    /// Each socket about this long after it was opened, during an answer.
     Every(Duration),
-    /// All of them at this time of the run, once.
+    /// All sockets at this time of the run, once.
     At(Duration),
 }
 
@@ -25,9 +25,9 @@ pub(crate) enum When {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     pub(crate) kind: CutKind,
-    /// It comes back without knowing how far it was.
+    /// Resumes from the beginning, without a position.
     pub(crate) forgets: bool,
-    /// So long it is away.
+    /// Time before reconnecting.
     pub(crate) away: Duration,
 }
 
@@ -38,18 +38,18 @@ pub(crate) struct Cuts {
     away: (Duration, Duration),
     rng: Rng,
     cuts: u64,
-    /// Users begin with different kinds.
+    /// Offset, so that users start with different kinds.
     first: u64,
 }
 
 impl Cuts {
     pub(crate) fn new(when: When, away: (Duration, Duration), seed: u64, number: u64) -> Self {
-        // Not the numbers of the user's behaviour.
+        // A different sequence from the one of the user's behaviour.
         let rng = Rng::with_seed(!seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Cuts { when, away, rng, cuts: 0, first: number }
     }
 
-    /// How long after the run's start a socket that was opened at `now` is cut.
+    /// When (since the start of the run) a socket opened at `now` is cut.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Duration> {
         match self.when {
             When::Every(pause) => Some(now + pause.mul_f64(0.5 + self.rng.f64())),
@@ -58,7 +58,7 @@ impl Cuts {
         }
     }
 
-    /// Whether it has to be in the middle of an answer.
+    /// Whether the cut has to happen during an answer.
     pub(crate) fn waits_for_text(&self) -> bool {
         matches!(self.when, When::Every(_))
     }
@@ -69,7 +69,7 @@ impl Cuts {
         let (from, to) = self.away;
         Cut {
             kind: [CutKind::Reset, CutKind::HalfClose, CutKind::CloseFrame][(number % 3) as usize],
-            // Every third one, and each kind in its turn.
+            // Every third cut, and each kind in turn.
             forgets: (number + number / 3).is_multiple_of(3),
             away: from + to.saturating_sub(from).mul_f64(self.rng.f64()),
         }

@@ -1,4 +1,4 @@
-//! Runs the share of one process: lets users come, tells what they see, sends them home.
+//! Runs one process's share of the load: starts users, reports snapshots, closes the sockets.
 use super::{
     measure::{Snapshot, Tally},
     settings::Settings,
@@ -21,24 +21,24 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-/// How often the coordinator hears of us.
+/// Interval between snapshots sent to the coordinator.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
-/// Sockets have this long to close when the run is over.
+/// How long sockets may take to close at the end of the run; after that they are dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Which share of the work this is.
+/// One process's share of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
     pub(crate) part: u32,
     pub(crate) parts: u32,
-    /// On the clock that all processes of the machine share.
+    /// Start of the run, in nanoseconds of the machine-wide monotonic clock.
     pub(crate) start_ns: u64,
-    /// Talking sockets, in a search for the knee.
+    /// Number of active sockets, in a search for the knee.
     pub(crate) level: Option<u64>,
 }
 
 impl Share {
-    /// Reads `K/N@START_NS`, with `:LEVEL` behind it in a search.
+    /// Parses `K/N@START_NS`, followed by `:LEVEL` in a search.
     pub(crate) fn parse(text: &str) -> Option<Share> {
         let (share, start) = text.split_once('@')?;
         let (part, parts) = share.split_once('/')?;
@@ -60,10 +60,10 @@ impl std::fmt::Display for Share {
     }
 }
 
-/// Runs one share to its end, or until it is told to stop.
+/// Runs one share to completion, or until `stop` becomes true.
 ///
 /// # Errors
-/// The runtime cannot be made.
+/// The runtime cannot be created.
 pub(super) fn run(
     settings: Arc<Settings>,
     share: Share,
@@ -98,7 +98,7 @@ pub(super) fn run(
     Ok(())
 }
 
-/// From the end of the warm-up to the end of the time.
+/// The measured window: from the end of the warm-up to the end of the duration.
 pub(super) fn window(settings: &Settings, start: u64) -> (u64, u64) {
     let end = settings.duration.map_or(u64::MAX, |duration| start + nanos(duration));
     (start + nanos(settings.warmup), end)
@@ -135,7 +135,7 @@ async fn run_users(shared: &Rc<Shared>, share: Share, mut stop: watch::Receiver<
     tally.counts.unfinished += tally.counts.answering;
 }
 
-/// Lets users come at their times.
+/// Starts each user at its arrival time.
 async fn start_users(shared: &Rc<Shared>, share: Share) {
     let settings = &shared.settings;
     for arrival in settings.arrivals.list(settings.seed) {
@@ -160,14 +160,15 @@ async fn start_users(shared: &Rc<Shared>, share: Share) {
     }
 }
 
-/// The end comes when all who talk have left; with a duration, when that and the grace are over.
+/// Returns when all active users have finished; with a duration, at the latest after the duration and the
+/// grace time.
 async fn wait_until_done(shared: &Shared) {
     let settings = &shared.settings;
     let all_left = async {
         while shared.active.get() > 0 {
             shared.left.notified().await;
         }
-        // Idle sockets stay as long as they were meant to.
+        // Idle sockets stay open for the whole duration.
         if settings.idle > 0 && settings.duration.is_some() && shared.asking_ends > now_ns() {
             sleep_until(instant_of(shared.asking_ends)).await;
         }

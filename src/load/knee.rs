@@ -1,4 +1,4 @@
-//! Finds how many sockets a server holds: more and more of them, until a limit does not hold.
+//! Finds how many sockets a server sustains: raises the number until a limit is violated.
 use super::{
     measure::Measure,
     progress::Progress,
@@ -11,16 +11,16 @@ use crate::signals::Signals;
 use std::{ffi::OsString, time::Duration};
 use tokio::time::sleep;
 
-/// From the last socket of a level to its measuring: the first answers have begun.
+/// Time from the last socket of a level to its measured window, so that the first answers have begun.
 pub(super) const SETTLE: Duration = Duration::from_millis(1500);
-/// Between two levels, for the server to forget the last one.
+/// Pause between two levels, so that the server can recover.
 const REST: Duration = Duration::from_millis(500);
-/// The knee is known well enough when the first bad level is no more than this share above the last good one.
+/// The search ends when the lowest failing level is at most this share above the highest passing one.
 const NEAR: f64 = 0.1;
-/// Levels at most; doubling and halving need fewer.
+/// Maximum number of levels; doubling and bisection need fewer.
 const LEVELS_MAX: usize = 24;
 
-/// What the next level is, from the highest good one and the lowest bad one.
+/// The next level, from the highest passing and the lowest failing one.
 fn next(good: Option<u64>, bad: Option<u64>) -> Option<u64> {
     match (good, bad) {
         (None, None) => None,
@@ -33,11 +33,11 @@ fn next(good: Option<u64>, bad: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Searches; the report is that of the best level. A server that is gone, or cannot be looked at any
-/// more, ends the search.
+/// Searches and returns the report of the best level. The search ends early when the server is gone or can no
+/// longer be sampled.
 ///
 /// # Errors
-/// As [`run::run`], where not one level could be run.
+/// As [`run::run`], if not even one level could be run.
 pub(super) async fn find(
     settings: &Settings,
     Search { limit, step, most }: &Search,
@@ -112,7 +112,7 @@ pub(super) async fn find(
 mod tests {
     use super::*;
 
-    /// The levels of a search on a server that holds so many, and what was found.
+    /// The levels of a search on a server that sustains `holds` sockets, and the result.
     fn search(start: u64, holds: u64) -> (Vec<u64>, Option<u64>) {
         let (mut good, mut bad, mut levels) = (None, None, Vec::new());
         let mut level = Some(start);

@@ -1,40 +1,40 @@
-//! What is measured and counted, in a form that several processes can add up.
+//! Measurements and counters, in a form that can be merged across processes.
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// From one microsecond ...
+/// Shortest recorded duration: one microsecond.
 const LOWEST_US: u64 = 1;
-/// ... to an hour; what is longer counts as an hour.
+/// Longest recorded duration: one hour; longer values are recorded as an hour.
 const HIGHEST_US: u64 = 3_600_000_000;
-/// Of every value.
+/// Significant digits of each value.
 const DIGITS: u8 = 3;
-/// Kinds of errors that are told apart; more of them count as `other`.
+/// Maximum number of error kinds; further kinds are counted as `other`.
 const KINDS_MAX: usize = 64;
-/// Bytes of an example that are kept.
+/// Characters of an example that are kept; the rest is cut.
 const EXAMPLE_MAX: usize = 200;
 
-/// What takes time.
+/// Durations that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Measure {
-    /// From the intended start of a socket until it is open.
+    /// From the planned start of a socket until it is open.
     Connect,
     /// From a message to the first delta of its answer.
     FirstDelta,
     /// Between two messages that carry deltas.
     Gap,
-    /// From the simulator's stamp to the arrival here.
+    /// From the simulator's time stamp to the arrival here.
     Delivery,
     /// From a message to the last delta of its answer.
     Turn,
     /// The longest gap of each answer.
     Stall,
-    /// From the call of a user who comes back to the first piece that it had missed.
+    /// From the start of a reconnect to the first piece that was missed.
     Resume,
-    /// The same from the resume that it sends.
+    /// From the sending of the resume to the same piece.
     Replay,
-    /// How late the load tester itself was.
+    /// How late the load tester's own actions were.
     Late,
 }
 
@@ -65,7 +65,7 @@ impl Measure {
         }
     }
 
-    /// For people.
+    /// Label for people.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Measure::Connect => "connect",
@@ -85,12 +85,12 @@ impl Measure {
 #[derive(Clone)]
 pub(crate) struct Histograms(Vec<Histogram<u64>>);
 
-/// Values with their counts, one list for each measure.
+/// Values with their counts; one list per measure.
 pub(crate) type Sparse = Vec<Vec<(u64, u64)>>;
 
 impl Histograms {
     /// # Errors
-    /// Never with these bounds.
+    /// Never with these constants.
     pub(crate) fn new() -> Result<Self, hdrhistogram::CreationError> {
         let one = || Histogram::new_with_bounds(LOWEST_US, HIGHEST_US, DIGITS);
         Measure::ALL.iter().map(|_| one()).collect::<Result<_, _>>().map(Histograms)
@@ -104,7 +104,7 @@ impl Histograms {
         &self.0[measure as usize]
     }
 
-    /// Empties them, and gives what was in them.
+    /// Returns all values and resets the histograms.
     pub(crate) fn take(&mut self) -> Sparse {
         let take = |histogram: &mut Histogram<u64>| {
             let values = histogram
@@ -130,46 +130,46 @@ impl Histograms {
     }
 }
 
-/// What is counted, since the start.
+/// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
-    /// Sockets that were to be opened by now.
+    /// Sockets due to be opened so far.
     pub(crate) arrivals: u64,
-    /// Sockets that were opened.
+    /// Sockets opened.
     pub(crate) opened: u64,
-    /// Sockets that could not be opened.
+    /// Sockets that failed to open.
     pub(crate) refused: u64,
-    /// Sockets that are open now.
+    /// Sockets open now.
     pub(crate) open: u64,
-    /// Handshakes under way now.
+    /// Handshakes in progress now.
     pub(crate) opening: u64,
-    /// Answers under way now.
+    /// Answers in progress now.
     pub(crate) answering: u64,
     /// Messages sent.
     pub(crate) messages: u64,
-    /// Answers that were complete.
+    /// Complete answers.
     pub(crate) turns: u64,
-    /// Answers that were compared byte by byte, and right.
+    /// Answers compared byte by byte and found right.
     pub(crate) verified: u64,
-    /// Answers that were cut because the run was over: no errors.
+    /// Answers in progress at the end of the run; not errors.
     pub(crate) unfinished: u64,
     pub(crate) deltas: u64,
-    /// Messages from the server with text.
+    /// Messages with text received from the server.
     pub(crate) texts: u64,
-    /// Of them those inside the window that is measured.
+    /// Deltas and turns inside the measured window.
     pub(crate) deltas_measured: u64,
     pub(crate) turns_measured: u64,
-    /// Sockets that were cut on purpose.
+    /// Sockets cut on purpose.
     pub(crate) cuts: u64,
-    /// Answers that were followed further on a new socket.
+    /// Answers resumed on a new socket.
     pub(crate) resumes: u64,
     /// Resumes that found nothing.
     pub(crate) no_active: u64,
-    /// Deltas that came once more, because a resume asked for all of them.
+    /// Deltas received again because a resume asked for the whole answer.
     pub(crate) replayed: u64,
     /// CPU time of the load tester, in nanoseconds.
     pub(crate) own_cpu_ns: u64,
-    /// Its memory, in bytes.
+    /// Resident memory of the load tester, in bytes.
     pub(crate) own_rss: u64,
 }
 
@@ -210,25 +210,25 @@ pub(crate) enum ErrorKind {
     /// The upgrade was answered with another status than 101.
     Http(u16),
     Handshake,
-    /// As many sockets as may be were open when one more was due.
+    /// The maximum number of sockets was open when another one was due.
     TooMany,
-    /// The server closed with this code.
+    /// The server sent a close frame with this code.
     Closed(u16),
     /// The connection ended without a close frame.
     Lost,
-    /// A frame that breaks RFC 6455, or one of no use here.
+    /// A frame that violates RFC 6455 or is unexpected here.
     Frame,
-    /// A text that begins with `Error: `.
+    /// An error message of the server.
     ErrorText,
     NoAnswer,
     LostText,
     DoubledText,
     ForeignText,
-    /// A piece of an answer has not the number that was due.
+    /// A chunk with an unexpected sequence number.
     BadSequence,
-    /// An answer goes on under another name.
+    /// An answer continued under another message id.
     WrongMessage,
-    /// A resume found nothing, though its answer had begun.
+    /// A resume found nothing although its answer had begun.
     NoActive,
 }
 
@@ -256,13 +256,13 @@ impl ErrorKind {
         }
     }
 
-    /// Text that is wrong, or has wrong numbers, fails a run; the rest is for requirements to judge.
+    /// Wrong text or wrong sequence numbers fail a run; other errors are left to `--require`.
     pub(crate) fn is_wrong_text(name: &str) -> bool {
         ["lost_text", "doubled_text", "foreign_text", "bad_sequence", "wrong_message"].contains(&name)
     }
 }
 
-/// An error of a known kind, described for the report.
+/// An error with its kind and a description for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) kind: ErrorKind,
@@ -279,7 +279,7 @@ impl Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Errors {
     pub(crate) count: u64,
-    /// The first of them, in words.
+    /// Description of the first one.
     pub(crate) example: String,
 }
 
@@ -322,7 +322,7 @@ impl ErrorCounts {
     }
 }
 
-/// What one process or thread of the load tester tells.
+/// Report of one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     pub(crate) part: u32,
@@ -335,13 +335,13 @@ pub(crate) struct Snapshot {
     pub(crate) is_last: bool,
 }
 
-/// What the sockets of one thread have seen.
+/// Counters and measurements of one thread.
 #[derive(Clone)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) errors: ErrorCounts,
     values: Histograms,
-    /// Nanoseconds since the start: the window that is measured.
+    /// The measured window, in nanoseconds of the machine-wide clock.
     window: (u64, u64),
 }
 
@@ -357,14 +357,14 @@ impl Tally {
         (self.window.0..self.window.1).contains(&now)
     }
 
-    /// Records a duration that ended `now`, if that is measured.
+    /// Records a duration that ended at `now`, if that is inside the measured window.
     pub(crate) fn record(&mut self, now: u64, measure: Measure, ns: u64) {
         if self.is_measured(now) {
             self.values.record(measure, ns);
         }
     }
 
-    /// Nothing here is a sample: connects happen before what is measured.
+    /// Records without regard to the window: connects happen before it.
     pub(crate) fn record_always(&mut self, measure: Measure, ns: u64) {
         self.values.record(measure, ns);
     }

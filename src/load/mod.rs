@@ -1,4 +1,5 @@
-//! The load tester: many users against any gateway, what they feel, and whether every text was right.
+//! The load tester: simulates many users against any gateway, measures what they experience and verifies
+//! every answer.
 mod chart;
 mod check;
 mod cuts;
@@ -41,26 +42,26 @@ use std::{
     io::{self, Write as _},
 };
 
-/// A requirement does not hold, text was wrong, or the run broke off.
+/// Exit code when a requirement does not hold, text was wrong, or the run was aborted.
 const EXIT_BAD: u8 = 1;
-/// Interrupted by a signal, whose number is added.
+/// Exit code when interrupted by a signal; the signal's number is added.
 const EXIT_SIGNAL: u8 = 128;
 
-/// Flags that cannot be followed; says what to do.
+/// Invalid flags; the message says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(String);
 
-/// No socket can be opened at all.
+/// Not even one socket can be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreachable(String);
 
-/// Does what the flags say; `arguments` are the same flags as they were typed, for further processes.
-/// Gives the exit code.
+/// Runs the load tester and returns the exit code. `arguments` are the same flags as typed, passed on to
+/// further processes.
 ///
 /// # Errors
-/// [`UsageError`] and [`Unreachable`] before the run; else what broke it off.
+/// [`UsageError`] and [`Unreachable`] before the run; otherwise the error that aborted it.
 pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
     let settings = Settings::new(flags).map_err(UsageError)?;
     if let Some(share) = &flags.share {
@@ -84,7 +85,7 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
         report.judge(&settings.requirements);
         outputs.write(&report)?;
         if let Some(why) = &report.broken {
-            let _ = writeln!(io::stderr(), "tidegate: the run broke off: {why}");
+            let _ = writeln!(io::stderr(), "tidegate: the run was aborted: {why}");
         }
         Ok(match report.interrupted {
             Some(signal) => EXIT_SIGNAL + signal,
@@ -94,9 +95,9 @@ pub fn run(flags: &Load, arguments: &[OsString]) -> anyhow::Result<u8> {
     })?
 }
 
-/// Wherever the report is wanted.
+/// Destinations of the report.
 struct Outputs {
-    /// JSON takes the place of the table on standard output.
+    /// JSON replaces the table on standard output.
     json_to_stdout: bool,
     json: Option<Output>,
     html: Option<Output>,
@@ -110,11 +111,11 @@ impl Outputs {
         Ok(Outputs { json_to_stdout, json, html })
     }
 
-    /// The terminal comes first, and one file that fails keeps nothing from the other.
+    /// Writes to the terminal first. A failure of one file does not prevent the other from being written.
     fn write(self, report: &Report) -> Result<(), CannotWrite> {
         let json = format!("{:#}\n", report.json());
         let shown = if self.json_to_stdout { json.clone() } else { table::render(report) };
-        // A closed pipe is no reason to fail.
+        // A closed pipe is not an error.
         let _ = io::stdout().lock().write_all(shown.as_bytes());
         let json = self.json.map_or(Ok(()), |output| output.write(&json));
         let html = self.html.map_or(Ok(()), |output| output.write(&page::render(report)));

@@ -1,4 +1,4 @@
-//! A file that a report goes to: opened before the run, so that a wrong name costs no run, and filled after it.
+//! A report file: opened before the run, so that a wrong path is noticed early, and written after it.
 use crate::io_error::CannotWrite;
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,15 +9,15 @@ use std::{
 pub(super) struct Output {
     path: PathBuf,
     file: File,
-    /// It was not there before, and has nothing in it yet.
+    /// Created by us and still empty.
     is_blank: bool,
 }
 
 impl Output {
-    /// Opens it for writing. What is in it stays until there is something to take its place.
+    /// Opens the file for writing. Its content is kept until the report replaces it.
     ///
     /// # Errors
-    /// It cannot be written to.
+    /// The file cannot be written.
     pub(super) fn open(path: &Path) -> Result<Output, CannotWrite> {
         let is_blank = !path.exists();
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
@@ -25,13 +25,13 @@ impl Output {
         Ok(Output { path: path.to_owned(), file, is_blank })
     }
 
-    /// Puts the report in.
+    /// Writes the report.
     ///
     /// # Errors
-    /// Part of it, or nothing, was written.
+    /// The report was written in part or not at all.
     pub(super) fn write(mut self, text: &str) -> Result<(), CannotWrite> {
         self.is_blank = false;
-        // A pipe or a device has no length to be set.
+        // A pipe or a device cannot be truncated.
         let _ = self.file.set_len(0);
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.flush());
         written.map_err(|error| CannotWrite::new(&self.path, &error))
@@ -41,7 +41,7 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if self.is_blank {
-            // The run came to nothing; an empty report would only look like one.
+            // The run failed; an empty file would look like a report.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! The report as a page that needs no network, no script and nothing beside itself.
+//! The report as a self-contained HTML page without network or script.
 use super::{
     chart::{self, Axis, Line, Marks},
     measure::Measure,
@@ -9,11 +9,11 @@ use super::{
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
-/// Shown of each measure, with its heading.
+/// Columns of the table of times, with their headings.
 const KINDS: [(&str, &str); 6] =
     [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9"), ("max", "max"), ("mean", "mean")];
 
-/// The whole page.
+/// Renders the page.
 pub(crate) fn render(report: &Report) -> String {
     let verdict = match (report.is_good(), report.interrupted.is_some()) {
         (_, true) => "<b class=\"bad\">interrupted</b>",
@@ -61,7 +61,7 @@ fn summary(report: &Report) -> String {
     format!("<section class=\"tiles\">{}</section>\n", tiles.iter().map(tile).collect::<String>())
 }
 
-/// A table from rows of ready cells; the first row is its head.
+/// A table of cells that are already escaped.
 fn table(title: &str, head: &[&str], rows: &[Vec<String>]) -> String {
     let class = title.split(' ').next().unwrap_or_default().to_lowercase();
     let mut out = format!("<section class=\"{class}\"><h2>{title}</h2><table><thead><tr>");
@@ -196,7 +196,7 @@ fn machine(report: &Report) -> String {
     )
 }
 
-/// Text of others as text.
+/// Escapes foreign text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

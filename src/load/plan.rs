@@ -1,4 +1,5 @@
-//! Who comes when, how long they think, and what they say: all of it known before the run.
+//! Arrival times, pauses and prompts, all determined before the run.
+use crate::units::fractional_duration;
 use fastrand::Rng;
 use std::time::Duration;
 
@@ -6,28 +7,31 @@ use std::time::Duration;
 const SOCKET: &str = "{socket}";
 const TURN: &str = "{turn}";
 
-/// One who comes.
+/// Longest duration of any flag; longer ones are rejected.
+const DURATION_MAX: Duration = Duration::from_secs(86_400);
+
+/// One user of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// From 0, the same however many processes share the work.
+    /// Numbered from 0, independent of the number of processes.
     pub(crate) number: u64,
-    /// Since the run's start.
+    /// Time since the start of the run.
     pub(crate) at: Duration,
-    /// Opens a socket and says nothing.
+    /// Opens a socket and sends nothing.
     pub(crate) idle: bool,
 }
 
-/// How sockets come.
+/// How users arrive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Arrivals {
-    /// So many, evenly over this time.
+    /// Fixed numbers, evenly spread over this time.
     Ramp { active: u64, idle: u64, over: Duration },
-    /// So many idle ones over a time, and active ones at random, so many per second on average.
+    /// Idle users spread over a time; active ones at random with an average rate per second.
     Open { idle: u64, over: Duration, rate: f64, until: Duration },
 }
 
 impl Arrivals {
-    /// All who come, in order. The same seed gives the same.
+    /// All arrivals in order. The same seed gives the same list.
     pub(crate) fn list(&self, seed: u64) -> Box<dyn Iterator<Item = Arrival>> {
         match *self {
             Arrivals::Ramp { active, idle, over } => Box::new(ramp(active, idle, over)),
@@ -36,7 +40,7 @@ impl Arrivals {
     }
 }
 
-/// Idle and active ones mixed evenly.
+/// Mixes idle and active users evenly.
 fn ramp(active: u64, idle: u64, over: Duration) -> impl Iterator<Item = Arrival> {
     let all = active + idle;
     let share = move |number: u64| u128::from(number) * u128::from(idle) / u128::from(all.max(1));
@@ -51,7 +55,7 @@ fn open(idle: u64, over: Duration, rate: f64, until: Duration, seed: u64) -> imp
     let mut rng = Rng::with_seed(seed);
     let mut at = Duration::ZERO;
     let active = std::iter::from_fn(move || {
-        // Exponential gaps: nobody knows of the others. Never 0, whose logarithm is infinite.
+        // Exponential gaps: arrivals are independent. `1 - x` is never 0, whose logarithm is infinite.
         at += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / rate);
         (at < until).then_some((at, false))
     });
@@ -65,7 +69,7 @@ fn open(idle: u64, over: Duration, rate: f64, until: Duration, seed: u64) -> imp
     merged.enumerate().map(|(number, (at, idle))| Arrival { number: number as u64, at, idle })
 }
 
-/// How one who talks goes on after the first answer.
+/// How an active user continues after the first answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Behaviour {
     rng: Rng,
@@ -77,27 +81,27 @@ impl Behaviour {
         Behaviour { rng: Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), think }
     }
 
-    /// How long this one thinks before the next message.
+    /// Pause before the next message.
     pub(crate) fn think(&mut self) -> Duration {
         let (from, to) = self.think;
         from + to.saturating_sub(from).mul_f64(self.rng.f64())
     }
 
-    /// Which of so many prompts is said.
+    /// Index of the next prompt.
     pub(crate) fn choose(&mut self, prompts: usize) -> usize {
         self.rng.usize(..prompts.max(1))
     }
 }
 
-/// What is said: a prompt with its placeholders filled.
+/// The message to send: a prompt with its placeholders filled in.
 pub(crate) fn fill_placeholders(prompt: &str, socket: u64, turn: u64) -> String {
     prompt.replace(SOCKET, &socket.to_string()).replace(TURN, &turn.to_string())
 }
 
-/// Reads a file of prompts: each line a JSON string, or an object with `prompt`.
+/// Parses a file of prompts: each line is a JSON string or an object with `prompt`.
 ///
 /// # Errors
-/// The line that cannot be read.
+/// Names the line that cannot be parsed.
 pub(crate) fn prompts(text: &str) -> Result<Vec<String>, String> {
     let mut prompts = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -112,32 +116,17 @@ pub(crate) fn prompts(text: &str) -> Result<Vec<String>, String> {
     if prompts.is_empty() { Err("no prompt in it".to_owned()) } else { Ok(prompts) }
 }
 
-/// Reads a number with its unit, such as `500ms` or `30s`.
+/// Parses a number with its unit, such as `500ms` or `30s`.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let number: f64 =
-        number.parse().map_err(|_| format!("{text:?} is not a duration such as 500ms or 30s"))?;
-    let seconds = match unit {
-        "ms" => number / 1e3,
-        "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        "" if number == 0.0 => 0.0,
-        _ => return Err(format!("{text:?} needs a unit: ms, s, m or h")),
-    };
-    // A day is longer than any run; more would overflow sums.
-    if seconds > 86_400.0 {
-        Err(format!("{text:?} is longer than a day"))
-    } else {
-        Ok(Duration::from_secs_f64(seconds))
-    }
+    let duration = fractional_duration(text).map_err(|why| format!("{text:?}: {why}"))?;
+    // A day is longer than any run; larger values could overflow sums.
+    if duration > DURATION_MAX { Err(format!("{text:?} is longer than a day")) } else { Ok(duration) }
 }
 
-/// Reads `2s..8s` or `2s`.
+/// Parses `2s..8s` or `2s`.
 ///
 /// # Errors
 /// What is wrong with it.

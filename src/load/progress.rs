@@ -1,4 +1,4 @@
-//! What is seen while a run goes on: a few lines that change on a terminal, a line now and then elsewhere.
+//! Progress display: a few updating lines on a terminal, otherwise a line every few seconds.
 use super::{measure::Measure, recorder::Recorder, table::number};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-/// Lines for programs come so often, in seconds.
+/// Seconds between lines when standard error is not a terminal.
 const EVERY_S: f64 = 5.0;
-/// Kinds of errors in the line.
+/// Maximum number of error kinds in a line.
 const KINDS: usize = 3;
 
 pub(super) struct Progress {
@@ -31,7 +31,7 @@ impl Progress {
         Progress { bar, printed_s: 0.0, prefix: String::new() }
     }
 
-    /// Which of several runs this is.
+    /// Sets the prefix that tells several runs apart.
     pub(super) fn stage(&mut self, prefix: String) {
         self.prefix = prefix;
         self.printed_s = 0.0;
@@ -48,7 +48,7 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
+    /// Prints a permanent line.
     pub(super) fn note(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
@@ -91,7 +91,7 @@ fn line(recorder: &Recorder, at_s: f64) -> String {
         0 => String::new(),
         total => format!("\n  {total} errors:{}", errors(recorder)),
     };
-    // No line is wider than a small terminal.
+    // No line is wider than a narrow terminal.
     format!(
         "{at_s:.0} s · {} open, {} opening, {} failed · {} answers under way\n  {:.1} turns/s, {:.0} deltas/s · {name} p50 {p50} ms, p99 {p99} ms{server}{errors}",
         counts.open, counts.opening, counts.refused, counts.answering, point.turns_per_s, point.deltas_per_s,

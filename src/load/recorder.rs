@@ -1,14 +1,14 @@
-//! Gathers what all parts of the load tester tell, second by second, while the run goes on.
+//! Merges the snapshots of all workers into totals and a series of points, during the run.
 use super::measure::{Counts, ErrorCounts, Histograms, Measure, Snapshot};
 use serde::Serialize;
 
-/// Points of the series; of a longer run two are made one, again and again.
+/// Maximum number of points; in a longer run, neighbours are merged in pairs each time it is reached.
 const POINTS_MAX: usize = 1200;
 
-/// A point of the series. Rates are per second.
+/// One point of the series. Rates are per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Point {
-    /// Seconds since the start, at the end of what it tells of.
+    /// End of the point's interval, in seconds since the start.
     pub(crate) at_s: f64,
     pub(crate) open: u64,
     pub(crate) opening: u64,
@@ -17,26 +17,26 @@ pub(crate) struct Point {
     pub(crate) turns_per_s: f64,
     pub(crate) connects_per_s: f64,
     pub(crate) errors: u64,
-    /// Milliseconds; of deliveries where there are stamps, else of first deltas.
+    /// In milliseconds: of deliveries where there are stamps, else of first deltas.
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p99_ms: Option<f64>,
-    /// Of the server, in cores.
+    /// CPU used by the server, in cores.
     pub(crate) cores: Option<f64>,
     pub(crate) rss: Option<u64>,
 }
 
-/// What is known of the server's process.
+/// Samples of the server's process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Server {
-    /// CPU time when the measuring began and when it ended.
+    /// CPU time at the beginning and at the end of the measured window.
     pub(crate) cpu_ns: (u64, u64),
     pub(crate) rss_before: u64,
     pub(crate) rss_max: u64,
-    /// While the most sockets were open.
+    /// While the maximum number of sockets was open.
     pub(crate) rss_full: u64,
 }
 
-/// All of a run so far.
+/// Everything recorded in a run so far.
 pub(crate) struct Recorder {
     parts: Vec<(Counts, ErrorCounts)>,
     pub(crate) total: Histograms,
@@ -46,7 +46,7 @@ pub(crate) struct Recorder {
     cpu_before: Option<u64>,
     at_before: f64,
     pub(crate) points: Vec<Point>,
-    /// Seconds that one point tells of.
+    /// Seconds covered by one point.
     every: f64,
     pub(crate) open_max: u64,
     pub(crate) server: Option<Server>,
@@ -92,7 +92,7 @@ impl Recorder {
         sum
     }
 
-    /// A look at the server: CPU time and memory.
+    /// Records a sample of the server's process.
     pub(crate) fn sample(&mut self, cpu_ns: u64, rss: u64) {
         let open = self.counts().open;
         let server = self.server.get_or_insert(Server { rss_before: rss, ..Server::default() });
@@ -105,19 +105,19 @@ impl Recorder {
         }
     }
 
-    /// The measuring ends with the CPU time of the last look.
+    /// Ends the measured window at the last sample's CPU time.
     pub(crate) fn end(&mut self) {
         self.has_ended = true;
     }
 
-    /// The measuring begins with the CPU time of the last look.
+    /// Begins the measured window at the last sample's CPU time.
     pub(crate) fn begin(&mut self) {
         if let Some(server) = &mut self.server {
             server.cpu_ns.0 = server.cpu_ns.1;
         }
     }
 
-    /// A moment of the series: told what the last look saw, it remembers what happened since the last moment.
+    /// Adds a point that covers the time since the previous one, if that is long enough.
     pub(crate) fn tick(&mut self, at_s: f64, sample: Option<(u64, u64)>) {
         let span = at_s - self.at_before;
         if span < self.every {
@@ -154,7 +154,7 @@ impl Recorder {
     }
 }
 
-/// One point of two neighbours: rates are averaged, of times the worse is kept.
+/// Merges two neighbouring points: rates are averaged; of times, the worse is kept.
 fn join(left: Point, right: Point) -> Point {
     let mean = |left: f64, right: f64| f64::midpoint(left, right);
     let worse = |left: Option<f64>, right: Option<f64>| left.into_iter().chain(right).reduce(f64::max);

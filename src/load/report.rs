@@ -1,4 +1,4 @@
-//! What a run found: every figure by its name, and the report as JSON.
+//! The result of a run: every figure by its name, and the report as JSON.
 use super::{
     measure::{Counts, ErrorCounts, Histograms, Measure},
     recorder::{Point, Recorder, Server},
@@ -7,9 +7,9 @@ use super::{
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// What is told of each measure, and how it is found.
+/// Quantiles reported for each measure.
 const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
-/// Figures beside the times.
+/// Names of the figures that are not times.
 const OTHERS: [&str; 18] = [
     "errors",
     "opened",
@@ -30,17 +30,17 @@ const OTHERS: [&str; 18] = [
     "rss_mib",
     "rss_kib_per_socket",
 ];
-/// Points of a percentile curve.
+/// Number of points of a percentile curve.
 const CURVE: usize = 48;
 
-/// Where the run was made.
+/// Machine and program of the run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) memory: u64,
     pub(crate) kernel: String,
-    /// When the run began, as in HTTP.
+    /// Start of the run, as an HTTP date.
     pub(crate) date: String,
     pub(crate) version: String,
     pub(crate) command: String,
@@ -63,16 +63,16 @@ pub(crate) struct Level {
 pub(crate) struct Knee {
     pub(crate) limit: String,
     pub(crate) levels: Vec<Level>,
-    /// The most sockets at which the limit held.
+    /// The highest number of sockets at which the limit held.
     pub(crate) good: Option<u64>,
 }
 
-/// A run that is over.
+/// The report of a finished run.
 pub(crate) struct Report {
     pub(crate) url: String,
     pub(crate) machine: Machine,
     pub(crate) elapsed_s: f64,
-    /// The part of it that counts.
+    /// Length of the measured window.
     pub(crate) measured_s: f64,
     pub(crate) counts: Counts,
     pub(crate) errors: ErrorCounts,
@@ -81,14 +81,14 @@ pub(crate) struct Report {
     pub(crate) points: Vec<Point>,
     pub(crate) server: Option<Server>,
     pub(crate) verdicts: Vec<Verdict>,
-    /// The signal that ended the run early.
+    /// Number of the signal that ended the run early.
     pub(crate) interrupted: Option<u8>,
-    /// Why it ended before its time, with what was measured until then.
+    /// Why the run was aborted; the figures are those measured until then.
     pub(crate) broken: Option<String>,
     pub(crate) knee: Option<Knee>,
 }
 
-/// The names of all figures.
+/// Names of all figures.
 pub(crate) fn figures() -> Vec<String> {
     let kinds = SHARES.iter().map(|(name, _)| *name).chain(["max", "mean"]);
     let times = kinds.flat_map(|kind| Measure::ALL.map(|measure| format!("{kind}_{}_ms", measure.name())));
@@ -125,14 +125,14 @@ impl Report {
         self.verdicts = requirements.iter().map(|one| one.judge(self.figure(&one.figure))).collect();
     }
 
-    /// Whether it went to its end, every requirement holds and no text was wrong.
+    /// Whether the run was not aborted, every requirement holds and no text was wrong.
     pub(crate) fn is_good(&self) -> bool {
         self.broken.is_none()
             && self.verdicts.iter().all(|verdict| verdict.holds)
             && self.errors.wrong_texts() == 0
     }
 
-    /// A figure by its name; `None` where it was not measured.
+    /// A figure by its name; `None` if it was not measured.
     pub(crate) fn figure(&self, name: &str) -> Option<f64> {
         if let Some((kind, measure)) = name.strip_suffix("_ms").and_then(|name| name.split_once('_')) {
             let measure = Measure::ALL.into_iter().find(|one| one.name() == measure)?;
@@ -173,7 +173,7 @@ impl Report {
         }
     }
 
-    /// A time of a measure in milliseconds.
+    /// A statistic of a measure, in milliseconds.
     pub(crate) fn time_ms(&self, kind: &str, measure: Measure) -> Option<f64> {
         let values = self.total.of(measure);
         if values.is_empty() {
@@ -190,7 +190,7 @@ impl Report {
         Some(us / 1e3)
     }
 
-    /// Everything, for programs.
+    /// The complete report as JSON.
     pub(crate) fn json(&self) -> Value {
         let figures: serde_json::Map<String, Value> =
             figures().into_iter().map(|name| (name.clone(), json!(self.figure(&name)))).collect();
@@ -244,12 +244,12 @@ impl Knee {
     }
 }
 
-/// Shares with their values in milliseconds, ever denser towards the longest.
+/// Quantiles with their values in milliseconds, increasingly dense towards the maximum.
 pub(crate) fn curve(values: &Histogram<u64>) -> Vec<(f64, f64)> {
     if values.is_empty() {
         return Vec::new();
     }
-    // Five decades: the last point is the share of 0.99999.
+    // Five decades: the last point is the quantile 0.99999.
     let share = |step: usize| 1.0 - 10_f64.powf(-5.0 * step as f64 / (CURVE - 1) as f64);
     (0..CURVE).map(|step| (share(step), values.value_at_quantile(share(step)) as f64 / 1e3)).collect()
 }
@@ -259,7 +259,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::load::measure::{ErrorKind, Tally};
 
-    /// A run in which everything was measured.
+    /// A report with every kind of figure.
     pub(crate) fn sample() -> Report {
         let mut recorder = Recorder::new(1).expect("bounds");
         let mut tally = Tally::new((0, u64::MAX)).expect("bounds");

@@ -1,7 +1,7 @@
-//! Requirements such as `p99_delivery_ms<5`: read, and held against a report.
+//! Requirements such as `p99_delivery_ms<5`: parsed, and checked against a report.
 use std::fmt;
 
-/// How a figure is compared with its bound; longer spellings first.
+/// Comparison operators; longer ones first.
 const RELATIONS: [(&str, Relation); 6] = [
     ("<=", Relation::AtMost),
     (">=", Relation::AtLeast),
@@ -21,7 +21,7 @@ enum Relation {
     Above,
 }
 
-/// One figure with its bound.
+/// A figure with its bound.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Requirement {
     pub(crate) figure: String,
@@ -29,21 +29,21 @@ pub(crate) struct Requirement {
     bound: f64,
 }
 
-/// What came of a requirement.
+/// Result of a requirement.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Verdict {
-    /// As it was written.
+    /// As typed.
     pub(crate) requirement: String,
-    /// `None` where nothing was measured.
+    /// `None` if not measured.
     pub(crate) value: Option<f64>,
     pub(crate) holds: bool,
 }
 
 impl Requirement {
-    /// Reads one. `known` says which figures there are.
+    /// Parses one. `known` lists the available figures.
     ///
     /// # Errors
-    /// What is wrong, with the nearest figure where it is unknown.
+    /// What is wrong, with the nearest name where the figure is unknown.
     pub(crate) fn parse(text: &str, known: &[String]) -> Result<Requirement, String> {
         let found = RELATIONS.iter().find_map(|(spelling, relation)| {
             text.split_once(spelling).map(|(figure, bound)| (figure.trim(), *relation, bound.trim()))
@@ -62,7 +62,7 @@ impl Requirement {
         Ok(Requirement { figure: figure.to_owned(), relation, bound })
     }
 
-    /// A figure that was not measured fulfils nothing.
+    /// A figure that was not measured fails every requirement.
     pub(crate) fn judge(&self, value: Option<f64>) -> Verdict {
         let holds = value.is_some_and(|value| match self.relation {
             Relation::AtMost => value <= self.bound,
@@ -114,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_a_hint() {
-        for (text, says) in [
+    fn mistakes_are_reported_with_a_hint() {
+        for (text, part) in [
             ("errors", "has no <"),
             ("errors<", "no number"),
             ("errors<many", "no number"),
@@ -125,7 +125,7 @@ mod tests {
             ("errors_<5", "did you mean errors?"),
         ] {
             let error = Requirement::parse(text, &known()).expect_err(text);
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One run from the first look to the last: starts those who work, listens to them, watches the server.
+//! One run from the first sample to the last: starts the workers, collects their snapshots, samples the
+//! server.
 use super::{
     Unreachable, UsageError,
     engine::window,
@@ -16,18 +17,18 @@ use anyhow::Context as _;
 use std::{ffi::OsString, fs, sync::Arc, thread::available_parallelism, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
-/// How often the series gets a point.
+/// Interval between points of the series.
 const TICK: Duration = Duration::from_secs(1);
-/// Everybody has so long to be ready for the start.
+/// Time between starting the workers and the start of the run.
 const PREPARE: Duration = Duration::from_millis(100);
 const PREPARE_PROCESSES: Duration = Duration::from_millis(500);
-/// A server that closes at once does so within this.
+/// How long the probe waits for a server that closes new sockets immediately.
 const AT_ONCE: Duration = Duration::from_millis(150);
 
-/// Runs once; `level` tells other processes which step of a search this is.
+/// Runs once; `level` tells worker processes which step of a search this is.
 ///
 /// # Errors
-/// [`UsageError`] and [`Unreachable`] before the first socket; else what broke it off.
+/// [`UsageError`] and [`Unreachable`] before the first socket; otherwise the error that aborted the run.
 pub(super) async fn run(
     settings: &Settings,
     level: Option<u64>,
@@ -85,18 +86,18 @@ pub(super) async fn run(
                     break None;
                 }
                 interrupted = Some(signal);
-                progress.note("interrupted: the sockets are closed, then comes the report; once more ends at once");
+                progress.note("interrupted: closing the sockets, then reporting; interrupt again to end at once");
                 workers.stop();
                 Ok(sample)
             }
         };
         match sampled {
             Ok(sampled) => sample = sampled,
-            // What was measured until here is worth a report.
+            // The measurements so far are still worth a report.
             Err(why) => break Some(format!("{why:#}")),
         }
     };
-    // A server that is gone by now has been sampled often enough.
+    // A server that has gone by now was sampled often enough.
     sample = sample_now(&mut recorder).await.unwrap_or(sample);
     recorder.tick(since_start(), sample.map(|sample| (sample.cpu_ns, sample.rss)));
     let end = has_ended.unwrap_or_else(now_ns);
@@ -114,7 +115,7 @@ fn server(settings: &Settings) -> anyhow::Result<Option<ProcessSource>> {
         if may < settings.sockets_max {
             let need = settings.sockets_max;
             let why = format!(
-                "process {pid} may have {may} open files, which is less than {need} sockets: ulimit -n {need} where it is started"
+                "process {pid} may have {may} open files, fewer than {need} sockets: set ulimit -n {need} where it is started"
             );
             return Err(UsageError(why).into());
         }
@@ -133,7 +134,7 @@ async fn sample_server(
     Ok(Some(sample))
 }
 
-/// One socket before all others: whoever mistook the address learns it at once, in a sentence.
+/// Opens one socket before all others, so that a wrong address is reported at once.
 async fn probe(settings: &Settings) -> Result<(), Unreachable> {
     let source = settings.sources.first().copied();
     let opened = match Socket::open(settings, source, &mut String::new()).await {
@@ -154,23 +155,23 @@ fn advice(settings: &Settings, failed: &Failure) -> String {
         ErrorKind::ConnectRefused => {
             "nothing listens there; is the gateway running? `tidegate demo` starts one"
         }
-        ErrorKind::ConnectTimeout => "no connection; check the address, and whether something is between",
+        ErrorKind::ConnectTimeout => "no connection; check the address and firewalls in between",
         ErrorKind::ConnectFailed => "check the address and --source",
         ErrorKind::HandshakeTimeout => {
-            "it accepts connections and does not answer: no WebSocket server, or stuck"
+            "it accepts connections but does not answer: not a WebSocket server, or stuck"
         }
-        ErrorKind::Http(401 | 403) => "it refuses us; look at --header, --cookie and the gateway's origins",
-        ErrorKind::Http(404) => {
-            "the path is not there; Tidegate's are /chat, and /api/chat for --dialect ai-sdk"
+        ErrorKind::Http(401 | 403) => {
+            "access denied; check --header, --cookie and the allowed origins of the gateway"
         }
-        ErrorKind::Http(429 | 503) => "it is full, stopping, or limits sockets per address",
+        ErrorKind::Http(404) => "no such path; Tidegate's are /chat and /api/chat",
+        ErrorKind::Http(429 | 503) => "it is full, shutting down, or limits sockets per address",
         ErrorKind::Http(_) | ErrorKind::Handshake => "is this the path of a WebSocket?",
-        _ => "it closes new sockets at once; its log says why",
+        _ => "it closes new sockets at once; see its log",
     };
     format!("{}: {}: {what}", settings.url, failed.why)
 }
 
-/// Where and when this is measured.
+/// Where and when the run was made.
 fn machine() -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -179,7 +180,7 @@ fn machine() -> Machine {
     };
     let memory = field(&read("/proc/meminfo"), "MemTotal");
     let kilobytes: u64 = memory.trim_end_matches("kB").trim().parse().unwrap_or(0);
-    #[expect(clippy::disallowed_methods, reason = "a report tells when it was made")]
+    #[expect(clippy::disallowed_methods, reason = "a report has a date")]
     let now = std::time::SystemTime::now();
     Machine {
         cpu: field(&read("/proc/cpuinfo"), "model name"),
@@ -192,7 +193,7 @@ fn machine() -> Machine {
     }
 }
 
-/// The command line as it could be typed again, but for what may be secret.
+/// The command line, with secrets replaced.
 fn command_line(arguments: impl Iterator<Item = String>) -> String {
     const SECRET: [&str; 2] = ["--header", "--cookie"];
     let mut words = Vec::new();
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_tells_how_it_was_made_but_no_secret() {
+    fn a_report_shows_the_command_line_but_no_secret() {
         let arguments = [
             "tidegate",
             "load",

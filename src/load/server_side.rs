@@ -1,21 +1,21 @@
-//! The server's side of the recorder: CPU and memory of its process, from /proc or from its metrics.
+//! CPU and memory of the server's process, from /proc or from its metrics endpoint.
 use anyhow::{Context as _, bail, ensure};
 use std::{collections::HashMap, fs, time::Duration};
 use url::Url;
 
-/// A page of metrics takes no longer, and is no longer.
+/// Time and size limits of a metrics response; beyond them the run is aborted.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 const METRICS_MAX: usize = 4 << 20;
-/// Processes of a server that are looked at.
+/// Maximum number of processes of a server that are sampled.
 const FAMILY_MAX: usize = 256;
 
-/// Where the figures come from.
+/// Source of the server's figures.
 pub(crate) enum ProcessSource {
     Process { pid: u32, threads: HashMap<String, u64>, ended_ns: u64 },
     Metrics { url: Url, client: awc::Client },
 }
 
-/// One look at the server.
+/// One sample of the server's process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ProcessSample {
     /// CPU time since the process began, in nanoseconds.
@@ -33,13 +33,13 @@ impl ProcessSource {
     }
 
     /// # Errors
-    /// What cannot be read.
+    /// The source that cannot be read.
     pub(crate) async fn sample(&mut self) -> anyhow::Result<ProcessSample> {
         match self {
             ProcessSource::Process { pid, threads, ended_ns } => {
                 let family = family(*pid);
                 let cpu_ns = cpu_ns(&family, threads, ended_ns)?;
-                // A child may end between the listing and the look; the one that was named may not.
+                // A child may exit between listing and reading; the named process may not.
                 let rss = settled_rss(*pid)?
                     + family[1..].iter().filter_map(|pid| settled_rss(*pid).ok()).sum::<u64>();
                 Ok(ProcessSample { cpu_ns, rss })
@@ -59,7 +59,7 @@ impl ProcessSource {
     }
 }
 
-/// The two figures that most servers show under these names.
+/// The two metrics that most servers export under these names.
 fn parse_metrics(text: &str) -> Option<ProcessSample> {
     let value = |name: &str| {
         let found = text.lines().find_map(|line| {
@@ -73,7 +73,7 @@ fn parse_metrics(text: &str) -> Option<ProcessSample> {
     Some(ProcessSample { cpu_ns: (cpu * 1e9) as u64, rss: rss as u64 })
 }
 
-/// The process and what it started: some servers have one process per core.
+/// The process and its descendants: some servers run one process per core.
 fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let mut next = 0;
@@ -88,7 +88,7 @@ fn family(pid: u32) -> Vec<u32> {
     family
 }
 
-/// Exact, by thread; what threads used that have ended since we began to look is kept.
+/// Exact CPU time by thread; the time of threads that have ended since is kept.
 fn cpu_ns(pids: &[u32], threads: &mut HashMap<String, u64>, ended_ns: &mut u64) -> anyhow::Result<u64> {
     let mut now = HashMap::new();
     for (place, pid) in pids.iter().enumerate() {
@@ -98,7 +98,7 @@ fn cpu_ns(pids: &[u32], threads: &mut HashMap<String, u64>, ended_ns: &mut u64) 
             Err(_) => continue,
         };
         for entry in tasks.flatten() {
-            // A thread may end between the listing and the look.
+            // A thread may exit between listing and reading.
             let Ok(times) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             let ran = times.split(' ').next().and_then(|ran| ran.parse().ok()).context("schedstat is odd")?;
             now.insert(entry.file_name().to_string_lossy().into_owned(), ran);
@@ -110,7 +110,7 @@ fn cpu_ns(pids: &[u32], threads: &mut HashMap<String, u64>, ended_ns: &mut u64) 
     Ok(*ended_ns + threads.values().sum::<u64>())
 }
 
-/// From the page tables where we may read them; the kernel's own count runs behind.
+/// From the page tables where permitted; the kernel's own counter lags behind.
 fn settled_rss(pid: u32) -> anyhow::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
     let exact = rollup.and_then(|text| {
@@ -123,14 +123,14 @@ fn settled_rss(pid: u32) -> anyhow::Result<u64> {
     }
 }
 
-/// The kernel's count of a process's memory; `self` is this one.
+/// Resident memory of a process by the kernel's counter; `self` is this process.
 pub(crate) fn resident_bytes(process: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
-/// The limit of open files of a process, where it can be read.
+/// The open file limit of a process, where it can be read.
 pub(crate) fn open_files_max(pid: u32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

@@ -1,4 +1,4 @@
-//! What a run is to do, checked before the first socket.
+//! Settings of a run, validated before the first socket is opened.
 use super::{
     cuts,
     dialect::Dialect,
@@ -16,20 +16,20 @@ use std::{
 };
 use url::Url;
 
-/// Descriptors beside the sockets: epoll, pipes, reports.
+/// File descriptors reserved for everything but sockets: epoll, pipes, reports.
 const DESCRIPTORS_ASIDE: u64 = 64;
-/// Sockets opened per second when nothing is said.
+/// Sockets opened per second by default.
 const RAMP_RATE: f64 = 500.0;
-/// And not faster than this.
+/// Shortest default ramp, in seconds.
 const RAMP_MIN: f64 = 0.2;
-/// Talking sockets when nothing is said; the second where users come and go.
+/// Default number of active sockets; the second applies to the open model (`--rate`).
 const SOCKETS: u64 = 100;
 const SOCKETS_OPEN_MODEL: u64 = 10_000;
-/// How long idle sockets stay when nothing is said.
+/// How long idle sockets stay open by default.
 const IDLE_STAY: Duration = Duration::from_secs(10);
-/// Where the kernel says which ports connections take.
+/// Where the kernel publishes the range of local ports.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-/// A file of prompts is not larger.
+/// Maximum size of a prompt file, in bytes; a larger file is rejected.
 const PROMPTS_MAX: u64 = 64 << 20;
 
 /// What answers are compared with.
@@ -44,7 +44,7 @@ pub(crate) enum Expect {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    /// As it stands in the `Host` header.
+    /// Value of the `Host` header.
     pub(crate) authority: String,
     pub(crate) path: String,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Target {
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
     pub(crate) limit: Requirement,
-    /// How long a level is measured.
+    /// Measured time per level.
     pub(crate) step: Duration,
     /// The highest level.
     pub(crate) most: Option<u64>,
@@ -65,7 +65,7 @@ pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) target: Target,
     pub(crate) dialect: Dialect,
-    /// Conversations of each active socket.
+    /// Conversations on each active socket.
     pub(crate) chats: u64,
     pub(crate) cut: cuts::When,
     /// How long a user is away after a cut.
@@ -75,9 +75,9 @@ pub(crate) struct Settings {
     pub(crate) arrivals: Arrivals,
     pub(crate) active: u64,
     pub(crate) idle: u64,
-    /// Open at once, in all processes together.
+    /// Maximum open at once, in all processes together.
     pub(crate) sockets_max: u64,
-    /// `None`: as many as there is time for.
+    /// `None`: as many as fit into the duration.
     pub(crate) turns: Option<u64>,
     pub(crate) think: (Duration, Duration),
     pub(crate) prompts: Vec<String>,
@@ -95,15 +95,15 @@ pub(crate) struct Settings {
     pub(crate) json: Option<PathBuf>,
     pub(crate) html: Option<PathBuf>,
     pub(crate) requirements: Vec<Requirement>,
-    /// What has to hold, and how long each level is measured.
+    /// Set by `--find-knee`.
     pub(crate) knee: Option<Search>,
 }
 
 impl Settings {
-    /// Checks flags.
+    /// Validates flags.
     ///
     /// # Errors
-    /// A sentence that says what to do.
+    /// A sentence that says how to correct the flags.
     pub(crate) fn new(flags: &Load) -> Result<Settings, String> {
         let (dialect, cut) = (dialect(flags)?, cut(flags)?);
         let target = target(&flags.url, dialect)?;
@@ -111,7 +111,7 @@ impl Settings {
         let active = flags.sockets.unwrap_or(if is_open { SOCKETS_OPEN_MODEL } else { SOCKETS });
         let all = active + flags.idle;
         if all == 0 {
-            return Err("no socket at all: give --sockets or --idle".to_owned());
+            return Err("no sockets: give --sockets or --idle".to_owned());
         }
         let ramp = flags.ramp.unwrap_or_else(|| ramp(all));
         let ramp = if is_open { self::ramp(flags.idle) } else { ramp };
@@ -121,7 +121,7 @@ impl Settings {
             return Err("--warmup leaves nothing of --duration to measure".to_owned());
         }
         if flags.cut_at.zip(duration).is_some_and(|(at, duration)| at >= duration) {
-            return Err("--cut-at is not before the end of --duration: nothing would be cut".to_owned());
+            return Err("--cut-at is not before the end of --duration, so nothing would be cut".to_owned());
         }
         let arrivals = match flags.rate {
             Some(rate) if !(rate > 0.0 && rate <= 1e6) => {
@@ -176,7 +176,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The same with another number of active sockets.
+    /// The same settings with another number of active sockets.
     pub(crate) fn level(&self, active: u64, step: Duration, settle: Duration) -> Settings {
         let all = active + self.idle;
         let ramp = ramp(all);
@@ -193,10 +193,10 @@ impl Settings {
         }
     }
 
-    /// Whether this machine lets us open so many sockets: better told now than in the middle.
+    /// Checks before the run that this machine's limits allow the number of sockets.
     pub(crate) fn check_machine(&self) -> Result<(), String> {
         let processes = u64::from(self.processes);
-        // A socket that was cut is closed while its successor is open already.
+        // After a cut, the old and the new socket can be open at the same time.
         let each = if self.cut == cuts::When::Never { 1 } else { 2 };
         let need = (each * self.sockets_max).div_ceil(processes) + DESCRIPTORS_ASIDE;
         let may = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -228,16 +228,30 @@ impl Settings {
     }
 }
 
-/// How long so many sockets take to come when nothing is said.
+/// Default time over which this number of sockets is opened.
 fn ramp(sockets: u64) -> Duration {
     Duration::from_secs_f64((sockets as f64 / RAMP_RATE).max(RAMP_MIN))
 }
 
 fn dialect(flags: &Load) -> Result<Dialect, String> {
-    if flags.dialect != "plain" {
-        return Ok(Dialect::AiSdk { whole: flags.transcript == "whole" });
+    let path = Url::parse(&flags.url).map(|url| url.path().to_owned()).unwrap_or_default();
+    let ai_sdk = Dialect::AiSdk { whole: flags.transcript == "whole" };
+    // The paths of Tidegate have one dialect each; another gateway may use any.
+    match (flags.dialect.as_deref(), path.as_str()) {
+        (Some("plain"), "/api/chat") => {
+            return Err("/api/chat has the dialect of the AI SDK: leave out --dialect plain".to_owned());
+        }
+        (Some("ai-sdk"), "/chat") => {
+            return Err(
+                "/chat has the plain dialect: use /api/chat, or leave out --dialect ai-sdk".to_owned()
+            );
+        }
+        (Some("ai-sdk"), _) | (None, "/api/chat") => return Ok(ai_sdk),
+        _ => {}
     }
-    let only = |flag: &str| Err(format!("{flag} needs --dialect ai-sdk: a plain conversation is its socket"));
+    let only = |flag: &str| {
+        Err(format!("{flag} needs /api/chat or --dialect ai-sdk: a plain conversation ends with its socket"))
+    };
     match flags {
         Load { chats: 2.., .. } => only("--chats"),
         Load { cut_every: Some(_), .. } => only("--cut-every"),
@@ -262,13 +276,13 @@ fn target(text: &str, dialect: Dialect) -> Result<Target, String> {
         "ws" => {}
         "wss" => {
             return Err(
-                "wss is not spoken here: load the gateway behind its TLS terminator, by ws://".to_owned()
+                "wss is not supported: connect to the gateway behind its TLS terminator, by ws://".to_owned()
             );
         }
         other => return Err(format!("{text:?} begins with {other}://, not with ws://")),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("the URL has a name or a password in it: give them by --header".to_owned());
+        return Err("the URL contains a user name or a password: use --header".to_owned());
     }
     let addresses = url.socket_addrs(|| None).map_err(|error| format!("{text}: {error}"))?;
     let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
@@ -297,14 +311,14 @@ fn headers(flags: &Load) -> Result<Vec<(String, String)>, String> {
             header.split_once(':').ok_or_else(|| format!("--header {header:?} has no colon"))?;
         let (name, value) = (name.trim(), value.trim());
         if !is_token(name) || !is_value(value) {
-            return Err(format!("--header {header:?} cannot stand in a request"));
+            return Err(format!("--header {header:?} is not valid in a request"));
         }
         headers.push((name.to_owned(), value.to_owned()));
     }
     if !flags.cookies.is_empty() {
         let cookies = flags.cookies.join("; ");
         if !is_value(&cookies) {
-            return Err("a --cookie cannot stand in a request".to_owned());
+            return Err("a --cookie is not valid in a request".to_owned());
         }
         headers.push(("Cookie".to_owned(), cookies));
     }
@@ -328,5 +342,47 @@ fn metrics_url(text: &str) -> Result<Url, String> {
         Ok(url)
     } else {
         Err(format!("--metrics {text:?} does not begin with http://"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        load: Load,
+    }
+
+    fn settings(arguments: &str) -> Result<(Dialect, String), String> {
+        let words = std::iter::once("load").chain(arguments.split(' '));
+        let settings = Settings::new(&Command::try_parse_from(words).expect(arguments).load)?;
+        Ok((settings.dialect, settings.target.path))
+    }
+
+    #[test]
+    fn the_dialect_follows_from_the_path() {
+        let ai_sdk = Dialect::AiSdk { whole: false };
+        for (arguments, dialect, path) in [
+            ("ws://127.0.0.1:1", Dialect::Plain, "/chat"),
+            ("ws://127.0.0.1:1/chat", Dialect::Plain, "/chat"),
+            ("ws://127.0.0.1:1/other", Dialect::Plain, "/other"),
+            ("ws://127.0.0.1:1/api/chat", ai_sdk, "/api/chat"),
+            ("ws://127.0.0.1:1/api/chat?a=b --chats 2", ai_sdk, "/api/chat?a=b"),
+            ("ws://127.0.0.1:1 --dialect ai-sdk", ai_sdk, "/api/chat"),
+            ("ws://127.0.0.1:1/other --dialect ai-sdk", ai_sdk, "/other"),
+        ] {
+            assert_eq!(settings(arguments), Ok((dialect, path.to_owned())), "{arguments}");
+        }
+        for (arguments, advice) in [
+            ("ws://127.0.0.1:1/api/chat --dialect plain", "leave out --dialect plain"),
+            ("ws://127.0.0.1:1/chat --dialect ai-sdk", "use /api/chat"),
+            ("ws://127.0.0.1:1/chat --chats 2", "--chats needs /api/chat"),
+        ] {
+            let error = settings(arguments).expect_err(arguments);
+            assert!(error.contains(advice), "{arguments}: {error}");
+        }
     }
 }

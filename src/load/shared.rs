@@ -1,4 +1,4 @@
-//! What all users of one process share.
+//! State shared by all users of one process.
 use super::{measure::Tally, settings::Settings};
 use slab::Slab;
 use std::{
@@ -8,23 +8,23 @@ use std::{
 };
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
 
-/// What all users of this thread share. Times are on the machine's clock.
+/// State shared by all users on this thread. Times are nanoseconds of the machine-wide monotonic clock.
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
-    /// When the run begins.
+    /// Start of the run.
     pub(super) start: u64,
-    /// No message is sent after this.
+    /// No message is sent after this time.
     pub(super) asking_ends: u64,
     pub(super) is_open_model: bool,
-    /// Of this share.
+    /// Maximum number of open sockets in this share.
     pub(super) sockets_max: u64,
     pub(super) tally: RefCell<Tally>,
-    /// Every open socket, to say goodbye to.
+    /// Write halves of all open sockets, to send a close frame at the end of the run.
     pub(super) writers: RefCell<Slab<Rc<OwnedWriteHalf>>>,
-    /// The run is over; whatever ends now may.
+    /// The run is over: sockets that end from now on are not errors.
     pub(super) closing: Cell<bool>,
-    /// Talking users that have not left.
+    /// Active users that have not finished.
     pub(super) active: Cell<u64>,
-    /// Notified when one of them leaves.
+    /// Notified when an active user finishes.
     pub(super) left: Notify,
 }

@@ -2,10 +2,10 @@
 use super::{measure::Measure, report::Report};
 use std::fmt::Write as _;
 
-/// Shown of each measure.
+/// Columns of the table of times.
 const KINDS: [&str; 5] = ["p50", "p90", "p99", "p999", "max"];
 
-/// The whole report, ending with a line break.
+/// Renders the report, ending with a line break.
 pub(crate) fn render(report: &Report) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -23,7 +23,7 @@ fn head(out: &mut String, report: &Report) -> std::fmt::Result {
     let rate = |name: &str| number(report.figure(name));
     let interrupted = match (&report.interrupted, &report.broken) {
         (Some(_), _) => ", interrupted",
-        (None, Some(_)) => ", broken off",
+        (None, Some(_)) => ", aborted",
         (None, None) => "",
     };
     writeln!(
@@ -84,7 +84,8 @@ fn times(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// Timers have a resolution of a millisecond; beyond this the figures are ours and not the server's.
+/// Timers have a resolution of a millisecond; beyond this lateness (in ms) the figures reflect the load
+/// tester, not the server.
 const LATE_MS: f64 = 20.0;
 
 fn server(out: &mut String, report: &Report) -> std::fmt::Result {
@@ -153,7 +154,7 @@ fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// Three digits that mean something.
+/// Formats with about three significant digits.
 pub(crate) fn number(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),

@@ -1,4 +1,4 @@
-//! One turn as its user sees it: what is due, what came, and how it ended.
+//! One turn as seen by the user: expected text, received text, and outcome.
 use super::{
     check::{Mismatch, Reply},
     dialect::ServerEvent,
@@ -6,62 +6,63 @@ use super::{
 };
 use crate::simulator::script::Expected;
 
-/// How an answer ended, or what it needs.
+/// How an answer ended, or how to react to it.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
     Complete,
     ErrorText(String),
     /// The resume found nothing.
     NoActive,
-    /// Nothing can be said about the rest of it.
+    /// The answer is wrong; the rest cannot be checked.
     Failed(Failure),
 }
 
-/// How long silence is borne, in nanoseconds.
+/// How long to wait for the next text, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     pub(crate) answer: u64,
-    /// Of an answer that nothing is known of, in a dialect that does not tell its end.
+    /// For an answer of unknown text in a dialect without an end marker.
     pub(crate) quiet: u64,
 }
 
-/// What silence means.
+/// What a pause in the answer means.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Silence {
-    /// Nothing yet.
+    /// Within the limit.
     Tolerated,
-    /// The answer is over: there is no other mark for that.
+    /// The answer is complete; this dialect has no other end marker.
     Complete,
     Failed(Failure),
 }
 
-/// A user came back on a new socket, and the first piece is still to come.
+/// A resume was sent on a new socket, and the first missed piece has not arrived.
 #[derive(Clone, Copy, Debug)]
 struct Resuming {
-    /// When it began to connect.
+    /// When the user began to reconnect.
     reconnected_at: u64,
     from_beginning: bool,
 }
 
-/// One answer as far as it came.
+/// The answer received so far.
 pub(crate) struct Answer {
     expected: Option<Expected>,
     reply: Reply,
-    /// The dialect tells the end.
+    /// The dialect has an end marker.
     has_end: bool,
     due: u64,
-    /// The last sign of life, ours or theirs.
+    /// Time of the last message in either direction.
     since: u64,
     pub(crate) texts: u64,
     last: u64,
     stall: u64,
-    /// The last text came over the same socket.
+    /// The previous text was received on the same socket, so that the gap is meaningful.
     is_contiguous: bool,
-    /// Deltas since the text began for the last time, and the most of them.
+    /// Deltas since the last (re)start of the text, and the maximum of them.
     received: u64,
     received_max: u64,
     resuming: Option<Resuming>,
-    /// When the last resume was sent: text with an older stamp was missed, and had no delivery.
+    /// When the last resume was sent: text with an older stamp was missed, so its delivery time is not
+    /// recorded.
     resumed: u64,
 }
 
@@ -84,7 +85,7 @@ impl Answer {
         }
     }
 
-    /// The user reconnected_at at `reconnected_at` and sends its resume `now`.
+    /// The user began to reconnect at `reconnected_at` and sends its resume `now`.
     pub(crate) fn resume(&mut self, reconnected_at: u64, now: u64, from_beginning: bool) {
         self.resuming = Some(Resuming { reconnected_at, from_beginning });
         (self.resumed, self.since, self.is_contiguous) = (now, now, false);
@@ -93,7 +94,7 @@ impl Answer {
         }
     }
 
-    /// Its text comes from the beginning.
+    /// Restarts the comparison: the text arrives from the beginning.
     pub(crate) fn begin_again(&mut self) {
         self.reply = Reply::new(self.expected.clone());
         self.received = 0;
@@ -104,7 +105,7 @@ impl Answer {
         match word {
             ServerEvent::Text(text) => self.text(&text, now, tally),
             ServerEvent::NonText => {
-                // Where nothing was missed, this is news, and as late as the model makes it.
+                // Where nothing was missed, this chunk is new, and as late as the model makes it.
                 if let Some(resuming) = self.resuming.take().filter(|resuming| resuming.from_beginning) {
                     self.record_resume(resuming, now, tally);
                 }
@@ -176,7 +177,7 @@ impl Answer {
         wrong(kind, &format!("{what} after {} deltas", self.texts))
     }
 
-    /// How long silence of this answer is borne.
+    /// The limit that applies to this answer.
     fn limit(&self, timeouts: Timeouts) -> u64 {
         if self.ends_in_silence() { timeouts.quiet } else { timeouts.answer }
     }
@@ -185,7 +186,7 @@ impl Answer {
         !self.has_end && !self.reply.is_known() && self.texts > 0
     }
 
-    /// When to look at its silence. No timer is touched while text comes, so this may be too early.
+    /// When to check for a timeout. No timer is touched while text arrives, so this may be too early.
     pub(crate) fn wake(&self, now: u64, timeouts: Timeouts) -> u64 {
         let may_end_in_silence = !self.has_end && !self.reply.is_known();
         let pause = if may_end_in_silence { timeouts.answer.min(timeouts.quiet) } else { timeouts.answer };
@@ -193,7 +194,7 @@ impl Answer {
         if at > now { at } else { now.saturating_add(pause) }
     }
 
-    /// What its silence means `now`.
+    /// What the pause means at `now`.
     pub(crate) fn silence(&self, now: u64, timeouts: Timeouts) -> Silence {
         let limit = self.limit(timeouts);
         if now < self.since.saturating_add(limit) {
@@ -210,9 +211,9 @@ impl Answer {
         Silence::Failed(Failure { kind, why: format!("{what} within {limit:?}") })
     }
 
-    /// Counts it as answered; tells when that was.
+    /// Counts the answer as complete and returns when it was.
     pub(crate) fn complete(&self, tally: &mut Tally) -> u64 {
-        // An answer without text ended with the last sign of it.
+        // An answer without text ended with its last message.
         let now = if self.texts > 0 { self.last } else { self.since };
         tally.counts.turns += 1;
         tally.counts.turns_measured += u64::from(tally.is_measured(now));
@@ -248,13 +249,13 @@ mod tests {
         ServerEvent::Text(text.as_bytes().into())
     }
 
-    /// The values of a measure in milliseconds.
+    /// The recorded values of a measure, in milliseconds.
     fn values(tally: &mut Tally, measure: Measure) -> Vec<u64> {
         let values = tally.snapshot(0, true).values;
         values[measure as usize].iter().flat_map(|(us, count)| vec![us / 1000; *count as usize]).collect()
     }
 
-    /// The pieces of the answer with stamps of these milliseconds.
+    /// The pieces of the answer with these stamps, in milliseconds.
     fn pieces(stamps: &[u64]) -> Vec<String> {
         let mut expected = Expected::of("/sim text=\"one two three four five six\" stamp=1").expect("good");
         let piece = |stamp: &u64| {
@@ -268,7 +269,7 @@ mod tests {
     fn the_first_piece_that_was_missed_ends_a_resume() {
         for (from_beginning, first_stamp, resumed) in [
             (false, 30, vec![120]),
-            // What was not missed is as late as the model.
+            // Text that was not missed is as late as the model.
             (false, 190, vec![]),
             (true, 10, vec![120]),
         ] {
@@ -299,7 +300,7 @@ mod tests {
         answer.complete(&mut tally);
         let counts = tally.counts;
         assert_eq!((counts.deltas, counts.replayed, counts.verified), (all.len() as u64, 3, 1));
-        // The same, received as if it had not asked for the beginning.
+        // The same text, without having asked for the beginning.
         let (mut answer, mut tally) = (known(true), self::tally());
         assert_eq!(answer.receive(text(&all[..3].concat()), MS, &mut tally), None);
         answer.resume(2 * MS, 3 * MS, false);
@@ -323,7 +324,7 @@ mod tests {
     #[test]
     fn silence_ends_only_what_has_no_other_end() {
         let mut tally = tally();
-        // With an end in the dialect, or a known text, silence is an error; before any text always.
+        // With an end marker or a known text, silence is an error; before any text it always is.
         for (mut answer, ends) in [
             (known(false), false),
             (known(true), false),
@@ -343,7 +344,7 @@ mod tests {
                 assert!(matches!(late, Silence::Failed(failure) if failure.kind == ErrorKind::LostText));
             }
         }
-        // Looked at in time, whenever its first text came.
+        // Checked in time, whenever the first text arrives.
         let answer = Answer::new(None, false, 0, 0);
         assert_eq!(answer.wake(5_000 * MS, PATIENCE), 7_000 * MS);
     }

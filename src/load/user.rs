@@ -1,4 +1,5 @@
-//! One user: comes, opens a socket, asks, listens, thinks, asks again, leaves. Who loses the socket comes back.
+//! One user: opens a socket, sends messages, receives answers, pauses, and closes the socket. After a cut it
+//! reconnects and resumes.
 use super::{
     cuts::Cuts,
     dialect::{Conversation, ServerEvent},
@@ -16,12 +17,12 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
-/// Nobody asks again at once after an error; without this, a run against a full server is a storm.
+/// Minimum pause after an error; without it, a run against a full server would become a request storm.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
-/// The server may take so long to close the socket after our goodbye.
+/// How long the server may take to close the socket after our close frame.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// An open socket: it counts as one, and hears of the run's end.
+/// An open socket, counted and registered so that the end of the run can close it.
 struct OpenSocket {
     socket: Socket,
     guard: SocketGuard,
@@ -32,21 +33,21 @@ struct SocketGuard {
     writer: usize,
 }
 
-/// One who talks.
+/// A user that sends messages.
 struct User {
     shared: Rc<Shared>,
     arrival: Arrival,
     chats: Vec<Chat>,
     cookies: String,
     cuts: Cuts,
-    /// When the socket is cut.
+    /// When the socket is cut on purpose.
     cut_due: u64,
 }
 
 /// One conversation.
 struct Chat {
     conversation: Conversation,
-    /// In the whole run.
+    /// Unique in the run.
     number: u64,
     behaviour: Behaviour,
     turn: u64,
@@ -54,27 +55,27 @@ struct Chat {
 }
 
 enum State {
-    /// Says something when it is due.
+    /// Pauses until the next message is due.
     Pausing {
         due: u64,
     },
     Receiving(Answer),
-    /// Has said everything.
+    /// Has sent all its messages.
     Done,
 }
 
-/// Why listening was broken off.
+/// Why receiving was interrupted.
 enum Event {
-    /// This chat's answer ended, or needs something.
+    /// The answer of this chat ended or needs a reaction.
     Answer(usize, Outcome),
     CutIsDue,
 }
 
-/// The whole run_user.
+/// Runs one user from its arrival to the end.
 pub(super) async fn run_user(shared: Rc<Shared>, arrival: Arrival) {
     let due = shared.start + nanos(arrival.at);
     let mut cookies = String::new();
-    // Boxed, so that a socket that waits does not keep room for its handshake.
+    // Boxed, so that the future of an idle socket does not keep space for the handshake.
     let Some(mut open) = Box::pin(open_counted(&shared, arrival, due, &mut cookies)).await else { return };
     let ended = if shared.closing.get() {
         Ok(Some(open))
@@ -90,7 +91,7 @@ pub(super) async fn run_user(shared: Rc<Shared>, arrival: Arrival) {
     match ended {
         Ok(Some(mut open)) => close(&shared, &mut open.socket).await,
         Ok(None) => {}
-        // That a socket ends when the run does is no error.
+        // A socket that ends with the run is not an error.
         Err(_) if shared.closing.get() => {}
         Err(failed) => shared.tally.borrow_mut().errors.count(failed.kind, &failed.why),
     }
@@ -113,7 +114,7 @@ impl Drop for SocketGuard {
     }
 }
 
-/// Opens the socket that was `due`, and counts how that went.
+/// Opens the socket that was `due` and counts the result.
 async fn open_counted(
     shared: &Rc<Shared>,
     arrival: Arrival,
@@ -148,7 +149,7 @@ async fn open_socket(
     cookies: &mut String,
 ) -> Result<OpenSocket, Failure> {
     let settings = &shared.settings;
-    // The addresses take turns.
+    // Source addresses are used in turn.
     let source = settings.sources.get(arrival.number as usize % settings.sources.len().max(1)).copied();
     shared.tally.borrow_mut().counts.opening += 1;
     let opened = Socket::open(settings, source, cookies).await;
@@ -162,8 +163,8 @@ async fn open_socket(
     opened.map(|socket| OpenSocket::new(shared, socket))
 }
 
-/// Says goodbye and waits until the server has closed, so that the ports that wait are the server's.
-/// Text that still comes is one too many.
+/// Sends a close frame and waits until the server has closed, so that TIME_WAIT ports are on the server's
+/// side. Text that still arrives is an error.
 async fn close(shared: &Shared, socket: &mut Socket) {
     send_close(&socket.writer());
     let closed = socket.receive(None, |received, _| unexpected(shared, &received));
@@ -172,13 +173,13 @@ async fn close(shared: &Shared, socket: &mut Socket) {
     }
 }
 
-/// Only stays. Whatever comes is wrong.
+/// Keeps an idle socket open. Anything received is an error.
 async fn wait_idle(shared: &Shared, socket: &mut Socket) -> Result<(), Failure> {
     let unexpected = socket.receive(None, |received, _| unexpected(shared, &received)).await?;
     unexpected.map_or(Ok(()), Err)
 }
 
-/// What comes to one who talks no more, or never did.
+/// A frame on a socket that has no open request.
 fn unexpected(shared: &Shared, received: &Incoming<'_>) -> Option<Failure> {
     let Incoming { bytes, is_first } = received;
     let dialect = shared.settings.dialect;
@@ -188,7 +189,7 @@ fn unexpected(shared: &Shared, received: &Incoming<'_>) -> Option<Failure> {
     unsolicited(shared, event)
 }
 
-/// A event that nobody asked for. An error is an error; anything else belongs to somebody else.
+/// Handles an event without an open request: errors are counted, anything else is a failure.
 fn unsolicited(shared: &Shared, event: Result<ServerEvent<'_>, Failure>) -> Option<Failure> {
     match event {
         Ok(ServerEvent::Error(text)) => {
@@ -208,9 +209,9 @@ fn unsolicited(shared: &Shared, event: Result<ServerEvent<'_>, Failure>) -> Opti
     }
 }
 
-/// What the answer should be, where that can be known.
+/// The expected answer, where it is known.
 fn expected(settings: &Settings, text: &str) -> Option<Expected> {
-    // The gateway takes line breaks off the end of a message.
+    // The gateway strips trailing line breaks from a message.
     let text = text.trim_end_matches(['\r', '\n']);
     match settings.expect {
         Expect::Auto => Expected::of(text),
@@ -225,7 +226,7 @@ impl User {
         let chats = (0..settings.chats).map(|index| {
             let number = arrival.number * settings.chats + index;
             Chat {
-                // No two runs have a conversation in common.
+                // Includes the start time, so that no two runs share a conversation.
                 conversation: settings
                     .dialect
                     .conversation(index as usize, format!("load-{:x}-{number}", shared.start)),
@@ -248,7 +249,7 @@ impl User {
         self.cut_due = due.map_or(u64::MAX, |due| start + nanos(due));
     }
 
-    /// Talks until everything is said. `None`: the run was over before this user came back.
+    /// Runs until all messages are answered. `None`: the run ended before this user reconnected.
     async fn run(&mut self, mut open: OpenSocket) -> Result<Option<OpenSocket>, Failure> {
         let shared = Rc::clone(&self.shared);
         let mut alarm = Box::pin(sleep_until(instant_of(now_ns())));
@@ -280,7 +281,7 @@ impl User {
         }
     }
 
-    /// Loses its socket, is away, and follows its answers further on another one.
+    /// Cuts the socket, stays away, reconnects, and resumes the open answers.
     async fn reconnect(&mut self, open: OpenSocket) -> Result<Option<OpenSocket>, Failure> {
         let shared = Rc::clone(&self.shared);
         let cut = self.cuts.next();
@@ -312,7 +313,7 @@ impl User {
         Ok(Some(open))
     }
 
-    /// What is under way when the user leaves has no end.
+    /// Counts the answers that are still open when the user ends.
     fn abandon(&mut self) {
         let shared = &self.shared;
         let mut tally = shared.tally.borrow_mut();
@@ -322,7 +323,7 @@ impl User {
     }
 }
 
-/// Gives what came to the chat that it is for.
+/// Routes a message to its chat.
 fn receive(
     shared: &Shared,
     chats: &mut [Chat],
@@ -338,7 +339,7 @@ fn receive(
     };
     let index = frame.conversation();
     let Some(chat) = chats.get_mut(index) else {
-        let why = "a frame for a request of nobody".to_owned();
+        let why = "a frame for an unknown request".to_owned();
         return bad(0, Failure { kind: ErrorKind::ForeignText, why });
     };
     let event = chat.conversation.receive(frame);
@@ -360,7 +361,7 @@ impl Chat {
         matches!(&self.state, State::Receiving(answer) if answer.texts > 0)
     }
 
-    /// When there is something to do again, if nothing comes.
+    /// Time of the next step if nothing is received before.
     fn wake(&self, shared: &Shared, now: u64) -> u64 {
         match &self.state {
             State::Pausing { due } => (*due).min(shared.asking_ends),
@@ -369,7 +370,7 @@ impl Chat {
         }
     }
 
-    /// Does what is due.
+    /// Performs what is due now.
     async fn step(&mut self, shared: &Shared, socket: &mut Socket) -> Result<(), Failure> {
         let now = now_ns();
         match &self.state {
@@ -407,7 +408,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Does what the end of an answer asks for.
+    /// Reacts to the outcome of an answer.
     async fn finish(
         &mut self,
         shared: &Shared,
@@ -415,7 +416,7 @@ impl Chat {
         outcome: Outcome,
     ) -> Result<(), Failure> {
         let State::Receiving(answer) = &mut self.state else {
-            // Only what is wrong comes without a question.
+            // Without an open question the outcome can only be a failure.
             return if let Outcome::Failed(failure) = outcome { Err(failure) } else { Ok(()) };
         };
         let ended = match outcome {
@@ -434,7 +435,8 @@ impl Chat {
         Ok(())
     }
 
-    /// A resume found nothing. Where no text had come, the question may be what was lost: it is asked again.
+    /// Handles a resume that found nothing. If no text had been received, the question itself may have been
+    /// lost: it is sent again.
     async fn on_no_active(&mut self, shared: &Shared, socket: &mut Socket) -> Result<(), Failure> {
         let State::Receiving(answer) = &mut self.state else { return Ok(()) };
         if answer.texts == 0
@@ -449,7 +451,7 @@ impl Chat {
         Ok(())
     }
 
-    /// The answer that ended then is over; what comes next?
+    /// Schedules the next message, counted from the end of the last answer.
     fn think(&mut self, shared: &Shared, ended: u64) {
         shared.tally.borrow_mut().counts.answering -= 1;
         let is_over = self.turn >= shared.settings.turns.unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! One WebSocket of the load tester: little memory while it waits, one read and no timer per delta.
+//! The load tester's WebSocket client: little memory while idle, one read and no timer per delta.
 use super::{
     cuts::CutKind,
     measure::{ErrorKind, Failure},
@@ -28,19 +28,19 @@ use tokio::{
     time::{Instant, Sleep, timeout, timeout_at},
 };
 
-/// The head of an answer to a handshake is not longer than this.
+/// Maximum bytes of a response head to the handshake; more fails the handshake.
 const HEAD_MAX: usize = 16 << 10;
-/// Nor is a frame of the server, which sends an answer in pieces, longer than this.
+/// Maximum bytes of a server frame or message; more is a `bad_frame` error.
 const FRAME_MAX: usize = 16 << 20;
-/// All sockets of a thread read into one buffer of this size.
+/// Bytes of the read buffer that all sockets of a thread share.
 const READ: usize = 64 << 10;
-/// The server may take so long to close a socket that was cut.
+/// How long the server may take to close a socket that was cut.
 const CUT: Duration = Duration::from_secs(2);
-/// The key of the handshake. That it is random protects proxies from scripts, and there are none here.
+/// `Sec-WebSocket-Key` of the handshake. A random key protects proxies from scripts, which do not exist here.
 const KEY: &str = "dGlkZWdhdGUgbG9hZCBrZQ==";
 
 thread_local! {
-    /// What was read, until its frames are taken out: nothing is kept here between two reads.
+    /// Read buffer and pending bytes; nothing is kept here between two reads.
     static BUFFERS: RefCell<(Vec<u8>, BytesMut)> = RefCell::new((vec![0; READ], BytesMut::with_capacity(READ)));
 }
 
@@ -49,21 +49,21 @@ pub(crate) struct Socket {
     read: OwnedReadHalf,
     write: Rc<OwnedWriteHalf>,
     codec: Codec,
-    /// The beginning of a frame whose end has not come; without heap memory while there is none.
+    /// Incomplete frame; without heap memory when empty.
     carry: BytesMut,
-    /// The beginning of a message in fragments, where messages are told as a whole.
+    /// Incomplete fragmented message, in dialects that need whole messages.
     parts: Option<Vec<u8>>,
 }
 
-/// Text of one message: all of it, or one fragment.
+/// Text of a message: all of it, or one fragment.
 pub(crate) struct Incoming<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) is_first: bool,
 }
 
 impl Socket {
-    /// Connects and shakes hands, within the time that the settings allow. `cookies` are sent beside those of the
-    /// settings; new ones of the server take their place.
+    /// Connects and performs the handshake within the connect timeout. `cookies` are sent in addition to
+    /// those of the settings, and updated from the response.
     pub(crate) async fn open(
         settings: &Settings,
         source: Option<IpAddr>,
@@ -83,12 +83,13 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Ends it without a word to its user, who is to come back. What still comes on it is nobody's.
+    /// Cuts the socket. The returned future waits until the server has closed; data received meanwhile is
+    /// discarded.
     pub(crate) fn cut(self, kind: CutKind) -> impl Future<Output = ()> + 'static {
         let Socket { mut read, write, .. } = self;
         let stream = SockRef::from((*write).as_ref());
         match kind {
-            // With no time to linger, closing resets.
+            // With a linger time of zero, closing sends a reset.
             CutKind::Reset => _ = stream.set_linger(Some(Duration::ZERO)),
             CutKind::HalfClose => _ = stream.shutdown(Shutdown::Write),
             CutKind::CloseFrame => send_close(&write),
@@ -96,7 +97,7 @@ impl Socket {
         if kind == CutKind::Reset
             && let Some(write) = Rc::into_inner(write)
         {
-            // Else it would send its end before the reset.
+            // Dropping it would send FIN before the reset.
             write.forget();
         }
         async move {
@@ -109,12 +110,12 @@ impl Socket {
                     rest.clear();
                 }
             };
-            // Unread bytes would make the end a reset.
+            // Unread bytes would turn the close into a reset.
             let _ = timeout(CUT, all).await;
         }
     }
 
-    /// A kind to write that outlives the reading.
+    /// The write half, which can be used while a read is in progress.
     pub(crate) fn writer(&self) -> Rc<OwnedWriteHalf> {
         Rc::clone(&self.write)
     }
@@ -127,10 +128,10 @@ impl Socket {
         write_all(&self.write, &frame).await.map_err(lost)
     }
 
-    /// Reads until `on` returns something, or the alarm rings (`None`). `on` gets the time of the read.
+    /// Reads until `on` returns a value or the alarm fires (`None`). `on` gets the time of the read.
     ///
     /// # Errors
-    /// The socket ended.
+    /// The socket was closed or failed.
     pub(crate) async fn receive<T>(
         &mut self,
         mut alarm: Option<Pin<&mut Sleep>>,
@@ -159,7 +160,7 @@ impl Socket {
     ) -> Poll<Result<Got<T>, Failure>> {
         BUFFERS.with_borrow_mut(|(input, frames)| {
             frames.clear();
-            // What was left when `on` had enough comes before what is new.
+            // Bytes left from the last call come first.
             if !self.carry.is_empty() {
                 frames.extend_from_slice(&std::mem::take(&mut self.carry));
                 let got = self.frames(frames, pongs, on, now_ns());
@@ -168,7 +169,7 @@ impl Socket {
                     return Poll::Ready(got);
                 }
             }
-            // Not `try_read`: tokio clears readiness after a short read, which saves a read per delta.
+            // Not `try_read`: tokio clears readiness after a short read, which saves one read per delta.
             let mut input = ReadBuf::new(input);
             match Pin::new(&mut self.read).poll_read(cx, &mut input) {
                 Poll::Ready(Ok(())) => {}
@@ -204,7 +205,7 @@ impl Socket {
         }
     }
 
-    /// Takes frames out until there is none or `on` has enough.
+    /// Decodes frames until none is complete or `on` returns a value.
     fn frames<T>(
         &mut self,
         bytes: &mut BytesMut,
@@ -272,12 +273,12 @@ fn lost(error: io::Error) -> Failure {
     Failure::new(ErrorKind::Lost, describe(&error))
 }
 
-/// Asks the server to close.
+/// Sends a close frame.
 pub(crate) fn send_close(socket: &OwnedWriteHalf) {
     let mut frame = BytesMut::new();
     let close = Message::Close(Some(actix_http::ws::CloseCode::Normal.into()));
     if Codec::new().client_mode().encode(close, &mut frame).is_ok() {
-        // Where the socket takes nothing more, the end of the connection says the same.
+        // If the send buffer is full, the end of the connection serves the same purpose.
         let _ = socket.try_write(&frame);
     }
 }
@@ -316,7 +317,7 @@ async fn handshake(
     );
     let mut cookie = cookies.clone();
     for (name, value) in headers {
-        // A request has one line of cookies.
+        // A request has a single Cookie header.
         if !cookie.is_empty() && name.eq_ignore_ascii_case("cookie") {
             cookie = format!("{value}; {cookie}");
         } else {
@@ -344,7 +345,7 @@ async fn handshake(
     let rest = head.split_off(end);
     check_head(&head)?;
     keep_cookies(cookies, &head);
-    // Not the handshake's own buffer, which is larger than what is left in it.
+    // A new buffer, because the handshake's buffer is larger than needed.
     let carry = if rest.is_empty() { BytesMut::new() } else { BytesMut::from(&rest[..]) };
     let codec = Codec::new().max_size(FRAME_MAX).client_mode();
     Ok(Socket { read, write: Rc::new(write), codec, carry, parts: None })
@@ -359,7 +360,7 @@ fn read_some(read: &mut OwnedReadHalf, cx: &mut Context<'_>, into: &mut BytesMut
     })
 }
 
-/// Whether the answer agrees to the upgrade.
+/// Checks that the response accepts the upgrade.
 fn check_head(head: &[u8]) -> Result<(), Failure> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.lines();
@@ -381,8 +382,8 @@ fn check_head(head: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Keeps the cookies that an answer sets, without their attributes, as a browser does: one that it sets again
-/// takes the place of the old one, the others stay.
+/// Stores the cookies that a response sets, without attributes, as a browser does: a cookie replaces the one
+/// of the same name.
 fn keep_cookies(cookies: &mut String, head: &[u8]) {
     let text = String::from_utf8_lossy(head);
     let lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -405,7 +406,7 @@ async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> 
     Ok(())
 }
 
-/// When an alarm rings that was set to a time of the machine's clock.
+/// Converts a time of the machine-wide clock to tokio's.
 pub(crate) fn instant_of(ns: u64) -> Instant {
     let now = now_ns();
     if ns >= now {

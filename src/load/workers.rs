@@ -1,4 +1,4 @@
-//! Those who do the work: a thread here, or further processes of this program that report by a pipe.
+//! Workers that generate the load: one thread here, or further processes that report through pipes.
 use super::{
     engine::{self, Share},
     measure::Snapshot,
@@ -19,23 +19,23 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// Snapshots on their kind; whoever is faster waits.
+/// Capacity of the snapshot channel; a worker that finds it full waits.
 const SNAPSHOTS_MAX: usize = 64;
 
-/// All who work on a run.
+/// The workers of one run.
 pub(super) struct Workers {
     snapshots: mpsc::Receiver<anyhow::Result<Snapshot>>,
-    /// Parts that have not snapshot their last.
+    /// Workers that have not sent their last snapshot.
     running: usize,
     stop: watch::Sender<bool>,
     children: Vec<Child>,
 }
 
 impl Workers {
-    /// Sets everybody to work on a run that begins at `start_ns`.
+    /// Starts the workers of a run that begins at `start_ns`.
     ///
     /// # Errors
-    /// A process or a thread cannot be made.
+    /// A process or a thread cannot be created.
     pub(super) fn start(
         settings: &Arc<Settings>,
         start_ns: u64,
@@ -69,7 +69,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// What somebody tells; `None` when all have snapshot their last.
+    /// The next snapshot of any worker; `None` once all have sent their last.
     pub(super) async fn next(&mut self) -> Option<anyhow::Result<Snapshot>> {
         if self.running == 0 {
             return None;
@@ -81,10 +81,10 @@ impl Workers {
         snapshot
     }
 
-    /// Asks everybody to come to an end.
+    /// Asks all workers to stop.
     pub(super) fn stop(&mut self) {
         let _ = self.stop.send(true);
-        // The end of its standard input is what a process listens for.
+        // A worker process stops when its standard input is closed.
         self.children.iter_mut().for_each(|child| drop(child.stdin.take()));
     }
 }
@@ -93,14 +93,14 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.stop();
         for child in &mut self.children {
-            // It has snapshot its last, or nobody listens any more.
+            // It has sent its last snapshot, or the run was aborted.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// This program once more, with the same flags and its share.
+/// Starts this program again with the same flags and a share.
 fn spawn(share: Share, arguments: &[OsString]) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program")?;
     Command::new(program)
@@ -130,12 +130,12 @@ fn read(out: impl io::Read, part: u32, sender: &mpsc::Sender<anyhow::Result<Snap
     }
 }
 
-/// Does one share in a process of its own and tells on standard output.
+/// Runs one share in its own process; snapshots are written to standard output as JSON lines.
 ///
 /// # Errors
-/// The run cannot be made, or nobody reads.
+/// The runtime cannot be created, or the share is invalid.
 pub(super) fn serve(settings: Settings, share: Share) -> anyhow::Result<()> {
-    // A terminal signals the whole group of processes; the first one decides what that means.
+    // A terminal signals the whole process group; the coordinator decides how to react.
     let _ignored = block_on(async { Signals::new(Hangup::Ends) })??;
     let (stop, stopped) = watch::channel(false);
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
@@ -148,7 +148,7 @@ pub(super) fn serve(settings: Settings, share: Share) -> anyhow::Result<()> {
     engine::run(Arc::new(settings), share, stopped, async |snapshot| {
         if let Ok(line) = serde_json::to_string(&snapshot) {
             let mut out = io::stdout().lock();
-            // Where nobody reads, standard input ends as well.
+            // If the reader is gone, standard input is closed as well.
             let _ = writeln!(out, "{line}").and_then(|()| out.flush());
         }
     })

@@ -1,7 +1,7 @@
-//! A response body that plays a script, with one timer for the whole stream.
+//! A response body that plays a script, with a single timer for the whole stream.
 use super::{
     script::{Player, Step},
-    stats::{Live, Outcome},
+    stats::{ActiveRequest, Outcome},
     wire::Wire,
 };
 use crate::clock;
@@ -16,10 +16,10 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The wait of a timer that was never set.
+/// Initial deadline of a timer that was not set yet.
 const FAR: Duration = Duration::from_secs(86_400);
 
-/// A stream under way. The HTTP library drops it when the client goes, which counts as cancelled.
+/// A stream in progress. The HTTP library drops it when the client disconnects, which counts as cancelled.
 pub(super) struct Stream {
     player: Box<Player>,
     gzip: Option<GzEncoder<Vec<u8>>>,
@@ -29,14 +29,14 @@ pub(super) struct Stream {
     wire: Option<Wire>,
     close_idle: Option<Duration>,
     promised: Option<u64>,
-    live: Live,
-    /// What was written before a cut is on its way.
+    live: ActiveRequest,
+    /// The bytes written before a cut have been flushed.
     flushed: bool,
     ended: bool,
 }
 
 impl Stream {
-    pub(super) fn new(player: Box<Player>, gzip: bool, wire: Option<Wire>, live: Live) -> Self {
+    pub(super) fn new(player: Box<Player>, gzip: bool, wire: Option<Wire>, live: ActiveRequest) -> Self {
         let started = Instant::now();
         Stream {
             player,
@@ -53,13 +53,13 @@ impl Stream {
         }
     }
 
-    /// The connection is closed so long after the end.
+    /// Closes the connection this long after the end.
     pub(super) fn close_idle(mut self, after: Option<Duration>) -> Self {
         self.close_idle = after;
         self
     }
 
-    /// The head promises so many bytes.
+    /// Declares this content length, which the body never reaches.
     pub(super) fn promise(mut self, length: Option<u64>) -> Self {
         self.promised = length;
         self
@@ -72,7 +72,7 @@ impl Stream {
         Ok(std::mem::take(encoder.get_mut()).into())
     }
 
-    /// The end that the script wants; the first call may still have the last compressed bytes.
+    /// The end of the body; with gzip, the first call may still return the last compressed bytes.
     fn end(&mut self) -> Option<Result<Bytes, io::Error>> {
         if let Some(encoder) = self.gzip.take() {
             return Some(encoder.finish().map(Bytes::from));
@@ -91,7 +91,7 @@ impl Stream {
         None
     }
 
-    /// An error as the body makes the HTTP library drop the connection.
+    /// A body error makes the HTTP library drop the connection.
     fn cut(&mut self) -> Option<Result<Bytes, io::Error>> {
         self.live.end(Outcome::Broken);
         self.ended = true;
@@ -157,11 +157,11 @@ impl MessageBody for Stream {
 pub(super) struct Bomb {
     encoder: Option<GzEncoder<Vec<u8>>>,
     left_mib: u64,
-    live: Live,
+    live: ActiveRequest,
 }
 
 impl Bomb {
-    pub(super) fn new(mib: u64, live: Live) -> Self {
+    pub(super) fn new(mib: u64, live: ActiveRequest) -> Self {
         Bomb { encoder: Some(GzEncoder::new(Vec::new(), Compression::best())), left_mib: mib, live }
     }
 }
@@ -189,7 +189,7 @@ impl MessageBody for Bomb {
         }
         let bytes = std::mem::take(encoder.get_mut());
         if bytes.is_empty() {
-            // The encoder keeps small output back; let others run in between.
+            // The encoder buffers small output; yield to other tasks in between.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -1,11 +1,11 @@
-//! The HTTP half of the DashScope simulator: routes, key, and responses as planned.
+//! The HTTP half of the DashScope simulator: routes, key check, and responses as planned.
 //!
 //! Source of paths and headers: the vendor's API reference.
 use super::{
     Shared,
     body::{Bomb, Stream},
-    script::{self, Chance, Endpoint, Fixed, Head, Plan, Refusal, Request, Script},
-    stats::{BODY_MAX, Live, Outcome, Recorded},
+    script::{self, Endpoint, Fixed, Head, Plan, RandomInputs, Request, Script, ServiceError},
+    stats::{ActiveRequest, BODY_MAX, Outcome, Recorded},
     wire::Wire,
 };
 use actix_web::{
@@ -19,10 +19,10 @@ use actix_web::{
 use secrecy::ExposeSecret as _;
 use std::{sync::PoisonError, time::Duration};
 
-/// The largest request body.
+/// Maximum size of a request body, in bytes; a larger one gets `BadRequest.TooLarge`.
 const REQUEST_MAX: usize = 16 << 20;
 
-/// Adds the two generation paths, under any prefix, and an answer for every other path.
+/// Adds the two generation paths, under any prefix, and a 404 for every other path.
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     let text = "/{prefix:.*}api/v1/services/aigc/text-generation/generation";
     let multimodal = "/{prefix:.*}api/v1/services/aigc/multimodal-generation/generation";
@@ -33,8 +33,8 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         web::post().to(|shared, request, payload| generate(shared, request, payload, Endpoint::Multimodal)),
     ))
     .default_service(web::to(|| async {
-        let refusal = Refusal::new(404, "NotFound", "Not found!");
-        fixed(Fixed::refusal(&refusal, &uuid()), &[])
+        let error = ServiceError::new(404, "NotFound", "Not found!");
+        fixed(Fixed::error(&error, &uuid()), &[])
     }));
 }
 
@@ -44,32 +44,34 @@ async fn generate(
     payload: web::Payload,
     endpoint: Endpoint,
 ) -> HttpResponse {
-    let mut live = Live::new(&shared.stats);
-    let chance = Chance { request_id: uuid(), phase: fastrand::f64() };
-    match plan(&shared, &request, payload, endpoint, &chance).await {
+    let mut live = ActiveRequest::new(&shared.stats);
+    let random = RandomInputs { request_id: uuid(), phase: fastrand::f64() };
+    match plan(&shared, &request, payload, endpoint, &random).await {
         Ok(plan) => respond(plan, Wire::of(&request), live).await,
-        Err(refusal) => {
+        Err(error) => {
             live.end(Outcome::Completed);
-            let headers = [("x-request-id".to_owned(), chance.request_id.clone())];
-            fixed(Fixed::refusal(&refusal, &chance.request_id), &headers)
+            let headers = [("x-request-id".to_owned(), random.request_id.clone())];
+            fixed(Fixed::error(&error, &random.request_id), &headers)
         }
     }
 }
 
-/// Everything up to the first byte of the response: key, body, checks, script.
+/// Everything before the first byte of the response: body, key, checks, script.
 async fn plan(
     shared: &Shared,
     request: &HttpRequest,
     payload: web::Payload,
     endpoint: Endpoint,
-    chance: &Chance,
-) -> Result<Plan, Refusal> {
+    random: &RandomInputs,
+) -> Result<Plan, ServiceError> {
     let body = match payload.to_bytes_limited(REQUEST_MAX).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
-            return Err(Refusal::parameter("Required body invalid, please check the request body format."));
+            return Err(ServiceError::parameter(
+                "Required body invalid, please check the request body format.",
+            ));
         }
-        Err(_) => return Err(Refusal::known("BadRequest.TooLarge")),
+        Err(_) => return Err(ServiceError::known("BadRequest.TooLarge")),
     };
     shared.stats.record(Recorded {
         path: request.path().to_owned(),
@@ -79,29 +81,29 @@ async fn plan(
     check_key(shared, request.headers())?;
     let asked = Request::parse(&body, endpoint, wants_stream(request.headers()))?;
     let message = asked.last_user_text();
-    let script = if Script::steers(message) { Some(read_script(shared, message)?) } else { None };
-    script::plan(&asked, script, shared.pacing, chance)
+    let script = if Script::is_script(message) { Some(read_script(shared, message)?) } else { None };
+    script::plan(&asked, script, shared.pacing, random)
 }
 
-/// Reads the switches; once their faults are used up, what is left is a good answer.
-fn read_script(shared: &Shared, message: &str) -> Result<Script, Refusal> {
-    let script = Script::parse(message).map_err(Refusal::parameter)?;
+/// Parses the switches; once their faults are used up, the remaining answer is a good one.
+fn read_script(shared: &Shared, message: &str) -> Result<Script, ServiceError> {
+    let script = Script::parse(message).map_err(ServiceError::parameter)?;
     let Some(times) = script.times else { return Ok(script) };
     let faulty = shared.times.lock().unwrap_or_else(PoisonError::into_inner).is_faulty(message, times);
-    if faulty { Ok(script) } else { Script::parse_healthy(message).map_err(Refusal::parameter) }
+    if faulty { Ok(script) } else { Script::parse_healthy(message).map_err(ServiceError::parameter) }
 }
 
-fn check_key(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_key(shared: &Shared, headers: &HeaderMap) -> Result<(), ServiceError> {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let key = given.strip_prefix("Bearer ").unwrap_or_default().trim();
     let right = match &shared.api_key {
         Some(wanted) => key == wanted.expose_secret(),
         None => !key.is_empty() && !key.starts_with("sk-invalid"),
     };
-    if right { Ok(()) } else { Err(Refusal::known("InvalidApiKey")) }
+    if right { Ok(()) } else { Err(ServiceError::known("InvalidApiKey")) }
 }
 
-/// A stream is chosen by header alone.
+/// Streaming is requested by header only.
 fn wants_stream(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     text("x-dashscope-sse").trim().eq_ignore_ascii_case("enable")
@@ -119,7 +121,7 @@ fn recorded_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn respond(plan: Plan, wire: Option<Wire>, mut live: Live) -> HttpResponse {
+async fn respond(plan: Plan, wire: Option<Wire>, mut live: ActiveRequest) -> HttpResponse {
     if !plan.wait.is_zero() {
         tokio::time::sleep(plan.wait).await;
     }
@@ -127,7 +129,7 @@ async fn respond(plan: Plan, wire: Option<Wire>, mut live: Live) -> HttpResponse
         && plan.early_hints > 0
     {
         let hint = "HTTP/1.1 103 Early Hints\r\nlink: </nowhere>; rel=preload\r\n\r\n";
-        // A client that is gone is noticed by the HTTP library.
+        // The HTTP library notices a client that has gone.
         let _ = wire.write(hint.repeat(plan.early_hints as usize).as_bytes()).await;
     }
     match plan.head {
@@ -138,7 +140,7 @@ async fn respond(plan: Plan, wire: Option<Wire>, mut live: Live) -> HttpResponse
                 live.end(Outcome::Broken);
                 wire.close();
             }
-            // The connection is closed; whatever is returned is never sent.
+            // The connection is closed; the returned response is never sent.
             HttpResponse::InternalServerError().finish()
         }
         Head::Fixed(ready) => {
@@ -189,7 +191,7 @@ fn fixed(ready: Fixed, headers: &[(String, String)]) -> HttpResponse {
     response
 }
 
-/// Adds headers as they are; what HTTP cannot spell is left out.
+/// Adds headers unchanged; those that are invalid in HTTP are left out.
 fn add(response: &mut HttpResponse, headers: &[(String, String)]) {
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("istio-envoy"));
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! A scripted upstream: a DashScope that costs nothing and fails on demand.
+//! A scripted upstream: a DashScope service that is free and fails on demand.
 pub mod script;
 
 mod body;
@@ -24,52 +24,52 @@ use std::{
     time::Duration,
 };
 
-/// Connections that wait to be accepted; a load test opens them in bursts.
+/// Backlog of the listening socket; a load test opens connections in bursts.
 const BACKLOG: u32 = 4096;
-/// Connections that one worker serves at once.
+/// Maximum number of connections per worker; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 100_000;
-/// How long an unused connection is kept.
+/// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// What a simulator is started with.
+/// Settings of a simulator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Port 0 takes a free port; [`Simulator::addr`] tells which.
+    /// Port 0 chooses a free port, available as [`Simulator::addr`].
     pub listen: SocketAddr,
     /// The only key that is accepted. `None` accepts every key except those that begin with
     /// `sk-invalid`.
     pub api_key: Option<SecretString>,
-    /// Threads.
+    /// Number of worker threads.
     pub workers: usize,
-    /// Time between deltas where a message says nothing.
+    /// Default time between deltas.
     pub pace: Duration,
-    /// Time to the first delta where a message says nothing.
+    /// Default time to the first delta.
     pub first: Duration,
     /// `/chat` is a WebSocket that says everything again, on the gateway's own connections.
     pub conformance_echo: bool,
 }
 
-/// What all requests share.
+/// State shared by all requests.
 struct Shared {
     api_key: Option<SecretString>,
     pacing: Pacing,
     stats: Arc<Stats>,
-    /// Held for one count only, never over an await.
+    /// Locked only to count, never across an await.
     times: Mutex<Times>,
 }
 
 /// A running simulator. Dropping it leaves the server running until its actix system ends.
 pub struct Simulator {
-    /// Where it listens.
+    /// Address of the listening socket.
     pub addr: SocketAddr,
     stats: Arc<Stats>,
     handle: ServerHandle,
 }
 
-/// Binds and serves. Must be called inside a running actix system.
+/// Starts the server. Must be called inside a running actix system.
 ///
 /// # Errors
-/// [`BindError`] when the address cannot be had.
+/// [`BindError`] when the address cannot be bound.
 pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
     let stats = Arc::new(Stats::default());
     let shared = web::Data::new(Shared {
@@ -93,7 +93,7 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
         .keep_alive(KEEP_ALIVE)
         .disable_signals()
         .tcp_nodelay(true)
-        // A client that closes is gone, also while we have nothing to say to it.
+        // A client that closes its side has disconnected, even while nothing is being sent.
         .h1_allow_half_closed(false)
         .client_disconnect_timeout(Duration::ZERO)
         .shutdown_timeout(0)
@@ -111,12 +111,12 @@ impl Simulator {
         Simulator { addr, stats, handle }
     }
 
-    /// What was asked and how it went.
+    /// Counters and recorded requests.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
 
-    /// Cuts what is under way and stops listening.
+    /// Aborts running requests and stops listening.
     pub async fn stop(self) {
         self.handle.stop(false).await;
     }

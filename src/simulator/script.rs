@@ -1,4 +1,4 @@
-//! The `/sim` language: what one answer says, when it is written, and what goes wrong in it.
+//! The `/sim` language: the content of one answer, its timing and its faults.
 //!
 //! Pure: no socket, no timer, no clock. Time and randomness are arguments.
 mod answer;
@@ -19,10 +19,10 @@ mod value;
 mod tests;
 
 pub use answer::reply;
-pub use error_table::Refusal;
+pub use error_table::ServiceError;
 pub use expected::Expected;
 pub use frame::{Delta, Frames, Shape};
-pub use plan::{Chance, EVENT_STREAM, Fixed, Head, Pacing, Plan, plan};
+pub use plan::{EVENT_STREAM, Fixed, Head, Pacing, Plan, RandomInputs, plan};
 pub use player::{Player, Step};
 pub use request::{Endpoint, Format, Mode, Request, Turn};
 pub use spelling::Spelling;
@@ -31,29 +31,29 @@ pub use times::Times;
 
 use std::time::Duration;
 
-/// The models of the simulator's own; it plays DashScope's as well. The first is the usual one.
+/// The simulator's own models, in addition to DashScope's. The first is the default.
 pub const MODELS: [&str; 3] = ["sim-chat", "sim-echo", "sim-think"];
-/// A user message that steers one answer begins with this word.
+/// Prefix of a user message that controls one answer.
 pub const PREFIX: &str = "/sim";
-/// How many switches one message may carry.
+/// Maximum number of switches in one message; more are rejected.
 pub const SWITCHES_MAX: usize = 64;
-/// How many deltas one answer may have.
+/// Maximum number of deltas in one answer; more are rejected.
 pub const TOKENS_MAX: u64 = 1_000_000;
-/// How many bytes of text one streamed answer may have in all.
+/// Maximum bytes of text in one streamed answer; more are rejected.
 pub const TEXT_MAX: u64 = 256 << 20;
-/// The same where the whole text is held: cumulative streams and plain replies.
+/// The same where the whole text is kept in memory: cumulative streams and plain responses.
 pub const HELD_TEXT_MAX: u64 = 16 << 20;
-/// How many deltas a steered answer has when nothing says otherwise.
+/// Default number of deltas in a scripted answer.
 const TOKENS_DEFAULT: u64 = 40;
 
-/// One steered answer, as read from a `/sim` message. Every field is a switch or a group of them.
+/// One scripted answer, parsed from a `/sim` message. Every field is a switch or a group of switches.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     pub text: Option<String>,
     pub tokens: Option<u64>,
     pub word_len: Option<u64>,
     pub alphabet: Alphabet,
-    /// Reasoning deltas before the answer; `None` leaves it to the model.
+    /// Number of reasoning deltas before the answer; `None` leaves it to the model.
     pub think: Option<u64>,
     pub finish: Option<String>,
     pub seed: Option<u64>,
@@ -72,8 +72,8 @@ pub struct Script {
     pub split: Split,
 
     pub head: HeadFault,
-    pub error: ErrorWords,
-    /// What happens after so many deltas, in the order of the message.
+    pub error: ErrorText,
+    /// Faults with the number of deltas before them, in the order of the message.
     pub faults: Vec<(u64, Fault)>,
     pub after_finish: Vec<AfterFinish>,
     pub spelling: Spelling,
@@ -83,25 +83,25 @@ pub struct Script {
     pub no_request_id: bool,
     pub running_null: bool,
     pub last_null: bool,
-    /// The faults hold for so many requests with this very message; then the answer is good.
+    /// The faults apply to this many requests with the same message; after that the answer is good.
     pub times: Option<u64>,
     pub help: bool,
 }
 
-/// Where an error is carried: the four places where the service puts one.
+/// Where an error is reported: the four places used by the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// JSON under an HTTP error status.
     Json,
     /// An SSE frame under an HTTP error status.
     SseWithStatus,
-    /// HTTP 200 and the first frame is the error.
+    /// HTTP 200, and the first frame is the error.
     FirstFrame,
-    /// After some text.
+    /// In a frame after some text.
     MidStream,
 }
 
-/// What goes wrong before or in the head of the response.
+/// Faults before or in the head of the response.
 #[derive(Clone, Debug, Default)]
 pub struct HeadFault {
     pub carrier: Option<Carrier>,
@@ -110,47 +110,47 @@ pub struct HeadFault {
     pub retry_after_ms: Option<String>,
     pub content_type: Option<String>,
     pub gzip: bool,
-    /// A gzip bomb of so many MiB instead of the stream.
+    /// Replaces the stream by a gzip bomb of this many MiB; 0 for none.
     pub bomb_mib: u64,
     pub headers: u64,
     pub header_bytes: u64,
     /// Interim responses before the real one.
     pub early_hints: u64,
-    /// The idle connection is closed so long after the answer.
+    /// The idle connection is closed this long after the answer.
     pub close_idle: Option<Duration>,
-    /// A content-length that the body never reaches.
+    /// Declares a content length that the body never reaches.
     pub short_length: bool,
 }
 
-/// A head that is not the usual one.
+/// An unusual response head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadKind {
     Html,
     Empty,
-    /// The whole answer as JSON although a stream was asked for.
+    /// The whole answer as JSON although a stream was requested.
     JsonInstead,
     /// HTTP 200, JSON, with a code and no output.
     JsonError,
     NoType,
     Redirect,
-    /// No byte is ever sent.
+    /// Nothing is ever sent.
     Never,
     BadStatusLine,
-    /// HTTP/1.1, neither length nor chunks: the end of the connection is the end of the body.
+    /// HTTP/1.1 with neither length nor chunks: the body ends with the connection.
     UntilClose,
     BadChunk,
     HalfChunk,
 }
 
-/// The words of an error, where the message gives them.
+/// Status, code and message of an error, where the `/sim` message sets them.
 #[derive(Clone, Debug, Default)]
-pub struct ErrorWords {
+pub struct ErrorText {
     pub status: Option<u16>,
     pub code: Option<String>,
     pub message: Option<String>,
 }
 
-/// What goes wrong between two deltas.
+/// Faults between two deltas.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     Cut,
@@ -162,16 +162,16 @@ pub enum Fault {
     EndInFrame,
     /// A result frame with this payload.
     Data(Vec<u8>),
-    /// These bytes as they are.
+    /// These bytes unchanged.
     Bytes(Vec<u8>),
-    /// One `data:` line with so many bytes.
+    /// One `data:` line of this many bytes.
     LongLine(u64),
     Rewrite,
     Shrink,
     SwitchMode,
 }
 
-/// Frames after the terminal one.
+/// Frames after the terminal frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterFinish {
     Text,
@@ -189,7 +189,7 @@ pub enum UsageKind {
     Empty,
 }
 
-/// Letters of filler words.
+/// Characters of filler words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Alphabet {
     #[default]
@@ -199,27 +199,27 @@ pub enum Alphabet {
     Mixed,
 }
 
-/// How writes are cut into smaller ones.
+/// How writes are split.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Split {
-    /// Bytes per write; 0 leaves writes whole.
+    /// Bytes per write; 0 does not split.
     pub bytes: usize,
     /// Pause between the parts.
     pub gap: Duration,
-    /// A write ends after the first byte of every longer character.
+    /// Ends a write after the first byte of every multi-byte character.
     pub inside_characters: bool,
 }
 
 impl Script {
-    /// Whether this user message steers the simulator.
-    pub fn steers(text: &str) -> bool {
+    /// Whether this user message controls the simulator.
+    pub fn is_script(text: &str) -> bool {
         text.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
     }
 
-    /// Reads a `/sim` message.
+    /// Parses a `/sim` message.
     ///
     /// # Errors
-    /// A sentence that names the switch, and the nearest known one where it is unknown.
+    /// An error that names the switch, and the nearest known one where it is unknown.
     pub fn parse(text: &str) -> Result<Script, String> {
         Self::read(text, true)
     }
@@ -251,7 +251,7 @@ impl Script {
         Ok(script)
     }
 
-    /// What single switches cannot see.
+    /// Checks combinations of switches.
     fn check(&self) -> Result<(), String> {
         let letters = self.word_len.unwrap_or(8).max(self.text.as_ref().map_or(0, |text| text.len() as u64));
         let held = self.mode == Some(Mode::Cumulative);
@@ -269,7 +269,7 @@ impl Script {
         self.faults.iter().any(|(_, fault)| *fault == Fault::Error)
     }
 
-    /// The carrier of an error before the text; error words alone mean JSON with a status.
+    /// The carrier of an error before the text; a status or code alone means JSON with a status.
     pub(crate) fn early_carrier(&self) -> Option<Carrier> {
         match self.head.carrier {
             Some(Carrier::MidStream) => None,
@@ -280,7 +280,7 @@ impl Script {
         }
     }
 
-    /// How many answer deltas, where the message says it or must say it.
+    /// The number of answer deltas, where the message determines it.
     pub(crate) fn answer_tokens(&self) -> Option<u64> {
         match (self.tokens, &self.text) {
             (None, None) => Some(TOKENS_DEFAULT),

@@ -1,4 +1,4 @@
-//! What the simulator was asked and how each answer went, for tests and for the operator.
+//! Counters and recorded requests, for tests and operators.
 use std::{
     collections::VecDeque,
     sync::{
@@ -7,9 +7,9 @@ use std::{
     },
 };
 
-/// Requests kept for inspection; the oldest is dropped first.
+/// Number of requests kept for inspection; the oldest is dropped first.
 pub(super) const RECORDED_MAX: usize = 64;
-/// Bytes of a request body that are kept.
+/// Bytes of a request body that are kept; the rest is cut.
 pub(super) const BODY_MAX: usize = 256 * 1024;
 
 /// Counters since the start, and the last requests.
@@ -23,38 +23,38 @@ pub struct Stats {
     recorded: Mutex<VecDeque<Recorded>>,
 }
 
-/// One request as it came.
+/// One recorded request.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     pub path: String,
     /// Names in lower case. The value of `authorization` is not kept.
     pub headers: Vec<(String, String)>,
-    /// The JSON text, cut at 256 KiB.
+    /// The JSON text, truncated to 256 KiB.
     pub body: String,
 }
 
 impl Stats {
-    /// Generation requests, refused ones included.
+    /// Generation requests, including rejected ones.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Requests that are being answered now.
+    /// Requests in progress.
     pub fn open_streams(&self) -> u64 {
         self.open_streams.load(Ordering::Acquire)
     }
 
-    /// Answers whose body ended as it should, errors included.
+    /// Answers whose body ended normally, including errors.
     pub fn completed(&self) -> u64 {
         self.completed.load(Ordering::Relaxed)
     }
 
-    /// Answers that were under way when the client closed.
+    /// Answers in progress when the client disconnected.
     pub fn cancelled(&self) -> u64 {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Answers that a switch cut or reset.
+    /// Answers cut or reset by a switch.
     pub fn broken(&self) -> u64 {
         self.broken.load(Ordering::Relaxed)
     }
@@ -73,9 +73,9 @@ impl Stats {
     }
 }
 
-/// One request under way. Whoever drops it before its end was told has lost the client.
+/// A request in progress. Dropped before `end` was called, it counts as cancelled by the client.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct ActiveRequest {
     stats: Arc<Stats>,
     outcome: Outcome,
 }
@@ -87,11 +87,11 @@ pub(super) enum Outcome {
     Broken,
 }
 
-impl Live {
+impl ActiveRequest {
     pub(super) fn new(stats: &Arc<Stats>) -> Self {
         stats.requests.fetch_add(1, Ordering::Relaxed);
         stats.open_streams.fetch_add(1, Ordering::Relaxed);
-        Live { stats: Arc::clone(stats), outcome: Outcome::Cancelled }
+        ActiveRequest { stats: Arc::clone(stats), outcome: Outcome::Cancelled }
     }
 
     pub(super) fn end(&mut self, outcome: Outcome) {
@@ -99,14 +99,14 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let counter = match self.outcome {
             Outcome::Cancelled => &self.stats.cancelled,
             Outcome::Completed => &self.stats.completed,
             Outcome::Broken => &self.stats.broken,
         };
-        // The outcome first: who sees no open stream must find it counted.
+        // The outcome is counted first, so that it is visible once the stream is no longer open.
         counter.fetch_add(1, Ordering::Release);
         self.stats.open_streams.fetch_sub(1, Ordering::Release);
     }

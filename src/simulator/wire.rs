@@ -1,14 +1,14 @@
-//! The socket behind a request, for what the HTTP library does not do: resets and broken HTTP.
+//! Direct access to the socket of a request, for what the HTTP library cannot do: resets and malformed HTTP.
 use actix_web::{HttpRequest, dev::Extensions, rt::net::TcpStream};
 use socket2::{SockRef, Socket};
 use std::{any::Any, io, net::Shutdown, sync::Arc, time::Duration};
 use tokio::io::AsyncWriteExt as _;
 
-/// A second handle of a connection's socket. It lives as long as the connection.
+/// A second handle of a connection's socket, valid as long as the connection.
 #[derive(Clone)]
 pub(super) struct Wire(Arc<Socket>);
 
-/// Keeps a handle of each new connection. Without one, the switches that need it do nothing.
+/// Stores a handle of each new connection. Without one, the switches that need it do nothing.
 pub(super) fn remember(connection: &dyn Any, extensions: &mut Extensions) {
     if let Some(stream) = connection.downcast_ref::<TcpStream>()
         && let Ok(socket) = SockRef::from(stream).try_clone()
@@ -22,7 +22,7 @@ impl Wire {
         request.conn_data::<Wire>().cloned()
     }
 
-    /// The next close of the connection is a reset.
+    /// Makes the next close of the connection a reset.
     pub(super) fn reset_on_close(&self) {
         if let Err(error) = self.0.set_linger(Some(Duration::ZERO)) {
             log::warn!("simulator cannot reset a connection error=\"{error}\"");
@@ -30,11 +30,11 @@ impl Wire {
     }
 
     pub(super) fn close(&self) {
-        // It may be closed already.
+        // It may already be closed.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 
-    /// Writes bytes past the HTTP library.
+    /// Writes bytes directly, bypassing the HTTP library.
     pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut stream = tokio::net::TcpStream::from_std(self.0.try_clone()?.into())?;
         stream.write_all(bytes).await

@@ -367,13 +367,9 @@ async fn a_run_that_breaks_off_leaves_a_report() {
     watched.kill().await;
     let ended = load.ended(PATIENCE).await;
     assert_eq!(ended.code, Some(1), "{}", ended.err);
-    assert!(
-        ended.out.contains(", broken off\n") && ended.out.contains("\nsockets   2 opened"),
-        "{}",
-        ended.out
-    );
+    assert!(ended.out.contains(", aborted\n") && ended.out.contains("\nsockets   2 opened"), "{}", ended.out);
     let last = ended.err.lines().last().unwrap();
-    assert!(last.starts_with(&format!("tidegate: the run broke off: no process {pid}")), "{}", ended.err);
+    assert!(last.starts_with(&format!("tidegate: the run was aborted: no process {pid}")), "{}", ended.err);
     gateway.stop().await;
     simulator.stop().await;
 }

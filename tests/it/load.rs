@@ -189,14 +189,14 @@ async fn gateway_runs(address: SocketAddr) -> u64 {
 
 #[tokio::test]
 async fn flags_that_cannot_be_followed_end_with_64_before_any_socket() {
-    let url = "ws://127.0.0.1:1/chat";
+    let (url, ai_sdk) = ("ws://127.0.0.1:1/chat", "ws://127.0.0.1:1/api/chat");
     for (args, says) in [
         (&["http://127.0.0.1:1/chat"][..], "not with ws://"),
         (&["wss://127.0.0.1:1/chat"], "TLS terminator"),
         (&["127.0.0.1"], "is not a URL"),
-        (&["ws://me:CANARY@127.0.0.1:1/chat"], "by --header"),
+        (&["ws://me:CANARY@127.0.0.1:1/chat"], "use --header"),
         (&[url, "--require", "p99_delivery<5"], "did you mean p99_delivery_ms?"),
-        (&[url, "--sockets", "0"], "no socket at all"),
+        (&[url, "--sockets", "0"], "no sockets: give --sockets"),
         (&[url, "--sockets", "900000"], "ulimit"),
         (&[url, "--sockets", "900000", "--processes", "64"], "--source"),
         (&[url, "--rate", "5"], "--duration"),
@@ -208,9 +208,10 @@ async fn flags_that_cannot_be_followed_end_with_64_before_any_socket() {
         (&[url, "--cut-every", "1s"], "--dialect ai-sdk"),
         (&[url, "--cut-at", "1s"], "--dialect ai-sdk"),
         (&[url, "--chats", "2"], "--dialect ai-sdk"),
-        (&[url, "--dialect", "ai-sdk", "--cut-every", "0"], "no time"),
-        (&[url, "--dialect", "ai-sdk", "--cut-at", "2s", "--duration", "2s"], "nothing would be cut"),
-        (&[url, "--dialect", "ai-sdk", "--cut-every", "1s", "--cut-at", "1s"], "--cut-at"),
+        (&[ai_sdk, "--cut-every", "0"], "no time"),
+        (&[ai_sdk, "--cut-at", "2s", "--duration", "2s"], "nothing would be cut"),
+        (&[ai_sdk, "--cut-every", "1s", "--cut-at", "1s"], "--cut-at"),
+        (&[ai_sdk, "--dialect", "plain"], "leave out --dialect plain"),
     ] {
         let ended = load(args[0], &args[1..]).await;
         assert_eq!((ended.code, ended.out.as_str()), (Some(64), ""), "{args:?}: {}", ended.err);
@@ -251,7 +252,7 @@ async fn a_server_that_cannot_be_used_ends_it_with_69_and_a_sentence() {
         (format!("ws://{refused}/chat"), "is the gateway running?"),
         (silent, "does not answer"),
         (full, "503 Service Unavailable: it is full"),
-        (closing, "closed with 1008: it closes new sockets at once"),
+        (closing, "closed with 1008: it closes new sockets at once; see its log"),
     ] {
         let ended = load(&url, &["--connect-timeout", "500ms"]).await;
         assert_eq!((ended.code, ended.out.as_str()), (Some(69), ""), "{url}: {}", ended.err);

@@ -1,13 +1,13 @@
-//! The dialect of the AI SDK: JSON frames, many conversations on a socket, every piece of an answer numbered.
+//! The AI SDK dialect: JSON frames, several conversations per socket, numbered chunks.
 use super::ServerEvent;
 use crate::load::measure::{ErrorKind, Failure};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 
-/// Bytes of a frame that a complaint shows.
+/// Bytes of a frame shown in an error.
 const SHOWN: usize = 120;
 
-/// A frame of the gateway.
+/// A frame sent by the gateway.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Frame<'a> {
     #[serde(rename = "type")]
@@ -17,7 +17,7 @@ pub(crate) struct Frame<'a> {
     #[serde(rename = "messageId", borrow)]
     message: Option<Text<'a>>,
     sequence: Option<u64>,
-    /// The place in the answer where it is not `sequence`; `null` before its first word.
+    /// Position in the answer where it differs from `sequence`; `null` before the first entry.
     #[serde(default, deserialize_with = "present")]
     entry: Option<Option<u64>>,
     #[serde(borrow)]
@@ -54,12 +54,12 @@ struct Chunk<'a> {
     transient: bool,
 }
 
-/// Borrowed where nothing in it is escaped.
+/// Borrowed unless it contains escapes.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Tells `null` from nothing.
+/// Distinguishes `null` from an absent field.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<u64>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
@@ -104,10 +104,10 @@ struct Resume<'a> {
     body: Empty,
 }
 
-/// Reads a frame, and for which conversation of the socket it is.
+/// Decodes a frame and the index of its conversation.
 ///
 /// # Errors
-/// It is no frame of this dialect, or of no request.
+/// It is not a frame of this dialect, or of none of our requests.
 pub(super) fn read(text: &[u8]) -> Result<(usize, Frame<'_>), Failure> {
     let shown = || String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned();
     let frame: Frame<'_> = serde_json::from_slice(text).map_err(|error| {
@@ -123,27 +123,27 @@ fn failure(kind: ErrorKind, why: String) -> Failure {
     Failure { kind, why }
 }
 
-/// One conversation.
+/// State of one conversation.
 pub(crate) struct Conversation {
     index: usize,
     chat: String,
-    /// The transcript is kept and sent.
+    /// Keep the transcript and send all of it.
     whole: bool,
     requests: u64,
     turns: u64,
-    /// The open one; empty when there is none.
+    /// Id of the open request; empty if there is none.
     request: String,
-    /// Ends with the question that is, or was last, asked; without a transcript it is all there is.
+    /// Ends with the last question; without a transcript it is the only message.
     messages: Vec<Message>,
-    /// The number that the next chunk has to have.
+    /// Sequence number expected next.
     next: u64,
-    /// The last word of the answer that was heard.
+    /// Position of the last received entry of the answer.
     place: Option<u64>,
-    /// The answer's name.
+    /// Message id of the answer.
     answer: Option<String>,
-    /// Its text, where the transcript is kept.
+    /// Text of the answer, if the transcript is kept.
     text: String,
-    /// Why it failed; its end is still to come.
+    /// Error text of a failed answer whose end frame is still to come.
     failed: Option<String>,
 }
 
@@ -204,7 +204,7 @@ impl Conversation {
         (encode(&frame), after.is_none())
     }
 
-    /// A new request, which goes on after this place of the answer.
+    /// Opens a new request that continues after this position of the answer.
     fn open(&mut self, after: Option<u64>) {
         self.requests += 1;
         self.request = format!("{}.{}", self.index, self.requests);
@@ -251,7 +251,7 @@ impl Conversation {
         self.failed.take().map_or(ServerEvent::End, ServerEvent::Error)
     }
 
-    /// A replay has to be of the answer that was followed.
+    /// Checks that a replay belongs to the answer that was followed.
     fn check_answer(&mut self, message: Option<Text<'_>>) -> Result<(), Failure> {
         let Some(Text(message)) = message else { return Ok(()) };
         match &self.answer {
@@ -277,7 +277,7 @@ impl Conversation {
         }
         self.next += 1;
         let place = frame.entry.unwrap_or(Some(sequence));
-        // News beside the answer has the place of the word before it.
+        // A transient notice has the position of the entry before it.
         let goes_on = if chunk.transient { place >= self.place } else { place > self.place };
         if !goes_on {
             return numbers(format!("chunk {sequence} is at {place:?}, after {:?}", self.place));
@@ -304,7 +304,7 @@ impl Conversation {
 }
 
 fn encode(frame: &impl Serialize) -> String {
-    // Nothing in these frames can fail to be spelled.
+    // Serialization of these frames cannot fail.
     serde_json::to_string(frame).unwrap_or_default()
 }
 
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// A conversation that has asked.
+    /// A conversation with an open question.
     fn asked(whole: bool) -> Conversation {
         let mut conversation = Conversation::new(3, "c".to_owned(), whole);
         let frame: Value = serde_json::from_str(&conversation.ask("Hi \"you\"")).expect("JSON");
@@ -327,7 +327,7 @@ mod tests {
         conversation
     }
 
-    /// What the frame says to the conversation, in short.
+    /// Applies the frame and renders the event.
     fn receive(conversation: &mut Conversation, frame: Value) -> Result<String, ErrorKind> {
         let text = frame.to_string();
         let (index, frame) = read(text.as_bytes()).map_err(|failure| failure.kind)?;
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_heard_to_its_end() {
+    fn an_answer_is_received_to_its_end() {
         let mut conversation = asked(false);
         begin(&mut conversation);
         assert_eq!(chunk(&mut conversation, 4, None, delta("\"two\"\n")), Ok("\"two\"\n".to_owned()));
@@ -386,7 +386,7 @@ mod tests {
     fn a_resume_goes_on_behind_the_last_place_or_from_the_beginning() {
         let mut conversation = asked(false);
         begin(&mut conversation);
-        // Pieces were joined: number 4 is the word at 9; then news, which has the number of the word before.
+        // Entries were merged: chunk 4 is entry 9; then a notice with the same position.
         assert_eq!(chunk(&mut conversation, 4, Some(json!(9)), delta("two ")), Ok("two ".to_owned()));
         let news = json!({ "type": "data-notice", "transient": true, "data": {} });
         assert_eq!(chunk(&mut conversation, 5, Some(json!(9)), news), Ok("NonText".to_owned()));
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_numbers_and_names_are_told() {
+    fn wrong_numbers_and_names_are_reported() {
         let begun = || {
             let mut conversation = asked(false);
             begin(&mut conversation);
@@ -426,8 +426,8 @@ mod tests {
         for (sequence, entry) in
             [(3, None), (5, None), (4, Some(json!(3))), (4, Some(json!(2))), (4, Some(Value::Null))]
         {
-            let told = chunk(&mut begun(), sequence, entry.clone(), delta("two "));
-            assert_eq!(told, Err(ErrorKind::BadSequence), "{sequence} {entry:?}");
+            let result = chunk(&mut begun(), sequence, entry.clone(), delta("two "));
+            assert_eq!(result, Err(ErrorKind::BadSequence), "{sequence} {entry:?}");
         }
         let mut conversation = begun();
         conversation.resume(false);
@@ -495,7 +495,7 @@ mod tests {
                 "{frame}"
             );
             if whole {
-                assert_eq!(messages[1]["parts"][0]["text"], "one ", "told twice, kept once");
+                assert_eq!(messages[1]["parts"][0]["text"], "one ", "received twice, kept once");
             }
         }
     }

@@ -1,52 +1,52 @@
-//! What users and gateway say to each other: one file for each dialect, chosen once for a run.
+//! Client dialects of the load tester: one file per dialect, chosen once per run.
 mod ai_sdk;
 mod plain;
 
 use super::measure::{ErrorKind, Failure};
 use std::borrow::Cow;
 
-/// The language of a run.
+/// The dialect of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Plain,
-    /// `whole`: the whole conversation goes with each question.
+    /// `whole`: each question carries the whole conversation.
     AiSdk {
         whole: bool,
     },
 }
 
-/// A message of the gateway, or a part of it, taken apart.
+/// A decoded message of the gateway, or a fragment of a plain one.
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, and a box would be one for each delta")]
 pub(crate) enum Frame<'a> {
     Plain { text: &'a [u8], is_first: bool },
     AiSdk { conversation: usize, frame: ai_sdk::Frame<'a> },
 }
 
-/// What a frame says to the one it is for.
+/// What a frame means to its conversation.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ServerEvent<'a> {
     /// New text of the answer.
     Text(Cow<'a, [u8]>),
-    /// A piece of the answer that is no text, or news beside it.
+    /// A chunk of the answer that is not text, or a transient notice.
     NonText,
-    /// A resume has found its answer; pieces follow.
+    /// A resume found its answer; chunks follow.
     Resumed,
-    /// The answer is over.
+    /// The answer has ended.
     End,
-    /// It is over, and something went wrong.
+    /// The answer has ended with an error.
     Error(String),
-    /// A resume has found nothing.
+    /// A resume found nothing.
     NoActive,
 }
 
-/// One conversation as its user sees it, however many sockets it takes.
+/// One conversation as seen by its user, across sockets.
 pub(crate) enum Conversation {
     Plain,
     AiSdk(Box<ai_sdk::Conversation>),
 }
 
 impl Dialect {
-    /// Where Tidegate speaks it.
+    /// Tidegate's path for this dialect.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Dialect::Plain => "/chat",
@@ -54,15 +54,15 @@ impl Dialect {
         }
     }
 
-    /// Whether a message can only be read as a whole.
+    /// Whether messages can only be decoded as a whole.
     pub(crate) fn is_framed(self) -> bool {
         matches!(self, Dialect::AiSdk { .. })
     }
 
-    /// Takes apart what came.
+    /// Decodes a message.
     ///
     /// # Errors
-    /// It is not of this dialect.
+    /// The message is not valid in this dialect.
     pub(crate) fn read(self, text: &[u8], is_first: bool) -> Result<Frame<'_>, Failure> {
         match self {
             Dialect::Plain => Ok(Frame::Plain { text, is_first }),
@@ -73,7 +73,7 @@ impl Dialect {
         }
     }
 
-    /// The conversation that is number `index` on its socket, and named `name` in the whole run.
+    /// The conversation with index `index` on its socket and the name `name` in the run.
     pub(crate) fn conversation(self, index: usize, name: String) -> Conversation {
         match self {
             Dialect::Plain => Conversation::Plain,
@@ -85,7 +85,7 @@ impl Dialect {
 }
 
 impl Frame<'_> {
-    /// For which of a socket's conversations it is.
+    /// Index of the conversation that it belongs to.
     pub(crate) fn conversation(&self) -> usize {
         match self {
             Frame::Plain { .. } => 0,
@@ -95,7 +95,7 @@ impl Frame<'_> {
 }
 
 impl Conversation {
-    /// A question, ready to be sent.
+    /// Encodes a question.
     pub(crate) fn ask(&mut self, text: &str) -> String {
         match self {
             Conversation::Plain => text.to_owned(),
@@ -103,7 +103,7 @@ impl Conversation {
         }
     }
 
-    /// The last question once more, by the same name: it is answered once.
+    /// Encodes the last question again under the same message id, so that it is answered only once.
     pub(crate) fn ask_again(&mut self) -> Option<String> {
         match self {
             Conversation::Plain => None,
@@ -111,8 +111,8 @@ impl Conversation {
         }
     }
 
-    /// Goes on following an answer on a new socket, from where it was or `from_beginning`; `None` where the dialect
-    /// cannot. Tells whether the text comes from its beginning.
+    /// Encodes a resume on a new socket, from the last position or `from_beginning`, and returns whether the
+    /// text restarts from its beginning. `None` where the dialect has no resume.
     pub(crate) fn resume(&mut self, from_beginning: bool) -> Option<(String, bool)> {
         match self {
             Conversation::Plain => None,
@@ -120,15 +120,15 @@ impl Conversation {
         }
     }
 
-    /// What a frame says.
+    /// Applies a frame to the conversation.
     ///
     /// # Errors
-    /// The gateway may not send it now.
+    /// The frame is not allowed in this state.
     pub(crate) fn receive<'a>(&mut self, frame: Frame<'a>) -> Result<ServerEvent<'a>, Failure> {
         match (self, frame) {
             (Conversation::Plain, Frame::Plain { text, is_first }) => Ok(plain::receive(text, is_first)),
             (Conversation::AiSdk(conversation), Frame::AiSdk { frame, .. }) => conversation.receive(frame),
-            // A run has one dialect.
+            // Cannot happen: a run has one dialect.
             _ => Err(Failure { kind: ErrorKind::Frame, why: "a frame of another dialect".to_owned() }),
         }
     }

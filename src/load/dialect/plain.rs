@@ -1,8 +1,8 @@
-//! The plain dialect: text is the answer, and `Error: …` is what went wrong. It has no mark for the end.
+//! The plain dialect: text is the answer, `Error: …` is an error. It has no end marker.
 use super::ServerEvent;
 use std::borrow::Cow;
 
-/// What an error begins with.
+/// Prefix of an error message.
 const ERROR: &[u8] = b"Error: ";
 
 pub(super) fn receive(text: &[u8], is_first: bool) -> ServerEvent<'_> {

@@ -1,36 +1,36 @@
-//! Codes, statuses and wordings of the service's errors.
+//! Codes, statuses and messages of the service's errors.
 //!
 //! Source: the vendor's error-code page for DashScope.
 use std::fmt;
 
-/// A request that is answered with an error.
+/// An error response of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ServiceError {
     /// HTTP status.
     pub status: u16,
     /// The service's code, `InvalidParameter` for example.
     pub code: String,
-    /// The sentence that goes with it.
+    /// The service's message.
     pub message: String,
 }
 
-impl Refusal {
-    /// A refusal with these words.
+impl ServiceError {
+    /// An error with this status, code and message.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Refusal { status, code: code.to_owned(), message: message.into() }
+        ServiceError { status, code: code.to_owned(), message: message.into() }
     }
 
-    /// 400 with the code that most wrong requests get.
+    /// 400 with the code of most invalid requests.
     pub fn parameter(message: impl Into<String>) -> Self {
         Self::new(400, "InvalidParameter", message)
     }
 
-    /// A code from the table, with its usual status and wording.
+    /// A code from the table, with its usual status and message.
     pub fn known(code: &str) -> Self {
         Self::filled(None, Some(code), None)
     }
 
-    /// Fills what is not given: the code from the status, the status and wording from the code.
+    /// Fills in missing parts: the code from the status, the status and message from the code.
     pub fn filled(status: Option<u16>, code: Option<&str>, message: Option<&str>) -> Self {
         let code = code.unwrap_or_else(|| code_of(status.unwrap_or(500)));
         let row = ERRORS.iter().find(|(known, ..)| *known == code);
@@ -39,7 +39,7 @@ impl Refusal {
         Self::new(status, code, message)
     }
 
-    /// The JSON body, without its request id where `request_id` is empty.
+    /// The JSON body; without request id if `request_id` is empty.
     pub fn json(&self, request_id: &str) -> Vec<u8> {
         let mut fields = serde_json::Map::new();
         fields.insert("code".to_owned(), self.code.clone().into());
@@ -51,7 +51,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.status, self.code, self.message)
     }
@@ -73,7 +73,7 @@ fn code_of(status: u16) -> &'static str {
     }
 }
 
-/// Code, usual status, usual wording.
+/// Code, usual status, usual message.
 const ERRORS: &[(&str, u16, &str)] = &[
     ("InvalidApiKey", 401, "Invalid API-key provided."),
     ("NOT AUTHORIZED", 401, "Workspace is not authorized."),

@@ -1,8 +1,8 @@
-//! What a good answer says, told beforehand, so that a load tester can compare what arrives.
+//! The text of a good answer, known in advance, so that a load tester can compare what it receives.
 use super::{Script, plan::seed_of, source::Source, switches, value};
 use std::fmt::Write as _;
 
-/// The text of an answer, piece by piece, without its stamps.
+/// The text of an answer, piece by piece, without time stamps.
 #[derive(Clone, Debug)]
 pub struct Expected {
     source: Source,
@@ -14,9 +14,9 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The answer to a `/sim` message; `None` where it is not known: other messages, faults, help.
+    /// The answer to a `/sim` message; `None` if it is not predictable: other messages, faults, help.
     pub fn of(message: &str) -> Option<Expected> {
-        if !Script::steers(message) {
+        if !Script::is_script(message) {
             return None;
         }
         let settings = value::settings(message.strip_prefix(super::PREFIX)?).ok()?;
@@ -44,22 +44,22 @@ impl Expected {
         Expected { source, pieces, think: 0, next: 0, stamped: false, numbered: false }
     }
 
-    /// Whether a stamp stands before each piece.
+    /// Whether each piece is preceded by a time stamp.
     pub fn is_stamped(&self) -> bool {
         self.stamped
     }
 
-    /// How many pieces were taken.
+    /// Number of pieces taken so far.
     pub fn taken(&self) -> u64 {
         self.next
     }
 
-    /// Goes back or ahead to this piece.
+    /// Moves to this piece.
     pub fn seek(&mut self, piece: u64) {
         self.next = piece.min(self.pieces);
     }
 
-    /// Appends the next piece; false behind the last one.
+    /// Appends the next piece; false after the last one.
     pub fn piece(&mut self, out: &mut String) -> bool {
         if self.next == self.pieces {
             return false;

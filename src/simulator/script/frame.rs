@@ -1,34 +1,34 @@
-//! The bytes of one frame, exactly as DashScope spells them.
+//! The bytes of one frame, exactly as DashScope writes them.
 //!
-//! Source: the vendor's API reference and published captures. A frame is four lines and a blank
-//! one: `id`, `event`, a comment with the frame's true status, `data`; no blank behind a colon.
-use super::{Endpoint, Format, Refusal, Spelling, UsageKind};
+//! Source: the vendor's API reference and published captures. A frame is four lines and a blank one: `id`,
+//! `event`, a comment with the frame's actual status, `data`; no space after a colon.
+use super::{Endpoint, Format, ServiceError, Spelling, UsageKind};
 use bytes::BytesMut;
 use std::io::Write as _;
 
-/// What stays the same over all frames of one response.
+/// Fields that are the same in all frames of a response.
 #[derive(Clone, Debug)]
 pub struct Shape {
     pub format: Format,
     pub endpoint: Endpoint,
-    /// The model thinks: frames carry `reasoning_content` and count its tokens.
+    /// A reasoning model: frames carry `reasoning_content` and count its tokens.
     pub thinking: bool,
     pub index: bool,
     pub usage: UsageKind,
     pub spelling: Spelling,
-    /// Empty: frames carry none.
+    /// If empty, frames carry none.
     pub request_id: String,
     pub input_tokens: u64,
-    /// Running frames say JSON null instead of the string.
+    /// Running frames have JSON null instead of the string `"null"`.
     pub running_null: bool,
 }
 
-/// What changes from frame to frame. Texts are JSON-escaped already, without their quotes.
+/// Fields that change from frame to frame. Texts are already JSON-escaped, without quotes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delta<'a> {
     pub content: &'a [u8],
     pub reasoning: &'a [u8],
-    /// `None` while generating.
+    /// `None` while the answer is being generated.
     pub finish: Option<Finish<'a>>,
     pub output_tokens: u64,
     pub reasoning_tokens: u64,
@@ -38,11 +38,11 @@ pub struct Delta<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Finish<'a> {
     Reason(&'a str),
-    /// JSON null where a reason belongs.
+    /// JSON null in place of a reason.
     Null,
 }
 
-/// Builds frames and counts their ids.
+/// Builds frames and assigns their ids.
 #[derive(Debug)]
 pub struct Frames {
     shape: Shape,
@@ -79,12 +79,12 @@ impl Frames {
     }
 
     /// Appends the frame of an error.
-    pub fn error(&mut self, out: &mut BytesMut, refusal: &Refusal) {
-        let payload = refusal.json(&self.shape.request_id);
-        self.data(out, "error", refusal.status, &payload);
+    pub fn error(&mut self, out: &mut BytesMut, error: &ServiceError) {
+        let payload = error.json(&self.shape.request_id);
+        self.data(out, "error", error.status, &payload);
     }
 
-    /// Appends a frame with any payload.
+    /// Appends a frame with an arbitrary payload.
     pub fn data(&mut self, out: &mut BytesMut, event: &str, status: u16, payload: &[u8]) {
         if self.plain {
             self.open(out, event, status);
@@ -113,7 +113,7 @@ impl Frames {
         out.extend_from_slice(b"\ndata:");
     }
 
-    /// Appends the JSON alone: the payload of a frame, or the body of a plain reply.
+    /// Appends only the JSON: the payload of a frame, or the body of a non-streamed response.
     pub fn payload(&self, out: &mut BytesMut, delta: &Delta<'_>) {
         match self.shape.format {
             Format::Text => {
@@ -139,8 +139,8 @@ impl Frames {
         out.extend_from_slice(&self.tail);
     }
 
-    /// Content and reasoning. The multimodal endpoint writes content as a list, empty while the
-    /// model thinks, and leaves the reasoning out once it is over.
+    /// Content and reasoning. The multimodal endpoint writes content as a list, which is empty during
+    /// reasoning, and omits the reasoning once it is over.
     fn message(&self, out: &mut BytesMut, delta: &Delta<'_>) {
         match self.shape.endpoint {
             Endpoint::Text => {
@@ -163,7 +163,7 @@ impl Frames {
         }
     }
 
-    /// The finish reason. While generating it is the word "null" in quotes, not JSON null.
+    /// The finish reason. Until the end it is the string "null", not JSON null.
     fn finish(&self, out: &mut BytesMut, finish: Option<Finish<'_>>) {
         match finish {
             None if self.shape.running_null => out.extend_from_slice(b"null"),
@@ -223,7 +223,7 @@ fn number(out: &mut BytesMut, mut number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Appends text with what JSON wants escaped; other characters stay as they are, as the service does it.
+/// Appends text with JSON's mandatory escapes only, as the service does.
 pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
     let mut from = 0;
     for (at, byte) in text.bytes().enumerate() {

@@ -1,12 +1,12 @@
-//! Cuts an answer into token-like pieces.
+//! Splits an answer into token-like pieces.
 
-/// Longest piece of Latin text, in characters; a longer word is cut.
+/// Maximum characters of a piece of Latin text; a longer word is split.
 const LATIN_MAX: usize = 8;
-/// Longest piece of Chinese text, in characters.
+/// Maximum characters of a piece of Chinese text.
 const WIDE_MAX: usize = 2;
 
-/// The end offsets of the pieces of a text, in bytes. Joined, the pieces are the text; a blank
-/// belongs to the word behind it, as with most tokenizers.
+/// The end offsets of a text's pieces, in bytes. A space belongs to the following word, as with most
+/// tokenizers.
 pub(crate) fn ends(text: &str) -> Vec<usize> {
     let mut ends = Vec::with_capacity(text.len() / 4 + 1);
     let (mut length, mut kind) = (0_usize, Kind::Blank);
@@ -32,7 +32,7 @@ pub(crate) fn ends(text: &str) -> Vec<usize> {
     ends
 }
 
-/// How many tokens a text counts for.
+/// The number of tokens of a text.
 pub(crate) fn count(text: &str) -> u64 {
     let wide = text.chars().filter(|c| !c.is_ascii()).count() as u64;
     let ascii = text.bytes().filter(u8::is_ascii).count() as u64;

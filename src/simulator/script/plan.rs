@@ -1,5 +1,5 @@
-//! Makes of a request and its script what the server has to do: a head, and a body or a player.
-use super::{Carrier, Frames, HeadKind, Player, Refusal, Request, Script, Shape, Step};
+//! Turns a request and its script into a response plan: a head, and a body or a player.
+use super::{Carrier, Frames, HeadKind, Player, Request, Script, ServiceError, Shape, Step};
 use bytes::{Bytes, BytesMut};
 use content::Content;
 use std::time::Duration;
@@ -8,11 +8,11 @@ mod content;
 
 pub(super) use content::seed_of;
 
-/// Bytes of an event stream, spelled as the service spells the type.
+/// Content type of an event stream, as the service writes it.
 pub const EVENT_STREAM: &str = "text/event-stream;charset=UTF-8";
 const JSON: &str = "application/json";
 
-/// Times that hold where the message says nothing.
+/// Default times.
 #[derive(Clone, Copy, Debug)]
 pub struct Pacing {
     /// To the first delta.
@@ -21,18 +21,18 @@ pub struct Pacing {
     pub pace: Duration,
 }
 
-/// Randomness of one answer, drawn by the caller.
+/// Random inputs of one answer, drawn by the caller.
 #[derive(Clone, Debug)]
-pub struct Chance {
+pub struct RandomInputs {
     pub request_id: String,
-    /// Share of one pace, 0 to 1.
+    /// Fraction of one pace, 0 to 1.
     pub phase: f64,
 }
 
-/// What to do with one request.
+/// The response to one request.
 #[derive(Debug)]
 pub struct Plan {
-    /// Before the head.
+    /// Delay before the head.
     pub wait: Duration,
     pub head: Head,
     /// Further response headers.
@@ -43,11 +43,11 @@ pub struct Plan {
     /// Unpacked size of a gzip bomb that replaces the stream.
     pub bomb_mib: u64,
     pub close_idle: Option<Duration>,
-    /// The length that the head promises and the body never reaches.
+    /// A content length that the body never reaches.
     pub promised: Option<u64>,
 }
 
-/// How the response begins.
+/// Head and body of the response.
 #[derive(Debug)]
 pub enum Head {
     /// HTTP 200 and a stream.
@@ -55,14 +55,14 @@ pub enum Head {
         content_type: Option<String>,
         player: Box<Player>,
     },
-    /// One body.
+    /// A fixed body.
     Fixed(Fixed),
-    /// These bytes on the socket, past the HTTP library; then the connection is closed.
+    /// Raw bytes written to the socket, bypassing the HTTP library; then the connection is closed.
     Raw(Vec<u8>),
     Never,
 }
 
-/// A response that is ready.
+/// A complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
     pub status: u16,
@@ -72,9 +72,9 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// A refusal as JSON under its own status.
-    pub fn refusal(refusal: &Refusal, request_id: &str) -> Self {
-        Self::new(refusal.status, JSON, refusal.json(request_id).into())
+    /// A service error as JSON with its status.
+    pub fn error(error: &ServiceError, request_id: &str) -> Self {
+        Self::new(error.status, JSON, error.json(request_id).into())
     }
 
     fn new(status: u16, content_type: &str, body: Bytes) -> Self {
@@ -82,16 +82,16 @@ impl Fixed {
     }
 }
 
-/// Plans the answer to a request. `script` is `None` for a message that steers nothing.
+/// Plans the response to a request. `script` is `None` for an ordinary message.
 ///
 /// # Errors
-/// What the service would answer.
+/// The error that the service would return.
 pub fn plan(
     request: &Request,
     script: Option<Script>,
     pacing: Pacing,
-    chance: &Chance,
-) -> Result<Plan, Refusal> {
+    random: &RandomInputs,
+) -> Result<Plan, ServiceError> {
     let steered = script.is_some();
     let script = script.unwrap_or(Script { group: 1, ..Script::default() });
     let answer = Content::of(request, &script, steered)?;
@@ -99,14 +99,17 @@ pub fn plan(
     let pace = script.pace.unwrap_or(pacing.pace);
     let mut wait = script.head_wait;
     if !request.stream {
-        // A plain reply comes when the last token is made.
+        // A non-streamed response is sent when the last token is due.
         let tokens = u32::try_from(answer.total()).unwrap_or(u32::MAX);
         wait += first.saturating_add(pace.saturating_mul(tokens));
     }
-    let refusal =
-        Refusal::filled(script.error.status, script.error.code.as_deref(), script.error.message.as_deref());
-    let head = head(request, &script, answer, &refusal, chance, (first, pace))?;
-    let headers = headers(&script, request.stream, &chance.request_id);
+    let error = ServiceError::filled(
+        script.error.status,
+        script.error.code.as_deref(),
+        script.error.message.as_deref(),
+    );
+    let head = head(request, &script, answer, &error, random, (first, pace))?;
+    let headers = headers(&script, request.stream, &random.request_id);
     Ok(Plan {
         wait,
         head,
@@ -123,15 +126,16 @@ fn head(
     request: &Request,
     script: &Script,
     answer: Content,
-    refusal: &Refusal,
-    chance: &Chance,
+    error: &ServiceError,
+    random: &RandomInputs,
     times: (Duration, Duration),
-) -> Result<Head, Refusal> {
-    let id = &*chance.request_id;
+) -> Result<Head, ServiceError> {
+    let id = &*random.request_id;
     let status = |usual: u16| script.error.status.unwrap_or(usual);
     let frames = || Frames::new(shape(request, script, id));
-    let plain =
-        |answer: &Content| -> Result<Fixed, Refusal> { Ok(Fixed::new(200, JSON, answer.json(&frames())?)) };
+    let plain = |answer: &Content| -> Result<Fixed, ServiceError> {
+        Ok(Fixed::new(200, JSON, answer.json(&frames())?))
+    };
     let fixed = match (script.head.kind, script.early_carrier()) {
         (Some(HeadKind::Html), _) => Fixed::new(
             status(502),
@@ -141,7 +145,7 @@ fn head(
         (Some(HeadKind::Empty), _) => {
             Fixed { status: status(503), content_type: None, location: None, body: Bytes::new() }
         }
-        (Some(HeadKind::JsonError), _) => Fixed::new(200, JSON, refusal.json(id).into()),
+        (Some(HeadKind::JsonError), _) => Fixed::new(200, JSON, error.json(id).into()),
         (Some(HeadKind::JsonInstead), _) => plain(&answer)?,
         (Some(HeadKind::Redirect), _) => Fixed {
             location: Some("/elsewhere".to_owned()),
@@ -157,39 +161,39 @@ fn head(
             ),
             _,
         ) => {
-            return Ok(Head::Raw(raw(kind, &frames_alone(request, script, answer, chance))));
+            return Ok(Head::Raw(raw(kind, &frames_alone(request, script, answer, random))));
         }
         (_, Some(Carrier::SseWithStatus)) => {
             let mut body = BytesMut::new();
-            frames().error(&mut body, refusal);
-            Fixed::new(refusal.status, EVENT_STREAM, body.freeze())
+            frames().error(&mut body, error);
+            Fixed::new(error.status, EVENT_STREAM, body.freeze())
         }
         (_, Some(Carrier::FirstFrame)) if request.stream => {
             let mut body = BytesMut::new();
-            frames().error(&mut body, refusal);
+            frames().error(&mut body, error);
             Fixed::new(200, EVENT_STREAM, body.freeze())
         }
-        (_, Some(_)) => Fixed::refusal(refusal, id),
-        (_, None) if !request.stream && script.has_error() => Fixed::refusal(refusal, id),
+        (_, Some(_)) => Fixed::error(error, id),
+        (_, None) if !request.stream && script.has_error() => Fixed::error(error, id),
         (_, None) if !request.stream => plain(&answer)?,
         (kind, None) => {
             let content_type = match kind {
                 Some(HeadKind::NoType) => None,
                 _ => Some(script.head.content_type.clone().unwrap_or(EVENT_STREAM.to_owned())),
             };
-            let player = Box::new(Player::new(answer.parts(request, script, chance, times)));
+            let player = Box::new(Player::new(answer.parts(request, script, random, times)));
             return Ok(Head::Stream { content_type, player });
         }
     };
     Ok(Head::Fixed(fixed))
 }
 
-/// A short good stream as bytes, for the faults that bypass the HTTP library.
-fn frames_alone(request: &Request, script: &Script, mut answer: Content, chance: &Chance) -> Vec<u8> {
+/// A short valid stream as bytes, for faults that bypass the HTTP library.
+fn frames_alone(request: &Request, script: &Script, mut answer: Content, random: &RandomInputs) -> Vec<u8> {
     const TOKENS: u64 = 1000;
     answer.tokens = answer.tokens.min(TOKENS);
     answer.think = answer.think.min(TOKENS);
-    let mut player = Player::new(answer.parts(request, script, chance, (Duration::ZERO, Duration::ZERO)));
+    let mut player = Player::new(answer.parts(request, script, random, (Duration::ZERO, Duration::ZERO)));
     let mut bytes = Vec::new();
     while let Step::Write(part) = player.step(Duration::ZERO, 0) {
         bytes.extend_from_slice(&part);
@@ -197,7 +201,7 @@ fn frames_alone(request: &Request, script: &Script, mut answer: Content, chance:
     bytes
 }
 
-/// Responses that are not quite HTTP.
+/// Responses that violate HTTP.
 fn raw(kind: HeadKind, frames: &[u8]) -> Vec<u8> {
     let chunked = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream;charset=UTF-8\r\ntransfer-encoding: chunked\r\n\r\n";
     let (head, from) = match kind {
@@ -213,7 +217,7 @@ fn raw(kind: HeadKind, frames: &[u8]) -> Vec<u8> {
     [head.as_bytes(), &frames[from..]].concat()
 }
 
-/// The headers of every response, then those that the script adds.
+/// The headers of every response, followed by those of the script.
 fn headers(script: &Script, stream: bool, request_id: &str) -> Vec<(String, String)> {
     let finished = if stream { "false" } else { "true" };
     let mut headers = vec![

@@ -1,36 +1,38 @@
-//! Plays one streamed answer: asked with the time, it says what to do next.
-use super::{AfterFinish, Delta, Fault, Frames, Mode, Refusal, Split, frame, frame::Finish, source::Source};
+//! Plays one streamed answer: given the time, it returns the next step.
+use super::{
+    AfterFinish, Delta, Fault, Frames, Mode, ServiceError, Split, frame, frame::Finish, source::Source,
+};
 use crate::units::nanos;
 use bytes::{Bytes, BytesMut};
 use std::{collections::VecDeque, fmt::Write as _, time::Duration};
 
-/// What the server does next.
+/// The next step of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Send these bytes.
     Write(Bytes),
-    /// Ask again at this offset from the start.
+    /// Call again at this offset from the start.
     Wait(Duration),
-    /// Let what was written reach the socket, then ask again.
+    /// Flush to the socket, then call again.
     Flush,
-    /// The body ends as it should.
+    /// End the body normally.
     End,
     /// Close the connection in the middle of the body.
     Cut,
     /// Reset the connection.
     Reset,
-    /// Say nothing until the client goes.
+    /// Send nothing until the client disconnects.
     Hang,
 }
 
-/// What one answer is made of. Times are nanoseconds since the start.
+/// Contents of one answer. Times are nanoseconds since the start.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) frames: Frames,
     pub(crate) reasoning: Source,
     pub(crate) answer: Source,
     pub(crate) think: u64,
-    /// Reasoning and answer deltas together.
+    /// Reasoning and answer deltas in total.
     pub(crate) total: u64,
     pub(crate) mode: Mode,
     pub(crate) finish: String,
@@ -48,11 +50,11 @@ pub(crate) struct Parts {
     pub(crate) keepalive: Option<u64>,
     pub(crate) split: Split,
     pub(crate) bom: bool,
-    /// What an error in mid-stream says.
-    pub(crate) refusal: Refusal,
+    /// The error reported in mid-stream.
+    pub(crate) error: ServiceError,
 }
 
-/// One answer under way.
+/// State of one answer.
 #[derive(Debug)]
 pub struct Player {
     parts: Parts,
@@ -60,21 +62,21 @@ pub struct Player {
     /// The next delta, from 0.
     next: u64,
     out: BytesMut,
-    /// A part was written; the next one waits until it is out.
+    /// A part was written; the next one waits until it is flushed.
     flush_next: bool,
     part_due: u64,
     flushed: bool,
     last_write: u64,
     piece: String,
     escaped: Vec<u8>,
-    /// The texts so far, escaped; kept in cumulative mode only.
+    /// The text so far, escaped; only kept in cumulative mode.
     so_far: [Vec<u8>; 2],
 }
 
 #[derive(Debug)]
 enum Stage {
     Text,
-    /// So many bytes of a long line are still to come.
+    /// Remaining bytes of a long line.
     LongLine(u64),
     Hang,
     Last(Step),
@@ -101,8 +103,8 @@ impl Player {
         }
     }
 
-    /// What to do at this time. `elapsed` counts from the start of the answer; `clock` is the
-    /// machine's monotonic clock in nanoseconds, written into stamped deltas.
+    /// Returns the next step. `elapsed` counts from the start of the answer; `clock` is the machine's
+    /// monotonic clock in nanoseconds, written into stamped deltas.
     pub fn step(&mut self, elapsed: Duration, clock: u64) -> Step {
         let now = nanos(elapsed);
         loop {
@@ -110,7 +112,7 @@ impl Player {
                 return self.emit(now);
             }
             match self.stage {
-                // What was written must reach the socket before it is closed.
+                // Flush before closing, so that written bytes reach the socket.
                 Stage::Last(Step::Cut | Step::Reset) if !self.flushed => {
                     self.flushed = true;
                     return Step::Flush;
@@ -137,8 +139,8 @@ impl Player {
         }
     }
 
-    /// When delta `k` is due. The first is due exactly when the script says so; the others keep a
-    /// fixed rate from there, moved by this stream's own phase so that streams do not tick together.
+    /// When delta `k` is due. The first is due exactly as scripted; the others keep a fixed rate from there,
+    /// shifted by this stream's phase so that streams are not synchronized.
     fn due(&self, k: u64) -> u64 {
         match k {
             0 => self.parts.first,
@@ -146,20 +148,20 @@ impl Player {
         }
     }
 
-    /// The end of the group that goes out next; a fault cuts it short.
+    /// The end of the next group of deltas; a fault ends it early.
     fn group_end(&self) -> u64 {
         let fault = self.parts.faults.front().map_or(u64::MAX, |(after, _)| *after);
         (self.next + self.parts.group).min(self.parts.total).min(fault)
     }
 
-    /// The next fault, once its delta was written or no delta is left.
+    /// The next fault, if its delta was written or none is left.
     fn due_fault(&mut self) -> Option<Fault> {
         let (after, _) = self.parts.faults.front()?;
         let due = *after <= self.next || self.next == self.parts.total;
         due.then(|| self.parts.faults.pop_front().map(|(_, fault)| fault)).flatten()
     }
 
-    /// Waits, or writes a keep-alive comment when one is due earlier.
+    /// Waits, or writes a keep-alive comment if one is due earlier.
     fn wait(&mut self, due: Option<u64>, now: u64) -> Step {
         let Some(keepalive) = self.parts.keepalive else {
             return due.map_or(Step::Hang, |due| Step::Wait(Duration::from_nanos(due)));
@@ -172,7 +174,7 @@ impl Player {
         Step::Wait(Duration::from_nanos(due.unwrap_or(u64::MAX).min(comment)))
     }
 
-    /// Hands out what is ready, whole or in parts.
+    /// Returns pending bytes, whole or in parts.
     fn emit(&mut self, now: u64) -> Step {
         let split = self.parts.split;
         if split.bytes == 0 && !split.inside_characters {
@@ -202,7 +204,7 @@ impl Player {
     fn delta(&mut self, k: u64, clock: u64) {
         let thinks = k < self.parts.think;
         if self.parts.empty_every > 0 && (k + 1).is_multiple_of(self.parts.empty_every) {
-            // An empty piece: in a cumulative stream this repeats the last frame.
+            // An empty piece; in a cumulative stream it repeats the last frame.
             self.escaped.clear();
             self.write_delta(thinks, k);
         }
@@ -227,7 +229,7 @@ impl Player {
         self.write_delta(thinks, k + 1);
     }
 
-    /// Writes a frame with what is in `escaped`, or with the texts so far.
+    /// Writes a frame with the contents of `escaped`, or with the text so far.
     fn write_delta(&mut self, thinks: bool, output_tokens: u64) {
         let (content, reasoning): (&[u8], &[u8]) = match self.parts.mode {
             Mode::Cumulative => (&self.so_far[0], &self.so_far[1]),
@@ -239,7 +241,7 @@ impl Player {
         self.parts.frames.result(&mut self.out, &delta);
     }
 
-    /// Writes the terminal frame and what comes behind it.
+    /// Writes the terminal frame and what follows it.
     fn finish(&mut self) {
         if self.parts.finish == "tool_calls" {
             self.tool_call();
@@ -286,7 +288,7 @@ impl Player {
         self.parts.frames.result(&mut self.out, &delta);
     }
 
-    /// The fragments of a call: id and name come first and once, arguments in pieces.
+    /// Fragments of a tool call: id and name once at the beginning, then arguments in pieces.
     fn tool_call(&mut self) {
         const FRAGMENTS: [&str; 2] = [
             r#"{"index":0,"id":"call_sim_1","type":"function","function":{"name":"get_weather","arguments":"{\"city\": "}}"#,

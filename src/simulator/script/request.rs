@@ -1,14 +1,14 @@
-//! Reads and checks a generation request as the service does.
+//! Parses and validates a generation request as the service does.
 //!
-//! Source: the vendor's API reference (parameters, ranges) and its error-code page (wordings).
-use super::{MODELS, Refusal, pieces};
+//! Source: the vendor's API reference (parameters, ranges) and its error-code page (messages).
+use super::{MODELS, ServiceError, pieces};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The longest input, in tokens.
+/// Maximum input, in tokens; longer input is rejected.
 const INPUT_MAX: u64 = 98_304;
 
-/// Which of the two generation paths was called.
+/// The generation path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Text,
@@ -22,7 +22,7 @@ pub enum Format {
     Message,
 }
 
-/// Whether a frame holds the whole text so far or the new piece alone.
+/// Whether a frame contains the whole text so far or only the new piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Cumulative,
@@ -36,7 +36,7 @@ pub struct Turn {
     pub text: String,
 }
 
-/// A request that passed every check, with the model's defaults filled in.
+/// A valid request, with the model's defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub model: String,
@@ -96,25 +96,27 @@ impl Content {
 }
 
 impl Request {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// What the service would answer.
-    pub fn parse(body: &[u8], endpoint: Endpoint, stream: bool) -> Result<Request, Refusal> {
+    /// The error that the service would return.
+    pub fn parse(body: &[u8], endpoint: Endpoint, stream: bool) -> Result<Request, ServiceError> {
         let body: Body = serde_json::from_slice(body).map_err(|_| {
-            Refusal::parameter("Required body invalid, please check the request body format.")
+            ServiceError::parameter("Required body invalid, please check the request body format.")
         })?;
-        let model =
-            body.model.filter(|model| !model.is_empty()).ok_or(Refusal::known("BadRequest.EmptyModel"))?;
-        let input = body.input.ok_or(Refusal::known("BadRequest.EmptyInput"))?;
-        let parameters = body.parameters.ok_or(Refusal::known("BadRequest.EmptyParameters"))?;
+        let model = body
+            .model
+            .filter(|model| !model.is_empty())
+            .ok_or(ServiceError::known("BadRequest.EmptyModel"))?;
+        let input = body.input.ok_or(ServiceError::known("BadRequest.EmptyInput"))?;
+        let parameters = body.parameters.ok_or(ServiceError::known("BadRequest.EmptyParameters"))?;
         let family = Family::of(&model);
         family.check_endpoint(endpoint)?;
         let turns = turns(input)?;
         check_ranges(&parameters)?;
         let input_tokens = turns.iter().map(|turn| pieces::count(&turn.text) + 4).sum();
         if input_tokens > INPUT_MAX {
-            return Err(Refusal::parameter(format!("Range of input length should be [1, {INPUT_MAX}]")));
+            return Err(ServiceError::parameter(format!("Range of input length should be [1, {INPUT_MAX}]")));
         }
         let flag = |name: &str| parameters.get(name).and_then(Value::as_bool);
         let count = |name: &str| parameters.get(name).and_then(Value::as_u64);
@@ -152,8 +154,8 @@ impl Request {
     }
 }
 
-/// The conversation, from messages or from the old `prompt`.
-fn turns(input: Input) -> Result<Vec<Turn>, Refusal> {
+/// The conversation, from `messages` or the older `prompt`.
+fn turns(input: Input) -> Result<Vec<Turn>, ServiceError> {
     let turns: Vec<Turn> = match (input.messages, input.prompt) {
         (Some(messages), _) => messages
             .into_iter()
@@ -163,15 +165,15 @@ fn turns(input: Input) -> Result<Vec<Turn>, Refusal> {
             })
             .collect(),
         (None, Some(prompt)) => vec![Turn { role: "user".to_owned(), text: prompt }],
-        (None, None) => return Err(Refusal::known("BadRequest.EmptyInput")),
+        (None, None) => return Err(ServiceError::known("BadRequest.EmptyInput")),
     };
     if let Some(turn) =
         turns.iter().find(|turn| !["system", "user", "assistant", "tool"].contains(&&*turn.role))
     {
-        return Err(Refusal::parameter(format!("Role must be user or assistant, got {:?}.", turn.role)));
+        return Err(ServiceError::parameter(format!("Role must be user or assistant, got {:?}.", turn.role)));
     }
     if turns.iter().all(|turn| turn.text.is_empty()) {
-        return Err(Refusal::parameter(format!("Range of input length should be [1, {INPUT_MAX}]")));
+        return Err(ServiceError::parameter(format!("Range of input length should be [1, {INPUT_MAX}]")));
     }
     Ok(turns)
 }
@@ -184,8 +186,8 @@ fn stop_words(stop: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// Refuses parameters outside their ranges. Unknown ones pass, as with the service.
-fn check_ranges(parameters: &Map<String, Value>) -> Result<(), Refusal> {
+/// Rejects parameters outside their ranges. Unknown ones are accepted, as by the service.
+fn check_ranges(parameters: &Map<String, Value>) -> Result<(), ServiceError> {
     type Check = fn(&Value) -> bool;
     fn within(value: &Value, allowed: impl Fn(f64) -> bool) -> bool {
         value.as_f64().is_some_and(allowed)
@@ -228,13 +230,13 @@ fn check_ranges(parameters: &Map<String, Value>) -> Result<(), Refusal> {
     ];
     for (name, passes, message) in CHECKS {
         if parameters.get(*name).is_some_and(|value| !value.is_null() && !passes(value)) {
-            return Err(Refusal::parameter(*message));
+            return Err(ServiceError::parameter(*message));
         }
     }
     Ok(())
 }
 
-/// What a model's name says about its manners.
+/// Properties of a model, inferred from its name.
 struct Family {
     sim: bool,
     known: bool,
@@ -269,35 +271,40 @@ impl Family {
         }
     }
 
-    /// The models of the simulator itself live on both paths; others have one.
-    fn check_endpoint(&self, endpoint: Endpoint) -> Result<(), Refusal> {
+    /// The simulator's own models are on both paths; others on one.
+    fn check_endpoint(&self, endpoint: Endpoint) -> Result<(), ServiceError> {
         if !self.known {
-            return Err(Refusal::known("ModelNotFound"));
+            return Err(ServiceError::known("ModelNotFound"));
         }
         if !self.sim && self.multimodal != (endpoint == Endpoint::Multimodal) {
-            return Err(Refusal::parameter("url error, please check url！"));
+            return Err(ServiceError::parameter("url error, please check url！"));
         }
         Ok(())
     }
 
-    fn check_thinking(&self, stream: bool, thinking: bool, incremental: Option<bool>) -> Result<(), Refusal> {
+    fn check_thinking(
+        &self,
+        stream: bool,
+        thinking: bool,
+        incremental: Option<bool>,
+    ) -> Result<(), ServiceError> {
         if self.thinks_always && !stream {
-            return Err(Refusal::parameter(
+            return Err(ServiceError::parameter(
                 "This model only support stream mode, please enable the stream parameter to access the model. ",
             ));
         }
         if thinking && !stream {
-            return Err(Refusal::parameter(
+            return Err(ServiceError::parameter(
                 "parameter.enable_thinking must be set to false for non-streaming calls",
             ));
         }
         if self.only_incremental && incremental == Some(false) {
-            return Err(Refusal::parameter(
+            return Err(ServiceError::parameter(
                 "The incremental_output parameter of this model cannot be set to False.",
             ));
         }
         if thinking && incremental == Some(false) {
-            return Err(Refusal::parameter(
+            return Err(ServiceError::parameter(
                 "The incremental_output parameter must be \"true\" when enable_thinking is true",
             ));
         }

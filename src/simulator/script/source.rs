@@ -1,4 +1,4 @@
-//! Where the pieces of an answer come from: a text, or endless filler words.
+//! Sources of an answer's pieces: a text, or an endless sequence of filler words.
 use super::{Alphabet, pieces};
 
 const LATIN: [&str; 16] = [
@@ -8,10 +8,10 @@ const LATIN: [&str; 16] = [
 const CHINESE: [&str; 8] = ["潮水", "上涨", "，", "船在", "港口", "等待", "。", "灯光"];
 const EMOJI: [&str; 4] = ["🌊", "🚢", "🌉", "🐟"];
 
-/// The answer's pieces, by number.
+/// The pieces of an answer, addressed by number.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// A text, cut into pieces; asked for more pieces than it has, it begins again.
+    /// A text split into pieces; it repeats when more pieces are requested.
     Text {
         text: String,
         ends: Vec<usize>,
@@ -29,7 +29,7 @@ impl Source {
         Source::Text { text, ends }
     }
 
-    /// How many pieces there are; `None` without end.
+    /// Number of pieces; `None` if endless.
     pub(crate) fn len(&self) -> Option<u64> {
         match self {
             Source::Text { ends, .. } => Some(ends.len() as u64),
@@ -51,7 +51,7 @@ impl Source {
     }
 }
 
-/// One filler word. A length is in characters and counts the blank behind a Latin word.
+/// One filler word. The length is in characters and includes the space after a Latin word.
 fn filler(alphabet: Alphabet, word_len: Option<u64>, random: u64, out: &mut String) {
     let words: &[&str] = match alphabet {
         Alphabet::Latin => &LATIN,
@@ -69,7 +69,7 @@ fn filler(alphabet: Alphabet, word_len: Option<u64>, random: u64, out: &mut Stri
     }
 }
 
-/// Spreads the bits of a number (the finalizer of splitmix64).
+/// Mixes the bits of a number (the finalizer of splitmix64).
 pub(crate) fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,41 +1,40 @@
-//! Spellings of a frame that differ from the service's own: line ends, blanks, comments, fields.
+//! Variants of a frame's syntax: line ends, spaces, comments, fields.
 
-/// How frames are spelled. The default is the service's spelling, byte for byte.
+/// How frames are written. The default is the service's format, byte for byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spelling {
     pub line_end: LineEnd,
     pub space_after_colon: bool,
     pub no_blank_lines: bool,
-    /// The blank line is missing behind the last frame only.
+    /// Omit the blank line after the last frame only.
     pub no_last_blank: bool,
     pub comments: bool,
     pub unknown_fields: bool,
     pub no_id: bool,
-    /// A payload is written over several `data:` lines, cut behind its commas.
+    /// Write a payload over several `data:` lines, split after its commas.
     pub many_data_lines: bool,
     pub bom: bool,
 }
 
-/// What ends a line.
+/// The end of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineEnd {
     #[default]
     Lf,
     CrLf,
-    /// CR alone, which the standard knows and no service sends.
+    /// CR alone, which the standard allows and no service sends.
     Cr,
-    /// LF and CRLF in turn.
+    /// Alternating LF and CRLF.
     Mixed,
 }
 
 impl Spelling {
-    /// Whether frames can go out as they are built.
+    /// Whether frames are sent as built.
     pub(crate) fn is_plain(&self) -> bool {
         *self == Spelling { bom: self.bom, no_last_blank: self.no_last_blank, ..Spelling::default() }
     }
 
-    /// Writes a frame of the service's spelling in this one. Payloads hold no line feed of their
-    /// own, as JSON escapes it.
+    /// Rewrites a frame in this format. Payloads contain no line feed, because JSON escapes it.
     pub(crate) fn respell(&self, frame: &[u8], out: &mut Vec<u8>) {
         let mut lines = 0_usize;
         let mut end = |out: &mut Vec<u8>| {
@@ -100,7 +99,7 @@ impl Spelling {
     }
 }
 
-/// Cuts JSON behind the commas that stand outside its strings, where a line feed does no harm.
+/// Splits JSON after commas outside its strings, where a line feed is harmless.
 fn split_json(payload: &[u8]) -> Vec<&[u8]> {
     let (mut parts, mut from) = (Vec::new(), 0);
     let (mut in_string, mut escaped) = (false, false);

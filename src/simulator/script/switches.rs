@@ -1,4 +1,4 @@
-//! The switches of a `/sim` message: one table that the parser and the document share.
+//! The switches of a `/sim` message: one table used by the parser and the document.
 use super::{Script, value::Setting};
 use std::fmt::Write as _;
 
@@ -11,19 +11,19 @@ pub const SWITCHES: &[Switch] = list::ALL;
 /// One switch.
 pub struct Switch {
     pub name: &'static str,
-    /// What its value looks like; empty for a switch that stands alone.
+    /// Form of its value; empty for a switch without value.
     pub value: &'static str,
-    /// The rows of the fault catalogue that it provokes.
+    /// Rows of the fault catalogue that it causes.
     pub rows: &'static str,
     pub help: &'static str,
-    /// Left out of the good answer that follows after `times` requests.
+    /// A fault: left out of the good answer after `times` requests.
     pub fault: bool,
     pub(super) set: Set,
 }
 
 type Set = fn(&mut Script, &Setting) -> Result<(), String>;
 
-/// The switch of that name, or a sentence with the nearest one.
+/// The switch of that name, or an error with the nearest one.
 pub(super) fn find(name: &str) -> Result<&'static Switch, String> {
     let nearest =
         || SWITCHES.iter().min_by_key(|switch| distance(name, switch.name)).map_or("", |near| near.name);
@@ -44,7 +44,7 @@ pub fn table() -> String {
     table
 }
 
-/// How many letters must change to make one word of the other (Levenshtein).
+/// Levenshtein distance.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -4,7 +4,7 @@ mod requests;
 mod switching;
 mod talk;
 
-use super::{Chance, Endpoint, Head, Pacing, Plan, Refusal, Request, Script, Step, plan};
+use super::{Endpoint, Head, Pacing, Plan, RandomInputs, Request, Script, ServiceError, Step, plan};
 use std::time::Duration;
 
 /// A request body with one user message.
@@ -16,13 +16,15 @@ fn body(model: &str, message: &str, parameters: &str) -> String {
 }
 
 /// Plans the answer to a body, without waits of its own and without a phase.
-fn planned(body: &str, endpoint: Endpoint, stream: bool) -> Result<Plan, Refusal> {
+fn planned(body: &str, endpoint: Endpoint, stream: bool) -> Result<Plan, ServiceError> {
     let request = Request::parse(body.as_bytes(), endpoint, stream)?;
     let message = request.last_user_text();
-    let script =
-        Script::steers(message).then(|| Script::parse(message)).transpose().map_err(Refusal::parameter)?;
+    let script = Script::is_script(message)
+        .then(|| Script::parse(message))
+        .transpose()
+        .map_err(ServiceError::parameter)?;
     let pacing = Pacing { first: Duration::ZERO, pace: Duration::ZERO };
-    plan(&request, script, pacing, &Chance { request_id: "R".to_owned(), phase: 0.0 })
+    plan(&request, script, pacing, &RandomInputs { request_id: "R".to_owned(), phase: 0.0 })
 }
 
 const INCREMENTAL: &str = r#"{"result_format":"message","incremental_output":true}"#;

@@ -1,8 +1,8 @@
-//! How often a faulty message was already asked, so that a fault can end after `times` requests.
+//! Counts requests by message, so that a fault can end after `times` requests.
 use std::collections::{HashMap, VecDeque};
 
-/// Counts by message, at most [`Times::MESSAGES_MAX`] of them; the oldest is forgotten first, so
-/// a forgotten message begins anew.
+/// Counts by message, at most [`Times::MESSAGES_MAX`] of them; beyond that the oldest is forgotten, and
+/// starts again from zero.
 #[derive(Debug, Default)]
 pub struct Times {
     counts: HashMap<String, u64>,
@@ -10,10 +10,10 @@ pub struct Times {
 }
 
 impl Times {
-    /// How many messages are remembered.
+    /// Maximum number of messages remembered.
     pub const MESSAGES_MAX: usize = 1024;
 
-    /// Counts one request; true while the fault still holds.
+    /// Counts one request and returns whether the fault still applies.
     pub fn is_faulty(&mut self, message: &str, times: u64) -> bool {
         if let Some(count) = self.counts.get_mut(message) {
             *count += 1;

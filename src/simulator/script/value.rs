@@ -1,17 +1,17 @@
-//! The words of a `/sim` message: `name`, `name=value`, `name="quoted value"`.
+//! The syntax of a `/sim` message: `name`, `name=value`, `name="quoted value"`.
 use std::time::Duration;
 
-/// The longest wait that a switch can ask for.
+/// Longest wait of a switch, in milliseconds; a longer one is rejected.
 const WAIT_MAX_MS: f64 = 3_600_000.0;
 
-/// One switch as written.
+/// One switch as typed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Setting {
     pub(crate) name: String,
     pub(crate) value: Option<String>,
 }
 
-/// Splits the text behind `/sim` into settings.
+/// Splits the text after `/sim` into settings.
 pub(crate) fn settings(text: &str) -> Result<Vec<Setting>, String> {
     let mut settings = Vec::new();
     let mut rest = text.trim_start();
@@ -34,7 +34,7 @@ pub(crate) fn settings(text: &str) -> Result<Vec<Setting>, String> {
     Ok(settings)
 }
 
-/// A value and what is left; `None` when a quote stays open.
+/// A value and the remaining text; `None` if a quote is not closed.
 fn read_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(char::is_whitespace).unwrap_or(text.len());
@@ -67,7 +67,7 @@ impl Setting {
         self.value.as_deref().ok_or_else(|| "a value is missing".to_owned())
     }
 
-    /// It stands alone.
+    /// Whether it has no value.
     pub(crate) fn is_bare(&self) -> bool {
         self.value.is_none()
     }
@@ -77,7 +77,7 @@ impl Setting {
         self.text().map(str::to_owned)
     }
 
-    /// A whole number within bounds.
+    /// An integer within bounds.
     pub(crate) fn count(&self, min: u64, max: u64) -> Result<u64, String> {
         let text = self.text()?;
         match text.parse() {
@@ -86,7 +86,7 @@ impl Setting {
         }
     }
 
-    /// A whole number, or a default where the switch stands alone.
+    /// An integer, or a default if there is no value.
     pub(crate) fn count_or(&self, default: u64, max: u64) -> Result<u64, String> {
         if self.value.is_some() { self.count(0, max) } else { Ok(default) }
     }
@@ -100,12 +100,12 @@ impl Setting {
         }
     }
 
-    /// Milliseconds, with a fraction if wanted.
+    /// Milliseconds, possibly with a fraction.
     pub(crate) fn millis(&self) -> Result<Duration, String> {
         Ok(Duration::from_secs_f64(self.number(0.0, WAIT_MAX_MS)? / 1000.0))
     }
 
-    /// A switch that stands alone, or is spelled `=1`, `=0`, `=true`, `=false`.
+    /// A switch without a value, or with `=1`, `=0`, `=true`, `=false`.
     pub(crate) fn flag(&self) -> Result<bool, String> {
         match self.value.as_deref() {
             None | Some("1" | "true") => Ok(true),
@@ -114,7 +114,7 @@ impl Setting {
         }
     }
 
-    /// One of some words.
+    /// One of a set of names.
     pub(crate) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, String> {
         let text = self.text()?;
         let known = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");

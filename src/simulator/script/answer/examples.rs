@@ -1,11 +1,11 @@
-//! Answers that are written out: to the questions which the page proposes, and the one that shows everything.
+//! Prewritten answers: to the page's example questions, and a showcase of all Markdown.
 
-/// Everything that the page can draw.
+/// Everything that the page can render.
 pub(crate) const SHOWCASE: &str = include_str!("examples/showcase.en.md");
 /// The same in Chinese.
 pub(crate) const SHOWCASE_ZH: &str = include_str!("examples/showcase.zh.md");
 
-/// The questions as the page words them, and their answers.
+/// The page's example questions and their answers.
 const EXAMPLES: [(&str, &str); 8] = [
     ("Explain the tides to a ten-year-old", include_str!("examples/tides.en.md")),
     ("用十岁孩子能懂的话解释潮汐", include_str!("examples/tides.zh.md")),
@@ -17,9 +17,9 @@ const EXAMPLES: [(&str, &str); 8] = [
     ("用表格比较 HTTP 流式传输和 WebSocket", include_str!("examples/streaming.zh.md")),
 ];
 
-/// The answer to one of these questions, however it is spaced, punctuated and capitalised.
+/// The answer to one of these questions, ignoring spaces, punctuation and case.
 pub(super) fn answer(question: &str) -> Option<&'static str> {
-    // Longer ones are not looked at letter by letter.
+    // Longer questions are not compared.
     const QUESTION_MAX: usize = 200;
     if question.len() > QUESTION_MAX {
         return None;
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(answer(&"Explain the tides to a ten-year-old ".repeat(10)), None);
     }
 
-    /// What Markdown can have, by a mark of each.
+    /// Elements of Markdown with a marker of each.
     const PARTS: [(&str, &str); 9] = [
         ("a table", "\n| "),
         ("an inline formula", " $"),

@@ -1,4 +1,4 @@
-//! Longer answers in Markdown: an opening, a body by shape, a closing line.
+//! Longer Markdown answers: an opening, a body by shape, a closing line.
 use super::{cut, mix};
 
 const OPENINGS: [&str; 3] =
@@ -15,7 +15,7 @@ const TABLE_ZH: &str = include_str!("bodies/table.zh.md");
 const LIST_ZH: &str = include_str!("bodies/list.zh.md");
 const PLAIN_ZH: &str = include_str!("bodies/plain.zh.md");
 
-/// A longer answer that shows what it was asked and what was said before.
+/// A longer answer that quotes the question and an earlier message.
 pub(super) fn essay(
     question: &str,
     before: Option<&str>,

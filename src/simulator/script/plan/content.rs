@@ -1,20 +1,20 @@
-//! What one answer says, with the caps of the request applied.
+//! The content of one answer, with the limits of the request applied.
 use super::super::{
-    Delta, Frames, HELD_TEXT_MAX, Mode, Refusal, Request, Script, answer,
+    Delta, Frames, HELD_TEXT_MAX, Mode, Request, Script, ServiceError, answer,
     frame::{self, Finish},
     player::Parts,
     source::{Source, mix},
     switches,
 };
-use super::{Chance, shape};
+use super::{RandomInputs, shape};
 use crate::units::nanos;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 
-/// A thinking-only model thinks for at most so many tokens when the request has no budget.
+/// Maximum reasoning tokens of a reasoning-only model when the request has no budget.
 const THINK_MAX: u64 = 38_912;
 
-/// What is said, with the caps of the request applied.
+/// The content of an answer, with the limits of the request applied.
 pub(super) struct Content {
     reasoning: Source,
     source: Source,
@@ -24,7 +24,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn of(request: &Request, script: &Script, steered: bool) -> Result<Content, Refusal> {
+    pub(super) fn of(request: &Request, script: &Script, steered: bool) -> Result<Content, ServiceError> {
         let seed = script.seed.or(request.seed).unwrap_or_else(|| seed_of(request.last_user_text()));
         let text = if script.help {
             Some(format!("## Switches of `/sim`\n\n{}", switches::table()))
@@ -64,7 +64,7 @@ impl Content {
         let tokens = wanted.min(request.max_tokens.unwrap_or(u64::MAX)).min(both - think);
         let held = !request.stream || script.mode.unwrap_or(request.mode) == Mode::Cumulative;
         if held && tokens.saturating_mul(script.word_len.unwrap_or(8)) > HELD_TEXT_MAX {
-            return Err(Refusal::parameter(format!(
+            return Err(ServiceError::parameter(format!(
                 "switch tokens: at most {HELD_TEXT_MAX} bytes where the whole text is held"
             )));
         }
@@ -77,13 +77,13 @@ impl Content {
         self.think + self.tokens
     }
 
-    /// The body of a plain reply.
-    pub(super) fn json(&self, frames: &Frames) -> Result<Bytes, Refusal> {
+    /// The body of a non-streamed response.
+    pub(super) fn json(&self, frames: &Frames) -> Result<Bytes, ServiceError> {
         let mut text = String::new();
         for k in 0..self.tokens {
             self.source.piece(k, &mut text);
             if text.len() as u64 > HELD_TEXT_MAX {
-                return Err(Refusal::known("BadRequest.TooLarge"));
+                return Err(ServiceError::known("BadRequest.TooLarge"));
             }
         }
         let mut reasoning = String::new();
@@ -109,12 +109,12 @@ impl Content {
         self,
         request: &Request,
         script: &Script,
-        chance: &Chance,
+        random: &RandomInputs,
         (first, pace): (Duration, Duration),
     ) -> Parts {
         let pace = nanos(pace);
-        let phase = script.phase.unwrap_or(chance.phase).clamp(0.0, 1.0);
-        let frames = Frames::new(shape(request, script, &chance.request_id));
+        let phase = script.phase.unwrap_or(random.phase).clamp(0.0, 1.0);
+        let frames = Frames::new(shape(request, script, &random.request_id));
         Parts {
             frames,
             think: self.think,
@@ -137,26 +137,26 @@ impl Content {
             keepalive: script.keepalive.map(nanos),
             split: script.split,
             bom: script.spelling.bom,
-            refusal: error_in_stream(script),
+            error: error_in_stream(script),
         }
     }
 }
 
-/// The words of an error in mid-stream; the usual one there is the content filter.
-fn error_in_stream(script: &Script) -> Refusal {
+/// The error in mid-stream; the default is the content filter.
+fn error_in_stream(script: &Script) -> ServiceError {
     let words = &script.error;
     let code = words.code.as_deref().or(words.status.is_none().then_some("DataInspectionFailed"));
-    Refusal::filled(words.status, code, words.message.as_deref())
+    ServiceError::filled(words.status, code, words.message.as_deref())
 }
 
-/// The text before the first stop word.
+/// The text before the first stop sequence.
 fn until_stop(mut text: String, stop: &[String]) -> String {
     let end = stop.iter().filter(|word| !word.is_empty()).filter_map(|word| text.find(word.as_str())).min();
     text.truncate(end.unwrap_or(text.len()));
     text
 }
 
-/// The same seed for the same message (FNV-1a).
+/// A seed derived from the message (FNV-1a).
 pub(in super::super) fn seed_of(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

@@ -1,11 +1,11 @@
 //! Faults in the middle of a stream.
 use super::{Fault, Mode, Player, Stage, Step};
 
-/// A long line is written in parts of this size, so that a gigabyte needs no gigabyte.
+/// Bytes per write of a long line, so that a gigabyte needs no gigabyte of memory.
 const PART: u64 = 64 * 1024;
 
 impl Player {
-    /// Does what a fault says.
+    /// Performs a fault.
     pub(super) fn provoke(&mut self, fault: Fault) {
         match fault {
             Fault::Cut => self.stage = Stage::Last(Step::Cut),
@@ -15,8 +15,8 @@ impl Player {
             Fault::CutInFrame => self.half_frame(Step::Cut),
             Fault::EndInFrame => self.half_frame(Step::End),
             Fault::Error => {
-                let refusal = self.parts.refusal.clone();
-                self.parts.frames.error(&mut self.out, &refusal);
+                let error = self.parts.error.clone();
+                self.parts.frames.error(&mut self.out, &error);
                 self.stage = Stage::Last(Step::End);
             }
             Fault::Data(payload) => self.parts.frames.data(&mut self.out, "result", 200, &payload),
@@ -41,7 +41,7 @@ impl Player {
         }
     }
 
-    /// Writes the first half of one more frame and leaves.
+    /// Writes the first half of another frame and stops.
     fn half_frame(&mut self, last: Step) {
         let from = self.out.len();
         self.escaped.clear();
@@ -52,8 +52,8 @@ impl Player {
         self.stage = Stage::Last(last);
     }
 
-    /// Takes the second half of the answer back. The cut is moved to a place that is neither
-    /// inside a character nor inside an escape.
+    /// Removes the second half of the answer. The cut is moved so that it is neither inside a character nor
+    /// inside an escape.
     fn shrink(&mut self) {
         let [answer, _] = &mut self.so_far;
         let mut length = answer.len() / 2;

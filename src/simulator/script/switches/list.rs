@@ -1,4 +1,4 @@
-//! Every switch: its name, its value, what it does, the faults that it provokes, and how it is set.
+//! All switches: name, value, effect, rows of the fault catalogue, and setter.
 use super::super::{
     AfterFinish::{self, Done, SecondFinish, Text, Usage},
     Alphabet, Carrier, Fault, HeadKind, Mode, Script, TOKENS_MAX, UsageKind,
@@ -13,7 +13,7 @@ const fn shape(name: &'static str, value: &'static str, help: &'static str, set:
     Switch { name, value, rows: "", help, fault: false, set }
 }
 
-/// A switch that makes something go wrong.
+/// A switch that causes a fault.
 const fn fault(
     name: &'static str,
     value: &'static str,
@@ -24,13 +24,13 @@ const fn fault(
     Switch { name, value, rows, help, fault: true, set }
 }
 
-/// Sets one place and is done.
+/// Assigns a value.
 fn put<T>(place: &mut T, value: T) -> Result<(), String> {
     *place = value;
     Ok(())
 }
 
-/// Adds a fault after so many deltas; a switch that stands alone means the end of the text.
+/// Adds a fault after a number of deltas; without a value, at the end of the text.
 fn after(script: &mut Script, setting: &Setting, fault: Fault) -> Result<(), String> {
     let deltas = setting.count_or(TOKENS_MAX + 1, TOKENS_MAX)?;
     at(script, deltas, fault)
@@ -53,19 +53,19 @@ fn behind(script: &mut Script, what: AfterFinish) -> Result<(), String> {
 
 /// Every switch, in the order of the document.
 pub(super) const ALL: &[Switch] = &[
-    // What is said.
+    // Content.
     shape(
         "text",
         "\"…\"",
         "answers this text; `\\n`, `\\t`, `\\uXXXX` and `\\\"` are understood",
         |s, v| put(&mut s.text, Some(v.string()?)),
     ),
-    shape("demo", "en, zh", "answers with everything that the page can draw (default en)", |s, v| {
+    shape("demo", "en, zh", "answers with everything that the page can render (default en)", |s, v| {
         let texts = [("en", SHOWCASE), ("zh", SHOWCASE_ZH)];
         let text = if v.is_bare() { SHOWCASE } else { v.one_of(&texts)? };
         put(&mut s.text, Some(text.trim_end().to_owned()))
     }),
-    shape("tokens", "N", "so many deltas: filler words, or the text over and over (default 40)", |s, v| {
+    shape("tokens", "N", "number of deltas: filler words, or the text repeated (default 40)", |s, v| {
         put(&mut s.tokens, Some(v.count(0, TOKENS_MAX)?))
     }),
     shape("word_len", "N", "characters in each filler word", |s, v| {
@@ -80,10 +80,10 @@ pub(super) const ALL: &[Switch] = &[
         ];
         put(&mut s.alphabet, v.one_of(&words)?)
     }),
-    shape("think", "N", "so many reasoning deltas first", |s, v| {
+    shape("think", "N", "number of reasoning deltas before the answer", |s, v| {
         put(&mut s.think, Some(v.count(0, 100_000)?))
     }),
-    shape("seed", "N", "another choice of words", |s, v| put(&mut s.seed, Some(v.count(0, u64::MAX)?))),
+    shape("seed", "N", "selects other filler words", |s, v| put(&mut s.seed, Some(v.count(0, u64::MAX)?))),
     shape(
         "stamp",
         "",
@@ -94,10 +94,10 @@ pub(super) const ALL: &[Switch] = &[
         put(&mut s.number, v.flag()?)
     }),
     shape("index", "", "choices carry `\"index\":0`", |s, v| put(&mut s.index, v.flag()?)),
-    shape("tag", "any word", "does nothing; makes a message unlike others, for `times`", |_, v| {
+    shape("tag", "any word", "no effect; distinguishes a message from others, for `times`", |_, v| {
         v.string().map(drop)
     }),
-    // When it is written.
+    // Timing.
     shape("pace_ms", "T", "time between deltas, kept as an absolute schedule", |s, v| {
         put(&mut s.pace, Some(v.millis()?))
     }),
@@ -108,19 +108,19 @@ pub(super) const ALL: &[Switch] = &[
         "share of one pace by which all deltas but the first come early (default random)",
         |s, v| put(&mut s.phase, Some(v.number(0.0, 1.0)?)),
     ),
-    shape("group", "N", "so many deltas in one write, at an unchanged rate", |s, v| {
+    shape("group", "N", "deltas per write, at an unchanged rate", |s, v| {
         put(&mut s.group, v.count(1, 10_000)?)
     }),
     shape(
         "keepalive_ms",
         "T",
-        "a `:keepalive` comment whenever so long nothing else was written, stalls included",
+        "a `:keepalive` comment whenever nothing else was written for this time, also during stalls",
         |s, v| put(&mut s.keepalive, Some(v.millis()?.max(std::time::Duration::from_millis(1)))),
     ),
     shape(
         "times",
         "N",
-        "the faults hold for the first N requests with this very message, then the answer is good",
+        "the faults apply to the first N requests with this message; then the answer is good",
         |s, v| put(&mut s.times, Some(v.count(0, 1_000_000)?)),
     ),
     // Errors.
@@ -149,7 +149,7 @@ pub(super) const ALL: &[Switch] = &[
     fault("code", "a code", "51 52 53 54 55", "the error's code; alone it means carrier a", |s, v| {
         put(&mut s.error.code, Some(v.string()?))
     }),
-    fault("message", "\"…\"", "52", "the error's sentence", |s, v| {
+    fault("message", "\"…\"", "52", "the error's message", |s, v| {
         put(&mut s.error.message, Some(v.string()?))
     }),
     fault("retry_after", "any text", "54", "the header `retry-after`: seconds, a date, garbage", |s, v| {
@@ -164,7 +164,7 @@ pub(super) const ALL: &[Switch] = &[
     // The head.
     fault("html", "", "55 57", "an HTML page, under 502 or `status`", |s, v| head(s, v, HeadKind::Html)),
     fault("empty", "", "55", "an empty body, under 503 or `status`", |s, v| head(s, v, HeadKind::Empty)),
-    fault("json_instead", "", "56", "the whole answer as JSON although a stream was asked for", |s, v| {
+    fault("json_instead", "", "56", "the whole answer as JSON although a stream was requested", |s, v| {
         head(s, v, HeadKind::JsonInstead)
     }),
     fault("json_error", "", "56", "HTTP 200 with JSON that has a code and no output", |s, v| {
@@ -185,10 +185,10 @@ pub(super) const ALL: &[Switch] = &[
     fault("early_hints", "N", "59", "N interim responses (103) before the answer", |s, v| {
         put(&mut s.head.early_hints, v.count(1, 100)?)
     }),
-    fault("headers", "N", "59", "N further response headers", |s, v| {
+    fault("headers", "N", "59", "N additional response headers", |s, v| {
         put(&mut s.head.headers, v.count(1, 2000)?)
     }),
-    fault("header_bytes", "N", "59", "one further header with a value of N bytes", |s, v| {
+    fault("header_bytes", "N", "59", "one additional header with a value of N bytes", |s, v| {
         put(&mut s.head.header_bytes, v.count(1, 4 << 20)?)
     }),
     fault("bad_status_line", "", "59", "a first line that is not HTTP", |s, v| {
@@ -197,14 +197,14 @@ pub(super) const ALL: &[Switch] = &[
     fault("no_head", "", "60", "no byte at all; the connection stays open", |s, v| {
         head(s, v, HeadKind::Never)
     }),
-    fault("head_ms", "T", "60", "the head comes so late", |s, v| put(&mut s.head_wait, v.millis()?)),
+    fault("head_ms", "T", "60", "delay of the head", |s, v| put(&mut s.head_wait, v.millis()?)),
     fault("gzip", "", "61", "a good stream, compressed without being asked", |s, v| {
         put(&mut s.head.gzip, v.flag()?)
     }),
     fault("bomb_mib", "N", "61", "a compressed body that unpacks to N MiB", |s, v| {
         put(&mut s.head.bomb_mib, v.count(1, 4096)?)
     }),
-    fault("close_idle_ms", "T", "62", "the kept connection is closed so long after the answer", |s, v| {
+    fault("close_idle_ms", "T", "62", "the idle connection is closed this long after the answer", |s, v| {
         put(&mut s.head.close_idle, Some(v.millis()?))
     }),
     fault("until_close", "", "80", "neither length nor chunks: the body ends with the connection", |s, v| {
@@ -244,7 +244,7 @@ pub(super) const ALL: &[Switch] = &[
     fault("end_in_frame_after", "N", "72 80", "the same in the middle of a frame", |s, v| {
         after(s, v, Fault::EndInFrame)
     }),
-    fault("stall_after", "N", "82", "silence after N deltas; with `keepalive_ms`, comments alone", |s, v| {
+    fault("stall_after", "N", "82", "silence after N deltas; with `keepalive_ms`, only comments", |s, v| {
         after(s, v, Fault::Stall)
     }),
     // Payloads.
@@ -280,7 +280,7 @@ pub(super) const ALL: &[Switch] = &[
         "a result frame with this payload; several are allowed",
         |s, v| payloads::given(s, v, Fault::Data),
     ),
-    fault("bytes_after", "N:TEXT", "66 68 70 86", "these bytes as they are; several are allowed", |s, v| {
+    fault("bytes_after", "N:TEXT", "66 68 70 86", "these bytes unchanged; several are allowed", |s, v| {
         payloads::given(s, v, Fault::Bytes)
     }),
     fault("long_line", "N", "71", "one line with N bytes after the first delta", |s, v| {
@@ -290,7 +290,7 @@ pub(super) const ALL: &[Switch] = &[
     fault("empty_every", "N", "84", "a frame without new text before each N-th delta", |s, v| {
         put(&mut s.empty_every, v.count(1, TOKENS_MAX)?)
     }),
-    // Spellings.
+    // Syntax.
     fault("bytes", "N", "65", "N bytes in one write", |s, v| {
         put(&mut s.split.bytes, v.count(1, 1 << 16)? as usize)
     }),
@@ -306,20 +306,20 @@ pub(super) const ALL: &[Switch] = &[
     fault("bom", "", "67", "a byte order mark before the first frame", |s, v| {
         put(&mut s.spelling.bom, v.flag()?)
     }),
-    fault("space_after_colon", "", "68", "a blank behind each field name", |s, v| {
+    fault("space_after_colon", "", "68", "a space after each field name", |s, v| {
         put(&mut s.spelling.space_after_colon, v.flag()?)
     }),
     fault("comments", "", "68", "comment lines of several forms before each frame", |s, v| {
         put(&mut s.spelling.comments, v.flag()?)
     }),
-    fault("unknown_fields", "", "68", "fields that nobody knows, one without a colon", |s, v| {
+    fault("unknown_fields", "", "68", "unknown fields, one without a colon", |s, v| {
         put(&mut s.spelling.unknown_fields, v.flag()?)
     }),
     fault("no_id", "", "68", "no `id` lines", |s, v| put(&mut s.spelling.no_id, v.flag()?)),
     fault("no_blank_lines", "", "69", "no blank lines between frames", |s, v| {
         put(&mut s.spelling.no_blank_lines, v.flag()?)
     }),
-    fault("no_last_blank", "", "69", "no blank line behind the last frame", |s, v| {
+    fault("no_last_blank", "", "69", "no blank line after the last frame", |s, v| {
         put(&mut s.spelling.no_last_blank, v.flag()?)
     }),
     fault("many_data_lines", "", "70", "each payload over several `data:` lines", |s, v| {
@@ -329,24 +329,24 @@ pub(super) const ALL: &[Switch] = &[
     fault("finish", "a word", "76", "the finish reason; `tool_calls` also sends a call", |s, v| {
         put(&mut s.finish, Some(v.string()?))
     }),
-    fault("null_finish", "", "77", "running frames say JSON null instead of the string", |s, v| {
+    fault("null_finish", "", "77", "frames before the last have JSON null instead of the string", |s, v| {
         put(&mut s.running_null, v.flag()?)
     }),
-    fault("last_null", "", "77 80", "the terminal frame says JSON null", |s, v| {
+    fault("last_null", "", "77 80", "the terminal frame has JSON null", |s, v| {
         put(&mut s.last_null, v.flag()?)
     }),
     fault("no_usage", "", "79", "no usage in any frame", |s, v| usage(s, v, UsageKind::Absent)),
     fault("empty_usage", "", "79", "usage is an empty object", |s, v| usage(s, v, UsageKind::Empty)),
-    fault("usage_after_finish", "", "79", "a frame with usage alone behind the terminal one", |s, _| {
+    fault("usage_after_finish", "", "79", "a frame with only usage after the terminal one", |s, _| {
         behind(s, Usage)
     }),
-    fault("text_after_finish", "", "79", "a frame with text behind the terminal one", |s, _| behind(s, Text)),
+    fault("text_after_finish", "", "79", "a frame with text after the terminal one", |s, _| behind(s, Text)),
     fault("two_finishes", "", "79", "the terminal frame twice", |s, _| behind(s, SecondFinish)),
     fault("done_marker", "", "79", "`data:[DONE]` at the end", |s, _| behind(s, Done)),
     fault("no_request_id", "", "79", "no request id in any frame", |s, v| {
         put(&mut s.no_request_id, v.flag()?)
     }),
-    fault("mode", "cumulative, incremental", "77", "this mode, whatever was asked for", |s, v| {
+    fault("mode", "cumulative, incremental", "77", "this mode, whatever was requested", |s, v| {
         let words = [("cumulative", Mode::Cumulative), ("incremental", Mode::Incremental)];
         put(&mut s.mode, Some(v.one_of(&words)?))
     }),

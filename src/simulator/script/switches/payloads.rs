@@ -1,4 +1,4 @@
-//! Payloads that a well-behaved service would not send.
+//! Payloads that a correct service would not send.
 use super::super::{Fault, Script, TOKENS_MAX, value::Setting};
 
 pub(super) const GARBAGE: &str = r#"{"output":{"choices":[{"message":{"content":"br"#;
@@ -17,13 +17,13 @@ pub(super) const ODD_CHOICES: &[&str] = &[
     r#"{"output":{"choices":[{"message":{"content":"other choice","role":"assistant"},"index":1,"finish_reason":"null"}]}}"#,
 ];
 
-/// An array in an array in an array.
+/// Deeply nested arrays.
 pub(super) fn deep() -> Vec<u8> {
     const DEPTH: usize = 10_000;
     format!("{{\"output\":{}{}}}", "[".repeat(DEPTH), "]".repeat(DEPTH)).into_bytes()
 }
 
-/// Reads `N:TEXT` and adds the fault that the text makes.
+/// Parses `N:TEXT` and adds the fault made of the text.
 pub(super) fn given(
     script: &mut Script,
     setting: &Setting,

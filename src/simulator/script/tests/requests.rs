@@ -3,7 +3,7 @@ use super::*;
 use crate::simulator::script::{Format, Mode};
 
 fn refused(model: &str, parameters: &str, endpoint: Endpoint, stream: bool) -> String {
-    planned(&body(model, "hi", parameters), endpoint, stream).expect_err("a refusal").to_string()
+    planned(&body(model, "hi", parameters), endpoint, stream).expect_err("a error").to_string()
 }
 
 #[test]
@@ -21,8 +21,8 @@ fn wrong_bodies_are_refused_by_name() {
         ),
         (r#"{"model":"sim-nobody","input":{"prompt":"x"},"parameters":{}}"#, "404 ModelNotFound"),
     ] {
-        let refusal = planned(body, Endpoint::Text, true).expect_err(body).to_string();
-        assert!(refusal.starts_with(wanted), "{body}: {refusal}");
+        let error = planned(body, Endpoint::Text, true).expect_err(body).to_string();
+        assert!(error.starts_with(wanted), "{body}: {error}");
     }
 }
 
@@ -40,8 +40,8 @@ fn parameters_have_ranges() {
         (r#"{"thinking_budget":0}"#, "The thinking_budget"),
         (r#"{"enable_thinking":true,"incremental_output":false}"#, "The incremental_output parameter must"),
     ] {
-        let refusal = refused("qwen-plus", parameters, Endpoint::Text, true);
-        assert!(refusal.starts_with(&format!("400 InvalidParameter: {wanted}")), "{parameters}: {refusal}");
+        let error = refused("qwen-plus", parameters, Endpoint::Text, true);
+        assert!(error.starts_with(&format!("400 InvalidParameter: {wanted}")), "{parameters}: {error}");
     }
     let passes = r#"{"temperature":1.99,"top_p":1.0,"top_k":null,"unknown":[]}"#;
     assert!(planned(&body("qwen-plus", "hi", passes), Endpoint::Text, true).is_ok());

@@ -144,8 +144,8 @@ fn a_wrong_switch_is_named() {
 
 #[test]
 fn only_the_word_itself_steers() {
-    assert!(Script::steers("/sim") && Script::steers("/sim\ttokens=1") && Script::steers("/sim\n"));
-    assert!(!Script::steers("/simple") && !Script::steers(" /sim") && !Script::steers("sim"));
+    assert!(Script::is_script("/sim") && Script::is_script("/sim\ttokens=1") && Script::is_script("/sim\n"));
+    assert!(!Script::is_script("/simple") && !Script::is_script(" /sim") && !Script::is_script("sim"));
 }
 
 #[test]
