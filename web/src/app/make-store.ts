@@ -6,10 +6,10 @@ import { newId } from "../chat/ids";
 import { keepOperator } from "../chat/operator";
 import { fetchConfig, fetchTranscript } from "../chat/page-config";
 import { createChatStore } from "../chat/store";
-import type { Wakes } from "../connection/link";
+import { listen } from "../connection/browser-signals";
+import type { BrowserSignals } from "../connection/link";
 import type { Wire } from "../connection/socket";
 import { createLink } from "../connection/turnover";
-import { listen } from "../connection/wakes";
 import { openDrafts } from "../storage/drafts";
 import { openTailStore } from "../storage/tail-store";
 import { openVault } from "../storage/vault";
@@ -30,7 +30,7 @@ export function makeStore() {
     });
     return config;
   };
-  let wakes: Wakes | undefined;
+  let signals: BrowserSignals | undefined;
   const store = createChatStore({
     link: (events) => {
       const link = createLink(
@@ -47,7 +47,7 @@ export function makeStore() {
         },
         events,
       );
-      wakes = link;
+      signals = link;
       return link;
     },
     vault: (tell) => openVault("tidegate", { conversation: readConversation, head: headOf }, tell),
@@ -72,7 +72,7 @@ export function makeStore() {
     }
     isFirst = false;
   });
-  if (wakes) listen(wakes, Math.random);
+  if (signals) listen(signals, Math.random);
   window.addEventListener("pagehide", () => store.flush());
   // A phone ends a page that is not seen without another word.
   document.addEventListener("visibilitychange", () => {

@@ -3,45 +3,45 @@ import { headOf } from "./check";
 import type { ChatActions } from "./contract";
 import { fromFile, toJson, toMarkdown } from "./exchange";
 import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
-import { forgot } from "./plan";
+import { forgetTurn } from "./plan";
 import { search } from "./search";
 import { writeSettings } from "./settings";
-import { merged, type Room } from "./store";
-import { before, chose, isContinued, shown, userOf, without } from "./tree";
+import { type StoreContext, withLatest } from "./store-context";
+import { before, isContinued, shown, userOf, withChosen, without } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, resend, submit } from "./turns";
 
 /** A removed conversation can be had back for so long. */
 const UNDO_MS = 8_000;
 
-export function actions(room: Room): {
+export function actions(context: StoreContext): {
   actions: ChatActions;
-  forgot(conversation: string, answer: AssistantMessage): void;
+  forgetTurn(conversation: string, answer: AssistantMessage): void;
 } {
-  const { parts, follows, keeper, tails, vault } = room;
-  const get = () => room.store.getState();
-  const set = room.store.setState;
+  const { parts, tracker, autosave, tails, vault } = context;
+  const get = () => context.store.getState();
+  const set = context.store.setState;
   let removing: { conversation: Conversation; head: Head; timer: ReturnType<typeof setTimeout> } | undefined;
 
   const change = (id: string, how: (conversation: Conversation) => Conversation | undefined) => {
     const conversation = get().open[id];
     const next = conversation && how(conversation);
-    if (next && next !== conversation) room.put(next);
+    if (next && next !== conversation) context.put(next);
     return next;
   };
   /** What is written on a way that was left is stopped. */
   const leave = (id: string, { conversation, question }: Asked) => {
     const way = new Set(before(conversation, question).map((message) => message.id));
-    for (const answer of follows.ofConversation(id)) if (!way.has(answer.id)) follows.stop(answer.id);
+    for (const answer of tracker.ofConversation(id)) if (!way.has(answer.id)) tracker.stop(answer.id);
   };
   const begin = (id: string, how: (conversation: Conversation) => Asked | undefined, isApart = false) => {
     const conversation = get().open[id];
-    const asked = conversation && how(merged(conversation, get().writing));
+    const asked = conversation && how(withLatest(conversation, get().writing));
     if (!asked) return;
-    room.put(asked.conversation);
+    context.put(asked.conversation);
     if (isApart) leave(id, asked);
     // Stored before it is sent: what was written is not lost with the page.
-    void keeper.now(id);
-    follows.begin(id, asked.answer);
+    void autosave.now(id);
+    tracker.begin(id, asked.answer);
   };
   const removed = async () => {
     if (!removing) return;
@@ -51,14 +51,14 @@ export function actions(room: Room): {
     set({ removed: null });
     parts.drafts.write(conversation.id, "");
     await vault.remove(conversation.id);
-    room.tabs.tell({ kind: "list" });
+    context.tabs.post({ kind: "list" });
   };
   const all = async (ids: string[]) => {
     const { open, writing } = get();
     // What is open is not read again: it is newer than what is stored, and reading a long one takes time.
     const stored = await vault.loadAll(ids.filter((id) => !open[id]));
     const byId = new Map(stored.map((conversation) => [conversation.id, conversation]));
-    return ids.flatMap((id) => (open[id] ? merged(open[id], writing) : (byId.get(id) ?? [])));
+    return ids.flatMap((id) => (open[id] ? withLatest(open[id], writing) : (byId.get(id) ?? [])));
   };
   // A conversation that has not begun has a new name on every visit; what was written for it is found under this one.
   const draftOf = (id: string): string => {
@@ -66,7 +66,7 @@ export function actions(room: Room): {
     return open && Object.keys(open.messages).length === 0 ? "new" : id;
   };
   const running = (id: string): AssistantMessage | undefined =>
-    follows
+    tracker
       .ofConversation(id)
       .filter(isRunning)
       .sort((a, b) => a.created - b.created)[0];
@@ -79,24 +79,24 @@ export function actions(room: Room): {
     },
     openConversation: async (id) => {
       set({ current: id });
-      if (!(await room.load(id)) && get().current === id) set({ current: null });
+      if (!(await context.load(id)) && get().current === id) set({ current: null });
     },
     rename: (id, title) => {
       const name = title.trim().slice(0, 200);
       if (name === "") return;
-      void room
+      void context
         .load(id)
         .then(() => change(id, (conversation) => ({ ...conversation, title: name, titled: true })));
     },
     remove: (id) => {
-      void room.load(id).then(async (conversation) => {
+      void context.load(id).then(async (conversation) => {
         await removed();
         const head = get().heads.find((known) => known.id === id);
         if (!conversation || !head) return;
-        keeper.forget(id);
+        autosave.forget(id);
         const timer = setTimeout(() => void removed(), UNDO_MS);
-        removing = { conversation: merged(conversation, get().writing), head, timer };
-        follows.drop(id);
+        removing = { conversation: withLatest(conversation, get().writing), head, timer };
+        tracker.drop(id);
         tails.drop(id);
         set(({ heads, open, current }) => {
           const { [id]: _, ...rest } = open;
@@ -108,7 +108,7 @@ export function actions(room: Room): {
           };
         });
         // Told when it is done: who hears of it reads the list again.
-        void vault.remove(id).then(() => room.tabs.tell({ kind: "list" }));
+        void vault.remove(id).then(() => context.tabs.post({ kind: "list" }));
       });
     },
     undoRemove: () => {
@@ -117,10 +117,10 @@ export function actions(room: Room): {
       clearTimeout(timer);
       removing = undefined;
       set({ removed: null, current: conversation.id });
-      room.put(conversation);
-      void keeper.now(conversation.id);
+      context.put(conversation);
+      void autosave.now(conversation.id);
       for (const message of Object.values(conversation.messages)) {
-        if (isRunning(message)) follows.begin(conversation.id, message);
+        if (isRunning(message)) tracker.begin(conversation.id, message);
       }
     },
     search: (query) => search(query, get().heads, all),
@@ -132,7 +132,7 @@ export function actions(room: Room): {
     },
     stop: (id) => {
       const answer = running(id);
-      if (answer) follows.stop(answer.id);
+      if (answer) tracker.stop(answer.id);
     },
     regenerate: (id, answer) =>
       begin(id, (conversation) => regenerate(conversation, answer, parts.now(), parts.newId), true),
@@ -142,7 +142,7 @@ export function actions(room: Room): {
       }
     },
     choose: (id, message) => {
-      change(id, (conversation) => chose(conversation, message));
+      change(id, (conversation) => withChosen(conversation, message));
     },
     resend: (id, message) =>
       begin(id, (conversation) => resend(conversation, message, parts.now(), parts.newId)),
@@ -152,8 +152,8 @@ export function actions(room: Room): {
       // What was put to the gateway is stopped, not taken back; what was written below it would go with it.
       const isSent = question?.delivery === "sent" || question?.delivery === "accepted";
       if (!question || isSent || isContinued(conversation, message)) return;
-      for (const answer of follows.ofConversation(id)) if (answer.parent === message) follows.stop(answer.id);
-      change(id, (now) => without(forgot(now, message), message));
+      for (const answer of tracker.ofConversation(id)) if (answer.parent === message) tracker.stop(answer.id);
+      change(id, (now) => without(forgetTurn(now, message), message));
       if (made.draft(id) !== "") return;
       made.saveDraft(id, question.text);
       set(({ returned }) => ({ returned: returned + 1 }));
@@ -170,7 +170,7 @@ export function actions(room: Room): {
         return { ...conversation, messages };
       });
       for (const message of Object.values(get().open[id]?.messages ?? {})) {
-        if (isRunning(message)) follows.begin(id, message, true);
+        if (isRunning(message)) tracker.begin(id, message, true);
       }
     },
     setSystem: (id, system) => {
@@ -206,21 +206,21 @@ export function actions(room: Room): {
       set(({ heads }) => ({
         heads: [...heads, ...conversations.map(headOf)].sort((a, b) => b.updated - a.updated),
       }));
-      room.tabs.tell({ kind: "list" });
+      context.tabs.post({ kind: "list" });
       return { taken: conversations.length, skipped, ...(isStored ? {} : { problem: "storage" }) };
     },
 
     setSettings: (settings) => {
       set(({ settings: old }) => ({ settings: { ...old, ...settings } }));
       writeSettings(get().settings);
-      room.tabs.tell({ kind: "settings" });
+      context.tabs.post({ kind: "settings" });
     },
-    reconnect: () => room.link().retry(),
+    reconnect: () => context.link().retry(),
   };
   return {
     actions: made,
-    forgot: (id, answer) => {
-      change(id, (conversation) => forgot(conversation, answer.parent, answer.asked));
+    forgetTurn: (id, answer) => {
+      change(id, (conversation) => forgetTurn(conversation, answer.parent, answer.asked));
     },
   };
 }

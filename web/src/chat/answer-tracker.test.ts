@@ -4,12 +4,12 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { ClientFrame, ServerFrame } from "../protocol/frames";
 import { memoryTails } from "../testing/memory-tails";
 import { ModelGateway, textOf } from "../testing/model-gateway";
+import { AnswerTracker } from "./answer-tracker";
 import { readConversation } from "./check";
-import { Follows } from "./follows";
 import { type AssistantMessage, type Conversation, isRunning } from "./model";
-import { forgot } from "./plan";
+import { forgetTurn } from "./plan";
 import { Tails } from "./tails";
-import { chose, last, replaced, shown, userOf } from "./tree";
+import { last, replaced, shown, userOf, withChosen } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, submit } from "./turns";
 
 const RUNS = 10_000;
@@ -25,13 +25,13 @@ class Tab {
   readonly tailStore = memoryTails();
   tails = new Tails(this.tailStore, "t-0", async () => this.save());
   ids = 0;
-  follows = this.make();
+  tracker = this.make();
   regenerated = 0;
 
   constructor(readonly gateway: ModelGateway) {}
 
-  private make(): Follows {
-    return new Follows({
+  private make(): AnswerTracker {
+    return new AnswerTracker({
       link: () => ({
         state: this.isLive ? { kind: "live" } : { kind: "offline" },
         send: (frame) => {
@@ -57,7 +57,7 @@ class Tab {
         this.write(answer);
       },
       failed: (_, answer) => {
-        this.conversation = forgot(this.conversation, answer.parent, answer.asked);
+        this.conversation = forgetTurn(this.conversation, answer.parent, answer.asked);
       },
       transcript: async (chat) => this.gateway.transcript(chat),
       now: () => this.clock,
@@ -94,30 +94,30 @@ class Tab {
     this.conversation = asked.conversation;
     const way = new Set(shown(asked.conversation).map(({ id }) => id));
     if (isApart) {
-      for (const answer of this.follows.ofConversation("c-1"))
-        if (!way.has(answer.id)) this.follows.stop(answer.id);
+      for (const answer of this.tracker.ofConversation("c-1"))
+        if (!way.has(answer.id)) this.tracker.stop(answer.id);
     }
     this.save();
-    this.follows.begin("c-1", asked.answer);
+    this.tracker.begin("c-1", asked.answer);
   }
 
   cut(): void {
     this.isLive = false;
     this.up = [];
     this.gateway.cut();
-    this.follows.lost(this.sent.splice(0));
+    this.tracker.lost(this.sent.splice(0));
   }
 
   connect(): void {
     if (this.isLive) return;
     this.isLive = true;
-    this.follows.live();
+    this.tracker.live();
   }
 
   /** `isCrash`: without the last words that a page has. */
   reload(isCrash: boolean): void {
     this.cut();
-    this.follows.close();
+    this.tracker.close();
     if (isCrash) this.tails.close();
     else this.tails.flush();
     const shown = this.conversation;
@@ -135,14 +135,14 @@ class Tab {
       if (!isCrash && before?.role === "assistant" && before.serverId === answer.serverId)
         expect(answer.text.startsWith(before.text)).toBe(true);
     }
-    this.follows = this.make();
+    this.tracker = this.make();
     for (const message of Object.values(this.conversation.messages)) {
-      if (isRunning(message)) this.follows.begin("c-1", message);
+      if (isRunning(message)) this.tracker.begin("c-1", message);
     }
   }
 
   deliver(frame: ServerFrame | null): void {
-    if (frame) this.follows.frame(frame);
+    if (frame) this.tracker.frame(frame);
   }
 }
 
@@ -240,7 +240,7 @@ async function act(
     // An older branch, while the newer one may still be written.
     const branch = shown(tab.conversation).find(({ siblings }) => siblings.length > 1);
     const other = branch?.siblings[pick % branch.siblings.length];
-    if (other) tab.conversation = chose(tab.conversation, other);
+    if (other) tab.conversation = withChosen(tab.conversation, other);
   } else if (kind === "edit") {
     const question = shown(tab.conversation).flatMap(({ id }) => userOf(tab.conversation, id) ?? [])[pick];
     if (question)
@@ -257,9 +257,9 @@ async function heal(tab: Tab): Promise<void> {
     await Promise.resolve();
     await Promise.resolve();
     if (round % 8 === 7) await vi.advanceTimersByTimeAsync(5_000);
-    if (tab.follows.ofConversation("c-1").length === 0 && tab.up.length === 0) return;
+    if (tab.tracker.ofConversation("c-1").length === 0 && tab.up.length === 0) return;
   }
-  throw new Error(`never done: ${JSON.stringify(tab.follows.ofConversation("c-1"))}`);
+  throw new Error(`never done: ${JSON.stringify(tab.tracker.ofConversation("c-1"))}`);
 }
 
 function check(tab: Tab): void {
@@ -337,4 +337,40 @@ test("a message older than an hour is not sent unasked, and a clock that jumps b
   tab.clock -= 20_000_000;
   await heal(tab);
   expect(tab.gateway.asked.at(-1)?.question).toBe("later");
+});
+
+test("a resume and a late stop name their turn, so that no other one is followed or stopped", () => {
+  const tab = world();
+  const send = () => {
+    for (const frame of tab.up.splice(0)) tab.gateway.take(frame);
+  };
+  tab.connect();
+  tab.begin(submit(tab.conversation, "one", tab.clock, tab.newId), false);
+  send();
+  for (let n = 0; n < 5; n += 1) {
+    tab.gateway.tick();
+    tab.deliver(tab.gateway.next(0, 1));
+  }
+  const answer = Object.values(tab.conversation.messages).find(({ role }) => role === "assistant");
+  const { serverId, applied } = answer as AssistantMessage;
+  expect(applied).toBeGreaterThan(1);
+  tab.cut();
+  tab.connect();
+  const resume = { type: "resume", messageId: serverId, lastSequence: applied };
+  expect(tab.up).toMatchObject([resume]);
+  // Stopped without a socket: named as well once there is one.
+  tab.cut();
+  tab.tracker.stop(answer?.id ?? "");
+  tab.connect();
+  expect(tab.up).toMatchObject([resume, { type: "abort" }]);
+  // Before the first chunk the question names the turn.
+  tab.begin(submit(tab.conversation, "two", tab.clock, tab.newId), false);
+  const [question] = Object.values(tab.conversation.messages).filter(({ text }) => text === "two");
+  tab.up = [];
+  tab.cut();
+  tab.tracker.drop("c-1");
+  const other = Object.values(tab.conversation.messages).find((message) => message.parent === question?.id);
+  tab.tracker.begin("c-1", other as AssistantMessage, true);
+  tab.connect();
+  expect(tab.up).toMatchObject([{ type: "resume", messageId: question?.id }]);
 });

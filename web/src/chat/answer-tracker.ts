@@ -1,22 +1,22 @@
 /** Every answer that is not finished: asks for it, follows it, and finds it again after a loss. */
 import type { Fault, ServerFrame } from "../protocol/frames";
-import {
-  afterRecall,
-  afterRefusal,
-  type Follow,
-  isKnown,
-  isNotTaken,
-  isWithdrawn,
-  newFollow,
-  type Surroundings,
-  TRIES_MAX,
-} from "./follow";
 import { type AssistantMessage, type Conversation, isRunning, type UserMessage, wireId } from "./model";
 import type { Remembered } from "./page-config";
 import { isReplacement, plan } from "./plan";
 import { informed, reduce } from "./reduce";
-import { Requests } from "./requests";
-import { Rests } from "./rests";
+import { Requests, type TurnRef } from "./requests";
+import { RetryTimers } from "./retry-timers";
+import {
+  afterRecall,
+  afterRefusal,
+  isKnown,
+  isNotTaken,
+  isWithdrawn,
+  newTrackedAnswer,
+  TRIES_MAX,
+  type TrackedAnswer,
+  type TrackerHost,
+} from "./tracked-answer";
 import { answerOf, before, replaced, userOf } from "./tree";
 
 /** A message that waited longer for a socket is not sent without asking. */
@@ -28,122 +28,122 @@ const SPARE = 1;
 const NEXT_SOCKET_MS = 500;
 const INTERRUPTED: Fault = { code: "interrupted", text: "", retryable: true };
 
-export class Follows {
-  private readonly follows = new Map<string, Follow>();
+export class AnswerTracker {
+  private readonly tracked = new Map<string, TrackedAnswer>();
   private readonly requests: Requests;
   /** Stops that could not be told for want of a socket. */
-  private readonly stops = new Map<string, number | undefined>();
-  private readonly rests = new Rests();
+  private readonly stops = new Map<string, { turn: TurnRef; applied: number | undefined }>();
+  private readonly retryTimers = new RetryTimers();
   /** Requests whose answer was stopped here: what it took is still to come. */
   private readonly stopped = new Map<string, { conversation: string; answer: string }>();
 
-  constructor(private readonly around: Surroundings) {
-    this.requests = new Requests(around);
+  constructor(private readonly host: TrackerHost) {
+    this.requests = new Requests(host);
   }
 
   has(answer: string): boolean {
-    return this.follows.has(answer);
+    return this.tracked.has(answer);
   }
 
   /** The newest state of an answer that is followed. */
   answer(id: string): AssistantMessage | undefined {
-    return this.follows.get(id)?.answer;
+    return this.tracked.get(id)?.answer;
   }
 
   ofConversation(id: string): AssistantMessage[] {
-    return [...this.follows.values()]
-      .filter((follow) => follow.conversation === id)
+    return [...this.tracked.values()]
+      .filter((tracked) => tracked.conversation === id)
       .map(({ answer }) => answer);
   }
 
   /** Takes care of an answer until it is finished. */
   begin(conversation: string, answer: AssistantMessage, isForeign = false): void {
-    if (this.follows.has(answer.id)) return;
-    const follow = newFollow(conversation, answer, isForeign);
-    this.follows.set(answer.id, follow);
-    if (this.isLive()) this.open(follow);
+    if (this.tracked.has(answer.id)) return;
+    const tracked = newTrackedAnswer(conversation, answer, isForeign);
+    this.tracked.set(answer.id, tracked);
+    if (this.isLive()) this.open(tracked);
   }
 
   /** The socket is there (again). */
   live(): void {
-    for (const [chat, applied] of this.stops) this.requests.stopLate(chat, applied);
+    for (const { turn, applied } of this.stops.values()) this.requests.stopLate(turn, applied);
     this.stops.clear();
-    const all = [...this.follows.values()].sort((a, b) => a.answer.created - b.answer.created);
-    for (const follow of all) this.open(follow);
+    const all = [...this.tracked.values()].sort((a, b) => a.answer.created - b.answer.created);
+    for (const tracked of all) this.open(tracked);
   }
 
   /** These requests went with their socket; where another one is there already, they go on on that. */
   lost(requests: readonly string[]): void {
     for (const request of requests) this.stopped.delete(request);
-    for (const follow of this.requests.lost(requests)) {
-      if (this.isLive()) this.open(follow);
+    for (const tracked of this.requests.lost(requests)) {
+      if (this.isLive()) this.open(tracked);
     }
   }
 
   stop(id: string): void {
-    const follow = this.follows.get(id);
-    const conversation = follow && this.around.conversation(follow.conversation);
-    if (!follow || !conversation) return;
-    const question = userOf(conversation, follow.answer.parent);
-    if (follow.request !== null) {
-      this.stopped.set(follow.request, { conversation: follow.conversation, answer: id });
-      this.requests.abort(follow);
+    const tracked = this.tracked.get(id);
+    const conversation = tracked && this.host.conversation(tracked.conversation);
+    if (!tracked || !conversation) return;
+    const question = userOf(conversation, tracked.answer.parent);
+    if (tracked.request !== null) {
+      this.stopped.set(tracked.request, { conversation: tracked.conversation, answer: id });
+      this.requests.abort(tracked);
     } else if (question?.delivery === "sent" || question?.delivery === "accepted") {
-      this.stops.set(this.chat(follow, conversation), follow.answer.applied);
+      this.stops.set(id, { turn: this.turn(tracked, conversation), applied: tracked.answer.applied });
     }
-    const { queuePosition: _, retrying: __, ...answer } = follow.answer;
-    this.finish(follow, { ...answer, outcome: "stopped" });
+    const { queuePosition: _, retrying: __, ...answer } = tracked.answer;
+    this.finish(tracked, { ...answer, outcome: "stopped" });
   }
 
   /** Without a word to anybody: what is removed is not followed. */
   drop(conversation: string): void {
-    for (const follow of [...this.follows.values()]) {
-      if (follow.conversation !== conversation) continue;
-      this.requests.abort(follow);
-      this.forget(follow);
+    for (const tracked of [...this.tracked.values()]) {
+      if (tracked.conversation !== conversation) continue;
+      this.requests.abort(tracked);
+      this.forget(tracked);
     }
   }
 
   close(): void {
-    this.rests.close();
+    this.retryTimers.close();
   }
 
   frame(frame: ServerFrame): void {
     if (frame.type === "unknown") return;
-    const follow = this.requests.of(frame.requestId);
-    if (!follow) this.epilogue(frame);
-    if (!follow || this.probed(follow, frame)) return;
-    if (frame.type === "chunk" || frame.type === "start") this.accepted(follow);
-    const step = reduce(follow.answer, follow.cursor, frame, this.around.now());
-    follow.cursor = step.cursor;
-    if (step.answer !== follow.answer) {
-      follow.answer = step.answer;
-      this.around.written(follow.conversation, step.answer, follow.isForeign);
+    const tracked = this.requests.of(frame.requestId);
+    if (!tracked) this.epilogue(frame);
+    if (!tracked || this.probed(tracked, frame)) return;
+    if (frame.type === "chunk" || frame.type === "start") this.accepted(tracked);
+    const step = reduce(tracked.answer, tracked.cursor, frame, this.host.now());
+    tracked.cursor = step.cursor;
+    if (step.answer !== tracked.answer) {
+      tracked.answer = step.answer;
+      this.host.written(tracked.conversation, step.answer, tracked.isForeign);
     }
     switch (step.verdict) {
       case "go-on":
         break;
       case "over":
-        this.finish(follow, step.answer);
-        if (isWithdrawn(step.answer.fault)) this.around.failed(follow.conversation, step.answer);
+        this.finish(tracked, step.answer);
+        if (isWithdrawn(step.answer.fault)) this.host.failed(tracked.conversation, step.answer);
         break;
       case "hole":
-        this.requests.release(follow);
-        this.resume(follow, follow.answer.applied);
+        this.requests.release(tracked);
+        this.resume(tracked, tracked.answer.applied);
         break;
       case "another":
       case "no-active":
-        this.requests.release(follow);
-        void this.recall(follow);
+        this.requests.release(tracked);
+        void this.recall(tracked);
         break;
       case "refused":
-        if (frame.type === "error") this.refused(follow, frame.fault);
+        if (frame.type === "error") this.refused(tracked, frame.fault);
         break;
     }
   }
 
   private isLive(): boolean {
-    return this.around.link().state.kind === "live";
+    return this.host.link().state.kind === "live";
   }
 
   /** What comes for an answer that was stopped here: of that, only what it took is news. */
@@ -154,221 +154,227 @@ export class Follows {
       if (frame.type !== "start") this.stopped.delete(frame.requestId);
       return;
     }
-    const conversation = this.around.conversation(of.conversation);
+    const conversation = this.host.conversation(of.conversation);
     const answer = conversation && answerOf(conversation, of.answer);
     if (frame.chunk.type === "metadata" && conversation && answer?.outcome === "stopped")
-      this.around.setConversation(replaced(conversation, informed(answer, frame.chunk.metadata)));
+      this.host.setConversation(replaced(conversation, informed(answer, frame.chunk.metadata)));
   }
 
-  private forget(follow: Follow): void {
-    this.requests.release(follow);
-    this.follows.delete(follow.answer.id);
+  private forget(tracked: TrackedAnswer): void {
+    this.requests.release(tracked);
+    this.tracked.delete(tracked.answer.id);
   }
 
-  private finish(follow: Follow, answer: AssistantMessage): void {
-    this.forget(follow);
-    this.around.settled(follow.conversation, answer);
+  private finish(tracked: TrackedAnswer, answer: AssistantMessage): void {
+    this.forget(tracked);
+    this.host.settled(tracked.conversation, answer);
     // What waited behind it, or for room on the socket, may go.
     if (!this.isLive()) return;
-    for (const next of [...this.follows.values()]) {
-      if (next.request === null && !next.isResting) this.open(next);
+    for (const next of [...this.tracked.values()]) {
+      if (next.request === null && !next.isRetryScheduled) this.open(next);
     }
   }
 
   private isFull(): boolean {
-    const most = this.around.config()?.limits.requests ?? REQUESTS_MAX;
+    const most = this.host.config()?.limits.requests ?? REQUESTS_MAX;
     return this.requests.count >= Math.max(1, most - SPARE);
   }
 
-  private chat(follow: Follow, conversation: Conversation): string {
-    return follow.answer.asked?.chat ?? wireId(conversation);
+  private chat(tracked: TrackedAnswer, conversation: Conversation): string {
+    return tracked.answer.asked?.chat ?? wireId(conversation);
   }
 
-  private news(follow: Follow, answer: AssistantMessage): void {
-    follow.answer = answer;
-    this.around.written(follow.conversation, answer, follow.isForeign);
+  /** Names the turn to follow or stop. A probe finds out which turn is the newest, so it names none. */
+  private turn(tracked: TrackedAnswer, conversation: Conversation): TurnRef {
+    const chat = this.chat(tracked, conversation);
+    return tracked.isProbe ? { chat } : { chat, messageId: tracked.answer.serverId ?? tracked.answer.parent };
+  }
+
+  private news(tracked: TrackedAnswer, answer: AssistantMessage): void {
+    tracked.answer = answer;
+    this.host.written(tracked.conversation, answer, tracked.isForeign);
   }
 
   /** How many answers on the way to the question are still to come: one is asked for after the other. */
   private ahead(conversation: Conversation, question: UserMessage): number {
-    return before(conversation, question).filter(({ id }) => this.follows.has(id)).length;
+    return before(conversation, question).filter(({ id }) => this.tracked.has(id)).length;
   }
 
   /** True: the frame said that the question never arrived, and it was asked again. */
-  private probed(follow: Follow, frame: ServerFrame): boolean {
-    if (!follow.isProbe || frame.type !== "start") return false;
-    follow.isProbe = false;
-    const conversation = this.around.conversation(follow.conversation);
+  private probed(tracked: TrackedAnswer, frame: ServerFrame): boolean {
+    if (!tracked.isProbe || frame.type !== "start") return false;
+    tracked.isProbe = false;
+    const conversation = this.host.conversation(tracked.conversation);
     if (!conversation || !isKnown(conversation, frame.messageId)) return false;
-    this.requests.release(follow);
-    this.askAgain(follow);
+    this.requests.release(tracked);
+    this.askAgain(tracked);
     return true;
   }
 
-  private askAgain(follow: Follow): void {
-    const conversation = this.around.conversation(follow.conversation);
-    const question = conversation && userOf(conversation, follow.answer.parent);
-    if (conversation && question) this.ask(follow, conversation, question);
+  private askAgain(tracked: TrackedAnswer): void {
+    const conversation = this.host.conversation(tracked.conversation);
+    const question = conversation && userOf(conversation, tracked.answer.parent);
+    if (conversation && question) this.ask(tracked, conversation, question);
   }
 
   /** Tries again after a while, unless somebody did meanwhile, or nobody wants it any more. */
-  private rest(follow: Follow, ms: number, action: () => void): void {
-    follow.isResting = true;
-    this.rests.later(ms, () => {
-      follow.isResting = false;
-      if (this.follows.get(follow.answer.id) === follow && follow.request === null) action();
+  private retryLater(tracked: TrackedAnswer, ms: number, action: () => void): void {
+    tracked.isRetryScheduled = true;
+    this.retryTimers.later(ms, () => {
+      tracked.isRetryScheduled = false;
+      if (this.tracked.get(tracked.answer.id) === tracked && tracked.request === null) action();
     });
   }
 
-  private setDelivery(follow: Follow, delivery: UserMessage["delivery"]): void {
-    const conversation = this.around.conversation(follow.conversation);
-    const question = conversation && userOf(conversation, follow.answer.parent);
+  private setDelivery(tracked: TrackedAnswer, delivery: UserMessage["delivery"]): void {
+    const conversation = this.host.conversation(tracked.conversation);
+    const question = conversation && userOf(conversation, tracked.answer.parent);
     if (!question || question.delivery === delivery) return;
     const { fault: _, ...rest } = question;
     const messages = { ...conversation.messages, [question.id]: { ...rest, delivery } };
-    this.around.setConversation({ ...conversation, messages });
+    this.host.setConversation({ ...conversation, messages });
   }
 
   /** It waits for a socket again, and may be taken back. */
-  private notTaken(follow: Follow): void {
-    const conversation = this.around.conversation(follow.conversation);
-    const question = conversation && userOf(conversation, follow.answer.parent);
-    if (question?.delivery === "sent") this.setDelivery(follow, "queued");
+  private notTaken(tracked: TrackedAnswer): void {
+    const conversation = this.host.conversation(tracked.conversation);
+    const question = conversation && userOf(conversation, tracked.answer.parent);
+    if (question?.delivery === "sent") this.setDelivery(tracked, "queued");
   }
 
-  private accepted(follow: Follow): void {
-    follow.tries = 0;
-    this.setDelivery(follow, "accepted");
+  private accepted(tracked: TrackedAnswer): void {
+    tracked.tries = 0;
+    this.setDelivery(tracked, "accepted");
   }
 
   /** Asks, or asks again under the same name, or resumes: by what is known to have arrived. */
-  private open(follow: Follow): void {
-    if (follow.request !== null || this.isFull()) return;
-    const conversation = this.around.conversation(follow.conversation);
-    const question = conversation && userOf(conversation, follow.answer.parent);
-    if (!question || !answerOf(conversation, follow.answer.id)) {
-      this.forget(follow);
+  private open(tracked: TrackedAnswer): void {
+    if (tracked.request !== null || this.isFull()) return;
+    const conversation = this.host.conversation(tracked.conversation);
+    const question = conversation && userOf(conversation, tracked.answer.parent);
+    if (!question || !answerOf(conversation, tracked.answer.id)) {
+      this.forget(tracked);
     } else if (
-      follow.isForeign ||
-      (question.delivery === "accepted" && follow.answer.applied !== undefined)
+      tracked.isForeign ||
+      (question.delivery === "accepted" && tracked.answer.applied !== undefined)
     ) {
-      this.resume(follow, follow.answer.applied);
-    } else if (question.delivery !== "accepted" && this.around.now() - question.created > STALE_MS) {
-      this.setDelivery(follow, "stale");
-      this.forget(follow);
+      this.resume(tracked, tracked.answer.applied);
+    } else if (question.delivery !== "accepted" && this.host.now() - question.created > STALE_MS) {
+      this.setDelivery(tracked, "stale");
+      this.forget(tracked);
     } else {
-      this.askInTurn(follow, conversation, question);
+      this.askInTurn(tracked, conversation, question);
     }
   }
 
-  private askInTurn(follow: Follow, conversation: Conversation, question: UserMessage): void {
+  private askInTurn(tracked: TrackedAnswer, conversation: Conversation, question: UserMessage): void {
     const queuePosition = this.ahead(conversation, question);
     if (queuePosition > 0) {
-      if (queuePosition !== follow.answer.queuePosition)
-        this.news(follow, { ...follow.answer, queuePosition });
-    } else if (isReplacement(follow.answer.asked)) {
-      follow.isProbe = true;
-      this.resume(follow, undefined);
+      if (queuePosition !== tracked.answer.queuePosition)
+        this.news(tracked, { ...tracked.answer, queuePosition });
+    } else if (isReplacement(tracked.answer.asked)) {
+      tracked.isProbe = true;
+      this.resume(tracked, undefined);
     } else {
-      this.ask(follow, conversation, question);
+      this.ask(tracked, conversation, question);
     }
   }
 
-  private ask(follow: Follow, conversation: Conversation, question: UserMessage): void {
-    const config = this.around.config();
-    const made = plan(conversation, question, follow.answer, {
+  private ask(tracked: TrackedAnswer, conversation: Conversation, question: UserMessage): void {
+    const config = this.host.config();
+    const made = plan(conversation, question, tracked.answer, {
       transcriptBytes: config?.limits.transcriptBytes ?? 65_536,
       system: config?.features.clientSystemPrompt ?? false,
     });
-    if (!this.requests.ask(follow, made.frame)) return;
-    this.around.setConversation(made.conversation);
-    const { queuePosition: _, ...answer } = follow.answer;
-    this.news(follow, { ...answer, asked: made.asked });
-    this.setDelivery(follow, question.delivery === "accepted" ? "accepted" : "sent");
-    this.around.asked(follow.conversation);
+    if (!this.requests.ask(tracked, made.frame)) return;
+    this.host.setConversation(made.conversation);
+    const { queuePosition: _, ...answer } = tracked.answer;
+    this.news(tracked, { ...answer, asked: made.asked });
+    this.setDelivery(tracked, question.delivery === "accepted" ? "accepted" : "sent");
+    this.host.asked(tracked.conversation);
   }
 
-  private resume(follow: Follow, applied: number | undefined): void {
-    const conversation = this.around.conversation(follow.conversation);
-    if (conversation) this.requests.resume(follow, this.chat(follow, conversation), applied);
+  private resume(tracked: TrackedAnswer, applied: number | undefined): void {
+    const conversation = this.host.conversation(tracked.conversation);
+    if (conversation) this.requests.resume(tracked, this.turn(tracked, conversation), applied);
   }
 
-  private refused(follow: Follow, fault: Fault): void {
-    this.requests.release(follow);
+  private refused(tracked: TrackedAnswer, fault: Fault): void {
+    this.requests.release(tracked);
     const again = (action: () => void) => {
-      follow.tries += 1;
-      if (follow.tries > TRIES_MAX) this.fail(follow, fault);
-      else this.rest(follow, fault.retryAfterMs ?? 1_000, action);
+      tracked.tries += 1;
+      if (tracked.tries > TRIES_MAX) this.fail(tracked, fault);
+      else this.retryLater(tracked, fault.retryAfterMs ?? 1_000, action);
     };
-    switch (afterRefusal(fault, follow.isResume)) {
+    switch (afterRefusal(fault, tracked.isResume)) {
       case "next-socket":
-        this.notTaken(follow);
+        this.notTaken(tracked);
         // Refused late, when the next one is there already; or there is none to be had, and one of them has to end first.
-        if (this.isLive()) this.rest(follow, NEXT_SOCKET_MS, () => this.open(follow));
+        if (this.isLive()) this.retryLater(tracked, NEXT_SOCKET_MS, () => this.open(tracked));
         break;
       case "taken-over":
-        this.finish(follow, { ...follow.answer, takenOver: true });
+        this.finish(tracked, { ...tracked.answer, takenOver: true });
         break;
       case "open-again":
-        again(() => this.open(follow));
+        again(() => this.open(tracked));
         break;
       case "resume-anew":
-        again(() => this.resume(follow, undefined));
+        again(() => this.resume(tracked, undefined));
         break;
       case "recall":
-        void this.recall(follow);
+        void this.recall(tracked);
         break;
       case "fail":
-        this.fail(follow, fault);
+        this.fail(tracked, fault);
         break;
     }
   }
 
-  private fail(follow: Follow, fault: Fault): void {
-    if (isNotTaken(fault)) this.setDelivery(follow, "refused");
-    const { queuePosition: _, retrying: __, ...answer } = follow.answer;
-    this.finish(follow, { ...answer, outcome: "failed", fault });
-    this.around.failed(follow.conversation, answer);
+  private fail(tracked: TrackedAnswer, fault: Fault): void {
+    if (isNotTaken(fault)) this.setDelivery(tracked, "refused");
+    const { queuePosition: _, retrying: __, ...answer } = tracked.answer;
+    this.finish(tracked, { ...answer, outcome: "failed", fault });
+    this.host.failed(tracked.conversation, answer);
   }
 
   /** There is no answer to follow: what the gateway remembers says how it ended. */
-  private async recall(follow: Follow): Promise<void> {
-    const conversation = this.around.conversation(follow.conversation);
+  private async recall(tracked: TrackedAnswer): Promise<void> {
+    const conversation = this.host.conversation(tracked.conversation);
     if (!conversation) return;
-    const { isProbe } = follow;
-    follow.isProbe = false;
+    const { isProbe } = tracked;
+    tracked.isProbe = false;
     let remembered: Remembered | null;
     try {
-      remembered = await this.around.transcript(this.chat(follow, conversation));
+      remembered = await this.host.transcript(this.chat(tracked, conversation));
     } catch {
-      follow.tries += 1;
-      if (follow.tries <= TRIES_MAX) {
-        this.rest(follow, 1_000 * follow.tries, () => this.open(follow));
+      tracked.tries += 1;
+      if (tracked.tries <= TRIES_MAX) {
+        this.retryLater(tracked, 1_000 * tracked.tries, () => this.open(tracked));
         return;
       }
       remembered = null;
     }
-    if (!this.follows.has(follow.answer.id) || follow.request !== null) return;
-    const after = afterRecall(follow, isProbe, conversation, remembered);
-    const { queuePosition: _, retrying: __, ...answer } = follow.answer;
+    if (!this.tracked.has(tracked.answer.id) || tracked.request !== null) return;
+    const after = afterRecall(tracked, isProbe, conversation, remembered);
+    const { queuePosition: _, retrying: __, ...answer } = tracked.answer;
     switch (after.kind) {
       case "ask-again":
-        this.askAgain(follow);
+        this.askAgain(tracked);
         break;
       case "resume-anew":
-        follow.tries += 1;
-        this.rest(follow, 200, () => this.resume(follow, undefined));
+        tracked.tries += 1;
+        this.retryLater(tracked, 200, () => this.resume(tracked, undefined));
         break;
       case "done":
-        this.finish(follow, { ...answer, text: after.text, outcome: "done" });
+        this.finish(tracked, { ...answer, text: after.text, outcome: "done" });
         break;
       case "interrupted":
-        this.finish(follow, { ...answer, text: after.text, outcome: "failed", fault: INTERRUPTED });
+        this.finish(tracked, { ...answer, text: after.text, outcome: "failed", fault: INTERRUPTED });
         break;
       case "unknown":
         // Asked by another tab, that one knows more, and its news will come.
-        if (follow.isForeign) this.forget(follow);
-        else if (isRunning(follow.answer)) this.fail(follow, INTERRUPTED);
+        if (tracked.isForeign) this.forget(tracked);
+        else if (isRunning(tracked.answer)) this.fail(tracked, INTERRUPTED);
         break;
     }
   }

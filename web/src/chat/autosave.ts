@@ -7,7 +7,7 @@ const SOON_MS = 400;
 /** While text comes in: a resume fills what is missing, so there is no hurry. */
 const WRITING_MS = 2_000;
 
-export class Keeper {
+export class Autosave {
   private readonly timers = new Map<string, { timer: ReturnType<typeof setTimeout>; at: number }>();
   /** One write after the other: a slow older one must not come after a newer one. */
   private last: Promise<void> = Promise.resolve();

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Chunk, ClientFrame, ServerFrame } from "../protocol/frames";
 import { FakeNet, type FakeWire } from "../testing/fake-wires";
 import { ModelGateway } from "../testing/model-gateway";
-import { Follows } from "./follows";
+import { AnswerTracker } from "./answer-tracker";
 import type { Conversation } from "./model";
 import { last, replaced } from "./tree";
 import { emptyConversation, regenerate, submit } from "./turns";
@@ -32,7 +32,7 @@ class World {
   private readonly homes = new Map<FakeWire, { gateway: ModelGateway; read: number }>();
   private serving: ModelGateway | undefined;
   private ids = 0;
-  private readonly follows = new Follows({
+  private readonly tracker = new AnswerTracker({
     link: () => this.net.link,
     config: () => null,
     conversation: (id) => this.conversations.get(id),
@@ -46,9 +46,9 @@ class World {
     newId: (prefix) => this.newId(prefix),
   });
   readonly net: FakeNet = new FakeNet(0.5, {
-    state: (state) => state.kind === "live" && this.follows.live(),
-    frame: (frame) => this.follows.frame(frame),
-    lost: (requests) => this.follows.lost(requests),
+    state: (state) => state.kind === "live" && this.tracker.live(),
+    frame: (frame) => this.tracker.frame(frame),
+    lost: (requests) => this.tracker.lost(requests),
   });
 
   constructor() {
@@ -89,7 +89,7 @@ class World {
         : submit(conversation, `question ${this.ids}`, Date.now(), this.newId);
     if (!asked) return;
     this.conversations.set(id, asked.conversation);
-    this.follows.begin(id, asked.answer);
+    this.tracker.begin(id, asked.answer);
   }
 
   /** Frames go up, models write, frames come down. */
@@ -109,7 +109,7 @@ class World {
   }
 
   get isDone(): boolean {
-    return [...this.conversations.keys()].every((id) => this.follows.ofConversation(id).length === 0);
+    return [...this.conversations.keys()].every((id) => this.tracker.ofConversation(id).length === 0);
   }
 }
 

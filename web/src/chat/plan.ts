@@ -120,7 +120,7 @@ export function plan(
  * The gateway took the turn out again, or never had it. Where it was to take the place of another, nobody knows what
  * the gateway has now: another name then.
  */
-export function forgot(conversation: Conversation, question: string, asked?: Asked): Conversation {
+export function forgetTurn(conversation: Conversation, question: string, asked?: Asked): Conversation {
   const at = conversation.remembered.findIndex(([user]) => user === question);
   if (at < 0) return conversation;
   if (isReplacement(asked)) return { ...conversation, remembered: [], epoch: conversation.epoch + 1 };

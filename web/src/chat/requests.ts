@@ -1,68 +1,80 @@
 /** Requests that are open on the socket, and whose they are. */
 import type { ClientFrame } from "../protocol/frames";
-import type { Follow, Surroundings } from "./follow";
 import { cursorAfter } from "./reduce";
+import type { TrackedAnswer, TrackerHost } from "./tracked-answer";
+
+/** A turn of a chat by the id of its question or answer; without one, the newest turn. */
+export interface TurnRef {
+  chat: string;
+  messageId?: string;
+}
 
 type Unnamed<F> = F extends { requestId: string } ? Omit<F, "requestId"> : never;
 
 export class Requests {
-  private readonly open = new Map<string, Follow>();
+  private readonly open = new Map<string, TrackedAnswer>();
 
-  constructor(private readonly around: Pick<Surroundings, "link" | "newId">) {}
+  constructor(private readonly host: Pick<TrackerHost, "link" | "newId">) {}
 
   get count(): number {
     return this.open.size;
   }
 
-  of(request: string): Follow | undefined {
+  of(request: string): TrackedAnswer | undefined {
     return this.open.get(request);
   }
 
   /** False: there is no socket. */
-  ask(follow: Follow, frame: Unnamed<ClientFrame>): boolean {
-    return this.put(follow, frame, false, undefined);
+  ask(tracked: TrackedAnswer, frame: Unnamed<ClientFrame>): boolean {
+    return this.put(tracked, frame, false, undefined);
   }
 
-  /** Wants what comes after the number `applied`, or all of it. */
-  resume(follow: Follow, chat: string, applied: number | undefined): boolean {
-    return this.put(follow, resumeOf(chat, applied), true, applied);
+  /** Requests what follows the number `applied`, or the whole answer. */
+  resume(tracked: TrackedAnswer, turn: TurnRef, applied: number | undefined): boolean {
+    return this.put(tracked, resumeOf(turn, applied), true, applied);
   }
 
-  abort(follow: Follow): void {
-    if (follow.request !== null) this.around.link().send({ type: "abort", requestId: follow.request });
+  abort(tracked: TrackedAnswer): void {
+    if (tracked.request !== null) this.host.link().send({ type: "abort", requestId: tracked.request });
   }
 
   /** Stops an answer that nobody follows any more: only who follows may stop. */
-  stopLate(chat: string, applied: number | undefined): void {
-    const requestId = this.around.newId("r");
-    this.around.link().send({ ...resumeOf(chat, applied), requestId });
-    this.around.link().send({ type: "abort", requestId });
+  stopLate(turn: TurnRef, applied: number | undefined): void {
+    const requestId = this.host.newId("r");
+    this.host.link().send({ ...resumeOf(turn, applied), requestId });
+    this.host.link().send({ type: "abort", requestId });
   }
 
-  release(follow: Follow): void {
-    if (follow.request !== null) this.open.delete(follow.request);
-    follow.request = null;
+  release(tracked: TrackedAnswer): void {
+    if (tracked.request !== null) this.open.delete(tracked.request);
+    tracked.request = null;
   }
 
   /** Their socket is gone: whose they were. */
-  lost(requests: readonly string[]): Follow[] {
-    const follows = requests.flatMap((request) => this.open.get(request) ?? []);
-    for (const follow of follows) this.release(follow);
-    return follows;
+  lost(requests: readonly string[]): TrackedAnswer[] {
+    const lost = requests.flatMap((request) => this.open.get(request) ?? []);
+    for (const tracked of lost) this.release(tracked);
+    return lost;
   }
 
-  private put(follow: Follow, frame: Unnamed<ClientFrame>, isResume: boolean, applied?: number): boolean {
-    const requestId = this.around.newId("r");
-    if (!this.around.link().send({ ...frame, requestId })) return false;
-    follow.request = requestId;
-    follow.isResume = isResume;
-    follow.cursor = cursorAfter(applied);
-    this.open.set(requestId, follow);
+  private put(
+    tracked: TrackedAnswer,
+    frame: Unnamed<ClientFrame>,
+    isResume: boolean,
+    applied?: number,
+  ): boolean {
+    const requestId = this.host.newId("r");
+    if (!this.host.link().send({ ...frame, requestId })) return false;
+    tracked.request = requestId;
+    tracked.isResume = isResume;
+    tracked.cursor = cursorAfter(applied);
+    this.open.set(requestId, tracked);
     return true;
   }
 }
 
-function resumeOf(chat: string, applied: number | undefined) {
+function resumeOf({ chat, messageId }: TurnRef, applied: number | undefined) {
+  const turn = messageId === undefined ? {} : { messageId };
   const after = applied === undefined ? {} : { lastSequence: applied };
-  return { type: "resume", id: chat, ...after } as const;
+  return { type: "resume", id: chat, ...turn, ...after } as const;
 }

@@ -1,5 +1,5 @@
 /** Things that are done after a while, unless the page goes first. */
-export class Rests {
+export class RetryTimers {
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
 
   later(ms: number, action: () => void): void {

@@ -1,66 +1,26 @@
 /** The one store of the page: what is known, what a person can do, and who does it. */
 import { createStore, type StoreApi } from "zustand/vanilla";
-import { isSound, type Link, type LinkEvents, type LinkState } from "../connection/link";
-import type { Drafts } from "../storage/drafts";
-import type { TailStore } from "../storage/tail-store";
-import type { Vault, VaultState } from "../storage/vault";
+import { isSound, type Link, type LinkState } from "../connection/link";
 import { actions } from "./actions";
+import { AnswerTracker } from "./answer-tracker";
+import { Autosave } from "./autosave";
 import type { ChatStore } from "./contract";
-import { Follows } from "./follows";
 import { joined } from "./join";
-import { Keeper } from "./keeper";
 import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
 import { keptOperator } from "./operator";
-import type { Remembered } from "./page-config";
 import { readSettings } from "./settings";
-import { joinTabs, type News, type Tabs } from "./tabs";
+import { type StoreContext, type StoreParts, withLatest } from "./store-context";
+import { joinTabs, type TabMessage } from "./tabs";
 import { Tails } from "./tails";
 
 /** The page speaks of a lost connection after this long, not at every blink. */
 export const TROUBLED_MS = 1_500;
 
-export interface Parts {
-  link(events: LinkEvents): Link;
-  vault(tell: (state: VaultState) => void): Vault<Head, Conversation>;
-  drafts: Drafts;
-  tails: TailStore;
-  transcript(chat: string): Promise<Remembered | null>;
-  perFrame(flush: () => void): () => void;
-  now(): number;
-  newId(prefix: string): string;
-  /** Of the channel on which tabs talk. */
-  tabs: string;
-}
-
-/** What actions work with. */
-export interface Room {
-  parts: Parts;
-  store: StoreApi<ChatStore>;
-  follows: Follows;
-  keeper: Keeper;
-  tails: Tails;
-  vault: Vault<Head, Conversation>;
-  tabs: Tabs;
-  link(): Link;
-  /** Changes a conversation that is open, and stores it. */
-  put(conversation: Conversation): void;
-  load(id: string): Promise<Conversation | undefined>;
-}
-
-/** The conversation with the newest state of its answers. */
-export function merged(conversation: Conversation, writing: Record<string, AssistantMessage>): Conversation {
-  const newer = Object.values(writing).filter(({ id }) => conversation.messages[id]);
-  if (newer.length === 0) return conversation;
-  const messages = { ...conversation.messages };
-  for (const answer of newer) messages[answer.id] = answer;
-  return { ...conversation, messages };
-}
-
 function headsWith(heads: Head[], head: Head): Head[] {
   return [head, ...heads.filter(({ id }) => id !== head.id)].sort((a, b) => b.updated - a.updated);
 }
 
-export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): void; flush(): void } {
+export function createChatStore(parts: StoreParts): StoreApi<ChatStore> & { close(): void; flush(): void } {
   let link: Link;
   let troubled: ReturnType<typeof setTimeout> | undefined;
   let close: () => void = () => undefined;
@@ -77,13 +37,13 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
     const current = (id: string) => {
       const conversation = get().open[id];
       if (!conversation || Object.keys(conversation.messages).length === 0) return undefined;
-      return merged(conversation, { ...get().writing, ...Object.fromEntries(pending) });
+      return withLatest(conversation, { ...get().writing, ...Object.fromEntries(pending) });
     };
-    const keeper = new Keeper(vault, current, (conversation, isKept) => {
+    const autosave = new Autosave(vault, current, (conversation, isKept) => {
       if (isKept) tails.stored(conversation);
-      room.tabs.tell({ kind: "conversation", id: conversation.id });
+      context.tabs.post({ kind: "conversation", id: conversation.id });
     });
-    const tails = new Tails(parts.tails, parts.newId("t"), (id) => keeper.now(id));
+    const tails = new Tails(parts.tails, parts.newId("t"), (id) => autosave.now(id));
     const put = (conversation: Conversation) => {
       set(({ open }) => ({ open: { ...open, [conversation.id]: conversation } }));
       if (Object.keys(conversation.messages).length === 0) return;
@@ -92,20 +52,20 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
       if (known?.title !== title || known.updated !== updated || known.titled !== titled) {
         set(({ heads }) => ({ heads: headsWith(heads, { id, title, titled, created, updated }) }));
       }
-      keeper.soon(id);
+      autosave.soon(id);
     };
-    const follows = new Follows({
+    const tracker = new AnswerTracker({
       link: () => link,
       config: () => get().config,
       conversation: (id) => get().open[id],
       setConversation: put,
       written: (conversation, answer, isForeign) => {
         pending.set(answer.id, answer);
-        if (!isForeign) keeper.soon(conversation, true);
+        if (!isForeign) autosave.soon(conversation, true);
         tails.written(conversation, answer);
         flush();
       },
-      asked: (id) => void keeper.now(id),
+      asked: (id) => void autosave.now(id),
       settled: (id, answer) => {
         pending.delete(answer.id);
         tails.written(id, answer);
@@ -115,21 +75,21 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
           put({ ...conversation, messages: { ...conversation.messages, [answer.id]: answer } });
         }
         set({ writing });
-        void keeper.now(id);
+        void autosave.now(id);
       },
-      failed: (id, answer) => actionsOf.forgot(id, answer),
+      failed: (id, answer) => actionsOf.forgetTurn(id, answer),
       transcript: parts.transcript,
       now: parts.now,
       newId: parts.newId,
     });
-    const room: Room = {
+    const context: StoreContext = {
       parts,
       store: { getState: get, setState: set } as StoreApi<ChatStore>,
-      follows,
-      keeper,
+      tracker,
+      autosave,
       tails,
       vault,
-      tabs: joinTabs(parts.tabs, (news) => void heard(room, news)),
+      tabs: joinTabs(parts.tabs, (message) => void onTabMessage(context, message)),
       link: () => link,
       put,
       load: async (id) => {
@@ -141,47 +101,47 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
         tails.stored(stored);
         const shown = tails.join(stored);
         set(({ open }) => ({ open: { ...open, [id]: shown } }));
-        if (shown !== stored) keeper.soon(id);
-        follow(room, shown, false);
+        if (shown !== stored) autosave.soon(id);
+        trackUnfinished(context, shown, false);
         return shown;
       },
     };
-    const actionsOf = actions(room);
-    const tellTrouble = () => set({ linkTroubled: true });
-    const speak = (state: LinkState) => {
+    const actionsOf = actions(context);
+    const showTrouble = () => set({ linkTroubled: true });
+    const updateTrouble = (state: LinkState) => {
       if (isSound(state)) {
         clearTimeout(troubled);
         troubled = undefined;
         set({ linkTroubled: false });
       } else if (state.kind === "live") {
         // The doubt has waited long enough.
-        tellTrouble();
-      } else troubled ??= setTimeout(tellTrouble, TROUBLED_MS);
+        showTrouble();
+      } else troubled ??= setTimeout(showTrouble, TROUBLED_MS);
     };
     link = parts.link({
       state: (state) => {
         const wasLive = get().link.kind === "live";
         set({ link: state });
-        speak(state);
-        if (state.kind === "live" && !wasLive) follows.live();
+        updateTrouble(state);
+        if (state.kind === "live" && !wasLive) tracker.live();
       },
-      frame: (frame) => follows.frame(frame),
-      lost: (requests) => follows.lost(requests),
+      frame: (frame) => tracker.frame(frame),
+      lost: (requests) => tracker.lost(requests),
       leaving: (linkLeaving) => set({ linkLeaving }),
     });
-    queueMicrotask(() => void start(room));
+    queueMicrotask(() => void start(context));
     flushAll = () => {
       // First what is kept at once: the rest may come too late.
       tails.flush();
-      keeper.flush();
+      autosave.flush();
       parts.drafts.flush();
     };
     close = () => {
       link.close();
-      follows.close();
+      tracker.close();
       flushAll();
       tails.close();
-      room.tabs.close();
+      context.tabs.close();
       clearTimeout(troubled);
     };
     return {
@@ -206,45 +166,45 @@ export function createChatStore(parts: Parts): StoreApi<ChatStore> & { close(): 
 }
 
 /** Takes up what is not finished. */
-function follow(room: Room, conversation: Conversation, isForeign: boolean): void {
+function trackUnfinished(context: StoreContext, conversation: Conversation, isForeign: boolean): void {
   for (const message of Object.values(conversation.messages)) {
     if (!isRunning(message) || message.takenOver) continue;
     const question = conversation.messages[message.parent];
     if (question?.role === "user" && question.delivery !== "stale" && question.delivery !== "refused") {
-      room.follows.begin(conversation.id, message, isForeign);
+      context.tracker.begin(conversation.id, message, isForeign);
     }
   }
 }
 
-async function start(room: Room): Promise<void> {
-  const tails = room.tails.keys();
-  const heads = await room.vault.heads();
-  room.store.setState(({ heads: made }) => ({
+async function start(context: StoreContext): Promise<void> {
+  const tails = context.tails.keys();
+  const heads = await context.vault.heads();
+  context.store.setState(({ heads: made }) => ({
     ready: true,
     heads: made.reduce(headsWith, heads),
   }));
   const pending = new Set(heads.flatMap(({ id, pending }) => (pending ? [id] : [])));
-  for (const id of pending) await room.load(id);
-  room.tails.clean(tails, (id) => pending.has(id));
+  for (const id of pending) await context.load(id);
+  context.tails.clean(tails, (id) => pending.has(id));
 }
 
 /** Another tab changed something. */
-async function heard(room: Room, news: News): Promise<void> {
-  if (news.kind === "settings") {
-    room.store.setState({ settings: readSettings() });
+async function onTabMessage(context: StoreContext, message: TabMessage): Promise<void> {
+  if (message.kind === "settings") {
+    context.store.setState({ settings: readSettings() });
     return;
   }
-  room.store.setState({ heads: await room.vault.heads() });
-  if (news.kind === "list") return;
-  const stored = room.store.getState().open[news.id] && (await room.vault.load(news.id));
-  const mine = room.store.getState().open[news.id];
+  context.store.setState({ heads: await context.vault.heads() });
+  if (message.kind === "list") return;
+  const stored = context.store.getState().open[message.id] && (await context.vault.load(message.id));
+  const mine = context.store.getState().open[message.id];
   if (!stored || !mine) return;
-  room.tails.stored(stored);
-  const { conversation: next, isMore } = joined(mine, stored, room.keeper.isWaiting(news.id), (id) =>
-    room.follows.has(id),
+  context.tails.stored(stored);
+  const { conversation: next, isMore } = joined(mine, stored, context.autosave.isWaiting(message.id), (id) =>
+    context.tracker.has(id),
   );
-  room.store.setState(({ open }) => ({ open: { ...open, [news.id]: next } }));
-  follow(room, next, true);
+  context.store.setState(({ open }) => ({ open: { ...open, [message.id]: next } }));
+  trackUnfinished(context, next, true);
   // Both had stored at the same time, and the later one did not know of this.
-  if (isMore) room.keeper.soon(news.id);
+  if (isMore) context.autosave.soon(message.id);
 }

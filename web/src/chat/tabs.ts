@@ -1,26 +1,26 @@
 /** Tells other tabs of this browser what changed. A tab without BroadcastChannel is alone, and works. */
-export type News =
+export type TabMessage =
   /** Stored anew: whoever has it open reads it again, and follows what is being written. */
   { kind: "conversation"; id: string } | { kind: "list" } | { kind: "settings" };
 
 export interface Tabs {
-  tell(news: News): void;
+  post(message: TabMessage): void;
   close(): void;
 }
 
-export function joinTabs(name: string, hear: (news: News) => void): Tabs {
-  if (typeof BroadcastChannel === "undefined") return { tell: () => undefined, close: () => undefined };
+export function joinTabs(name: string, onMessage: (message: TabMessage) => void): Tabs {
+  if (typeof BroadcastChannel === "undefined") return { post: () => undefined, close: () => undefined };
   const channel = new BroadcastChannel(name);
   channel.onmessage = ({ data }: MessageEvent<unknown>) => {
     const { kind, id } = (data ?? {}) as { kind?: unknown; id?: unknown };
-    if (kind === "conversation" && typeof id === "string") hear({ kind, id });
-    else if (kind === "list" || kind === "settings") hear({ kind });
+    if (kind === "conversation" && typeof id === "string") onMessage({ kind, id });
+    else if (kind === "list" || kind === "settings") onMessage({ kind });
   };
   let isOpen = true;
   return {
-    tell: (news) => {
+    post: (message) => {
       // What is still being stored when the page goes has nobody to be told by.
-      if (isOpen) channel.postMessage(news);
+      if (isOpen) channel.postMessage(message);
     },
     close: () => {
       isOpen = false;

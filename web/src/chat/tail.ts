@@ -56,7 +56,7 @@ export function tailOf(
   message: AssistantMessage,
   base: Base,
 ): Tail | "nothing" | "too-long" {
-  const { text: whole, reasoning: thoughts, ...answer } = message;
+  const { text: whole, reasoning: reasoningText, ...answer } = message;
   const { serverId, applied } = answer;
   if (serverId === undefined || applied === undefined) return "nothing";
   const isSame = base.serverId === serverId;
@@ -64,7 +64,7 @@ export function tailOf(
   // An end has a number of its own only where the gateway told it.
   if (isBehind && (isRunning(message) || applied !== base.applied)) return "nothing";
   const text = pieceOf(whole, isSame ? base.text : 0);
-  const reasoning = pieceOf(thoughts, isSame ? base.reasoning : 0);
+  const reasoning = pieceOf(reasoningText, isSame ? base.reasoning : 0);
   if (text.text.length + reasoning.text.length > TAIL_CHARS_MAX) return "too-long";
   return { conversation, answer: { ...answer, serverId, applied }, text, reasoning };
 }

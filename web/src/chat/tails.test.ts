@@ -29,8 +29,8 @@ describe("a tail", () => {
         const at = (count: number) => {
           const upTo = Math.min(count, deltas.length);
           const texts = deltas.slice(0, upTo);
-          const join = (isThought: boolean) =>
-            texts.map(([text, thought]) => (thought === isThought ? text : "")).join("");
+          const join = (wantsReasoning: boolean) =>
+            texts.map(([text, isReasoning]) => (isReasoning === wantsReasoning ? text : "")).join("");
           return written(join(false), upTo + 2, { reasoning: join(true) });
         };
         const [base, shown, stored] = [a, a + b, a + c].map(at) as [

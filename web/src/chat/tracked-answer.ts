@@ -6,7 +6,7 @@ import type { AssistantMessage, Conversation } from "./model";
 import type { Remembered } from "./page-config";
 import { type Cursor, cursorAfter } from "./reduce";
 
-export interface Follow {
+export interface TrackedAnswer {
   conversation: string;
   answer: AssistantMessage;
   /** The request that is open for it; none while there is no socket. */
@@ -19,11 +19,11 @@ export interface Follow {
   isForeign: boolean;
   tries: number;
   /** It tries again by itself after a while. */
-  isResting: boolean;
+  isRetryScheduled: boolean;
 }
 
 /** What the follows need of the rest. */
-export interface Surroundings {
+export interface TrackerHost {
   link(): Link;
   config(): PageConfig | null;
   conversation(id: string): Conversation | undefined;
@@ -59,7 +59,11 @@ const PASSING = new Set(["too_often", "too_many_requests", "unavailable"]);
 export const isNotTaken = (fault: Fault): boolean => NOT_TAKEN.has(fault.code);
 export const isWithdrawn = (fault: Fault | undefined): boolean => WITHDRAWN.has(fault?.code ?? "");
 
-export function newFollow(conversation: string, answer: AssistantMessage, isForeign: boolean): Follow {
+export function newTrackedAnswer(
+  conversation: string,
+  answer: AssistantMessage,
+  isForeign: boolean,
+): TrackedAnswer {
   return {
     conversation,
     answer,
@@ -69,7 +73,7 @@ export function newFollow(conversation: string, answer: AssistantMessage, isFore
     cursor: cursorAfter(answer.applied),
     isForeign,
     tries: 0,
-    isResting: false,
+    isRetryScheduled: false,
   };
 }
 
@@ -98,18 +102,18 @@ type AfterRecall =
   | { kind: "done" | "interrupted"; text: string };
 
 export function afterRecall(
-  follow: Follow,
+  tracked: TrackedAnswer,
   isProbe: boolean,
   conversation: Conversation,
   remembered: Remembered | null,
 ): AfterRecall {
   const answers = remembered?.answers;
   const newest = () => [...(answers?.keys() ?? [])].findLast((id) => !isKnown(conversation, id));
-  const serverId = isProbe ? newest() : follow.answer.serverId;
+  const serverId = isProbe ? newest() : tracked.answer.serverId;
   if (isProbe && serverId === undefined) return { kind: "ask-again" };
   const found = serverId === undefined ? undefined : answers?.get(serverId);
   if (!found) return { kind: "unknown" };
-  if (found.isWriting && follow.tries < TRIES_MAX) return { kind: "resume-anew" };
-  const text = found.text.length >= follow.answer.text.length ? found.text : follow.answer.text;
+  if (found.isWriting && tracked.tries < TRIES_MAX) return { kind: "resume-anew" };
+  const text = found.text.length >= tracked.answer.text.length ? found.text : tracked.answer.text;
   return { kind: found.incomplete ? "interrupted" : "done", text };
 }

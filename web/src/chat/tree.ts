@@ -111,7 +111,7 @@ export function isContinued(conversation: Conversation, question: string): boole
   return (children.get(question) ?? []).some((answer) => children.has(answer));
 }
 
-export function chose(conversation: Conversation, id: string): Conversation {
+export function withChosen(conversation: Conversation, id: string): Conversation {
   const message = conversation.messages[id];
   if (!message) return conversation;
   return { ...conversation, chosen: { ...conversation.chosen, [message.parent ?? ""]: id } };

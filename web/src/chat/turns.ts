@@ -1,6 +1,6 @@
 /** What a person does to a conversation, as new values: a question, another try, an edit. */
 import type { AssistantMessage, Conversation, UserMessage } from "./model";
-import { forgot, isReplacement } from "./plan";
+import { forgetTurn, isReplacement } from "./plan";
 import { added, answerOf, last, userOf } from "./tree";
 
 export interface Asked {
@@ -102,6 +102,6 @@ export function resend(conversation: Conversation, id: string, now: number, newI
   );
   const empty = answers.find(({ text, reasoning }) => text === "" && reasoning === "");
   const answer = awaited(id, empty?.id ?? newId("a"), now);
-  const known = isReplacement(empty?.asked) ? forgot(conversation, id, empty?.asked) : conversation;
+  const known = isReplacement(empty?.asked) ? forgetTurn(conversation, id, empty?.asked) : conversation;
   return { conversation: { ...added(known, question, answer), updated: now }, question, answer };
 }

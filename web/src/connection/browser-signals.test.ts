@@ -1,13 +1,13 @@
 /** What the browser tells reaches the connection, and nothing does once it listens no more. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { listen } from "./wakes";
+import { listen } from "./browser-signals";
 
 let visibility = "visible";
 const told: string[] = [];
 const link = {
   wake: () => void told.push("wake"),
   offline: () => void told.push("offline"),
-  seen: (isVisible: boolean) => void told.push(isVisible ? "seen" : "hidden"),
+  setVisible: (isVisible: boolean) => void told.push(isVisible ? "seen" : "hidden"),
 };
 
 beforeEach(() => {

@@ -1,11 +1,11 @@
 /** What the browser tells that is worth an attempt or a question: the network is back or gone, the page is seen again. */
-import type { Wakes } from "./link";
+import type { BrowserSignals } from "./link";
 
 /** Many pages of one office come back in the same moment. */
 const JITTER_MS = 250;
 
 /** Returns how to stop listening. */
-export function listen(link: Wakes, random: () => number): () => void {
+export function listen(link: BrowserSignals, random: () => number): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const soon = () => {
     clearTimeout(timer);
@@ -13,14 +13,14 @@ export function listen(link: Wakes, random: () => number): () => void {
   };
   const looked = () => {
     const isVisible = document.visibilityState === "visible";
-    link.seen(isVisible);
+    link.setVisible(isVisible);
     if (isVisible) soon();
   };
   const gone = () => {
     clearTimeout(timer);
     link.offline();
   };
-  link.seen(document.visibilityState === "visible");
+  link.setVisible(document.visibilityState === "visible");
   window.addEventListener("online", soon);
   window.addEventListener("pageshow", soon);
   window.addEventListener("offline", gone);

@@ -52,12 +52,12 @@ export interface Link {
 }
 
 /** What the browser reports. */
-export interface Wakes {
+export interface BrowserSignals {
   /** Something may have changed: a live socket is asked whether it still is, a lost one is opened. */
   wake(): void;
   /** The browser believes that its network is gone. */
   offline(): void;
-  seen(isVisible: boolean): void;
+  setVisible(isVisible: boolean): void;
 }
 
 /** Thrown by `prepare`: the gateway answers, but takes no sockets for a while. */

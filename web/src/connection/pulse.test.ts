@@ -55,7 +55,7 @@ test("a model that thinks for long is no silence: each ping is answered", () => 
     // 1.5 s there and back: a poor line, and not a word of doubt.
     now += 1_500;
     expect(play(pulse, now)).toEqual([]);
-    pulse.heard(now);
+    pulse.received(now);
     expect(pulse.isDoubted).toBe(false);
   }
   // 29 pings a minute at most, where the gateway allows 20 frames a second.
@@ -67,7 +67,7 @@ test("a word ends the doubt, and the next silence begins anew", () => {
   pulse.busy(true, 0);
   play(pulse, 9_999);
   expect(pulse.isDoubted).toBe(true);
-  pulse.heard(9_999);
+  pulse.received(9_999);
   expect(pulse.isDoubted).toBe(false);
   expect(at(play(pulse, 60_000), "give-up")).toBe(19_999);
 });
@@ -76,11 +76,11 @@ test("a hidden page asks nothing, and judges nothing", () => {
   const pulse = new Pulse(0);
   pulse.busy(true, 0);
   play(pulse, 6_000);
-  pulse.seen(false);
+  pulse.setVisible(false);
   expect(pulse.due).toBeUndefined();
   expect(pulse.tick(600_000)).toBe("nothing");
-  pulse.seen(true);
-  pulse.ask(WAKE_MS, 600_000);
+  pulse.setVisible(true);
+  pulse.probe(WAKE_MS, 600_000);
   expect(play(pulse, 700_000, 600_000)).toEqual([[600_000 + WAKE_MS, "give-up"]]);
 });
 
@@ -91,7 +91,7 @@ test("a page that stood still itself asks once more before it judges", () => {
   // A debugger, a sleep, a busy main thread: the answer may lie there unread.
   expect(pulse.tick(90_000)).toBe("ping");
   expect(pulse.tick(90_500)).toBe("nothing");
-  pulse.heard(91_000);
+  pulse.received(91_000);
   expect(pulse.isDoubted).toBe(false);
 });
 
@@ -106,8 +106,8 @@ test("a long message on a slow line is given the time to go up", () => {
 
 test("offline has 1 s of patience, and no more by asking again", () => {
   const pulse = new Pulse(0);
-  pulse.ask(OFFLINE_MS, 0);
-  pulse.ask(WAKE_MS, 900);
+  pulse.probe(OFFLINE_MS, 0);
+  pulse.probe(WAKE_MS, 900);
   expect(play(pulse, 60_000)).toEqual([[1_000, "give-up"]]);
 });
 
@@ -124,12 +124,12 @@ test("whatever happens, a visible page that hears nothing gives up in time", () 
         const said = play(pulse, now + wait, now);
         if (at(said, "give-up") !== undefined) return;
         now += wait;
-        if (what === "heard") pulse.heard(now);
-        else if (what === "ask") pulse.ask(WAKE_MS, now);
+        if (what === "heard") pulse.received(now);
+        else if (what === "ask") pulse.probe(WAKE_MS, now);
         else if (what === "busy" || what === "idle") pulse.busy(what === "busy", now);
-        else pulse.seen(what === "show");
+        else pulse.setVisible(what === "show");
       }
-      pulse.seen(true);
+      pulse.setVisible(true);
       expect(at(play(pulse, now + 60_000, now), "give-up")).toBeLessThanOrEqual(now + 25_000);
     }),
   );

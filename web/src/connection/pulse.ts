@@ -28,20 +28,20 @@ interface Ping {
 export type Verdict = "nothing" | "ping" | "doubt" | "give-up";
 
 export class Pulse {
-  private heardAt: number;
+  private receivedAt: number;
   private busyAt: number | undefined;
-  private isSeen = true;
+  private isVisible = true;
   private ping: Ping | undefined;
   /** What was sent has gone up by then. */
   private sentBy = 0;
 
   constructor(now: number) {
-    this.heardAt = now;
+    this.receivedAt = now;
   }
 
   /** Whatever came is a sign of life. */
-  heard(now: number): void {
-    this.heardAt = now;
+  received(now: number): void {
+    this.receivedAt = now;
     this.ping = undefined;
   }
 
@@ -56,14 +56,14 @@ export class Pulse {
   }
 
   /** Shown again, it has to be asked; see `ask`. */
-  seen(isSeen: boolean): void {
-    this.isSeen = isSeen;
-    if (!isSeen) this.ping = undefined;
+  setVisible(isVisible: boolean): void {
+    this.isVisible = isVisible;
+    if (!isVisible) this.ping = undefined;
   }
 
   /** A ping goes out now, with a patience of its own. */
-  ask(patience: number, now: number): void {
-    const giveUpAt = Math.max(now, this.sentBy) + patience;
+  probe(timeoutMs: number, now: number): void {
+    const giveUpAt = Math.max(now, this.sentBy) + timeoutMs;
     // An earlier ping that is overdue gets no more time by this one.
     if (this.ping && this.ping.giveUpAt < giveUpAt) return;
     this.ping = { doubtAt: giveUpAt, giveUpAt, isDoubted: this.ping?.isDoubted ?? false };
@@ -79,10 +79,10 @@ export class Pulse {
 
   /** When to call `tick`; undefined: not before something changes. */
   get due(): number | undefined {
-    if (!this.isSeen) return undefined;
+    if (!this.isVisible) return undefined;
     if (this.ping) return this.ping.isDoubted ? this.ping.giveUpAt : this.ping.doubtAt;
-    if (this.busyAt === undefined) return this.heardAt + IDLE_QUIET_MS;
-    return Math.min(Math.max(this.heardAt, this.busyAt) + BUSY_QUIET_MS, this.heardAt + IDLE_QUIET_MS);
+    if (this.busyAt === undefined) return this.receivedAt + IDLE_QUIET_MS;
+    return Math.min(Math.max(this.receivedAt, this.busyAt) + BUSY_QUIET_MS, this.receivedAt + IDLE_QUIET_MS);
   }
 
   tick(now: number): Verdict {
@@ -90,7 +90,7 @@ export class Pulse {
     if (due === undefined || now < due) return "nothing";
     if (now - due > LATE_MS) {
       this.ping = undefined;
-      this.ask(WAKE_MS, now);
+      this.probe(WAKE_MS, now);
       return "ping";
     }
     if (!ping) {

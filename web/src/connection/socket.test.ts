@@ -100,10 +100,10 @@ test("in doubt, a person may have a new socket at once", async () => {
 test("hidden, it asks nothing; shown again, at once", async () => {
   const net = await opened();
   net.ask("r1");
-  net.link.seen(false);
+  net.link.setVisible(false);
   await net.pass(600_000);
   expect(net.wire.pings()).toBe(0);
-  net.link.seen(true);
+  net.link.setVisible(true);
   net.link.wake();
   expect(net.wire.pings()).toBe(1);
   await net.pass(3_000);

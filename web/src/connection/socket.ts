@@ -2,10 +2,10 @@
 import { decode } from "../protocol/decode";
 import type { ClientFrame } from "../protocol/frames";
 import { askedPause, causeOf, isFinal, offlinePause, pause } from "./backoff";
-import { type Cause, type LinkEvents, type LinkState, NotNow, type Wakes } from "./link";
+import { type BrowserSignals, type Cause, type LinkEvents, type LinkState, NotNow } from "./link";
 import { OpenRequests } from "./open-requests";
 import { OFFLINE_MS, WAKE_MS } from "./pulse";
-import { Watch } from "./watch";
+import { PulseTimer } from "./watch";
 
 /** An opening that takes longer has failed. */
 export const OPEN_MS = 10_000;
@@ -41,7 +41,7 @@ export interface LinkSettings {
 
 export type SocketEvents = Omit<LinkEvents, "leaving">;
 
-export class Socket implements Wakes {
+export class Socket implements BrowserSignals {
   state: LinkState = { kind: "connecting", attempt: 0 };
   readonly open = new OpenRequests();
   private wire: Wire | null = null;
@@ -56,7 +56,7 @@ export class Socket implements Wakes {
   /** The browser said that it is offline, and nothing was heard since. */
   private isCutOff = false;
   private pings = 0;
-  private readonly watch = new Watch({
+  private readonly watch = new PulseTimer({
     clock: () => this.settings.clock(),
     ping: () => this.ping(),
     doubt: (leftMs) => this.enter({ kind: "live", doubted: this.settings.now() + leftMs }),
@@ -86,24 +86,24 @@ export class Socket implements Wakes {
 
   /** A live socket is believed, unless it is doubted already. */
   retry(): void {
-    if (this.state.kind === "live" && this.state.doubted === undefined) this.watch.ask(WAKE_MS);
+    if (this.state.kind === "live" && this.state.doubted === undefined) this.watch.probe(WAKE_MS);
     else if (this.state.kind !== "connecting") this.connect();
   }
 
   wake(): void {
     this.isCutOff = false;
-    if (this.state.kind === "live") this.watch.ask(WAKE_MS);
+    if (this.state.kind === "live") this.watch.probe(WAKE_MS);
     else if (this.state.kind !== "connecting") this.connect();
   }
 
   offline(): void {
     if (this.state.kind !== "live") return;
     this.isCutOff = true;
-    this.watch.ask(OFFLINE_MS);
+    this.watch.probe(OFFLINE_MS);
   }
 
-  seen(isSeen: boolean): void {
-    this.watch.seen(isSeen);
+  setVisible(isVisible: boolean): void {
+    this.watch.setVisible(isVisible);
   }
 
   /** The gateway refused a question because it is stopping, and nothing else runs here: goes to another at once. */
@@ -195,7 +195,7 @@ export class Socket implements Wakes {
       if (round === this.round) this.opened();
     };
     wire.onmessage = ({ data }) => {
-      if (round === this.round) this.heard(data);
+      if (round === this.round) this.received(data);
     };
     wire.onclose = ({ code }) => {
       if (round === this.round) this.lost(causeOf(code));
@@ -213,9 +213,9 @@ export class Socket implements Wakes {
     this.enter({ kind: "live" });
   }
 
-  private heard(data: unknown): void {
+  private received(data: unknown): void {
     this.isCutOff = false;
-    this.watch.heard();
+    this.watch.received();
     const frame = decode(data);
     if (frame.type === "chunk") this.isUseful = true;
     if (frame.type === "unknown" || frame.type === "pong") return;

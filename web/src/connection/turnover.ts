@@ -3,7 +3,7 @@
  * answers that run on it, and takes no question: those go to another gateway, or wait for its successor.
  */
 import type { ClientFrame, ServerFrame } from "../protocol/frames";
-import { isSound, type Link, type LinkEvents, type LinkState, type Wakes } from "./link";
+import { type BrowserSignals, isSound, type Link, type LinkEvents, type LinkState } from "./link";
 import { type LinkSettings, Socket } from "./socket";
 
 /** Gateways that are replaced one after the other, each with an answer of ours. With more, a question waits. */
@@ -19,16 +19,16 @@ function carrier(frame: ClientFrame, current: Socket, leaving: Iterable<Socket>)
 }
 
 /** What is said of all of them: the one for new things comes first, then one that stopped answering. */
-function said(current: Socket, leaving: Iterable<Socket>): LinkState {
+function overallState(current: Socket, leaving: Iterable<Socket>): LinkState {
   if (!isSound(current.state)) return current.state;
   for (const { state } of leaving) if (state.kind === "live" && !isSound(state)) return state;
   return current.state;
 }
 
-class Turnover implements Link, Wakes {
+class Turnover implements Link, BrowserSignals {
   private current: Socket;
   private readonly leaving = new Set<Socket>();
-  private isSeen = true;
+  private isVisible = true;
 
   constructor(
     private readonly settings: LinkSettings,
@@ -38,7 +38,7 @@ class Turnover implements Link, Wakes {
   }
 
   get state(): LinkState {
-    return said(this.current, this.leaving);
+    return overallState(this.current, this.leaving);
   }
 
   send(frame: ClientFrame): boolean {
@@ -62,9 +62,9 @@ class Turnover implements Link, Wakes {
     for (const socket of this.all()) socket.offline();
   }
 
-  seen(isVisible: boolean): void {
-    this.isSeen = isVisible;
-    for (const socket of this.all()) socket.seen(isVisible);
+  setVisible(isVisible: boolean): void {
+    this.isVisible = isVisible;
+    for (const socket of this.all()) socket.setVisible(isVisible);
   }
 
   close(): void {
@@ -80,12 +80,12 @@ class Turnover implements Link, Wakes {
       this.settings,
       {
         state: (state) => this.entered(socket, state),
-        frame: (frame) => this.heard(socket, frame),
+        frame: (frame) => this.received(socket, frame),
         lost: (requests) => this.events.lost(requests),
       },
       isAnew,
     );
-    socket.seen(this.isSeen);
+    socket.setVisible(this.isVisible);
     return socket;
   }
 
@@ -95,7 +95,7 @@ class Turnover implements Link, Wakes {
     else this.events.state(this.state);
   }
 
-  private heard(socket: Socket, frame: ServerFrame): void {
+  private received(socket: Socket, frame: ServerFrame): void {
     const isRefusal = frame.type === "error" && frame.fault.code === "draining";
     if (isRefusal && socket === this.current) this.turn();
     this.events.frame(frame);
@@ -129,6 +129,6 @@ class Turnover implements Link, Wakes {
   }
 }
 
-export function createLink(settings: LinkSettings, events: LinkEvents): Link & Wakes {
+export function createLink(settings: LinkSettings, events: LinkEvents): Link & BrowserSignals {
   return new Turnover(settings, events);
 }

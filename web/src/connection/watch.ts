@@ -1,7 +1,7 @@
 /** Keeps the timer of a socket's pulse, and has done what it says. */
 import { Pulse } from "./pulse";
 
-export interface Watched {
+export interface PulseTarget {
   clock(): number;
   ping(): void;
   /** It is given up after this many milliseconds more. */
@@ -11,16 +11,16 @@ export interface Watched {
   giveUp(): void;
 }
 
-export class Watch {
+export class PulseTimer {
   private pulse: Pulse | undefined;
-  private isSeen = true;
+  private isVisible = true;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly watched: Watched) {}
+  constructor(private readonly target: PulseTarget) {}
 
   start(): void {
-    this.pulse = new Pulse(this.watched.clock());
-    this.pulse.seen(this.isSeen);
+    this.pulse = new Pulse(this.target.clock());
+    this.pulse.setVisible(this.isVisible);
     this.arm();
   }
 
@@ -29,38 +29,38 @@ export class Watch {
     clearTimeout(this.timer);
   }
 
-  heard(): void {
+  received(): void {
     const { pulse } = this;
     if (!pulse) return;
     const wasDoubted = pulse.isDoubted;
-    pulse.heard(this.watched.clock());
-    if (wasDoubted) this.watched.trust();
+    pulse.received(this.target.clock());
+    if (wasDoubted) this.target.trust();
     this.arm();
   }
 
   sent(bytes: number): void {
-    this.pulse?.sent(bytes, this.watched.clock());
+    this.pulse?.sent(bytes, this.target.clock());
   }
 
   busy(isBusy: boolean): void {
-    this.pulse?.busy(isBusy, this.watched.clock());
+    this.pulse?.busy(isBusy, this.target.clock());
     this.arm();
   }
 
   /** Whoever shows the page again asks, too. */
-  seen(isSeen: boolean): void {
-    this.isSeen = isSeen;
+  setVisible(isVisible: boolean): void {
+    this.isVisible = isVisible;
     const wasDoubted = this.pulse?.isDoubted;
-    this.pulse?.seen(isSeen);
-    if (wasDoubted && !isSeen) this.watched.trust();
+    this.pulse?.setVisible(isVisible);
+    if (wasDoubted && !isVisible) this.target.trust();
     this.arm();
   }
 
   /** A ping now; without any word for so long the socket is given up. */
-  ask(patience: number): void {
+  probe(timeoutMs: number): void {
     if (!this.pulse) return;
-    this.pulse.ask(patience, this.watched.clock());
-    this.watched.ping();
+    this.pulse.probe(timeoutMs, this.target.clock());
+    this.target.ping();
     this.arm();
   }
 
@@ -68,16 +68,16 @@ export class Watch {
     clearTimeout(this.timer);
     const due = this.pulse?.due;
     if (due === undefined) return;
-    this.timer = setTimeout(() => this.tick(), Math.max(0, due - this.watched.clock()));
+    this.timer = setTimeout(() => this.tick(), Math.max(0, due - this.target.clock()));
   }
 
   private tick(): void {
-    const { pulse, watched } = this;
+    const { pulse, target } = this;
     if (!pulse) return;
-    const verdict = pulse.tick(watched.clock());
-    if (verdict === "ping") watched.ping();
-    else if (verdict === "doubt") watched.doubt(Math.max(0, (pulse.giveUpAt ?? 0) - watched.clock()));
-    else if (verdict === "give-up") watched.giveUp();
+    const verdict = pulse.tick(target.clock());
+    if (verdict === "ping") target.ping();
+    else if (verdict === "doubt") target.doubt(Math.max(0, (pulse.giveUpAt ?? 0) - target.clock()));
+    else if (verdict === "give-up") target.giveUp();
     this.arm();
   }
 }

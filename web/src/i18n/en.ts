@@ -86,9 +86,9 @@ export const en = {
   takeBack: "Take back",
   followHere: "Follow here",
 
-  thinking: "Thinking…",
-  thought: "Thought for {time}",
-  thoughts: "Thoughts",
+  reasoning: "Thinking…",
+  reasonedFor: "Thought for {time}",
+  reasoningTitle: "Thoughts",
   waiting: "Waiting for the answer",
   stillWaiting: "Still waiting for the model…",
   queued: "Waiting for a connection; it is sent as soon as there is one.",

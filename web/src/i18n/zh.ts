@@ -87,9 +87,9 @@ export const zh: Dictionary = {
   takeBack: "撤回",
   followHere: "在这里继续看",
 
-  thinking: "正在思考…",
-  thought: "思考了 {time}",
-  thoughts: "思考过程",
+  reasoning: "正在思考…",
+  reasonedFor: "思考了 {time}",
+  reasoningTitle: "思考过程",
   waiting: "正在等待回答",
   stillWaiting: "仍在等待模型…",
   queued: "正在等待连接，连上后立即发送。",

@@ -27,6 +27,8 @@ export interface ResumeFrame {
   type: "resume";
   requestId: string;
   id: string;
+  /** Id of the turn's question or answer; the gateway replies `no-active` if its newest turn is another. Absent: the newest turn. */
+  messageId?: string;
   /** The last number that was applied; absent: everything from the beginning. */
   lastSequence?: number;
 }

@@ -1,6 +1,6 @@
 /** Sockets that a test plays, under the page's real connection; time is that of vitest's fake timers. */
 import { vi } from "vitest";
-import { type Link, type LinkEvents, type LinkState, NotNow, type Wakes } from "../connection/link";
+import { type BrowserSignals, type Link, type LinkEvents, type LinkState, NotNow } from "../connection/link";
 import type { Wire } from "../connection/socket";
 import { createLink } from "../connection/turnover";
 import type { ClientFrame, ServerFrame } from "../protocol/frames";
@@ -54,7 +54,7 @@ export class FakeNet {
   /** The gateway that would be asked is draining, and names this time. */
   notNowMs: number | undefined;
   dialled: ((wire: FakeWire) => void) | undefined;
-  readonly link: Link & Wakes;
+  readonly link: Link & BrowserSignals;
 
   /** `also`: who hears the events besides. */
   constructor(random = 0.5, also: Partial<LinkEvents> = {}) {

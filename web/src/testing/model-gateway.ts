@@ -70,7 +70,9 @@ export class ModelGateway {
       news: 0,
     };
     if (frame.type === "resume") {
-      if (!newest) {
+      const { messageId } = frame;
+      const isNamed = messageId === undefined || newest?.user === messageId || newest?.answer === messageId;
+      if (!newest || !isNamed) {
         this.refusals.push({ type: "no-active", requestId: frame.requestId });
         return;
       }

@@ -9,14 +9,14 @@ import css from "./message.module.css";
 export function Reasoning({ answer, isRunning }: { answer: AssistantMessage; isRunning: boolean }) {
   const { words, fill, duration } = useText();
   const [choice, setChoice] = useState<boolean | null>(null);
-  const isThinking = isRunning && answer.text === "";
+  const isReasoning = isRunning && answer.text === "";
   const isPrinting = usePrinting();
-  const isOpen = isPrinting || (choice ?? isThinking);
-  const title = isThinking
-    ? words.thinking
+  const isOpen = isPrinting || (choice ?? isReasoning);
+  const title = isReasoning
+    ? words.reasoning
     : answer.reasoningMs === undefined
-      ? words.thoughts
-      : fill(words.thought, { time: duration(answer.reasoningMs) });
+      ? words.reasoningTitle
+      : fill(words.reasonedFor, { time: duration(answer.reasoningMs) });
   return (
     <details className={css.reasoning} data-part="reasoning" open={isOpen}>
       {/* biome-ignore lint/a11y/noStaticElementInteractions: a summary is a button to the browser. */}
@@ -29,7 +29,10 @@ export function Reasoning({ answer, isRunning }: { answer: AssistantMessage; isR
         {title}
       </summary>
       {isOpen && (
-        <div className={isThinking ? `${css.thoughts} ${caret.thoughts}` : css.thoughts} dir="auto">
+        <div
+          className={isReasoning ? `${css.reasoningText} ${caret.reasoningText}` : css.reasoningText}
+          dir="auto"
+        >
           {answer.reasoning}
         </div>
       )}
