@@ -98,6 +98,9 @@ struct Resume<'a> {
     r#type: &'static str,
     request_id: &'a str,
     id: &'a str,
+    /// The turn to follow, by the id of its question: the gateway may have an earlier one as its newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_sequence: Option<u64>,
     headers: Empty,
@@ -197,6 +200,7 @@ impl Conversation {
             r#type: "resume",
             request_id: &self.request,
             id: &self.chat,
+            message_id: self.messages.last().map(|question| &*question.id),
             last_sequence: after,
             headers: Empty {},
             body: Empty {},
@@ -404,6 +408,27 @@ mod tests {
         begin(&mut conversation);
         let (frame, from_beginning) = asked(false).resume(false);
         assert!(from_beginning && !frame.contains("lastSequence"), "nothing was received: {frame}");
+    }
+
+    #[test]
+    fn a_resume_names_its_question_so_that_no_earlier_answer_is_taken_for_its_own() {
+        for whole in [false, true] {
+            let mut conversation = asked(whole);
+            begin(&mut conversation);
+            let request = conversation.request.clone();
+            receive(&mut conversation, json!({ "type": "end", "requestId": request })).expect("the end");
+            // The second question is lost with its socket: the newest turn of the gateway is the first.
+            conversation.ask("More");
+            let (frame, from_beginning) = conversation.resume(false);
+            let frame: Value = serde_json::from_str(&frame).expect("JSON");
+            assert_eq!((&frame["messageId"], from_beginning), (&json!("u1"), true), "{frame}");
+            let request = conversation.request.clone();
+            let nothing = json!({ "type": "no-active", "requestId": request });
+            assert_eq!(receive(&mut conversation, nothing), Ok("NoActive".to_owned()));
+            let again: Value = serde_json::from_str(&conversation.ask_again()).expect("JSON");
+            let last = again["messages"].as_array().and_then(|messages| messages.last()).expect("a message");
+            assert_eq!(last["id"], "u1", "the question is sent again under its id");
+        }
     }
 
     #[test]
