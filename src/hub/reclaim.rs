@@ -66,7 +66,7 @@ impl Kept {
     ) -> Vec<WeakAddr<SessionActor>> {
         let mut table = self.0.borrow_mut();
         let candidates = table.iter().map(|(id, keeper)| (keeper.bytes, keeper.source, *id));
-        let chosen = memory::choose(candidates, demands, paid);
+        let chosen = memory::select_largest(candidates, demands, paid);
         chosen.iter().filter_map(|id| table.remove(id)).map(|keeper| keeper.session).collect()
     }
 }
@@ -75,7 +75,7 @@ impl Kept {
 pub(super) fn tick(worker: &Worker) {
     let memory = &worker.memory;
     let now = memory.since_begin(tokio::time::Instant::now().into_std());
-    if memory.may_look(now) {
+    if memory.is_sample_due(now) {
         if let Some(used) = metrics::resident_bytes() {
             memory.observe(now, used);
         }
@@ -97,7 +97,7 @@ pub(super) fn tick(worker: &Worker) {
     if let Some(pressure) = memory.plan(now, CHATS_MAX, evict) {
         tell(worker, now, pressure);
     }
-    memory.pay(|demands| {
+    memory.reclaim(|demands| {
         let mut paid = HashMap::new();
         for _ in 0..worker.uploads.give_back(worker.now(), demands, &mut paid) {
             worker.metrics.memory_reclaimed.inc(MESSAGES);
@@ -114,7 +114,7 @@ pub(super) fn tick(worker: &Worker) {
 }
 
 fn tell(worker: &Worker, now: Duration, Pressure { held, wanted, sources, level }: Pressure) {
-    if !worker.memory.may_tell(now, QUIET) {
+    if !worker.memory.may_log(now, QUIET) {
         return;
     }
     let (limit, mib) = (worker.memory.limit().bytes >> 20, |bytes: usize| bytes >> 20);

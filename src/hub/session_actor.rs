@@ -406,7 +406,7 @@ impl Handler<Join> for SessionActor {
         let Some(mut letter) = join.take() else { return };
         self.holdings.run = letter.account.take();
         if matches!(letter.wish, Wish::Ask(_)) {
-            self.holdings.give_to(letter.source);
+            self.holdings.transfer_to(letter.source);
         }
         let id = letter.reader;
         let (outlet, input) = letter.open(|worker, line| self.worker.line(worker, line));

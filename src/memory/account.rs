@@ -1,4 +1,4 @@
-//! Who holds what. The sums are shared by all threads; each holder keeps its own [`Account`].
+//! Accounting of memory. The sums are shared by all threads; each holder keeps its own [`Account`].
 use super::{Level, Limit, Plan, plan::Bounds};
 use crate::chat::Source;
 use dashmap::{DashMap, Entry};
@@ -14,32 +14,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What holders hold is written down in steps of this many bytes, rounded up.
+/// Granularity of accounts, in bytes; holdings are rounded up to it.
 const STEP: usize = 1024;
 
-/// A source with more than this part of the bound is large in any case.
+/// A source that holds more than 1/`LARGE` of the bound always counts as large.
 const LARGE: usize = 8;
 
-/// A source that is refused a question may try again after this time.
+/// Retry-after of a rejected question.
 const REFUSED: Duration = Duration::from_secs(5);
 
 /// What memory is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Sockets with their tasks, at a fixed price, and plain HTTP connections.
+    /// Sockets with their tasks, at a fixed cost, and plain HTTP connections.
     Connections,
-    /// Messages that have begun to arrive.
+    /// Partially received messages.
     Inbound,
-    /// Messages that wait for a running answer.
+    /// Messages queued behind a running answer.
     Queued,
-    /// Conversations: texts and names, and the session at a fixed price.
+    /// Conversations: texts and ids, and the session at a fixed cost.
     History,
-    /// Answers that are written, read, or kept for a reader.
+    /// Answers that are being generated, read, or retained for a subscriber.
     Replay,
-    /// Requests to the model service, with their connections at a fixed price.
+    /// Requests to the model service, with their connections at a fixed cost.
     Requests,
-    /// What sockets have not sent yet.
+    /// Output not yet sent by sockets.
     Output,
 }
 
@@ -68,7 +68,7 @@ impl Kind {
     }
 }
 
-/// The budget of the process.
+/// The memory budget of the process.
 #[derive(Debug)]
 pub struct Memory {
     limit: Limit,
@@ -77,9 +77,9 @@ pub struct Memory {
     sources: DashMap<Source, usize>,
     level: AtomicU8,
     began: Instant,
-    /// The second in which the process was last looked at.
-    looked: AtomicU64,
-    /// What [`Plan`] says of itself, for those who only look.
+    /// Second in which resident memory was last sampled.
+    sampled: AtomicU64,
+    /// Copies of [`Plan`]'s values, for lock-free readers.
     allowance: AtomicUsize,
     large: AtomicUsize,
     plan: Mutex<State>,
@@ -89,11 +89,11 @@ pub struct Memory {
 struct State {
     plan: Plan,
     demands: HashMap<Source, usize>,
-    /// When the log was last told.
-    told: Option<Duration>,
+    /// When memory pressure was last logged.
+    last_logged: Option<Duration>,
 }
 
-/// What a round did, for the log.
+/// Result of a round, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pressure {
     pub held: usize,
@@ -103,7 +103,7 @@ pub struct Pressure {
 }
 
 impl Memory {
-    /// `began` is where its time begins.
+    /// `began` is the zero of its time.
     pub fn new(limit: Limit, began: Instant) -> Self {
         let plan = Plan::new(limit.bytes);
         Memory {
@@ -113,10 +113,10 @@ impl Memory {
             sources: DashMap::new(),
             level: AtomicU8::new(0),
             began,
-            looked: AtomicU64::new(0),
+            sampled: AtomicU64::new(0),
             allowance: AtomicUsize::new(plan.allowance()),
             large: AtomicUsize::new(usize::MAX),
-            plan: Mutex::new(State { plan, demands: HashMap::new(), told: None }),
+            plan: Mutex::new(State { plan, demands: HashMap::new(), last_logged: None }),
         }
     }
 
@@ -132,7 +132,7 @@ impl Memory {
         self.total.load(Relaxed)
     }
 
-    /// What a source holds.
+    /// Bytes held by a source.
     pub fn held_by(&self, source: Source) -> usize {
         self.sources.get(&source).map_or(0, |held| *held)
     }
@@ -145,31 +145,33 @@ impl Memory {
         Bounds::of(self.allowance.load(Relaxed))
     }
 
-    /// Holds more than its share while memory is short. Before a round has said what that is, an eighth is.
+    /// Whether a source holds more than its share under pressure. Before the first round, the share is an
+    /// eighth of the bound.
     fn is_large(&self, source: Source) -> bool {
         let bound = self.bounds().full();
         self.held_by(source) > self.large.load(Relaxed).min(bound / LARGE)
     }
 
-    /// Whether a message of this source that has begun to arrive is not to be read on for now.
+    /// Whether reading of this source's partially received messages is paused.
     pub fn pauses(&self, source: Source) -> bool {
         match self.level() {
             Level::Calm => false,
             Level::Tight => self.is_large(source),
-            // What is left then is for questions and running answers.
+            // The remaining memory is reserved for questions and running answers.
             Level::Full | Level::Over => true,
         }
     }
 
-    /// Whether this source may not ask a question now, and when it may try again.
+    /// Whether a question of this source is rejected now; returns the retry-after time.
     pub fn refuses(&self, source: Source) -> Option<Duration> {
         let refuses = match self.level() {
             Level::Calm => false,
-            // It holds running answers alone.
-            Level::Tight => self.is_large(source) && self.state().plan.has_spent(source),
+            // It holds nothing but running answers.
+            Level::Tight => self.is_large(source) && self.state().plan.is_exhausted(source),
             Level::Full => self.is_large(source),
             Level::Over => {
-                // By what is configured: what an allocator has not given back yet is no reason to refuse them.
+                // By the configured bound: memory that the allocator has not returned yet is no reason to
+                // reject.
                 let reserve = Bounds::of(self.limit.bytes);
                 self.total() > reserve.beyond() || self.held_by(source) > reserve.small()
             }
@@ -209,23 +211,23 @@ impl Memory {
         now.saturating_duration_since(self.began)
     }
 
-    /// Whether something may be logged now that is logged once in `quiet` at most.
-    pub fn may_tell(&self, now: Duration, quiet: Duration) -> bool {
+    /// Whether to log now, at most once per `quiet`.
+    pub fn may_log(&self, now: Duration, quiet: Duration) -> bool {
         let mut state = self.state();
-        let may = state.told.is_none_or(|told| now >= told + quiet);
+        let may = state.last_logged.is_none_or(|last_logged| now >= last_logged + quiet);
         if may {
-            state.told = Some(now);
+            state.last_logged = Some(now);
         }
         may
     }
 
-    /// True once a second, for one of those who ask.
-    pub fn may_look(&self, now: Duration) -> bool {
-        let (before, now) = (self.looked.load(Relaxed), now.as_secs());
-        before < now && self.looked.compare_exchange(before, now, Relaxed, Relaxed).is_ok()
+    /// True for one caller per second.
+    pub fn is_sample_due(&self, now: Duration) -> bool {
+        let (before, now) = (self.sampled.load(Relaxed), now.as_secs());
+        before < now && self.sampled.compare_exchange(before, now, Relaxed, Relaxed).is_ok()
     }
 
-    /// Compares with what the process really uses, once a second.
+    /// Compares the accounts with the process's resident memory, once a second.
     pub fn observe(&self, now: Duration, used: usize) {
         let mut state = self.state();
         state.plan.observe(now, self.total(), used);
@@ -235,7 +237,7 @@ impl Memory {
     fn publish(&self, State { plan, demands, .. }: &mut State) {
         let level = plan.level(self.level(), self.total());
         if level == Level::Calm {
-            plan.rest();
+            plan.reset();
             *demands = HashMap::new();
         }
         self.allowance.store(plan.allowance(), Relaxed);
@@ -243,9 +245,9 @@ impl Memory {
         self.level.store(level as u8, SeqCst);
     }
 
-    /// Where memory is short and another round is due: plans it. `evict` evicts one idle chat of a source
-    /// that holds so much, and estimates what that gives back; `None` where there is no such chat. At most
-    /// `most` are evicted.
+    /// Plans another round if memory is short and one is due. `evict` evicts one idle chat of a source that
+    /// holds the given bytes and returns an estimate of the bytes released, or `None` if there is no such
+    /// chat. At most `most` chats are evicted.
     pub fn plan(
         &self,
         now: Duration,
@@ -261,8 +263,8 @@ impl Memory {
             return None;
         }
         let sources: Vec<_> = self.sources.iter().map(|entry| (*entry.key(), *entry.value())).collect();
-        let unpaid = std::mem::take(&mut state.demands);
-        let round = state.plan.round(now, self.total(), &sources, &unpaid);
+        let outstanding = std::mem::take(&mut state.demands);
+        let round = state.plan.round(now, self.total(), &sources, &outstanding);
         let pressure = Pressure {
             held: self.total(),
             wanted: round.demands.values().sum(),
@@ -271,14 +273,14 @@ impl Memory {
         };
         let mut left = most;
         for (source, bytes) in round.chats {
-            let (mut paid, held) = (0, self.held_by(source));
-            while paid < bytes && left > 0 {
+            let (mut reclaimed, held) = (0, self.held_by(source));
+            while reclaimed < bytes && left > 0 {
                 let Some(estimate) = evict(source, held) else {
-                    state.plan.note_spent(now, source);
+                    state.plan.note_exhausted(now, source);
                     break;
                 };
                 left -= 1;
-                paid += estimate.max(STEP);
+                reclaimed += estimate.max(STEP);
             }
         }
         state.demands = round.demands;
@@ -286,8 +288,9 @@ impl Memory {
         Some(pressure)
     }
 
-    /// Lets a worker pay what is demanded: `pay` gets what is wanted and returns what it gives back.
-    pub fn pay(&self, pay: impl FnOnce(&HashMap<Source, usize>) -> HashMap<Source, usize>) {
+    /// Lets a worker reclaim the demanded bytes: `reclaim` gets the demands and returns the bytes released by
+    /// source.
+    pub fn reclaim(&self, reclaim: impl FnOnce(&HashMap<Source, usize>) -> HashMap<Source, usize>) {
         if self.level() == Level::Calm {
             return;
         }
@@ -295,9 +298,9 @@ impl Memory {
         if demands.values().all(|bytes| *bytes == 0) {
             return;
         }
-        let paid = pay(&demands);
+        let reclaimed = reclaim(&demands);
         let mut state = self.state();
-        for (source, bytes) in paid {
+        for (source, bytes) in reclaimed {
             if let Some(left) = state.demands.get_mut(&source) {
                 *left = left.saturating_sub(bytes);
             }
@@ -305,7 +308,7 @@ impl Memory {
     }
 }
 
-/// What one holder holds, of `N` kinds. Dropped, it is given back.
+/// Memory held by one holder, of `N` kinds. Released on drop.
 #[derive(Debug)]
 pub struct Account<const N: usize> {
     memory: Arc<Memory>,
@@ -319,7 +322,7 @@ impl<const N: usize> Account<N> {
         Account { memory: Arc::clone(memory), source, held: [0; N], kinds }
     }
 
-    /// Writes down that `bytes` are held of the kind at place `at`.
+    /// Sets the bytes held of the kind at index `at`.
     pub fn set(&mut self, at: usize, bytes: usize) {
         let rounded = u32::try_from(bytes.next_multiple_of(STEP)).unwrap_or(u32::MAX);
         if rounded != self.held[at] {
@@ -328,8 +331,8 @@ impl<const N: usize> Account<N> {
         }
     }
 
-    /// From now on another source holds it.
-    pub fn give_to(&mut self, source: Source) {
+    /// Transfers everything to another source.
+    pub fn transfer_to(&mut self, source: Source) {
         if source != self.source {
             for (kind, held) in self.kinds.into_iter().zip(self.held) {
                 self.memory.move_held(self.source, kind, held, 0);
@@ -343,7 +346,7 @@ impl<const N: usize> Account<N> {
         self.source
     }
 
-    /// All that is written down.
+    /// Sum of all kinds.
     pub fn held(&self) -> usize {
         self.held.iter().map(|held| *held as usize).sum()
     }
@@ -388,8 +391,8 @@ mod tests {
         assert_eq!((memory.held(Kind::History), memory.held(Kind::Replay)), (6144, 1024));
         assert_eq!((memory.held_by(source(1)), memory.held_by(source(2))), (6144, 1024));
         one.set(0, 4097);
-        assert_eq!(one.held(), 6144, "small steps are not written down");
-        one.give_to(source(2));
+        assert_eq!(one.held(), 6144, "small changes are not accounted");
+        one.transfer_to(source(2));
         assert_eq!((memory.held_by(source(1)), memory.held_by(source(2))), (0, 7168));
         one.set(0, 0);
         assert_eq!(memory.total(), 2048);
@@ -399,7 +402,7 @@ mod tests {
 
     // faults: K144
     #[test]
-    fn above_the_bound_the_largest_pays_waits_and_is_refused() {
+    fn above_the_bound_the_largest_source_is_reclaimed_paused_and_rejected() {
         let memory = memory();
         let (large, small) = (source(1), source(2));
         let mut attacker = Account::new(&memory, large, [Kind::Inbound]);
@@ -413,13 +416,13 @@ mod tests {
         assert_eq!((pressure.wanted, pressure.sources), (11 * MIB, 1));
         assert_eq!((memory.pauses(large), memory.pauses(small)), (true, false));
         assert_eq!((memory.refuses(large), memory.refuses(small)), (None, None));
-        // A worker has a part of it.
-        memory.pay(|demands| HashMap::from([(large, demands[&large] - MIB)]));
-        memory.pay(|demands| {
+        // A worker reclaims a part of it.
+        memory.reclaim(|demands| HashMap::from([(large, demands[&large] - MIB)]));
+        memory.reclaim(|demands| {
             assert_eq!(demands[&large], MIB);
             HashMap::new()
         });
-        // The rest comes out of chats, and there is none.
+        // The rest is demanded from idle chats, and there is none.
         let mut asked = Vec::new();
         let evict = |source, held| {
             asked.push((source, held));
@@ -427,7 +430,7 @@ mod tests {
         };
         memory.plan(Duration::from_secs(2), 9, evict).expect("another round");
         assert_eq!(asked, [(large, 140 * MIB)]);
-        assert!(memory.refuses(large).is_some(), "it can give nothing back, so it gets no more");
+        assert!(memory.refuses(large).is_some(), "nothing can be reclaimed from it, so it is rejected");
         attacker.set(0, 150 * MIB);
         memory.plan(Duration::from_secs(3), 9, |_, _| None);
         assert_eq!(memory.level(), Level::Full);
@@ -435,9 +438,9 @@ mod tests {
         attacker.set(0, 170 * MIB);
         assert_eq!(memory.level(), Level::Over);
         assert!(memory.refuses(small).is_some() && memory.pauses(small));
-        assert_eq!(memory.refuses(source(3)), None, "a reserve for those who hold next to nothing");
+        assert_eq!(memory.refuses(source(3)), None, "a reserve for small sources");
         attacker.set(0, 175 * MIB);
-        assert!(memory.refuses(source(3)).is_some(), "which has an end");
+        assert!(memory.refuses(source(3)).is_some(), "the reserve is bounded");
         // Back below, by a round, with hysteresis.
         attacker.set(0, 100 * MIB);
         memory.plan(Duration::from_secs(4), 9, |_, _| None);

@@ -1,18 +1,18 @@
-//! How much memory there is: what the machine has and what control groups leave of it. Pure: files are
-//! read by the caller.
+//! The memory limit, from the machine's memory and the limits of control groups. Pure: the caller reads the
+//! files.
 use std::fmt;
 
-/// Less than this no gateway can work with.
+/// Minimum limit, in bytes; a smaller one is raised to it.
 pub const MIN: usize = 64 << 20;
 
-/// Where cgroup v2 is mounted, alone and beside v1; and v1's memory controller.
+/// Mount points of cgroup v2 (alone and beside v1), and of v1's memory controller.
 const MOUNTS_V2: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 const MOUNT_V1: &str = "/sys/fs/cgroup/memory";
 
-/// Where nothing can be found out.
+/// Memory assumed if nothing can be determined, in bytes.
 const UNKNOWN: usize = 1 << 30;
 
-/// What clients may make the process hold, in bytes, and where that comes from.
+/// Maximum bytes that clients can make the process hold, and where the limit comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub bytes: usize,
@@ -28,7 +28,7 @@ enum Origin {
 }
 
 impl Limit {
-    /// `configured` bytes; with 0, three quarters of what there is. `read` reads a file.
+    /// `configured` bytes; with 0, three quarters of the available memory. `read` reads a file.
     pub fn new(configured: usize, read: impl Fn(&str) -> Option<String>) -> Self {
         if configured > 0 {
             return Limit { bytes: configured, origin: Origin::Configured };
@@ -64,7 +64,7 @@ fn total(text: &str) -> Option<usize> {
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
-/// The smallest limit of the process's control groups and of those around them, and its file.
+/// The smallest limit of the process's control groups and their ancestors, and its file.
 fn smallest_group(read: &impl Fn(&str) -> Option<String>) -> Option<(usize, String)> {
     let groups = read("/proc/self/cgroup")?;
     let limits = groups.lines().flat_map(|line| {
@@ -82,14 +82,14 @@ fn smallest_group(read: &impl Fn(&str) -> Option<String>) -> Option<(usize, Stri
             }
             _ => Vec::new(),
         };
-        // `max`, and what v1 says in its place, are no limit.
+        // `max`, and its v1 equivalent, are no limits.
         files.into_iter().filter_map(|file| Some((read(&file)?.trim().parse::<usize>().ok()?, file)))
     });
     limits.min_by_key(|(bytes, _)| *bytes)
 }
 
-/// A group below its mount and every group around it. In a container the path may be that of the host, of
-/// which only the mount's root is there.
+/// A group below its mount and all its ancestors. In a container the path may be the host's, of which only
+/// the mount's root exists.
 fn up<'a>(mount: &'a str, path: &'a str) -> impl Iterator<Item = String> + 'a {
     let path = path.trim_end_matches('/');
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
@@ -123,15 +123,15 @@ mod tests {
             format!("768 MiB: three quarters of the 1024 MiB of {max}")
         );
         assert_eq!(limit(&[MACHINE, v2, (max, "max\n")]), limit(&[MACHINE]));
-        // More than there is.
+        // More than the machine has.
         assert_eq!(limit(&[MACHINE, v2, (max, "99999999999999\n")]), limit(&[MACHINE]));
-        // A group around it has less.
+        // An ancestor has a lower limit.
         let slice = "/sys/fs/cgroup/a.slice/memory.high";
         assert_eq!(
             limit(&[MACHINE, v2, (max, "1073741824\n"), (slice, "536870912\n")]),
             format!("384 MiB: three quarters of the 512 MiB of {slice}")
         );
-        // In a container: its own namespace, or the host's path before which only the root is there.
+        // In a container: its own namespace, or the host's path, of which only the root exists.
         let root = ("/sys/fs/cgroup/memory.max", "2147483648");
         for path in ["0::/\n", "0::/docker/0123\n"] {
             let own = ("/proc/self/cgroup", path);

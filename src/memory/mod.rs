@@ -1,33 +1,32 @@
-//! One budget for all the memory that clients can make the process hold: how much there is, who holds
-//! what, and who gives something back when it is used up. Pure.
+//! One budget for all memory that clients can make the process hold: limit, accounting, and reclaiming. Pure.
 //!
-//! Holders keep an [`Account`] each and write down what they hold in steps of a KiB, never for a delta.
-//! The sums by kind and by source are shared by all threads. Above the bound the sources that hold most
-//! pay: [`Plan`] says how much each of them, and the workers take it back in this order: unfinished
-//! messages, finished answers that are kept for a reader, idle chats. What is left is growth, so large
-//! sources are refused new questions. A running answer is never ended.
+//! Each holder keeps an [`Account`] and updates it in steps of a KiB, never per delta. The sums by kind and
+//! by source are shared by all threads. Above the bound, memory is reclaimed from the sources that hold the
+//! most: [`Plan`] computes how much from each, and the workers release it in this order: partially received
+//! messages, finished answers retained for a subscriber, idle chats. The rest is growth, so questions of
+//! large sources are rejected. A running answer is never ended.
 mod account;
 mod limit;
-mod payers;
 mod plan;
+mod reclaim;
 
 pub use account::{Account, Kind, Memory, Pressure};
 pub use limit::{Limit, MIN};
-pub use payers::choose;
 pub use plan::{Plan, Round};
+pub use reclaim::select_largest;
 
-/// How scarce memory is.
+/// Memory pressure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// There is enough.
+    /// No pressure.
     #[default]
     Calm = 0,
-    /// What can be taken back is taken back, and messages of large sources are not read on.
+    /// Memory is reclaimed, and reading of messages of large sources is paused.
     Tight = 1,
-    /// Beside that, large sources are refused new questions: too little can be taken back.
+    /// In addition, questions of large sources are rejected: not enough can be reclaimed.
     Full = 2,
-    /// All sources but small ones are refused new questions; far above the bound, those too.
+    /// Questions of all but small sources are rejected; far above the bound, of all.
     Over = 3,
 }
 

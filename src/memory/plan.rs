@@ -1,88 +1,89 @@
-//! When memory is short, which sources give back how much: water is let out of the fullest. Pure.
+//! Plans which sources have to release how much memory under pressure: down to a common level. Pure.
 use super::Level;
 use crate::chat::Source;
 use std::{collections::HashMap, time::Duration};
 
-/// Parts of the bound: where taking back begins, where it ends, and what is kept for small sources.
+/// The bound is divided into this many parts for the thresholds in [`Bounds`].
 const PARTS: usize = 16;
-/// A source with no more than this part of the bound is small.
+/// A source that holds at most 1/`SMALL` of the bound is small.
 const SMALL: usize = 256;
-/// Between two rounds every worker looks at its part of the first one, twice.
-const ROUND: Duration = Duration::from_millis(300);
-/// A source that had nothing to give back is not asked again for so long.
-const REST: Duration = Duration::from_secs(1);
-/// How often what the process really uses may lower the bound. An allocator gives back what was freed only
-/// after some seconds, so the bound falls too far at first and rises again with the next look.
-const LOWERED: Duration = Duration::from_secs(3);
-/// The bound is never lowered below this part of what is configured.
+/// Minimum time between two rounds: every worker handles its part of a round within it, twice.
+const ROUND_MIN: Duration = Duration::from_millis(300);
+/// How long a source that had nothing to release is left out of rounds.
+const EXHAUSTED: Duration = Duration::from_secs(1);
+/// Minimum time between two reductions of the allowance. An allocator returns freed memory only after some
+/// seconds, so the allowance first falls too far and rises again with the next sample.
+const LOWER_MIN: Duration = Duration::from_secs(3);
+/// The allowance is never reduced below 1/`FLOOR` of the configured bound.
 const FLOOR: usize = 4;
 
-/// What is taken back from whom.
+/// Result of a round.
 #[derive(Debug, Default)]
 pub struct Round {
-    /// Bytes to be taken back, by source: from messages and kept answers, by the workers.
+    /// Bytes to reclaim by source, from messages and retained answers, by the workers.
     pub demands: HashMap<Source, usize>,
-    /// Bytes that the last round did not get from a source's messages and kept answers: from its chats.
+    /// Bytes that the last round could not reclaim from a source's messages and retained answers: to reclaim
+    /// from its idle chats.
     pub chats: Vec<(Source, usize)>,
 }
 
-/// The state of taking back.
+/// State of reclaiming.
 #[derive(Debug)]
 pub struct Plan {
     max: usize,
-    /// The bound for what is counted: lower than `max` where the process uses more than is counted.
+    /// Bound for the accounted bytes: lower than `max` where the process uses more than is accounted.
     allowance: usize,
     lowered: Option<Duration>,
     next: Duration,
-    /// Sources that had nothing more to give back, until when.
-    spent: HashMap<Source, Duration>,
+    /// Sources that had nothing to release, and until when they are left out.
+    exhausted: HashMap<Source, Duration>,
     /// A source that holds more than this is large.
     large: usize,
-    /// The last round asked for more than there was.
+    /// The last round found no source to reclaim from.
     starved: bool,
 }
 
-/// What follows from how much may be held in all.
+/// Thresholds derived from the allowance.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds(usize);
 
 impl Bounds {
-    /// Of so many bytes that may be held.
+    /// Thresholds for an allowance in bytes.
     pub fn of(allowance: usize) -> Self {
         Bounds(allowance)
     }
 
-    /// Bytes above which memory is tight.
+    /// Bytes above which pressure begins.
     pub fn tight(self) -> usize {
         self.0 - self.0 / PARTS * 2
     }
 
-    /// Bytes at which it no longer is.
+    /// Bytes at which pressure ends.
     fn low(self) -> usize {
         self.0 - self.0 / PARTS * 3
     }
 
-    /// Bytes above which large sources may not ask: what they have begun still grows.
+    /// Bytes above which questions of large sources are rejected: what they have started still grows.
     pub fn full(self) -> usize {
         self.0 - self.0 / PARTS
     }
 
-    /// Bytes above which only small sources may ask.
+    /// Bytes above which only questions of small sources are accepted.
     pub fn over(self) -> usize {
         self.0 + self.0 / PARTS
     }
 
-    /// Bytes above which nobody may ask: half a part more, kept for those who hold next to nothing.
+    /// Bytes above which all questions are rejected: another half part, reserved for small sources.
     pub fn beyond(self) -> usize {
         self.over() + self.0 / PARTS / 2
     }
 
-    /// A source that holds no more than this is small.
+    /// A source that holds at most this is small.
     pub fn small(self) -> usize {
         self.0 / SMALL
     }
 
-    /// What `held` bytes say by themselves, without what came before.
+    /// The level for `held` bytes, without hysteresis.
     pub fn level(self, held: usize) -> Level {
         match held {
             _ if held > self.over() => Level::Over,
@@ -100,7 +101,7 @@ impl Plan {
             allowance: max,
             lowered: None,
             next: Duration::ZERO,
-            spent: HashMap::new(),
+            exhausted: HashMap::new(),
             large: usize::MAX,
             starved: false,
         }
@@ -119,7 +120,7 @@ impl Plan {
         self.large
     }
 
-    /// How scarce memory is with `held` bytes, after `before`.
+    /// The level for `held` bytes, with hysteresis from the level `before`.
     pub fn level(&self, before: Level, held: usize) -> Level {
         let bounds = self.bounds();
         match bounds.level(held) {
@@ -129,50 +130,50 @@ impl Plan {
         }
     }
 
-    /// Compares what is counted with what the process really uses.
+    /// Adjusts the allowance by comparing accounted and resident memory.
     pub fn observe(&mut self, now: Duration, held: usize, used: usize) {
         if used > self.max {
-            if self.lowered.is_none_or(|lowered| now >= lowered + LOWERED) {
+            if self.lowered.is_none_or(|lowered| now >= lowered + LOWER_MIN) {
                 let beyond = used - self.max;
                 self.allowance = held.min(self.allowance).saturating_sub(beyond).max(self.max / FLOOR);
                 self.lowered = Some(now);
             }
         } else {
-            // What is freed and not given back yet can be used again, so this is never too much.
+            // Memory that is freed but not returned yet can be reused, so this is never too much.
             self.allowance = self.allowance.max(held + (self.max - used)).min(self.max);
         }
     }
 
-    /// Whether it is time for another round.
+    /// Whether another round is due.
     pub fn is_due(&self, now: Duration) -> bool {
         now >= self.next
     }
 
-    /// Whether this source had nothing to give back.
-    pub fn has_spent(&self, source: Source) -> bool {
-        self.spent.contains_key(&source)
+    /// Whether this source had nothing to release.
+    pub fn is_exhausted(&self, source: Source) -> bool {
+        self.exhausted.contains_key(&source)
     }
 
-    /// There is enough again.
-    pub fn rest(&mut self) {
+    /// Resets after pressure has ended.
+    pub fn reset(&mut self) {
         (self.large, self.starved) = (usize::MAX, false);
     }
 
-    /// A source has no chat left that is idle.
-    pub fn note_spent(&mut self, now: Duration, source: Source) {
-        self.spent.insert(source, now + REST);
+    /// Notes that a source has no idle chat left.
+    pub fn note_exhausted(&mut self, now: Duration, source: Source) {
+        self.exhausted.insert(source, now + EXHAUSTED);
     }
 
-    /// Plans a round with `held` bytes in all; `unpaid` is what the last round did not get.
+    /// Plans a round for `held` bytes in total; `outstanding` are demands that the last round did not meet.
     pub fn round(
         &mut self,
         now: Duration,
         held: usize,
         sources: &[(Source, usize)],
-        unpaid: &HashMap<Source, usize>,
+        outstanding: &HashMap<Source, usize>,
     ) -> Round {
-        self.next = now + ROUND;
-        self.spent.retain(|_, until| *until > now);
+        self.next = now + ROUND_MIN;
+        self.exhausted.retain(|_, until| *until > now);
         let need = held.saturating_sub(self.bounds().low());
         let all: Vec<usize> = sources.iter().map(|(_, held)| *held).collect();
         self.large = level_of(&all, need);
@@ -180,7 +181,7 @@ impl Plan {
             self.starved = false;
             return Round::default();
         }
-        let able = sources.iter().filter(|(source, _)| !self.spent.contains_key(source));
+        let able = sources.iter().filter(|(source, _)| !self.exhausted.contains_key(source));
         let able: Vec<(Source, usize)> = able.copied().collect();
         let level = level_of(&able.iter().map(|(_, held)| *held).collect::<Vec<_>>(), need);
         let demands: HashMap<Source, usize> = able
@@ -189,7 +190,7 @@ impl Plan {
             .map(|(source, held)| (*source, held - level))
             .collect();
         self.starved = demands.is_empty();
-        let chats = unpaid.iter().filter_map(|(source, left)| {
+        let chats = outstanding.iter().filter_map(|(source, left)| {
             let now_needed = demands.get(source)?;
             Some((*source, *left.min(now_needed)))
         });
@@ -198,8 +199,8 @@ impl Plan {
     }
 }
 
-/// The level to which all that is above it must go down so that `need` comes together; 0 where that is more
-/// than there is.
+/// The level to which all larger holdings have to be reduced to release `need` bytes; 0 if that is more than
+/// all of them hold.
 fn level_of(held: &[usize], need: usize) -> usize {
     if need == 0 {
         return usize::MAX;
@@ -260,12 +261,12 @@ mod tests {
         let round = plan.round(2 * S, 1420, &sources, &HashMap::from([(source(1), 100)]));
         assert_eq!((demands(&round), round.chats), (vec![(1, 120)], vec![(source(1), 100)]));
         // Nothing but running answers is left of the first one: it stays large, and the next one pays.
-        plan.note_spent(2 * S, source(1));
-        let round = plan.round(2 * S + ROUND, 1420, &sources, &HashMap::new());
+        plan.note_exhausted(2 * S, source(1));
+        let round = plan.round(2 * S + ROUND_MIN, 1420, &sources, &HashMap::new());
         assert_eq!((demands(&round), plan.large()), (vec![(2, 120)], 1080));
         assert_eq!(plan.level(Level::Tight, 1420), Level::Tight);
-        plan.note_spent(2 * S + ROUND, source(2));
-        let round = plan.round(2 * S + 2 * ROUND, 1420, &sources, &HashMap::new());
+        plan.note_exhausted(2 * S + ROUND_MIN, source(2));
+        let round = plan.round(2 * S + 2 * ROUND_MIN, 1420, &sources, &HashMap::new());
         assert_eq!(demands(&round), []);
         assert_eq!(plan.level(Level::Tight, 1420), Level::Full, "nothing can be taken back");
         // It is asked again after a while.
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(seen, [0, 0, 1, 1, 1, 0, 0, 2, 3, 2, 1, 0]);
         assert!(plan.is_due(Duration::ZERO));
         plan.round(S, 0, &[], &HashMap::new());
-        assert!(!plan.is_due(S + ROUND / 2) && plan.is_due(S + ROUND));
+        assert!(!plan.is_due(S + ROUND_MIN / 2) && plan.is_due(S + ROUND_MIN));
         assert_eq!(plan.large(), usize::MAX, "nobody is large while there is enough");
     }
 

@@ -157,7 +157,7 @@ impl Uploads {
         let there = table.iter().filter(|(_, upload)| upload.can_be_given_up(now));
         let there = there.filter(|(id, _)| !spared.contains(*id));
         let candidates = there.map(|(id, upload)| (upload.account.held(), upload.account.source(), *id));
-        let chosen = memory::choose(candidates, demands, paid);
+        let chosen = memory::select_largest(candidates, demands, paid);
         for id in &chosen {
             if let Some(upload) = table.get_mut(id) {
                 upload.evicted = true;

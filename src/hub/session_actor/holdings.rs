@@ -46,8 +46,8 @@ impl Holdings {
         self.account.source()
     }
 
-    pub(super) fn give_to(&mut self, source: Source) {
-        self.account.give_to(source);
+    pub(super) fn transfer_to(&mut self, source: Source) {
+        self.account.transfer_to(source);
     }
 
     /// The account of a run of this session, with what it will take.
