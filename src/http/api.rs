@@ -1,4 +1,4 @@
-//! What a page reads beside its socket: how this gateway is set up, and a chat whose copy it lost.
+//! HTTP endpoints for pages: the configuration of this gateway, and the transcript of a chat.
 use super::{Site, auth, auth::NotAdmitted, methods, page};
 use crate::{
     access::Denied,
