@@ -106,7 +106,7 @@ impl Gateway {
         let sinks = RunSinks::standard(&metrics);
         let dispatcher =
             Dispatcher::new(admission, workers, Arc::clone(&router), Arc::clone(&metrics), sinks.clone());
-        let (pulse, dispatcher) = (dispatcher.pulse(), dispatcher.start());
+        let (dispatch_state, dispatcher) = (dispatcher.state(), dispatcher.start());
         let site = Arc::new(http::Site {
             settings: site::settings(config, simulated),
             lifecycle: Arc::new(Lifecycle::new(
@@ -121,7 +121,7 @@ impl Gateway {
             door: Arc::new(Door::new(site::door(config), Arc::clone(&metrics))),
             metrics,
             dispatcher,
-            pulse,
+            dispatch_state,
             router,
             started: Instant::now(),
         });
@@ -248,7 +248,7 @@ async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'s
         sleep(WATCH).await;
         let why = match timeout(WATCH, site.dispatcher.send(dispatch::Alive)).await {
             Ok(Ok(true)) => {
-                site.pulse.dispatcher_answered(Instant::now());
+                site.dispatch_state.dispatcher_answered(Instant::now());
                 None
             }
             Ok(Ok(false)) => Some("a lane is dead"),

@@ -30,6 +30,14 @@ impl FairShareKey {
 }
 
 #[cfg(test)]
+impl FairShareKey {
+    /// A key for tests, by any number.
+    pub(crate) const fn numbered(number: u64) -> Self {
+        FairShareKey(Source::numbered(number))
+    }
+}
+
+#[cfg(test)]
 impl Source {
     /// A source for tests, by any number.
     pub(crate) const fn numbered(number: u64) -> Self {

@@ -1,6 +1,6 @@
 //! The gate before the upstream: slots, a bounded fair queue, deadlines. Pure.
 //!
-//! Slots and places in the queue are shared between sources ([`Source`]: a client network), so that no
+//! Slots and places in the queue are shared between sources (each with a [`FairShareKey`]), so that no
 //! source can take what belongs to all:
 //!
 //! - A source never holds more than seven eighths of the slots. The last eighth is open only to sources
@@ -9,7 +9,7 @@
 //! - A full queue makes room for a source with fewer entries at the expense of the one with the most.
 //!
 //! A session has one run at a time, so one session that floods holds one slot or one place.
-use crate::chat::{SessionId, Source};
+use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
@@ -64,11 +64,11 @@ pub struct Admission<T> {
     arrivals: BTreeMap<u64, u64>,
     turn_of: HashMap<SessionId, Turn>,
     /// What each source has here. A source with nothing running and nothing waiting is absent.
-    sources: HashMap<Source, Holding>,
+    sources: HashMap<FairShareKey, Holding>,
     /// Waiting sources by the number of their entries.
-    by_size: BTreeSet<(usize, Source)>,
+    by_size: BTreeSet<(usize, FairShareKey)>,
     /// Waiting sources in the order in which they get a slot: by slots held, then by their first turn.
-    by_need: BTreeSet<(usize, Turn, Source)>,
+    by_need: BTreeSet<(usize, Turn, FairShareKey)>,
     /// The latest round from which a run was let through.
     round: u64,
     next_arrival: u64,
@@ -96,7 +96,7 @@ impl Holding {
 #[derive(Debug)]
 struct Waiting<T> {
     session: SessionId,
-    source: Source,
+    source: FairShareKey,
     deadline: Instant,
     item: T,
 }
@@ -144,7 +144,7 @@ impl<T> Admission<T> {
     }
 
     /// Asks for a slot. A second run of a session that already waits is refused.
-    pub fn submit(&mut self, now: Instant, source: Source, session: SessionId, item: T) -> Admitted<T> {
+    pub fn submit(&mut self, now: Instant, source: FairShareKey, session: SessionId, item: T) -> Admitted<T> {
         if self.turn_of.contains_key(&session) {
             return Admitted::Refused(item);
         }
@@ -167,7 +167,7 @@ impl<T> Admission<T> {
     }
 
     /// Gives the slot of a run of `source` back. [`Admission::start_next`] tells which run takes it.
-    pub fn finish(&mut self, now: Instant, source: Source) {
+    pub fn finish(&mut self, now: Instant, source: FairShareKey) {
         self.pace.finished(now, self.running >= self.settings.runs || !self.queue.is_empty());
         self.running = self.running.saturating_sub(1);
         self.change(source, |holding| holding.running = holding.running.saturating_sub(1));
@@ -239,7 +239,7 @@ impl<T> Admission<T> {
 
     /// Which run leaves a full queue so that one of `source` may wait: only where that makes the shares
     /// more equal, so that no source puts out its own runs.
-    fn gives_way_to(&self, source: Source) -> Option<Turn> {
+    fn gives_way_to(&self, source: FairShareKey) -> Option<Turn> {
         let mine = self.sources.get(&source).map_or(0, |holding| holding.rounds.len());
         let (size, largest) = self.by_size.last()?;
         let newest = self.sources.get(largest)?.rounds.last_key_value();
@@ -247,7 +247,7 @@ impl<T> Admission<T> {
     }
 
     /// Changes what a source has, and its places in the orders with it.
-    fn change(&mut self, source: Source, change: impl FnOnce(&mut Holding)) {
+    fn change(&mut self, source: FairShareKey, change: impl FnOnce(&mut Holding)) {
         let holding = self.sources.entry(source).or_default();
         if let Some(turn) = holding.first_turn() {
             self.by_size.remove(&(holding.rounds.len(), source));
@@ -267,7 +267,7 @@ impl<T> Admission<T> {
     }
 
     /// Puts a run behind all others of its source; its place.
-    fn insert(&mut self, source: Source, waiting: Waiting<T>) -> u32 {
+    fn insert(&mut self, source: FairShareKey, waiting: Waiting<T>) -> u32 {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
         let own = self.sources.get(&source).and_then(|holding| holding.rounds.last_key_value());

@@ -6,12 +6,12 @@ mod attempt;
 pub mod control;
 mod lane;
 mod meter;
-mod pulse;
 mod recorder;
 mod router;
 mod run;
 mod shared;
 mod sinks;
+mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -20,13 +20,13 @@ mod watchdog;
 
 pub use control::RunControl;
 pub use lane::Lane;
-pub use pulse::{Pulse, SILENCE_MAX};
 pub use router::Router;
 pub use shared::{STREAM_BYTES, Settings};
 pub use sinks::RunSinks;
+pub use state::{DispatchState, Load, SILENCE_MAX};
 
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRecord, RunRequest, SessionId, Source},
+    chat::{FairShareKey, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRecord, RunRequest, SessionId},
     memory::Account,
     metrics::Metrics,
 };
@@ -42,7 +42,7 @@ const MAILBOX: usize = 4096;
 #[rtype(result = "()")]
 pub struct Order {
     /// Where the client comes from.
-    pub source: Source,
+    pub source: FairShareKey,
     /// What it holds.
     pub account: Account<1>,
     pub session: SessionId,
@@ -92,7 +92,7 @@ pub struct CountLanes;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Finished {
-    source: Source,
+    source: FairShareKey,
 }
 
 /// A taken slot. Dropping it gives the slot back, whatever became of the run.
@@ -101,7 +101,7 @@ pub struct Permit {
     /// message it sends is never refused.
     dispatcher: Addr<Dispatcher>,
     /// Whose slot it is.
-    source: Source,
+    source: FairShareKey,
 }
 
 impl Drop for Permit {
@@ -117,7 +117,7 @@ pub struct Dispatcher {
     router: Arc<Router>,
     metrics: Arc<Metrics>,
     sinks: RunSinks,
-    pulse: Arc<Pulse>,
+    state: Arc<DispatchState>,
     expiry: Option<SpawnHandle>,
 }
 
@@ -131,13 +131,13 @@ impl Dispatcher {
         sinks: RunSinks,
     ) -> Self {
         let lanes = vec![None; workers];
-        let pulse = Arc::new(Pulse::new(workers, tokio::time::Instant::now()));
-        Dispatcher { admission: Admission::new(settings), lanes, router, metrics, sinks, pulse, expiry: None }
+        let state = Arc::new(DispatchState::new(workers, tokio::time::Instant::now()));
+        Dispatcher { admission: Admission::new(settings), lanes, router, metrics, sinks, state, expiry: None }
     }
 
-    /// What probes look at.
-    pub fn pulse(&self) -> Arc<Pulse> {
-        Arc::clone(&self.pulse)
+    /// What probes and operators see.
+    pub fn state(&self) -> Arc<DispatchState> {
+        Arc::clone(&self.state)
     }
 
     fn start_run(&mut self, ctx: &mut Context<Self>, order: Order) {
@@ -173,7 +173,7 @@ impl Dispatcher {
     }
 
     /// Why a run is not even tried: the upstream is left alone.
-    fn down(&self, source: Source) -> Option<RunError> {
+    fn down(&self, source: FairShareKey) -> Option<RunError> {
         self.router.refuses(source)
     }
 
@@ -201,11 +201,13 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps slots, gauges and the one timer true.
+    /// Updates slots, the visible load and the one timer.
     fn after_change(&mut self, ctx: &mut Context<Self>) {
         self.start_waiting(ctx);
-        self.metrics.runs.set(self.admission.running() as i64);
-        self.metrics.runs_queued.set(self.admission.queued() as i64);
+        let load = Load { running: self.admission.running(), queued: self.admission.queued() };
+        self.state.set_load(load);
+        self.metrics.runs.set(load.running as i64);
+        self.metrics.runs_queued.set(load.queued as i64);
         if self.expiry.is_none()
             && let Some(deadline) = self.admission.next_deadline()
         {
@@ -236,8 +238,8 @@ impl Handler<Register> for Dispatcher {
         if worker >= self.lanes.len() {
             self.lanes.resize(worker + 1, None);
         }
-        let (metrics, pulse) = (Arc::clone(&self.metrics), Arc::clone(&self.pulse));
-        actix::spawn(watchdog::watch(worker, lane.clone(), metrics, pulse));
+        let (metrics, state) = (Arc::clone(&self.metrics), Arc::clone(&self.state));
+        actix::spawn(watchdog::watch(worker, lane.clone(), metrics, state));
         self.lanes[worker] = Some(lane);
     }
 }

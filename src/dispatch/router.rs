@@ -1,6 +1,6 @@
 //! The route as the dispatcher and all lanes share it: one state behind one lock, with its changes in log and metrics.
 use crate::{
-    chat::{RunError, Source},
+    chat::{FairShareKey, RunError},
     metrics::Metrics,
     upstream::{
         breaker::{BreakerPermit, State},
@@ -38,7 +38,7 @@ impl Router {
     }
 
     /// Why no target would take a request of this source now, see [`Route::refuses`].
-    pub(super) fn refuses(&self, source: Source) -> Option<RunError> {
+    pub(super) fn refuses(&self, source: FairShareKey) -> Option<RunError> {
         self.route.lock().unwrap_or_else(PoisonError::into_inner).refuses(now(), source)
     }
 
@@ -52,7 +52,7 @@ impl Router {
     pub(crate) fn trip(&self) {
         use crate::{chat::SessionId, upstream::breaker::Asker};
         self.with(|route| {
-            let asker = Asker { source: Source::default(), session: SessionId(0) };
+            let asker = Asker { source: FairShareKey::default(), session: SessionId(0) };
             let mut request = RouteRequest::new(asker, now());
             let Pick::Go(go) = route.pick(now(), 0.0, &mut request) else {
                 panic!("the breaker is open already")

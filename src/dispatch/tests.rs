@@ -2,7 +2,7 @@
 use super::*;
 use crate::{
     app::Gateway,
-    chat::{FinishReason, PromptMessage, Role, Source},
+    chat::{FairShareKey, FinishReason, PromptMessage, Role, Source},
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
@@ -153,7 +153,7 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
     let memory = Memory::new(Limit::new(0, |_| None), Instant::now().into_std());
     let memory = Arc::new(memory);
     let order = Order {
-        source: Source::default(),
+        source: FairShareKey::default(),
         account: Account::new(&memory, Source::default(), [Kind::Requests]),
         session: SessionId(1),
         run: RunId(1),
@@ -259,15 +259,15 @@ async fn a_worker_that_stands_still_is_told_of_and_the_others_serve() {
         while !matches!(timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap(), Frame::Text(_)) {}
         since.elapsed()
     });
-    let pulse = Arc::clone(&gateway.site().pulse);
+    let state = Arc::clone(&gateway.site().dispatch_state);
     // What a probe would find, had it stood still for so much longer.
-    let found = |longer: u64| pulse.worker_fault(Instant::now() + Duration::from_millis(longer));
+    let found = |longer: u64| state.worker_fault(Instant::now() + Duration::from_millis(longer));
     let probe = async {
         tokio::time::sleep_until(since + Duration::from_millis(1_600)).await;
         found(8_700)
     };
     let (mut answered, fault) = tokio::join!(futures_util::future::join_all(answers), probe);
-    assert!(matches!(fault, Some(pulse::Fault::WorkerSilent(0, _))), "{fault:?}");
+    assert!(matches!(fault, Some(state::Fault::WorkerSilent(0, _))), "{fault:?}");
     let answers_again = async {
         while found(8_700).is_some() {
             sleep(Duration::from_millis(10)).await;

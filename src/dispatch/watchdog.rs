@@ -1,5 +1,5 @@
 //! Asks each lane again and again whether its thread still turns, and tells when one stands still.
-use super::{Lane, Pulse};
+use super::{DispatchState, Lane};
 use crate::metrics::Metrics;
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
@@ -16,9 +16,9 @@ const STALL: Duration = Duration::from_secs(1);
 pub(super) struct Turns;
 
 /// Watches one worker for as long as its lane lives. Runs on the dispatcher's thread.
-pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>, pulse: Arc<Pulse>) {
+pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>, state: Arc<DispatchState>) {
     loop {
-        pulse.worker_answered(worker, Instant::now());
+        state.worker_answered(worker, Instant::now());
         sleep(EVERY).await;
         let since = Instant::now();
         let mut answer = std::pin::pin!(lane.send(Turns));
@@ -33,7 +33,7 @@ pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>
             }
         };
         if answered.is_err() {
-            return pulse.lane_died(worker);
+            return state.lane_died(worker);
         }
     }
 }

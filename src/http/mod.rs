@@ -23,7 +23,7 @@ pub use door::Door;
 pub(crate) use upgrade::open;
 
 use crate::{
-    dispatch::{Dispatcher, Pulse, Router},
+    dispatch::{DispatchState, Dispatcher, Router},
     hub::{Registry, Shared, Worker},
     lifecycle::Lifecycle,
     memory::Memory,
@@ -98,7 +98,7 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     pub dispatcher: Addr<Dispatcher>,
     /// For the probes.
-    pub pulse: Arc<Pulse>,
+    pub dispatch_state: Arc<DispatchState>,
     pub router: Arc<Router>,
     pub started: Instant,
 }

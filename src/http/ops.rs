@@ -90,11 +90,11 @@ fn passed(checks: &[Check]) -> bool {
 fn vital_checks(site: &Site) -> Vec<Check> {
     let now = Instant::now();
     let dispatcher = if site.dispatcher.connected() {
-        site.pulse.dispatcher_fault(now).map(|fault| fault.to_string())
+        site.dispatch_state.dispatcher_fault(now).map(|fault| fault.to_string())
     } else {
         Some("the dispatcher is dead".to_owned())
     };
-    let worker = site.pulse.worker_fault(now).map(|fault| fault.to_string());
+    let worker = site.dispatch_state.worker_fault(now).map(|fault| fault.to_string());
     vec![Check::of("dispatcher", dispatcher, "answers"), Check::of("workers", worker, "answer")]
 }
 
@@ -110,7 +110,7 @@ fn ready_checks(site: &Site) -> Vec<Check> {
 /// How full it is.
 fn load(site: &Site) -> [Check; 2] {
     let (sockets, sockets_max) = (site.lifecycle.sockets(), site.lifecycle.sockets_max());
-    let (queued, queue) = (site.metrics.runs_queued.get(), site.settings.queue);
+    let (queued, queue) = (site.dispatch_state.load().queued, site.settings.queue);
     let says = |name, says| Check { name, ok: None, says };
     [
         says("sockets", format!("{sockets} of {sockets_max} sockets open")),
@@ -141,7 +141,7 @@ async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
     if listener == Listener::Ops {
         upstream["host"] = site.settings.upstream.as_str().into();
     }
-    let metrics = &site.metrics;
+    let load = site.dispatch_state.load();
     HttpResponse::Ok().json(json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
@@ -151,8 +151,8 @@ async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
         "sockets": site.lifecycle.sockets(),
         "sockets_max": site.lifecycle.sockets_max(),
         "sessions": site.registry.len(),
-        "runs": metrics.runs.get(),
-        "queued": metrics.runs_queued.get(),
+        "runs": load.running,
+        "queued": load.queued,
         "upstreams": [upstream],
     }))
 }

@@ -1,7 +1,7 @@
 //! What orchestrators are told in every state of the process.
 use super::*;
 use crate::{
-    dispatch::{RunSinks, SILENCE_MAX, admission},
+    dispatch::{Load, RunSinks, SILENCE_MAX, admission},
     hub::ChatLimits,
     lifecycle::{Lifecycle, Phase},
     memory::Limit,
@@ -67,7 +67,7 @@ fn site() -> Arc<Site> {
         door: Arc::new(Door::new(door_settings(), Arc::clone(&metrics))),
         memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
         registry: Arc::new(Registry::new(ChatLimits::default())),
-        pulse: dispatcher.pulse(),
+        dispatch_state: dispatcher.state(),
         dispatcher: dispatcher.start(),
         metrics,
         router,
@@ -112,7 +112,10 @@ async fn liveness_and_readiness_in_every_state() {
     assert!(String::from_utf8(health.to_vec()).unwrap().contains("\"state\":\"open\""));
     is("breaker open", 200, 200).await;
     // Full is not unready: it is told to those who look closer.
-    site.metrics.runs_queued.set(2);
+    site.dispatch_state.set_load(Load { running: 1, queued: 2 });
+    let health: serde_json::Value =
+        call_and_read_body_json(&app, TestRequest::get().uri("/health").to_request()).await;
+    assert_eq!((&health["runs"], &health["queued"]), (&json!(1), &json!(2)), "state, not gauges");
     let permit = site.lifecycle.admit(None, false).unwrap();
     is("queue full and no permit left", 200, 200).await;
     for path in ["/-/ready", "/-/ready?verbose"] {
@@ -132,15 +135,15 @@ async fn liveness_and_readiness_in_every_state() {
     assert_eq!(verbose, json!({ "ready": true, "checks": checks }));
     drop(permit);
     let long_ago = Instant::now() - SILENCE_MAX - Duration::from_secs(1);
-    site.pulse.worker_answered(3, long_ago);
+    site.dispatch_state.worker_answered(3, long_ago);
     is("a worker silent", 503, 503).await;
     says("worker 3 has not answered for 11 s").await;
-    site.pulse.worker_answered(3, Instant::now());
+    site.dispatch_state.worker_answered(3, Instant::now());
     is("it answers again", 200, 200).await;
-    site.pulse.dispatcher_answered(long_ago);
+    site.dispatch_state.dispatcher_answered(long_ago);
     is("dispatcher silent", 503, 503).await;
     says("the dispatcher has not answered for 11 s").await;
-    site.pulse.dispatcher_answered(Instant::now());
+    site.dispatch_state.dispatcher_answered(Instant::now());
     is("it answers again", 200, 200).await;
     assert!(site.dispatcher.send(Die).await.is_err());
     is("dispatcher dead", 503, 503).await;

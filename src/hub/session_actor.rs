@@ -7,7 +7,9 @@ use super::{
     subscriber::Outlet,
 };
 use crate::{
-    chat::{ChatKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source},
+    chat::{
+        ChatKey, FairShareKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source,
+    },
     dispatch::{Order, RunControl, RunUpdate, Withdraw},
     protocol::{ClientFrame, Rejection, ServerFrame},
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session, Transcript},
@@ -206,7 +208,7 @@ impl SessionActor {
                 self.worker.metrics.turns_truncated.inc_by(request.omitted_turns as u64);
                 let control = Arc::new(RunControl::default());
                 let order = Order {
-                    source: self.holdings.source(),
+                    source: FairShareKey::of_network(self.holdings.source()),
                     account: self.holdings.of_run(&request),
                     session: self.id,
                     run,

@@ -97,7 +97,7 @@ fn site(workers: usize) -> Site {
         door: Arc::new(Door::new(door(), Arc::clone(&metrics))),
         memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
         registry: Arc::new(Registry::new(ChatLimits::default())),
-        pulse: dispatcher.pulse(),
+        dispatch_state: dispatcher.state(),
         dispatcher: dispatcher.start(),
         metrics,
         router,

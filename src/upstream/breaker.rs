@@ -5,13 +5,13 @@
 //! provokes a failure to connect, so those count as they come. Every other failure could be the effect of
 //! a message, and therefore
 //!
-//! - those open it only if at least three sources ([`Source`]: a client network) failed. A session counts
+//! - those open it only if at least three sources (each with a [`FairShareKey`]) failed. A session counts
 //!   once, the row of failures takes two fewer of one source than would open it, and a share of failures
 //!   must show without the source that fails the most;
 //! - an error that the service reported in its own words counts only while two other sources have failed;
 //! - the trial after the pause is a request of a source that did not fail, or of any source if none came
 //!   for another pause. A trial that hangs is joined by one of another source.
-use crate::chat::{SessionId, Source};
+use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
@@ -66,7 +66,7 @@ impl State {
 /// Who wants to send a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    pub source: Source,
+    pub source: FairShareKey,
     pub session: SessionId,
 }
 
@@ -116,7 +116,7 @@ pub struct Breaker {
     /// At most [`PARTS`] and one, the oldest first.
     parts: VecDeque<Part>,
     /// While it is open: sources that failed or had their trial, the latest first. They come after others.
-    blamed: VecDeque<Source>,
+    blamed: VecDeque<FairShareKey>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +151,7 @@ struct Part {
 /// A source that failed.
 #[derive(Clone, Copy, Debug)]
 struct Failing {
-    source: Source,
+    source: FairShareKey,
     /// The last one to fail, unless it had an answer since.
     session: Option<SessionId>,
     /// Failures that count and answers, both since it is known.
@@ -175,7 +175,7 @@ impl Part {
     }
 
     /// Where a source stands from now on that was not among those kept apart.
-    fn make_known(&mut self, source: Source) -> usize {
+    fn make_known(&mut self, source: FairShareKey) -> usize {
         let new = |rank| Failing { source, session: None, failures: 0, answers: 0, rank };
         if self.sources.len() < KEPT_APART {
             self.sources.push(new(0));
@@ -186,7 +186,7 @@ impl Part {
         lowest
     }
 
-    fn answered(&mut self, source: Source) {
+    fn answered(&mut self, source: FairShareKey) {
         self.answers += 1;
         if let Some(failing) = self.sources.iter_mut().find(|failing| failing.source == source) {
             failing.answers += 1;
@@ -216,7 +216,7 @@ impl Breaker {
     }
 
     /// How long a client of this source has to wait, if it is not let through now.
-    pub fn refuses(&self, now: Instant, source: Source) -> Option<Duration> {
+    pub fn refuses(&self, now: Instant, source: FairShareKey) -> Option<Duration> {
         let (Phase::Open(gate) | Phase::Probing(gate, _)) = self.phase else { return None };
         let from = if self.blamed.contains(&source) { gate.anyone } else { gate.others };
         Some(from.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
@@ -345,7 +345,7 @@ impl Breaker {
         }
         let sources: BTreeSet<_> =
             self.in_window().filter(|failing| failing.failures > 0).map(|failing| failing.source).collect();
-        let of = |source: &Source| {
+        let of = |source: &FairShareKey| {
             let own = self.in_window().filter(|failing| failing.source == *source);
             own.fold((0_u32, 0_u32), |(failures, answers), own| {
                 (failures.saturating_add(own.failures), answers.saturating_add(own.answers))
@@ -357,7 +357,7 @@ impl Breaker {
     }
 
     /// Whether two other sources have failed within the window.
-    fn others_failed(&self, source: Source) -> bool {
+    fn others_failed(&self, source: FairShareKey) -> bool {
         let others: BTreeSet<_> =
             self.in_window().map(|known| known.source).filter(|other| *other != source).collect();
         others.len() >= SOURCES_MIN - 1
@@ -375,7 +375,7 @@ impl Breaker {
         }
     }
 
-    fn blame(&mut self, source: Source) {
+    fn blame(&mut self, source: FairShareKey) {
         self.blamed.retain(|known| *known != source);
         self.blamed.push_front(source);
         self.blamed.truncate(BLAMED_MAX);

@@ -7,12 +7,12 @@ fn settings(runs: usize, queue: usize) -> Settings {
     Settings { runs, queue, queue_wait: Duration::from_secs(30) }
 }
 
-const A: Source = Source::numbered(1);
-const B: Source = Source::numbered(2);
-const C: Source = Source::numbered(3);
+const A: FairShareKey = FairShareKey::numbered(1);
+const B: FairShareKey = FairShareKey::numbered(2);
+const C: FairShareKey = FairShareKey::numbered(3);
 
 /// A run of `source` ends; the run that takes its slot.
-fn turn_over<T>(gate: &mut Admission<T>, now: Instant, source: Source) -> Option<T> {
+fn turn_over<T>(gate: &mut Admission<T>, now: Instant, source: FairShareKey) -> Option<T> {
     gate.finish(now, source);
     gate.start_next()
 }
@@ -111,7 +111,7 @@ fn one_source_never_takes_the_slots_of_all() {
         let started = (0..2 * runs).filter(|_| submit(&mut gate, A)).count();
         assert_eq!(started, most, "of {runs} slots");
         // The others come later, and each of them at once, as far as there are slots at all.
-        let others = (0..runs - most).filter(|n| submit(&mut gate, Source::numbered(10 + *n as u64)));
+        let others = (0..runs - most).filter(|n| submit(&mut gate, FairShareKey::numbered(10 + *n as u64)));
         assert_eq!(others.count(), runs - most, "of {runs} slots");
         // What comes free goes to them, and not to the one that has the most and has waited the longest.
         assert!(!submit(&mut gate, B));
@@ -292,13 +292,13 @@ proptest! {
             let source = if session < 32 { 0 } else { session % 6 };
             match step {
                 0..=2 => {
-                    let said = gate.submit(now, Source::numbered(source), SessionId(session), session);
+                    let said = gate.submit(now, FairShareKey::numbered(source), SessionId(session), session);
                     model.submitted(now, source, session, said);
                 }
                 3 | 4 if model.running() > 0 => {
                     let holders: BTreeSet<_> = model.holds.keys().copied().collect();
                     let source = *holders.iter().nth(session as usize % holders.len()).unwrap();
-                    gate.finish(now, Source::numbered(source));
+                    gate.finish(now, FairShareKey::numbered(source));
                     *model.holds.get_mut(&source).unwrap() -= 1;
                     model.holds.retain(|_, held| *held > 0);
                 }
@@ -322,7 +322,7 @@ proptest! {
         }
         // Nothing is forgotten, and nothing is left behind.
         while let Some(source) = model.holds.keys().next().copied() {
-            gate.finish(start, Source::numbered(source));
+            gate.finish(start, FairShareKey::numbered(source));
             *model.holds.get_mut(&source).unwrap() -= 1;
             model.holds.retain(|_, held| *held > 0);
             model.settle(&mut gate);

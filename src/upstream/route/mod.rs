@@ -9,7 +9,7 @@ pub mod retry;
 pub use judge::{Blame, judge};
 
 use super::breaker::{self, Asker, AttemptResult, Breaker, BreakerPermit, State};
-use crate::chat::{RunError, RunErrorKind, Source};
+use crate::chat::{FairShareKey, RunError, RunErrorKind};
 use retry::Budget;
 use std::{
     mem,
@@ -124,7 +124,7 @@ impl Route {
     }
 
     /// Why no target would take a request of this source now; `None` where one would.
-    pub fn refuses(&self, now: Instant, source: Source) -> Option<RunError> {
+    pub fn refuses(&self, now: Instant, source: FairShareKey) -> Option<RunError> {
         self.breaker.refuses(now, source).map(is_down)
     }
 

@@ -1,6 +1,6 @@
 //! When a failed attempt is followed by another one, and how many of those an outage may cost. Pure.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use crate::chat::{Retry, RunError, Source};
+use crate::chat::{FairShareKey, Retry, RunError};
 use std::{collections::VecDeque, time::Duration};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +41,7 @@ impl Settings {
 }
 
 /// Retries of one upstream in all: every run pays in its share, every retry takes out a whole one. The last
-/// half is for sources ([`Source`]: a client network) that took none lately, so that one client, whose
+/// half is for sources (each with a [`FairShareKey`]) that took none lately, so that one client, whose
 /// messages make the service fail, does not use up what the others need.
 #[derive(Debug)]
 pub struct Budget {
@@ -49,7 +49,7 @@ pub struct Budget {
     /// Hundredths of a retry.
     balance: i64,
     /// The sources of the last retries, at most [`Budget::LATELY`].
-    lately: VecDeque<Source>,
+    lately: VecDeque<FairShareKey>,
 }
 
 impl Budget {
@@ -68,7 +68,7 @@ impl Budget {
     }
 
     /// Takes one retry for a client of this source, if there is one left for it.
-    pub fn withdraw(&mut self, source: Source) -> bool {
+    pub fn withdraw(&mut self, source: FairShareKey) -> bool {
         let least = if self.lately.contains(&source) { Self::RESERVE * 50 } else { 0 };
         let rest = self.balance.saturating_sub(100);
         if rest < least {
@@ -126,7 +126,7 @@ mod tests {
 
     /// How often one can be had, each time for another source.
     fn all(budget: &mut Budget) -> usize {
-        (0..100).filter(|n| budget.withdraw(Source::numbered(*n))).count()
+        (0..100).filter(|n| budget.withdraw(FairShareKey::numbered(*n))).count()
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
     // faults: K138
     #[test]
     fn one_source_leaves_half_of_the_retries_to_the_others() {
-        let (mut budget, greedy) = (Budget::new(10), Source::numbered(1_000));
+        let (mut budget, greedy) = (Budget::new(10), FairShareKey::numbered(1_000));
         for _ in 0..1_000 {
             budget.deposit();
             budget.withdraw(greedy);
@@ -158,7 +158,7 @@ mod tests {
         for _ in 0..20 {
             budget.deposit();
         }
-        assert!(budget.withdraw(Source::numbered(2_000)) && !budget.withdraw(greedy));
+        assert!(budget.withdraw(FairShareKey::numbered(2_000)) && !budget.withdraw(greedy));
         // A gateway with one user has its retries: one for ten runs.
         let mut budget = Budget::new(10);
         let taken = (0..1_000).filter(|_| {
@@ -175,7 +175,7 @@ mod tests {
         let mut retries = 0;
         for n in 0..1_000 {
             budget.deposit();
-            let source = Source::numbered(n % 50);
+            let source = FairShareKey::numbered(n % 50);
             retries += u32::from(budget.withdraw(source)) + u32::from(budget.withdraw(source));
         }
         assert!((100..=110).contains(&retries), "{retries} retries for 1,000 runs");

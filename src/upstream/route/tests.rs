@@ -81,7 +81,7 @@ fn request(source: u64, deadline: Instant) -> RouteRequest {
 }
 
 fn asker(source: u64) -> Asker {
-    Asker { source: Source::numbered(source), session: SessionId(source) }
+    Asker { source: FairShareKey::numbered(source), session: SessionId(source) }
 }
 
 fn error(kind: RunErrorKind) -> RunError {
@@ -121,7 +121,7 @@ fn a_dead_reused_connection_is_replaced_once_and_costs_nothing() {
     let mut bench = Bench::new();
     let lost = error(RunErrorKind::UpstreamUnreachable);
     for source in 100..200 {
-        bench.route.budget.withdraw(Source::numbered(source));
+        bench.route.budget.withdraw(FairShareKey::numbered(source));
     }
     assert_eq!(bench.fail(&lost, Some(Reused)), "attempt 1 again: Reused");
     assert_eq!(bench.fail(&lost, Some(Reused)), "end upstream_unreachable", "and the budget is empty");
@@ -164,9 +164,9 @@ fn an_open_breaker_ends_runs_and_is_asked_before_a_pause_and_after_it() {
         assert_eq!(bench.fail(&refused, None), "wait 500");
         bench.next_run(source);
     }
-    assert!(bench.route.refuses(bench.now, Source::numbered(99)).is_none());
+    assert!(bench.route.refuses(bench.now, FairShareKey::numbered(99)).is_none());
     assert_eq!(bench.fail(&refused, None), "end upstream_unreachable", "the fifth in a row opens it");
-    let down = bench.route.refuses(bench.now, Source::numbered(99)).expect("no target");
+    let down = bench.route.refuses(bench.now, FairShareKey::numbered(99)).expect("no target");
     assert_eq!((down.kind, down.retry_after), (RunErrorKind::UpstreamDown, Some(ms(5_000))));
     bench.request = waiting;
     assert_eq!(bench.describe(), "end upstream_down", "the pause was over too late");

@@ -1,5 +1,5 @@
-//! When the dispatcher and each worker last answered. Probes read it and wait for nobody, so that a
-//! busy process is not taken for a dead one.
+//! The state of dispatcher and lanes as others may look at it: when each thread last answered, and how many runs
+//! there are. Probes read it and wait for no thread, so that a busy process is not taken for a dead one.
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,16 +11,26 @@ use tokio::time::Instant;
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Written on the dispatcher's thread, read by the probes on any.
-pub struct Pulse(Mutex<Beats>);
+pub struct DispatchState(Mutex<Inner>);
 
-struct Beats {
+/// How many runs there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Runs that hold a slot.
+    pub running: usize,
+    /// Runs that wait for one.
+    pub queued: usize,
+}
+
+struct Inner {
+    load: Load,
     dispatcher: Instant,
     /// By number of the worker.
-    workers: Vec<Beat>,
+    workers: Vec<LaneState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beat {
+enum LaneState {
     /// The worker has no lane yet: it is starting.
     Awaited,
     Answered(Instant),
@@ -35,50 +45,59 @@ pub enum Fault {
     WorkerSilent(usize, Duration),
 }
 
-impl Pulse {
+impl DispatchState {
     pub(super) fn new(workers: usize, now: Instant) -> Self {
-        Pulse(Mutex::new(Beats { dispatcher: now, workers: vec![Beat::Awaited; workers] }))
+        let workers = vec![LaneState::Awaited; workers];
+        DispatchState(Mutex::new(Inner { load: Load::default(), dispatcher: now, workers }))
+    }
+
+    pub fn load(&self) -> Load {
+        self.inner().load
+    }
+
+    pub(crate) fn set_load(&self, load: Load) {
+        self.inner().load = load;
     }
 
     pub fn dispatcher_answered(&self, at: Instant) {
-        self.beats().dispatcher = at;
+        self.inner().dispatcher = at;
     }
 
     pub fn worker_answered(&self, worker: usize, at: Instant) {
-        self.set(worker, Beat::Answered(at));
+        self.set(worker, LaneState::Answered(at));
     }
 
     pub(super) fn lane_died(&self, worker: usize) {
-        self.set(worker, Beat::Dead);
+        self.set(worker, LaneState::Dead);
     }
 
     pub fn dispatcher_fault(&self, now: Instant) -> Option<Fault> {
-        let silent = now.saturating_duration_since(self.beats().dispatcher);
+        let silent = now.saturating_duration_since(self.inner().dispatcher);
         (silent > SILENCE_MAX).then_some(Fault::DispatcherSilent(silent))
     }
 
     /// The fault of the first worker that has one.
     pub fn worker_fault(&self, now: Instant) -> Option<Fault> {
-        self.beats().workers.iter().enumerate().find_map(|(worker, beat)| match *beat {
-            Beat::Awaited => None,
-            Beat::Dead => Some(Fault::LaneDead(worker)),
-            Beat::Answered(at) => {
+        self.inner().workers.iter().enumerate().find_map(|(worker, lane)| match *lane {
+            LaneState::Awaited => None,
+            LaneState::Dead => Some(Fault::LaneDead(worker)),
+            LaneState::Answered(at) => {
                 let silent = now.saturating_duration_since(at);
                 (silent > SILENCE_MAX).then_some(Fault::WorkerSilent(worker, silent))
             }
         })
     }
 
-    fn set(&self, worker: usize, beat: Beat) {
-        let mut beats = self.beats();
-        if worker >= beats.workers.len() {
-            beats.workers.resize(worker + 1, Beat::Awaited);
+    fn set(&self, worker: usize, lane: LaneState) {
+        let mut inner = self.inner();
+        if worker >= inner.workers.len() {
+            inner.workers.resize(worker + 1, LaneState::Awaited);
         }
-        beats.workers[worker] = beat;
+        inner.workers[worker] = lane;
     }
 
     /// Held for a look, never over an await.
-    fn beats(&self) -> MutexGuard<'_, Beats> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,23 +124,23 @@ mod tests {
     fn silence_is_a_fault_after_its_limit_and_death_at_once() {
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
-        let pulse = Pulse::new(1, start);
-        assert_eq!((pulse.dispatcher_fault(at(10)), pulse.worker_fault(at(10))), (None, None));
-        let fault = pulse.dispatcher_fault(at(11)).unwrap();
+        let state = DispatchState::new(1, start);
+        assert_eq!((state.dispatcher_fault(at(10)), state.worker_fault(at(10))), (None, None));
+        let fault = state.dispatcher_fault(at(11)).unwrap();
         assert_eq!(fault.to_string(), "the dispatcher has not answered for 11 s");
-        pulse.dispatcher_answered(at(11));
-        assert_eq!(pulse.dispatcher_fault(at(21)), None);
+        state.dispatcher_answered(at(11));
+        assert_eq!(state.dispatcher_fault(at(21)), None);
         // One that has not begun is not silent.
-        assert_eq!(pulse.worker_fault(at(100)), None);
-        pulse.worker_answered(0, at(100));
+        assert_eq!(state.worker_fault(at(100)), None);
+        state.worker_answered(0, at(100));
         // Clocks of threads may be read in any order.
-        assert_eq!((pulse.worker_fault(at(99)), pulse.worker_fault(at(110))), (None, None));
-        pulse.worker_answered(2, at(105));
-        let fault = pulse.worker_fault(at(112)).unwrap();
+        assert_eq!((state.worker_fault(at(99)), state.worker_fault(at(110))), (None, None));
+        state.worker_answered(2, at(105));
+        let fault = state.worker_fault(at(112)).unwrap();
         assert_eq!(fault.to_string(), "worker 0 has not answered for 12 s");
-        pulse.worker_answered(0, at(112));
-        assert_eq!(pulse.worker_fault(at(113)), None);
-        pulse.lane_died(2);
-        assert_eq!(pulse.worker_fault(at(113)).unwrap().to_string(), "the lane of worker 2 is dead");
+        state.worker_answered(0, at(112));
+        assert_eq!(state.worker_fault(at(113)), None);
+        state.lane_died(2);
+        assert_eq!(state.worker_fault(at(113)).unwrap().to_string(), "the lane of worker 2 is dead");
     }
 }
