@@ -8,7 +8,7 @@ use crate::{
     descriptors,
     dispatch::{self, Dispatcher, Lane, Router, RunSinks, admission},
     http::{self, Door},
-    hub::{self, ChatLimits, Registry, Worker},
+    hub::{self, ChatLimits, Connections, Registry, Worker, heartbeat},
     lifecycle::{Lifecycle, Phase},
     listen::{self, BACKLOG, bind},
     memory::Memory,
@@ -229,7 +229,7 @@ fn serve(
 }
 
 /// Makes this thread's worker: its lane, its reaper, and what its sockets share.
-fn worker(plan: &Plan) -> Rc<Worker> {
+fn worker(plan: &Plan) -> Rc<Connections> {
     let index = plan.next_worker.fetch_add(1, Relaxed);
     let site = &plan.site;
     let client = client::Client::new(plan.client.clone());
@@ -239,7 +239,10 @@ fn worker(plan: &Plan) -> Rc<Worker> {
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
-    Worker::start(index, plan.hub, Arc::clone(&plan.session), site.shared())
+    let worker = Worker::new(index, plan.hub, Arc::clone(&plan.session), site.shared());
+    let connections = Connections::new(worker);
+    actix::spawn(heartbeat::run(Rc::clone(&connections)));
+    connections
 }
 
 /// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.

@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod load;
 pub mod logging;
+pub mod mailbox;
 pub mod memory;
 pub mod metrics;
 pub mod protocol;

@@ -26,7 +26,7 @@ pub use text::Text;
 use std::fmt;
 
 /// One conversation. Random, so that ids of two processes do not meet in one log.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
 /// One upstream generation, numbered from 1 within its session.

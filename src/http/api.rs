@@ -3,7 +3,6 @@ use super::{Site, auth, auth::NotAdmitted, methods, page};
 use crate::{
     access::Denied,
     chat::{ChatId, ChatKey, ChatMessage},
-    hub::session_actor::GetTranscript,
     lifecycle::Phase,
     session::Transcript,
 };
@@ -126,10 +125,10 @@ async fn transcript(request: &HttpRequest, site: &Site, id: &str) -> Result<(Cha
     let chat = ChatId::new(id).map_err(|_| ApiError::BadId)?;
     let key = ChatKey { principal: caller.pass.principal(), chat };
     let session = site.registry.chat(&key).ok_or(ApiError::UnknownChat)?;
-    match timeout(PATIENCE, session.send(GetTranscript)).await {
-        Ok(Ok(transcript)) => Ok((key.chat, transcript)),
+    match timeout(PATIENCE, session.transcript()).await {
+        Ok(Some(transcript)) => Ok((key.chat, transcript)),
         // It has just ended.
-        Ok(Err(_)) => Err(ApiError::UnknownChat),
+        Ok(None) => Err(ApiError::UnknownChat),
         Err(_) => Err(ApiError::Unavailable),
     }
 }

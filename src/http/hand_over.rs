@@ -2,7 +2,7 @@
 //! connection.
 use super::connection::HttpStream;
 use crate::hub::{
-    Worker,
+    Connections,
     take_over::{self, Upgrade},
 };
 use actix_codec::{Encoder, Framed};
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use tokio::io::AsyncWriteExt;
 
 pub(super) async fn hand_over<B: MessageBody>(
-    worker: Rc<Worker>,
+    connections: Rc<Connections>,
     response: ServiceResponse<B>,
     framed: Framed<HttpStream, h1::Codec>,
 ) -> Result<(), actix_web::Error> {
@@ -39,7 +39,7 @@ pub(super) async fn hand_over<B: MessageBody>(
     if let Some(upgrade) = upgrade {
         if let Some((io, ahead)) = parts.io.into_parts() {
             parts.read_buf.extend_from_slice(&ahead);
-            take_over::open(worker, upgrade, io, parts.write_buf.to_vec(), &parts.read_buf);
+            take_over::open(connections, upgrade, io, parts.write_buf.to_vec(), &parts.read_buf);
         }
         return Ok(());
     }

@@ -24,7 +24,7 @@ pub(crate) use upgrade::open;
 
 use crate::{
     dispatch::{DispatchState, Dispatcher, Router},
-    hub::{Registry, Shared, Worker},
+    hub::{Connections, Registry, Shared},
     lifecycle::Lifecycle,
     memory::Memory,
     metrics::Metrics,
@@ -119,7 +119,7 @@ impl Site {
 /// The service of one worker's public listener.
 pub fn service(
     site: Arc<Site>,
-    worker: Rc<Worker>,
+    sockets: Rc<Connections>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let door = Arc::clone(&site.door);
     let routes = move |config: &mut web::ServiceConfig| {
@@ -133,34 +133,31 @@ pub fn service(
         }
         config.app_data(web::Data::from(Arc::clone(&site)));
     };
-    with_sockets(worker, door, routes)
+    with_sockets(sockets, door, routes)
 }
 
 /// A listener whose routes may open WebSockets: an App for HTTP, and the same App in front of the
 /// upgrade hook for whatever asks for an upgrade.
 pub(crate) fn with_sockets(
-    worker: Rc<Worker>,
+    sockets: Rc<Connections>,
     door: Arc<Door>,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + 'static,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
-    let app = {
-        let worker = Rc::clone(&worker);
-        move || {
-            let app = App::new().app_data(Rc::clone(&worker)).configure(routes.clone());
-            let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(form::check));
-            let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
-            map_config(app, |()| AppConfig::default())
-        }
+    let app = || {
+        let app = App::new().configure(routes.clone());
+        let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(form::check));
+        let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+        map_config(app, |()| AppConfig::default())
     };
     let patience = door.settings.limits.request_timeout;
     let upgrade = apply_fn_factory(
         app().map_err(|_| ErrorInternalServerError("")),
         move |(request, framed): (Request, Framed<HttpStream, h1::Codec>), app: &_| {
             let answer = timeout(patience, Service::<Request>::call(app, request));
-            let worker = Rc::clone(&worker);
+            let sockets = Rc::clone(&sockets);
             async move {
                 match answer.await {
-                    Ok(answer) => hand_over::hand_over(worker, answer?, framed).await,
+                    Ok(answer) => hand_over::hand_over(sockets, answer?, framed).await,
                     Err(_) => Ok(()),
                 }
             }

@@ -2,30 +2,31 @@
 mod requests;
 
 use super::{
-    Worker,
-    messages::Wish,
-    session_actor::{Detach, FromClient, SessionActor},
-    subscriber::Outlet,
+    messages::{AttachKind, ConnectionSignal, Push, SessionHandle, SessionMessage, Sink, SocketKey},
+    session_actor::SessionActor,
+    subscriber::Subscriber,
+    worker::{TICK, Worker},
 };
 use crate::{
     access::Pass,
     chat::{ReaderId, RequestId},
     dispatch::STREAM_BYTES,
+    mailbox,
     memory::{Account, Kind},
     metrics::LOST,
     protocol::{ClientFrame, Close, Codec, DecodeError, Incoming, Rejection, ServerFrame},
     socket::{
         context::SocketContext,
-        direct::Line,
+        direct::DirectWriter,
         peer_progress::{self, Progress},
-        window::Window,
     },
 };
-use actix::prelude::*;
+use actix::{WeakAddr, prelude::*};
 use actix_web_actors::ws::{CloseReason, Frame};
 use bytes::Bytes;
 use requests::Requests;
-use std::{rc::Rc, sync::Arc};
+use slab::Slab;
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
 
 /// Who takes a connection's messages.
@@ -44,7 +45,7 @@ const SLOT_NONE: u32 = u32::MAX;
 /// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
 /// behind `session`, what only an unfinished message needs in its frame stream.
 pub struct Connection {
-    worker: Rc<Worker>,
+    connections: Rc<Connections>,
     io: Rc<TcpStream>,
     id: u64,
     consumer: Consumer,
@@ -65,54 +66,49 @@ pub struct Connection {
 
 /// This connection as a reader of its session.
 struct Attached {
-    session: Addr<SessionActor>,
+    session: SessionHandle,
     reader: ReaderId,
 }
 
-/// What a session tells. A refusal means that the peer is behind.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Push {
-    /// Whole WebSocket frames.
-    pub frames: Vec<u8>,
-    /// What ends the socket behind them.
-    pub close: Option<Close>,
-    /// What the [`Window`] was charged.
-    pub cost: usize,
+/// All connections of one worker, and what they share.
+pub struct Connections {
+    pub worker: Rc<Worker>,
+    /// A weak address costs eight bytes and keeps nothing alive.
+    addresses: RefCell<Slab<WeakAddr<Connection>>>,
 }
 
-/// A session is no more, and did not say goodbye to this reader: it panicked.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SessionLost {
-    pub reader: ReaderId,
-}
+impl Connections {
+    pub fn new(worker: Rc<Worker>) -> Rc<Self> {
+        Rc::new(Connections { worker, addresses: RefCell::default() })
+    }
 
-/// A request has been told all that it came for.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Released {
-    pub reader: ReaderId,
-}
+    pub(super) fn len(&self) -> usize {
+        self.addresses.borrow().len()
+    }
 
-/// From the reaper.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub enum Tick {
-    /// Time for a ping, or to notice that there is nobody.
-    Beat,
-    /// The process is stopping.
-    Drain,
-    /// The process cannot wait any longer.
-    Close,
+    /// Sends to the connections in those slots that `which` chooses.
+    pub(super) fn signal(&self, signal: ConnectionSignal, which: impl Fn(usize) -> bool) {
+        let addresses = self.addresses.borrow();
+        for (_, address) in addresses.iter().filter(|(slot, _)| which(*slot)) {
+            if let Some(connection) = address.upgrade() {
+                mailbox::notify(&connection, signal);
+            }
+        }
+    }
 }
 
 impl Connection {
     /// `slot` is set when the actor starts.
-    pub fn new(worker: Rc<Worker>, io: Rc<TcpStream>, id: u64, consumer: Consumer, pass: Arc<Pass>) -> Self {
-        let now = worker.ticks();
+    pub fn new(
+        connections: Rc<Connections>,
+        io: Rc<TcpStream>,
+        id: u64,
+        consumer: Consumer,
+        pass: Arc<Pass>,
+    ) -> Self {
+        let now = connections.worker.ticks();
         Connection {
-            worker,
+            connections,
             io,
             id,
             consumer,
@@ -136,11 +132,11 @@ impl Connection {
     /// Whether it is time to give up a peer: nothing was heard for too long, and nothing is seen of its
     /// reading either. A slow reader has to read all that is before a ping until it can answer it.
     fn is_gone(&mut self) -> bool {
-        let settings = &self.worker.settings;
-        let silent = super::TICK * self.worker.ticks().wrapping_sub(self.heard);
+        let settings = &self.connections.worker.settings;
+        let silent = TICK * self.connections.worker.ticks().wrapping_sub(self.heard);
         // Inside a frame a client cannot answer a ping; its payload says as much.
-        let upload = self.worker.uploads.grew(self.id, self.worker.now());
-        let upload = upload.map(|grew| self.worker.now().saturating_sub(grew));
+        let upload = self.connections.worker.uploads.grew(self.id, self.connections.worker.now());
+        let upload = upload.map(|grew| self.connections.worker.now().saturating_sub(grew));
         let silent = upload.map_or(silent, |upload| silent.min(upload));
         if silent <= settings.ping {
             self.owes_pong = None; // The usual case: the last ping was answered.
@@ -153,14 +149,14 @@ impl Connection {
         };
         self.owes_pong = seen.map(Box::new);
         if reads {
-            self.heard = self.worker.ticks();
+            self.heard = self.connections.worker.ticks();
         }
         !reads && silent > settings.silence
     }
 
     fn on_message(&mut self, ctx: &mut SocketContext<Self>, is_text: bool, payload: &Bytes) {
         self.messages = self.messages.saturating_add(1);
-        self.worker.metrics.messages.inc();
+        self.connections.worker.metrics.messages.inc();
         let incoming = match std::str::from_utf8(payload) {
             Ok(text) if is_text => Incoming::Text(text),
             Err(_) if is_text => return self.close(ctx, Close::InvalidText),
@@ -171,15 +167,15 @@ impl Connection {
             (Consumer::Echo, Incoming::Text(text)) => return ctx.text(text),
             (Consumer::Echo, Incoming::Binary) => return ctx.binary(payload),
         };
-        match codec.decode(incoming, self.worker.settings.messages) {
+        match codec.decode(incoming, self.connections.worker.settings.messages) {
             Ok(frame @ ClientFrame::Message { .. }) => self.on_own_message(ctx, codec, frame),
             Ok(ClientFrame::Ask { request, chat, turn }) => {
-                self.on_request(ctx, codec, request, chat, Wish::Ask(turn))
+                self.on_request(ctx, codec, request, chat, AttachKind::Ask(turn))
             }
             Ok(ClientFrame::Resume { request, chat, turn, after }) => {
-                self.on_request(ctx, codec, request, chat, Wish::Resume { turn, after })
+                self.on_request(ctx, codec, request, chat, AttachKind::Resume { turn, after })
             }
-            Ok(ClientFrame::Abort { request }) => self.on_abort(&request),
+            Ok(ClientFrame::Abort { request }) => self.on_stop(&request),
             Ok(ClientFrame::Ping { request }) => Self::tell(ctx, codec, request.as_ref(), &ServerFrame::Pong),
             Err(DecodeError { request, reason }) => {
                 let is_unreadable = reason.is_unreadable();
@@ -199,7 +195,7 @@ impl Connection {
             Err(reason) => return self.refuse(ctx, codec, None, reason),
         };
         let (session, reader) = self.attach(ctx, codec);
-        match session.try_send(FromClient { reader, frame, account }) {
+        match session.try_send(SessionMessage::Client { reader, frame, account }) {
             Ok(()) => {}
             // Nothing is lost: this socket is not read until the session has room.
             Err(SendError::Full(message)) => {
@@ -217,7 +213,7 @@ impl Connection {
     /// Takes memory for the answer to a question, before anything is kept of that: the questions of thousands of
     /// sockets may be read before the first of their sessions runs.
     fn take_memory(&self, bytes: usize) -> Result<Account<1>, Rejection> {
-        let memory = &self.worker.memory;
+        let memory = &self.connections.worker.memory;
         if let Some(after) = memory.refuses(self.pass.source()) {
             // Not all come back together.
             return Err(Rejection::Overloaded { after: after.mul_f64(1.0 + fastrand::f64()) });
@@ -239,25 +235,29 @@ impl Connection {
         request: Option<&RequestId>,
         reason: Rejection,
     ) {
-        self.worker.metrics.messages_rejected.inc(reason.code());
+        self.connections.worker.metrics.messages_rejected.inc(reason.code());
         Self::tell(ctx, codec, request, &ServerFrame::Rejected { reason });
     }
 
     /// The session of this socket; it begins with the first message.
-    fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (Addr<SessionActor>, ReaderId) {
+    fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (SessionHandle, ReaderId) {
         if self.session.is_none() {
             let reader = ReaderId(self.id);
-            let (window, line) = self.output(ctx);
-            let outlet = Outlet::new(ctx.address(), window, Some(line), codec.encoder(None));
-            let session = SessionActor::begin(&self.worker, self.id, self.pass.source(), reader, outlet);
+            let (sink, direct) = self.sink(ctx);
+            let subscriber = Subscriber::new(sink, Some(direct), codec.encoder(None));
+            let worker = &self.connections.worker;
+            let session = SessionActor::begin(worker, self.id, self.pass.source(), reader, subscriber);
             self.session = Some(Box::new(Attached { session, reader }));
         }
         let Some(attached) = &self.session else { unreachable!("it was made just now") };
         (attached.session.clone(), attached.reader)
     }
 
-    fn output(&self, ctx: &mut SocketContext<Self>) -> (Arc<Window>, Rc<Line>) {
-        ctx.output(|| Line::new(Rc::clone(&self.io)))
+    /// The way to this connection for sessions, and the shorter one for those on its thread.
+    fn sink(&self, ctx: &mut SocketContext<Self>) -> (Sink, Rc<DirectWriter>) {
+        let (window, direct) = ctx.output(|| DirectWriter::new(Rc::clone(&self.io)));
+        let socket = SocketKey { worker: self.connections.worker.index, connection: self.id };
+        (Sink { recipient: ctx.address().recipient(), window, socket: Some(socket) }, direct)
     }
 }
 
@@ -265,10 +265,10 @@ impl Actor for Connection {
     type Context = SocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let slot = self.worker.connections.borrow_mut().insert(ctx.address().downgrade());
+        let slot = self.connections.addresses.borrow_mut().insert(ctx.address().downgrade());
         self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // There are never so many sockets.
-        self.worker.metrics.connections.inc();
-        self.worker.metrics.connections_opened.inc();
+        self.connections.worker.metrics.connections.inc();
+        self.connections.worker.metrics.connections_opened.inc();
     }
 
     fn stopped(&mut self, ctx: &mut Self::Context) {
@@ -282,20 +282,19 @@ impl Actor for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(attached) = self.session.take() {
-            // A new address has a place of its own in the mailbox: this is never refused.
-            let _ = attached.session.clone().try_send(Detach { reader: attached.reader });
+            attached.session.notify(SessionMessage::Detach { reader: attached.reader });
         }
         self.leave_chats();
         if self.slot != SLOT_NONE {
-            self.worker.connections.borrow_mut().try_remove(self.slot as usize);
-            self.worker.metrics.connection_closed(self.reason);
+            self.connections.addresses.borrow_mut().try_remove(self.slot as usize);
+            self.connections.worker.metrics.connection_closed(self.reason);
         }
-        let ticks = self.worker.ticks().wrapping_sub(self.opened);
+        let ticks = self.connections.worker.ticks().wrapping_sub(self.opened);
         log::info!(
             "socket closed connection={:016x} reason={} duration_ms={} messages={}",
             self.id,
             self.reason.map_or(LOST, Close::label),
-            u64::from(ticks) * super::TICK.as_millis() as u64,
+            u64::from(ticks) * TICK.as_millis() as u64,
             self.messages
         );
     }
@@ -303,7 +302,7 @@ impl Drop for Connection {
 
 impl StreamHandler<Result<Frame, Close>> for Connection {
     fn handle(&mut self, frame: Result<Frame, Close>, ctx: &mut Self::Context) {
-        self.heard = self.worker.ticks();
+        self.heard = self.connections.worker.ticks();
         match frame {
             Ok(Frame::Text(payload)) => self.on_message(ctx, true, &payload),
             Ok(Frame::Binary(payload)) => self.on_message(ctx, false, &payload),
@@ -329,33 +328,34 @@ impl StreamHandler<Result<Frame, Close>> for Connection {
 impl Handler<Push> for Connection {
     type Result = ();
 
-    fn handle(&mut self, Push { frames, close, cost }: Push, ctx: &mut Self::Context) {
-        ctx.frames(&frames);
-        if let Some(close) = close {
-            self.close(ctx, close);
+    fn handle(&mut self, push: Push, ctx: &mut Self::Context) {
+        match push {
+            Push::Frames { bytes, close, cost } => {
+                ctx.frames(&bytes);
+                if let Some(close) = close {
+                    self.close(ctx, close);
+                }
+                ctx.taken(cost);
+            }
+            Push::Finished { reader } => drop(self.forget(reader)),
+            Push::Lost { reader } => {
+                if self.session.take_if(|attached| attached.reader == reader).is_some() {
+                    self.close(ctx, Close::Internal);
+                } else {
+                    self.lose_request(ctx, reader);
+                }
+            }
+            Push::Returned(request) => self.on_returned(ctx, request),
         }
-        ctx.taken(cost);
     }
 }
 
-impl Handler<SessionLost> for Connection {
+impl Handler<ConnectionSignal> for Connection {
     type Result = ();
 
-    fn handle(&mut self, SessionLost { reader }: SessionLost, ctx: &mut Self::Context) {
-        if self.session.take_if(|attached| attached.reader == reader).is_some() {
-            self.close(ctx, Close::Internal);
-        } else {
-            self.lose_request(ctx, reader);
-        }
-    }
-}
-
-impl Handler<Tick> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
-        match tick {
-            Tick::Beat => {
+    fn handle(&mut self, signal: ConnectionSignal, ctx: &mut Self::Context) {
+        match signal {
+            ConnectionSignal::Heartbeat => {
                 if self.is_gone() {
                     self.close(ctx, Close::Silent);
                 } else {
@@ -363,9 +363,11 @@ impl Handler<Tick> for Connection {
                 }
             }
             // A session closes its socket itself, when its answer is out; a request ends with its own.
-            Tick::Drain if self.session.is_none() && !self.has_requests() => self.close(ctx, Close::Restart),
-            Tick::Drain => {}
-            Tick::Close => self.close(ctx, Close::Restart),
+            ConnectionSignal::Drain if self.session.is_none() && !self.has_requests() => {
+                self.close(ctx, Close::Restart)
+            }
+            ConnectionSignal::Drain => {}
+            ConnectionSignal::Close => self.close(ctx, Close::Restart),
         }
     }
 }

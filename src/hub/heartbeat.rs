@@ -1,5 +1,10 @@
 //! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
-use super::{TICK, Worker, connection::Tick, reclaim, session_actor::Bell};
+use super::{
+    connection::Connections,
+    messages::{ConnectionSignal, SessionSignal},
+    reclaim,
+    worker::{TICK, Worker},
+};
 use crate::{chat::SessionId, lifecycle::Phase, socket::frame};
 use std::{rc::Rc, task::Waker, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -11,7 +16,8 @@ const WAVE: usize = 100;
 const WAVES_MAX: usize = 20;
 
 /// Runs for as long as the worker's thread.
-pub async fn run(worker: Rc<Worker>) {
+pub async fn run(connections: Rc<Connections>) {
+    let worker = &connections.worker;
     let mut clock = interval_at(Instant::now() + TICK, TICK);
     // After a pause of the process there is no storm of ticks.
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -26,38 +32,33 @@ pub async fn run(worker: Rc<Worker>) {
         let woken = worker.intake.borrow_mut().tick();
         worker.metrics.reads_deferred.inc_by(woken.len() as u64);
         woken.into_iter().for_each(Waker::wake);
-        for session in worker.timers.due(worker.now()) {
-            if let Some(session) = session.upgrade() {
-                // The address is new, so it has a place of its own in the mailbox: this is never refused.
-                let _ = session.try_send(Bell::Wake);
+        for id in worker.timers.due(worker.now()) {
+            if let Some(session) = worker.registry.session(id) {
+                session.signal(SessionSignal::Wake);
             }
         }
-        reclaim::tick(&worker);
+        reclaim::tick(worker);
         let (deadlines, memory) = (&worker.settings.deadlines, &worker.memory);
         worker.uploads.wake(worker.now(), deadlines, |source| memory.pauses(source));
         match worker.lifecycle.phase() {
-            Phase::Starting | Phase::Ready => beat(&worker),
+            Phase::Starting | Phase::Ready => beat(&connections),
             Phase::Draining => {
                 drained_for += 1;
                 if drained_for > UNREADY {
-                    drain(&worker);
+                    drain(&connections);
                 }
             }
-            Phase::Closing => close(&worker),
+            Phase::Closing => close(&connections),
         }
     }
 }
 
 /// Each tick a share of the sockets, so that each one gets its turn once in a ping period.
-fn beat(worker: &Worker) {
+fn beat(connections: &Connections) {
+    let worker = &connections.worker;
     let period = period_of(worker.settings.ping);
     let phase = worker.ticks() as usize % period;
-    let connections = worker.connections.borrow();
-    let due = connections.iter().filter(|(slot, _)| slot % period == phase);
-    for connection in due.filter_map(|(_, connection)| connection.upgrade()) {
-        // A mailbox that refuses belongs to a peer that does not read; its write deadline is running.
-        let _ = connection.try_send(Tick::Beat);
-    }
+    connections.signal(ConnectionSignal::Heartbeat, |slot| slot % period == phase);
 }
 
 /// Ticks in a ping period, at least one.
@@ -67,31 +68,22 @@ fn period_of(ping: Duration) -> usize {
 
 /// One wave. They come again and again until nobody is left, because sessions may begin on
 /// sockets that are open; what was told already does not mind.
-fn drain(worker: &Worker) {
-    let connections = worker.connections.borrow();
+fn drain(connections: &Connections) {
+    let worker = &connections.worker;
     let waves = (connections.len() / WAVE).clamp(1, WAVES_MAX);
     let wave = worker.ticks() as usize % waves;
-    ring(worker, Bell::Drain, |id| id.0 as usize % waves == wave);
-    for (_, connection) in connections.iter().filter(|(slot, _)| slot % waves == wave) {
-        if let Some(connection) = connection.upgrade() {
-            let _ = connection.try_send(Tick::Drain);
-        }
-    }
-}
-
-fn ring(worker: &Worker, bell: Bell, which: impl Fn(SessionId) -> bool) {
-    for session in worker.registry.of_worker(worker.index, which) {
-        if let Some(session) = session.upgrade() {
-            let _ = session.try_send(bell);
-        }
-    }
+    signal_sessions(worker, SessionSignal::Drain, |id| id.0 as usize % waves == wave);
+    connections.signal(ConnectionSignal::Drain, |slot| slot % waves == wave);
 }
 
 /// The grace period is over: all at once.
-fn close(worker: &Worker) {
-    let connections = worker.connections.borrow();
-    for connection in connections.iter().filter_map(|(_, connection)| connection.upgrade()) {
-        let _ = connection.try_send(Tick::Close);
+fn close(connections: &Connections) {
+    connections.signal(ConnectionSignal::Close, |_| true);
+    signal_sessions(&connections.worker, SessionSignal::Close, |_| true);
+}
+
+fn signal_sessions(worker: &Worker, signal: SessionSignal, which: impl Fn(SessionId) -> bool) {
+    for session in worker.registry.of_worker(worker.index, which) {
+        session.signal(signal);
     }
-    ring(worker, Bell::Close, |_| true);
 }

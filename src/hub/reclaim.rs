@@ -1,16 +1,11 @@
 //! Takes memory back when it is short: the hands of [`crate::memory`]. Runs on the workers' clock, so much
 //! at a time that no worker stands still over it.
-use super::{
-    Worker,
-    session_actor::{Bell, SessionActor},
-};
+use super::{messages::SessionSignal, worker::Worker};
 use crate::{
-    chat::{SessionId, Source},
-    memory::{self, Kind, Level, Pressure},
+    memory::{Kind, Level, Pressure},
     metrics,
 };
-use actix::WeakAddr;
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 /// Chats that are evicted in one round, of which there are about three a second.
 const CHATS_MAX: usize = 512;
@@ -21,55 +16,6 @@ const QUIET: Duration = Duration::from_secs(10);
 pub(super) const MESSAGES: &str = "messages";
 pub(super) const ANSWERS: &str = "answers";
 pub(super) const CHATS: &str = "chats";
-
-/// One worker's sessions that keep finished answers.
-#[derive(Default)]
-pub(super) struct Kept(RefCell<HashMap<SessionId, Keeper>>);
-
-struct Keeper {
-    source: Source,
-    bytes: usize,
-    session: WeakAddr<SessionActor>,
-}
-
-impl Kept {
-    /// What a session keeps from now on.
-    pub(super) fn set(
-        &self,
-        id: SessionId,
-        source: Source,
-        bytes: usize,
-        session: impl FnOnce() -> WeakAddr<SessionActor>,
-    ) {
-        let mut table = self.0.borrow_mut();
-        if bytes == 0 {
-            drop(table);
-            return self.remove(id);
-        }
-        let keeper = table.entry(id).or_insert_with(|| Keeper { source, bytes, session: session() });
-        (keeper.source, keeper.bytes) = (source, bytes);
-    }
-
-    pub(super) fn remove(&self, id: SessionId) {
-        let mut table = self.0.borrow_mut();
-        table.remove(&id);
-        if table.is_empty() {
-            *table = HashMap::new();
-        }
-    }
-
-    /// Takes out the sessions that are to give back what they keep, those with most first.
-    fn take(
-        &self,
-        demands: &HashMap<Source, usize>,
-        paid: &mut HashMap<Source, usize>,
-    ) -> Vec<WeakAddr<SessionActor>> {
-        let mut table = self.0.borrow_mut();
-        let candidates = table.iter().map(|(id, keeper)| (keeper.bytes, keeper.source, *id));
-        let chosen = memory::select_largest(candidates, demands, paid);
-        chosen.iter().filter_map(|id| table.remove(id)).map(|keeper| keeper.session).collect()
-    }
-}
 
 /// One tick of one worker.
 pub(super) fn tick(worker: &Worker) {
@@ -102,11 +48,10 @@ pub(super) fn tick(worker: &Worker) {
         for _ in 0..worker.uploads.give_back(worker.now(), demands, &mut paid) {
             worker.metrics.memory_reclaimed.inc(MESSAGES);
         }
-        for session in worker.kept.take(demands, &mut paid) {
-            if let Some(session) = session.upgrade() {
+        for id in worker.retained.take(demands, &mut paid) {
+            if let Some(session) = worker.registry.session(id) {
                 worker.metrics.memory_reclaimed.inc(ANSWERS);
-                // The address is new, so it has a place of its own in the mailbox: this is never refused.
-                let _ = session.try_send(Bell::GiveBack);
+                session.signal(SessionSignal::GiveBack);
             }
         }
         paid

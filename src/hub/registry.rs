@@ -1,13 +1,12 @@
 //! Who is live: sessions by id, chats by name.
 use super::{
     chat_table::{ChatLimits, ChatTable, NoRoom},
-    session_actor::{Bell, SessionActor},
+    messages::{SessionHandle, SessionSignal, WeakSessionHandle},
 };
 use crate::{
     chat::{ChatKey, SessionId, Source},
     session::Occupancy,
 };
-use actix::{Addr, WeakAddr};
 use dashmap::DashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,13 +16,13 @@ pub struct Registry {
     sessions: DashMap<SessionId, Entry>,
     /// Sessions that are found by name. The address keeps them alive while nobody reads. The lock is taken a few
     /// times for each question, never for a delta, and is not held while a session does anything.
-    chats: Mutex<ChatTable<Addr<SessionActor>>>,
+    chats: Mutex<ChatTable<SessionHandle>>,
 }
 
 /// Where a session lives.
 struct Entry {
     worker: usize,
-    session: WeakAddr<SessionActor>,
+    session: WeakSessionHandle,
 }
 
 impl Registry {
@@ -31,12 +30,17 @@ impl Registry {
         Registry { sessions: DashMap::new(), chats: Mutex::new(ChatTable::new(caps)) }
     }
 
-    fn chats(&self) -> MutexGuard<'_, ChatTable<Addr<SessionActor>>> {
+    fn chats(&self) -> MutexGuard<'_, ChatTable<SessionHandle>> {
         self.chats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, id: SessionId, worker: usize, session: WeakAddr<SessionActor>) {
+    pub(super) fn insert(&self, id: SessionId, worker: usize, session: WeakSessionHandle) {
         self.sessions.insert(id, Entry { worker, session });
+    }
+
+    /// A live session.
+    pub(super) fn session(&self, id: SessionId) -> Option<SessionHandle> {
+        self.sessions.get(&id)?.session.upgrade()
     }
 
     pub(super) fn remove(&self, id: SessionId) {
@@ -44,15 +48,15 @@ impl Registry {
     }
 
     /// The session of a chat, where there is one. What is read from it does not keep it from being evicted.
-    pub fn chat(&self, key: &ChatKey) -> Option<Addr<SessionActor>> {
-        self.chats().get(key).map(|(_, session)| session).filter(|session| session.connected()).cloned()
+    pub fn chat(&self, key: &ChatKey) -> Option<SessionHandle> {
+        self.chats().get(key).map(|(_, session)| session).filter(|session| session.is_live()).cloned()
     }
 
     /// The session of a chat, where there is one, for a request that follows at once; the session answers it
     /// with [`Registry::taken`].
-    pub(super) fn send_to(&self, key: &ChatKey) -> Option<Addr<SessionActor>> {
+    pub(super) fn send_to(&self, key: &ChatKey) -> Option<SessionHandle> {
         let mut chats = self.chats();
-        chats.send_to(key, None).map(|(_, session)| session).filter(|session| session.connected()).cloned()
+        chats.send_to(key, None).map(|(_, session)| session).filter(|session| session.is_live()).cloned()
     }
 
     /// The session of a chat, for a question that follows at once; `make` makes it where there is none. Two
@@ -62,11 +66,11 @@ impl Registry {
         key: ChatKey,
         id: SessionId,
         source: Source,
-        make: impl FnOnce(ChatKey) -> Addr<SessionActor>,
-    ) -> Result<Addr<SessionActor>, NoRoom> {
+        make: impl FnOnce(ChatKey) -> SessionHandle,
+    ) -> Result<SessionHandle, NoRoom> {
         let mut chats = self.chats();
         if let Some((known, session)) = chats.send_to(&key, Some(source)) {
-            if session.connected() {
+            if session.is_live() {
                 return Ok(session.clone());
             }
             chats.remove(&key, known); // It has panicked, and was not taken out yet.
@@ -76,15 +80,14 @@ impl Registry {
         chats.insert(key, id, source, session.clone());
         drop(chats);
         if let Some(evicted) = evicted {
-            Self::end(evicted);
+            Self::end(&evicted);
         }
         Ok(session)
     }
 
     /// Ends a session that was taken out of the table.
-    fn end(session: Addr<SessionActor>) {
-        // A new address has a place of its own in the mailbox: this is never refused.
-        let _ = Addr::clone(&session).try_send(Bell::MakeRoom);
+    fn end(session: &SessionHandle) {
+        session.signal(SessionSignal::Evict);
     }
 
     /// A request has reached its session.
@@ -105,7 +108,7 @@ impl Registry {
     /// Evicts the longest idle chat of a source; false where all its chats are in use.
     pub fn evict_idle_of(&self, source: Source) -> bool {
         let evicted = self.chats().evict_of(source);
-        evicted.map(Self::end).is_some()
+        evicted.as_ref().map(Self::end).is_some()
     }
 
     /// Chats that count for a source.
@@ -122,12 +125,8 @@ impl Registry {
     }
 
     /// Those sessions of one worker that `which` chooses, for its reaper.
-    pub(super) fn of_worker(
-        &self,
-        worker: usize,
-        which: impl Fn(SessionId) -> bool,
-    ) -> Vec<WeakAddr<SessionActor>> {
+    pub(super) fn of_worker(&self, worker: usize, which: impl Fn(SessionId) -> bool) -> Vec<SessionHandle> {
         let here = self.sessions.iter().filter(|entry| entry.worker == worker && which(*entry.key()));
-        here.map(|entry| entry.session.clone()).collect()
+        here.filter_map(|entry| entry.session.upgrade()).collect()
     }
 }

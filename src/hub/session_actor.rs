@@ -2,23 +2,22 @@
 mod holdings;
 
 use super::{
-    Worker,
-    messages::{Join, Wish},
-    subscriber::Outlet,
+    messages::{Attach, AttachKind, AttachRequest, SessionHandle, SessionMessage, SessionSignal},
+    subscriber::Subscriber,
+    worker::Worker,
 };
 use crate::{
     chat::{
         ChatKey, FairShareKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source,
     },
     dispatch::{Order, RunControl, RunUpdate, Withdraw},
-    protocol::{ClientFrame, Rejection, ServerFrame},
-    session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session, Transcript},
+    protocol::{Rejection, ServerFrame},
+    session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session},
     socket::window::Ready,
 };
 use actix::prelude::*;
 use holdings::Holdings;
 use std::{
-    cell::Cell,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -31,28 +30,19 @@ pub struct SessionActor {
     id: SessionId,
     holdings: Holdings,
     session: Session,
-    readers: Vec<Reader>,
+    subscribers: Vec<Subscription>,
     run: Option<(RunId, Arc<RunControl>)>,
     /// Where it is found by its clients; a session of one socket is not.
-    chat: Option<Box<Named>>,
+    chat: Option<Box<ChatHandle>>,
     /// When it asked to be woken.
     wake: Option<Duration>,
     ended: bool,
 }
 
 /// Where a session is found, and what the registry was last told of it.
-struct Named {
+struct ChatHandle {
     key: ChatKey,
     occupancy: Occupancy,
-}
-
-/// Lists that all sessions of a thread use in turn: one of each for all of them stays in the cache, and
-/// a delta allocates none.
-#[derive(Default)]
-pub(super) struct Lists {
-    effects: Cell<Vec<Effect>>,
-    refused: Cell<Vec<Input>>,
-    heard: Cell<Vec<RunEvent>>,
 }
 
 /// Takes what a run leaves for its session, for as long as that is the session's run. One of the
@@ -62,58 +52,17 @@ struct Listener {
     control: Arc<RunControl>,
 }
 
-/// An attached connection, or a request on one.
-struct Reader {
+/// A connection, or a request on one, that follows this session.
+struct Subscription {
     id: ReaderId,
-    outlet: Outlet,
+    subscriber: Subscriber,
     /// It refused a push of this batch, so it gets no later one of the same batch.
     behind: bool,
 }
 
-/// A frame from a client.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct FromClient {
-    pub reader: ReaderId,
-    pub frame: ClientFrame,
-    /// The memory for an answer.
-    pub account: crate::memory::Account<1>,
-}
-
-/// A connection is gone.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Detach {
-    pub reader: ReaderId,
-}
-
-/// A request is to be stopped.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Abort {
-    pub reader: ReaderId,
-}
-
-/// What was said so far? Reading changes nothing, and does not keep a session from ending.
-#[derive(Message)]
-#[rtype(result = "Transcript")]
-pub struct GetTranscript;
-
-/// From the reaper.
-#[derive(Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub enum Bell {
-    /// The time has come that the session asked for.
-    Wake,
-    /// The process is stopping.
-    Drain,
-    /// The process cannot wait any longer.
-    Close,
-    /// Another chat needs the place.
-    MakeRoom,
-    /// Memory is short.
-    GiveBack,
-}
+/// What a test does with a session, on its thread.
+#[cfg(test)]
+pub type TestHook = Box<dyn FnOnce(&mut SessionActor, &mut Context<SessionActor>) + Send>;
 
 impl SessionActor {
     /// Starts the session of one socket, on the socket's own thread, with its only reader.
@@ -122,21 +71,23 @@ impl SessionActor {
         id: u64,
         source: Source,
         reader: ReaderId,
-        outlet: Outlet,
-    ) -> Addr<Self> {
-        Self::create(|ctx| {
+        subscriber: Subscriber,
+    ) -> SessionHandle {
+        let address = Self::create(|ctx| {
             let mut actor = Self::new(worker, SessionId(id), source, Lifetime::OfSocket, None);
-            actor.readers.push(Reader { id: reader, outlet, behind: false });
+            actor.subscribers.push(Subscription { id: reader, subscriber, behind: false });
             actor.feed(ctx, Input::Attach { reader });
             actor
-        })
+        });
+        SessionHandle::new(address.recipient())
     }
 
     /// Starts the session of a chat, on this thread, without readers.
-    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, key: ChatKey) -> Addr<Self> {
+    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, key: ChatKey) -> SessionHandle {
         // As the registry enters it: the question that it is made for is on its way.
-        let chat = Named { key, occupancy: Occupancy::InUse };
-        Self::new(worker, id, source, Lifetime::OfChat, Some(Box::new(chat))).start()
+        let chat = ChatHandle { key, occupancy: Occupancy::InUse };
+        let address = Self::new(worker, id, source, Lifetime::OfChat, Some(Box::new(chat))).start();
+        SessionHandle::new(address.recipient())
     }
 
     fn new(
@@ -144,14 +95,14 @@ impl SessionActor {
         id: SessionId,
         source: Source,
         lifetime: Lifetime,
-        chat: Option<Box<Named>>,
+        chat: Option<Box<ChatHandle>>,
     ) -> Self {
         SessionActor {
             worker: Rc::clone(worker),
             id,
             holdings: Holdings::new(worker, source, lifetime),
             session: Session::new(Arc::clone(&worker.session_settings), id, lifetime),
-            readers: Vec::new(),
+            subscribers: Vec::new(),
             run: None,
             chat,
             wake: None,
@@ -161,16 +112,16 @@ impl SessionActor {
 
     /// One input, its effects, and what came back from them.
     fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
-        let mut effects = self.worker.lists.effects.take();
+        let mut effects = self.worker.scratch.effects.take();
         let now = self.worker.now();
         let is_text = input.is_text();
         self.session.handle(&mut effects, now, input);
         self.perform_all(ctx, &mut effects);
         self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
-        self.worker.lists.effects.set(effects);
+        self.worker.scratch.effects.set(effects);
         if !is_text || self.holdings.is_due(&self.session) {
-            self.holdings.renew(&self.worker, self.id, &self.session, ctx);
+            self.holdings.renew(&self.worker, self.id, &self.session);
         }
         if let Some(chat) = &mut self.chat {
             let occupancy = self.session.occupancy();
@@ -183,17 +134,17 @@ impl SessionActor {
 
     fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect>) {
         while !effects.is_empty() {
-            let mut refused = self.worker.lists.refused.take();
+            let mut refused = self.worker.scratch.refused.take();
             for effect in effects.drain(..) {
                 self.perform(ctx, effect, &mut refused);
             }
-            for reader in &mut self.readers {
-                reader.behind = false;
+            for attached in &mut self.subscribers {
+                attached.behind = false;
             }
             for input in refused.drain(..) {
                 self.session.handle(effects, self.worker.now(), input);
             }
-            self.worker.lists.refused.set(refused);
+            self.worker.scratch.refused.set(refused);
         }
     }
 
@@ -231,14 +182,14 @@ impl SessionActor {
             Effect::HoldRun { .. } => self.with_run(RunControl::hold),
             Effect::ContinueRun { .. } => self.with_run(RunControl::go_on),
             Effect::Release { reader } => {
-                if let Some(at) = self.readers.iter().position(|known| known.id == reader) {
-                    self.readers.remove(at).outlet.release(reader);
+                if let Some(at) = self.subscribers.iter().position(|known| known.id == reader) {
+                    self.subscribers.remove(at).subscriber.finish(reader);
                 }
                 self.give_room_back();
             }
             Effect::WakeAt { at } => {
                 let before = std::mem::replace(&mut self.wake, at);
-                self.worker.timers.set(self.id, before, at, || ctx.address().downgrade());
+                self.worker.timers.set(self.id, before, at);
             }
             Effect::End => self.end(ctx),
         }
@@ -246,8 +197,8 @@ impl SessionActor {
 
     /// As in the session: a chat at rest keeps no room for readers.
     fn give_room_back(&mut self) {
-        if self.readers.is_empty() {
-            self.readers = Vec::new();
+        if self.subscribers.is_empty() {
+            self.subscribers = Vec::new();
         }
     }
 
@@ -268,8 +219,10 @@ impl SessionActor {
         outgoing: Outgoing,
         ask: bool,
     ) -> Result<(), Outgoing> {
-        let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) else { return Ok(()) };
-        if reader.behind {
+        let Some(attached) = self.subscribers.iter_mut().find(|attached| attached.id == id) else {
+            return Ok(());
+        };
+        if attached.behind {
             return Err(outgoing);
         }
         let (rejected, resumed) = match &outgoing {
@@ -280,7 +233,9 @@ impl SessionActor {
             Outgoing::Frame(ServerFrame::NoActive) => (None, Some("no_active")),
             _ => (None, None),
         };
-        reader.outlet.try_push(ctx, id, outgoing, ask).inspect_err(|_| reader.behind = true)?;
+        let session = || ctx.address().recipient();
+        let pushed = attached.subscriber.try_push(session, id, outgoing, ask);
+        pushed.inspect_err(|_| attached.behind = true)?;
         // Counted once it is said: what was not taken is pushed again.
         rejected.into_iter().for_each(|code| self.worker.metrics.messages_rejected.inc(code));
         resumed.into_iter().for_each(|outcome| self.worker.metrics.resumes.inc(outcome));
@@ -291,12 +246,12 @@ impl SessionActor {
     fn hear(&mut self, ctx: &mut Context<Self>) {
         let Some((run, control)) = &self.run else { return };
         let run = *run;
-        let mut heard = self.worker.lists.heard.take();
+        let mut heard = self.worker.scratch.events.take();
         control.hear(&mut heard);
         for event in heard.drain(..) {
             self.feed(ctx, Input::Run { run, event });
         }
-        self.worker.lists.heard.set(heard);
+        self.worker.scratch.events.set(heard);
     }
 
     /// Before the session may cut its run short: what that has used so far.
@@ -305,6 +260,48 @@ impl SessionActor {
         let (run, usage) = (*run, control.usage());
         if let Some(usage) = usage {
             self.feed(ctx, Input::Run { run, event: RunEvent::Usage(usage) });
+        }
+    }
+
+    fn on_attach(&mut self, ctx: &mut Context<Self>, attach: Attach) {
+        if self.ended {
+            return; // Dropped, it is returned.
+        }
+        let Some(request) = attach.take() else { return };
+        let AttachRequest { reader, request, kind, source, account, codec, sink, .. } = *request;
+        self.holdings.run = account;
+        if matches!(kind, AttachKind::Ask(_)) {
+            self.holdings.transfer_to(source);
+        }
+        let direct = sink.socket.and_then(|socket| self.worker.direct_writer(socket));
+        let subscriber = Subscriber::new(sink, direct, codec.encoder(Some(&request)));
+        self.subscribers.push(Subscription { id: reader, subscriber, behind: false });
+        self.feed(ctx, kind.input(reader));
+        if let Some(chat) = &self.chat {
+            // After the registry was told that the session is in use.
+            self.worker.registry.taken(&chat.key, self.id);
+        }
+    }
+
+    fn on_signal(&mut self, ctx: &mut Context<Self>, signal: SessionSignal) {
+        match signal {
+            SessionSignal::Wake => {
+                self.wake = None;
+                self.take_usage(ctx);
+                self.feed(ctx, Input::Wake);
+            }
+            SessionSignal::GiveBack => self.feed(ctx, Input::GiveBack),
+            SessionSignal::Drain => self.feed(ctx, Input::Drain),
+            // It was idle when the registry took it out, and nothing has reached it since.
+            SessionSignal::Evict => {
+                debug_assert_ne!(self.session.occupancy(), Occupancy::InUse);
+                self.worker.metrics.sessions_evicted.inc();
+                self.subscribers.iter().for_each(|attached| attached.subscriber.lose(attached.id));
+                self.end(ctx);
+            }
+            // A session of one socket ends with that.
+            SessionSignal::Close if self.chat.is_some() => self.end(ctx),
+            SessionSignal::Close => {}
         }
     }
 
@@ -345,7 +342,8 @@ impl Actor for SessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.worker.registry.insert(self.id, self.worker.index, ctx.address().downgrade());
+        let handle = SessionHandle::new(ctx.address().recipient());
+        self.worker.registry.insert(self.id, self.worker.index, handle.downgrade());
         self.worker.metrics.sessions.inc();
     }
 }
@@ -364,29 +362,37 @@ impl Drop for SessionActor {
         self.holdings.leave(&self.worker, self.id);
         self.worker.metrics.sessions.dec();
         if !self.ended {
-            for reader in &self.readers {
-                reader.outlet.lose(reader.id);
+            for attached in &self.subscribers {
+                attached.subscriber.lose(attached.id);
             }
         }
     }
 }
 
-impl Handler<FromClient> for SessionActor {
+impl Handler<SessionMessage> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, FromClient { reader, frame, account }: FromClient, ctx: &mut Self::Context) {
-        self.holdings.run = Some(account);
-        self.feed(ctx, Input::Client { reader, frame });
-    }
-}
-
-impl Handler<Detach> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, Detach { reader }: Detach, ctx: &mut Self::Context) {
-        self.readers.retain(|attached| attached.id != reader);
-        self.give_room_back();
-        self.feed(ctx, Input::Detach { reader });
+    fn handle(&mut self, message: SessionMessage, ctx: &mut Self::Context) {
+        match message {
+            SessionMessage::Client { reader, frame, account } => {
+                self.holdings.run = Some(account);
+                self.feed(ctx, Input::Client { reader, frame });
+            }
+            SessionMessage::Attach(attach) => self.on_attach(ctx, attach),
+            SessionMessage::Detach { reader } => {
+                self.subscribers.retain(|attached| attached.id != reader);
+                self.give_room_back();
+                self.feed(ctx, Input::Detach { reader });
+            }
+            SessionMessage::Stop { reader } => {
+                self.take_usage(ctx);
+                self.feed(ctx, Input::Abort { reader });
+            }
+            SessionMessage::GetTranscript(reply) => drop(reply.send(self.session.transcript())),
+            SessionMessage::Signal(signal) => self.on_signal(ctx, signal),
+            #[cfg(test)]
+            SessionMessage::Test(hook) => hook(self, ctx),
+        }
     }
 }
 
@@ -395,71 +401,6 @@ impl Handler<Ready> for SessionActor {
 
     fn handle(&mut self, Ready { id }: Ready, ctx: &mut Self::Context) {
         self.feed(ctx, Input::Ready { reader: ReaderId(id) });
-    }
-}
-
-impl Handler<Join> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, join: Join, ctx: &mut Self::Context) {
-        if self.ended {
-            return; // Dropped, it goes back.
-        }
-        let Some(mut letter) = join.take() else { return };
-        self.holdings.run = letter.account.take();
-        if matches!(letter.wish, Wish::Ask(_)) {
-            self.holdings.transfer_to(letter.source);
-        }
-        let id = letter.reader;
-        let (outlet, input) = letter.open(|worker, line| self.worker.line(worker, line));
-        self.readers.push(Reader { id, outlet, behind: false });
-        self.feed(ctx, input);
-        if let Some(chat) = &self.chat {
-            self.worker.registry.taken(&chat.key, self.id); // After it was told that the session is in use.
-        }
-    }
-}
-
-impl Handler<Abort> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, Abort { reader }: Abort, ctx: &mut Self::Context) {
-        self.take_usage(ctx);
-        self.feed(ctx, Input::Abort { reader });
-    }
-}
-
-impl Handler<GetTranscript> for SessionActor {
-    type Result = MessageResult<GetTranscript>;
-
-    fn handle(&mut self, _: GetTranscript, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.session.transcript())
-    }
-}
-
-impl Handler<Bell> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, bell: Bell, ctx: &mut Self::Context) {
-        match bell {
-            Bell::Wake => {
-                self.wake = None;
-                self.take_usage(ctx);
-                self.feed(ctx, Input::Wake);
-            }
-            Bell::GiveBack => self.feed(ctx, Input::GiveBack),
-            Bell::Drain => self.feed(ctx, Input::Drain),
-            // It was idle when the registry took it out, and nothing has reached it since.
-            Bell::MakeRoom => {
-                debug_assert_ne!(self.session.occupancy(), Occupancy::InUse);
-                self.worker.metrics.sessions_evicted.inc();
-                self.readers.iter().for_each(|reader| reader.outlet.lose(reader.id));
-                self.end(ctx);
-            }
-            // A session of one socket ends with that.
-            Bell::Close if self.chat.is_some() => self.end(ctx),
-            Bell::Close => {}
-        }
     }
 }
 

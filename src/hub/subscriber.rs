@@ -1,48 +1,40 @@
-//! What a session pushes through to one reader, and how much of it may be on its way. A window,
-//! which works across threads, bounds what waits for a socket, whoever pushes; on the socket's own
-//! thread a line saves the way through its mailbox: while nothing is waiting, a frame goes straight to
-//! the socket. Across threads a push is bytes.
-use super::{
-    connection::{Connection, Push, Released, SessionLost},
-    session_actor::SessionActor,
-};
+//! The session's end of one subscription: encodes what the session sends and gives it to the subscriber's sink,
+//! within the sink's window. Where the sink is a socket of the session's own thread and nothing waits for that,
+//! frames are written to it directly; otherwise they are a message, and across threads only bytes travel.
+use super::messages::{Push, Sink};
 use crate::{
     chat::ReaderId,
+    mailbox,
     protocol::{FrameEncoder, ServerFrame},
     session::Outgoing,
     socket::{
-        direct::Line,
+        direct::DirectWriter,
         frame::write_frame,
-        window::{Hungry, Window},
+        window::{Ready, SendWindow},
     },
 };
-use actix::{Addr, AsyncContext as _, Context, dev::SendError};
+use actix::Recipient;
 use std::{rc::Rc, sync::Arc};
 
-/// The session's end of the way to one reader.
-pub struct Outlet {
-    connection: Addr<Connection>,
-    window: Arc<Window>,
+pub struct Subscriber {
+    recipient: Recipient<Push>,
+    window: Arc<SendWindow>,
     /// Where the socket is of the session's own thread.
-    line: Option<Rc<Line>>,
+    direct: Option<Rc<DirectWriter>>,
     encoder: FrameEncoder,
 }
 
-impl Outlet {
-    pub fn new(
-        connection: Addr<Connection>,
-        window: Arc<Window>,
-        line: Option<Rc<Line>>,
-        encoder: FrameEncoder,
-    ) -> Self {
-        Outlet { connection, window, line, encoder }
+impl Subscriber {
+    pub fn new(sink: Sink, direct: Option<Rc<DirectWriter>>, encoder: FrameEncoder) -> Self {
+        let Sink { recipient, window, socket: _ } = sink;
+        Subscriber { recipient, window, direct, encoder }
     }
 
-    /// Sends, or gives the word back when the reader cannot take it; then, and with `ask`, the
-    /// session gets [`Ready`](crate::socket::window::Ready) when what is on its way has been written.
+    /// Sends, or gives back what the subscriber cannot take; then, and with `ask`, `session` gets [`Ready`]
+    /// when what is on its way has been written.
     pub fn try_push(
         &mut self,
-        ctx: &Context<SessionActor>,
+        session: impl Fn() -> Recipient<Ready>,
         reader: ReaderId,
         outgoing: Outgoing,
         ask: bool,
@@ -50,59 +42,54 @@ impl Outlet {
         if !ask
             && self.window.is_clear()
             && let Outgoing::Frame(frame) = &outgoing
-            && let Some(line) = &self.line
-            && line.is_free()
+            && let Some(direct) = &self.direct
+            && direct.is_free()
         {
-            self.window.add(line.write(|bytes| spell(&mut self.encoder, frame, bytes)));
+            self.window.charge(direct.write(|bytes| encode(&mut self.encoder, frame, bytes)));
             return Ok(());
         }
-        let hungry = || Hungry { id: reader.0, recipient: ctx.address().recipient() };
         if ask {
-            self.window.ask(hungry());
+            self.window.wait(reader.0, &session);
         }
-        if !self.window.has_room(hungry) {
+        if !self.window.has_room(reader.0, &session) {
             return Err(outgoing);
         }
         let before = self.encoder.clone();
-        let (mut frames, mut close) = (Vec::new(), None);
+        let (mut bytes, mut close) = (Vec::new(), None);
         match &outgoing {
-            Outgoing::Frame(frame) => spell(&mut self.encoder, frame, &mut frames),
+            Outgoing::Frame(frame) => encode(&mut self.encoder, frame, &mut bytes),
             Outgoing::Close(why) => close = Some(*why),
         }
-        if frames.is_empty() && close.is_none() && !ask {
-            return Ok(()); // The dialect has no spelling for it.
+        if bytes.is_empty() && close.is_none() && !ask {
+            return Ok(()); // The dialect has no frame for it.
         }
-        // Also what has no text costs something: a clear window is one with nothing on its way.
-        let cost = frames.len().max(1);
-        self.window.add(cost);
-        let refused = match self.connection.try_send(Push { frames, close, cost }) {
-            Ok(()) | Err(SendError::Closed(_)) => return Ok(()), // Its `Detach` is on the way.
-            Err(SendError::Full(push)) => push,
+        // What has no bytes costs something too: a clear window is one with nothing on its way.
+        let cost = bytes.len().max(1);
+        self.window.charge(cost);
+        // Where the subscriber is gone, its `Detach` is on the way.
+        let Err(refused) = mailbox::offer(&self.recipient, Push::Frames { bytes, close, cost }) else {
+            return Ok(());
         };
-        self.window.ask(hungry());
-        // The connection may have emptied its mailbox before it could see that we ask.
-        match self.connection.try_send(refused) {
-            Ok(()) | Err(SendError::Closed(_)) => Ok(()),
-            Err(SendError::Full(_)) => {
-                self.window.give_back(cost);
-                self.encoder = before; // It was not said.
-                Err(outgoing)
-            }
-        }
+        self.window.wait(reader.0, &session);
+        // The mailbox may have been emptied before the writer could see that we wait.
+        mailbox::offer(&self.recipient, refused).map_err(|_| {
+            self.window.refund(cost);
+            self.encoder = before; // It was not sent.
+            outgoing
+        })
     }
 
-    /// The reader has been told all that it came for.
-    pub fn release(self, reader: ReaderId) {
-        // A new address has a place of its own in the mailbox: this is never refused.
-        let _ = self.connection.clone().try_send(Released { reader });
+    /// The subscriber got everything that it asked for.
+    pub fn finish(self, reader: ReaderId) {
+        mailbox::notify(&self.recipient, Push::Finished { reader });
     }
 
-    /// The session is no more.
+    /// The session ends without an end for this subscriber.
     pub fn lose(&self, reader: ReaderId) {
-        let _ = self.connection.clone().try_send(SessionLost { reader }); // Likewise.
+        mailbox::notify(&self.recipient, Push::Lost { reader });
     }
 }
 
-fn spell(encoder: &mut FrameEncoder, frame: &ServerFrame, into: &mut Vec<u8>) {
+fn encode(encoder: &mut FrameEncoder, frame: &ServerFrame, into: &mut Vec<u8>) {
     encoder.encode(frame, |text| write_frame(into, 1, text.as_bytes()));
 }

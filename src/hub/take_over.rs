@@ -3,7 +3,10 @@
 //! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
 //! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
 //! stays behind.
-use super::{Connection, Consumer, Worker};
+use super::{
+    connection::{Connection, Connections, Consumer},
+    worker::Worker,
+};
 use crate::{
     access::Pass,
     chat::Source,
@@ -46,7 +49,14 @@ pub struct Upgrade {
 }
 
 /// Starts the connection; `early` is what the client sent right behind its request.
-pub(crate) fn open(worker: Rc<Worker>, upgrade: Upgrade, io: TcpStream, head: Vec<u8>, early: &[u8]) {
+pub(crate) fn open(
+    connections: Rc<Connections>,
+    upgrade: Upgrade,
+    io: TcpStream,
+    head: Vec<u8>,
+    early: &[u8],
+) {
+    let worker = &connections.worker;
     let settings = worker.settings;
     let options = socket2::SockRef::from(&io);
     // Without it a delta waits until the one before is acknowledged, which takes a peer up to 40 ms.
@@ -62,7 +72,7 @@ pub(crate) fn open(worker: Rc<Worker>, upgrade: Upgrade, io: TcpStream, head: Ve
     let inbound = Inbound::new(Limits { frame_bytes, ..settings.limits });
     let frames = Frames {
         io: Rc::clone(&io),
-        worker: Rc::clone(&worker),
+        worker: Rc::clone(worker),
         id: upgrade.id,
         source,
         ticket: None,
@@ -76,7 +86,7 @@ pub(crate) fn open(worker: Rc<Worker>, upgrade: Upgrade, io: TcpStream, head: Ve
     let place = Place { account, _permit: upgrade.permit };
     let socket = task::Socket::new(Rc::clone(&io), head, settings.bounds, place, |ctx| {
         ctx.add_stream(frames.with(early));
-        Connection::new(worker, io, upgrade.id, upgrade.consumer, upgrade.pass)
+        Connection::new(connections, io, upgrade.id, upgrade.consumer, upgrade.pass)
     });
     actix_rt::spawn(socket);
 }

@@ -1,5 +1,5 @@
 //! One session's panic is nobody else's, and what leads from one thread to another.
-use super::session_actor::SessionActor;
+use super::messages::{SessionHandle, SessionMessage};
 use crate::{
     app::Gateway,
     config::Config,
@@ -19,18 +19,10 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 /// Nothing in a test may take longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Test messages that the actors of the program answer with a panic.
+/// Which the dispatcher answers with a panic.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Boom;
-
-impl Handler<Boom> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Boom, _: &mut Self::Context) {
-        panic!("as the test wants");
-    }
-}
 
 impl Handler<Boom> for Dispatcher {
     type Result = ();
@@ -38,6 +30,12 @@ impl Handler<Boom> for Dispatcher {
     fn handle(&mut self, _: Boom, _: &mut Self::Context) {
         panic!("as the test wants");
     }
+}
+
+/// Lets a session panic; whether it did.
+async fn panics(session: &SessionHandle) -> bool {
+    let hook = SessionMessage::Test(Box::new(|_, _| panic!("as the test wants")));
+    session.send(hook).await.is_err()
 }
 
 /// An upstream that takes a request, sends one delta and falls silent; says when it is closed.
@@ -94,8 +92,8 @@ async fn a_panic_in_one_session_closes_its_socket_and_upstream_and_harms_no_othe
     victim.send(Frame::text("hi")).await.unwrap();
     assert_eq!(timeout(PATIENCE, victim.next()).await.unwrap().unwrap().unwrap(), Frame::text("He"));
     let sessions = gateway.site().registry.of_worker(0, |_| true);
-    let session = sessions.iter().find(|session| !bystander.contains(session)).unwrap();
-    assert!(session.upgrade().unwrap().send(Boom).await.is_err());
+    let session = sessions.iter().find(|session| !bystander.iter().any(|other| other.is(session))).unwrap();
+    assert!(panics(session).await);
     let Frame::Close(Some(close)) = timeout(PATIENCE, victim.next()).await.unwrap().unwrap().unwrap() else {
         panic!("expected a close");
     };
@@ -160,8 +158,8 @@ async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
     socket.send(request("resume", "c", "second")).await.unwrap();
     hears(&mut socket, "text-delta").await;
     let sessions = gateway.site().registry.of_worker(0, |_| true);
-    let session = sessions.iter().find(|session| !bystander.contains(session)).unwrap();
-    assert!(session.upgrade().unwrap().send(Boom).await.is_err());
+    let session = sessions.iter().find(|session| !bystander.iter().any(|other| other.is(session))).unwrap();
+    assert!(panics(session).await);
     let failed = [hears(&mut socket, "\"error\"").await, hears(&mut socket, "\"error\"").await];
     assert!(failed.iter().all(|frame| frame.contains("unavailable")), "{failed:?}");
     assert!(failed.iter().any(|frame| frame.contains("\"b\"")), "{failed:?}");

@@ -4,7 +4,7 @@ use super::{BACKLOG, CONNECTIONS_MAX, KEEP_ALIVE};
 use crate::{
     dispatch::{Dispatcher, Router, RunSinks, admission},
     http::{self, Door, Site, door, exchange},
-    hub::{self, ChatLimits, Consumer, Registry, Worker},
+    hub::{self, ChatLimits, Connections, Consumer, Registry, Worker},
     lifecycle::{Lifecycle, Phase},
     listen,
     memory::{Limit, Memory},
@@ -126,7 +126,7 @@ fn door() -> door::Settings {
     }
 }
 
-fn worker(index: usize, site: &Site) -> Rc<Worker> {
+fn worker(index: usize, site: &Site) -> Rc<Connections> {
     let settings = hub::Settings {
         limits: LIMITS,
         transcript_bytes: LIMITS.frame_bytes,
@@ -157,5 +157,5 @@ fn worker(index: usize, site: &Site) -> Rc<Worker> {
         system_prompt: None,
         history: crate::chat::Budget { tokens: 0, bytes: 0, messages: 0 },
     };
-    Worker::start(index, settings, Arc::new(no_session), site.shared())
+    Connections::new(Worker::new(index, settings, Arc::new(no_session), site.shared()))
 }

@@ -2,7 +2,7 @@
 //!
 //! It leans on `actix::dev::{ContextParts, Envelope}`, public but thinly documented; the tests in
 //! `socket::tests` hold what is relied on, and actix is pinned exactly. [`super::task`] drives it.
-use super::{direct::Line, frame::write_frame, window::Window};
+use super::{direct::DirectWriter, frame::write_frame, window::SendWindow};
 use crate::protocol::Close;
 use actix::{
     dev::{AsyncContextParts, ContextParts, Envelope, Mailbox, ToEnvelope},
@@ -20,9 +20,9 @@ pub struct SocketContext<A: Actor<Context = Self>> {
     pub(super) closed: bool,
     /// Why the driver ended the socket.
     pub(super) cut: Option<Close>,
-    window: Option<Arc<Window>>,
+    window: Option<Arc<SendWindow>>,
     /// What the session of this thread writes to, once there is one.
-    pub(super) line: Option<Rc<Line>>,
+    pub(super) direct: Option<Rc<DirectWriter>>,
     /// Cost of the pushes whose bytes are not yet with the kernel.
     unflushed: usize,
 }
@@ -90,7 +90,7 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
             closed: false,
             cut: None,
             window: None,
-            line: None,
+            direct: None,
             unflushed: 0,
         }
     }
@@ -126,8 +126,8 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         payload[2..2 + length].copy_from_slice(&reason.as_bytes()[..length]);
         self.frame(8, &payload[..2 + length]);
         self.closed = true;
-        if let Some(line) = &self.line {
-            line.block();
+        if let Some(direct) = &self.direct {
+            direct.block();
         }
         self.parts.stop();
     }
@@ -138,10 +138,10 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
     }
 
     /// What pushes come through and on, for all readers of this socket; made when it is first asked for.
-    pub fn output(&mut self, line: impl FnOnce() -> Line) -> (Arc<Window>, Rc<Line>) {
+    pub fn output(&mut self, direct: impl FnOnce() -> DirectWriter) -> (Arc<SendWindow>, Rc<DirectWriter>) {
         let high_water = self.high_water;
-        let window = self.window.get_or_insert_with(|| Arc::new(Window::new(high_water)));
-        (Arc::clone(window), Rc::clone(self.line.get_or_insert_with(|| Rc::new(line()))))
+        let window = self.window.get_or_insert_with(|| Arc::new(SendWindow::new(high_water)));
+        (Arc::clone(window), Rc::clone(self.direct.get_or_insert_with(|| Rc::new(direct()))))
     }
 
     /// Writes frames that are spelled already.

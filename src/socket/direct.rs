@@ -9,7 +9,7 @@ use std::{
 use tokio::net::TcpStream;
 
 /// The socket, as sessions of the same thread may use it between two polls of the socket's task.
-pub struct Line {
+pub struct DirectWriter {
     io: Rc<TcpStream>,
     /// The socket's task has something to write first, or has written its close frame.
     blocked: Cell<bool>,
@@ -18,10 +18,10 @@ pub struct Line {
     task: RefCell<Option<Waker>>,
 }
 
-impl Line {
+impl DirectWriter {
     /// Blocked until the socket's task has been here.
     pub fn new(io: Rc<TcpStream>) -> Self {
-        Line { io, blocked: Cell::new(true), rest: RefCell::default(), task: RefCell::default() }
+        DirectWriter { io, blocked: Cell::new(true), rest: RefCell::default(), task: RefCell::default() }
     }
 
     pub fn is_free(&self) -> bool {

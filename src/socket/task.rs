@@ -111,11 +111,11 @@ impl<A: Actor<Context = SocketContext<A>>, K: Kept> Socket<A, K> {
     }
 
     /// Lets the session write to the socket directly while nothing waits to be written here.
-    fn settle_line(&mut self, cx: &mut TaskContext<'_>) {
+    fn settle_direct(&mut self, cx: &mut TaskContext<'_>) {
         let State::Running { actor, pending } = &mut self.state else { return };
         let ctx = actor.ctx();
-        if let Some(line) = &ctx.line {
-            line.settle(pending.is_some() || ctx.closed, cx.waker());
+        if let Some(direct) = &ctx.direct {
+            direct.settle(pending.is_some() || ctx.closed, cx.waker());
         }
     }
 
@@ -181,7 +181,7 @@ impl<A: Actor<Context = SocketContext<A>>, K: Kept> Future for Socket<A, K> {
             Poll::Ready(Ok(())) => cx.waker().wake_by_ref(),
             Poll::Pending => {}
         }
-        this.settle_line(cx);
+        this.settle_direct(cx);
         let waiting = match &this.state {
             State::Running { pending: Some(pending), .. } | State::Flushing(pending) => {
                 pending.bytes.capacity()
@@ -212,9 +212,10 @@ fn run<A: Actor<Context = SocketContext<A>>>(
     cx: &mut TaskContext<'_>,
 ) -> Poll<Result<Next, Gone>> {
     let high_water = actor.ctx().high_water;
-    if let Some(rest) = actor.ctx().line.as_ref().map(|line| line.take_rest()).filter(|rest| !rest.is_empty())
+    if let Some(rest) =
+        actor.ctx().direct.as_ref().map(|direct| direct.take_rest()).filter(|rest| !rest.is_empty())
     {
-        // The line is used only while nothing is pending.
+        // It is used only while nothing is pending.
         actor.ctx().taken(rest.len());
         pending.get_or_insert_with(|| Box::new(Pending::new(Vec::new(), slow_client))).bytes.extend(rest);
     }

@@ -1,42 +1,44 @@
-//! How much may be on its way to one socket, whoever sends and from whichever thread.
+//! Credit: how much may be on its way to one socket, whoever sends and from whichever thread.
+use crate::mailbox;
 use actix::prelude::*;
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 
-/// How much one socket may still take, shared by the sessions that push and the connection that
-/// writes.
-pub struct Window {
-    /// Cost of pushes that were sent and are not yet with the kernel.
+/// How much one socket can still take. Shared by all that send to it and by whoever writes.
+pub struct SendWindow {
+    /// Cost of what was sent and is not yet with the kernel.
     unflushed: AtomicUsize,
-    /// Somebody in the list wants to hear when there is room.
-    any_hungry: AtomicBool,
+    /// The list of waiters is not empty.
+    any_waits: AtomicBool,
     limit: usize,
-    /// Those who were refused, each once: at most as many as read on this socket.
-    hungry: Mutex<Vec<Hungry>>,
+    /// Senders that were refused, each once, in the order of their refusal.
+    waiters: Mutex<Vec<Waiter>>,
 }
 
-/// One who was refused, and the way to it.
-pub struct Hungry {
-    pub id: u64,
-    pub recipient: Recipient<Ready>,
+/// A sender that was refused.
+struct Waiter {
+    id: u64,
+    recipient: Recipient<Ready>,
 }
 
-/// A refused one can send more.
-#[derive(Message)]
+/// A sender that waited can send again.
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Ready {
+    /// What the sender gave to [`SendWindow::wait`].
     pub id: u64,
 }
 
-impl Window {
+impl SendWindow {
+    /// Beyond `limit` bytes on their way, senders are refused.
     pub fn new(limit: usize) -> Self {
-        Window {
+        SendWindow {
             unflushed: AtomicUsize::new(0),
-            any_hungry: AtomicBool::new(false),
+            any_waits: AtomicBool::new(false),
             limit,
-            hungry: Mutex::default(),
+            waiters: Mutex::default(),
         }
     }
 
@@ -45,54 +47,54 @@ impl Window {
         self.unflushed.load(SeqCst) == 0
     }
 
-    pub fn add(&self, cost: usize) {
+    /// Charges what is sent.
+    pub fn charge(&self, cost: usize) {
         if cost > 0 {
             self.unflushed.fetch_add(cost, SeqCst);
         }
     }
 
-    /// Whether there is room for a push; otherwise `hungry` is asked for. One push of each session may
-    /// go beyond the limit, so that the bound is the limit and one push for each thread.
-    pub fn has_room(&self, hungry: impl FnOnce() -> Hungry) -> bool {
+    /// Takes a charge back: it was not sent after all.
+    pub fn refund(&self, cost: usize) {
+        self.unflushed.fetch_sub(cost, SeqCst);
+    }
+
+    /// Whether there is room for a push; otherwise the sender waits. One push of each sender may go beyond the
+    /// limit, so the bound is the limit and one push for each thread.
+    pub fn has_room(&self, id: u64, recipient: impl FnOnce() -> Recipient<Ready>) -> bool {
         let has_room = || self.unflushed.load(SeqCst) < self.limit;
         if has_room() {
             return true;
         }
-        self.ask(hungry());
-        // The connection may have flushed in between, and then it saw no hunger.
+        self.wait(id, recipient);
+        // All may have been written in between, before the writer could see who waits.
         has_room()
     }
 
-    /// A push was refused by the mailbox.
-    pub fn give_back(&self, cost: usize) {
-        self.unflushed.fetch_sub(cost, SeqCst);
-    }
-
-    /// The next [`Window::release`] sends [`Ready`] once.
-    pub fn ask(&self, hungry: Hungry) {
-        let mut list = self.list();
-        if list.iter().all(|known| known.id != hungry.id) {
-            list.push(hungry);
+    /// The next [`SendWindow::release`] sends [`Ready`] once.
+    pub fn wait(&self, id: u64, recipient: impl FnOnce() -> Recipient<Ready>) {
+        let mut waiters = self.waiters();
+        if waiters.iter().all(|waiter| waiter.id != id) {
+            waiters.push(Waiter { id, recipient: recipient() });
         }
-        drop(list);
-        self.any_hungry.store(true, SeqCst);
+        drop(waiters);
+        self.any_waits.store(true, SeqCst);
     }
 
-    /// For the connection: pushes of this cost are with the kernel.
+    /// For the writer: what was charged with this cost is with the kernel.
     pub fn release(&self, cost: usize) {
         if cost > 0 {
             self.unflushed.fetch_sub(cost, SeqCst);
         }
-        if self.any_hungry.load(SeqCst) && self.any_hungry.swap(false, SeqCst) {
-            // In the order of their coming: who is refused again waits behind the others.
-            for Hungry { id, recipient } in std::mem::take(&mut *self.list()) {
-                // The recipient is new, so it has a place of its own in the mailbox: this is never refused.
-                let _ = recipient.try_send(Ready { id });
+        if self.any_waits.load(SeqCst) && self.any_waits.swap(false, SeqCst) {
+            // In order: one that is refused again waits behind the others.
+            for Waiter { id, recipient } in std::mem::take(&mut *self.waiters()) {
+                mailbox::notify(&recipient, Ready { id });
             }
         }
     }
 
-    fn list(&self) -> MutexGuard<'_, Vec<Hungry>> {
-        self.hungry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiters(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

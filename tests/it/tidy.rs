@@ -45,6 +45,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("load::turn", 1),
     ("clock", 2),
     ("lifecycle", 2),
+    ("mailbox", 2),
     ("listen", 2),
     ("runtime", 2),
     ("upstream::client", 2),

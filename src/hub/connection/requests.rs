@@ -1,21 +1,20 @@
 //! The requests of one socket, each of them a reader of its chat's session.
-use super::{Connection, Consumer, Released};
+use super::{Connection, Consumer};
 use crate::{
     chat::{ChatId, ChatKey, ReaderId, RequestId, SessionId},
     hub::{
         bad_frames::Strikes,
         chat_table::NoRoom,
-        messages::{Bounced, Join, Letter, Wish},
-        session_actor::{Abort, Detach, SessionActor},
+        messages::{Attach, AttachKind, AttachRequest, SessionHandle, SessionMessage},
+        session_actor::SessionActor,
     },
     lifecycle::Phase,
     protocol::{Codec, Rejection, ServerFrame},
     socket::context::SocketContext,
 };
-use actix::prelude::*;
 use std::collections::HashMap;
 
-/// How often a letter may come back from a session that is just ending.
+/// How often a request may be returned by a session that is just ending.
 const RETURNS_MAX: u8 = 3;
 
 /// What a socket has that asked for something, or was not understood.
@@ -26,9 +25,9 @@ pub(super) struct Requests {
 }
 
 /// Where a request was sent.
-struct Open {
+pub(super) struct Open {
     reader: ReaderId,
-    session: Addr<SessionActor>,
+    session: SessionHandle,
     /// The client has stopped it.
     stopped: bool,
 }
@@ -40,9 +39,9 @@ impl Connection {
         codec: Codec,
         request: RequestId,
         chat: ChatId,
-        wish: Wish,
+        kind: AttachKind,
     ) {
-        let limit = self.worker.settings.requests;
+        let limit = self.connections.worker.settings.requests;
         let refusal = match &self.requests {
             Some(requests) if requests.open.contains_key(&request) => Some(Rejection::DuplicateRequest),
             Some(requests) if requests.open.len() >= limit => Some(Rejection::TooManyRequests { limit }),
@@ -51,75 +50,71 @@ impl Connection {
         if let Some(reason) = refusal {
             return self.refuse(ctx, codec, Some(&request), reason);
         }
-        let account = match wish.bytes().map(|bytes| self.take_memory(bytes)).transpose() {
+        let account = match kind.bytes().map(|bytes| self.take_memory(bytes)).transpose() {
             Ok(account) => account,
             Err(reason) => return self.refuse(ctx, codec, Some(&request), reason),
         };
-        let (window, line) = self.output(ctx);
-        self.worker.lines.borrow_mut().entry(self.id).or_insert(line);
-        let letter = Letter {
+        let (sink, direct) = self.sink(ctx);
+        self.connections.worker.direct_writers.borrow_mut().entry(self.id).or_insert(direct);
+        let request = AttachRequest {
             reader: ReaderId(fastrand::u64(..)),
             request,
             chat,
-            wish,
+            kind,
             source: self.pass.source(),
             account,
             codec,
-            connection: ctx.address(),
-            id: self.id,
-            worker: self.worker.index,
-            window,
+            sink,
             returns: 0,
         };
-        self.deliver(ctx, Box::new(letter));
+        self.deliver(ctx, Box::new(request));
     }
 
-    /// Sends a letter to the session of its chat. Only a question makes one, and not while we are leaving.
-    fn deliver(&mut self, ctx: &mut SocketContext<Self>, letter: Box<Letter>) {
-        let key = ChatKey { principal: self.pass.principal(), chat: letter.chat.clone() };
-        let registry = &self.worker.registry;
-        let may_begin =
-            matches!(letter.wish, Wish::Ask(_)) && self.worker.lifecycle.phase() < Phase::Draining;
+    /// Sends a request to the session of its chat. Only a question makes one, and not while we are leaving.
+    fn deliver(&mut self, ctx: &mut SocketContext<Self>, request: Box<AttachRequest>) {
+        let key = ChatKey { principal: self.pass.principal(), chat: request.chat.clone() };
+        let registry = &self.connections.worker.registry;
+        let may_begin = matches!(request.kind, AttachKind::Ask(_))
+            && self.connections.worker.lifecycle.phase() < Phase::Draining;
         let session = if may_begin {
             let id = SessionId(fastrand::u64(..));
-            let make = |key| SessionActor::begin_chat(&self.worker, id, self.pass.source(), key);
+            let make = |key| SessionActor::begin_chat(&self.connections.worker, id, self.pass.source(), key);
             match registry.chat_or_make(key, id, self.pass.source(), make) {
                 Ok(session) => Some(session),
                 Err(NoRoom) => {
                     let reason = Rejection::TooManyChats;
-                    return self.refuse(ctx, letter.codec, Some(&letter.request), reason);
+                    return self.refuse(ctx, request.codec, Some(&request.request), reason);
                 }
             }
         } else {
             registry.send_to(&key)
         };
         let Some(session) = session else {
-            return match letter.wish.without_session() {
+            return match request.kind.without_session() {
                 ServerFrame::Rejected { reason } => {
-                    self.refuse(ctx, letter.codec, Some(&letter.request), reason)
+                    self.refuse(ctx, request.codec, Some(&request.request), reason)
                 }
                 word => {
-                    self.worker.metrics.resumes.inc("no_active");
-                    Self::tell(ctx, letter.codec, Some(&letter.request), &word);
+                    self.connections.worker.metrics.resumes.inc("no_active");
+                    Self::tell(ctx, request.codec, Some(&request.request), &word);
                 }
             };
         };
-        let open = Open { reader: letter.reader, session: session.clone(), stopped: false };
-        self.requests.get_or_insert_default().open.insert(letter.request.clone(), open);
-        // The address is new, so it has a place of its own in the mailbox. What is dropped comes back.
-        drop(session.try_send(Join::new(letter)));
+        let open = Open { reader: request.reader, session: session.clone(), stopped: false };
+        self.requests.get_or_insert_default().open.insert(request.request.clone(), open);
+        session.notify(SessionMessage::Attach(Attach::new(request)));
     }
 
-    pub(super) fn on_abort(&mut self, request: &RequestId) {
+    pub(super) fn on_stop(&mut self, request: &RequestId) {
         let open = self.requests.as_mut().and_then(|requests| requests.open.get_mut(request));
         if let Some(open) = open.filter(|open| !open.stopped) {
             open.stopped = true;
-            let _ = open.session.clone().try_send(Abort { reader: open.reader });
+            open.session.notify(SessionMessage::Stop { reader: open.reader });
         }
     }
 
     /// Takes the request of a reader out.
-    fn forget(&mut self, reader: ReaderId) -> Option<(RequestId, Open)> {
+    pub(super) fn forget(&mut self, reader: ReaderId) -> Option<(RequestId, Open)> {
         let requests = self.requests.as_mut()?;
         let request =
             requests.open.iter().find(|(_, open)| open.reader == reader).map(|(id, _)| id.clone())?;
@@ -137,7 +132,7 @@ impl Connection {
 
     /// A frame could not be read; true: it was one too many.
     pub(super) fn strike(&mut self) -> bool {
-        self.requests.get_or_insert_default().strikes.strike(self.worker.ticks())
+        self.requests.get_or_insert_default().strikes.strike(self.connections.worker.ticks())
     }
 
     pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: ReaderId) {
@@ -149,32 +144,20 @@ impl Connection {
 
     /// The socket is gone: nobody reads any more.
     pub(super) fn leave_chats(&mut self) {
-        self.worker.lines.borrow_mut().remove(&self.id);
+        self.connections.worker.direct_writers.borrow_mut().remove(&self.id);
         for open in self.requests.take().into_iter().flat_map(|requests| requests.open.into_values()) {
-            // A new address has a place of its own in the mailbox: this is never refused.
-            let _ = open.session.clone().try_send(Detach { reader: open.reader });
+            open.session.notify(SessionMessage::Detach { reader: open.reader });
         }
     }
-}
 
-impl Handler<Released> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, Released { reader }: Released, _: &mut Self::Context) {
-        self.forget(reader);
-    }
-}
-
-impl Handler<Bounced> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, Bounced(mut letter): Bounced, ctx: &mut Self::Context) {
-        let Some((_, open)) = self.forget(letter.reader) else { return };
-        letter.returns += 1;
-        if letter.returns > RETURNS_MAX {
-            self.refuse(ctx, letter.codec, Some(&letter.request), Rejection::Unavailable);
+    /// No session took a request; its chat may have a new one.
+    pub(super) fn on_returned(&mut self, ctx: &mut SocketContext<Self>, mut request: Box<AttachRequest>) {
+        let Some((_, open)) = self.forget(request.reader) else { return };
+        request.returns += 1;
+        if request.returns > RETURNS_MAX {
+            self.refuse(ctx, request.codec, Some(&request.request), Rejection::Unavailable);
         } else if !open.stopped {
-            self.deliver(ctx, letter);
+            self.deliver(ctx, request);
         }
     }
 }

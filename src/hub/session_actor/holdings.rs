@@ -1,13 +1,11 @@
 //! What one session holds of the memory of all, as far as that is written down.
-use super::SessionActor;
 use crate::{
     chat::{RunRequest, SessionId, Source},
     dispatch::STREAM_BYTES,
-    hub::Worker,
+    hub::worker::Worker,
     memory::{Account, Kind},
     session::{Lifetime, Session},
 };
-use actix::{AsyncContext as _, Context};
 
 /// Growth of an answer after which what a session holds is written down again; and the least that is worth
 /// to be taken back.
@@ -67,7 +65,7 @@ impl Holdings {
     /// The session is no more.
     pub(super) fn leave(&self, worker: &Worker, id: SessionId) {
         if self.kept > 0 {
-            worker.kept.remove(id);
+            worker.retained.remove(id);
         }
         if self.spared {
             worker.uploads.spare(id.0, false);
@@ -75,13 +73,7 @@ impl Holdings {
     }
 
     /// Writes down what the session holds; never for a delta alone.
-    pub(super) fn renew(
-        &mut self,
-        worker: &Worker,
-        id: SessionId,
-        session: &Session,
-        ctx: &Context<SessionActor>,
-    ) {
+    pub(super) fn renew(&mut self, worker: &Worker, id: SessionId, session: &Session) {
         self.run = None;
         let held = session.held();
         for (at, bytes) in [held.history, held.queued, held.replay].into_iter().enumerate() {
@@ -91,7 +83,7 @@ impl Holdings {
         let kept = if held.kept >= STEP_BYTES { held.kept } else { 0 };
         if kept != self.kept {
             self.kept = kept;
-            worker.kept.set(id, self.source(), kept, || ctx.address().downgrade());
+            worker.retained.set(id, self.source(), kept);
         }
         let spared = self.of_socket && session.is_answering();
         if spared != self.spared {

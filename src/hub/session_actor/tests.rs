@@ -12,43 +12,23 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 /// Nothing in a test may stand still for longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The session takes no letter any more, and is still found; or it takes them again.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Bounces(bool);
-
-impl Handler<Bounces> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, Bounces(bounces): Bounces, _: &mut Self::Context) {
-        self.ended = bounces;
-    }
+/// The session takes no request any more, and is still found; or it takes them again.
+async fn set_ended(session: &SessionHandle, ended: bool) {
+    let hook: TestHook = Box::new(move |session, _| session.ended = ended);
+    session.send(SessionMessage::Test(hook)).await.unwrap();
 }
 
-/// The session's thread stands still until it is told to go on; then the session may end.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Hold {
-    holds: mpsc::Sender<()>,
-    go_on: mpsc::Receiver<()>,
-    end: bool,
-}
-
-impl Handler<Hold> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, Hold { holds, go_on, end }: Hold, ctx: &mut Self::Context) {
+/// Lets the session's thread stand still until it is told to go on; then the session may end.
+async fn hold(session: &SessionHandle, end: bool) -> mpsc::Sender<()> {
+    let ((holds, holding), (go, go_on)) = (mpsc::channel(), mpsc::channel());
+    let hook: TestHook = Box::new(move |session, ctx| {
         holds.send(()).unwrap();
         go_on.recv_timeout(PATIENCE).unwrap();
         if end {
-            self.end(ctx);
+            session.end(ctx);
         }
-    }
-}
-
-async fn hold(session: &Addr<SessionActor>, end: bool) -> mpsc::Sender<()> {
-    let ((holds, holding), (go, go_on)) = (mpsc::channel(), mpsc::channel());
-    session.try_send(Hold { holds, go_on, end }).unwrap();
+    });
+    session.notify(SessionMessage::Test(hook));
     let waited = tokio::task::spawn_blocking(move || holding.recv_timeout(PATIENCE));
     waited.await.unwrap().unwrap();
     go
@@ -68,7 +48,7 @@ async fn a_letter_to_a_session_that_ends_begins_another() {
     sockets[0].send(request("send", "a", "chat")).await.unwrap();
     hears(&mut sockets[0], "text-delta").await;
     let home = usize::from(registry.of_worker(0, |_| true).is_empty());
-    let session = registry.of_worker(home, |_| true)[0].upgrade().unwrap();
+    let session = registry.of_worker(home, |_| true).remove(0);
     let go = hold(&session, true).await;
     // From the other thread, into the mailbox of a session that will not take it.
     sockets[1].send(request("send", "b", "chat")).await.unwrap();
@@ -88,8 +68,8 @@ async fn a_letter_that_comes_back_too_often_is_refused_once() {
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "chat")).await.unwrap();
     hears(&mut socket, "text-delta").await;
-    let session = gateway.site().registry.of_worker(0, |_| true)[0].upgrade().unwrap();
-    session.send(Bounces(true)).await.unwrap();
+    let session = gateway.site().registry.of_worker(0, |_| true).remove(0);
+    set_ended(&session, true).await;
     for name in ["b", "c"] {
         socket.send(request("resume", name, "chat")).await.unwrap();
         let Some(Ok(Frame::Text(told))) = socket.next().await else { panic!("a frame") };
@@ -97,7 +77,7 @@ async fn a_letter_that_comes_back_too_often_is_refused_once() {
         is_read(&mut socket).await;
     }
     // It is no request any more: its name is free.
-    session.send(Bounces(false)).await.unwrap();
+    set_ended(&session, false).await;
     socket.send(request("resume", "b", "chat")).await.unwrap();
     assert!(hears(&mut socket, "text-delta").await.contains("\"b\""));
     drop((socket, session));
@@ -142,7 +122,7 @@ async fn a_push_that_a_full_mailbox_refuses_is_spelled_anew_without_a_gap() {
     sockets[1].send(request("resume", "far", "first")).await.unwrap();
     let first = hears(&mut sockets[1], "text-delta").await;
     assert!(first.contains("\"far\""), "{first}");
-    let session = registry.of_worker(1 - home, |_| true)[0].upgrade().unwrap();
+    let session = registry.of_worker(1 - home, |_| true).remove(0);
     // The thread of the second socket stands still; what it is told fills its mailbox.
     let go = hold(&session, false).await;
     let words: Vec<_> = (0..60).map(|n| format!("w{n} ")).collect();

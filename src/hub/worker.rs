@@ -1,0 +1,141 @@
+//! What all connections and sessions of one thread share.
+use super::{messages::SocketKey, registry::Registry, retained::RetainedAnswers, timers::Timers};
+use crate::{
+    chat::RunEvent,
+    dispatch::Dispatcher,
+    lifecycle::Lifecycle,
+    memory::Memory,
+    metrics::Metrics,
+    protocol,
+    session::{self, Effect, Input},
+    socket::{direct::DirectWriter, guard, intake::Intake, task, unfinished::Deadlines, uploads::Uploads},
+};
+use actix::Addr;
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Length of one tick of the worker's coarse clock.
+pub const TICK: Duration = Duration::from_millis(100);
+
+const TICKS_PER_SECOND: usize = (1000 / TICK.as_millis()) as usize;
+
+/// What a socket may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub limits: guard::Limits,
+    /// What a frame may hold where it may be a whole conversation, in place of `connection.frame_bytes_max`.
+    pub transcript_bytes: u32,
+    /// Requests that a socket may have open.
+    pub requests: usize,
+    pub messages: protocol::Limits,
+    pub bounds: task::Bounds,
+    /// How long a message may take.
+    pub deadlines: Deadlines,
+    /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
+    pub send_buffer: usize,
+    /// A peer that says nothing for so long, no pong either, is gone.
+    pub silence: Duration,
+    /// How often a silent peer is pinged.
+    pub ping: Duration,
+    /// Bytes that a worker reads in a second, at most; beyond it, sources take turns.
+    pub read_rate: usize,
+}
+
+/// Lists that all sessions of a thread use in turn: one of each for all of them stays in the cache, and
+/// a delta allocates none.
+#[derive(Default)]
+pub struct ScratchBuffers {
+    pub effects: Cell<Vec<Effect>>,
+    pub refused: Cell<Vec<Input>>,
+    pub events: Cell<Vec<RunEvent>>,
+}
+
+/// What the workers of a process share.
+pub struct Shared {
+    /// One address for all sessions of a worker; beyond its place the mailbox refuses.
+    pub dispatcher: Addr<Dispatcher>,
+    pub registry: Arc<Registry>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub memory: Arc<Memory>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What all sockets and sessions of one worker share. One per worker thread, behind an `Rc`.
+pub struct Worker {
+    pub index: usize,
+    pub settings: Settings,
+    pub session_settings: Arc<session::Settings>,
+    pub dispatcher: Addr<Dispatcher>,
+    pub registry: Arc<Registry>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub memory: Arc<Memory>,
+    pub metrics: Arc<Metrics>,
+    pub(super) scratch: ScratchBuffers,
+    pub(super) timers: Timers,
+    pub(super) uploads: Uploads,
+    pub(super) retained: RetainedAnswers,
+    /// Of those connections that have sent a request: a session on this thread finds its subscriber's socket here.
+    pub(super) direct_writers: RefCell<HashMap<u64, Rc<DirectWriter>>>,
+    /// Shares what the sockets read.
+    pub(super) intake: RefCell<Intake>,
+    began: Instant,
+    /// The coarse clock: ticks since the worker began. Set by the reaper.
+    pub(super) ticks: Cell<u32>,
+}
+
+impl Worker {
+    /// This thread's worker. Its clock stands still until [`heartbeat::run`](super::heartbeat::run) drives it.
+    pub fn new(
+        index: usize,
+        settings: Settings,
+        session_settings: Arc<session::Settings>,
+        shared: Shared,
+    ) -> Rc<Self> {
+        let Shared { dispatcher, registry, lifecycle, memory, metrics } = shared;
+        Rc::new(Worker {
+            index,
+            settings,
+            session_settings,
+            dispatcher,
+            registry,
+            lifecycle,
+            memory,
+            metrics,
+            scratch: ScratchBuffers::default(),
+            timers: Timers::default(),
+            uploads: Uploads::default(),
+            retained: RetainedAnswers::default(),
+            direct_writers: RefCell::default(),
+            intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
+            began: Instant::now(),
+            ticks: Cell::new(0),
+        })
+    }
+
+    pub fn ticks(&self) -> u32 {
+        self.ticks.get()
+    }
+
+    /// The coarse clock as a time since the worker began.
+    pub fn now(&self) -> Duration {
+        TICK * self.ticks.get()
+    }
+
+    /// The direct writer of a socket, where that is on this thread.
+    pub(super) fn direct_writer(&self, socket: SocketKey) -> Option<Rc<DirectWriter>> {
+        (socket.worker == self.index)
+            .then(|| self.direct_writers.borrow().get(&socket.connection).cloned())
+            .flatten()
+    }
+
+    /// The fine clock: nanoseconds since the worker began, enough for five centuries.
+    pub fn nanos(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+}
