@@ -25,7 +25,7 @@ async function compress(path: string): Promise<void> {
   ]);
 }
 
-/** Writes `.br` and `.gz` beside every text file over 1 KB, so that whoever serves them need not compress. */
+/** Writes `.br` and `.gz` next to every text file over 1 KB, so that servers need not compress. */
 function compressed(): Plugin {
   let folder = "";
   return {
@@ -35,7 +35,7 @@ function compressed(): Plugin {
       folder = join(config.root, config.build.outDir);
       if (config.build.outDir.startsWith("/")) folder = config.build.outDir;
     },
-    // All at once: they are made on Node's own threads.
+    // In parallel, on Node's thread pool.
     closeBundle: async () => {
       const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
       const paths = names.filter((name) => SHRINKS.test(name)).map((name) => join(folder, name));
@@ -45,10 +45,10 @@ function compressed(): Plugin {
 }
 
 const WORKER = "sw.js";
-/** Loaded when they are first used: the font with the first formula. */
+/** Loaded on first use: the font with the first formula. */
 const ON_DEMAND = /\.(woff2|txt|png|LICENSE)$/;
 
-/** Tells the service worker which files the page is made of, and a name for all of them. */
+/** Inserts the page's files and a digest of them into the service worker. */
 function listed(): Plugin {
   let publicDir = "";
   return {
@@ -95,14 +95,14 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
     sourcemap: false,
-    // No file may become a `data:` address: the policy allows none but pictures, and caching likes files.
+    // No file may become a `data:` address: the policy allows only images, and files are cached better.
     assetsInlineLimit: 0,
     rolldownOptions: {
       input: { index: "index.html", sw: "src/worker/main.ts" },
       output: { entryFileNames: ({ name }) => (name === "sw" ? WORKER : "assets/[name]-[hash].js") },
     },
   },
-  // For work on the page: a gateway on port 8000, the page on Vite's own.
+  // For development: a gateway on port 8000, the page on Vite's port.
   server: { proxy: { "/api": { target: gateway, ws: true } } },
   test: { environment: "jsdom", include: ["src/**/*.test.{ts,tsx}"], restoreMocks: true },
 });

@@ -37,7 +37,7 @@ if (wanted.length === 0) {
   process.exit(64);
 }
 
-// Chromium is ended by its driver; the rest with this process.
+// Chromium is ended by its driver; other children with this process.
 for (const signal of ["SIGTERM", "SIGINT"])
   process.once(signal, () => setTimeout(() => process.exit(143), 1000));
 
@@ -54,7 +54,7 @@ async function run(test, browser) {
 
 const indent = (error) => String(error?.stack ?? error).replace(/^/gm, "     ");
 
-// First those that disturb nobody, a few at a time; then those that measure, one by one.
+// First independent tests, a few at a time; then those that measure, one by one.
 const queue = goals ? [] : wanted.filter((test) => !test.alone);
 const workers = Array.from({ length: Math.min(jobs, queue.length) }, async () => {
   let browser = await launch();

@@ -1,4 +1,4 @@
-/** Draws the PNG icons of web/public from icon.svg with Debian's Chromium: `npm run icons`, after every change of icon.svg. */
+/** Renders the PNG icons of web/public from icon.svg with Debian's Chromium: `npm run icons`, after every change of icon.svg. */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { launch } from "../browser/harness/chromium.mjs";
@@ -6,7 +6,7 @@ import { launch } from "../browser/harness/chromium.mjs";
 const folder = new URL("../public/", import.meta.url);
 const source = await readFile(new URL("icon.svg", folder), "utf8");
 
-/** Up to the edges, where the system cuts a shape of its own: without round corners, the waves within the middle 80 %. */
+/** Full-bleed, for systems that crop a shape: no round corners, the waves within the middle 80 %. */
 const full = source
   .replace(/<rect [^>]*\/>/, '<rect x="-8" y="-8" width="80" height="80" fill="#0b5563"/>')
   .replace('viewBox="0 0 64 64"', 'viewBox="-8 -8 80 80"');
@@ -15,7 +15,7 @@ const ICONS = [
   ["icon-192.png", 192, source],
   ["icon-512.png", 512, source],
   ["icon-maskable-512.png", 512, full],
-  // An iPhone makes what is transparent black.
+  // An iPhone renders transparency as black.
   ["apple-touch-icon.png", 180, full],
 ];
 

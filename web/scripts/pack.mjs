@@ -14,7 +14,7 @@ import { brotliDecompressSync } from "node:zlib";
 const WEB = new URL("..", import.meta.url).pathname;
 const PACK = join(WEB, "page.pack");
 const FORM = "tidegate page 1";
-/** The list of `build.rs`. */
+/** The same list as in `build.rs`. */
 const INPUTS = [
   "index.html",
   "package.json",
@@ -36,7 +36,7 @@ function list(folder, name) {
     .flatMap((entry) => list(folder, entry));
 }
 
-/** By their bytes, as Rust sorts. */
+/** Sorted by bytes, as in Rust. */
 const byBytes = (a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
 function digest() {
@@ -49,7 +49,7 @@ function digest() {
   return hash.digest("hex").slice(0, 32);
 }
 
-/** What of a built page must be packed: all but the files that `public/` has as they are. */
+/** Files of a built page to pack: all but those that are copied from `public/` unchanged. */
 function collect(dist) {
   const names = list(dist, "").sort(byBytes);
   const isThere = new Set(names);

@@ -1,4 +1,4 @@
-/** What the pictures show: a few conversations, in the form that the page imports. */
+/** Content of the screenshots: a few conversations, in the page's import format. */
 
 const MINUTE = 60_000;
 
@@ -148,5 +148,5 @@ export function exported(now) {
   return JSON.stringify({ format: "tidegate-conversations", version: 1, conversations });
 }
 
-/** A long answer for pictures of an answer that is being written. */
+/** A long answer for screenshots of a running answer. */
 export const STREAMED = TIDES;

@@ -20,7 +20,7 @@ if (!process.env.SHOTS_BUILT)
       stdio: "inherit",
     },
   );
-// They read PAGE_DIST when they are loaded.
+// These modules read PAGE_DIST when they are loaded.
 const { launch } = await import("../browser/harness/chromium.mjs");
 const { startStack } = await import("../browser/harness/stack.mjs");
 const { answered, composer, grown, say } = await import("../browser/harness/chat.mjs");
@@ -45,7 +45,7 @@ async function away(page, stack) {
   await page.getByTestId("connection").getByRole("button").waitFor();
 }
 
-/** Name → how it is reached, and with what. */
+/** Name → steps to reach it, and its options. */
 const SHOTS = {
   empty: { seed: false },
   "empty-dark": { seed: false, dark: true },

@@ -1,4 +1,4 @@
-/** A seeded stream of numbers between 0 and 1: the same moments on every run. */
+/** A seeded sequence of numbers between 0 and 1: the same moments on every run. */
 export function chance(seed) {
   let state = seed >>> 0;
   return () => {

@@ -1,7 +1,7 @@
-/** What a person does on the page, and what is seen there. */
+/** User actions on the page, and what it shows. */
 import { until } from "./children.mjs";
 
-/** Opens the page and waits until one could type. */
+/** Opens the page and waits until the composer is ready. */
 export async function open(page, stack, path = "/") {
   await page.goto(stack.url + path);
   await ready(page);
@@ -22,7 +22,7 @@ export async function say(page, text) {
   await composer(page).press("Enter");
 }
 
-/** The text of the last answer as it is shown, once it ended as `outcome` says. */
+/** The shown text of the last answer, once it ended with `outcome`. */
 export async function answered(page, { outcome = "done", count, timeout = 30_000 } = {}) {
   const last = page.locator(`article[data-role="assistant"][data-outcome="${outcome}"]`);
   if (count !== undefined)
@@ -31,14 +31,14 @@ export async function answered(page, { outcome = "done", count, timeout = 30_000
   return await textOf(answers(page).last());
 }
 
-/** The text of an answer as it is shown, without its buttons. */
+/** The shown text of an answer, without its buttons. */
 export async function textOf(article) {
   return await article
     .locator('[data-part="text"]')
     .evaluateAll((parts) => parts.map((part) => part.textContent).join(""));
 }
 
-/** Waits until the last answer has at least so many characters. */
+/** Waits until the last answer has at least this many characters. */
 export async function grown(page, characters, timeout = 30_000, polling = 50) {
   await page.waitForFunction(
     (least) => {
@@ -50,7 +50,7 @@ export async function grown(page, characters, timeout = 30_000, polling = 50) {
   );
 }
 
-/** A text that shows every loss, double and change of order: `#0 … #1 …`. */
+/** A text that reveals every loss, duplicate and change of order: `#0 … #1 …`. */
 export function numbered(text) {
   return [...text.matchAll(/#(\d+) /g)].map((match) => Number(match[1]));
 }

@@ -1,9 +1,9 @@
-/** Programs that a test starts: found again by their first words, ended with the test. */
+/** Programs started by a test: identified by their first output, ended with the test. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
 
-/** Longest wait for a program to say that it is there, or to end. */
+/** Timeout for a program to start or to exit. */
 export const PATIENCE = 20_000;
 
 const running = new Set();
@@ -11,7 +11,7 @@ process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 
-/** Runs a program until it says what `ready` looks for; gives what that found. */
+/** Runs a program until its output matches `ready`, and returns the match. */
 export async function start(command, args, { ready, env, cwd, input } = {}) {
   const child = spawn(command, args, {
     env: { ...process.env, ...env },
@@ -59,7 +59,7 @@ export async function start(command, args, { ready, env, cwd, input } = {}) {
   return started;
 }
 
-/** A port that nobody had a moment ago. */
+/** A port that was free a moment ago. */
 export async function freePort() {
   const server = net.createServer();
   server.listen(0, "127.0.0.1");
@@ -70,7 +70,7 @@ export async function freePort() {
   return port;
 }
 
-/** Whether somebody takes connections there. */
+/** Whether the port accepts connections. */
 export function answers(port) {
   return new Promise((resolve) => {
     const socket = net.connect(port, "127.0.0.1");
@@ -82,7 +82,7 @@ export function answers(port) {
   });
 }
 
-/** Looks again and again until it is so. */
+/** Polls until the condition holds. */
 export async function until(what, condition, patience = PATIENCE) {
   const end = Date.now() + patience;
   let last;

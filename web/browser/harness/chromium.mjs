@@ -1,4 +1,4 @@
-/** Debian's Chromium, a fresh profile for each test, and pages that fail when they do what no page of ours may do. */
+/** Debian's Chromium, a fresh profile for each test, and pages that fail on forbidden behaviour. */
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 
@@ -18,16 +18,16 @@ export function launch({ args = [] } = {}) {
   });
 }
 
-/** Runs in the page before all else: what the policy refused is said aloud. */
+/** Runs in the page first: reports violations of the policy. */
 function tellViolations() {
   addEventListener("securitypolicyviolation", (event) => {
     console.error(`policy: ${event.violatedDirective} refused ${event.blockedURI} ${event.sample}`);
   });
 }
 
-/** A context whose pages are watched; `check` throws what they did wrong. */
+/** A context whose pages are monitored; `check` throws their violations. */
 export async function newContext(browser, { url, allow = [], ...options }) {
-  // Only tests of the service worker want one: what it answers, no test can change on the way.
+  // Only tests of the service worker enable it, because its responses cannot be intercepted.
   const context = await browser.newContext({ locale: "en-US", serviceWorkers: "block", ...options });
   context.setDefaultTimeout(15_000);
   const wrong = [];

@@ -1,4 +1,4 @@
-/** Of many runs of the same figures: the median and the worst. */
+/** Median and worst of the figures of several runs. */
 
 export function median(numbers) {
   const sorted = [...numbers].sort((a, b) => a - b);
@@ -13,7 +13,7 @@ export function percentile(numbers, share) {
 
 export const round = (number, digits = 2) => Math.round(number * 10 ** digits) / 10 ** digits;
 
-/** One line for each goal and case: every number as { median, worst, goal }, where more is worse. */
+/** One line per goal and case: every number as { median, worst, goal }, where more is worse. */
 export function summary(results) {
   const groups = new Map();
   for (const figure of results.flatMap((result) => result.figures)) {

@@ -1,11 +1,11 @@
-/** Serves web/dist as the gateway would and passes the rest on: for work on the page, without a compiler. */
+/** Serves web/dist like the gateway and proxies the rest, to work on the page without a compiler. */
 import { once } from "node:events";
 import { createReadStream, existsSync, statSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { extname, join, normalize } from "node:path";
 
-/** As the binary and nginx say it: tests of theirs compare the two; this one is held by the browser tests passing. */
+/** The same as in the binary and nginx: their tests compare those two; this one is covered by the browser tests. */
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; " +
   "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; " +

@@ -1,8 +1,8 @@
-/** How a page feels: frames, long tasks, script and main-thread time, and when a word that came was painted. */
+/** Responsiveness of a page: frames, long tasks, script and main-thread time, and when received text was painted. */
 import { cdp } from "./chromium.mjs";
 import { percentile, round } from "./figures.mjs";
 
-/** Runs in the page before all else. */
+/** Runs in the page first. */
 function collect() {
   const long = [];
   const shifts = [];
@@ -15,7 +15,7 @@ function collect() {
         ...more,
       });
     } catch {
-      // This Chromium does not know it.
+      // Not supported by this Chromium.
     }
   };
   watch("longtask", (entry) => long.push({ at: entry.startTime, ms: entry.duration }));
@@ -51,7 +51,7 @@ function collect() {
   };
 }
 
-/** When each numbered delta came to the page and when it was painted. Only for short answers: it reads them whole. */
+/** When each numbered delta was received and when it was painted. Only for short answers: it reads them whole. */
 function stampDeltas() {
   const came = new Map();
   const painted = new Map();
@@ -94,7 +94,7 @@ function stampDeltas() {
   };
 }
 
-/** When the first frame of an answer came, and when its end was painted. */
+/** When the first frame of an answer was received, and when its end was painted. */
 function timeReplay() {
   const Native = WebSocket;
   globalThis.replay = {};
@@ -125,7 +125,7 @@ export const timingReplay = (context) => context.addInitScript(timeReplay);
 export const collecting = (context) => context.addInitScript(collect);
 export const stamping = (context) => context.addInitScript(stampDeltas);
 
-/** Begins to measure; `end` tells, per delta where their number is given. */
+/** Starts measuring; `end` returns the result, per delta if their number is given. */
 export async function measure(page) {
   const session = await cdp(page);
   await session.send("Performance.enable");
@@ -150,7 +150,7 @@ export async function measure(page) {
         longest_ms: round(Math.max(0, ...long.map((task) => task.ms))),
         blocked_ms: round(long.reduce((sum, task) => sum + task.ms - 50, 0)),
         frames: frames.length,
-        // A frame that began in time is at most one period and a little late.
+        // A frame that started in time is at most one period and a little late.
         over_20_percent: over(20),
         over_50: frames.filter((frame) => frame > 50).length,
         frame_p99_ms: round(percentile(frames, 0.99)),
@@ -167,7 +167,7 @@ export async function measure(page) {
   };
 }
 
-/** Without what says little in a line of figures. */
+/** Without fields that are not useful in a line of figures. */
 export function brief({ keys, frames, frame_p99_ms, nodes, heap_mb, ...rest }) {
   return rest;
 }

@@ -1,4 +1,4 @@
-/** The real nginx with the shipped files, on a free port, as tests/it starts it. */
+/** The real nginx with the shipped files, on a free port, started as in tests/it. */
 
 import { existsSync } from "node:fs";
 import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { answers, freePort, start, until } from "./children.mjs";
 
 const SHIPPED = new URL("../../../nginx/", import.meta.url);
 
-/** `gateways` are ports on this machine; `users`: the file of those whom it asks for a password. */
+/** `gateways` are ports on this machine; `users`: a password file. */
 export async function startNginx(gateways, { users } = {}) {
   const servers = (marks) => gateways.map((port) => `server 127.0.0.1:${port} ${marks};`).join(" ");
   const folder = await mkdtemp(join(tmpdir(), "tidegate-nginx-"));

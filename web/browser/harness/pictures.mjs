@@ -1,11 +1,11 @@
-/** Compares a picture with a stored one by its ink: what another version of the browser smooths differently does not count. */
+/** Compares a screenshot with a stored one by its ink, ignoring differences in smoothing between browser versions. */
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
 const FOLDER = fileURLToPath(new URL("../pictures/", import.meta.url));
 
-/** Runs in a page: the share of ink of either picture that has no ink of the other one near it, and how the sizes of the ink differ. */
+/** Runs in a page: the share of ink in either image without ink nearby in the other, and how the sizes of the ink differ. */
 async function compare([first, second]) {
   const NEAR_PX = 2;
   const read = async (base64) => {
@@ -53,7 +53,7 @@ async function compare([first, second]) {
   return { strange: Math.max(strange(a, b), strange(b, a)), size };
 }
 
-/** `page`: an empty one to reckon in. With BLESS the picture becomes the stored one. */
+/** `page`: an empty page for the computation. With BLESS, the screenshot is stored. */
 export async function against(page, name, png) {
   const path = `${FOLDER}${name}.png`;
   if (process.env.BLESS) {

@@ -1,15 +1,15 @@
-/** What is said to the simulator so that it answers what a test needs. */
+/** Messages to the simulator that produce the answers of the tests. */
 
 /** `text` as a switch of `/sim`. */
 export const quoted = (text) => JSON.stringify(text);
 
 export const simText = (text, more = "") => `/sim ${more} text=${quoted(text)}`;
 
-/** Each delta with its number, so that a loss, a double or a change of order shows. */
+/** Each delta with its number, which reveals losses, duplicates and changes of order. */
 export const counting = (tokens, paceMs) =>
   `/sim tokens=${tokens} pace_ms=${paceMs} first_ms=5 phase=0 number`;
 
-/** About two thousand characters of what models write: all that costs something to show. */
+/** About two thousand characters of typical model output: everything that is expensive to render. */
 export const RICH = `## 潮汐 and tides
 
 The **moon** pulls at the *ocean*, and \`tide(t)\` follows; see [the table](https://example.com/tide?x=1).

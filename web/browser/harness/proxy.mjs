@@ -6,7 +6,7 @@ export async function startProxy(target) {
   const pairs = new Set();
   let refusing = false;
   let stalled = false;
-  /** Bytes towards the browser after which a connection is cut; asked once for each connection. */
+  /** Bytes towards the browser after which a connection is cut; called once per connection. */
   let budget = () => Number.POSITIVE_INFINITY;
 
   const drop = (pair, reset) => {
@@ -48,17 +48,17 @@ export async function startProxy(target) {
 
   return {
     port: server.address().port,
-    /** Ends what is open: with FIN, or like a network that was torn away. */
+    /** Ends open connections: with FIN, or like a lost network. */
     cut({ reset = true } = {}) {
       for (const pair of [...pairs]) drop(pair, reset);
     },
-    /** Sockets that were upgraded and are open. */
+    /** Open WebSockets. */
     sockets: () => [...pairs].filter((pair) => pair.upgraded).length,
     refuse(on) {
       refusing = on;
       if (on) for (const pair of [...pairs]) drop(pair, true);
     },
-    /** Open connections stay, and nothing comes any more: no FIN, no RST. */
+    /** Open connections stay, but no more data arrives: no FIN, no RST. */
     stall(on) {
       stalled = on;
       for (const pair of pairs) {

@@ -1,16 +1,16 @@
-/** What the files of tests say: a name, how it wants to run, and what it does. */
+/** Registers tests: a name, options, and the function. */
 
 export const tests = [];
 
 /**
- * `goal`: of which its figures are; `alone`: nothing else may run meanwhile (it measures time);
- * `strict`: only with --goals; `allow`: console errors that belong to the fault which is provoked.
+ * `goal`: the goal of its figures; `alone`: runs without others (it measures time); `strict`: only with --goals;
+ * `allow`: expected console errors of the injected fault.
  */
 export function test(name, options, run) {
   tests.push({ name, timeout: 60_000, ...options, run });
 }
 
-/** A fault of the network is told by Chromium on the console, too. */
+/** Chromium also reports network errors on the console. */
 export const NETWORK = [
   /WebSocket connection to/,
   /Failed to load resource/,

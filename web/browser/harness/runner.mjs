@@ -1,4 +1,4 @@
-/** Runs one test: gives it stacks, pages and a place for its figures, and takes everything down again. */
+/** Runs one test: provides stacks, pages and a place for its figures, and cleans up afterwards. */
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { newContext } from "./chromium.mjs";
@@ -14,7 +14,7 @@ export async function runTest(test, browser, { goals, direct }) {
   const t = {
     goals,
     browser,
-    /** Ended with the test, in turn. */
+    /** Ended with the test, one after another. */
     after: (cleanup) => cleanups.push(cleanup),
     async stack(options) {
       const stack = await startStack({ ...(direct ? { nginx: false } : {}), ...options });
@@ -35,7 +35,7 @@ export async function runTest(test, browser, { goals, direct }) {
       const context = await t.context(stack, options);
       return await context.newPage();
     },
-    /** `bounds`: what the numbers of the same names may be at most. Numbers above them fail the test. */
+    /** `bounds`: maximum of the numbers of the same names. Larger numbers fail the test. */
     figure(values, bounds = {}) {
       result.figures.push({ goal: test.goal, ...values, bounds });
       const over = Object.entries(bounds).filter(([key, most]) => !(values[key] <= most));
@@ -62,7 +62,7 @@ export async function runTest(test, browser, { goals, direct }) {
   return result;
 }
 
-/** What the pages showed when it failed. */
+/** Screenshots of the pages at the failure. */
 async function photograph(test, watched) {
   await mkdir(FAILED, { recursive: true });
   let number = 0;

@@ -1,4 +1,4 @@
-/** Simulator, gateway, nginx and a bad network before them: everything that a page speaks to, started for one test. */
+/** Simulator, gateway, nginx and a bad network in front: everything a page connects to, started for one test. */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { freePort, start } from "./children.mjs";
@@ -9,7 +9,7 @@ import { startProxy } from "./proxy.mjs";
 const BUILT = fileURLToPath(new URL("../../../target/debug/tidegate", import.meta.url));
 export const BINARY = process.env.TIDEGATE ?? BUILT;
 
-/** A page that was built just now, served instead of the one in the binary. */
+/** A freshly built page, served instead of the one in the binary. */
 const DIST = process.env.PAGE_DIST;
 
 async function startSimulator({ pace, first }) {
@@ -19,7 +19,7 @@ async function startSimulator({ pace, first }) {
   return { url: child.found()[1], stop: () => child.stop() };
 }
 
-/** One gateway, whose port stays the same when it is started again. */
+/** A gateway that keeps its port when restarted. */
 async function startGateway({ simulator, model, set }) {
   const port = await freePort();
   const keys = {
@@ -40,7 +40,7 @@ async function startGateway({ simulator, model, set }) {
     port,
     log: () => child.said(),
     ended: () => child.ended(),
-    /** Sends a signal, and waits for nothing. */
+    /** Sends a signal without waiting. */
     signal: (name) => child.child.kill(name),
     /** Ends it (`SIGTERM`: it drains first). */
     down: (signal = "SIGKILL") => child.stop(signal),
@@ -104,12 +104,12 @@ async function build({ model, pace, first, set, nginx, users, demo, gateways: co
   return {
     url: `http://127.0.0.1:${proxy.port}`,
     port: proxy.port,
-    /** Of the gateway itself: what a program sees that no proxy stands before. */
+    /** Address of the gateway itself, without a proxy. */
     direct: gateway.port,
     simulator: simulator?.url,
     proxy,
     gateways,
-    /** Of the first one, as a rule the only one. */
+    /** Address of the first gateway, usually the only one. */
     down: gateway.down,
     up: gateway.up,
     signal: gateway.signal,

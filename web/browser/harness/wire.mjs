@@ -1,6 +1,6 @@
-/** What goes over a page's socket, as the browser saw it, and what the gateway remembers. */
+/** Frames on a page's socket as seen by the browser, and the gateway's transcript. */
 
-/** Follows all sockets of a page from now on. */
+/** Records all sockets of a page from now on. */
 export function listen(page) {
   const heard = { sent: [], got: [], sockets: 0, closed: 0 };
   page.on("websocket", (socket) => {
@@ -22,7 +22,7 @@ function parse(payload) {
   }
 }
 
-/** What the gateway itself remembers of a chat, asked with the browser's cookie; null: nothing. */
+/** The gateway's transcript of a chat, requested with the browser's cookie; null if there is none. */
 export async function remembered(page, stack, chat) {
   const answer = await page.context().request.get(`http://127.0.0.1:${stack.direct}/api/chats/${chat}`);
   return answer.ok() ? (await answer.json()).messages : null;

@@ -1,4 +1,4 @@
-/** The page: list, conversation, notes and dialogs, and what connects them. */
+/** The page: list, conversation, notices and dialogs, and their connections. */
 import { useCallback, useEffect, useState } from "react";
 import type { StoreApi } from "zustand";
 import type { ChatStore } from "../chat/contract";
@@ -35,7 +35,7 @@ function Shell() {
   const isBegun = useChat((state) => state.heads.some(({ id }) => id === state.current));
   const { go } = usePlace(store);
   const [isSideOpen, setIsSideOpen] = useState(() => !isNarrow());
-  // On a phone the list lies over everything: what is beneath cannot be reached.
+  // On a phone the list covers everything, and what is beneath must not be reachable.
   const isCovered = useMedia(NARROW) && isSideOpen;
   const [dialog, setDialog] = useState<"settings" | "shortcuts" | null>(null);
   const [target, setTarget] = useState<string | null>(null);
@@ -47,7 +47,7 @@ function Shell() {
     if (isBegun) go(conversation);
   }, [go, isBegun, conversation]);
   useEffect(() => {
-    // The one that was shown is gone.
+    // The shown conversation was removed.
     if (conversation === null && store.getState().ready) {
       go(null);
       actions.newConversation();
@@ -63,7 +63,7 @@ function Shell() {
     actions.newConversation();
     settle();
     focusOn("composer");
-    // Once more when the list is gone, should it have lain above.
+    // Again when the list is closed, if it covered the composer.
     requestAnimationFrame(() => focusOn("composer"));
   }, [actions, go, settle]);
   const open = useCallback(

@@ -1,4 +1,4 @@
-/** The line above the conversation: its name, the model, the connection, and what can be set. */
+/** The header of the conversation: title, model, connection, settings. */
 import { Keyboard, PanelLeft, Settings, SquarePen } from "lucide-react";
 import { OWN_NAME } from "../chat/operator";
 import { useChat } from "../chat/use-chat";

@@ -21,7 +21,7 @@ const address = (): string => {
 
 export function makeStore() {
   let config: Promise<PageConfig> | undefined;
-  // Once is enough; after a failure it is asked again with the next attempt.
+  // Requested once; after a failure again with the next attempt.
   const ask = (isAnew: boolean) => {
     if (isAnew) config = undefined;
     config ??= fetchConfig().catch((error: unknown) => {
@@ -37,8 +37,8 @@ export function makeStore() {
         {
           open: () => new WebSocket(address()) as Wire,
           prepare: async (isAnew) => {
-            const told = await ask(isAnew);
-            if (store.getState().config !== told) tell(told);
+            const config = await ask(isAnew);
+            if (store.getState().config !== config) setConfig(config);
           },
           random: Math.random,
           now: Date.now,
@@ -50,7 +50,7 @@ export function makeStore() {
       signals = link;
       return link;
     },
-    vault: (tell) => openVault("tidegate", { conversation: readConversation, head: headOf }, tell),
+    vault: (setConfig) => openVault("tidegate", { conversation: readConversation, head: headOf }, setConfig),
     drafts: openDrafts(),
     tails: openTailStore(),
     transcript: fetchTranscript,
@@ -59,22 +59,22 @@ export function makeStore() {
     newId,
     tabs: "tidegate",
   });
-  const tell = (config: PageConfig) => {
+  const setConfig = (config: PageConfig) => {
     store.setState({ config, operator: config.operator });
     keepOperator(config.operator);
   };
-  // After a loss it may be another gateway, or a newer page: asked once more, and nobody waits for it.
+  // After a loss it may be another gateway, or a newer page: requested again in the background.
   let isFirst = true;
   store.subscribe((state, before) => {
     if (state.link.kind !== "live" || before.link.kind === "live") return;
     if (!isFirst) {
-      fetchConfig().then(tell, () => {});
+      fetchConfig().then(setConfig, () => {});
     }
     isFirst = false;
   });
   if (signals) listen(signals, Math.random);
   window.addEventListener("pagehide", () => store.flush());
-  // A phone ends a page that is not seen without another word.
+  // A phone may end a hidden page without further events.
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "hidden") store.flush();
   });

@@ -1,4 +1,4 @@
-/** After a deploy, a part of the page that was not loaded yet may be gone: drafts are kept, and the page loads once more. */
+/** After a deploy, parts of the page that were not loaded yet may be gone: drafts are saved, and the page reloads once. */
 import type { ChatStore } from "../chat/contract";
 
 const KEY = "tidegate.reloaded";
@@ -11,7 +11,7 @@ interface Store {
 
 export function reloadOnce(store: Store): void {
   window.addEventListener("vite:preloadError", (event) => {
-    // In the middle of an answer it stays plain text instead.
+    // During an answer, the text stays plain instead.
     if (Object.keys(store.getState().writing).length > 0) return;
     try {
       const last = Number(sessionStorage.getItem(KEY) ?? 0);

@@ -18,11 +18,11 @@ function store(simulated?: boolean) {
   let changed = () => {};
   return {
     getState: () => ({ config }),
-    subscribe: (told: () => void) => {
-      changed = told;
+    subscribe: (listener: () => void) => {
+      changed = listener;
       return () => {};
     },
-    tell: (now: boolean) => {
+    notify: (now: boolean) => {
       config = { simulated: now } as ChatStore["config"];
       changed();
     },
@@ -49,8 +49,8 @@ test("it is registered once a real gateway has answered", async () => {
   keepOffline(one, container);
   await vi.advanceTimersByTimeAsync(10_000);
   expect(container.register).not.toHaveBeenCalled();
-  one.tell(false);
-  one.tell(false);
+  one.notify(false);
+  one.notify(false);
   await vi.advanceTimersByTimeAsync(10_000);
   expect(container.register).toHaveBeenCalledExactlyOnceWith("/sw.js", { updateViaCache: "none" });
   expect(registration.active.postMessage).toHaveBeenCalledWith(TIDY);

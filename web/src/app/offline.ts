@@ -1,11 +1,11 @@
-/** Registers the service worker, so that a reload without the gateway shows the page; takes it away where answers are made up. */
+/** Registers the service worker, so that a reload without the gateway shows the page; removes it where answers are simulated. */
 import type { ChatStore } from "../chat/contract";
 
 const ADDRESS = "/sw.js";
-// The worker's own words, written once more: what the page imports of it would make it more than one file.
+// The worker's constants, repeated: an import from the page would split the worker into several files.
 const TIDY = "tidy";
 const PREFIX = "tidegate-page-";
-/** What is on the screen comes first: the worker loads all files of the page. */
+/** Delay before registration, because the worker loads all files of the page. */
 const SETTLED_MS = 2_000;
 
 interface Policies {
@@ -16,8 +16,8 @@ interface Policies {
 }
 
 /**
- * The one place from which a script is named by a text. The policy has the only name that the page's Content-Security-Policy allows,
- * and is made when the page starts: nobody else can make it, and it passes one address.
+ * The only place that creates a script URL. The policy has the only name that the page's Content-Security-Policy
+ * allows, and is created when the page starts: no other script can create it, and it allows one address.
  */
 const policy = makePolicy();
 
@@ -31,7 +31,8 @@ function makePolicy(): ReturnType<Policies["createPolicy"]> | undefined {
       createScriptURL,
     });
   } catch {
-    // A proxy sends a stricter policy of its own, which allows no name: then the address is refused, and the page works without.
+    // A proxy may send a stricter policy without this name: then the address is rejected, and the page works without
+    // the worker.
     return undefined;
   }
 }
@@ -44,11 +45,11 @@ interface Store {
 async function register(container: ServiceWorkerContainer): Promise<void> {
   const address = (policy?.createScriptURL(ADDRESS) ?? ADDRESS) as string;
   const registration = await container.register(address, { updateViaCache: "none" });
-  // Nothing, where registration was blocked by other means.
+  // Undefined if registration was blocked by other means.
   registration?.active?.postMessage(TIDY);
 }
 
-/** A worker outlives the demo: what is started next on its address would meet it. */
+/** A worker outlives the demo, and would serve the next program at its address. */
 async function remove(container: ServiceWorkerContainer): Promise<void> {
   for (const registration of await container.getRegistrations()) {
     const { active, waiting, installing } = registration;
@@ -58,13 +59,16 @@ async function remove(container: ServiceWorkerContainer): Promise<void> {
   for (const name of await caches.keys()) if (name.startsWith(PREFIX)) await caches.delete(name);
 }
 
-/** The worker sent the browser there to sign in; at this address it would not find the page when the gateway is away. */
+/**
+ * The worker sent the browser there to sign in; under this address it would not find the page when the gateway is
+ * unreachable.
+ */
 function leaveSignIn(): void {
   const { search, pathname, hash } = window.location;
   if (search === "?sign-in") window.history.replaceState(null, "", pathname + hash);
 }
 
-/** Where there is no such thing (plain HTTP to another machine, a private window), the page works without. */
+/** Without service workers (plain HTTP to another machine, a private window), the page works without. */
 export function keepOffline(
   store: Store,
   container = navigator.serviceWorker as ServiceWorkerContainer | undefined,

@@ -1,4 +1,4 @@
-/** Puts theme and language on the document. */
+/** Applies theme and language to the document. */
 import { useEffect, useState } from "react";
 import type { Settings } from "../chat/contract";
 import { useMedia } from "../components/use-media";

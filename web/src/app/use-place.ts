@@ -1,4 +1,4 @@
-/** Which conversation the address names: `#/c/<id>`, so that a reload, a bookmark and the back button find it. */
+/** Keeps the conversation in the address (`#/c/<id>`), for reloads, bookmarks and the back button. */
 import { useEffect, useState } from "react";
 import type { StoreApi } from "zustand";
 import type { ChatStore } from "../chat/contract";

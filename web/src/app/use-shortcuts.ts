@@ -1,4 +1,4 @@
-/** The keys of the whole page. Those of a field are the field's; Escape is in `components/escape`. */
+/** Keyboard shortcuts of the whole page. Fields handle their own; Escape is in `components/escape`. */
 import { useEffect, useRef } from "react";
 
 export interface Shortcuts {

@@ -1,4 +1,4 @@
-/** What a person can do. Each says what changes, and leaves the asking to the follows. */
+/** The user's actions. Each changes the conversation; requests are left to the tracker. */
 import { headOf } from "./check";
 import type { ChatActions } from "./contract";
 import { fromFile, toJson, toMarkdown } from "./exchange";
@@ -10,7 +10,7 @@ import { type StoreContext, withLatest } from "./store-context";
 import { before, isContinued, shown, userOf, withChosen, without } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, resend, submit } from "./turns";
 
-/** A removed conversation can be had back for so long. */
+/** How long a removal can be undone. */
 const UNDO_MS = 8_000;
 
 export function actions(context: StoreContext): {
@@ -28,7 +28,7 @@ export function actions(context: StoreContext): {
     if (next && next !== conversation) context.put(next);
     return next;
   };
-  /** What is written on a way that was left is stopped. */
+  /** Stops answers on a branch that was left. */
   const leave = (id: string, { conversation, question }: Asked) => {
     const way = new Set(before(conversation, question).map((message) => message.id));
     for (const answer of tracker.ofConversation(id)) if (!way.has(answer.id)) tracker.stop(answer.id);
@@ -39,7 +39,7 @@ export function actions(context: StoreContext): {
     if (!asked) return;
     context.put(asked.conversation);
     if (isApart) leave(id, asked);
-    // Stored before it is sent: what was written is not lost with the page.
+    // Stored before it is sent, so that the message survives a closed page.
     void autosave.now(id);
     tracker.begin(id, asked.answer);
   };
@@ -55,12 +55,12 @@ export function actions(context: StoreContext): {
   };
   const all = async (ids: string[]) => {
     const { open, writing } = get();
-    // What is open is not read again: it is newer than what is stored, and reading a long one takes time.
+    // Open conversations are not read again: they are newer than the stored ones, and reading a long one takes time.
     const stored = await vault.loadAll(ids.filter((id) => !open[id]));
     const byId = new Map(stored.map((conversation) => [conversation.id, conversation]));
     return ids.flatMap((id) => (open[id] ? withLatest(open[id], writing) : (byId.get(id) ?? [])));
   };
-  // A conversation that has not begun has a new name on every visit; what was written for it is found under this one.
+  // A new conversation gets a new id on every visit; its draft is stored under this key.
   const draftOf = (id: string): string => {
     const open = get().open[id];
     return open && Object.keys(open.messages).length === 0 ? "new" : id;
@@ -107,7 +107,7 @@ export function actions(context: StoreContext): {
             removed: head,
           };
         });
-        // Told when it is done: who hears of it reads the list again.
+        // Posted after the removal, because other tabs then read the list again.
         void vault.remove(id).then(() => context.tabs.post({ kind: "list" }));
       });
     },
@@ -149,7 +149,7 @@ export function actions(context: StoreContext): {
     takeBack: (id, message) => {
       const conversation = get().open[id];
       const question = conversation && userOf(conversation, message);
-      // What was put to the gateway is stopped, not taken back; what was written below it would go with it.
+      // What was sent is stopped, not taken back; messages below it would be lost with it.
       const isSent = question?.delivery === "sent" || question?.delivery === "accepted";
       if (!question || isSent || isContinued(conversation, message)) return;
       for (const answer of tracker.ofConversation(id)) if (answer.parent === message) tracker.stop(answer.id);
@@ -174,7 +174,7 @@ export function actions(context: StoreContext): {
       }
     },
     setSystem: (id, system) => {
-      // The gateway's copy has the old instructions: it is left, and another one is built.
+      // The gateway's copy has the old instructions: it is abandoned, and rebuilt under a new id.
       change(id, (conversation) =>
         conversation.system === system
           ? conversation

@@ -1,4 +1,4 @@
-/** Every answer that is not finished: asks for it, follows it, and finds it again after a loss. */
+/** Tracks every unfinished answer: requests it, follows it, and recovers it after a loss. */
 import type { Fault, ServerFrame } from "../protocol/frames";
 import { type AssistantMessage, type Conversation, isRunning, type UserMessage, wireId } from "./model";
 import type { Remembered } from "./page-config";
@@ -19,22 +19,22 @@ import {
 } from "./tracked-answer";
 import { answerOf, before, replaced, userOf } from "./tree";
 
-/** A message that waited longer for a socket is not sent without asking. */
+/** A message that waited longer for a socket becomes `stale`: the user has to send it again. */
 const STALE_MS = 3_600_000;
-/** Requests that may be open where the gateway has not said how many; one is kept free for a stop that comes late. */
+/** Limit of open requests if the gateway does not report one; one is reserved for a late stop. */
 const REQUESTS_MAX = 64;
 const SPARE = 1;
-/** A question that a draining gateway refused while another socket is there. */
+/** Retry delay for a question rejected by a draining gateway while another socket is open. */
 const NEXT_SOCKET_MS = 500;
 const INTERRUPTED: Fault = { code: "interrupted", text: "", retryable: true };
 
 export class AnswerTracker {
   private readonly tracked = new Map<string, TrackedAnswer>();
   private readonly requests: Requests;
-  /** Stops that could not be told for want of a socket. */
+  /** Stops that could not be sent without a socket, by answer. */
   private readonly stops = new Map<string, { turn: TurnRef; applied: number | undefined }>();
   private readonly retryTimers = new RetryTimers();
-  /** Requests whose answer was stopped here: what it took is still to come. */
+  /** Requests whose answer was stopped here; its usage is still to come. */
   private readonly stopped = new Map<string, { conversation: string; answer: string }>();
 
   constructor(private readonly host: TrackerHost) {
@@ -45,7 +45,7 @@ export class AnswerTracker {
     return this.tracked.has(answer);
   }
 
-  /** The newest state of an answer that is followed. */
+  /** The latest state of a tracked answer. */
   answer(id: string): AssistantMessage | undefined {
     return this.tracked.get(id)?.answer;
   }
@@ -56,7 +56,7 @@ export class AnswerTracker {
       .map(({ answer }) => answer);
   }
 
-  /** Takes care of an answer until it is finished. */
+  /** Tracks an answer until it is finished. */
   begin(conversation: string, answer: AssistantMessage, isForeign = false): void {
     if (this.tracked.has(answer.id)) return;
     const tracked = newTrackedAnswer(conversation, answer, isForeign);
@@ -64,7 +64,7 @@ export class AnswerTracker {
     if (this.isLive()) this.open(tracked);
   }
 
-  /** The socket is there (again). */
+  /** The socket is (again) open. */
   live(): void {
     for (const { turn, applied } of this.stops.values()) this.requests.stopLate(turn, applied);
     this.stops.clear();
@@ -72,7 +72,7 @@ export class AnswerTracker {
     for (const tracked of all) this.open(tracked);
   }
 
-  /** These requests went with their socket; where another one is there already, they go on on that. */
+  /** These requests were lost with their socket; if another one is open, they continue on it. */
   lost(requests: readonly string[]): void {
     for (const request of requests) this.stopped.delete(request);
     for (const tracked of this.requests.lost(requests)) {
@@ -95,7 +95,7 @@ export class AnswerTracker {
     this.finish(tracked, { ...answer, outcome: "stopped" });
   }
 
-  /** Without a word to anybody: what is removed is not followed. */
+  /** Stops tracking a removed conversation, without notifying the host. */
   drop(conversation: string): void {
     for (const tracked of [...this.tracked.values()]) {
       if (tracked.conversation !== conversation) continue;
@@ -146,7 +146,7 @@ export class AnswerTracker {
     return this.host.link().state.kind === "live";
   }
 
-  /** What comes for an answer that was stopped here: of that, only what it took is news. */
+  /** Frames of an answer that was stopped here: only its metadata is applied. */
   private epilogue(frame: Exclude<ServerFrame, { type: "unknown" }>): void {
     const of = this.stopped.get(frame.requestId);
     if (!of) return;
@@ -168,7 +168,7 @@ export class AnswerTracker {
   private finish(tracked: TrackedAnswer, answer: AssistantMessage): void {
     this.forget(tracked);
     this.host.settled(tracked.conversation, answer);
-    // What waited behind it, or for room on the socket, may go.
+    // Answers that waited behind it, or for a free request, can start now.
     if (!this.isLive()) return;
     for (const next of [...this.tracked.values()]) {
       if (next.request === null && !next.isRetryScheduled) this.open(next);
@@ -195,12 +195,12 @@ export class AnswerTracker {
     this.host.written(tracked.conversation, answer, tracked.isForeign);
   }
 
-  /** How many answers on the way to the question are still to come: one is asked for after the other. */
+  /** Number of unfinished answers above the question: they are requested one after another. */
   private ahead(conversation: Conversation, question: UserMessage): number {
     return before(conversation, question).filter(({ id }) => this.tracked.has(id)).length;
   }
 
-  /** True: the frame said that the question never arrived, and it was asked again. */
+  /** Whether the frame showed that the question never arrived; it is then sent again. */
   private probed(tracked: TrackedAnswer, frame: ServerFrame): boolean {
     if (!tracked.isProbe || frame.type !== "start") return false;
     tracked.isProbe = false;
@@ -217,7 +217,7 @@ export class AnswerTracker {
     if (conversation && question) this.ask(tracked, conversation, question);
   }
 
-  /** Tries again after a while, unless somebody did meanwhile, or nobody wants it any more. */
+  /** Schedules a retry, unless the answer has a request or is no longer tracked by then. */
   private retryLater(tracked: TrackedAnswer, ms: number, action: () => void): void {
     tracked.isRetryScheduled = true;
     this.retryTimers.later(ms, () => {
@@ -235,7 +235,7 @@ export class AnswerTracker {
     this.host.setConversation({ ...conversation, messages });
   }
 
-  /** It waits for a socket again, and may be taken back. */
+  /** Marks the question as queued again, so that it can be taken back. */
   private notTaken(tracked: TrackedAnswer): void {
     const conversation = this.host.conversation(tracked.conversation);
     const question = conversation && userOf(conversation, tracked.answer.parent);
@@ -247,7 +247,7 @@ export class AnswerTracker {
     this.setDelivery(tracked, "accepted");
   }
 
-  /** Asks, or asks again under the same name, or resumes: by what is known to have arrived. */
+  /** Sends, sends again under the same id, or resumes, depending on what is known to have arrived. */
   private open(tracked: TrackedAnswer): void {
     if (tracked.request !== null || this.isFull()) return;
     const conversation = this.host.conversation(tracked.conversation);
@@ -309,7 +309,7 @@ export class AnswerTracker {
     switch (afterRefusal(fault, tracked.isResume)) {
       case "next-socket":
         this.notTaken(tracked);
-        // Refused late, when the next one is there already; or there is none to be had, and one of them has to end first.
+        // The rejection arrived after the next socket was open, or no further socket is allowed until one of them ends.
         if (this.isLive()) this.retryLater(tracked, NEXT_SOCKET_MS, () => this.open(tracked));
         break;
       case "taken-over":
@@ -337,7 +337,7 @@ export class AnswerTracker {
     this.host.failed(tracked.conversation, answer);
   }
 
-  /** There is no answer to follow: what the gateway remembers says how it ended. */
+  /** There is no answer to follow: the gateway's transcript tells how it ended. */
   private async recall(tracked: TrackedAnswer): Promise<void> {
     const conversation = this.host.conversation(tracked.conversation);
     if (!conversation) return;
@@ -372,7 +372,7 @@ export class AnswerTracker {
         this.finish(tracked, { ...answer, text: after.text, outcome: "failed", fault: INTERRUPTED });
         break;
       case "unknown":
-        // Asked by another tab, that one knows more, and its news will come.
+        // If another tab asked, that tab knows more and will post an update.
         if (tracked.isForeign) this.forget(tracked);
         else if (isRunning(tracked.answer)) this.fail(tracked, INTERRUPTED);
         break;

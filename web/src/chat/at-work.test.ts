@@ -1,4 +1,4 @@
-/** Dots and a caret are shown where somebody is at work, and nowhere else. */
+/** Dots and a caret are shown only where an answer is being worked on. */
 import { expect, test } from "vitest";
 import type { LinkState } from "../connection/link";
 import { answer, conversation, question } from "../testing/fake-store";

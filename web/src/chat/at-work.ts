@@ -1,4 +1,4 @@
-/** Whether somebody is at work on an answer that is not finished, as far as the page can know. */
+/** Whether an unfinished answer is being worked on, as far as the page knows. */
 import { isSound } from "../connection/link";
 import type { ChatState } from "./contract";
 import type { AssistantMessage } from "./model";
@@ -11,7 +11,7 @@ export function isAtWork(
   const question = open[conversation]?.messages[answer.parent];
   const delivery = question?.role === "user" ? question.delivery : undefined;
   if (delivery === "stale") return false;
-  // What is new waits for a socket; what was taken runs on the old one.
+  // New questions wait for a socket; accepted ones run on the old one.
   if (link.kind !== "live") return linkLeaving && delivery === "accepted";
   return isSound(link);
 }

@@ -1,21 +1,21 @@
-/** Stores conversations: a moment after the last change, at once when an answer is finished or the page goes. */
+/** Stores conversations: shortly after the last change, at once when an answer is finished or the page is closed. */
 import type { Vault } from "../storage/vault";
 import { headOf } from "./check";
 import type { Conversation, Head } from "./model";
 
 const SOON_MS = 400;
-/** While text comes in: a resume fills what is missing, so there is no hurry. */
+/** Delay during an answer: a resume recovers missing text, so there is no hurry. */
 const WRITING_MS = 2_000;
 
 export class Autosave {
   private readonly timers = new Map<string, { timer: ReturnType<typeof setTimeout>; at: number }>();
-  /** One write after the other: a slow older one must not come after a newer one. */
+  /** Writes are sequential, so that an older one cannot overwrite a newer one. */
   private last: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly vault: Vault<Head, Conversation>,
     private readonly current: (id: string) => Conversation | undefined,
-    /** It is in the vault; `isKept`: also when the page is gone. */
+    /** The conversation was saved; `isKept`: durably, not only in memory. */
     private readonly stored: (conversation: Conversation, isKept: boolean) => void,
   ) {}
 
@@ -28,7 +28,7 @@ export class Autosave {
     this.timers.set(id, { timer: setTimeout(() => void this.now(id), ms), at });
   }
 
-  /** It has changes that are still to be stored. */
+  /** Whether it has unsaved changes. */
   isWaiting(id: string): boolean {
     return this.timers.has(id);
   }

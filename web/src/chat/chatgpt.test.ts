@@ -1,4 +1,4 @@
-/** ChatGPT's export: what was said, with its branches, and nothing of what went on behind it. */
+/** ChatGPT's export: messages with their branches, without internal steps. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { fromChatGpt, isChatGpt } from "./chatgpt";
@@ -121,7 +121,7 @@ test("where a turn is missing, the others still take turns", () => {
   ]);
 });
 
-test("pictures are told, empty talks are none", () => {
+test("images are mentioned, empty conversations are skipped", () => {
   const parts = [{ content_type: "image_asset_pointer" }, "What is this?"];
   const conversation = read("u", [
     ...HEAD,

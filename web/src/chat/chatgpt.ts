@@ -1,4 +1,4 @@
-/** Conversations of ChatGPT's export (`conversations.json`): trees of nodes, as is ours, but with steps that nobody reads. */
+/** Conversations of ChatGPT's export (`conversations.json`): trees of nodes like ours, but with steps that are not shown. */
 import type { AssistantMessage, Conversation, Message, UserMessage } from "./model";
 import { emptyConversation } from "./turns";
 
@@ -8,14 +8,14 @@ type NewId = (prefix: string) => string;
 const fields = (value: unknown): Fields =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
-/** Of a date, in seconds. */
+/** A date in seconds. */
 const TIME_MAX = 8.64e12;
 const time = (value: unknown): number =>
   typeof value === "number" && value > 0 && value < TIME_MAX ? Math.round(value * 1000) : 0;
 
-/** Marks of what the text was taken from, in characters for private use: they say nothing outside of ChatGPT. */
+/** Citation marks in private-use characters, meaningless outside of ChatGPT. */
 const CITATIONS = /\ue200[^\ue201]{0,2000}\ue201/g;
-/** Where a question is missing, so that the answer has one to follow. */
+/** Stands in for a missing question, so that the answer has a parent. */
 const NO_QUESTION = "…";
 
 export const isChatGpt = (value: unknown): value is Fields[] =>
@@ -31,19 +31,19 @@ function partsOf(parts: unknown): string {
   return texts.filter((part) => part !== "").join("\n\n");
 }
 
-interface Said {
+interface Content {
   role: "user" | "assistant";
   text: string;
   reasoning: string;
 }
 
-/** What a person would see of a node; undefined: nothing, as of instructions, tools and what is hidden. */
-function saidIn(message: Fields): Said | undefined {
+/** The visible content of a node; undefined for instructions, tools and hidden nodes. */
+function contentOf(message: Fields): Content | undefined {
   const role = text(fields(message.author).role);
   const { content_type: kind, parts, text: words, language, thoughts } = fields(message.content);
   if (role !== "user" && role !== "assistant") return undefined;
   if (fields(message.metadata).is_visually_hidden_from_conversation === true) return undefined;
-  // Words for a tool are no answer.
+  // Tool calls are not answers.
   if (role === "assistant" && !["", "all"].includes(text(message.recipient))) return undefined;
   if (kind === "text" || kind === "multimodal_text") {
     const all = partsOf(parts).replace(CITATIONS, "").trim();
@@ -65,19 +65,20 @@ function saidIn(message: Fields): Said | undefined {
 const joined = (one: string, other: string): string =>
   one !== "" && other !== "" ? `${one}\n\n${other}` : one + other;
 
-/** Builds one of our trees, in which questions and answers take turns. */
+/** Builds one of our trees, in which questions and answers alternate. */
 class Tree {
   readonly messages: Record<string, Message> = {};
   readonly chosen: Record<string, string> = {};
 
   constructor(private readonly newId: NewId) {}
 
-  /** Returns the message that what comes below the node has to follow. */
-  put(parent: string | null, said: Said, created: number, model: string): string {
+  /** Returns the message that becomes the parent of what is below the node. */
+  put(parent: string | null, content: Content, created: number, model: string): string {
     const before = parent === null ? undefined : this.messages[parent];
-    if (said.role === "user") return this.question(before ? this.answered(before) : null, said.text, created);
-    if (before?.role === "assistant") return this.continued(before, said, created);
-    return this.answer(before?.id ?? this.question(null, NO_QUESTION, created), said, created, model);
+    if (content.role === "user")
+      return this.question(before ? this.answered(before) : null, content.text, created);
+    if (before?.role === "assistant") return this.continued(before, content, created);
+    return this.answer(before?.id ?? this.question(null, NO_QUESTION, created), content, created, model);
   }
 
   private question(parent: string | null, words: string, created: number): string {
@@ -87,9 +88,9 @@ class Tree {
     return id;
   }
 
-  private answer(parent: string, said: Said, created: number, model: string): string {
+  private answer(parent: string, content: Content, created: number, model: string): string {
     const id = this.newId("a");
-    const { text: words, reasoning } = said;
+    const { text: words, reasoning } = content;
     const made: AssistantMessage = {
       role: "assistant",
       id,
@@ -104,7 +105,7 @@ class Tree {
     return id;
   }
 
-  /** A question follows an answer; where there was none, it was stopped before its first word. */
+  /** A question follows an answer; if there is none, an empty stopped one is inserted. */
   private answered(before: Message): string {
     if (before.role === "assistant") return before.id;
     const id = this.answer(before.id, { role: "assistant", text: "", reasoning: "" }, before.created, "");
@@ -112,22 +113,22 @@ class Tree {
     return id;
   }
 
-  /** An answer in several steps is one. Beside the first step, not in it: two ways may begin there. */
-  private continued(before: AssistantMessage, said: Said, created: number): string {
+  /** Merges an answer of several steps into one, as a sibling of the first step, because two branches may start there. */
+  private continued(before: AssistantMessage, content: Content, created: number): string {
     const whole = {
-      role: said.role,
-      text: joined(before.text, said.text),
-      reasoning: joined(before.reasoning, said.reasoning),
+      role: content.role,
+      text: joined(before.text, content.text),
+      reasoning: joined(before.reasoning, content.reasoning),
     };
     return this.answer(before.parent, whole, created, before.model ?? "");
   }
 
-  /** What an answer went on from is in that answer, too. */
+  /** Removes a step that is contained in a later answer. */
   drop(id: string): void {
     delete this.messages[id];
   }
 
-  /** Shows the way to a message. */
+  /** Selects the branch of a message. */
   show(id: string | undefined): void {
     for (let at = id === undefined ? undefined : this.messages[id]; at; ) {
       this.chosen[at.parent ?? ""] = at.id;
@@ -136,7 +137,7 @@ class Tree {
   }
 }
 
-/** Every node with the one above it, parents first; each once, however the file is tied together. */
+/** Every node with its parent, parents first; each once, even if the file contains cycles. */
 function nodesOf(mapping: Fields): { id: string; node: Fields; parent: string | null }[] {
   const ids = Object.keys(mapping);
   const children = new Map<string | null, string[]>();
@@ -158,30 +159,31 @@ function nodesOf(mapping: Fields): { id: string; node: Fields; parent: string | 
   return found;
 }
 
-/** Undefined: nothing in it was said. */
+/** Undefined if it contains no messages. */
 export function fromChatGpt(value: unknown, newId: NewId, now: number): Conversation | undefined {
   const entry = fields(value);
   const tree = new Tree(newId);
-  /** By their node: what a node below has to follow. */
+  /** By node: the parent of what is below it. */
   const places = new Map<string, string | null>();
   const times = new Map<string, number>();
-  /** Answers that went on in another step, and messages that something else follows. */
+  /** Answers continued by another step, and messages with other children. */
   const continued = new Set<string>();
   const followed = new Set<string>();
   const begun = time(entry.create_time) || now;
   for (const { id, node, parent } of nodesOf(fields(entry.mapping))) {
     const message = fields(node.message);
     const above = parent === null ? null : (places.get(parent) ?? null);
-    // Brothers stand in the order of their times; a time that is missing must not bring one before its parent.
+    // Siblings are ordered by time; a missing time must not place one before its parent.
     const created = time(message.create_time) || ((parent !== null && times.get(parent)) || begun) + 1;
     times.set(id, created);
-    const said = saidIn(message);
-    if (!said) {
+    const content = contentOf(message);
+    if (!content) {
       places.set(id, above);
       continue;
     }
-    const isStep = said.role === "assistant" && above !== null && tree.messages[above]?.role === "assistant";
-    const put = tree.put(above, said, created, text(fields(message.metadata).model_slug));
+    const isStep =
+      content.role === "assistant" && above !== null && tree.messages[above]?.role === "assistant";
+    const put = tree.put(above, content, created, text(fields(message.metadata).model_slug));
     if (above !== null) (isStep ? continued : followed).add(above);
     places.set(id, put);
   }

@@ -1,4 +1,4 @@
-/** Reads conversations from storage and from files: by this version, an older one, or nobody we know. */
+/** Validates conversations from storage and from files, of any version. */
 import {
   type AssistantMessage,
   type Conversation,
@@ -75,7 +75,7 @@ function assistant(value: Fields, id: string, parent: string): AssistantMessage 
   return message;
 }
 
-/** An answer by itself, its parent not looked at. */
+/** Validates an answer without its parent. */
 export function readAnswer(value: unknown): AssistantMessage | undefined {
   if (!isFields(value) || !isId(value.id) || !isId(value.parent)) return undefined;
   return assistant(value, value.id, value.parent);
@@ -90,7 +90,7 @@ function messagesOf(value: unknown): Record<string, Message> | undefined {
     else if (entry.role === "assistant" && isId(entry.parent))
       messages[id] = assistant(entry, id, entry.parent);
   }
-  // A message whose parent is missing, or of its own role, would never be shown, or for ever.
+  // A message whose parent is missing, or has the same role, would never be shown, or form a cycle.
   for (const message of Object.values(messages)) {
     const parent = message.parent === null ? undefined : messages[message.parent];
     const isWhole =
@@ -100,7 +100,7 @@ function messagesOf(value: unknown): Record<string, Message> | undefined {
   return messages;
 }
 
-/** Undefined: it is none, or damaged beyond use. */
+/** Undefined if it is not a conversation, or damaged beyond use. */
 export function readConversation(value: unknown): Conversation | undefined {
   if (!isFields(value) || !isId(value.id)) return undefined;
   const messages = messagesOf(value.messages);

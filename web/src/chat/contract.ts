@@ -1,13 +1,13 @@
-/** What the features may read and do. One store (zustand) has all of it; components select small pieces. */
+/** State and actions available to the features. A single store (zustand) holds all of it; components select small parts. */
 import type { LinkState } from "../connection/link";
 import type { Problem } from "./exchange";
 import type { AssistantMessage, Conversation, Head } from "./model";
 import type { Operator } from "./operator";
 
-/** `GET /api/config`, as far as the page uses it. */
+/** The part of `GET /api/config` that the page uses. */
 export interface PageConfig {
   version: string;
-  /** Of the page that the gateway serves now; it may be newer than this one. */
+  /** Build of the page that the gateway serves now; it may be newer than this one. */
   build: string;
   operator: Operator;
   simulated: boolean;
@@ -25,20 +25,20 @@ export interface PageConfig {
 export interface Settings {
   theme: "system" | "light" | "dark";
   language: "system" | "zh" | "en";
-  /** Which key sends; the other makes a new line. */
+  /** Key that sends; the other one inserts a line break. */
   sendKey: "enter" | "mod-enter";
 }
 
 export interface Imported {
   taken: number;
-  /** Entries of the file that could not be read. */
+  /** Number of entries that could not be read. */
   skipped: number;
   problem?: Problem;
 }
 
 export interface Hit {
   conversation: string;
-  /** Of the first message that matches; null: only the title does. */
+  /** The first matching message; null if only the title matches. */
   message: string | null;
   excerpt: string;
 }
@@ -46,28 +46,28 @@ export interface Hit {
 type StorageState = "ok" | "full" | "blocked";
 
 export interface ChatState {
-  /** Storage was read: before that nothing is known, and nothing should be said. */
+  /** Storage has been read; before that, nothing is shown. */
   ready: boolean;
   config: PageConfig | null;
-  /** As told now, or at the last visit. */
+  /** From the gateway, or from the last visit. */
   operator: Operator;
   link: LinkState;
-  /** True when the page should speak of it: not live for 1.5 s, or live and doubted. */
+  /** Whether a problem is shown: not live for 1.5 s, or live and doubted. */
   linkTroubled: boolean;
-  /** Answers still arrive on a socket that takes nothing new: its gateway is restarting. */
+  /** Answers still arrive on a socket that accepts nothing new: its gateway is restarting. */
   linkLeaving: boolean;
-  /** Counts texts that came back to a draft without being typed: whoever shows the draft reads it again. */
+  /** Counts texts put back into a draft by the program: the composer then reads the draft again. */
   returned: number;
   storage: StorageState;
   /** Newest first. */
   heads: Head[];
   current: string | null;
-  /** Conversations that were opened. */
+  /** Open conversations. */
   open: Record<string, Conversation>;
-  /** Answers that are being written, by id, newer than in `open`; each changes at most once per frame. */
+  /** Answers being generated, by id, newer than in `open`; each changes at most once per frame. */
   writing: Record<string, AssistantMessage>;
   settings: Settings;
-  /** A conversation that was removed a moment ago and can be had back. */
+  /** A recently removed conversation that can be restored. */
   removed: Head | null;
 }
 
@@ -78,21 +78,21 @@ export interface ChatActions {
   rename(id: string, title: string): void;
   remove(id: string): void;
   undoRemove(): void;
-  /** In titles and texts; at most 50. */
+  /** Searches titles and texts; at most 50 hits. */
   search(query: string): Promise<Hit[]>;
 
   send(conversation: string, text: string): void;
-  /** Keeps what was written. */
+  /** Keeps the text so far. */
   stop(conversation: string): void;
   regenerate(conversation: string, answer: string): void;
   edit(conversation: string, message: string, text: string): void;
   /** Shows another branch: `message` is the sibling to be shown. */
   choose(conversation: string, message: string): void;
-  /** A message that failed, was refused or is stale. */
+  /** Sends a failed, rejected or stale message again. */
   resend(conversation: string, message: string): void;
-  /** A message that waits. */
+  /** Takes back a message that waits for a socket. */
   takeBack(conversation: string, message: string): void;
-  /** Follow here again an answer that was taken over elsewhere. */
+  /** Follows an answer here again after it was taken over elsewhere. */
   follow(conversation: string): void;
   setSystem(conversation: string, text: string): void;
 
@@ -101,11 +101,11 @@ export interface ChatActions {
 
   exportMarkdown(conversation: string, names: { user: string; assistant: string }): Promise<string>;
   exportJson(conversations?: string[]): Promise<string>;
-  /** Takes all or nothing of a file of ours or ChatGPT's; throws nothing, says what was wrong. */
+  /** Imports all or nothing of a file of ours or ChatGPT's; never throws, returns the problem. */
   importFile(file: Blob, progress: (done: number, of: number) => void): Promise<Imported>;
 
   setSettings(change: Partial<Settings>): void;
-  /** Try the connection now. */
+  /** Retries the connection now. */
   reconnect(): void;
 }
 

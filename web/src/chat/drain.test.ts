@@ -54,7 +54,7 @@ class World {
   constructor() {
     for (const id of ["c-1", "c-2", "c-3"]) this.conversations.set(id, emptyConversation(id, 0));
     this.net.dialled = (wire) => {
-      if (!this.serving) throw new Error("dialled where nobody is");
+      if (!this.serving) throw new Error("connected to a stopped gateway");
       wire.isAwake = true;
       this.homes.set(wire, { gateway: this.serving, read: 0 });
     };
@@ -64,7 +64,7 @@ class World {
   at = (id: string): Conversation => this.conversations.get(id) as Conversation;
   private newId = (prefix: string): string => `${prefix}-${++this.ids}`;
 
-  /** A new gateway takes the sockets; `alone`: the old one drains, and nobody else is there yet. */
+  /** A new gateway takes the sockets; `alone`: the old one drains, and there is no other gateway yet. */
   drain(isAlone: boolean): void {
     for (const gateway of this.gateways) gateway.isDraining = true;
     this.serving = undefined;

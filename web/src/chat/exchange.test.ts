@@ -24,7 +24,7 @@ test("an export read again has all branches, and nothing of it is still written"
   ).not.toContain("waiting");
 });
 
-test("what is no export is said, not thrown", async () => {
+test("an unknown file is reported, not thrown", async () => {
   expect(await read("{")).toBe("unreadable");
   expect(await read("")).toBe("unreadable");
   expect(await read("PK\u0003\u0004 and so on")).toBe("archive");

@@ -1,4 +1,4 @@
-/** Conversations out of the page and into it. */
+/** Export and import of conversations. */
 import { fromChatGpt, isChatGpt } from "./chatgpt";
 import { readConversation } from "./check";
 import { type Conversation, isRunning } from "./model";
@@ -7,7 +7,7 @@ import { shown } from "./tree";
 const FORMAT = "tidegate-conversations";
 const VERSION = 1;
 
-/** The shown branch, to be read by people. */
+/** The shown branch as Markdown. */
 export function toMarkdown(conversation: Conversation, names: { user: string; assistant: string }): string {
   const parts = [`# ${conversation.title}`];
   for (const { id } of shown(conversation)) {
@@ -17,12 +17,12 @@ export function toMarkdown(conversation: Conversation, names: { user: string; as
   return `${parts.join("\n\n")}\n`;
 }
 
-/** Everything, all branches. */
+/** All branches as JSON. */
 export function toJson(conversations: Conversation[]): string {
   return `${JSON.stringify({ format: FORMAT, version: VERSION, conversations }, null, 2)}\n`;
 }
 
-/** Nothing in a file is still being written, nor known to a gateway under its name. */
+/** Nothing in an imported file is still running, nor known to a gateway under its id. */
 function settled(conversation: Conversation, id: string): Conversation {
   const messages = Object.fromEntries(
     Object.entries(conversation.messages).map(([key, message]) => {
@@ -38,34 +38,34 @@ function settled(conversation: Conversation, id: string): Conversation {
   return { ...conversation, id, messages, epoch: 0, remembered: [] };
 }
 
-/** Nobody has more, but for a mistake; the page must stay usable meanwhile. */
+/** Limit against mistakes; the page must stay usable during the import. */
 export const FILE_BYTES_MAX = 128 * 1024 * 1024;
 export const CONVERSATIONS_MAX = 20_000;
 const MESSAGES_MAX = 20_000;
-/** The page is drawn again after this much work. */
+/** The page renders again after this much work. */
 const SLICE_MS = 30;
 
 export type Problem =
   | "unreadable"
   | "foreign"
-  /** The archive that ChatGPT sends, not the file in it. */
+  /** The file is ChatGPT's archive, not the file in it. */
   | "archive"
   | "tooLarge"
   | "tooMany"
-  /** Of the right form, with nothing in it. */
+  /** Valid but empty. */
   | "nothing"
   | "storage";
 
 export interface Read {
   conversations: Conversation[];
-  /** Of those that were damaged. */
+  /** Number of damaged entries. */
   skipped: number;
 }
 
 const count = (value: unknown): number =>
   typeof value === "object" && value !== null ? Object.keys(value).length : 0;
 
-/** How each entry of a file is read; undefined: nobody knows this file. */
+/** The reader for the entries of a file; undefined if the format is unknown. */
 function readerOf(value: unknown, newId: (prefix: string) => string, now: number) {
   if (isChatGpt(value)) {
     const read = (entry: unknown) =>
@@ -84,7 +84,7 @@ function readerOf(value: unknown, newId: (prefix: string) => string, now: number
   return { entries: conversations as unknown[], read };
 }
 
-/** Reads a file of ours or ChatGPT's, and lets the page be drawn meanwhile. */
+/** Reads a file of ours or ChatGPT's without blocking the page. */
 export async function fromFile(
   file: Blob,
   newId: (prefix: string) => string,

@@ -1,4 +1,4 @@
-/** At most one flush per frame of the screen. A page that is not seen has no frames, or few: there a timer does, slow, but so that tabs look alike. */
+/** At most one flush per animation frame. A hidden page has few or no frames, so a timer flushes there. */
 const HIDDEN_MS = 80;
 
 export function perFrame(flush: () => void): () => void {

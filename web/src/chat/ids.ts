@@ -1,4 +1,4 @@
-/** Names that the page makes. `crypto.randomUUID` is missing on plain HTTP, `getRandomValues` is not. */
+/** Ids made by the page. `crypto.randomUUID` is missing on plain HTTP, `getRandomValues` is not. */
 const ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz";
 
 /** 16 letters and digits: 82 bits, short enough to read. */

@@ -1,14 +1,15 @@
-/** One conversation from two tabs: what either has, without what either took back. */
+/** Merges a conversation of two tabs: everything that either has, without what either removed. */
 import { type Conversation, isRunning, type Message } from "./model";
 
-/** What this tab has is at least as new as what another one stored. */
+/** This tab's message is at least as new as the stored one. */
 function isAhead(message: Message, other: Message): boolean {
   if (message.role !== "assistant" || other.role !== "assistant") return false;
-  // What was taken over elsewhere is not followed again unasked: two tabs would take it from each other for ever.
+  // An answer that was taken over elsewhere is not followed again automatically: two tabs would take it over from each
+  // other forever.
   return other.outcome === "streaming" && (message.takenOver === true || !isRunning(message));
 }
 
-/** `isChanged`: mine has changes that are still to be stored. `isMore`: there is something in it that is not stored. */
+/** `isChanged`: `mine` has unsaved changes. `isMore`: the result contains messages that are not stored. */
 export function joined(
   mine: Conversation,
   stored: Conversation,
@@ -23,7 +24,7 @@ export function joined(
   }
   for (const id of gone) delete messages[id];
   const isMore = Object.keys(messages).some((id) => !stored.messages[id]);
-  // The newer of two tabs says which way is shown and what the gateway remembers.
+  // The newer of two tabs determines the shown branch and what the gateway remembers.
   const isNewer = stored.updated > mine.updated || (stored.updated === mine.updated && !isChanged);
   const newer = isNewer ? stored : mine;
   return { conversation: { ...newer, messages, gone }, isMore };

@@ -1,79 +1,79 @@
-/** What a conversation is, as the page keeps it. */
+/** The page's model of a conversation. */
 import type { Fault, SendFrame, Usage } from "../protocol/frames";
 
-/** A message as it was asked. `parent` is the answer (or nothing) that it follows; siblings of one parent are branches. */
+/** A user message. `parent` is the answer that it follows, or null; siblings of one parent are branches. */
 export interface UserMessage {
   role: "user";
-  /** Made by the page, and its name on the wire: a message that is sent twice is not answered twice. */
+  /** Made by the page, and its id on the wire: a message that is sent twice is answered once. */
   id: string;
   parent: string | null;
   text: string;
   /** Epoch milliseconds. */
   created: number;
-  /** `queued`: in the outbox, no socket yet; `stale`: queued for more than an hour, a person must say so again. */
+  /** `queued`: in the outbox, no socket yet; `stale`: queued for more than an hour, the user has to confirm it. */
   delivery: "queued" | "stale" | "sent" | "accepted" | "refused";
   fault?: Fault;
 }
 
 export type Outcome =
-  /** Asked; nothing written yet. */
+  /** Requested; no text yet. */
   | "waiting"
   | "streaming"
   | "done"
-  /** By the person. What was written stays. */
+  /** Stopped by the user. The text so far stays. */
   | "stopped"
-  /** It broke off, or failed before anything was written. */
+  /** Interrupted, or failed before any text. */
   | "failed";
 
 export interface Asked {
-  /** The chat's name on the wire then; the conversation may have another one by now. */
+  /** Chat id on the wire at that time; the conversation may have another one by now. */
   chat: string;
   trigger: SendFrame["trigger"];
   messageId?: string;
 }
 
-/** An answer. Siblings (the same `parent`) are answers that were made again. */
+/** An answer. Siblings (with the same `parent`) are regenerated answers. */
 export interface AssistantMessage {
   role: "assistant";
-  /** Made by the page; stable over resumes, also before the gateway has named the answer. */
+  /** Made by the page; stable over resumes, also before the gateway has assigned an id. */
   id: string;
   parent: string;
-  /** What the gateway calls it. */
+  /** The gateway's id of the answer. */
   serverId?: string;
   text: string;
   reasoning: string;
-  /** The last number of the answer that is in these texts (docs/PROTOCOL.md, Numbers); absent: none. */
+  /** Number of the last event contained in these texts (docs/PROTOCOL.md, Numbers); absent: none. */
   applied?: number;
-  /** How it was put to the gateway: said in the same words again when nobody knows whether they arrived. */
+  /** How it was sent: repeated unchanged if it is unknown whether it arrived. */
   asked?: Asked;
-  /** How long it thought, once it has begun to answer. */
+  /** Reasoning time, once the answer has begun. */
   reasoningMs?: number;
   created: number;
   outcome: Outcome;
-  /** `length`: cut by the token cap. */
+  /** `length`: cut by the token limit. */
   finishReason?: string;
   fault?: Fault;
   model?: string;
   usage?: Usage;
   firstTokenMs?: number;
   durationMs?: number;
-  /** Transient news: place in the queue, another attempt, turns left out. */
+  /** Transient notices: queue position, retry, omitted turns. */
   queuePosition?: number;
   retrying?: { attempt: number; afterMs: number };
   omittedTurns?: number;
-  /** It is open in too many places; this one no longer follows. */
+  /** Followed in too many places; this one no longer follows. */
   takenOver?: boolean;
 }
 
 export type Message = UserMessage | AssistantMessage;
 
-/** An answer that is not finished. */
+/** Whether it is an unfinished answer. */
 export const isRunning = (
   message: Message | undefined,
 ): message is AssistantMessage & { outcome: "waiting" | "streaming" } =>
   message?.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");
 
-/** An answer of the conversation is not finished. */
+/** Whether the conversation has an unfinished answer. */
 export function isAnswering(conversation: Pick<Conversation, "messages"> | undefined): boolean {
   for (const message of Object.values(conversation?.messages ?? {})) if (isRunning(message)) return true;
   return false;
@@ -82,11 +82,11 @@ export function isAnswering(conversation: Pick<Conversation, "messages"> | undef
 export interface Head {
   id: string;
   title: string;
-  /** The person named it; it no longer follows the first message. */
+  /** Named by the user; it no longer follows the first message. */
   titled: boolean;
   created: number;
   updated: number;
-  /** Something in it is not answered yet: to be looked at when the page starts. */
+  /** It has an unfinished answer: loaded when the page starts. */
   pending?: boolean;
 }
 
@@ -97,20 +97,20 @@ export interface Conversation extends Head {
   chosen: Record<string, string>;
   /** Instructions for the model; used only where the gateway allows them. */
   system: string;
-  /** Counts up when the branch that is shown is not the one which the gateway remembers: see `wireId`. */
+  /** Incremented when the shown branch is not the one that the gateway remembers: see `wireId`. */
   epoch: number;
-  /** What the gateway should remember under that name: a message and its answer, by the page's names, oldest first. */
+  /** Turns that the gateway should remember under that id: message and answer, by the page's ids, oldest first. */
   remembered: [user: string, answer: string][];
-  /** Messages that were taken back: another tab that still has them drops them too. */
+  /** Messages that were taken back; another tab that still has them removes them too. */
   gone: string[];
 }
 
-/** What the gateway calls the conversation. Another branch is another chat to it, rebuilt from the transcript. */
+/** The chat id on the wire. Another branch is another chat for the gateway, rebuilt from the transcript. */
 export function wireId(conversation: Pick<Conversation, "id" | "epoch">): string {
   return conversation.epoch === 0 ? conversation.id : `${conversation.id}.${conversation.epoch}`;
 }
 
-/** A message with its place among its siblings: "‹2/3›". */
+/** A message with its position among its siblings: "‹2/3›". */
 export interface Shown {
   id: string;
   index: number;

@@ -36,15 +36,15 @@ test("odd answers of a gateway say nothing", () => {
   expect(readConfig({ page: { build: "b", title: " Harbour chat " } }).operator.title).toBe("Harbour chat");
 });
 
-test("what was told last is known at the next visit", () => {
+test("the last operator is known at the next visit", () => {
   expect(keptOperator()).toEqual(NOTHING);
-  const told = readOperator({
+  const operator = readOperator({
     title: "Harbour chat",
     notice: "n",
     links: [{ label: "a", url: "https://a.example/" }],
   });
-  keepOperator(told);
-  expect(keptOperator()).toEqual(told);
+  keepOperator(operator);
+  expect(keptOperator()).toEqual(operator);
   localStorage.setItem("tidegate.operator", "{");
   expect(keptOperator()).toEqual(NOTHING);
 });

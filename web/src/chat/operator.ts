@@ -1,4 +1,4 @@
-/** What the operator tells the people at the page: a name, a sentence and links. Kept, so that it is there before the gateway answers. */
+/** The operator's title, notice and links. Stored, so that they are shown before the gateway answers. */
 import { readLocal, writeLocal } from "../storage/local";
 
 export interface Operator {
@@ -9,11 +9,11 @@ export interface Operator {
   links: { label: string; url: string }[];
 }
 
-/** Of the page where the operator gave it none. */
+/** Title of the page without one from the operator. */
 export const OWN_NAME = "Tidegate";
 
 const KEY = "tidegate.operator";
-/** As the gateway's keys have it; whatever came is cut to fit the page. */
+/** Limits as in the gateway's keys; longer values are cut. */
 const TITLE_MAX = 120;
 const NOTICE_MAX = 1024;
 const LINKS_MAX = 8;
@@ -25,7 +25,7 @@ const fields = (value: unknown): Fields =>
 const text = (value: unknown, max: number): string =>
   typeof value === "string" ? value.trim().slice(0, max) : "";
 
-/** An address that runs nothing and is whole, as the browser spells it. */
+/** An absolute address with a harmless scheme, as normalized by the browser. */
 function address(value: unknown): string {
   try {
     const url = new URL(text(value, 2048));

@@ -1,4 +1,4 @@
-/** What a gateway that is stopping tells a page is understood, and nothing else is taken for it. */
+/** The response of a draining gateway is recognized, and nothing else is mistaken for it. */
 import { afterEach, expect, test, vi } from "vitest";
 import { NotNow } from "../connection/link";
 import { fetchConfig } from "./page-config";

@@ -1,4 +1,4 @@
-/** What the gateway tells a page before it opens its socket. */
+/** The configuration that a page requests before it opens its socket. */
 import { NotNow } from "../connection/link";
 import type { PageConfig } from "./contract";
 import { readOperator } from "./operator";
@@ -9,7 +9,7 @@ const fields = (value: unknown): Fields =>
 const positive = (value: unknown, otherwise: number): number =>
   typeof value === "number" && Number.isSafeInteger(value) && value > 0 ? value : otherwise;
 
-/** Whatever is missing or odd has the gateway's own default: an older or newer gateway must not blank the page. */
+/** Missing or invalid fields get the gateway's defaults, so that an older or newer gateway does not break the page. */
 export function readConfig(value: unknown): PageConfig {
   const root = fields(value);
   const limits = fields(root.limits);
@@ -38,10 +38,10 @@ export function readConfig(value: unknown): PageConfig {
   };
 }
 
-/** A gateway that does not answer in this time is away. */
+/** Request timeout; after it, the gateway counts as unreachable. */
 const PATIENCE_MS = 8_000;
 
-/** Where a gateway that is stopping does not name a time. */
+/** Default pause if a draining gateway sends no `Retry-After`. */
 const RETRY_AFTER_S = 5;
 
 const ask = (path: string): Promise<Response> =>
@@ -51,14 +51,14 @@ const ask = (path: string): Promise<Response> =>
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
 
-/** Of our own gateway, and it takes no sockets; a 503 of a proxy says only that nobody could be asked. */
+/** A 503 of our gateway that accepts no sockets; a proxy's 503 only means that no gateway was reachable. */
 async function isDraining(response: Response): Promise<boolean> {
   if (response.status !== 503) return false;
   const body: unknown = await response.json().catch(() => null);
   return fields(body).code === "draining";
 }
 
-/** Sets the cookie that says whose the chats are: to be asked before the socket is opened. */
+/** Sets the cookie that identifies the owner of the chats, so it is requested before the socket is opened. */
 export async function fetchConfig(): Promise<PageConfig> {
   const response = await ask("/api/config");
   if (response.ok) return readConfig(await response.json());
@@ -69,11 +69,11 @@ export async function fetchConfig(): Promise<PageConfig> {
 }
 
 export interface Remembered {
-  /** By the gateway's names. */
+  /** By the gateway's ids. */
   answers: Map<string, { text: string; incomplete: boolean; isWriting: boolean }>;
 }
 
-/** What the gateway remembers of a chat; null: nothing. Throws where it cannot be asked. */
+/** The gateway's transcript of a chat; null if there is none. Throws if it cannot be requested. */
 export async function fetchTranscript(chat: string): Promise<Remembered | null> {
   const response = await ask(`/api/chats/${encodeURIComponent(chat)}`);
   if (response.status === 404) return null;

@@ -1,4 +1,4 @@
-/** How a question is put to the gateway, which remembers one way through the tree under one name. */
+/** Plans how a question is sent to the gateway, which remembers one path through the tree under one id. */
 import type { SendFrame, WireMessage } from "../protocol/frames";
 import type { Asked, AssistantMessage, Conversation, Message, UserMessage } from "./model";
 import { wireId } from "./model";
@@ -7,21 +7,21 @@ import { before } from "./tree";
 type Pair = [user: string, answer: string];
 
 export interface Plan {
-  /** With what the gateway will remember, and the name of the chat. */
+  /** The conversation with what the gateway will remember, and its chat id. */
   conversation: Conversation;
   frame: Omit<SendFrame, "requestId">;
   asked: Asked;
 }
 
-/** Something leaves the gateway's memory for it: saying it twice would not be harmless. */
+/** Whether it replaces something in the gateway's history: sending it twice would not be harmless. */
 export const isReplacement = (asked: Asked | undefined): boolean =>
   asked !== undefined && (asked.trigger === "regenerate-message" || asked.messageId !== undefined);
 
-/** Room for the frame's own words. */
+/** Bytes reserved for the rest of the frame. */
 const ENVELOPE_BYTES = 2_048;
 const MESSAGE_BYTES = 160;
 
-/** UTF-8 bytes of a text in JSON, at most: quotes, line breaks and the like count twice. */
+/** Upper bound of the UTF-8 bytes of a text in JSON: quotes, line breaks and the like count twice. */
 function jsonBytes(text: string): number {
   let bytes = 0;
   for (let at = 0; at < text.length; at += 1) {
@@ -42,7 +42,7 @@ const spelled = (id: string, role: WireMessage["role"], text: string): WireMessa
   parts: [{ type: "text", text }],
 });
 
-/** The newest messages that fit, the question last; instructions first where they are allowed. */
+/** The newest messages that fit, with the question last; instructions first where they are allowed. */
 function transcript(way: Message[], question: UserMessage, system: string, bytesMax: number): WireMessage[] {
   let room = bytesMax - ENVELOPE_BYTES - MESSAGE_BYTES - jsonBytes(question.text) - jsonBytes(system);
   const messages: WireMessage[] = [spelled(question.id, "user", question.text)];
@@ -53,7 +53,7 @@ function transcript(way: Message[], question: UserMessage, system: string, bytes
     const id = message.role === "user" ? message.id : (message.serverId ?? message.id);
     messages.push(spelled(id, message.role, message.text));
   }
-  // Two of the same role in a row, or an answer first, pair with nothing: the gateway says what it does with them.
+  // The gateway handles two of the same role in a row, or an answer first.
   if (system !== "") messages.push(spelled("system", "system", system));
   return messages.reverse();
 }
@@ -68,7 +68,7 @@ const isWhole = (conversation: Conversation, [, answer]: Pair): boolean => {
   return message?.role === "assistant" && message.serverId !== undefined && message.outcome === "done";
 };
 
-/** What of the gateway's memory gives way to the question, if anything. */
+/** What the question replaces in the gateway's history, if anything. */
 function displacing(
   conversation: Conversation,
   chat: string,
@@ -83,8 +83,8 @@ function displacing(
 }
 
 /**
- * The frame for a question and the answer that it is to get. What was remembered is continued, or cut by an edit or
- * another try; where it went another way, the conversation takes a new name and is rebuilt from the transcript.
+ * The frame for a question and its answer. The remembered path is continued, or cut by an edit or regeneration; if the
+ * paths diverge otherwise, the conversation gets a new chat id and is rebuilt from the transcript.
  */
 export function plan(
   conversation: Conversation,
@@ -97,7 +97,7 @@ export function plan(
   const messages = transcript(way, question, system, limits.transcriptBytes);
   const sent = answer.asked;
   if (sent) {
-    // It may have arrived: only word for word, under the same name, is it known for the same question.
+    // It may have arrived: it is recognized as the same question only if repeated unchanged under the same id.
     const { chat, ...words } = sent;
     return { conversation, frame: { type: "send", id: chat, ...words, messages }, asked: sent };
   }
@@ -105,7 +105,8 @@ export function plan(
   const kept = conversation.remembered;
   const mine: Pair = [question.id, answer.id];
   const leaves = kept.slice(wanted.length).filter((pair) => !isSame(pair, mine));
-  // What gives way must have a name and an end: else nobody can tell later which of the two is being told, or waits.
+  // Replaced turns must have an id and be complete; otherwise nothing could tell later which of the two answers is
+  // streamed.
   const continues =
     wanted.every((pair, at) => isSame(pair, kept[at])) && leaves.every((pair) => isWhole(conversation, pair));
   const displaced = continues ? kept[wanted.length] : undefined;
@@ -117,8 +118,8 @@ export function plan(
 }
 
 /**
- * The gateway took the turn out again, or never had it. Where it was to take the place of another, nobody knows what
- * the gateway has now: another name then.
+ * Removes a turn that the gateway does not have. If it was to replace another one, the gateway's history is unknown, so
+ * the conversation gets a new chat id.
  */
 export function forgetTurn(conversation: Conversation, question: string, asked?: Asked): Conversation {
   const at = conversation.remembered.findIndex(([user]) => user === question);

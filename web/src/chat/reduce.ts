@@ -1,26 +1,26 @@
-/** What a frame does to an answer. Live and resumed frames go the same way, and nothing else writes an answer's text. */
+/** Applies a frame to an answer. Live and resumed frames are handled alike, and nothing else changes an answer's text. */
 import type { Chunk, Metadata, ServerFrame } from "../protocol/frames";
 import { type AssistantMessage, isRunning } from "./model";
 
-/** Where one request is in its answer. */
+/** Position of a request in its answer. */
 export interface Cursor {
-  /** The number that the next chunk of this request must have. */
+  /** Expected number of the next chunk of this request. */
   next: number;
-  /** It tells the answer from the beginning: what is there already is replaced. */
+  /** The answer is replayed from the beginning and replaces the existing text. */
   replay: boolean;
 }
 
 export type Verdict =
   | "go-on"
-  /** The request is done, and the answer too. */
+  /** Request and answer are complete. */
   | "over"
   /** A chunk is missing: resume from the last number that was applied. */
   | "hole"
-  /** The gateway speaks of another answer: resume from the beginning. */
+  /** The frame belongs to another answer: resume from the beginning. */
   | "another"
-  /** It gives no answer now: the transcript may have it. */
+  /** There is no answer to follow: the transcript may have it. */
   | "no-active"
-  /** The request was refused. */
+  /** The request was rejected. */
   | "refused";
 
 export interface Step {
@@ -29,12 +29,12 @@ export interface Step {
   verdict: Verdict;
 }
 
-/** A request that resumes after `applied`, or that tells all. */
+/** The cursor of a request that resumes after `applied`, or of a whole answer. */
 export function cursorAfter(applied: number | undefined): Cursor {
   return applied === undefined ? { next: 0, replay: true } : { next: applied + 1, replay: false };
 }
 
-/** Drops news that was true only while the answer was awaited. */
+/** Removes notices that only apply while waiting for the answer. */
 function settled(answer: AssistantMessage): AssistantMessage {
   const { queuePosition: _, retrying: __, ...rest } = answer;
   return rest;
@@ -55,7 +55,7 @@ function written(answer: AssistantMessage, kind: "text" | "reasoning", delta: st
   return next;
 }
 
-/** What the gateway says of the run: joined to what is known. */
+/** Merges the metadata of the run. */
 export function informed(answer: AssistantMessage, metadata: Metadata | undefined): AssistantMessage {
   const { model, usage, time_to_first_token_ms: first, duration_ms: duration } = metadata ?? {};
   return {
@@ -97,7 +97,7 @@ function apply(answer: AssistantMessage, chunk: Chunk, now: number): AssistantMe
   }
 }
 
-/** An answer that is told anew: its texts are empty, everything else is as it was. */
+/** An answer that is replayed: its texts are cleared, the rest is kept. */
 function emptied(answer: AssistantMessage): AssistantMessage {
   const { applied: _, reasoningMs: __, ...rest } = settled(answer);
   return { ...rest, text: "", reasoning: "" };
@@ -123,7 +123,7 @@ function chunkArrived(
   };
 }
 
-/** Takes one frame of the answer's request. */
+/** Applies one frame of the answer's request. */
 export function reduce(answer: AssistantMessage, cursor: Cursor, frame: ServerFrame, now: number): Step {
   const same = (verdict: Verdict): Step => ({ answer, cursor, verdict });
   switch (frame.type) {
@@ -136,7 +136,7 @@ export function reduce(answer: AssistantMessage, cursor: Cursor, frame: ServerFr
     case "chunk":
       return chunkArrived(answer, cursor, frame, now);
     case "end":
-      // An end without a last word is one of a gateway that we do not understand: what there is, stays.
+      // An end without a final chunk comes from an unknown gateway version: the text so far is kept.
       return { answer: isRunning(answer) ? ended(answer, "done") : answer, cursor, verdict: "over" };
     case "error":
       return { answer, cursor, verdict: "refused" };

@@ -29,7 +29,7 @@ function tableAfter(heading: string): [code: string, ...cells: string[]][] {
 
 const ENDED = tableAfter("An answer failed or broke off");
 const REFUSED = tableAfter("Errors");
-/** Sending the very same helps nobody, but asking anew does: see the table itself. */
+/** Repeating the same request does not help, but a new one does: see the table. */
 const ASKED_ANEW = ["cancelled", "duplicate_request", "bad_resume", "taken_over"];
 
 test("the table has every code of the protocol, and no other", () => {
@@ -61,7 +61,7 @@ test("what may be tried again is, and what is the operator's is not", () => {
   }
 });
 
-test("a code that nobody knows yet says itself whether the same may help", () => {
+test("an unknown code itself tells whether a retry may help", () => {
   const fault = (code: string, retryable: boolean) => ({ code, text: "", retryable });
   expect(remedyOf(fault("of_tomorrow", true))).toBe("retry");
   expect(remedyOf(fault("of_tomorrow", false))).toBe("none");

@@ -1,15 +1,15 @@
-/** What a person can do about an answer that failed: at most one thing, and only one that can help. */
+/** The action offered for a failed answer: at most one, and only if it can help. */
 import type { Fault } from "../protocol/frames";
 
 export type Remedy =
-  /** The same once more. */
+  /** Retry unchanged. */
   | "retry"
-  /** The message has to change first. */
+  /** The message has to be edited first. */
   | "edit"
-  /** Only the operator can act, or the program that sent it: nothing but the sentence. */
+  /** Only the operator or the client's developer can act: show only the message. */
   | "none";
 
-/** By code, every one of docs/PROTOCOL.md. */
+/** By code; complete for docs/PROTOCOL.md. */
 export const REMEDIES: Readonly<Record<string, Remedy>> = {
   not_set_up: "none",
   not_available: "none",
@@ -32,7 +32,7 @@ export const REMEDIES: Readonly<Record<string, Remedy>> = {
   overloaded: "retry",
   queue_timeout: "retry",
   draining: "retry",
-  // Not by this page: it would say "stopped".
+  // Does not occur in this page, which shows "stopped".
   cancelled: "retry",
   internal: "retry",
 
@@ -43,7 +43,7 @@ export const REMEDIES: Readonly<Record<string, Remedy>> = {
   malformed: "none",
   bad_id: "none",
   unsupported_part: "none",
-  // The next request has another name, and asks for the answer from its beginning.
+  // The next request has another id and requests the answer from its beginning.
   duplicate_request: "retry",
   bad_resume: "retry",
   too_many_requests: "retry",
@@ -53,7 +53,7 @@ export const REMEDIES: Readonly<Record<string, Remedy>> = {
   too_many_chats: "retry",
 };
 
-/** A code of a newer gateway: it says itself whether the same may help. */
+/** An unknown code of a newer gateway: `retryable` decides. */
 export function remedyOf(fault: Fault | undefined): Remedy {
   if (!fault) return "retry";
   return Object.hasOwn(REMEDIES, fault.code)

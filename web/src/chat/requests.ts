@@ -1,4 +1,4 @@
-/** Requests that are open on the socket, and whose they are. */
+/** Requests that are open on the socket, with their answers. */
 import type { ClientFrame } from "../protocol/frames";
 import { cursorAfter } from "./reduce";
 import type { TrackedAnswer, TrackerHost } from "./tracked-answer";
@@ -24,7 +24,7 @@ export class Requests {
     return this.open.get(request);
   }
 
-  /** False: there is no socket. */
+  /** False if there is no socket. */
   ask(tracked: TrackedAnswer, frame: Unnamed<ClientFrame>): boolean {
     return this.put(tracked, frame, false, undefined);
   }
@@ -38,7 +38,7 @@ export class Requests {
     if (tracked.request !== null) this.host.link().send({ type: "abort", requestId: tracked.request });
   }
 
-  /** Stops an answer that nobody follows any more: only who follows may stop. */
+  /** Stops an answer that is no longer followed: only a follower may stop, so it resumes first. */
   stopLate(turn: TurnRef, applied: number | undefined): void {
     const requestId = this.host.newId("r");
     this.host.link().send({ ...resumeOf(turn, applied), requestId });
@@ -50,7 +50,7 @@ export class Requests {
     tracked.request = null;
   }
 
-  /** Their socket is gone: whose they were. */
+  /** Releases the requests of a closed socket and returns their answers. */
   lost(requests: readonly string[]): TrackedAnswer[] {
     const lost = requests.flatMap((request) => this.open.get(request) ?? []);
     for (const tracked of lost) this.release(tracked);

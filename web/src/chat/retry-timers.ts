@@ -1,4 +1,4 @@
-/** Things that are done after a while, unless the page goes first. */
+/** Delayed actions, cancelled when the page is closed. */
 export class RetryTimers {
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
 

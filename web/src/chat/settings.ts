@@ -1,4 +1,4 @@
-/** What a person likes, kept in this browser. */
+/** The user's settings, stored in this browser. */
 import { readLocal, writeLocal } from "../storage/local";
 import type { Settings } from "./contract";
 
@@ -18,7 +18,7 @@ export function readSettings(): Settings {
   try {
     stored = (JSON.parse(readLocal(KEY) ?? "{}") ?? {}) as Record<string, unknown>;
   } catch {
-    // Damaged: the defaults will do.
+    // Damaged: use the defaults.
   }
   return {
     theme: chosen("theme", stored.theme),

@@ -148,7 +148,7 @@ test("what was put to the gateway is not taken back, and its answer goes on", ()
   store.close();
 });
 
-test("an answer that was stopped gets its usage when the gateway tells it", () => {
+test("an answer that was stopped gets its usage when the gateway sends it", () => {
   const { store, sent, frame } = openTab("stopped", true);
   const { newConversation, send, stop } = store.getState();
   const id = newConversation();

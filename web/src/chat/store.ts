@@ -1,4 +1,4 @@
-/** The one store of the page: what is known, what a person can do, and who does it. */
+/** The page's store: its state, the user's actions, and the parts that carry them out. */
 import { createStore, type StoreApi } from "zustand/vanilla";
 import { isSound, type Link, type LinkState } from "../connection/link";
 import { actions } from "./actions";
@@ -13,7 +13,7 @@ import { type StoreContext, type StoreParts, withLatest } from "./store-context"
 import { joinTabs, type TabMessage } from "./tabs";
 import { Tails } from "./tails";
 
-/** The page speaks of a lost connection after this long, not at every blink. */
+/** A lost connection is shown after this time, so that short interruptions are not. */
 export const TROUBLED_MS = 1_500;
 
 function headsWith(heads: Head[], head: Head): Head[] {
@@ -114,7 +114,7 @@ export function createChatStore(parts: StoreParts): StoreApi<ChatStore> & { clos
         troubled = undefined;
         set({ linkTroubled: false });
       } else if (state.kind === "live") {
-        // The doubt has waited long enough.
+        // The doubt has already lasted long enough.
         showTrouble();
       } else troubled ??= setTimeout(showTrouble, TROUBLED_MS);
     };
@@ -131,7 +131,7 @@ export function createChatStore(parts: StoreParts): StoreApi<ChatStore> & { clos
     });
     queueMicrotask(() => void start(context));
     flushAll = () => {
-      // First what is kept at once: the rest may come too late.
+      // Synchronous storage first: the rest may not complete in time.
       tails.flush();
       autosave.flush();
       parts.drafts.flush();
@@ -165,7 +165,7 @@ export function createChatStore(parts: StoreParts): StoreApi<ChatStore> & { clos
   return Object.assign(store, { close: () => close(), flush: () => flushAll() });
 }
 
-/** Takes up what is not finished. */
+/** Tracks the unfinished answers of a conversation. */
 function trackUnfinished(context: StoreContext, conversation: Conversation, isForeign: boolean): void {
   for (const message of Object.values(conversation.messages)) {
     if (!isRunning(message) || message.takenOver) continue;
@@ -205,6 +205,6 @@ async function onTabMessage(context: StoreContext, message: TabMessage): Promise
   );
   context.store.setState(({ open }) => ({ open: { ...open, [message.id]: next } }));
   trackUnfinished(context, next, true);
-  // Both had stored at the same time, and the later one did not know of this.
+  // Both stored at the same time, and the later one did not know of this.
   if (isMore) context.autosave.soon(message.id);
 }

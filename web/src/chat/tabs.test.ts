@@ -52,12 +52,12 @@ test("what both write at the same time is all kept", async () => {
   first.store.getState().send(id, "from the first");
   second.store.getState().send(id, "from the second");
   const all = ["from the first", "from the second", "good day", "hello"];
-  const heard = (tab: Tab) =>
+  const titles = (tab: Tab) =>
     textsOf(tab, id)
       .filter((text) => text !== "")
       .sort();
-  await vi.waitFor(() => expect(heard(first)).toEqual(all));
-  await vi.waitFor(() => expect(heard(second)).toEqual(all));
+  await vi.waitFor(() => expect(titles(first)).toEqual(all));
+  await vi.waitFor(() => expect(titles(second)).toEqual(all));
   // Whichever of them stored last.
   const kept = async () => Object.values((await vaultOf("both").load(id))?.messages ?? {});
   await vi.waitFor(async () => expect(await kept()).toHaveLength(6));

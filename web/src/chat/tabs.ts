@@ -1,6 +1,6 @@
-/** Tells other tabs of this browser what changed. A tab without BroadcastChannel is alone, and works. */
+/** Notifies other tabs of this browser of changes. Without BroadcastChannel, a tab works alone. */
 export type TabMessage =
-  /** Stored anew: whoever has it open reads it again, and follows what is being written. */
+  /** Stored again: tabs that have it open read it again and follow its running answers. */
   { kind: "conversation"; id: string } | { kind: "list" } | { kind: "settings" };
 
 export interface Tabs {
@@ -19,7 +19,7 @@ export function joinTabs(name: string, onMessage: (message: TabMessage) => void)
   let isOpen = true;
   return {
     post: (message) => {
-      // What is still being stored when the page goes has nobody to be told by.
+      // Saves that complete after the page was closed are not posted.
       if (isOpen) channel.postMessage(message);
     },
     close: () => {

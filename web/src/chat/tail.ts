@@ -1,13 +1,13 @@
 /**
- * The end of an answer that is being written, as far as the stored conversation does not have it yet. It is kept in a
- * store that takes it at once, since a page that goes away cannot wait for IndexedDB.
+ * The end of a running answer that is not yet in the stored conversation. It is kept in synchronous storage, since a
+ * closing page cannot wait for IndexedDB.
  */
 import { readAnswer } from "./check";
 import { type AssistantMessage, type Conversation, isRunning } from "./model";
 
-/** Longer ones are not kept: the conversation is stored instead. In UTF-16 units, of text and reasoning together. */
+/** Maximum length, in UTF-16 units, of text and reasoning together; instead of a longer tail the conversation is stored. */
 export const TAIL_CHARS_MAX = 32_768;
-/** What must be the same on both sides of the joint. */
+/** Characters that must match at the joint. */
 const JOINT_CHARS = 16;
 
 /** What IndexedDB is known to have of an answer. */
@@ -26,7 +26,7 @@ interface Piece {
   text: string;
 }
 
-/** The answer but for its texts. Its `applied` is the last number that is in the joined texts: a resume goes on from there. */
+/** The answer without its texts. Its `applied` is the last number in the joined texts, from which a resume continues. */
 type Frame = Omit<AssistantMessage, "text" | "reasoning">;
 
 export interface Tail {
@@ -50,7 +50,7 @@ function pieceOf(text: string, stored: number): Piece {
   return { from, joint: jointAt(text, from), text: text.slice(from) };
 }
 
-/** `nothing`: what is stored has it all. */
+/** `nothing`: the stored conversation is complete. */
 export function tailOf(
   conversation: string,
   message: AssistantMessage,
@@ -61,7 +61,7 @@ export function tailOf(
   if (serverId === undefined || applied === undefined) return "nothing";
   const isSame = base.serverId === serverId;
   const isBehind = isSame && base.applied !== undefined && applied <= base.applied;
-  // An end has a number of its own only where the gateway told it.
+  // An end has its own number only if the gateway sent it.
   if (isBehind && (isRunning(message) || applied !== base.applied)) return "nothing";
   const text = pieceOf(whole, isSame ? base.text : 0);
   const reasoning = pieceOf(reasoningText, isSame ? base.reasoning : 0);
@@ -72,7 +72,7 @@ export function tailOf(
 const continued = (stored: string, { from, joint, text }: Piece): string | undefined =>
   stored.length >= from && jointAt(stored, from) === joint ? stored.slice(0, from) + text : undefined;
 
-/** Whether a stored answer has at least what a tail has. */
+/** Whether a stored answer contains all of a tail. */
 export function covers(answer: AssistantMessage, tail: Tail): boolean {
   if (!isRunning(answer)) return true;
   const applied = answer.applied ?? -1;
@@ -82,9 +82,9 @@ export function covers(answer: AssistantMessage, tail: Tail): boolean {
 
 const withTexts = ({ answer }: Tail): AssistantMessage => ({ ...answer, text: "", reasoning: "" });
 
-/** The stored answer with its tail; undefined: they do not belong together, or it has nothing new. */
+/** The stored answer with its tail; undefined if they do not match, or the tail has nothing new. */
 function longer(answer: AssistantMessage, tail: Tail): AssistantMessage | undefined {
-  // A name is used again for another try at an answer without a word; the time of asking is not.
+  // The id is reused when an answer without text is retried; the creation time is not.
   if (answer.created !== tail.answer.created || covers(answer, tail)) return undefined;
   if (answer.serverId !== undefined && answer.serverId !== tail.answer.serverId) return undefined;
   const text = continued(answer.text, tail.text);
@@ -93,7 +93,7 @@ function longer(answer: AssistantMessage, tail: Tail): AssistantMessage | undefi
   return { ...tail.answer, id: answer.id, parent: answer.parent, text, reasoning };
 }
 
-/** The stored conversation with all tails that continue it, whichever tab kept them. The same object: there was nothing new. */
+/** The stored conversation with all tails that continue it, from any tab. The same object if there was nothing new. */
 export function withTails(conversation: Conversation, tails: Iterable<Tail>): Conversation {
   let next = conversation;
   for (const tail of tails) {
@@ -102,7 +102,7 @@ export function withTails(conversation: Conversation, tails: Iterable<Tail>): Co
     if (tail.conversation !== next.id || answer?.role !== "assistant" || question?.role !== "user") continue;
     const joined = longer(answer, tail);
     if (!joined) continue;
-    // Words of the answer came, so the question had arrived.
+    // Text of the answer was received, so the question had arrived.
     const { fault: _, ...asked } = question;
     const messages = { ...next.messages, [answer.id]: joined };
     messages[question.id] = { ...asked, delivery: "accepted" };
@@ -119,7 +119,7 @@ function readPiece(value: unknown): Piece | undefined {
   return isCount(from) && isText(joint) && isText(text) ? { from, joint, text } : undefined;
 }
 
-/** Undefined: it is none, or damaged. */
+/** Undefined if it is not a tail, or damaged. */
 export function readTail(json: string): Tail | undefined {
   let value: Partial<Record<keyof Tail, unknown>>;
   try {

@@ -1,11 +1,11 @@
-/** Keeps the tails of the answers that are being written, within half a second of their being shown and when the page goes. */
+/** Stores the tails of running answers within half a second and when the page is closed. */
 import type { TailStore } from "../storage/tail-store";
 import { type AssistantMessage, type Conversation, isRunning } from "./model";
 import { type Base, baseOf, covers, readTail, type Tail, tailOf, withTails } from "./tail";
 
-/** Between two writes; text that is shown is kept after this long at most. */
+/** Time between two writes; shown text is stored after this time at most. */
 export const KEEP_MS = 500;
-/** Answers of one tab that are kept at once: the others are only in IndexedDB, every two seconds. */
+/** Maximum number of answers per tab; further ones are only in IndexedDB, every two seconds. */
 export const TAILS_MAX = 16;
 
 interface Writing {
@@ -14,20 +14,20 @@ interface Writing {
 }
 
 export class Tails {
-  /** What IndexedDB has of the answers that are being written. Without one there is nothing to be joined to. */
+  /** State of running answers in IndexedDB. Without it a tail could not be joined. */
   private readonly bases = new Map<string, Base>();
   private readonly changed = new Map<string, Writing>();
-  /** Keys of what this tab has kept, by answer. */
+  /** Keys stored by this tab, by answer. */
   private readonly kept = new Map<string, string>();
-  /** Conversations that are being stored because a tail could not be kept. */
+  /** Conversations being stored because a tail could not be. */
   private readonly storing = new Set<string>();
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly store: TailStore,
-    /** Of this tab: two that follow one answer keep it apart. */
+    /** Id of this tab: two tabs that follow one answer store it separately. */
     private readonly tab: string,
-    /** Stores a conversation at once: there is no room here, or the tail is too long. */
+    /** Stores a conversation at once, if storage is full or the tail is too long. */
     private readonly storeNow: (conversation: string) => Promise<void>,
   ) {}
 
@@ -37,7 +37,7 @@ export class Tails {
     this.timer ??= setTimeout(() => this.flush(), KEEP_MS);
   }
 
-  /** IndexedDB has this for certain. Tails that it covers are removed, whichever tab kept them. */
+  /** The conversation is in IndexedDB. Tails that it contains are removed, of any tab. */
   stored(conversation: Conversation): void {
     for (const message of Object.values(conversation.messages)) {
       if (message.role !== "assistant") continue;
@@ -50,7 +50,7 @@ export class Tails {
     }
   }
 
-  /** A stored conversation as it was shown last. */
+  /** A stored conversation with its tails. */
   join(conversation: Conversation): Conversation {
     const own = this.read((answer) => conversation.messages[answer] !== undefined);
     return withTails(
@@ -59,7 +59,7 @@ export class Tails {
     );
   }
 
-  /** The conversation is gone. */
+  /** The conversation was removed. */
   drop(conversation: string): void {
     for (const [id, writing] of this.changed)
       if (writing.conversation === conversation) this.changed.delete(id);
@@ -68,12 +68,12 @@ export class Tails {
     }
   }
 
-  /** All that is kept now. */
+  /** All stored keys. */
   keys(): string[] {
     return this.store.keys();
   }
 
-  /** Removes, of these, what is damaged or belongs to nothing that is still written. */
+  /** Removes those of the keys that are damaged or belong to no unfinished answer. */
   clean(keys: string[], isPending: (conversation: string) => boolean): void {
     for (const key of keys) {
       const tail = readTail(this.store.read(key) ?? "");
@@ -103,7 +103,7 @@ export class Tails {
       this.kept.set(answer.id, key);
       return;
     }
-    // What was kept before stays: it is shorter, and as true.
+    // The older tail stays: it is shorter, but valid.
     if (this.storing.has(conversation)) return;
     this.storing.add(conversation);
     void this.storeNow(conversation).finally(() => this.storing.delete(conversation));

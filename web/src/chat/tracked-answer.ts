@@ -1,4 +1,4 @@
-/** One answer that is not finished: what is known of it, and what becomes of it after a refusal or a loss. */
+/** One unfinished answer: its state, and how to continue after a rejection or a loss. */
 import type { Link } from "../connection/link";
 import type { Fault } from "../protocol/frames";
 import type { PageConfig } from "./contract";
@@ -9,32 +9,32 @@ import { type Cursor, cursorAfter } from "./reduce";
 export interface TrackedAnswer {
   conversation: string;
   answer: AssistantMessage;
-  /** The request that is open for it; none while there is no socket. */
+  /** Its open request; null without a socket. */
   request: string | null;
   isResume: boolean;
-  /** It finds out whether the question arrived: the answer may be an older one. */
+  /** Finds out whether the question arrived: the answer may be an older one. */
   isProbe: boolean;
   cursor: Cursor;
-  /** Asked by another tab: it is followed, and never asked again from here. */
+  /** Asked by another tab: it is followed, but never sent from here. */
   isForeign: boolean;
   tries: number;
-  /** It tries again by itself after a while. */
+  /** A retry is scheduled. */
   isRetryScheduled: boolean;
 }
 
-/** What the follows need of the rest. */
+/** What the tracker needs from the store. */
 export interface TrackerHost {
   link(): Link;
   config(): PageConfig | null;
   conversation(id: string): Conversation | undefined;
   setConversation(conversation: Conversation): void;
-  /** The answer has news; gathered, and shown with the next frame. */
+  /** The answer has changed; changes are batched per frame. */
   written(conversation: string, answer: AssistantMessage, isForeign: boolean): void;
-  /** Something was put to the gateway: to be stored soon, so that it is not put twice. */
+  /** A question was sent: stored soon, so that it is not sent twice. */
   asked(conversation: string): void;
   /** The answer is finished, or is no longer followed. */
   settled(conversation: string, answer: AssistantMessage): void;
-  /** A message was not taken, or nothing came of it. */
+  /** A message was not accepted, or its answer failed. */
   failed(conversation: string, answer: AssistantMessage): void;
   transcript(chat: string): Promise<Remembered | null>;
   now(): number;
@@ -42,7 +42,7 @@ export interface TrackerHost {
 }
 
 export const TRIES_MAX = 5;
-/** Requests of ours that were not taken: the gateway does not hold the message. */
+/** Rejections after which the gateway does not have the message. */
 const NOT_TAKEN = new Set([
   "empty_message",
   "message_too_long",
@@ -51,9 +51,9 @@ const NOT_TAKEN = new Set([
   "unsupported_part",
   "queue_full",
 ]);
-/** Taken out of the gateway's memory, whatever was shown. */
+/** Errors after which the gateway removes the turn, even if text was shown. */
 const WITHDRAWN = new Set(["input_refused", "output_refused"]);
-/** They pass by themselves. */
+/** Temporary rejections. */
 const PASSING = new Set(["too_often", "too_many_requests", "unavailable"]);
 
 export const isNotTaken = (fault: Fault): boolean => NOT_TAKEN.has(fault.code);
@@ -77,18 +77,18 @@ export function newTrackedAnswer(
   };
 }
 
-/** An answer that some other message of the conversation has already; also one without a name. */
+/** Whether another message of the conversation has this answer's id, or it has none. */
 export const isKnown = (conversation: Conversation, serverId: string | undefined): boolean =>
   serverId === undefined ||
   Object.values(conversation.messages).some(
     (message) => message.role === "assistant" && message.serverId === serverId,
   );
 
-/** What a refused request leads to. */
+/** Reaction to a rejected request. */
 type AfterRefusal = "next-socket" | "taken-over" | "open-again" | "resume-anew" | "recall" | "fail";
 
 export function afterRefusal(fault: Fault, isResume: boolean): AfterRefusal {
-  // Nothing new is taken there: with the next socket it goes on.
+  // The gateway accepts nothing new: continue on the next socket.
   if (fault.code === "draining") return "next-socket";
   if (fault.code === "taken_over") return "taken-over";
   if (PASSING.has(fault.code)) return "open-again";
@@ -96,7 +96,7 @@ export function afterRefusal(fault: Fault, isResume: boolean): AfterRefusal {
   return fault.code === "bad_resume" ? "resume-anew" : "recall";
 }
 
-/** What the gateway's memory says of an answer that it no longer tells. */
+/** What the gateway's transcript tells about an answer that is no longer streamed. */
 type AfterRecall =
   | { kind: "ask-again" | "resume-anew" | "unknown" }
   | { kind: "done" | "interrupted"; text: string };

@@ -1,12 +1,12 @@
-/** Messages as a tree: siblings are branches, and one way through it is shown. All functions return new values. */
+/** Messages as a tree: siblings are branches, and one path through it is shown. All functions return new values. */
 import type { AssistantMessage, Conversation, Message, Shown, UserMessage } from "./model";
 
-/** Nobody writes by hand so many; a stored tree that goes round in circles ends here. */
+/** Maximum depth; ends the walk through a stored tree with a cycle. */
 const DEPTH_MAX = 100_000;
-/** So many messages that were taken back are known; another tab hears of the newest at once. */
+/** Maximum number of remembered removals; older ones are forgotten. */
 const GONE_MAX = 200;
 
-/** Children of each message, in the order of their making; `""` has the first ones. */
+/** Children of each message by creation time; `""` has the first ones. */
 function childrenOf(messages: Record<string, Message>): Map<string, string[]> {
   const children = new Map<string, string[]>();
   for (const message of Object.values(messages)) {
@@ -23,7 +23,7 @@ function childrenOf(messages: Record<string, Message>): Map<string, string[]> {
 
 const trees = new WeakMap<object, Map<string, string[]>>();
 const paths = new WeakMap<Conversation, Shown[]>();
-/** The shown way by its shape only, so that a delta does not walk ten thousand messages. */
+/** The shown path, cached by its shape, so that a delta does not walk ten thousand messages. */
 let lastShape: { ids: string; chosen: object; path: Shown[] } | undefined;
 
 function treeOf(messages: Record<string, Message>): Map<string, string[]> {
@@ -51,7 +51,7 @@ function path(conversation: Conversation): Shown[] {
   return shown;
 }
 
-/** The messages on the shown branch, oldest first. The same conversation object has the same answer. */
+/** The messages on the shown branch, oldest first; cached per conversation object. */
 export function shown(conversation: Conversation): Shown[] {
   const known = paths.get(conversation);
   if (known) return known;
@@ -81,12 +81,12 @@ export function added(conversation: Conversation, ...messages: Message[]): Conve
   return { ...conversation, messages: all, chosen };
 }
 
-/** One message in place of its older self. */
+/** Replaces one message. */
 export function replaced(conversation: Conversation, message: Message): Conversation {
   return { ...conversation, messages: { ...conversation.messages, [message.id]: message } };
 }
 
-/** Without a message and everything below it. */
+/** Removes a message and everything below it. */
 export function without(conversation: Conversation, id: string): Conversation {
   const children = childrenOf(conversation.messages);
   const gone = new Set<string>();
@@ -105,7 +105,7 @@ export function without(conversation: Conversation, id: string): Conversation {
   return { ...conversation, messages, chosen, gone: [...conversation.gone, ...gone].slice(-GONE_MAX) };
 }
 
-/** Somebody wrote below an answer to it. */
+/** Whether there is a message below one of its answers. */
 export function isContinued(conversation: Conversation, question: string): boolean {
   const children = treeOf(conversation.messages);
   return (children.get(question) ?? []).some((answer) => children.has(answer));
@@ -127,7 +127,7 @@ export function answerOf(conversation: Conversation, id: string): AssistantMessa
   return message?.role === "assistant" ? message : undefined;
 }
 
-/** The way to a message, oldest first, that message not included. */
+/** The ancestors of a message, oldest first. */
 export function before(conversation: Conversation, message: Message): Message[] {
   const way: Message[] = [];
   let at = message.parent;

@@ -1,4 +1,4 @@
-/** What a person does to a conversation, as new values: a question, another try, an edit. */
+/** The user's changes of a conversation, as new values: a question, a regeneration, an edit. */
 import type { AssistantMessage, Conversation, UserMessage } from "./model";
 import { forgetTurn, isReplacement } from "./plan";
 import { added, answerOf, last, userOf } from "./tree";
@@ -29,7 +29,7 @@ export function emptyConversation(id: string, now: number): Conversation {
 
 const TITLE_CHARS = 60;
 
-/** The first line of the first message, until a person gives a name. */
+/** Title from the first line of the first message, until the user names it. */
 function titleOf(text: string): string {
   const line = text.trim().split("\n", 1)[0] ?? "";
   const chars = [...line];
@@ -66,7 +66,7 @@ export function submit(conversation: Conversation, text: string, now: number, ne
   return asked(conversation, last(conversation)?.id ?? null, text, now, newId);
 }
 
-/** The message in other words: a branch beside it. */
+/** Edits a message: a new branch. */
 export function edit(
   conversation: Conversation,
   id: string,
@@ -78,7 +78,7 @@ export function edit(
   return old && asked(conversation, old.parent, text, now, newId);
 }
 
-/** Another answer to the same message: a branch beside the old one. */
+/** Regenerates an answer: a new branch. */
 export function regenerate(
   conversation: Conversation,
   id: string,
@@ -91,7 +91,7 @@ export function regenerate(
   return { conversation: { ...added(conversation, answer), updated: now }, question, answer };
 }
 
-/** The same message once more, where nothing came of it: its empty answer is used again. */
+/** Sends a message again that got no answer: its empty answer is reused. */
 export function resend(conversation: Conversation, id: string, now: number, newId: NewId): Asked | undefined {
   const old = userOf(conversation, id);
   if (!old) return undefined;

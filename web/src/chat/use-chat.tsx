@@ -16,17 +16,17 @@ export function useChatStore(): StoreApi<ChatStore> {
   return store;
 }
 
-/** Selects a piece; select small ones, and existing ones: a new object each time draws for ever. */
+/** Selects a part of the state; select small, existing objects: a new object each time would render forever. */
 export function useChat<T>(select: (state: ChatStore) => T): T {
   return useStore(useChatStore(), select);
 }
 
-/** The same object for ever, so that an effect may depend on it; the state of now would be another after each change. */
+/** A stable object, so that an effect may depend on it; the state itself changes. */
 export function useActions(): ChatActions {
   return useChatStore().getInitialState();
 }
 
-/** A message in its newest state: while it is written, that is not yet in its conversation. */
+/** The latest state of a message: while it is generated, that is not yet in its conversation. */
 export function useMessage(conversation: string, id: string): Message | undefined {
   return useChat((state) => state.writing[id] ?? state.open[conversation]?.messages[id]);
 }

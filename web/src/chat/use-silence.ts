@@ -1,14 +1,14 @@
-/** Whether a running answer has brought no word for a while. */
+/** Whether a running answer has had no new text for a while. */
 import { useEffect, useState } from "react";
 import { isAtWork } from "./at-work";
 import type { ChatStore } from "./contract";
 import { isRunning } from "./model";
 import { useChatStore } from "./use-chat";
 
-/** After this long without a word the page says that it still waits. */
+/** After this time without text, the page shows that it is still waiting. */
 export const SILENCE_MS = 5_000;
 
-/** What must change for the answer to be alive, or null where it is not the model that is waited for. */
+/** The value that changes while the answer makes progress, or null if it is not waiting for the model. */
 function progress(state: ChatStore, conversation: string, id: string): string | null {
   const answer = state.writing[id] ?? state.open[conversation]?.messages[id];
   if (!isRunning(answer) || answer.takenOver || !isAtWork(state, conversation, answer)) return null;

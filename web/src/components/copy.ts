@@ -1,11 +1,11 @@
-/** Copies text, over plain HTTP too, where there is no clipboard to ask. */
+/** Copies text, also over plain HTTP, where the clipboard API is missing. */
 export async function copyText(text: string): Promise<boolean> {
   if (navigator.clipboard && window.isSecureContext) {
     try {
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      // Not allowed: the old way may be.
+      // Not allowed: try the older API.
     }
   }
   const field = document.createElement("textarea");
@@ -20,14 +20,14 @@ export async function copyText(text: string): Promise<boolean> {
   try {
     done = document.execCommand("copy");
   } catch {
-    // Neither.
+    // Not available either.
   }
   field.remove();
   if (before instanceof HTMLElement) before.focus({ preventScroll: true });
   return done;
 }
 
-/** Hands a file to the browser. */
+/** Offers a file as a download. */
 export function download(name: string, type: string, text: string): void {
   const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");

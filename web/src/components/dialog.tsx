@@ -1,4 +1,4 @@
-/** A native dialog: the browser holds the focus in it, closes it by Escape and gives the focus back. */
+/** A native dialog: the browser traps the focus, closes it on Escape and restores the focus. */
 import { X } from "lucide-react";
 import { type ReactNode, useEffect, useId, useRef } from "react";
 import css from "./dialog.module.css";

@@ -81,7 +81,7 @@ test("a dialog that is open keeps it from everybody, and the browser closes it",
   expect(done).toEqual([]);
 });
 
-test("a word of an input method, a held key and a chord are nobody's", () => {
+test("compositions, held keys and chords are not handled", () => {
   render(<Page />);
   fireEvent.compositionStart(at("field"));
   press("field");
@@ -95,7 +95,7 @@ test("a word of an input method, a held key and a chord are nobody's", () => {
   expect(done).toEqual(["field"]);
 });
 
-test("handled once: nobody who listens after it sees the key", () => {
+test("a handled key is not seen by later listeners", () => {
   render(<Page />);
   const seen = () => void done.push("seen");
   document.addEventListener("keydown", seen);

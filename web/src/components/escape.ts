@@ -1,6 +1,6 @@
 /**
- * Who handles Escape. This is the only place in the page that reads the key: one press has one effect, and a layer that
- * the browser itself closes (a dialog, a popover) keeps it from everything beneath.
+ * Dispatches Escape. This is the only place in the page that reads the key: one press has one effect, and a layer that
+ * the browser itself closes (a dialog, a popover) hides it from everything beneath.
  */
 import { type RefObject, useEffect, useRef } from "react";
 import { ImeGuard } from "./ime";
@@ -9,9 +9,9 @@ import { ImeGuard } from "./ime";
 const NATIVE_LAYERS = "dialog[open], [popover]:not([popover='manual']):popover-open";
 
 interface Handler {
-  /** Handles only keys from inside this element; without one, keys from anywhere but a field. */
+  /** Handles only keys from inside this element; without one, keys from outside of fields. */
   scope?: RefObject<HTMLElement | null>;
-  /** False: nothing to do here, the next handler may take it. */
+  /** False: nothing to do, try the next handler. */
   action: () => boolean;
 }
 
@@ -33,7 +33,7 @@ function isNativeLayerOpen(): boolean {
 const isField = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement && (target.matches("input, textarea, select") || target.isContentEditable);
 
-/** Fields around the key first, the innermost of them first; then what covers the page, newest first; then the page. */
+/** Fields that contain the target first, innermost first; then covers, newest first; then the page. */
 function candidates(target: EventTarget | null): Handler[] {
   const inside = handlers.field.filter(
     ({ scope }) => target instanceof Node && scope?.current?.contains(target),
@@ -45,7 +45,7 @@ function candidates(target: EventTarget | null): Handler[] {
 
 function onKeyDown(event: KeyboardEvent): void {
   if (event.key !== "Escape" || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  // It ends a word of an input method; or the layer that it closed is gone and the key is still held.
+  // It ends a composition; or the layer that it closed is gone and the key is still held.
   if (ime.owns(event, performance.now()) || event.keyCode === 229 || event.repeat) return;
   if (isNativeLayerOpen()) return;
   const isHandled = candidates(event.target).some(({ action }) => action());
@@ -58,7 +58,7 @@ function listen(): () => void {
   const onStart = () => ime.start();
   const onEnd = () => ime.end(performance.now());
   const onBlur = () => ime.blur();
-  // Captured: decided before anything can close a layer, or stop the key on its way.
+  // Captured, so that it is handled before any layer closes or stops the event.
   document.addEventListener("keydown", onKeyDown, true);
   document.addEventListener("compositionstart", onStart, true);
   document.addEventListener("compositionend", onEnd, true);
@@ -98,12 +98,12 @@ function useHandler(
   }, [level, isActive, scope]);
 }
 
-/** Escape pressed inside an element: a field and its buttons. The action returns false when it has nothing to do. */
+/** Escape inside an element, such as a field and its buttons. The action returns false if it has nothing to do. */
 export function useEscapeWithin(scope: RefObject<HTMLElement | null>, action: () => boolean): void {
   useHandler("field", action, true, scope);
 }
 
-/** Escape closes what lies over the whole page, while it is open. */
+/** Escape closes a cover of the whole page, while it is open. */
 export function useEscapeCover(isOpen: boolean, close: () => void): void {
   useHandler(
     "cover",
@@ -115,7 +115,7 @@ export function useEscapeCover(isOpen: boolean, close: () => void): void {
   );
 }
 
-/** Escape that nobody else handles, pressed outside every field. */
+/** Escape outside of fields that no other handler takes. */
 export function useEscapePage(action: () => boolean): void {
   useHandler("page", action, true);
 }

@@ -19,7 +19,7 @@ describe("Enter", () => {
     expect(new ImeGuard().isEnter(enter({ key: "a" }), 0)).toBe(false);
   });
 
-  it("belongs to the word while it is composed, as Chromium and Firefox tell it", () => {
+  it("belongs to the word while it is composed, as Chromium and Firefox report it", () => {
     const guard = new ImeGuard();
     guard.start();
     expect(guard.isEnter(enter({ keyCode: 229, isComposing: true }), 10)).toBe(false);

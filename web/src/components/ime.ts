@@ -1,4 +1,4 @@
-/** Tells an Enter that sends from one that only ends the writing of a Chinese, Japanese or Korean word. */
+/** Distinguishes an Enter that sends from one that confirms a Chinese, Japanese or Korean composition. */
 export interface KeyLike {
   key: string;
   keyCode: number;
@@ -25,12 +25,12 @@ export class ImeGuard {
     this.endedAt = now;
   }
 
-  /** The field lost the focus: whatever was being written is over. */
+  /** The field lost focus: the composition is over. */
   blur(): void {
     this.isComposing = false;
   }
 
-  /** This key belongs to the writing of a word. */
+  /** Whether this key belongs to the composition. */
   owns(event: KeyLike, now: number): boolean {
     if (event.isComposing || this.isComposing) return true;
     return event.keyCode === 229 && now - this.endedAt < AFTER_END_MS;

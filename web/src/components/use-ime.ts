@@ -1,4 +1,4 @@
-/** The guard for a field. */
+/** Detects compositions in a field. */
 import { type KeyboardEvent, useMemo, useRef } from "react";
 import { ImeGuard } from "./ime";
 
@@ -8,7 +8,7 @@ export function useIme() {
   return useMemo(() => {
     const own = guard.current as ImeGuard;
     return {
-      /** For the field. */
+      /** Event handlers for the field. */
       fieldProps: {
         onCompositionStart: () => own.start(),
         onCompositionEnd: () => own.end(performance.now()),

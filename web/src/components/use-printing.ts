@@ -1,18 +1,18 @@
-/** Whether the page is being printed: for what is on paper and not on the screen. */
+/** Whether the page is being printed, for content that is only on paper. */
 import { useSyncExternalStore } from "react";
 import { flushSync } from "react-dom";
 
 let isPrinting = false;
-const told = new Set<() => void>();
-/** Folds that were closed, and tables that scroll: both are put back afterwards. */
+const listeners = new Set<() => void>();
+/** Closed folds and scrolling tables, restored afterwards. */
 let unfolded: HTMLDetailsElement[] = [];
 let wide: HTMLElement[] = [];
 
 function change(value: boolean): void {
   isPrinting = value;
-  // The browser lays the paper out as soon as this returns.
+  // The browser starts the print layout as soon as this returns.
   flushSync(() => {
-    for (const tell of told) tell();
+    for (const listener of listeners) listener();
   });
 }
 
@@ -20,7 +20,7 @@ function begin(): void {
   change(true);
   unfolded = [...document.querySelectorAll<HTMLDetailsElement>('[data-part="text"] details:not([open])')];
   for (const fold of unfolded) fold.open = true;
-  // What is out of sight now is measured again when the paper has another width; what the style of paper goes by must not change with it.
+  // Tables are measured again at the width of the paper; the marker used by the print style must not change with it.
   wide = [...document.querySelectorAll<HTMLElement>("[data-message] [data-more]")];
   for (const table of wide) table.dataset.wide = "";
 }
@@ -33,15 +33,15 @@ function end(): void {
   change(false);
 }
 
-function subscribe(tell: () => void): () => void {
-  if (told.size === 0) {
+function subscribe(listener: () => void): () => void {
+  if (listeners.size === 0) {
     window.addEventListener("beforeprint", begin);
     window.addEventListener("afterprint", end);
   }
-  told.add(tell);
+  listeners.add(listener);
   return () => {
-    told.delete(tell);
-    if (told.size > 0) return;
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
     window.removeEventListener("beforeprint", begin);
     window.removeEventListener("afterprint", end);
   };

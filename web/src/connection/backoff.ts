@@ -1,33 +1,33 @@
-/** How long to wait before the next attempt, and why the last one ended. */
+/** Pause before the next attempt, and the cause of the last loss. */
 import type { Cause } from "./link";
 
 export const FIRST_PAUSE_MS = 250;
 export const LONGEST_PAUSE_MS = 30_000;
-/** A pause that was asked for is kept within these bounds. */
+/** Bounds of a pause requested by a gateway. */
 const ASKED_LEAST_MS = 1_000;
 const ASKED_MOST_MS = 60_000;
-/** Where the browser has no network; see `LinkState`. */
+/** Minimum pause while the browser has no network; see `LinkState`. */
 const OFFLINE_LEAST_MS = 5_000;
 
-/** Full jitter: anything up to a bound that doubles, so that a thousand pages do not come back at once. */
+/** Full jitter up to a bound that doubles, so that a thousand pages do not reconnect at once. */
 export function pause(attempt: number, cause: Cause, random: () => number): number {
   const bound = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16));
-  // Who is overloaded is left alone for a while, whatever the dice say.
+  // An overloaded gateway gets a minimum pause, whatever the random number.
   const least = cause === "overloaded" ? 2_000 : cause === "restart" ? 300 : 0;
   return Math.round(least + random() * bound);
 }
 
-/** After a gateway that named a time: not earlier, and not all pages at once. */
+/** Pause requested by a gateway: not shorter, and with jitter. */
 export function askedPause(afterMs: number, random: () => number): number {
   const asked = Math.min(ASKED_MOST_MS, Math.max(ASKED_LEAST_MS, afterMs));
   return Math.round(asked * (1 + 0.2 * random()));
 }
 
-/** The browser tells when its network is back; these attempts are for the case that it is wrong. */
+/** The browser reports when its network is back; these attempts cover wrong reports. */
 export const offlinePause = (attempt: number, random: () => number): number =>
   OFFLINE_LEAST_MS + pause(attempt, "lost", random);
 
-/** What a close code says; see the table in docs/PROTOCOL.md. */
+/** Cause by close code; see the table in docs/PROTOCOL.md. */
 export function causeOf(code: number): Cause {
   switch (code) {
     case 1012:
@@ -48,5 +48,5 @@ export function causeOf(code: number): Cause {
   }
 }
 
-/** Coming back at once would end the same way: a person decides. */
+/** Reconnecting would fail the same way: the user decides. */
 export const isFinal = (cause: Cause): boolean => cause === "refused";

@@ -1,18 +1,18 @@
-/** What the browser tells reaches the connection, and nothing does once it listens no more. */
+/** Browser events reach the connection, and none does after it stopped listening. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { listen } from "./browser-signals";
 
 let visibility = "visible";
-const told: string[] = [];
+const calls: string[] = [];
 const link = {
-  wake: () => void told.push("wake"),
-  offline: () => void told.push("offline"),
-  setVisible: (isVisible: boolean) => void told.push(isVisible ? "seen" : "hidden"),
+  wake: () => void calls.push("wake"),
+  offline: () => void calls.push("offline"),
+  setVisible: (isVisible: boolean) => void calls.push(isVisible ? "seen" : "hidden"),
 };
 
 beforeEach(() => {
   vi.useFakeTimers();
-  told.length = 0;
+  calls.length = 0;
   visibility = "visible";
   vi.spyOn(document, "visibilityState", "get").mockImplementation(() => visibility as "visible" | "hidden");
 });
@@ -26,37 +26,37 @@ const look = (state: string) => {
   document.dispatchEvent(new Event("visibilitychange"));
 };
 
-test("back, shown or thawed it asks within a quarter of a second; offline and hidden are told at once", () => {
+test("back, shown or thawed it asks within a quarter of a second; offline and hidden are reported at once", () => {
   const stop = listen(link, () => 0.9);
-  expect(told.splice(0)).toEqual(["seen"]);
+  expect(calls.splice(0)).toEqual(["seen"]);
   for (const event of ["online", "pageshow"]) {
     window.dispatchEvent(new Event(event));
-    expect(told).toEqual([]);
+    expect(calls).toEqual([]);
     vi.advanceTimersByTime(250);
-    expect(told.splice(0)).toEqual(["wake"]);
+    expect(calls.splice(0)).toEqual(["wake"]);
   }
   look("hidden");
   vi.advanceTimersByTime(250);
-  expect(told.splice(0)).toEqual(["hidden"]);
+  expect(calls.splice(0)).toEqual(["hidden"]);
   look("visible");
   document.dispatchEvent(new Event("resume"));
   vi.advanceTimersByTime(250);
-  expect(told.splice(0)).toEqual(["seen", "wake"]);
+  expect(calls.splice(0)).toEqual(["seen", "wake"]);
   // The wish of a moment ago is overtaken.
   window.dispatchEvent(new Event("online"));
   window.dispatchEvent(new Event("offline"));
   vi.advanceTimersByTime(250);
-  expect(told.splice(0)).toEqual(["offline"]);
+  expect(calls.splice(0)).toEqual(["offline"]);
   stop();
   look("hidden");
   window.dispatchEvent(new Event("online"));
   window.dispatchEvent(new Event("offline"));
   vi.advanceTimersByTime(250);
-  expect(told).toEqual([]);
+  expect(calls).toEqual([]);
 });
 
 test("a page that is opened in the background is hidden from the beginning", () => {
   visibility = "hidden";
   listen(link, () => 0)();
-  expect(told).toEqual(["hidden"]);
+  expect(calls).toEqual(["hidden"]);
 });

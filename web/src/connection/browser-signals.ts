@@ -1,10 +1,10 @@
-/** What the browser tells that is worth an attempt or a question: the network is back or gone, the page is seen again. */
+/** Browser events that trigger a reconnect or a probe: the network is back or gone, the page is visible again. */
 import type { BrowserSignals } from "./link";
 
-/** Many pages of one office come back in the same moment. */
+/** Spreads the pages of one site that come back at the same moment. */
 const JITTER_MS = 250;
 
-/** Returns how to stop listening. */
+/** Returns a function that stops listening. */
 export function listen(link: BrowserSignals, random: () => number): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const soon = () => {
@@ -25,7 +25,7 @@ export function listen(link: BrowserSignals, random: () => number): () => void {
   window.addEventListener("pageshow", soon);
   window.addEventListener("offline", gone);
   document.addEventListener("visibilitychange", looked);
-  // It was frozen, as a phone does with what is not seen.
+  // Fired after the page was frozen, as on phones.
   document.addEventListener("resume", soon);
   return () => {
     clearTimeout(timer);

@@ -1,8 +1,8 @@
-/** Which requests are open on a socket, as the frames that pass there tell. */
+/** The requests that are open on a socket, derived from its frames. */
 import type { ClientFrame, ServerFrame } from "../protocol/frames";
 
 export class OpenRequests {
-  /** The chat of each. */
+  /** Chat id by request. */
   private readonly chats = new Map<string, string>();
 
   get isEmpty(): boolean {
@@ -13,7 +13,7 @@ export class OpenRequests {
     return this.chats.has(request);
   }
 
-  /** Something of this chat is under way here. */
+  /** Whether a request of this chat is open here. */
   carries(chat: string): boolean {
     for (const open of this.chats.values()) if (open === chat) return true;
     return false;
@@ -21,7 +21,7 @@ export class OpenRequests {
 
   sent(frame: ClientFrame): void {
     if (frame.type === "send" || frame.type === "resume") this.chats.set(frame.requestId, frame.id);
-    // Nobody waits for it any more, and of a question that waited nothing more is said.
+    // No reply is expected after an abort, also for a queued question.
     else if (frame.type === "abort") this.chats.delete(frame.requestId);
   }
 
@@ -30,7 +30,7 @@ export class OpenRequests {
       this.chats.delete(frame.requestId);
   }
 
-  /** The socket is gone: those that were open. */
+  /** Clears and returns the open requests of a closed socket. */
   clear(): string[] {
     const requests = [...this.chats.keys()];
     this.chats.clear();

@@ -3,34 +3,35 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { OFFLINE_MS, Pulse, WAKE_MS } from "./pulse";
 
-/** Goes from one due time to the next; gives when what was said. */
+/** Goes from one due time to the next; returns the verdicts with their times. */
 function play(pulse: Pulse, until: number, from = 0): [number, string][] {
-  const said: [number, string][] = [];
+  const verdicts: [number, string][] = [];
   for (let now = from; ; ) {
     const { due } = pulse;
-    if (due === undefined || due > until) return said;
+    if (due === undefined || due > until) return verdicts;
     now = Math.max(now, due);
     const verdict = pulse.tick(now);
-    said.push([now, verdict]);
-    if (verdict === "give-up") return said;
+    verdicts.push([now, verdict]);
+    if (verdict === "give-up") return verdicts;
   }
 }
-const at = (said: [number, string][], verdict: string) => said.find(([, word]) => word === verdict)?.[0];
+const at = (verdicts: [number, string][], verdict: string) =>
+  verdicts.find(([, word]) => word === verdict)?.[0];
 
 describe("a gateway that falls silent", () => {
   test("is doubted within 6 s and given up at 10 s while something is under way", () => {
     const pulse = new Pulse(0);
     pulse.busy(true, 0);
-    const said = play(pulse, 60_000);
-    expect(at(said, "ping")).toBe(2_000);
-    expect(at(said, "doubt")).toBe(5_000);
-    expect(at(said, "give-up")).toBe(10_000);
+    const verdicts = play(pulse, 60_000);
+    expect(at(verdicts, "ping")).toBe(2_000);
+    expect(at(verdicts, "doubt")).toBe(5_000);
+    expect(at(verdicts, "give-up")).toBe(10_000);
   });
 
   test("is noticed within 25 s otherwise", () => {
-    const said = play(new Pulse(0), 60_000);
-    expect(at(said, "doubt")).toBeLessThanOrEqual(25_000);
-    expect(at(said, "give-up")).toBeLessThanOrEqual(25_000);
+    const verdicts = play(new Pulse(0), 60_000);
+    expect(at(verdicts, "doubt")).toBeLessThanOrEqual(25_000);
+    expect(at(verdicts, "give-up")).toBeLessThanOrEqual(25_000);
   });
 
   test("is noticed in time also when a question comes late in the quiet", () => {
@@ -38,9 +39,9 @@ describe("a gateway that falls silent", () => {
       const pulse = new Pulse(0);
       play(pulse, asked);
       pulse.busy(true, asked);
-      const said = play(pulse, 60_000, asked);
-      expect(at(said, "doubt")).toBeLessThanOrEqual(asked + 6_000);
-      expect(at(said, "give-up")).toBeLessThanOrEqual(asked + 10_000);
+      const verdicts = play(pulse, 60_000, asked);
+      expect(at(verdicts, "doubt")).toBeLessThanOrEqual(asked + 6_000);
+      expect(at(verdicts, "give-up")).toBeLessThanOrEqual(asked + 10_000);
     }
   });
 });
@@ -99,9 +100,9 @@ test("a long message on a slow line is given the time to go up", () => {
   const pulse = new Pulse(0);
   pulse.sent(1_048_576, 0);
   pulse.busy(true, 0);
-  const said = play(pulse, 120_000);
-  expect(at(said, "doubt")).toBeGreaterThan(32_000);
-  expect(at(said, "give-up")).toBeLessThan(60_000);
+  const verdicts = play(pulse, 120_000);
+  expect(at(verdicts, "doubt")).toBeGreaterThan(32_000);
+  expect(at(verdicts, "give-up")).toBeLessThan(60_000);
 });
 
 test("offline has 1 s of patience, and no more by asking again", () => {
@@ -114,17 +115,17 @@ test("offline has 1 s of patience, and no more by asking again", () => {
 test("whatever happens, a visible page that hears nothing gives up in time", () => {
   const step = fc.record({
     wait: fc.integer({ min: 1, max: 20_000 }),
-    what: fc.constantFrom("heard", "busy", "idle", "ask", "hide", "show"),
+    what: fc.constantFrom("frame", "busy", "idle", "ask", "hide", "show"),
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       const pulse = new Pulse(0);
       let now = 0;
       for (const { wait, what } of steps) {
-        const said = play(pulse, now + wait, now);
-        if (at(said, "give-up") !== undefined) return;
+        const verdicts = play(pulse, now + wait, now);
+        if (at(verdicts, "give-up") !== undefined) return;
         now += wait;
-        if (what === "heard") pulse.received(now);
+        if (what === "frame") pulse.received(now);
         else if (what === "ask") pulse.probe(WAKE_MS, now);
         else if (what === "busy" || what === "idle") pulse.busy(what === "busy", now);
         else pulse.setVisible(what === "show");

@@ -1,21 +1,21 @@
 /**
- * When a socket is asked for a sign of life, when it is doubted, and when it is given up. Times are arguments, from a
- * clock that only goes forward. A hidden page asks nothing: its timers are late, and nobody is looking.
+ * Decides when a socket is probed with a ping, when it is doubted, and when it is given up. Times are arguments, of a
+ * monotonic clock. A hidden page does not probe, because its timers are throttled.
  */
 
-/** Silence after which a ping goes out: while something is under way, and otherwise. */
+/** Time without a frame after which a ping is sent: with and without an open request. */
 export const BUSY_QUIET_MS = 2_000;
 export const IDLE_QUIET_MS = 15_000;
-/** A ping without an answer for this long is worth saying, and for this long it ends the socket. */
+/** An unanswered ping is shown after the first time, and closes the socket after the second. */
 export const DOUBT_MS = 3_000;
 export const GIVE_UP_MS = 8_000;
-/** After a sleep the socket may only seem to be there. */
+/** Timeout of a ping after a sleep, when the socket may be dead. */
 export const WAKE_MS = 3_000;
-/** The browser says that it is offline: a gateway that can be reached all the same is near. */
+/** Timeout of a ping when the browser reports to be offline: a gateway that is still reachable is near. */
 export const OFFLINE_MS = 1_000;
-/** Later than this, the page itself stood still: what arrived meanwhile has not been read yet. */
+/** If a tick is later than this, the page itself was suspended and has unread frames. */
 const LATE_MS = 1_000;
-/** A ping waits behind what was sent before it; even a poor line carries this much. */
+/** A ping is queued behind earlier data; even a slow line uploads this much. */
 const UPLOAD_BYTES_PER_MS = 32;
 
 interface Ping {
@@ -32,14 +32,14 @@ export class Pulse {
   private busyAt: number | undefined;
   private isVisible = true;
   private ping: Ping | undefined;
-  /** What was sent has gone up by then. */
+  /** When the data sent so far is estimated to be uploaded. */
   private sentBy = 0;
 
   constructor(now: number) {
     this.receivedAt = now;
   }
 
-  /** Whatever came is a sign of life. */
+  /** Any received frame proves that the socket is alive. */
   received(now: number): void {
     this.receivedAt = now;
     this.ping = undefined;
@@ -49,22 +49,22 @@ export class Pulse {
     this.sentBy = Math.max(this.sentBy, now) + bytes / UPLOAD_BYTES_PER_MS;
   }
 
-  /** Something is under way: a question, an answer. */
+  /** Whether a request is open. */
   busy(isBusy: boolean, now: number): void {
     if (!isBusy) this.busyAt = undefined;
     else this.busyAt ??= now;
   }
 
-  /** Shown again, it has to be asked; see `ask`. */
+  /** When visible again, it has to be probed; see `probe`. */
   setVisible(isVisible: boolean): void {
     this.isVisible = isVisible;
     if (!isVisible) this.ping = undefined;
   }
 
-  /** A ping goes out now, with a patience of its own. */
+  /** A ping is sent now, with this timeout. */
   probe(timeoutMs: number, now: number): void {
     const giveUpAt = Math.max(now, this.sentBy) + timeoutMs;
-    // An earlier ping that is overdue gets no more time by this one.
+    // An earlier ping with an earlier deadline is not extended.
     if (this.ping && this.ping.giveUpAt < giveUpAt) return;
     this.ping = { doubtAt: giveUpAt, giveUpAt, isDoubted: this.ping?.isDoubted ?? false };
   }
@@ -77,7 +77,7 @@ export class Pulse {
     return this.ping?.giveUpAt;
   }
 
-  /** When to call `tick`; undefined: not before something changes. */
+  /** When to call `tick`; undefined until something changes. */
   get due(): number | undefined {
     if (!this.isVisible) return undefined;
     if (this.ping) return this.ping.isDoubted ? this.ping.giveUpAt : this.ping.doubtAt;

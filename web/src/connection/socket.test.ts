@@ -76,7 +76,7 @@ test("an answer that is silent is asked after sooner, until it ends", async () =
   expect(net.lost).toEqual([]);
 });
 
-test("what is open on a socket that is given up is told, once", async () => {
+test("open requests of a socket that is given up are reported, once", async () => {
   const net = await opened();
   net.ask("r1");
   net.ask("r2");
@@ -156,7 +156,7 @@ test("a browser that is wrong about its network does not keep a near gateway awa
       expect(waited).toBeLessThan(40_000);
       await net.pass(100);
     }
-    // Nothing is said of attempts that can hardly succeed.
+    // Attempts that can hardly succeed are not shown.
     expect(net.link.state.kind).toBe("offline");
     if (attempt < 4) net.wire.onclose?.({ code: 1006 });
   }
@@ -164,7 +164,7 @@ test("a browser that is wrong about its network does not keep a near gateway awa
   expect(net.link.state.kind).toBe("live");
 });
 
-test("an opening that nobody answers is given up", async () => {
+test("an opening without a reply is given up", async () => {
   const net = new FakeNet();
   await net.pass(OPEN_MS);
   expect(net.link.state).toMatchObject({ kind: "waiting", cause: "silent" });

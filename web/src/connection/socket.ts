@@ -1,4 +1,4 @@
-/** One socket: opened, kept honest with pings, and opened again after a loss. */
+/** One socket: opened, monitored with pings, and reopened after a loss. */
 import { decode } from "../protocol/decode";
 import type { ClientFrame } from "../protocol/frames";
 import { askedPause, causeOf, isFinal, offlinePause, pause } from "./backoff";
@@ -7,14 +7,14 @@ import { OpenRequests } from "./open-requests";
 import { OFFLINE_MS, WAKE_MS } from "./pulse";
 import { PulseTimer } from "./watch";
 
-/** An opening that takes longer has failed. */
+/** Timeout of opening a socket. */
 export const OPEN_MS = 10_000;
-/** A socket that held this long, or brought words, was a good one: the next pause begins small again. */
+/** A socket that was open this long, or delivered text, resets the backoff. */
 const GOOD_MS = 5_000;
-/** A gateway that said that it restarts, and is not back after so many attempts, is just away. */
+/** After this many attempts, a restarting gateway counts as unreachable. */
 const RESTART_ATTEMPTS = 6;
 
-/** Of a WebSocket, as much as is needed here. */
+/** The part of WebSocket that is used here. */
 export interface Wire {
   onopen: (() => void) | null;
   onmessage: ((event: { data: unknown }) => void) | null;
@@ -27,14 +27,14 @@ export interface Wire {
 export interface LinkSettings {
   open(): Wire;
   /**
-   * What must be there before a socket is opened (the cookie). A rejection counts as a lost attempt, one with `NotNow` as
-   * an attempt too early. `isAnew`: the last gateway is stopping, so what is known of it does not help.
+   * Called before a socket is opened (sets the cookie). A rejection counts as a failed attempt, `NotNow` as an early
+   * one. `isAnew`: the last gateway is stopping, so what is known of it does not apply.
    */
   prepare(isAnew: boolean): Promise<void>;
   random(): number;
-  /** Epoch milliseconds: what is shown to a person. */
+  /** Epoch milliseconds, for times shown to the user. */
   now(): number;
-  /** Milliseconds of a clock that only goes forward: what is measured. */
+  /** Milliseconds of a monotonic clock, for measurements. */
   clock(): number;
   isOnline(): boolean;
 }
@@ -47,13 +47,13 @@ export class Socket implements BrowserSignals {
   private wire: Wire | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private attempt = 0;
-  /** Why it is not live. */
+  /** Cause of the last loss. */
   private cause: Cause | undefined;
   private openedAt = 0;
   private isUseful = false;
   private isLeaving = false;
   private isHurried = false;
-  /** The browser said that it is offline, and nothing was heard since. */
+  /** The browser reported to be offline, and nothing was received since. */
   private isCutOff = false;
   private pings = 0;
   private readonly watch = new PulseTimer({
@@ -63,7 +63,7 @@ export class Socket implements BrowserSignals {
     trust: () => this.enter({ kind: "live" }),
     giveUp: () => this.lost("silent"),
   });
-  /** Counts openings, so that what an older one has to say is dropped. */
+  /** Number of the attempt, so that events of older ones are dropped. */
   private round = 0;
 
   constructor(
@@ -84,7 +84,7 @@ export class Socket implements BrowserSignals {
     return true;
   }
 
-  /** A live socket is believed, unless it is doubted already. */
+  /** A live socket is probed, unless it is doubted already. */
   retry(): void {
     if (this.state.kind === "live" && this.state.doubted === undefined) this.watch.probe(WAKE_MS);
     else if (this.state.kind !== "connecting") this.connect();
@@ -106,21 +106,21 @@ export class Socket implements BrowserSignals {
     this.watch.setVisible(isVisible);
   }
 
-  /** The gateway refused a question because it is stopping, and nothing else runs here: goes to another at once. */
+  /** The gateway rejected a question because it is draining, and nothing else runs here: reconnects at once. */
   move(): void {
     this.isAnew = true;
     this.attempt = 0;
     this.connect();
   }
 
-  /** Nothing new goes here. It is not opened again. */
+  /** Accepts no new requests; it is not reopened. */
   leave(): void {
     this.isLeaving = true;
   }
 
-  /** The gateway that it waits for has just ended: it will soon be back. */
+  /** The draining gateway has just exited: its successor will be ready soon. */
   hurry(): void {
-    // An attempt that is under way may still have met the old gateway.
+    // A running attempt may still have reached the old gateway.
     this.isHurried = this.state.kind === "connecting";
     if (this.state.kind !== "waiting") return;
     const ms = pause(0, "restart", this.settings.random);
@@ -136,7 +136,7 @@ export class Socket implements BrowserSignals {
     this.events.state(state);
   }
 
-  /** Leaves the wire, and tells whose answers went with it. */
+  /** Drops the wire and reports the requests lost with it. */
   private end(state: LinkState, code?: number): void {
     this.round += 1;
     clearTimeout(this.timer);

@@ -55,7 +55,7 @@ test("the old socket goes with its last answer, and not before", async () => {
   expect(net.link.state).toEqual({ kind: "live" });
 });
 
-test("with nobody else there it tries once per Retry-After, and soon when the old one has ended", async () => {
+test("without another gateway it tries once per Retry-After, and soon when the old one has ended", async () => {
   const { net, first } = await drained(5_000);
   first.isAwake = true;
   await net.pass(0);
@@ -108,7 +108,7 @@ test("where nothing runs the same socket moves, and keeps asking by Retry-After"
   expect(net.link.state.kind).toBe("live");
 });
 
-test("answers on an old socket that is lost are told, those on the new one are not", async () => {
+test("answers on an old socket that is lost are reported, those on the new one are not", async () => {
   const { net, first } = await drained();
   await net.open();
   net.ask("other", "chat-3");

@@ -1,15 +1,15 @@
 /**
- * The page's connection: one socket, and while its gateway drains a second one. A gateway that is stopping finishes the
- * answers that run on it, and takes no question: those go to another gateway, or wait for its successor.
+ * The page's connection: one socket, and a second one while its gateway drains. A draining gateway finishes its running
+ * answers and rejects questions: those go to another gateway, or wait for its successor.
  */
 import type { ClientFrame, ServerFrame } from "../protocol/frames";
 import { type BrowserSignals, isSound, type Link, type LinkEvents, type LinkState } from "./link";
 import { type LinkSettings, Socket } from "./socket";
 
-/** Gateways that are replaced one after the other, each with an answer of ours. With more, a question waits. */
+/** Maximum number of draining sockets with running answers. Beyond it, questions wait. */
 const LEAVING_MAX = 3;
 
-/** Which socket a frame belongs on: what concerns an answer goes where that answer is. */
+/** The socket for a frame: frames of a running answer go to its socket. */
 function carrier(frame: ClientFrame, current: Socket, leaving: Iterable<Socket>): Socket {
   for (const socket of leaving) {
     if (frame.type === "abort" && socket.open.has(frame.requestId)) return socket;
@@ -18,7 +18,7 @@ function carrier(frame: ClientFrame, current: Socket, leaving: Iterable<Socket>)
   return current;
 }
 
-/** What is said of all of them: the one for new things comes first, then one that stopped answering. */
+/** The state shown: that of the current socket, or else of a draining one that does not answer. */
 function overallState(current: Socket, leaving: Iterable<Socket>): LinkState {
   if (!isSound(current.state)) return current.state;
   for (const { state } of leaving) if (state.kind === "live" && !isSound(state)) return state;
@@ -49,7 +49,7 @@ class Turnover implements Link, BrowserSignals {
   }
 
   retry(): void {
-    // Who drains takes no new socket: the old one is asked, and stays as long as it can.
+    // A draining gateway accepts no new socket: the old one is probed, and kept as long as possible.
     for (const socket of this.leaving) socket.wake();
     this.current.retry();
   }
@@ -102,7 +102,7 @@ class Turnover implements Link, BrowserSignals {
     this.release(socket);
   }
 
-  /** The gateway takes nothing new: from now on that goes elsewhere. */
+  /** The gateway accepts nothing new: opens another socket for new requests. */
   private turn(): void {
     const old = this.current;
     if (old.open.isEmpty) {
@@ -116,7 +116,7 @@ class Turnover implements Link, BrowserSignals {
     }
   }
 
-  /** A socket that is leaving goes with its last answer. */
+  /** Closes a draining socket after its last answer. */
   private release(socket: Socket): void {
     if (this.leaving.has(socket) && socket.open.isEmpty) socket.close();
   }

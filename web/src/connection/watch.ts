@@ -1,12 +1,12 @@
-/** Keeps the timer of a socket's pulse, and has done what it says. */
+/** Owns the timer of a socket's pulse and performs its verdicts. */
 import { Pulse } from "./pulse";
 
 export interface PulseTarget {
   clock(): number;
   ping(): void;
-  /** It is given up after this many milliseconds more. */
+  /** The socket will be closed in this many milliseconds. */
   doubt(leftMs: number): void;
-  /** It answers after all. */
+  /** It has answered after all. */
   trust(): void;
   giveUp(): void;
 }
@@ -47,7 +47,7 @@ export class PulseTimer {
     this.arm();
   }
 
-  /** Whoever shows the page again asks, too. */
+  /** The browser's visibility event also triggers a probe. */
   setVisible(isVisible: boolean): void {
     this.isVisible = isVisible;
     const wasDoubted = this.pulse?.isDoubted;
@@ -56,7 +56,7 @@ export class PulseTimer {
     this.arm();
   }
 
-  /** A ping now; without any word for so long the socket is given up. */
+  /** Sends a ping; without any frame within the timeout the socket is closed. */
   probe(timeoutMs: number): void {
     if (!this.pulse) return;
     this.pulse.probe(timeoutMs, this.target.clock());

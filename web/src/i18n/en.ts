@@ -1,4 +1,4 @@
-/** Every word of the page, in English. `{name}` is filled in. */
+/** All texts of the page in English. `{name}` is replaced. */
 export const en = {
   you: "You",
   assistant: "Assistant",

@@ -1,4 +1,4 @@
-/** Words, numbers and times in the reader's language. */
+/** Texts, numbers and times in the user's language. */
 import { createContext, type ReactNode, useContext, useMemo } from "react";
 import { type Dictionary, en } from "./en";
 import { zh } from "./zh";
@@ -8,7 +8,7 @@ export type Language = "zh" | "en";
 export interface Text {
   language: Language;
   words: Dictionary;
-  /** Fills `{name}` in. */
+  /** Replaces `{name}`. */
   fill(sentence: string, values: Record<string, string | number>): string;
   number(value: number, digits?: number): string;
   /** Milliseconds as "0.4 s", "12 s", "2 min 5 s". */
@@ -52,7 +52,7 @@ export function TextProvider({ language, children }: { language: Language; child
 
 export const useText = (): Text => useContext(TextContext);
 
-/** What the browser prefers, of what there is. */
+/** The browser's preferred language among the available ones. */
 export function preferred(languages: readonly string[]): Language {
   for (const language of languages) {
     if (language.toLowerCase().startsWith("zh")) return "zh";

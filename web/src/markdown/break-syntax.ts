@@ -1,4 +1,4 @@
-/** `<br>` for markdown-it: the one way to break a line in the cell of a table, and models know it. */
+/** `<br>` for markdown-it: the only way to break a line in a table cell, and models use it. */
 import type { MarkdownIt, StateInline } from "markdown-it";
 
 const TAG = /<br[ \t]{0,4}\/?>/iy;

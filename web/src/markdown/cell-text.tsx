@@ -1,4 +1,4 @@
-/** What stands in a table's cell: words that browsers would break are kept whole. */
+/** Content of a table cell: keeps words together that browsers would break. */
 import type { ReactNode } from "react";
 import { compounds, WORD_MAX } from "./cell";
 import css from "./markdown.module.css";

@@ -1,4 +1,4 @@
-/** Code: its language, a button that copies it, and colours when they are there. */
+/** A code block: language, copy button, and syntax colours when loaded. */
 import { memo, type ReactNode, useEffect, useState } from "react";
 import { copyText } from "../components/copy";
 import type { Labels } from "./contract";
@@ -6,13 +6,13 @@ import css from "./markdown.module.css";
 
 type Highlight = (code: string, language: string) => ReactNode;
 
-/** Coloured with every frame while it is open, up to here. */
+/** Maximum characters coloured in every frame while it grows. */
 const OPEN_MAX = 4_000;
-/** Coloured at once when it is closed, up to here; larger ones when there is time. */
+/** Maximum characters coloured at once when complete; larger blocks are coloured when idle. */
 const SOON_MAX = 20_000;
-/** Never coloured beyond. */
+/** Maximum characters that are coloured at all. */
 const COLOURED_MAX = 200_000;
-const SAID_MS = 1_600;
+const RESULT_MS = 1_600;
 
 let highlight: Highlight | null = null;
 let loading: Promise<void> | undefined;
@@ -32,7 +32,7 @@ const whenIdle = (action: () => void): (() => void) => {
   return () => clearTimeout(timer);
 };
 
-/** The colours, or null while there are none. */
+/** The highlighter, or null until it is loaded. */
 function useColours(code: string, language: string, isOpen: boolean): ReactNode {
   const [isLoaded, setIsLoaded] = useState(highlight !== null);
   const [late, setLate] = useState<{ code: string; drawn: ReactNode } | null>(null);
@@ -42,7 +42,7 @@ function useColours(code: string, language: string, isOpen: boolean): ReactNode 
     let isCurrent = true;
     load().then(
       () => isCurrent && setIsLoaded(true),
-      // Without colours it can be read as well.
+      // It is readable without colours.
       () => undefined,
     );
     return () => {
@@ -59,19 +59,19 @@ function useColours(code: string, language: string, isOpen: boolean): ReactNode 
 }
 
 function CopyCode({ code, labels }: { code: string; labels: Labels }) {
-  const [said, setSaid] = useState("");
+  const [result, setResult] = useState("");
   useEffect(() => {
-    if (said === "") return;
-    const timer = setTimeout(() => setSaid(""), SAID_MS);
+    if (result === "") return;
+    const timer = setTimeout(() => setResult(""), RESULT_MS);
     return () => clearTimeout(timer);
-  }, [said]);
+  }, [result]);
   return (
     <button
       type="button"
       aria-label={labels.copy}
-      onClick={async () => setSaid((await copyText(code)) ? labels.copied : labels.copyFailed)}
+      onClick={async () => setResult((await copyText(code)) ? labels.copied : labels.copyFailed)}
     >
-      <span aria-live="polite">{said || labels.copy}</span>
+      <span aria-live="polite">{result || labels.copy}</span>
     </button>
   );
 }
@@ -79,7 +79,7 @@ function CopyCode({ code, labels }: { code: string; labels: Labels }) {
 interface Props {
   code: string;
   info: string;
-  /** What it is, where its language does not say so. */
+  /** Label for code without a language. */
   note?: string;
   isOpen: boolean;
   labels: Labels;

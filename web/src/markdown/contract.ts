@@ -1,4 +1,4 @@
-/** What the thread gives to the renderer. */
+/** The interface between the thread and the renderer. */
 
 export interface Labels {
   copy: string;
@@ -10,9 +10,9 @@ export interface Labels {
   table: string;
   done: string;
   open: string;
-  /** In place of one that is still being written. */
+  /** Placeholder of a formula that is incomplete. */
   formula: string;
-  /** Beside the source of one that is too long. */
+  /** Next to the source of a formula that is too long. */
   longFormula: string;
   mermaid: string;
   details: string;
@@ -23,11 +23,11 @@ export interface Labels {
 }
 
 export interface MarkdownProps {
-  /** Names the text: what was already parsed of it is kept under this name, also while it is not mounted. */
+  /** Id of the text, under which its parsed blocks are cached, also while it is not mounted. */
   id: string;
   text: string;
   /** No more will come. */
   done: boolean;
-  /** Translated by whoever uses this. */
+  /** Translated by the caller. */
   labels: Labels;
 }

@@ -1,6 +1,6 @@
 /**
- * `<details>` with its `<summary>` for markdown-it, and no other tag of HTML. What they hold is Markdown; what else their tags
- * say, but `open`, is left out. One that is never closed goes on to the end of what it stands in.
+ * `<details>` with its `<summary>` for markdown-it, and no other HTML tag. Their content is Markdown; their attributes
+ * are ignored, except `open`. An unclosed one extends to the end of its container.
  */
 import type { MarkdownIt, StateBlock } from "markdown-it";
 import type { Env } from "./env";
@@ -22,7 +22,7 @@ interface Found {
   end: number;
 }
 
-/** Up to the partner of the tag that begins the line. Tags in code count for nothing. */
+/** Up to the closing tag of the one that begins the line. Tags in code are ignored. */
 function find(state: StateBlock, startLine: number, endLine: number): Found {
   let depth = 0;
   let fence = "";
@@ -48,7 +48,7 @@ function find(state: StateBlock, startLine: number, endLine: number): Found {
   return { text, rest: "", isClosed: false, end: line };
 }
 
-/** Parses a text of its own into the tokens of this one. */
+/** Parses a nested text into the tokens of this one. */
 function nested(state: StateBlock, text: string, isLast: boolean): void {
   const env = state.env as Env;
   const { openLine } = env;
@@ -85,7 +85,7 @@ function details(state: StateBlock, startLine: number, endLine: number, isSilent
   const summary = SUMMARY.exec(content);
   const opened = state.push("details_open", "details", 1);
   opened.map = [startLine, end];
-  // What was never closed is rather shown than hidden.
+  // An unclosed one is shown rather than hidden.
   const isOver = env.mode === "whole" || env.mode === "settled";
   opened.meta = { isOpen: /\sopen(?![\w-])/i.test(tag[1] ?? "") || (isOver && !isClosed) };
   pushSummary(state, summary?.[1] ?? "");

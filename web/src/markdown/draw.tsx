@@ -14,22 +14,22 @@ import { TableBox } from "./table";
 import { task } from "./task";
 
 export interface Context {
-  /** The message's name. */
+  /** The message's id. */
   id: string;
   labels: Labels;
   /** Its last block may still grow. */
   isOpen: boolean;
-  /** It stands in a link, and can be none itself. */
+  /** Inside of a link, which cannot contain another one. */
   isInLink?: boolean;
-  /** It stands in a cell of a table, where no word is split. */
+  /** Inside of a table cell, where no word is split. */
   isInCell?: boolean;
 }
 
-/** A longer formula is shown as its source: setting it would stop the page, and nobody reads it. */
+/** A longer formula is shown as its source: typesetting it would block the page. */
 const FORMULA_MAX = 10_000;
 /** Elements that take no attribute and mean what their name says. */
 const SIMPLE = new Set(["strong", "em", "s", "thead", "tbody", "tr"]);
-/** They may be outermost blocks of a direction of their own. */
+/** May be outermost blocks, with their own text direction. */
 const DIRECTED = new Set(["p", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6"]);
 
 function hostOf(url: string): string {
@@ -56,14 +56,14 @@ function link(url: string, key: number, children: ReactNode): ReactNode {
   );
 }
 
-/** Never fetched: whoever wrote it would learn that it was read. */
+/** Never fetched: its author would learn that it was read. */
 function image(token: Token, key: number, context: Context): ReactNode {
   const { labels } = context;
   const url = String(token.attrGet("src") ?? "");
   const name = plainText(token.children ?? []) || labels.image;
   if (!isSafeLink(url)) return <span key={key}>{name}</span>;
-  const said = `${labels.image}: ${name} (${hostOf(url)})`;
-  return context.isInLink ? <span key={key}>{said}</span> : link(url, key, said);
+  const label = `${labels.image}: ${name} (${hostOf(url)})`;
+  return context.isInLink ? <span key={key}>{label}</span> : link(url, key, label);
 }
 
 function formula(token: Token, key: number, { labels }: Context): ReactNode {
@@ -81,7 +81,7 @@ function formula(token: Token, key: number, { labels }: Context): ReactNode {
       />
     );
   }
-  // While it is written, its source says little, and most of its beginnings are no formulas.
+  // While incomplete, its source is unreadable, and most prefixes are not formulas.
   if (token.meta?.isOpen) return <Pending key={key} label={labels.formula} isBlock={isBlock} />;
   return <Formula key={key} source={token.content} isBlock={isBlock} label={labels.formula} />;
 }
@@ -127,14 +127,14 @@ function leaf(token: Token, key: number, context: Context, isLast: boolean): Rea
     case "hr":
       return <hr key={key} />;
     default:
-      // Nothing else is made by the parser; were it, its words would be shown.
+      // The parser creates nothing else; if it did, its text would be shown.
       return token.content;
   }
 }
 
 /**
- * The outermost blocks follow their first letters, with the numbers of a list and the bar of a quotation. What is in them says nothing
- * of its own, or it would not be looked at: its lines follow their letters by style.
+ * The direction of outermost blocks follows their first letters, including list numbers and quote bars. Inner elements
+ * have no direction of their own; their lines follow their letters by style.
  */
 const directed = (token: Token) => (token.level === 0 ? { dir: "auto" } : {});
 
@@ -150,7 +150,7 @@ function element(token: Token, inner: Token[], key: number, context: Context): R
         {drawAll(inner, { ...context, isInLink: true })}
       </span>
     );
-  // Footnotes stand at the end of the message.
+  // Footnotes are at the end of the message.
   if (token.type === "note_open") return null;
   if (tag === "li") {
     const found = task(inner, context.labels);

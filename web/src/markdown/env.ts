@@ -1,16 +1,16 @@
-/** What the parser remembers from one block to the next, and what it may assume of the end of the text. */
+/** State of the parser between blocks, and its assumption about the end of the text. */
 import type { Env as MarkdownEnv } from "markdown-it";
 
 /**
- * `whole`: nothing more comes. `lines`: more comes after these lines. `settled`: more comes, but changes nothing here.
- * `tail`: the last line is still being written, and is drawn as what it will probably be.
+ * `whole`: the text is complete. `lines`: more lines follow. `settled`: more follows, but changes nothing here. `tail`:
+ * the last line is incomplete, and is rendered as it will probably look.
  */
 export type Mode = "whole" | "lines" | "settled" | "tail";
 
 /** A footnote, by its label. */
 export interface Note {
   number: string;
-  /** References so far: each has a name of its own to come back to. */
+  /** References so far: each has its own id to link back to. */
   refs: number;
   isDefined: boolean;
 }
@@ -18,7 +18,7 @@ export interface Note {
 export interface Env extends MarkdownEnv {
   mode: Mode;
   notes: Map<string, Note>;
-  /** In a tail: the line that is still being written; -1 where none is. */
+  /** In a tail: the incomplete line; -1 if there is none. */
   openLine: number;
   /** In a tail: the inline text that is being parsed ends where the tail does. */
   isOpenInline: boolean;
@@ -34,7 +34,7 @@ export const newEnv = (): Env => ({
   depth: 0,
 });
 
-/** A copy to be thrown away: what is parsed with it leaves no trace. */
+/** A copy that is discarded: parsing with it has no side effects. */
 export const copyOf = (env: Env, mode: Mode): Env => ({
   ...env,
   mode,

@@ -1,4 +1,4 @@
-/** Maths. Library and font come with the first formula; a source that is no formula is shown as it is. */
+/** Maths. Library and font are loaded with the first formula; an invalid source is shown as text. */
 import { memo, useLayoutEffect, useRef, useState } from "react";
 import css from "./markdown.module.css";
 import { Pending } from "./pending";
@@ -15,7 +15,7 @@ const load = async (): Promise<Typeset> => {
 interface Props {
   source: string;
   isBlock: boolean;
-  /** What stands in its place is called so. */
+  /** Label of its placeholder. */
   label: string;
 }
 
@@ -34,7 +34,7 @@ export const Formula = memo(function Formula({ source, isBlock, label }: Props) 
         setFailed(source);
       }
     };
-    // Before the next frame where that can be: what is written would flicker, and paper does not wait.
+    // Before the next frame if possible: otherwise growing text would flicker, and printing does not wait.
     if (typeset) draw(typeset);
     else
       load()

@@ -1,4 +1,4 @@
-/** Colours for code, in a part of the page that is loaded with the first code. */
+/** Syntax highlighting, in a chunk that is loaded with the first code block. */
 import bash from "highlight.js/lib/languages/bash";
 import c from "highlight.js/lib/languages/c";
 import cpp from "highlight.js/lib/languages/cpp";
@@ -56,7 +56,7 @@ function drawn(nodes: Node[]): ReactNode[] {
   });
 }
 
-/** Null: a language we have no colours for. */
+/** Null for an unsupported language. */
 export function highlight(code: string, language: string): ReactNode {
   if (!lowlight.registered(language)) return null;
   return drawn(lowlight.highlight(language, code).children as Node[]);

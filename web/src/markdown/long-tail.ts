@@ -1,13 +1,13 @@
 /**
- * A list or a table that grows beyond what is parsed with every frame: what was written of it is drawn as pieces that wait, and only the
- * last piece grows. When the block is finished, it is parsed as one and takes their place.
+ * A list or a table that grows beyond what is parsed in every frame is rendered in pieces, of which only the last
+ * grows. When the block is complete, it is parsed as one and replaces them.
  */
 
 const LIST = /^(?:[-+*]|\d{1,9}[.)])[ \t]/;
 const ITEM = /\n(?=(?:[-+*]|\d{1,9}[.)])[ \t])/g;
 const TABLE = /^\|[^\n]*\n\|?[-: |\t]+\n/;
 
-/** Where the last item or row begins; -1 where the text is neither, or has only one. */
+/** Start of the last item or row; -1 if the text is neither, or has only one. */
 function lastPart(text: string, isTable: boolean): number {
   if (isTable) return text.lastIndexOf("\n") + 1;
   let last = -1;
@@ -16,9 +16,9 @@ function lastPart(text: string, isTable: boolean): number {
 }
 
 export class LongTail {
-  /** Characters of the block that are in pieces. */
+  /** Number of characters of the block that are in pieces. */
   private length = 0;
-  /** Of a table: what each piece begins with. */
+  /** Head of a table, with which each piece begins. */
   private head = "";
 
   clear(): void {
@@ -27,8 +27,8 @@ export class LongTail {
   }
 
   /**
-   * What is left of a block to be drawn as its end, and the new piece before it, if what is left would be longer than `most`. A piece
-   * is cut off once.
+   * The rest of a block to render as its end, and the new piece before it if the rest would be longer than `most`. A
+   * piece is cut only once.
    */
   cut(block: string, most: number): { piece: string | null; rest: string } {
     const rest = this.head + block.slice(this.length);

@@ -1,4 +1,4 @@
-/** What a person sees of Markdown, and what nobody may ever get out of it. */
+/** What Markdown shows, and what it must never produce. */
 import { cleanup, render } from "@testing-library/react";
 import { afterEach, expect, test } from "vitest";
 import { hostile } from "../testing/hostile";

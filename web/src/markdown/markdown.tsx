@@ -1,4 +1,4 @@
-/** Draws an answer's Markdown: what is final once, and what is open again with every frame. */
+/** Renders an answer's Markdown: final blocks once, the open one in every frame. */
 import { memo } from "react";
 import type { Labels, MarkdownProps } from "./contract";
 import { draw } from "./draw";
@@ -25,10 +25,10 @@ const BlockView = memo(function BlockView({ id, block, isOpen, labels }: BlockPr
   return draw(block.tokens, { id, labels, isOpen });
 });
 
-/** So many blocks, at least, are laid out and looked at as one when the next words come. */
+/** Minimum number of blocks per group; a group is laid out as one when text is appended. */
 const GROUP = 24;
 
-/** The first block of each group. What follows a rule keeps its distance to it, so that no group may end with one. */
+/** The first block of each group. The spacing after a rule depends on it, so no group may end with one. */
 function startsOf(blocks: Block[]): number[] {
   const starts = [0];
   for (let at = GROUP; at <= blocks.length; at += 1) {
@@ -42,12 +42,12 @@ interface GroupProps {
   blocks: Block[];
   from: number;
   to: number;
-  /** Of the last group: what is still being written. It has the name that it will have when it is finished, and stays where it is. */
+  /** The growing block, in the last group. It has its final key and stays in place. */
   tail: Block | null;
   labels: Labels;
 }
 
-// A block never changes; a text that begins anew has others, and pieces of a long one become one.
+// A block never changes; a reset text has other blocks, and the pieces of a long one become one.
 const isSame = (a: GroupProps, b: GroupProps): boolean =>
   a.id === b.id &&
   a.from === b.from &&

@@ -1,15 +1,15 @@
-/** Maths for markdown-it: `\(…\)`, `\[…\]`, `$$…$$`, and `$…$` where it cannot be money. */
+/** Maths for markdown-it: `\(…\)`, `\[…\]`, `$$…$$`, and `$…$` unless it may be money. */
 import type { MarkdownIt, StateBlock, StateInline } from "markdown-it";
 import type { Env } from "./env";
 import { isAtEnd } from "./open-syntax";
 
 const BACKSLASH = 0x5c;
 const DOLLAR = 0x24;
-/** A formula that is longer is a mistake of the writer. */
+/** Maximum length of a formula, in characters; longer text is not one. */
 const INLINE_MAX = 2_000;
-/** One that begins beside its `$$` is closed within so many characters, or is none. */
+/** Maximum characters between `$$` and its partner on the same line; otherwise it is not a formula. */
 const SPAN_MAX = 4_000;
-/** A price or a name that begins with `$` is told from a formula within so many. */
+/** Characters after `$` within which a price or a name is distinguished from a formula. */
 const OPEN_MAX = 300;
 
 function push(state: StateInline, content: string, isBlock: boolean, isOpen = false): void {
@@ -19,7 +19,7 @@ function push(state: StateInline, content: string, isBlock: boolean, isOpen = fa
   token.meta = isOpen ? { isBlock, isOpen } : { isBlock };
 }
 
-/** The rest is a formula that is still being written. */
+/** The rest is an incomplete formula. */
 function pushOpen(state: StateInline, isSilent: boolean, from: number, isBlock: boolean): boolean {
   if (!isAtEnd(state)) return false;
   if (!isSilent) push(state, state.src.slice(from), isBlock, true);
@@ -27,7 +27,7 @@ function pushOpen(state: StateInline, isSilent: boolean, from: number, isBlock: 
   return true;
 }
 
-/** What stands after an open `$`: rather a formula than a price, a name, or prose. */
+/** Whether the text after an open `$` is probably a formula, not a price, a name, or prose. */
 export function mayBeFormula(content: string): boolean {
   if (/^[\s,.;:!?)\]，。；、）]|\n\s*\n/.test(content) || content.length > OPEN_MAX) return false;
   if (/^[-+]?\d/.test(content))
@@ -38,7 +38,7 @@ export function mayBeFormula(content: string): boolean {
   return /[\\^_={]/.test(content) || !/[A-Za-z]{4}|[\u3400-\u9fff]/.test(words);
 }
 
-/** Looks no further than a formula may be long: a text full of openings must not be read once for each. */
+/** Searches no further than the maximum length: a text full of openings must not be read once for each. */
 function find(state: StateInline, mark: string, from: number): number {
   const until = Math.min(state.posMax, from + INLINE_MAX);
   const at = state.src.slice(from, until).indexOf(mark);
@@ -58,7 +58,7 @@ function bracketed(state: StateInline, isSilent: boolean): boolean {
 }
 
 function openDollars(state: StateInline, isSilent: boolean, from: number, isDouble: boolean): boolean {
-  // Alone, it may become anything.
+  // Alone, it is undecided.
   if (from === state.posMax && !isDouble && isAtEnd(state)) {
     state.pos = from;
     return true;
@@ -93,7 +93,7 @@ const FENCES: [string, string][] = [
   ["\\[", "\\]"],
 ];
 
-/** How the formula that begins here goes on: up to the line that ends with its partner, or as far as there is text. */
+/** The extent of the formula that begins here: up to the line that ends with its partner, or to the end of the text. */
 function linesOf(state: StateBlock, startLine: number, endLine: number, [open, close]: [string, string]) {
   const textOf = (line: number) =>
     state.src.slice((state.bMarks[line] ?? 0) + (state.tShift[line] ?? 0), state.eMarks[line]);
@@ -126,7 +126,7 @@ function block(state: StateBlock, startLine: number, endLine: number, isSilent: 
   if (first.slice(0, -fence[1].length).includes(fence[1])) return false;
   const { lines, isBare, isClosed, mayGrow, end } = linesOf(state, startLine, endLine, fence);
   const isOpen = mayGrow && (mode === "tail" || mode === "lines");
-  // A paragraph that only begins with maths is a paragraph; an open formula in mid-stream goes on to the end.
+  // A paragraph that only begins with maths is a paragraph; an open formula of an incomplete text extends to the end.
   if (!isClosed && !isOpen && (lines.length === 1 || !isBare)) return false;
   if (isSilent) return true;
   const content = lines.join("\n").trimEnd();

@@ -1,6 +1,6 @@
 /**
- * Makes of KaTeX's MathML what browsers draw. They know MathML Core, which left out of MathML 3 the letters of `mathvariant`, the
- * alignment, gaps and lines of a table, and relative sizes of `mpadded`; maths.css draws what is only marked here.
+ * Converts KaTeX's MathML to MathML Core, which browsers render: it lacks `mathvariant`, the alignment, gaps and lines
+ * of tables, and relative sizes of `mpadded`; maths.css styles what is only marked here.
  */
 import { lettersOf } from "./maths-letters";
 
@@ -12,7 +12,7 @@ const SCRIPTED = new Set(["msub", "msup", "msubsup", "munder", "mover", "mundero
 const BARS: Record<string, string> = { "∣": "|", "∥": "‖" };
 /** Accents that stretch over what is below them, by the characters that the font has in several sizes. */
 const WIDE_ACCENTS: Record<string, string> = { "^": "\u0302", "~": "\u02dc" };
-/** An arrow that is a base does not stretch in Chromium; the long ones have room for a word. */
+/** An arrow as a base does not stretch in Chromium; the long ones have space for a label. */
 const LONG_ARROWS: Record<string, string> = {
   "→": "⟶",
   "←": "⟵",
@@ -23,7 +23,7 @@ const LONG_ARROWS: Record<string, string> = {
   "↦": "⟼",
 };
 const PRIMES = /^′+$/;
-/** The font's primes stand at the height of a script already: as scripts they would be small, and too high. */
+/** The font's primes are already raised: as scripts they would be small, and too high. */
 const PRIME_DROP = "-0.3em";
 const PRIME_HEIGHT = "0.45em";
 const LENGTH = /^\+?(\d*\.?\d+)(em|pt|px)$/;
@@ -32,7 +32,7 @@ function element(name: string, near: Element): Element {
   return near.ownerDocument.createElementNS(near.namespaceURI, name);
 }
 
-/** By the object model: the page's policy forbids `style` attributes. */
+/** Set through the DOM, because the page's policy forbids `style` attributes. */
 function setStyle(target: Element, property: string, value: string): void {
   if ("style" in target) (target as MathMLElement).style.setProperty(property, value);
 }
@@ -46,7 +46,7 @@ function letters(root: Element): void {
   }
 }
 
-/** A token holds text alone; KaTeX puts rows into it for the spacing of an operator. */
+/** A token contains only text; KaTeX puts rows into it for the spacing of an operator. */
 function rows(root: Element): void {
   for (const token of root.querySelectorAll("mo, mi, mn")) {
     if (token.childElementCount === 0) continue;
@@ -99,7 +99,7 @@ function arrows(root: Element): void {
     if (long === undefined || !SCRIPTED.has(arrow.parentElement?.localName ?? "")) continue;
     arrow.textContent = long;
     arrow.removeAttribute("minsize");
-    // Else the words stand as far from it as the ends of a brace would need.
+    // Otherwise the text is as far from it as a brace would need.
     arrow.setAttribute("stretchy", "false");
   }
 }
@@ -118,7 +118,7 @@ function primes(root: Element): void {
   }
 }
 
-/** What is written for each column or line; the last one holds for all that follow. */
+/** Values per column or line; the last one applies to all that follow. */
 const valueAt = (list: string[], at: number): string | undefined => list[Math.min(at, list.length - 1)];
 const listOf = (table: Element, name: string): string[] =>
   (table.getAttribute(name) ?? "").split(" ").filter((word) => word !== "");
@@ -157,7 +157,7 @@ function tables(root: Element): void {
   }
 }
 
-/** `width="+0.6em"`: so much more than what is in it. */
+/** `width="+0.6em"`: relative to its content. */
 function padding(root: Element): void {
   for (const padded of root.querySelectorAll("mpadded")) {
     for (const [size, offset, side] of [

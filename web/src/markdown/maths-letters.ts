@@ -1,4 +1,4 @@
-/** Letters of formulas: MathML Core has no `mathvariant` but `normal`, so that bold, script and the others are characters of their own. */
+/** Letters of formulas: MathML Core has no `mathvariant` except `normal`, so bold, script and others use separate characters. */
 
 interface Alphabet {
   capital: number;
@@ -32,7 +32,7 @@ const OLDER: Record<string, Record<string, string>> = {
   "double-struck": { C: "ℂ", H: "ℍ", N: "ℕ", P: "ℙ", Q: "ℚ", R: "ℝ", Z: "ℤ" },
 };
 
-/** They stand behind the small omega, in this order. */
+/** They follow the small omega, in this order. */
 const GREEK_SYMBOLS = "∂ϵϑϰϕϱϖ";
 
 function moved(code: number, from: string, to: string, start: number | undefined): number | undefined {
@@ -59,7 +59,7 @@ function letter(character: string, variant: string, alphabet: Alphabet): string 
   return found === undefined ? character : String.fromCodePoint(found);
 }
 
-/** The text in the letters of a MathML `mathvariant`; what has none there stays as it is. */
+/** The text in the characters of a MathML `mathvariant`; characters without a variant are unchanged. */
 export function lettersOf(text: string, variant: string): string {
   const alphabet = ALPHABETS[variant];
   if (!alphabet) return text;

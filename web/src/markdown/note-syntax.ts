@@ -1,4 +1,4 @@
-/** Footnotes for markdown-it: `[^1]` in a text, and `[^1]: …` with what it says, wherever that stands. */
+/** Footnotes for markdown-it: `[^1]` in a text, and `[^1]: …` with its content, anywhere. */
 import type { MarkdownIt, StateBlock, StateCore, StateInline } from "markdown-it";
 import type { Env, Note } from "./env";
 
@@ -6,7 +6,7 @@ const REFERENCE = /^\[\^([^\]\s]{1,60})\]/;
 const DEFINITION = /^\[\^([^\]\s]{1,60})\]:[ \t]*/;
 /** Shown as it is; other labels are numbered. */
 const NUMBER = /^\d{1,3}$/;
-/** Lines of a definition after the first are indented so far. */
+/** Indentation of the further lines of a definition. */
 const INDENT = 4;
 
 function noteOf(env: Env, label: string): Note {
@@ -18,7 +18,7 @@ function noteOf(env: Env, label: string): Note {
   return note;
 }
 
-/** Numbers are given in the order in which notes are first mentioned. */
+/** Notes are numbered in the order of their first reference. */
 function number(env: Env, note: Note): string {
   if (note.number === "") {
     const numbered = [...env.notes.values()].filter((one) => one.number !== "").length;
@@ -33,7 +33,7 @@ function reference(state: StateInline, isSilent: boolean): boolean {
   const label = found?.[1];
   if (!found || label === undefined) return false;
   const env = state.env as Env;
-  // `[^a-z]` is no note where there is none of that name; before the end, one cannot know.
+  // `[^a-z]` without a definition is not a note; before the end of the text this is unknown.
   if (env.mode === "whole" && !NUMBER.test(label) && !env.notes.get(label.toLowerCase())?.isDefined)
     return false;
   if (!isSilent) {
@@ -51,7 +51,7 @@ function reference(state: StateInline, isSilent: boolean): boolean {
   return true;
 }
 
-/** The label of the definition that the line begins with, and where its text does. */
+/** The label of the definition at the beginning of the line, and the start of its text. */
 function opening(state: StateBlock, line: number): { label: string; from: number } | null {
   const start = (state.bMarks[line] ?? 0) + (state.tShift[line] ?? 0);
   if (!state.src.startsWith("[^", start)) return null;
@@ -61,7 +61,7 @@ function opening(state: StateBlock, line: number): { label: string; from: number
 
 function definition(state: StateBlock, startLine: number, endLine: number, isSilent: boolean): boolean {
   const env = state.env as Env;
-  // Only at the beginning of a line of the answer itself; silently, it also ends the text of the note before.
+  // Only at the beginning of a top-level line; in silent mode, it also ends the previous note.
   if (env.depth > 0 || (state.sCount[startLine] ?? 0) > 3 || (state.level > 0 && !isSilent)) return false;
   const found = opening(state, startLine);
   if (!found || isSilent) return found !== null;
@@ -76,7 +76,7 @@ function definition(state: StateBlock, startLine: number, endLine: number, isSil
   return true;
 }
 
-/** What follows the label, and lines that are indented, as a text of its own. */
+/** The text after the label, and indented lines, parsed separately. */
 function inner(state: StateBlock, startLine: number, endLine: number, from: number): void {
   const { bMarks, tShift, sCount, blkIndent, parentType } = state;
   const kept = [bMarks[startLine], tShift[startLine], sCount[startLine]] as [number, number, number];
@@ -92,7 +92,7 @@ function inner(state: StateBlock, startLine: number, endLine: number, from: numb
   [bMarks[startLine], tShift[startLine], sCount[startLine]] = kept;
 }
 
-/** Those that nothing refers to are numbered last. */
+/** Notes without references are numbered last. */
 function numberAll(state: StateCore): void {
   const env = state.env as Env;
   for (const token of state.tokens) {

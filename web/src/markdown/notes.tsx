@@ -1,18 +1,18 @@
-/** Footnotes: references in the text, and what they refer to at its end, with ways there and back. */
+/** Footnotes: references in the text, and the notes at its end, linked both ways. */
 import type { MouseEvent, ReactNode } from "react";
 import type { Labels } from "./contract";
 import css from "./markdown.module.css";
 import type { Token } from "./parser";
 
-/** Ways back from a note that is referred to everywhere. */
+/** Maximum number of back links of a note. */
 const BACK_MAX = 10;
 
-/** Names are of one message: another may have notes of the same labels. */
+/** Ids are per message: another one may have notes with the same labels. */
 const noteId = (message: string, label: string): string => `${message}-note-${label}`;
 const referenceId = (message: string, label: string, nth: number): string =>
   `${message}-reference-${label}-${nth}`;
 
-/** The address bar names the conversation, so that a link within the page may not change it. */
+/** The address bar contains the conversation, so a link within the page must not change it. */
 const jump = (id: string) => (event: MouseEvent) => {
   event.preventDefault();
   const target = document.getElementById(id);
@@ -69,7 +69,7 @@ interface NoteProps {
   children: ReactNode;
 }
 
-/** A note of its number; from it, as many ways back as there are references. */
+/** A note with its number, and a back link per reference. */
 export function Note({ token, message, labels, refs, children }: NoteProps) {
   const meta = token.meta ?? {};
   const label = String(meta.label);

@@ -1,19 +1,19 @@
 /**
- * For markdown-it: what is not closed at the end of a tail is drawn as if it were. Emphasis, code, links, pictures and
- * addresses are recognised by their beginnings; complete ones are left to the ordinary rules.
+ * For markdown-it: open constructs at the end of a tail are rendered as if closed. Emphasis, code, links, images and
+ * addresses are recognized by their beginnings; complete ones are left to the standard rules.
  */
 import type { Delimiter, MarkdownIt, StateCore, StateInline, Token } from "markdown-it";
 import type { Env } from "./env";
 
-/** Farther from the end, what is not closed will not be. */
+/** Maximum distance from the end, in characters, of an open construct. */
 const SPAN_MAX = 2_000;
 const LABEL_MAX = 300;
-/** Pairs in pairs; what opens more of them is no text. */
+/** Maximum nesting of open pairs; deeper ones are not text. */
 const PAIRS_MAX = 12;
 
 const envOf = (state: { env: unknown }): Env => state.env as Env;
 
-/** What is looked at reaches to the end of what is written; in the text of a link, it does not. */
+/** Whether the parsed range extends to the end of the text; inside of a link it does not. */
 export const isAtEnd = (state: StateInline): boolean =>
   envOf(state).isOpenInline && state.posMax === state.src.length && state.posMax - state.pos <= SPAN_MAX;
 
@@ -71,7 +71,7 @@ function openLink(state: StateInline, isSilent: boolean): boolean {
   const at = isPicture ? pos + 1 : pos;
   if (src[at] !== "[" || !isAtEnd(state)) return false;
   if (!isPicture && /^\[\^[^\]\s]{0,60}$/.test(src.slice(pos))) {
-    // The label of a footnote is not drawn.
+    // The label of a footnote is not rendered.
     state.pos = state.posMax;
     return true;
   }
@@ -84,7 +84,7 @@ function openLink(state: StateInline, isSilent: boolean): boolean {
     const label = src.slice(at + 1);
     if (label.length > LABEL_MAX || label.includes("\n")) return false;
     if (isPicture && !isSilent) pushPicture(state, label);
-    // The text of a link is drawn, its bracket is not.
+    // The text of a link is rendered, its bracket is not.
     state.pos = isPicture ? state.posMax : at + 1;
     return true;
   }
@@ -116,7 +116,7 @@ function isProduct(state: StateInline, { close, length, token }: Delimiter): boo
   return close && length === 1 && /[\w)]$/.test(state.tokens[token - 1]?.content ?? "");
 }
 
-/** Marks that opened something and found no partner get one at the end. */
+/** Open marks without a partner get one at the end. */
 function closePairs(state: StateInline): void {
   if (!envOf(state).isOpenInline) return;
   const { delimiters } = state;
@@ -124,7 +124,7 @@ function closePairs(state: StateInline): void {
   let enclosed = -1;
   delimiters.forEach((delimiter, at) => {
     if (delimiter.end >= 0) enclosed = Math.max(enclosed, delimiter.end);
-    // Within a pair that is closed, it would stay open.
+    // Inside of a closed pair it stays open.
     else if (delimiter.open && at > enclosed && !isProduct(state, delimiter)) open.push(delimiter);
   });
   for (const opener of open.slice(-PAIRS_MAX).reverse()) {
@@ -138,7 +138,7 @@ function closePairs(state: StateInline): void {
 /** The inline text at the very end, if that can still grow. */
 function openInline(tokens: Token[], text: string): Token | null {
   if (/\n[ \t]*\n\s*$/.test(text)) return null;
-  // After the cell that is being written, a row is filled with empty ones.
+  // After the incomplete cell, the row is filled with empty ones.
   const last = tokens.findLast(
     ({ type, nesting, content }) => nesting === 0 && !(type === "inline" && content === ""),
   );

@@ -1,4 +1,4 @@
-/** Levels of headings in the page's own outline: below the message's, and never one left out, whatever the model chose. */
+/** Heading levels in the page's outline: below the message's, without gaps, whatever the model used. */
 import type { Token } from "./parser";
 
 /** The page has a title, and each message a heading. */
@@ -14,7 +14,7 @@ export class Outline {
     return new Outline(this.written, this.level);
   }
 
-  /** Marks headings, in the order in which they stand in the text. */
+  /** Marks headings, in text order. */
   mark(tokens: Token[]): void {
     for (const token of tokens) {
       if (token.type !== "heading_open") continue;

@@ -1,4 +1,7 @@
-/** The Markdown that answers are written in: CommonMark, tables, strikethrough, maths, footnotes, details, `<br>`; right for Chinese; no other HTML. */
+/**
+ * The Markdown of answers: CommonMark, tables, strikethrough, maths, footnotes, details, `<br>`; with support for
+ * Chinese; no other HTML.
+ */
 import MarkdownIt, { type Token } from "markdown-it";
 import cjkFriendly from "markdown-it-cjk-friendly";
 import { lineBreaks } from "./break-syntax";
@@ -11,7 +14,7 @@ import { tables } from "./table-syntax";
 
 export type { Token };
 
-/** A link of another scheme is no link; it stays as the text it was written in. */
+/** A link with another scheme is shown as its source. */
 const SCHEMES = /^(?:https?:\/\/|mailto:)/i;
 
 export const isSafeLink = (url: string): boolean => SCHEMES.test(url.trim());
@@ -22,12 +25,12 @@ parser.validateLink = isSafeLink;
 // "example.com" in prose is a name more often than an address.
 parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 
-/** `env` gathers what is defined; it is changed. */
+/** `env` collects definitions; it is modified. */
 export function parse(text: string, env: Env): Token[] {
   return parser.parse(text, env);
 }
 
-/** What is still being written; `env` stays as it is, and what the tail adds to it is in a copy. */
+/** Parses an incomplete text; `env` is not modified, the tail's definitions are in a copy. */
 export function parseTail(text: string, env: Env): { tokens: Token[]; env: Env } {
   const copy = copyOf(env, "tail");
   const isOver = /\n[ \t]*\n\s*$/.test(text);

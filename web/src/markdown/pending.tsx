@@ -1,4 +1,4 @@
-/** In place of a formula that is still being written. */
+/** Placeholder of an incomplete formula. */
 import css from "./markdown.module.css";
 
 export function Pending({ label, isBlock }: { label: string; isBlock: boolean }) {

@@ -1,29 +1,29 @@
-/** Cuts a growing text into blocks that will not change any more and one that still may. */
+/** Splits a growing text into final blocks and one that may still change. */
 import { copyOf, type Env, type Note, newEnv } from "./env";
 import { LongTail } from "./long-tail";
 import { Outline } from "./outline";
 import { parse, parseTail, type Token } from "./parser";
 import { cutTail } from "./tail";
 
-/** A piece of the page that draws itself once. */
+/** A block that is rendered once. */
 export interface Block {
-  /** Unique in its text, and stable: also from when it is open to when it is finished. */
+  /** Unique in its text, and stable, also from open to complete. */
   key: number;
   tokens: Token[];
-  /** Shown as it is: too large to be parsed again and again. */
+  /** Shown as source: too large to be parsed repeatedly. */
   plain?: string;
 }
 
 export interface Split {
   blocks: Block[];
   tail: Block | null;
-  /** Footnotes by their labels, as far as they are known. */
+  /** Footnotes by label, as far as known. */
   notes: ReadonlyMap<string, Note>;
 }
 
-/** A growing block that is larger is drawn in pieces, or as its source where it has none: a line of a megabyte must not stop the page. */
+/** A larger growing block is rendered in pieces, or as source if it has none: a line of a megabyte must not block the page. */
 export const TAIL_MAX = 20_000;
-/** A finished block that is larger stays as it is. */
+/** A larger complete block is shown as source. */
 export const BLOCK_MAX = 200_000;
 
 const SEAM = 64;
@@ -47,14 +47,14 @@ function offsetOfLine(text: string, line: number): number {
 
 export class Splitter {
   private text = "";
-  /** Up to here everything is final. */
+  /** End of the final blocks. */
   private at = 0;
-  /** Up to here whole lines were looked at. */
+  /** End of the lines examined so far. */
   private looked = 0;
   private env: Env = newEnv();
   private outline = new Outline();
   private long = new LongTail();
-  /** Of a long tail: what waits for its end. */
+  /** Pieces of a long tail, until it is complete. */
   private pieces: Block[] = [];
   private blocks: Block[] = [];
   private keys = 0;
@@ -65,7 +65,7 @@ export class Splitter {
     return this.text.length;
   }
 
-  /** The text so far. One that does not begin with the text before begins anew. */
+  /** Updates the text. One that does not start with the previous text resets everything. */
   update(text: string, done: boolean): Split {
     if (text === this.text && done === this.isDone) return this.last;
     if (this.at > 0 && !this.continues(text)) this.reset();
@@ -78,7 +78,7 @@ export class Splitter {
     return this.last;
   }
 
-  /** Appending is the rule: only the seam is compared, and the beginning. */
+  /** Usually text is appended: only the seam and the beginning are compared. */
   private continues(text: string): boolean {
     const old = this.text.length;
     const seam = Math.max(0, old - SEAM);
@@ -94,7 +94,7 @@ export class Splitter {
     this.unite();
   }
 
-  /** A block that is finished is one. */
+  /** A complete block replaces its pieces. */
   private unite(): void {
     this.long.clear();
     this.pieces = [];
@@ -113,13 +113,13 @@ export class Splitter {
     });
   }
 
-  /** Moves what can no longer change behind `at`. */
+  /** Advances `at` over everything that can no longer change. */
   private settle(done: boolean): void {
     if (done) {
-      // A definition that came late changes what was before it, and so does one that never came.
+      // A late or missing definition changes earlier blocks.
       if (this.at > 0 && (this.env.notes.size > 0 || DEFINITION.test(this.text))) {
         this.reset();
-        // The blocks are the same ones, drawn anew where they stand.
+        // The blocks keep their keys and render again in place.
         this.keys = 0;
       }
       const rest = this.text.slice(this.at);
@@ -130,7 +130,7 @@ export class Splitter {
       return;
     }
     const lines = this.text.lastIndexOf("\n") + 1;
-    // Only a line that is whole can settle what is before it.
+    // Only a complete line can finalize the text before it.
     if (lines === this.looked) return;
     this.looked = lines;
     const rest = this.text.slice(this.at, lines);
@@ -170,7 +170,7 @@ export class Splitter {
   }
 }
 
-/** Texts that were drawn lately; a list that shows a message again does not parse it again. What is parsed is ten times its text. */
+/** Recently rendered texts, so that showing a message again does not parse it again. A parsed text takes ten times its size. */
 const KEPT_MAX = 400;
 const KEPT_CHARS_MAX = 600_000;
 const kept = new Map<string, Splitter>();

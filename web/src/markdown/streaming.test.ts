@@ -63,7 +63,7 @@ function firstDifference(text: string): string | null {
   return null;
 }
 
-/** What cannot be told from its beginning, and is seen as it was written until it can. */
+/** Constructs that cannot be recognized from their beginning, and are shown as written until then. */
 const EXCEPTIONS: Record<string, string> = {
   "a table without bars at the ends of its lines": "a | b\n--|--\n1 | 2\n3\ntext",
   "a bar in code in a table, which ends the cell": "| a |\n| :-: |\n| `x|y` |",

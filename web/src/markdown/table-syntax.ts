@@ -1,8 +1,8 @@
-/** Tables for markdown-it: a head without its second line while that is still being written, and a bound on columns. */
+/** Tables for markdown-it: a head whose delimiter row is still incomplete, and a limit on columns. */
 import type { MarkdownIt, StateBlock } from "markdown-it";
 import type { Env } from "./env";
 
-/** A table of more is shown as the text it was written in. */
+/** A table with more columns is shown as its source. */
 export const COLUMNS_MAX = 100;
 
 function pushCell(state: StateBlock, content: string): void {
@@ -16,7 +16,7 @@ function pushCell(state: StateBlock, content: string): void {
 const lineOf = (state: StateBlock, line: number): string =>
   state.src.slice((state.bMarks[line] ?? 0) + (state.tShift[line] ?? 0), state.eMarks[line]).trim();
 
-/** The cells of a line: what is between bars that are not escaped. */
+/** The cells of a line, between unescaped bars. */
 export function cellsOf(line: string): string[] {
   const cells = line.match(/(?:\\[\s\S]|[^|\\])+|\|/g) ?? [];
   const found = [""];
@@ -29,12 +29,12 @@ export function cellsOf(line: string): string[] {
   return found.map((cell) => cell.replaceAll("\\|", "|"));
 }
 
-/** A line that begins with a bar is the head of a table, before the line below says so. */
+/** Treats a line that begins with a bar as the head of a table, before the delimiter row confirms it. */
 function openTable(state: StateBlock, startLine: number, _endLine: number, isSilent: boolean): boolean {
   if (startLine !== (state.env as Env).openLine) return false;
   const line = lineOf(state, startLine);
   if (!line.startsWith("|") || (state.sCount[startLine] ?? 0) - state.blkIndent >= 4) return false;
-  // The line above was none, or this would be its second one.
+  // The line above was not a head, or this would be its delimiter row.
   if (startLine > 0 && lineOf(state, startLine - 1).startsWith("|")) return false;
   const cells = cellsOf(line);
   if (cells.length === 0 || cells.length > COLUMNS_MAX) return false;

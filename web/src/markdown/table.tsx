@@ -1,15 +1,15 @@
-/** A table in a box of its own. One that is wider than the page scrolls in it, and a shade at the edge shows where there is more. */
+/** A table in its own box. If it is wider than the page, it scrolls there, and a shadow at the edge shows that there is more. */
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import css from "./markdown.module.css";
 
-/** Rounding of a zoomed page is no overflow. */
+/** Tolerance for rounding on a zoomed page. */
 const SLACK_PX = 1;
 
-/** Where something is out of sight: `left`, `right`, both, or nothing at all. */
+/** The sides with hidden content: `left`, `right`, both, or none. */
 function hiddenSides(box: HTMLElement): string {
   const most = box.scrollWidth - box.clientWidth;
   if (most <= SLACK_PX) return "";
-  // In a text from right to left, the place is counted down from zero.
+  // In right-to-left text, the position counts down from zero.
   const isReversed = getComputedStyle(box).direction === "rtl";
   const left = isReversed ? most + box.scrollLeft : box.scrollLeft;
   return [left > SLACK_PX && "left", left < most - SLACK_PX && "right"].filter(Boolean).join(" ");
@@ -29,7 +29,7 @@ export function TableBox({ label, dir, children }: Props) {
     const element = box.current;
     if (!element || !table.current || typeof ResizeObserver === "undefined") return;
     const look = () => setSides(hiddenSides(element));
-    // Told once at the beginning, too.
+    // Also called once at the beginning.
     const observer = new ResizeObserver(look);
     observer.observe(element);
     observer.observe(table.current);
@@ -45,7 +45,7 @@ export function TableBox({ label, dir, children }: Props) {
       <div
         ref={box}
         className={css.tableScroll}
-        // A region that scrolls is reached and moved by keys, and has a name; one that does not is no stop on the way.
+        // A scrolling region is focusable and named; one that does not scroll is not a tab stop.
         {...(scrolls ? { role: "group", "aria-label": label, tabIndex: 0 } : {})}
       >
         <table ref={table}>{children}</table>

@@ -1,13 +1,13 @@
 /**
- * The end of a text that is still being written, without what says nothing yet: `##`, `**`, `|--`, half a tag. Only marks are
- * held back, never words, and never more than a line.
+ * The end of a growing text without undecided marks: `##`, `**`, `|--`, half a tag. Only marks are held back, never
+ * words, and never more than a line.
  */
 
-/** A longer line of marks is no markup. */
+/** A longer line of marks is not markup. */
 const LINE_MAX = 1_000;
 const TAG_MAX = 220;
 
-/** What a line may begin with before its own text: quotations and items of lists. */
+/** Prefixes of a line before its own text: quotes and list items. */
 const CONTAINER = /^[ \t]*(?:>[ \t]*|(?:[-+*]|\d{1,9}[.)])(?:[ \t]+|$))*/;
 const ITEM = /(?:[-+*]|\d[.)])[ \t]+$/;
 const FENCE = /^[ \t]*(?:>[ \t]*|(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})([^\n]*)$/gm;
@@ -26,7 +26,7 @@ const NUMBER = /^\d{1,3}[.)]?$/;
 /** The box of a task, perhaps. */
 const BOX = /^\[[ xX]?\]?[ \t]*$/;
 
-/** After these, what a mark is depends on what comes next. */
+/** After these, the meaning of a mark depends on the next character. */
 const LOOSE = [
   /(?:^|[^\\*_~`])([*_~`]{1,5})$/,
   /(?:^|[^\\])(\\\n?)$/,
@@ -34,10 +34,10 @@ const LOOSE = [
   /(!\[)$/,
   /(&#(?:x[\da-f]{0,6}|\d{0,7}))$/i,
 ];
-/** Longer than what is held back of a word's end. */
+/** Maximum characters held back at the end of a word. */
 const END = 40;
 
-/** Characters by their names, as models write them. */
+/** Character references, as models write them. */
 const ENTITIES =
   "amp lt gt nbsp quot apos copy reg trade hellip mdash ndash times divide deg rarr larr le ge ne plusmn middot".split(
     " ",
@@ -45,7 +45,7 @@ const ENTITIES =
 
 const TAGS = ["<details", "</details>", "<summary", "</summary>", "<br>", "<br/>", "<br />"];
 
-/** The fence that is open at the end, and where the line begins that opened it. */
+/** The open fence at the end, and the start of its line. */
 function openFence(text: string): { marks: string; at: number } | null {
   if (!text.includes("```") && !text.includes("~~~")) return null;
   let open: { marks: string; at: number } | null = null;
@@ -59,7 +59,7 @@ function openFence(text: string): { marks: string; at: number } | null {
   return open;
 }
 
-/** In code, only a half closing fence is no code; the word after an opening one is not whole before its line is. */
+/** In code, only a partial closing fence is held back; the language of an opening one is complete with its line. */
 function cutInFence(text: string, lineStart: number, fence: { marks: string; at: number }): string {
   if (fence.at >= lineStart) return text.slice(0, text.indexOf(fence.marks, lineStart) + fence.marks.length);
   const line = text.slice(lineStart).replace(CONTAINER, "");
@@ -87,7 +87,7 @@ function halfEntity(end: string): number {
   return name !== undefined && ENTITIES.some((one) => one.startsWith(name)) ? name.length + 1 : 0;
 }
 
-/** Where the marks begin that may belong to what comes next. */
+/** Start of the marks that may belong to the following text. */
 function looseEnd(text: string): number {
   const tag = halfTag(text);
   if (tag >= 0) return tag;
@@ -96,7 +96,7 @@ function looseEnd(text: string): number {
   return text.length - (loose?.length ?? halfEntity(end));
 }
 
-/** What of it can be drawn now. */
+/** The part that can be rendered now. */
 export function cutTail(text: string): string {
   const lineStart = text.lastIndexOf("\n") + 1;
   const fence = openFence(text);
@@ -104,6 +104,6 @@ export function cutTail(text: string): string {
   if (isMarksOnly(text.slice(lineStart))) return text.slice(0, lineStart);
   const end = looseEnd(text);
   if (end === text.length) return text;
-  // Of a line like `| **`, nothing is left.
+  // A line like `| **` is dropped completely.
   return isMarksOnly(text.slice(lineStart, end)) ? text.slice(0, lineStart) : text.slice(0, end);
 }

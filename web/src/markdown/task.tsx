@@ -1,4 +1,4 @@
-/** An item of a list that begins with `[ ]` or `[x]`: a box that shows what is done, and cannot be ticked. */
+/** A list item that begins with `[ ]` or `[x]`: a read-only checkbox. */
 import type { ReactNode } from "react";
 import type { Labels } from "./contract";
 import type { Token } from "./parser";

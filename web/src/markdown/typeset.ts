@@ -1,9 +1,9 @@
-/** KaTeX with the maths font: all that a formula needs, loaded with the first one. */
+/** KaTeX with the maths font, loaded with the first formula. */
 import katex from "katex";
 import "./maths.css";
 import { toCore } from "./mathml-core";
 
-/** The font is waited for, so that no formula changes its size under the reader; but not for ever. */
+/** Waits for the font, so that formulas do not change their size, but not forever. */
 const FONT_WAIT_MS = 3_000;
 
 async function loadFont(): Promise<void> {
@@ -15,9 +15,7 @@ async function loadFont(): Promise<void> {
 
 const font = loadFont();
 
-/**
- * Draws into `place`, node by node: the page's policy forbids HTML from text. Throws where the source is no formula.
- */
+/** Renders into `place`, node by node: the page's policy forbids HTML from text. Throws if the source is not a formula. */
 export function typeset(source: string, place: HTMLElement, isBlock: boolean): void {
   katex.render(source, place, {
     output: "mathml",
@@ -31,7 +29,7 @@ export function typeset(source: string, place: HTMLElement, isBlock: boolean): v
   toCore(place);
 }
 
-/** When everything is there. */
+/** Resolves when everything is loaded. */
 export async function ready(): Promise<typeof typeset> {
   await font;
   return typeset;

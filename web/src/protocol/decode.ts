@@ -1,4 +1,4 @@
-/** Reads what the gateway sends. Unknown input is a value, never a throw. */
+/** Decodes frames of the gateway. Unknown input becomes a value, never an exception. */
 import type { Chunk, Fault, Metadata, ServerFrame, Usage } from "./frames";
 
 type Fields = Record<string, unknown>;
@@ -8,11 +8,11 @@ const UNKNOWN: ServerFrame = { type: "unknown" };
 const isFields = (value: unknown): value is Fields =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
-/** A count: a whole number from 0 that is exact. */
+/** A non-negative safe integer. */
 const count = (value: unknown): number | undefined =>
   typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
 
-/** Leaves out what is undefined, as `exactOptionalPropertyTypes` wants it. */
+/** Omits undefined fields, as `exactOptionalPropertyTypes` requires. */
 function known<T extends object>(fields: { [K in keyof T]: T[K] | undefined }): T {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as T;
 }
@@ -74,13 +74,13 @@ function news(type: string, value: unknown): Chunk {
 function chunk(value: unknown): Chunk {
   if (!isFields(value)) return { type: "unknown" };
   const type = text(value.type) ?? "";
-  const told = metadata(value.messageMetadata);
+  const details = metadata(value.messageMetadata);
   switch (type) {
     case "start":
       return known<Extract<Chunk, { type: "start" }>>({
         type: "start",
         messageId: text(value.messageId),
-        metadata: told,
+        metadata: details,
       });
     case "start-step":
     case "finish-step":
@@ -90,10 +90,10 @@ function chunk(value: unknown): Chunk {
       return known<Extract<Chunk, { type: "finish" }>>({
         type: "finish",
         reason: text(value.finishReason) ?? "other",
-        metadata: told,
+        metadata: details,
       });
     case "message-metadata":
-      return known<Extract<Chunk, { type: "metadata" }>>({ type: "metadata", metadata: told });
+      return known<Extract<Chunk, { type: "metadata" }>>({ type: "metadata", metadata: details });
     case "error":
       return { type: "error", fault: fault(value) };
   }
@@ -102,7 +102,7 @@ function chunk(value: unknown): Chunk {
   return type.startsWith("data-") ? news(type, value.data) : { type: "unknown" };
 }
 
-/** One text message of the socket. */
+/** Decodes one text message of the socket. */
 export function decode(data: unknown): ServerFrame {
   if (typeof data !== "string") return UNKNOWN;
   let frame: unknown;

@@ -1,11 +1,11 @@
-/** The words of the AI SDK dialect of `/api/chat`, and what is ours in it. See docs/PROTOCOL.md. */
+/** Frames of the AI SDK dialect of `/api/chat`, with our extensions. See docs/PROTOCOL.md. */
 
 export interface TextPart {
   type: "text";
   text: string;
 }
 
-/** A message of a transcript, as the AI SDK spells it. */
+/** A message of a transcript in the AI SDK's format. */
 export interface WireMessage {
   id: string;
   role: "user" | "assistant" | "system";
@@ -15,10 +15,10 @@ export interface WireMessage {
 export interface SendFrame {
   type: "send";
   requestId: string;
-  /** The chat's name on the wire. */
+  /** The chat id on the wire. */
   id: string;
   trigger: "submit-message" | "regenerate-message";
-  /** Of the user message that is edited, or the answer that is made again. */
+  /** Id of the user message that is edited, or of the answer that is regenerated. */
   messageId?: string;
   messages: WireMessage[];
 }
@@ -29,7 +29,7 @@ export interface ResumeFrame {
   id: string;
   /** Id of the turn's question or answer; the gateway replies `no-active` if its newest turn is another. Absent: the newest turn. */
   messageId?: string;
-  /** The last number that was applied; absent: everything from the beginning. */
+  /** The last applied number; absent: everything from the beginning. */
   lastSequence?: number;
 }
 
@@ -59,15 +59,15 @@ export interface Metadata {
   duration_ms?: number;
 }
 
-/** Why something failed: a code to translate, a sentence to fall back on. */
+/** An error: a code to translate, and a sentence as fallback. */
 export interface Fault {
   code: string;
   text: string;
   retryable: boolean;
   retryAfterMs?: number;
-  /** Of which run, as the gateway's log has it. */
+  /** Id of the run, as in the gateway's log. */
   run?: string;
-  /** What the model service calls the request. */
+  /** The model service's id of the request. */
   serviceRequest?: string;
 }
 
@@ -80,22 +80,22 @@ export type Chunk =
   | { type: "finish-step" }
   | { type: "finish"; reason: string; metadata?: Metadata }
   | { type: "abort" }
-  /** Before an end that is none of the model's own. */
+  /** Before an end that is not the model's own. */
   | { type: "metadata"; metadata?: Metadata }
   | { type: "error"; fault: Fault }
   | { type: "queue"; position: number }
   | { type: "notice"; kind: string; attempt?: number; afterMs?: number }
   | { type: "history"; omittedTurns: number }
-  /** One of a newer gateway: it counts in the numbers, and nothing else. */
+  /** A chunk of a newer gateway: it only advances the numbers. */
   | { type: "unknown" };
 
 export type ServerFrame =
   | { type: "start"; requestId: string; messageId?: string }
-  /** `entry`: absent = equal to `sequence`; null = news before the first word. */
+  /** `entry`: absent = equal to `sequence`; null = a notice before the first event. */
   | { type: "chunk"; requestId: string; sequence: number; entry?: number | null; chunk: Chunk }
   | { type: "end"; requestId: string }
   | { type: "error"; requestId: string; fault: Fault }
   | { type: "no-active"; requestId: string }
   | { type: "pong"; requestId: string }
-  /** Not understood: to be ignored, never thrown. */
+  /** Not understood: ignored. */
   | { type: "unknown" };

@@ -1,4 +1,4 @@
-/** What was typed and not sent, by conversation: written a moment after the last key, and when the page goes. */
+/** Unsent text by conversation, stored shortly after the last key and when the page is closed. */
 import { readLocal, writeLocal } from "./local";
 
 export const DEBOUNCE_MS = 300;

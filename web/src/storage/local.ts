@@ -1,4 +1,4 @@
-/** Small things in localStorage: settings and drafts. Where it is blocked they live as long as the page. */
+/** Small values in localStorage: settings and drafts. If it is blocked, they last as long as the page. */
 const memory = new Map<string, string>();
 
 export function readLocal(key: string): string | null {
@@ -17,6 +17,6 @@ export function writeLocal(key: string, value: string | null): void {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, value);
   } catch {
-    // Full or blocked: the copy in memory has to do.
+    // Full or blocked: only the copy in memory.
   }
 }

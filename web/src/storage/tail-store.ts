@@ -1,11 +1,11 @@
-/** Tails in localStorage: what is written there is kept though the page goes in the same moment. Nothing here throws. */
+/** Tails in localStorage, which survive a page that is closed at the same moment. Never throws. */
 const PREFIX = "tidegate.tail.";
 
 export interface TailStore {
-  /** Of all tabs. */
+  /** Keys of all tabs. */
   keys(): string[];
   read(key: string): string | null;
-  /** False: there is no room, or storage is blocked; what was there before stays. */
+  /** False if storage is full or blocked; the previous value stays. */
   write(key: string, value: string): boolean;
   remove(key: string): void;
 }

@@ -8,9 +8,9 @@ import type { Conversation } from "../chat/model";
 import { emptyConversation, submit } from "../chat/turns";
 import { openVault, type VaultState } from "./vault";
 
-let told: VaultState[] = [];
+let states: VaultState[] = [];
 const open = () =>
-  openVault("t", { conversation: readConversation, head: headOf }, (state) => told.push(state));
+  openVault("t", { conversation: readConversation, head: headOf }, (state) => states.push(state));
 const talk = (id: string, text: string): Conversation => {
   let n = 0;
   return submit(emptyConversation(id, 1), text, 2, (prefix) => {
@@ -21,7 +21,7 @@ const talk = (id: string, text: string): Conversation => {
 const save = (vault: ReturnType<typeof open>, one: Conversation) => vault.save(headOf(one), one);
 
 beforeEach(() => {
-  told = [];
+  states = [];
   globalThis.indexedDB = new IDBFactory();
 });
 
@@ -32,26 +32,26 @@ test("what was stored is read again by another page", async () => {
   expect(await open().heads()).toMatchObject([{ id: "c-1", title: "tide", pending: true }]);
 });
 
-test("a full disk is told, and the conversation lives in memory", async () => {
+test("a full disk is reported, and the conversation stays in memory", async () => {
   const vault = open();
   vi.spyOn(IDBObjectStore.prototype, "put").mockImplementation(() => {
     throw new DOMException("no room", "QuotaExceededError");
   });
   const one = talk("c-1", "tide");
   await save(vault, one);
-  expect(told).toEqual(["full"]);
+  expect(states).toEqual(["full"]);
   expect(await vault.load("c-1")).toEqual(one);
   expect(await vault.heads()).toMatchObject([{ id: "c-1" }]);
 });
 
-test("blocked storage is told, and the page goes on in memory", async () => {
+test("blocked storage is reported, and the page continues in memory", async () => {
   vi.spyOn(indexedDB, "open").mockImplementation(() => {
     throw new DOMException("no", "SecurityError");
   });
   const vault = open();
   const one = talk("c-1", "tide");
   await save(vault, one);
-  expect(told).toContain("blocked");
+  expect(states).toContain("blocked");
   expect(await vault.load("c-1")).toEqual(one);
   await vault.remove("c-1");
   expect(await vault.heads()).toEqual([]);
@@ -110,7 +110,7 @@ test("of many that do not fit none is stored, and all are kept in memory", async
       () => undefined,
     ),
   ).toBe(false);
-  expect(told).toEqual(["full"]);
+  expect(states).toEqual(["full"]);
   expect(await vault.heads()).toHaveLength(10);
   expect(await vault.load("c-9")).toEqual(all[8]);
   expect(await open().heads()).toHaveLength(1);

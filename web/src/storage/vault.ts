@@ -1,9 +1,9 @@
-/** Conversations in IndexedDB; in memory where that is blocked. Nothing here throws: the page works without it. */
+/** Conversations in IndexedDB, or in memory if that is blocked. Never throws: the page works without it. */
 import { createStore, del, get, getMany, keys, set, type UseStore, update } from "idb-keyval";
 
 export type VaultState = "ok" | "full" | "blocked";
 
-/** What is kept of a thing in the list of conversations. */
+/** The part of an item that is kept in the list. */
 export interface Entry {
   id: string;
   updated: number;
@@ -13,14 +13,14 @@ export interface Vault<H extends Entry, C extends H> {
   heads(): Promise<H[]>;
   load(id: string): Promise<C | undefined>;
   loadAll(ids: string[]): Promise<C[]>;
-  /** False: it is only in memory. */
+  /** False if it is only in memory. */
   save(head: H, conversation: C): Promise<boolean>;
-  /** All of them or none, in one transaction. False: they are only in memory. */
+  /** All or none, in one transaction. False if they are only in memory. */
   saveAll(entries: [head: H, conversation: C][], progress: (done: number) => void): Promise<boolean>;
   remove(id: string): Promise<void>;
 }
 
-/** Counts up when what is stored can no longer be read as it is. */
+/** Version of the stored format, incremented when older data can no longer be read. */
 const VERSION = 1;
 interface Kept<C> {
   version: number;
@@ -31,12 +31,12 @@ const HEADS = "heads";
 const key = (id: string): string => `c:${id}`;
 
 export interface Checks<H, C> {
-  /** Reads what was stored, by this version or an older one; undefined: it is damaged, and is left out. */
+  /** Validates stored data of this or an older version; undefined: damaged, and left out. */
   conversation(value: unknown): C | undefined;
   head(conversation: C): H;
 }
 
-/** Writes one after another: what a browser copies in one go is time in which nothing is drawn. */
+/** Writes in sequence: a large copy in one go would block rendering. */
 function writeAll<H extends Entry, C extends H>(
   objects: IDBObjectStore,
   entries: [head: H, conversation: C][],
@@ -81,20 +81,20 @@ class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
   constructor(
     name: string,
     private readonly checks: Checks<H, C>,
-    private readonly tell: (state: VaultState) => void,
+    private readonly onState: (state: VaultState) => void,
   ) {
     try {
       this.store = createStore(name, "conversations");
     } catch {
       this.store = null;
-      tell("blocked");
+      onState("blocked");
     }
   }
 
   private failed(error: unknown): void {
     const isFull = error instanceof DOMException && error.name === "QuotaExceededError";
     if (!isFull) this.broken = true;
-    this.tell(isFull ? "full" : "blocked");
+    this.onState(isFull ? "full" : "blocked");
   }
 
   private async attempt<T>(action: (store: UseStore) => Promise<T>): Promise<T | undefined> {
@@ -118,7 +118,7 @@ class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
     if (Array.isArray(stored)) {
       for (const head of stored as H[]) if (typeof head?.id === "string") heads.set(head.id, head);
     } else {
-      // No list, or a damaged one: the conversations themselves are the truth.
+      // If the list is missing or damaged, it is rebuilt from the conversations.
       const all = (await this.attempt((store) => keys(store))) ?? [];
       const ids = all.flatMap((name) =>
         typeof name === "string" && name.startsWith("c:") ? [name.slice(2)] : [],
@@ -150,7 +150,7 @@ class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
       );
       return true;
     });
-    // What cannot be stored is kept while the page is open.
+    // Data that cannot be stored is kept while the page is open.
     if (done) this.memory.delete(conversation.id);
     else this.memory.set(conversation.id, conversation);
     return done === true;
@@ -183,7 +183,7 @@ class IndexedVault<H extends Entry, C extends H> implements Vault<H, C> {
 export function openVault<H extends Entry, C extends H>(
   name: string,
   checks: Checks<H, C>,
-  tell: (state: VaultState) => void,
+  onState: (state: VaultState) => void,
 ): Vault<H, C> {
-  return new IndexedVault(name, checks, tell);
+  return new IndexedVault(name, checks, onState);
 }

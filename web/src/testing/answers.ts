@@ -1,4 +1,4 @@
-/** Answers with all that Markdown has, to be watched while they are written: nobody should see its marks. */
+/** Answers with all Markdown elements, watched while they grow: raw marks must not be visible. */
 import { seeded } from "./sample";
 import { TABLES } from "./tables";
 
@@ -40,7 +40,7 @@ export function answers(count: number): string[] {
 
 export const pieces = PIECES;
 
-/** What no text on the page may hold outside of code while one of these answers is written. */
+/** Text that must not be visible outside of code while one of these answers grows. */
 export const RAW: RegExp[] = [
   /\|\s*:?-/,
   /^\s*\|/m,

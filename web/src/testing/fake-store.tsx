@@ -1,4 +1,4 @@
-/** A store without a gateway, for tests of what is drawn: state is put in by hand, and what was done is written down. */
+/** A store without a gateway, for rendering tests: state is set directly, and actions are recorded. */
 import { act, type RenderResult, render } from "@testing-library/react";
 import type { ReactNode } from "react";
 import type { StoreApi } from "zustand";
@@ -109,7 +109,7 @@ export function conversation(...messages: (UserMessage | AssistantMessage)[]): C
   };
 }
 
-/** Draws with a store and a language around. */
+/** Renders with a store and a language. */
 export function draw(store: FakeStore, drawn: ReactNode, language: Language = "en"): RenderResult {
   const wrapper = ({ children }: { children: ReactNode }) => (
     <ChatProvider store={store}>
@@ -119,5 +119,5 @@ export function draw(store: FakeStore, drawn: ReactNode, language: Language = "e
   return render(drawn, { wrapper });
 }
 
-/** Changes the state, and lets it be drawn. */
+/** Changes the state and renders. */
 export const put = (store: FakeStore, change: Partial<ChatState>): void => act(() => store.setState(change));

@@ -1,4 +1,4 @@
-/** Sockets that a test plays, under the page's real connection; time is that of vitest's fake timers. */
+/** Fake sockets under the page's real connection; time is that of vitest's fake timers. */
 import { vi } from "vitest";
 import { type BrowserSignals, type Link, type LinkEvents, type LinkState, NotNow } from "../connection/link";
 import type { Wire } from "../connection/socket";
@@ -27,7 +27,7 @@ export class FakeWire implements Wire {
     this.isClosed = true;
   }
 
-  /** The gateway says this; pings that wait are not answered by it. */
+  /** The gateway sends this; pending pings are not answered by it. */
   say(frame: object): void {
     this.onmessage?.({ data: JSON.stringify(frame) });
   }
@@ -36,7 +36,7 @@ export class FakeWire implements Wire {
     return this.sent.filter(({ type }) => type === "ping").length;
   }
 
-  /** What was asked here, by request. */
+  /** Questions sent here, by request. */
   asked(): string[] {
     return this.sent.filter(({ type }) => type !== "ping").map((frame) => `${frame.type} ${frame.requestId}`);
   }
@@ -48,15 +48,15 @@ export class FakeNet {
   frames: ServerFrame[] = [];
   lost: string[] = [];
   leaving: boolean[] = [];
-  /** For each attempt: was it made with a fresh look at the gateway? */
+  /** For each attempt: whether it was made with a fresh request to the gateway. */
   prepared: boolean[] = [];
   isOnline = true;
-  /** The gateway that would be asked is draining, and names this time. */
+  /** The gateway is draining and returns this time. */
   notNowMs: number | undefined;
   dialled: ((wire: FakeWire) => void) | undefined;
   readonly link: Link & BrowserSignals;
 
-  /** `also`: who hears the events besides. */
+  /** `also`: a further receiver of the events. */
   constructor(random = 0.5, also: Partial<LinkEvents> = {}) {
     this.link = createLink(
       {

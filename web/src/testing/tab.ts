@@ -1,4 +1,4 @@
-/** A tab of the page without its looks: the real store and storage, and a socket that a test plays. */
+/** A tab of the page without its user interface: the real store and storage, with a fake socket. */
 import "fake-indexeddb/auto";
 import { headOf, readConversation } from "../chat/check";
 import { newId } from "../chat/ids";
@@ -9,7 +9,7 @@ import { openDrafts } from "../storage/drafts";
 import { openTailStore } from "../storage/tail-store";
 import { openVault } from "../storage/vault";
 
-/** Tabs of one `browser` share storage and hear each other. */
+/** Tabs of one `browser` share storage and notify each other. */
 export const vaultOf = (browser: string) =>
   openVault(browser, { conversation: readConversation, head: headOf }, () => undefined);
 
@@ -29,7 +29,7 @@ export function openTab(browser: string, isLive: boolean) {
         close: () => undefined,
       };
     },
-    vault: (tell) => openVault(browser, { conversation: readConversation, head: headOf }, tell),
+    vault: (onState) => openVault(browser, { conversation: readConversation, head: headOf }, onState),
     drafts: openDrafts(),
     tails: openTailStore(),
     transcript: async () => null,
@@ -44,10 +44,10 @@ export function openTab(browser: string, isLive: boolean) {
     become(next: LinkState): void {
       state = next;
       events?.state(next);
-      // What was answered meanwhile is not open any more; that is for the follows to know.
+      // Requests that were answered are no longer open; the tracker handles that.
       if (next.kind !== "live") events?.lost(sent.flatMap((frame) => frame.requestId));
     },
-    /** One of two sockets is gone, and these requests with it. */
+    /** One of two sockets is closed, and these requests with it. */
     lose: (...frames: ClientFrame[]) => events?.lost(frames.map(({ requestId }) => requestId)),
     refuse(frame: ClientFrame | undefined, code: string): void {
       const { requestId } = frame as SendFrame;
@@ -71,6 +71,6 @@ export function openTab(browser: string, isLive: boolean) {
   };
 }
 
-/** What was asked, in order. */
+/** Questions sent, in order. */
 export const questions = (frames: ClientFrame[]): string[] =>
   frames.flatMap((frame) => (frame.type === "send" ? (frame.messages.at(-1)?.parts[0]?.text ?? "") : []));

@@ -1,4 +1,4 @@
-/** Tables as models write them, with what is hard to fit: long words, Chinese, addresses, code, many columns. */
+/** Tables as models write them, with difficult content: long words, Chinese, addresses, code, many columns. */
 
 const row = (cells: string[]): string => `| ${cells.join(" | ")} |`;
 

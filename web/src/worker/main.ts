@@ -1,4 +1,4 @@
-/** Becomes /sw.js, with the names of the files it was built with. */
+/** Becomes /sw.js; the build inserts the names of the page's files. */
 import { type Scope, TIDY, Worker } from "./worker";
 
 declare const __FILES__: string[];
@@ -18,7 +18,7 @@ const worker = new Worker(scope, __FILES__, __BUILD__);
 scope.addEventListener("install", (event) => (event as Extendable).waitUntil(worker.install()));
 scope.addEventListener("activate", (event) => (event as Extendable).waitUntil(worker.activate()));
 scope.addEventListener("message", (event) => {
-  // The page that asks is a new one.
+  // The page that asks is new.
   if ((event as MessageEvent).data === TIDY) (event as unknown as Extendable).waitUntil(worker.tidy(1));
 });
 scope.addEventListener("fetch", (event) => {

@@ -134,14 +134,14 @@ test("a release that is only partly there is not kept", async () => {
 
 test("older releases go when no page can want them, and never more than two stay", async () => {
   for (const build of ["1", "2", "3", "4"]) await worker(build).install();
-  stores.set("somebody else's", new Map());
+  stores.set("another program's", new Map());
   pages = 2;
   await worker("4").activate();
   expect([...stores.keys()]).toEqual([
     "tidegate-page-2",
     "tidegate-page-3",
     "tidegate-page-4",
-    "somebody else's",
+    "another program's",
   ]);
   // An open page still finds its parts.
   stores.get("tidegate-page-3")?.set("/assets/old.js", new Response("old"));
@@ -150,5 +150,5 @@ test("older releases go when no page can want them, and never more than two stay
   expect(stores.size).toBe(4);
   pages = 1;
   await worker("4").tidy(1);
-  expect([...stores.keys()]).toEqual(["tidegate-page-4", "somebody else's"]);
+  expect([...stores.keys()]).toEqual(["tidegate-page-4", "another program's"]);
 });

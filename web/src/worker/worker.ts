@@ -1,9 +1,10 @@
 /**
- * The service worker: shows the page when the gateway cannot be reached, and does nothing else. What the page says to the gateway
- * (`/api`, `/chat`, …) it never touches. It reloads nothing: a new one takes the place of an old one without a sign.
+ * The service worker: serves the page when the gateway is unreachable, and does nothing else. It never handles the
+ * page's requests to the gateway (`/api`, `/chat`, …). It never reloads a page; a new version replaces an old one
+ * silently.
  */
 
-/** Of a service worker's world, as much as is needed here. */
+/** The part of the service worker API that is used here. */
 export interface Scope {
   readonly location: { readonly origin: string };
   readonly caches: CacheStorage;
@@ -15,26 +16,26 @@ export interface Scope {
   skipWaiting(): Promise<void>;
 }
 
-/** Asked by a page that has just begun. */
+/** Message of a page that has just started. */
 export const TIDY = "tidy";
 
 export const PREFIX = "tidegate-page-";
 const INDEX = "/";
 const ASSETS = "/assets/";
-/** Left to the browser, like every address with a query: from here it can ask a person for a name and a password. */
+/** Left to the browser, like every address with a query: it can ask the user for a name and a password there. */
 const SIGN_IN = "/?sign-in";
-/** A gateway that does not answer in this time is away. */
+/** Timeout after which the gateway counts as unreachable. */
 export const PATIENCE_MS = 3_000;
-/** Pages of older releases may still be open, with parts that they have not loaded yet. */
+/** Caches kept for open pages of older releases, which may still load parts. */
 const CACHES_MAX = 3;
-/** Files that no list named, such as the maths font or parts of an older page. */
+/** Maximum number of unlisted files, such as the maths font or parts of an older page; more are not cached. */
 const EXTRA_MAX = 100;
 
 export class Worker {
   private readonly name: string;
   private readonly listed: Set<string>;
 
-  /** `files`: addresses of all that the page needs, its index not among them; `build`: names them together. */
+  /** `files`: addresses of all files except the index; `build`: digest of them. */
   constructor(
     private readonly scope: Scope,
     private readonly files: readonly string[],
@@ -45,12 +46,12 @@ export class Worker {
     this.listed = new Set(files);
   }
 
-  /** All or nothing: a release that is only partly there is not kept. */
+  /** All or nothing: an incomplete release is not kept. */
   async install(): Promise<void> {
     const cache = await this.scope.caches.open(this.name);
     const index = await this.fresh(INDEX);
     const text = await index.clone().text();
-    // While gateways are replaced one by one, the index may be another release's.
+    // During a rolling update, the index may belong to another release.
     const missing = [...text.matchAll(/"(\/assets\/[^"]+)"/g)].find(
       ([, path]) => !this.listed.has(path ?? ""),
     );
@@ -61,7 +62,7 @@ export class Worker {
         await cache.put(path, isHashed ? await whole(this.scope.fetch(path)) : await this.fresh(path));
       }),
     );
-    // Last: where it is, everything else is.
+    // Last, so that its presence proves a complete release.
     await cache.put(INDEX, index);
     await this.scope.skipWaiting();
   }
@@ -71,7 +72,7 @@ export class Worker {
     await this.scope.clients.claim();
   }
 
-  /** Deletes the files of older releases once no page can want them. `pagesMax`: open pages that are known to be new. */
+  /** Deletes the files of older releases when no page can need them. `pagesMax`: open pages that are known to be new. */
   async tidy(pagesMax: number): Promise<void> {
     const { caches, clients } = this.scope;
     const pages = await clients.matchAll({ type: "window", includeUncontrolled: true });
@@ -81,7 +82,7 @@ export class Worker {
     await Promise.all(gone.map((name) => caches.delete(name)));
   }
 
-  /** Undefined: the browser does what it would do without us. */
+  /** Undefined: the browser handles the request itself. */
   answer(request: Pick<Request, "method" | "mode" | "url">): Promise<Response> | undefined {
     const { origin, pathname, search } = new URL(request.url);
     if (request.method !== "GET" || origin !== this.scope.location.origin) return undefined;
@@ -92,7 +93,7 @@ export class Worker {
     return this.listed.has(pathname) ? this.other(request as Request, pathname) : undefined;
   }
 
-  /** From the gateway, unless it is away. */
+  /** From the gateway, unless it is unreachable. */
   private async page(request: Request): Promise<Response> {
     const cached = await this.cached(INDEX);
     if (!cached) return this.scope.fetch(request);
@@ -104,7 +105,7 @@ export class Worker {
       (response) => {
         // A browser does not ask for a password on behalf of a worker.
         if (response.status === 401) return redirect(SIGN_IN);
-        // A proxy's answer that found no gateway.
+        // A proxy's response without a gateway.
         return response.status >= 500 ? cached : response;
       },
       () => cached,
@@ -114,7 +115,7 @@ export class Worker {
     return answer;
   }
 
-  /** Its name changes with its content: what is kept is right. */
+  /** Its name changes with its content, so a cached copy is always right. */
   private async asset(request: Request, path: string): Promise<Response> {
     const kept = (await this.cached(path)) ?? (await this.scope.caches.match(path));
     if (kept) return kept;
@@ -139,7 +140,7 @@ export class Worker {
       const isRoom = (await cache.keys()).length < this.files.length + EXTRA_MAX;
       if (isRoom) await cache.put(path, response);
     } catch {
-      // Full: it is loaded again another time.
+      // Full: it is loaded again next time.
     }
   }
 
@@ -155,7 +156,7 @@ export class Worker {
 
 const redirect = (address: string) => new Response(null, { status: 302, headers: { location: address } });
 
-/** A redirect would be refused in place of a page. */
+/** A redirect is not accepted in place of a page. */
 async function whole(asked: Promise<Response>): Promise<Response> {
   const response = await asked;
   if (!response.ok || response.redirected) throw new Error(`status ${response.status}`);

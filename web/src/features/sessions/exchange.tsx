@@ -1,4 +1,4 @@
-/** Conversations out of this browser as a file, and from a file into it. */
+/** Export of conversations to a file, and import from one. */
 import { Download, Upload } from "lucide-react";
 import { useRef, useState } from "react";
 import type { Imported } from "../../chat/contract";
@@ -7,7 +7,7 @@ import { download } from "../../components/copy";
 import { type Text, useText } from "../../i18n/use-text";
 import css from "./sidebar.module.css";
 
-/** Drawn at most this often: each drawing takes time from the import. */
+/** Minimum time between two renders, because each one delays the import. */
 const PROGRESS_MS = 50;
 
 function sentence({ taken, skipped, problem }: Imported, { words, fill }: Text): string {
@@ -22,13 +22,13 @@ export function Exchange() {
   const { words, fill } = text;
   const actions = useActions();
   const file = useRef<HTMLInputElement>(null);
-  const [said, setSaid] = useState("");
+  const [resultText, setResultText] = useState("");
   const [progress, setProgress] = useState<{ done: number; of: number } | null>(null);
   const take = async (chosen: File | undefined) => {
     if (!chosen) return;
-    setSaid("");
+    setResultText("");
     setProgress({ done: 0, of: 0 });
-    // Drawn before the file is read, which may take a while.
+    // Rendered before the file is read, which may take a while.
     await new Promise((done) => setTimeout(done, PROGRESS_MS));
     let drawn = 0;
     const result = await actions.importFile(chosen, (done, of) => {
@@ -38,7 +38,7 @@ export function Exchange() {
       setProgress({ done, of });
     });
     setProgress(null);
-    setSaid(sentence(result, text));
+    setResultText(sentence(result, text));
   };
   return (
     <div className={css.exchange}>
@@ -78,7 +78,7 @@ export function Exchange() {
         </div>
       )}
       <p role="status" className={css.note}>
-        {said}
+        {resultText}
       </p>
     </div>
   );

@@ -13,7 +13,7 @@ import css from "./sidebar.module.css";
 type Period = "today" | "yesterday" | "week" | "older";
 const PERIODS: Period[] = ["today", "yesterday", "week", "older"];
 const DAY_MS = 86_400_000;
-/** Drawn at once; the rest when the end is near. */
+/** Rendered at once; the rest when the end is near. */
 const PAGE = 60;
 
 function periodOf(updated: number, now: number): Period {
@@ -28,7 +28,7 @@ interface Props {
   onNew: () => void;
 }
 
-/** The words that were looked for, where they stand. */
+/** Highlights the search terms. */
 function Marked({ text, query }: { text: string; query: string }) {
   const at = text.toLowerCase().indexOf(query.toLowerCase());
   if (at < 0) return text;
@@ -78,7 +78,7 @@ function Found({ query, onOpen }: { query: string; onOpen: Props["onOpen"] }) {
   );
 }
 
-/** The operator's: help, terms, somebody to ask. */
+/** The operator's links: help, terms, contact. */
 function Links() {
   const { words } = useText();
   const links = useChat((state) => state.operator.links);

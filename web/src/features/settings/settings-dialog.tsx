@@ -1,4 +1,4 @@
-/** What a person can set, and the instructions of this conversation where the gateway takes them. */
+/** The settings, and the instructions of this conversation where the gateway accepts them. */
 import { useState } from "react";
 import type { Settings } from "../../chat/contract";
 import { useActions, useChat } from "../../chat/use-chat";

@@ -1,4 +1,4 @@
-/** All keys in one place. */
+/** All keyboard shortcuts. */
 import { useChat } from "../../chat/use-chat";
 import { Dialog } from "../../components/dialog";
 import { useText } from "../../i18n/use-text";

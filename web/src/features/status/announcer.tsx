@@ -1,4 +1,4 @@
-/** What a screen reader is told: that something began, goes on, ended. Never the words themselves. */
+/** Announcements for screen readers: an answer started, continues, ended. Never its text. */
 import { useEffect, useRef, useState } from "react";
 import type { AssistantMessage } from "../../chat/model";
 import { last } from "../../chat/tree";
@@ -27,12 +27,12 @@ export function Announcer({ conversation }: { conversation: string }) {
   const isWriting = useChat(
     (state) => answer !== undefined && state.writing[answer.id]?.outcome === "streaming",
   );
-  const [said, setSaid] = useState("");
+  const [announcement, setAnnouncement] = useState("");
   const [alarm, setAlarm] = useState("");
   const before = useRef<{ id: string; outcome: string } | null>(null);
   const answerId = answer?.id ?? "";
   const isSilent = useSilence(conversation, answerId);
-  /** Said once for each answer, however often it falls silent. */
+  /** Announced once per answer, however often it pauses. */
   const waitedFor = useRef("");
   const outcome = isWriting && answer?.outcome === "waiting" ? "streaming" : answer?.outcome;
 
@@ -40,14 +40,14 @@ export function Announcer({ conversation }: { conversation: string }) {
     if (!answer || !outcome) return;
     const known = before.current;
     before.current = { id: answer.id, outcome };
-    // What was there when the conversation was opened is not news.
+    // Answers that existed when the conversation was opened are not announced.
     if (known === null || (known.id !== answer.id && outcome !== "waiting" && outcome !== "streaming"))
       return;
     if (known.id === answer.id && known.outcome === outcome) return;
-    if (outcome === "waiting") setSaid(words.saidSent);
-    else if (outcome === "streaming") setSaid(words.saidAnswering);
-    else if (outcome === "done") setSaid(fill(words.saidDone, { count: countWords(answer.text) }));
-    else if (outcome === "stopped") setSaid(words.saidStopped);
+    if (outcome === "waiting") setAnnouncement(words.saidSent);
+    else if (outcome === "streaming") setAnnouncement(words.saidAnswering);
+    else if (outcome === "done") setAnnouncement(fill(words.saidDone, { count: countWords(answer.text) }));
+    else if (outcome === "stopped") setAnnouncement(words.saidStopped);
     if (outcome === "failed") setAlarm(words.faults[answer.fault?.code ?? ""] ?? words.failed);
     else setAlarm("");
   }, [answer, outcome, words, fill]);
@@ -55,7 +55,7 @@ export function Announcer({ conversation }: { conversation: string }) {
   useEffect(() => {
     if (outcome !== "streaming" || isSilent) return;
     const timer = setInterval(
-      () => setSaid((old) => (old === words.saidStill ? `${words.saidStill} ` : words.saidStill)),
+      () => setAnnouncement((old) => (old === words.saidStill ? `${words.saidStill} ` : words.saidStill)),
       STILL_MS,
     );
     return () => clearInterval(timer);
@@ -64,20 +64,20 @@ export function Announcer({ conversation }: { conversation: string }) {
   useEffect(() => {
     if (!isSilent || waitedFor.current === answerId) return;
     waitedFor.current = answerId;
-    setSaid(words.saidWaiting);
+    setAnnouncement(words.saidWaiting);
   }, [isSilent, answerId, words]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: another conversation begins in silence.
   useEffect(() => {
     before.current = answer ? { id: answer.id, outcome: answer.outcome } : { id: "", outcome: "" };
-    setSaid("");
+    setAnnouncement("");
     setAlarm("");
   }, [conversation]);
 
   return (
     <>
       <div role="status" aria-live="polite" data-testid="announcer" className="offscreen">
-        {said}
+        {announcement}
       </div>
       <div role="alert" data-testid="alerts" className="offscreen">
         {alarm}

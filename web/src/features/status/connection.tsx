@@ -1,11 +1,11 @@
-/** The truth about the connection, once it is worth saying: what happened, when the next attempt is, and a way to hurry. */
+/** State of the connection, when it matters: the cause, the next attempt, and a button to try now. */
 import { useEffect, useState } from "react";
 import { useActions, useChat } from "../../chat/use-chat";
 import { isSound, type LinkState } from "../../connection/link";
 import { type Text, useText } from "../../i18n/use-text";
 import css from "./status.module.css";
 
-/** While it tries again, the cause stays on the screen: one that takes long would else be said for a blink only. */
+/** The cause stays visible during an attempt, so that it does not only flash up. */
 function sentence(link: LinkState, { words }: Text): string {
   switch (link.kind) {
     case "live":
@@ -22,7 +22,7 @@ function sentence(link: LinkState, { words }: Text): string {
   }
 }
 
-/** What becomes of what is being written, as far as that is known. */
+/** What happens to running answers, as far as known. */
 function prospect(link: LinkState, isWriting: boolean, isLeaving: boolean, { words }: Text): string {
   if (link.kind === "refused") return "";
   if (isLeaving && link.kind !== "live") return words.answerStays;
@@ -37,7 +37,7 @@ function Countdown({ until, form }: { until: number; form: string }) {
     return () => clearInterval(timer);
   }, []);
   const seconds = Math.ceil((until - now) / 1000);
-  // Read aloud once, as a sentence; the seconds are for the eye.
+  // Announced once, as a sentence; the countdown is only visual.
   return seconds > 1 ? <span aria-hidden>{fill(form, { seconds })}</span> : null;
 }
 
@@ -69,23 +69,23 @@ export function ConnectionBanner() {
   );
 }
 
-/** Of the header: one dot. */
+/** The status dot in the header. */
 export function ConnectionDot() {
   const text = useText();
   const link = useChat((state) => state.link);
   const isTroubled = useChat((state) => state.linkTroubled);
-  // The browser's word and a ping without an answer are no blink.
+  // The browser's report and an unanswered ping are shown at once.
   const isBad = isTroubled || link.kind === "offline";
   const state = isSound(link) ? "live" : isBad ? "bad" : "soon";
-  const said = link.kind === "offline" ? text.words.offlineDot : sentence(link, text);
+  const label = link.kind === "offline" ? text.words.offlineDot : sentence(link, text);
   return (
     <span
       className={css.dot}
       data-testid="connection-dot"
       data-state={state}
       role="img"
-      aria-label={said}
-      title={said}
+      aria-label={label}
+      title={label}
     />
   );
 }

@@ -1,4 +1,4 @@
-/** Standing notes: simulated answers, storage that does not store, a newer page, a conversation that can be had back. */
+/** Permanent notices: simulated answers, failing storage, a newer page, a conversation that can be restored. */
 import { useState } from "react";
 import { useActions, useChat } from "../../chat/use-chat";
 import { useText } from "../../i18n/use-text";
@@ -27,7 +27,7 @@ export function StorageNote() {
   );
 }
 
-/** The gateway was replaced while this page was open. Nothing is reloaded before the person says so. */
+/** The gateway was updated while this page was open. The page is not reloaded until the user asks for it. */
 export function VersionNote() {
   const { words } = useText();
   const build = useChat((state) => state.config?.build ?? "");

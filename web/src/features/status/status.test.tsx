@@ -1,4 +1,4 @@
-/** What is said of the connection, of a newer page, and to a screen reader. */
+/** Status of the connection, notice of a newer page, and announcements for screen readers. */
 import { act, cleanup, fireEvent, screen } from "@testing-library/react";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { readConfig } from "../../chat/page-config";
@@ -24,7 +24,7 @@ describe("the banner", () => {
     expect(banner().textContent).toBe("");
   });
 
-  it("tells the cause, counts down, and hurries on demand", () => {
+  it("shows the cause, counts down, and retries on demand", () => {
     const store = fakeStore({ link: WAITING, linkTroubled: true });
     draw(store, <ConnectionBanner />);
     expect(banner().textContent).toMatch(/The service is restarting.*Next attempt in 8 s/);
@@ -49,7 +49,7 @@ describe("the banner", () => {
     // Its own socket is there: only what is new has to wait.
     put(store, { link: WAITING, linkLeaving: true });
     expect(banner().textContent).toMatch(/restarting.*A running answer goes on/);
-    // Nothing is sent before somebody signs in.
+    // Nothing is sent before the user signs in.
     put(store, { link: { kind: "refused", cause: "refused" }, linkLeaving: false });
     expect(banner().textContent).not.toMatch(/kept|sent|goes on/);
   });
@@ -106,7 +106,7 @@ describe("the note of a new version", () => {
     expect(screen.getByRole("button", { name: "Reload" })).toBeTruthy();
   });
 
-  it("does not come from a gateway that does not tell", () => {
+  it("is not shown if the gateway does not send it", () => {
     const store = fakeStore({ config: config("one") });
     draw(store, <VersionNote />);
     put(store, { config: readConfig({}) });
@@ -122,8 +122,8 @@ describe("a screen reader", () => {
     draw(store, <Announcer conversation="c" />);
     put(store, { open: { c: conversation(question(), answer()) } });
     expect(polite()).toBe("Sent.");
-    const heard: string[] = [];
-    const watch = new MutationObserver(() => heard.push(polite() ?? ""));
+    const announced: string[] = [];
+    const watch = new MutationObserver(() => announced.push(polite() ?? ""));
     watch.observe(screen.getByTestId("announcer"), { childList: true, subtree: true, characterData: true });
     let text = "";
     for (let second = 0; second < 30; second++) {
@@ -136,28 +136,28 @@ describe("a screen reader", () => {
     await act(() => vi.advanceTimersByTimeAsync(0));
     watch.disconnect();
     expect(polite()).toBe("The answer is complete, 60 words.");
-    expect(heard.join(" ")).not.toMatch(/secret/);
-    expect(heard[0]).toBe("Answering.");
-    expect(heard.length).toBeLessThanOrEqual(2 + 30 / 5);
+    expect(announced.join(" ")).not.toMatch(/secret/);
+    expect(announced[0]).toBe("Answering.");
+    expect(announced.length).toBeLessThanOrEqual(2 + 30 / 5);
   });
 
   it("hears once that the model is still waited for, however often it falls silent", async () => {
     const store = fakeStore({ open: { c: conversation() } });
     draw(store, <Announcer conversation="c" />);
     put(store, { open: { c: conversation(question(), answer()) } });
-    const heard: string[] = [];
-    const watch = new MutationObserver(() => heard.push(polite() ?? ""));
+    const announced: string[] = [];
+    const watch = new MutationObserver(() => announced.push(polite() ?? ""));
     watch.observe(screen.getByTestId("announcer"), { childList: true, subtree: true, characterData: true });
     await act(() => vi.advanceTimersByTimeAsync(4_900));
-    expect(heard).toEqual([]);
+    expect(announced).toEqual([]);
     await act(() => vi.advanceTimersByTimeAsync(200));
     expect(polite()).toBe("Still waiting for the model.");
     await act(() => vi.advanceTimersByTimeAsync(60_000));
-    expect(heard).toEqual(["Still waiting for the model."]);
+    expect(announced).toEqual(["Still waiting for the model."]);
     put(store, { writing: { a: answer({ text: "The moon", outcome: "streaming" }) } });
     for (let second = 0; second < 60; second++) await act(() => vi.advanceTimersByTimeAsync(1_000));
     watch.disconnect();
-    expect(heard).toEqual(["Still waiting for the model.", "Answering."]);
+    expect(announced).toEqual(["Still waiting for the model.", "Answering."]);
   });
 
   it("is alarmed by a failure alone", () => {

@@ -1,4 +1,4 @@
-/** An answer's text: plain until the renderer is there, so that nobody waits for it. */
+/** An answer's text: plain until the renderer is loaded, so that the text is readable at once. */
 import { useEffect, useMemo, useState } from "react";
 import { useText } from "../../i18n/use-text";
 import css from "./message.module.css";
@@ -12,7 +12,7 @@ export async function loadMarkdown(): Promise<Renderer> {
   return renderer;
 }
 
-/** Not by `Suspense`: what that showed in place of it stays for a third of a second at least. */
+/** Not by `Suspense`, whose fallback stays for at least a third of a second. */
 function useRenderer(): Renderer | null {
   const [loaded, setLoaded] = useState<Renderer | null>(() => renderer);
   useEffect(() => {
@@ -20,7 +20,7 @@ function useRenderer(): Renderer | null {
     let isCurrent = true;
     loadMarkdown().then(
       (found) => isCurrent && setLoaded(() => found),
-      // The source can be read as well; whoever loads a new version is told elsewhere.
+      // The plain text is readable too; a new version is announced elsewhere.
       () => undefined,
     );
     return () => {

@@ -1,4 +1,4 @@
-/** An answer: thinking, text, how it ended, and what one can do about it. */
+/** An answer: reasoning, text, how it ended, and its actions. */
 import { RefreshCw } from "lucide-react";
 import { isAtWork } from "../../chat/at-work";
 import type { AssistantMessage, Shown } from "../../chat/model";
@@ -18,7 +18,7 @@ import { UsageLine } from "./usage-line";
 function News({ conversation, answer }: { conversation: string; answer: AssistantMessage }) {
   const { words, fill } = useText();
   const isSilent = useSilence(conversation, answer.id);
-  // Where nobody is, the question or the banner says so.
+  // If it is not being worked on, the question or the banner says so.
   const isAsked = useChat((state) => isAtWork(state, conversation, answer));
   if (answer.queuePosition !== undefined) {
     return <p className={css.news}>{fill(words.position, { position: answer.queuePosition })}</p>;
@@ -53,7 +53,7 @@ export function AnswerView({ conversation, answer, shown, onEdit, onAsk }: Props
   const { words, fill } = useText();
   const actions = useActions();
   const running = isRunning(answer) && !answer.takenOver;
-  // What failed has an action of its own, or none that helps; what is followed elsewhere is not finished.
+  // A failed answer has its own action, or none; one that is followed elsewhere is not finished.
   const hasEnded = answer.outcome === "done" || answer.outcome === "stopped";
   const isCarried = useChat((state) => isAtWork(state, conversation, answer));
   const isWriting = isCarried && running && answer.text !== "";

@@ -1,4 +1,4 @@
-/** Goes through the versions of a message: ‹ 2/3 ›. */
+/** Switches between the versions of a message: ‹ 2/3 ›. */
 import { ChevronLeft, ChevronRight } from "lucide-react";
 import type { Shown } from "../../chat/model";
 import { useActions } from "../../chat/use-chat";

@@ -1,4 +1,4 @@
-/** Where a message is written. What was typed survives a reload, and Enter knows when a word is still being written. */
+/** The composer. Drafts survive a reload, and Enter respects compositions. */
 import { ArrowUp, Square } from "lucide-react";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { isAnswering } from "../../chat/model";
@@ -34,7 +34,7 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
 
   useEffect(() => {
     setText(actions.draft(conversation));
-    // On a phone that would bring up the keyboard over what one came to read.
+    // On a phone, focusing would open the keyboard over the text.
     if (!ON_TOUCH.matches) field.current?.focus({ preventScroll: true });
   }, [actions, conversation]);
 

@@ -1,4 +1,4 @@
-/** Copies a message, and says whether that worked. */
+/** Copies a message and shows whether that worked. */
 import { Check, Copy } from "lucide-react";
 import { useEffect, useState } from "react";
 import { copyText } from "../../components/copy";

@@ -1,4 +1,4 @@
-/** Before the first message: what one can do here. */
+/** Shown before the first message: suggestions. */
 import { useActions } from "../../chat/use-chat";
 import { useText } from "../../i18n/use-text";
 import css from "./thread.module.css";

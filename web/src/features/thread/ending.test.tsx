@@ -74,7 +74,7 @@ describe("an answer that failed", () => {
     vi.unstubAllGlobals();
   });
 
-  it("knows its run by its name where the gateway could not tell, and speaks Chinese", () => {
+  it("takes its run from its id if the gateway did not send one, also in Chinese", () => {
     show(failed("interrupted"), "zh");
     expect(screen.getByText("2a-1")).toBeTruthy();
     expect(screen.getByRole("button", { name: "重试" })).toBeTruthy();
@@ -91,8 +91,8 @@ describe("its usage", () => {
   ] as const)("is shown under one that was %s, too", (_, change) => {
     show({ ...change, ...figures });
     const line = document.querySelector('[data-part="usage"]');
-    const said = line?.textContent?.replaceAll("\u00a0", " ");
-    expect(said).toBe("qwen-plus · 0.4s to first word · 12 tokens/s · 12 tokens");
+    const text = line?.textContent?.replaceAll("\u00a0", " ");
+    expect(text).toBe("qwen-plus · 0.4s to first word · 12 tokens/s · 12 tokens");
   });
 });
 

@@ -1,4 +1,4 @@
-/** How an answer ended, where it did not end well, and the one thing that can be done about it. */
+/** How an answer ended, unless it was completed, and the action that may help. */
 import type { AssistantMessage } from "../../chat/model";
 import { remedyOf } from "../../chat/remedy";
 import { useActions } from "../../chat/use-chat";
@@ -9,17 +9,17 @@ import css from "./message.module.css";
 export interface EndingProps {
   conversation: string;
   answer: AssistantMessage;
-  /** Opens the question in a field. */
+  /** Opens the question for editing. */
   onEdit: (id: string) => void;
-  /** Something was asked: its answer will come at the end. */
+  /** A question was sent: its answer will appear at the end. */
   onAsk: () => void;
 }
 
-/** Answers are named after their run, which the gateway's log names too. */
+/** Answer ids contain the run, which the gateway's log names too. */
 const runOf = ({ fault, serverId }: AssistantMessage): string | undefined =>
   fault?.run ?? (serverId?.startsWith("msg-") ? serverId.slice("msg-".length) : undefined);
 
-/** What the operator, or the model service's support, will want to know. */
+/** Details for the operator or the model service's support. */
 function Details({ answer }: { answer: AssistantMessage }) {
   const { words } = useText();
   const run = runOf(answer);

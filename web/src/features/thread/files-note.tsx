@@ -1,22 +1,22 @@
-/** Files that are pasted or dropped: the page says that it does not take them, and does not leave for them. */
+/** Pasted or dropped files: the page shows that it does not accept them, and does not navigate to them. */
 import { useEffect, useState } from "react";
 import { useText } from "../../i18n/use-text";
 import css from "./composer.module.css";
 
-/** The note goes by itself after this long. */
+/** The notice disappears after this time. */
 export const NOTE_MS = 10_000;
 
 const hasFiles = (data: DataTransfer | null): boolean => data?.types.includes("Files") ?? false;
-/** Office programs put a picture beside the words they copy: the words are what is meant. */
+/** Office programs add an image to copied text: the text is what is meant. */
 const hasText = (data: DataTransfer | null): boolean => data?.types.includes("text/plain") ?? false;
 
-/** Calls `refuse` for each paste or drop of files, wherever on the page. */
+/** Calls `refuse` for each paste or drop of files, anywhere on the page. */
 function useFiles(refuse: () => void): void {
   useEffect(() => {
     const onPaste = ({ clipboardData }: ClipboardEvent) => {
       if (hasFiles(clipboardData) && !hasText(clipboardData)) refuse();
     };
-    // Left to itself, the browser opens a dropped file in place of the page.
+    // By default, the browser opens a dropped file in place of the page.
     const onDragOver = (event: DragEvent) => {
       if (hasFiles(event.dataTransfer)) event.preventDefault();
     };

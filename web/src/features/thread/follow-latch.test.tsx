@@ -11,8 +11,8 @@ beforeEach(() => {
   vi.stubGlobal(
     "ResizeObserver",
     class {
-      constructor(told: () => void) {
-        resized = told;
+      constructor(onResize: () => void) {
+        resized = onResize;
       }
       observe() {}
       disconnect() {}
@@ -76,7 +76,7 @@ describe("the latch", () => {
     expect(latch.isFollowing).toBe(false);
   });
 
-  it("is not taken hold of again by a scroll of its own that is told late", () => {
+  it("does not follow again because of a late event of its own scroll", () => {
     const { box, grow, scrollTo } = begin();
     grow(500);
     fireEvent.keyDown(box, { key: "PageUp" });
@@ -91,7 +91,7 @@ describe("the latch", () => {
     expect(box.scrollTop).toBe(1000);
   });
 
-  it("is not let go by a scroll that nobody made", () => {
+  it("is not released by a scroll without user input", () => {
     const { box, grow, scrollTo } = begin();
     grow(500);
     scrollTo(380);

@@ -1,22 +1,22 @@
-/** Keeps the end in view until the reader goes elsewhere. Only a hand can let go of the end, never a change of height. */
+/** Keeps the end in view until the user scrolls away. Only user input releases it, never a change of height. */
 import { type RefObject, useCallback, useEffect, useRef, useState } from "react";
 
 const AT_END_PX = 4;
-/** The room below the last message: with no more than this out of view, nothing is. */
+/** Space below the last message: if no more than this is hidden, the end counts as visible. */
 const ROOM_PX = 24;
 const KEYS_UP = new Set(["PageUp", "Home", "ArrowUp"]);
 
 export interface Latch {
   isFollowing: boolean;
-  /** Part of the conversation is out of view below. */
+  /** Part of the conversation is hidden below. */
   isMoreBelow: boolean;
-  /** To the end, and stay there. */
+  /** Scrolls to the end and follows it. */
   follow: () => void;
-  /** Stay here. */
+  /** Stops following. */
   letGo: () => void;
 }
 
-/** `hasEnd`: there are messages; without any, the content is read from its top. */
+/** `hasEnd`: there are messages; without any, the content is shown from its top. */
 export function useFollowLatch(
   scroller: RefObject<HTMLElement | null>,
   content: RefObject<HTMLElement | null>,
@@ -25,7 +25,7 @@ export function useFollowLatch(
   const [isFollowing, setIsFollowing] = useState(true);
   const [isMoreBelow, setIsMoreBelow] = useState(false);
   const following = useRef(true);
-  /** Since it was let go, the end was out of view: a scroll of our own that is only now told must not take hold again. */
+  /** The end was out of view since release: a late event of our own scroll must not start following again. */
   const wasAway = useRef(false);
   const set = useCallback((value: boolean) => {
     if (following.current) wasAway.current = false;
@@ -64,7 +64,7 @@ export function useFollowLatch(
       if (KEYS_UP.has(event.key) || (event.key === " " && event.shiftKey)) release();
     };
     const onPointerDown = (event: PointerEvent) => {
-      // The scrollbar is the scroller itself, beside its content.
+      // The scrollbar belongs to the scroller, outside of its content.
       if (event.target === box && event.offsetX >= box.clientWidth) {
         isHand = true;
         release();
@@ -80,7 +80,7 @@ export function useFollowLatch(
       if (!isAtEnd()) wasAway.current = true;
       else if (wasAway.current) set(true);
     };
-    // Heights change after a commit and before the paint: moved in the same frame, nothing is seen to jump.
+    // Heights change between commit and paint: scrolled in the same frame, nothing visibly jumps.
     const observer = new ResizeObserver(() => {
       if (following.current) toEnd();
       else if (!isAtEnd()) wasAway.current = true;

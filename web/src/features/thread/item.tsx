@@ -1,4 +1,4 @@
-/** One message of the thread: it draws itself anew when it changes, and nobody else does. */
+/** One message of the thread: when it changes, only it renders again. */
 import { memo } from "react";
 import type { Shown } from "../../chat/model";
 import { useMessage } from "../../chat/use-chat";

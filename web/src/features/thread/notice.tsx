@@ -1,4 +1,4 @@
-/** The operator's sentence above the box. Who has read it puts it away, until there is another one. */
+/** The operator's notice above the composer. It can be dismissed, until there is another one. */
 import { X } from "lucide-react";
 import { useState } from "react";
 import { useChat } from "../../chat/use-chat";

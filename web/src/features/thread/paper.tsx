@@ -1,4 +1,4 @@
-/** A long conversation for paper: on the screen only what is in view is drawn, and that would be all that is printed. */
+/** A long conversation for printing: the screen renders only the visible part, and only that would be printed. */
 
 import type { Shown } from "../../chat/model";
 import { useChat } from "../../chat/use-chat";
@@ -6,17 +6,20 @@ import { useText } from "../../i18n/use-text";
 import { Item } from "./item";
 import css from "./thread.module.css";
 
-/** All of it is drawn at once before the paper is laid out: more would keep the browser busy for too long. The newest are kept. */
+/**
+ * Maximum characters, rendered at once before the print layout: more would block the browser for too long. The newest
+ * are kept.
+ */
 export const PAPER_MESSAGES_MAX = 1_000;
 export const PAPER_TEXT_MAX = 1_000_000;
 
-/** How many of the oldest messages are left out, by the lengths of their texts. */
+/** Number of the oldest messages that are left out, by the lengths of their texts. */
 export function leftOut(lengths: readonly number[]): number {
   let room = PAPER_TEXT_MAX;
   let kept = 0;
   for (let at = lengths.length - 1; at >= 0 && kept < PAPER_MESSAGES_MAX; at -= 1) {
     room -= lengths[at] ?? 0;
-    // One that is larger than the paper allows is printed all the same: it is the newest.
+    // The newest one is printed even if it is larger than the limit.
     if (room < 0 && kept > 0) break;
     kept += 1;
   }

@@ -20,7 +20,7 @@ function begin(first: AssistantMessage) {
 const thinking = answer({ outcome: "streaming", reasoning: "The moon…" });
 
 describe("the fold of thoughts", () => {
-  it("is open while it thinks and closes with the first word, told how long it took", () => {
+  it("is open during reasoning and closes with the first text, showing how long it took", () => {
     const drawn = draw(store, <Reasoning answer={thinking} isRunning />);
     expect(fold()?.open).toBe(true);
     expect(screen.getByText("Thinking…")).toBeTruthy();

@@ -1,4 +1,4 @@
-/** What the model thought: open while it thinks, closed with the first word of the answer, and as the reader wants. */
+/** The model's reasoning: open during reasoning, closed when the answer starts, or as the user chose. */
 import { useState } from "react";
 import type { AssistantMessage } from "../../chat/model";
 import { usePrinting } from "../../components/use-printing";

@@ -1,4 +1,4 @@
-/** The conversation: its messages, its end in view, and the box to write in. */
+/** The conversation: its messages and the composer, with its end kept in view. */
 import { ArrowDown } from "lucide-react";
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Virtualizer, type VirtualizerHandle } from "virtua";
@@ -16,7 +16,7 @@ import { Notice } from "./notice";
 import { Paper } from "./paper";
 import css from "./thread.module.css";
 
-/** Up to here all messages are drawn, so that the browser's own search finds them. */
+/** Up to this number all messages are rendered, so that the browser's search finds them. */
 const PLAIN_MAX = 200;
 const NONE: Shown[] = [];
 
@@ -35,7 +35,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const { isFollowing, isMoreBelow, follow, letGo } = useFollowLatch(scroller, content, !isEmpty);
   const isLong = messages.length > PLAIN_MAX;
   const isPrinting = usePrinting();
-  // Room for the banner, but not where that would move what somebody is reading.
+  // Space for the banner, unless that would move the text being read.
   const needsRoom = useChat((state) => state.linkTroubled) && isFollowing;
 
   useEffect(() => void loadMarkdown(), []);
@@ -50,7 +50,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   const led = useRef<string | null>(null);
   useEffect(() => {
     const index = target === null ? -1 : messages.findIndex(({ id }) => id === target);
-    // Once for each: messages that come later lead nobody back.
+    // Once per target: later messages do not scroll back to it.
     if (target === null) led.current = null;
     if (index < 0 || led.current === target) return;
     led.current = target;
@@ -68,7 +68,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
   // biome-ignore lint/correctness/useExhaustiveDependencies: only when it begins.
   useEffect(() => {
     if (editing === null) return;
-    // It may be far above: who edits wants to see it, whatever comes at the end meanwhile.
+    // It may be far above: the edited message stays in view, whatever arrives at the end.
     letGo();
     const article = document.querySelector(`[data-message="${CSS.escape(editing)}"]`);
     const index = article ? -1 : messages.findIndex(({ id }) => id === editing);

@@ -1,4 +1,4 @@
-/** Under an answer: how fast it came, and how much it was. */
+/** Below an answer: its speed and size. */
 import { Fragment } from "react";
 import type { AssistantMessage } from "../../chat/model";
 import { useText } from "../../i18n/use-text";
@@ -8,7 +8,7 @@ export function UsageLine({ answer }: { answer: AssistantMessage }) {
   const { words, fill, number, duration } = useText();
   const { model, firstTokenMs, durationMs, usage } = answer;
   const figures: string[] = [];
-  // Zero is a time that was too short for the clock of an answer that was stopped: it says nothing.
+  // Zero means a time below the clock's resolution, for a stopped answer: not shown.
   if (firstTokenMs) figures.push(fill(words.firstToken, { time: duration(firstTokenMs) }));
   const tokens = usage?.output_tokens;
   if (tokens !== undefined) {

@@ -1,4 +1,4 @@
-/** A message of the person. */
+/** A message of the user. */
 import { Pencil } from "lucide-react";
 import { useRef, useState } from "react";
 import type { Shown, UserMessage } from "../../chat/model";
@@ -17,7 +17,7 @@ interface Props {
   shown: Shown;
   isEditing: boolean;
   onEdit: (id: string | null) => void;
-  /** Something was asked: its answer will come at the end. */
+  /** A question was sent: its answer will appear at the end. */
   onAsk: () => void;
 }
 
@@ -76,7 +76,7 @@ function Editor({ conversation, message, onEdit, onAsk }: Omit<Props, "shown" | 
   );
 }
 
-/** Only where nothing was written below: that would go with it. */
+/** Only if there is nothing below, which would be lost with it. */
 function TakeBack({ conversation, message }: { conversation: string; message: string }) {
   const { words } = useText();
   const actions = useActions();
@@ -95,7 +95,7 @@ function TakeBack({ conversation, message }: { conversation: string; message: st
 function Delivery({ conversation, message }: { conversation: string; message: UserMessage }) {
   const { words } = useText();
   const actions = useActions();
-  // Not at every blink, nor while another gateway is found.
+  // Not during short interruptions, nor while another gateway is being found.
   const isCutOff = useChat((state) => state.linkTroubled && state.link.kind !== "live");
   const takeBack = <TakeBack conversation={conversation} message={message.id} />;
   if (message.delivery === "queued" && isCutOff) {
@@ -136,7 +136,7 @@ export function UserMessageView({ conversation, message, shown, isEditing, onEdi
         >
           <Pencil aria-hidden size={16} />
         </button>
-        {/* Last, next to the bubble: the others are not seen until the pointer comes. */}
+        {/* Last, next to the bubble: the other buttons are hidden until the pointer hovers. */}
         <BranchPicker conversation={conversation} shown={shown} />
       </div>
       <Delivery conversation={conversation} message={message} />
