@@ -7,8 +7,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::chat::RunEvent;
-use tidegate::upstream::dashscope::{Endpoint, Limits, Reader, Settings};
+use tidegate::upstream::dashscope::{DashScope, Settings};
 use tidegate::upstream::sse::{Decoder, Line, LineTooLong};
+use tidegate::upstream::{Dialect, Head, Limits, Reader};
 
 /// Events of one measured run.
 const EVENTS: usize = 64;
@@ -24,16 +25,11 @@ fn event(text: &str) -> Vec<u8> {
 }
 
 fn reader(incremental: bool) -> Reader {
-    let settings = Settings {
-        model: "qwen-plus".to_owned(),
-        endpoint: Endpoint::Text,
-        incremental,
-        thinking: None,
-        max_tokens: None,
-        workspace: None,
-    };
+    let dialect = Dialect::DashScope(DashScope::new(Settings { incremental, ..Settings::default() }));
+    let content_type = Some("text/event-stream;charset=UTF-8");
+    let head = Head { status: 200, content_type, retry_after: None, request_id: None };
     let limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: usize::MAX };
-    Reader::new(&settings, limits, 200, Some("text/event-stream;charset=UTF-8"), None, None)
+    dialect.reader(head, limits)
 }
 
 fn single(c: &mut Criterion) {

@@ -16,7 +16,8 @@ use crate::{
     protocol, session,
     socket::{guard, rate, task, unfinished},
     upstream::{
-        breaker, client, dashscope,
+        Dialect, Limits, breaker, client,
+        dashscope::{self, DashScope},
         route::{self, retry},
     },
 };
@@ -74,7 +75,6 @@ pub enum Ended {
 struct Plan {
     client: client::Plan,
     runs: Arc<dispatch::Settings>,
-    habit: Arc<dashscope::Habit>,
     sinks: RunSinks,
     hub: hub::Settings,
     session: Arc<session::Settings>,
@@ -234,8 +234,8 @@ fn worker(plan: &Plan) -> Rc<Connections> {
     let site = &plan.site;
     let client = client::Client::new(plan.client.clone());
     let (settings, router) = (Arc::clone(&plan.runs), Arc::clone(&site.router));
-    let (habit, metrics, sinks) = (Arc::clone(&plan.habit), Arc::clone(&site.metrics), plan.sinks.clone());
-    let lane = Lane::new(client, settings, router, habit, metrics, sinks).start();
+    let (metrics, sinks) = (Arc::clone(&site.metrics), plan.sinks.clone());
+    let lane = Lane::new(client, settings, router, metrics, sinks).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!("worker {index} could not register its lane");
     }
@@ -276,12 +276,12 @@ pub fn client_plan(config: &Config) -> Result<client::Plan, client::SetUpError> 
     let upstream = &config.upstream;
     let settings = client::Settings {
         base_url: upstream.base_url.to_string(),
-        api_key: upstream.api_key.clone(),
+        api_keys: upstream.api_key.iter().cloned().collect(),
         ca_file: upstream.ca_file.clone(),
         connect_timeout: upstream.connect_timeout,
         first_byte: upstream.first_byte_timeout,
     };
-    client::Plan::new(&settings, &dialect_settings(config))
+    client::Plan::new(&settings, dialect(config).headers())
 }
 
 fn plan(config: &Config, client: client::Plan, sinks: RunSinks, site: Arc<http::Site>) -> Plan {
@@ -289,8 +289,8 @@ fn plan(config: &Config, client: client::Plan, sinks: RunSinks, site: Arc<http::
     Plan {
         client,
         runs: Arc::new(dispatch::Settings {
-            dialect: dialect_settings(config),
-            limits: dashscope::Limits {
+            dialect: dialect(config),
+            limits: Limits {
                 line_bytes: upstream.line_bytes_max,
                 event_bytes: upstream.event_bytes_max,
                 answer_bytes: upstream.answer_bytes_max,
@@ -300,7 +300,6 @@ fn plan(config: &Config, client: client::Plan, sinks: RunSinks, site: Arc<http::
             delivery: DELIVERY,
             mailbox: config.dispatch.runs_max,
         }),
-        habit: Arc::default(),
         sinks,
         hub: hub_settings(config),
         session: Arc::new(session_settings(config)),
@@ -325,6 +324,7 @@ fn admission_settings(config: &Config) -> admission::Settings {
 fn route_settings(config: &Config) -> route::Settings {
     let (retry, breaker) = (&config.retry, &config.breaker);
     route::Settings {
+        target: route::Target { model: config.upstream.model.as_str().into() },
         retry: retry::Settings {
             attempts: retry.attempts,
             pause: retry.backoff_min,
@@ -341,10 +341,9 @@ fn route_settings(config: &Config) -> route::Settings {
     }
 }
 
-fn dialect_settings(config: &Config) -> dashscope::Settings {
+fn dialect(config: &Config) -> Dialect {
     let upstream = &config.upstream;
-    dashscope::Settings {
-        model: upstream.model.clone(),
+    Dialect::DashScope(DashScope::new(dashscope::Settings {
         endpoint: match upstream.endpoint {
             config::Endpoint::Auto => dashscope::Endpoint::Auto,
             config::Endpoint::Text => dashscope::Endpoint::Text,
@@ -358,7 +357,7 @@ fn dialect_settings(config: &Config) -> dashscope::Settings {
         },
         max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
         workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
-    }
+    }))
 }
 
 fn hub_settings(config: &Config) -> hub::Settings {

@@ -31,7 +31,10 @@ use tidegate::{
     protocol::{ClientFrame, Codec},
     runtime::block_on,
     session::{Effect, Input, Lifetime, Outgoing, Session},
-    upstream::dashscope::{self, Endpoint, Reader},
+    upstream::{
+        Dialect, Head, Limits,
+        dashscope::{self, DashScope},
+    },
 };
 use tokio::sync::oneshot;
 
@@ -83,16 +86,12 @@ fn event(number: usize) -> String {
 }
 
 fn reader() -> f64 {
-    let settings = dashscope::Settings {
-        model: "qwen-plus".to_owned(),
-        endpoint: Endpoint::Text,
-        incremental: true,
-        thinking: None,
-        max_tokens: None,
-        workspace: None,
-    };
-    let limits = dashscope::Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
-    let mut reader = Reader::new(&settings, limits, 200, Some("text/event-stream"), None, None);
+    let settings = dashscope::Settings { incremental: true, ..dashscope::Settings::default() };
+    let dialect = Dialect::DashScope(DashScope::new(settings));
+    let head =
+        Head { status: 200, content_type: Some("text/event-stream"), retry_after: None, request_id: None };
+    let limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
+    let mut reader = dialect.reader(head, limits);
     let frames: Vec<String> = (100..200).map(event).collect();
     let mut events = Vec::new();
     each(|deltas| {

@@ -1,11 +1,13 @@
 //! One upstream generation: what is asked, what is heard, and how it can end.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{PromptMessage, RunError};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What the model is asked: the messages of the history window, the new user message last.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
+    /// The model that is asked, as clients name it.
+    pub model: Arc<str>,
     pub messages: Vec<PromptMessage>,
     /// Turns of the conversation that did not fit into the budget.
     pub omitted_turns: usize,

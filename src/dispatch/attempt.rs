@@ -11,13 +11,12 @@ use crate::{
     chat::{RunEnd, RunError, RunEvent, Timing, Usage},
     metrics::Metrics,
     upstream::{
+        Outbound,
         breaker::BreakerPermit,
         client::OpenError,
-        dashscope::Reader,
-        route::{Blame, LostConnection},
+        route::{Blame, Key, LostConnection},
     },
 };
-use bytes::Bytes;
 use std::{
     mem,
     task::{Context, Poll, ready},
@@ -61,21 +60,12 @@ impl Attempt {
         &mut self,
         shared: &Shared,
         order: &Order,
-        body: Bytes,
+        outbound: &Outbound,
+        key: Key,
         deadline: Instant,
     ) -> Result<(), OpenError> {
-        let response = shared.client.send(body, deadline).await?;
-        let mut reader = Reader::new(
-            &shared.settings.dialect,
-            shared.settings.limits,
-            response.status,
-            response.content_type.as_deref(),
-            response.retry_after,
-            response.request_id.as_deref(),
-        );
-        if shared.habit.repeats() {
-            reader.expect_repeats();
-        }
+        let response = shared.client.send(outbound, key, deadline).await?;
+        let reader = shared.settings.dialect.reader(response.head(), shared.settings.limits);
         let (stall, delivery) = (shared.settings.stall, shared.settings.delivery);
         let watched = shared.watch.add(stall, delivery, deadline, order.control.clone());
         self.stream = Some(Stream::new(response, reader, watched));
@@ -152,11 +142,8 @@ impl Attempt {
     pub(super) fn close(&mut self, shared: &Shared, recorder: &mut Recorder) {
         if let Some(stream) = self.stream.take() {
             recorder.usage(stream.reader.usage());
-            if shared.habit.note(stream.reader.shown()) {
-                log::warn!(
-                    "the model service sends the whole text so far in each event although only new text was asked for; \
-                     answers are read accordingly from now on; set upstream.incremental to false to ask for it"
-                );
+            if let Some(warning) = shared.settings.dialect.learn(&stream.reader) {
+                log::warn!("{warning}");
             }
         }
     }

@@ -1,9 +1,6 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
 use super::{Order, Permit, Router, RunSinks, Settings, run, shared::Shared};
-use crate::{
-    metrics::Metrics,
-    upstream::{client::Client, dashscope},
-};
+use crate::{metrics::Metrics, upstream::client::Client};
 use actix::prelude::*;
 use std::{rc::Rc, sync::Arc};
 
@@ -24,12 +21,11 @@ impl Lane {
         client: Client,
         settings: Arc<Settings>,
         router: Arc<Router>,
-        habit: Arc<dashscope::Habit>,
         metrics: Arc<Metrics>,
         sinks: RunSinks,
     ) -> Self {
         let (watch, events) = Default::default();
-        let shared = Shared { client, settings, router, habit, metrics, sinks, watch, events };
+        let shared = Shared { client, settings, router, metrics, sinks, watch, events };
         Lane { shared: Rc::new(shared) }
     }
 }

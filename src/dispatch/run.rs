@@ -9,16 +9,17 @@ use super::{
 use crate::{
     chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     upstream::{
+        Outbound,
         breaker::Asker,
         client::OpenError,
-        dashscope,
-        route::{LostConnection, Pick, RouteRequest, judge},
+        route::{Go, LostConnection, Pick, RouteRequest, Target, judge},
     },
 };
 use actix::dev::SendError;
-use bytes::Bytes;
 use futures_util::FutureExt;
-use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn, panic::AssertUnwindSafe, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration,
+};
 use tokio::time::{Instant, timeout};
 
 /// Executes a run to its end, or drops it as soon as it is cancelled.
@@ -46,7 +47,8 @@ pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
 struct Run {
     shared: Rc<Shared>,
     order: Order,
-    body: Bytes,
+    /// The request at the target of the last attempt; another attempt there repeats it.
+    outbound: Option<(Target, Outbound)>,
     route: RouteRequest,
     attempt: Option<Attempt>,
     deadline: Instant,
@@ -64,24 +66,15 @@ impl Drop for Run {
 }
 
 impl Run {
-    fn new(shared: Rc<Shared>, mut order: Order) -> Box<Self> {
+    fn new(shared: Rc<Shared>, order: Order) -> Box<Self> {
         let started = Instant::now();
         let waited = started.saturating_duration_since(order.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
         let recorder = Recorder::new(&shared.sinks, (order.session, order.run), order.submitted, waited);
-        let body = dashscope::body(&shared.settings.dialect, &order.request);
-        order.account.set(0, body.capacity() + STREAM_BYTES);
         let deadline = started + shared.settings.run_time;
         let asker = Asker { source: order.source, session: order.session };
-        Box::new(Run {
-            shared,
-            order,
-            body: body.into(),
-            route: RouteRequest::new(asker, deadline.into_std()),
-            attempt: None,
-            deadline,
-            recorder,
-        })
+        let route = RouteRequest::new(Arc::clone(&order.request.model), asker, deadline.into_std());
+        Box::new(Run { shared, order, outbound: None, route, attempt: None, deadline, recorder })
     }
 
     /// The one loop of a run: attempts and pauses, as the route picks them.
@@ -103,8 +96,7 @@ impl Run {
                     self.shared.metrics.upstream_dead_connections.inc();
                 }
             }
-            self.attempt = Some(Attempt::start(&self.shared, go.permit, self.body.len()));
-            let outcome = match Box::pin(self.open()).await {
+            let outcome = match Box::pin(self.open(go)).await {
                 Ok(()) => self.read().await,
                 Err(error) => error.into(),
             };
@@ -144,11 +136,18 @@ impl Run {
     }
 
     /// Sends the request of an attempt and waits for the head of a response.
-    async fn open(&mut self) -> Result<(), OpenError> {
-        let Some(attempt) = &mut self.attempt else {
-            unreachable!("an attempt is started before it is opened")
+    async fn open(&mut self, go: Go) -> Result<(), OpenError> {
+        let Run { shared, order, outbound, .. } = self;
+        let (_, outbound) = match outbound.take() {
+            Some(made) if made.0 == go.target => outbound.insert(made),
+            _ => {
+                let made = shared.settings.dialect.request(&go.target.model, &order.request);
+                order.account.set(0, made.body.len() + STREAM_BYTES);
+                outbound.insert((go.target, made))
+            }
         };
-        attempt.open(&self.shared, &self.order, self.body.clone(), self.deadline).await
+        let attempt = self.attempt.insert(Attempt::start(shared, go.permit, outbound.body.len()));
+        attempt.open(shared, order, outbound, go.key, self.deadline).await
     }
 
     /// Reads the response to its end. A session that is gone has cancelled the run.
@@ -206,7 +205,8 @@ impl Run {
             self.note_error(error);
         }
         end.timing = self.recorder.finish(&end);
-        if let Some(advice) = end.outcome.as_ref().err().and_then(|error| self.shared.client.advice(error)) {
+        let (dialect, host) = (&self.shared.settings.dialect, self.shared.client.host());
+        if let Some(advice) = end.outcome.as_ref().err().and_then(|error| dialect.advice(host, error)) {
             log::warn!("the model service refuses the key: {advice}");
         }
         let usage = end.usage.unwrap_or_default();

@@ -3,7 +3,7 @@ use super::{Router, RunSinks, watch::Watch};
 use crate::{
     chat::RunEvent,
     metrics::Metrics,
-    upstream::{client::Client, dashscope},
+    upstream::{Dialect, Limits, client::Client},
 };
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 pub const STREAM_BYTES: usize = 64 * 1024;
 
 /// What a run may take.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
-    pub dialect: dashscope::Settings,
-    pub limits: dashscope::Limits,
+    pub dialect: Dialect,
+    pub limits: Limits,
     /// Longest silence between bytes of an answer.
     pub stall: Duration,
     /// Longest run, all attempts and pauses counted.
@@ -30,8 +30,6 @@ pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) settings: Arc<Settings>,
     pub(super) router: Arc<Router>,
-    /// What the answers of all lanes have shown.
-    pub(super) habit: Arc<dashscope::Habit>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sinks: RunSinks,
     pub(super) watch: Rc<Watch>,

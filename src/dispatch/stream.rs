@@ -2,7 +2,7 @@
 use super::watch::{Exceeded, Watched};
 use crate::{
     chat::{RunError, RunErrorKind, RunEvent},
-    upstream::{client::Response, dashscope::Reader},
+    upstream::{Reader, client::Response},
 };
 use std::{
     future::poll_fn,

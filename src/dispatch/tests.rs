@@ -6,8 +6,10 @@ use crate::{
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
+        Dialect, Limits,
         client::{self, Client},
-        dashscope, route,
+        dashscope::{self, DashScope},
+        route,
     },
 };
 use futures_util::{SinkExt, StreamExt};
@@ -108,36 +110,30 @@ async fn upstream(texts: Vec<String>) -> String {
 
 /// A dispatcher and its only lane on this thread.
 fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> Addr<Dispatcher> {
-    let dialect = dashscope::Settings {
-        model: "m".into(),
-        endpoint: dashscope::Endpoint::Auto,
-        incremental: true,
-        thinking: None,
-        max_tokens: None,
-        workspace: None,
-    };
+    let dialect = dashscope::Settings { incremental: true, ..dashscope::Settings::default() };
+    let dialect = Dialect::DashScope(DashScope::new(dialect));
     let wait = Duration::from_secs(5);
-    let settings =
-        client::Settings { base_url, api_key: None, ca_file: None, connect_timeout: wait, first_byte: wait };
-    let client = Client::new(client::Plan::new(&settings, &dialect).unwrap());
+    let settings = client::Settings {
+        base_url,
+        api_keys: Vec::new(),
+        ca_file: None,
+        connect_timeout: wait,
+        first_byte: wait,
+    };
+    let client = Client::new(client::Plan::new(&settings, dialect.headers()).unwrap());
     let settings = Settings {
         dialect,
-        limits: dashscope::Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },
+        limits: Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },
         stall: wait,
         run_time: 2 * wait,
         delivery,
         mailbox: 4,
     };
-    let router = Arc::new(Router::new(route::Settings::default(), Arc::clone(metrics)));
+    let target = route::Target { model: "m".into() };
+    let router =
+        Arc::new(Router::new(route::Settings { target, ..route::Settings::default() }, Arc::clone(metrics)));
     let sinks = RunSinks::standard(metrics);
-    let lane = Lane::new(
-        client,
-        Arc::new(settings),
-        Arc::clone(&router),
-        Arc::default(),
-        Arc::clone(metrics),
-        sinks.clone(),
-    );
+    let lane = Lane::new(client, Arc::new(settings), Arc::clone(&router), Arc::clone(metrics), sinks.clone());
     let admission = admission::Settings { runs: 4, queue: 4, queue_wait: wait };
     let dispatcher = Dispatcher::new(admission, 1, router, Arc::clone(metrics), sinks).start();
     dispatcher.try_send(Register { worker: 0, lane: lane.start() }).unwrap();
@@ -158,7 +154,11 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
         session: SessionId(1),
         run: RunId(1),
         worker: 0,
-        request: RunRequest { messages: vec![PromptMessage::new(Role::User, "hi")], omitted_turns: 0 },
+        request: RunRequest {
+            model: "m".into(),
+            messages: vec![PromptMessage::new(Role::User, "hi")],
+            omitted_turns: 0,
+        },
         sink: session.recipient(),
         control,
         submitted: Instant::now(),

@@ -34,7 +34,7 @@ pub struct Settings {
     pub queued_messages: usize,
     /// Readers at the same time; the oldest goes when one more comes.
     pub readers: usize,
-    /// What is told of the model in [`TurnStart`](crate::protocol::TurnStart).
+    /// The model that answers, for the run and for [`TurnStart`](crate::protocol::TurnStart).
     pub model: Arc<str>,
     /// How long a run goes on without readers.
     pub linger: Duration,

@@ -62,7 +62,11 @@ impl Session {
             life.retained = None; // Only the newest turn can be followed.
         }
         self.pump_all(fx);
-        let request = RunRequest { messages: prompt.messages, omitted_turns: prompt.omitted_turns };
+        let request = RunRequest {
+            model: Arc::clone(&self.settings.model),
+            messages: prompt.messages,
+            omitted_turns: prompt.omitted_turns,
+        };
         fx.push(Effect::StartRun { run: self.last_run, request });
     }
 

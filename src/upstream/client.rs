@@ -4,7 +4,10 @@
 //! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
 mod link;
 
-use super::{dashscope, route::LostConnection};
+use super::{
+    exchange::{Head, Header, Outbound},
+    route::{Key, LostConnection},
+};
 use crate::{
     chat::{Retry, RunError, RunErrorKind},
     io_error::describe,
@@ -51,7 +54,8 @@ const LIFETIME: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// `https://…/api/v1`, without a slash at the end.
     pub base_url: String,
-    pub api_key: Option<SecretString>,
+    /// In the order in which [`Key`] counts them.
+    pub api_keys: Vec<SecretString>,
     /// PEM with the authorities to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// TCP and TLS, each.
@@ -76,33 +80,44 @@ pub enum SetUpError {
 /// What every lane's client has in common; it may cross threads.
 #[derive(Clone)]
 pub struct Plan {
-    url: String,
-    headers: Arc<Vec<(HeaderName, HeaderValue)>>,
-    api_key: Option<SecretString>,
+    base_url: String,
+    keys: Arc<[ApiKey]>,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,
     first_byte: Duration,
 }
 
+struct ApiKey {
+    secret: SecretString,
+    /// The value of `Authorization`.
+    header: HeaderValue,
+}
+
+impl ApiKey {
+    fn new(secret: &SecretString) -> Result<Self, SetUpError> {
+        let value = format!("Bearer {}", secret.expose_secret());
+        let mut header = HeaderValue::from_str(&value).map_err(|_| SetUpError::Key)?;
+        header.set_sensitive(true);
+        Ok(ApiKey { secret: secret.clone(), header })
+    }
+}
+
+/// A header of a request as the library wants it.
+fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), SetUpError> {
+    let invalid = || SetUpError::Header((*name).to_owned());
+    let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+    Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?, value))
+}
+
 impl Plan {
-    pub fn new(settings: &Settings, dialect: &dashscope::Settings) -> Result<Self, SetUpError> {
-        let mut headers = Vec::new();
-        for (name, value) in dashscope::headers(dialect) {
-            let bad = |_| SetUpError::Header(name.to_owned());
-            let name =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| SetUpError::Header(name.to_owned()))?;
-            headers.push((name, HeaderValue::from_str(&value).map_err(bad)?));
-        }
-        if let Some(key) = &settings.api_key {
-            let value = format!("Bearer {}", key.expose_secret());
-            let mut value = HeaderValue::from_str(&value).map_err(|_| SetUpError::Key)?;
-            value.set_sensitive(true);
-            headers.push((header::AUTHORIZATION, value));
+    /// For requests with such headers: they are checked here, before a port is bound.
+    pub fn new(settings: &Settings, headers: &[Header]) -> Result<Self, SetUpError> {
+        for header in headers {
+            parse_header(header)?;
         }
         Ok(Plan {
-            url: format!("{}{}", settings.base_url.trim_end_matches('/'), dashscope::path(dialect)),
-            headers: Arc::new(headers),
-            api_key: settings.api_key.clone(),
+            base_url: settings.base_url.trim_end_matches('/').to_owned(),
+            keys: settings.api_keys.iter().map(ApiKey::new).collect::<Result<_, _>>()?,
             tls: Arc::new(tls_config(settings.ca_file.as_deref())?),
             connect_timeout: settings.connect_timeout,
             first_byte: settings.first_byte,
@@ -111,7 +126,7 @@ impl Plan {
 
     /// Host and port.
     fn authority(&self) -> &str {
-        self.url.split('/').nth(2).unwrap_or_default()
+        self.base_url.split('/').nth(2).unwrap_or_default()
     }
 }
 
@@ -178,16 +193,25 @@ impl Client {
     }
 
     /// Sends a request and waits for the head, until `first_byte` or `deadline`.
-    pub async fn send(&self, body: Bytes, deadline: Instant) -> Result<Response, OpenError> {
+    pub async fn send(
+        &self,
+        outbound: &Outbound,
+        key: Key,
+        deadline: Instant,
+    ) -> Result<Response, OpenError> {
         let (mut request, pool) = {
             let pool = self.pool.borrow();
-            (pool.awc.post(&self.plan.url).no_decompress(), pool.number)
+            let url = format!("{}{}", self.plan.base_url, outbound.path);
+            (pool.awc.post(url).no_decompress(), pool.number)
         };
-        for (name, value) in self.plan.headers.iter() {
-            request.headers_mut().insert(name.clone(), value.clone());
+        for (name, value) in outbound.headers.iter().filter_map(|header| parse_header(header).ok()) {
+            request.headers_mut().insert(name, value);
+        }
+        if let Some(key) = self.plan.keys.get(key.0) {
+            request.headers_mut().insert(header::AUTHORIZATION, key.header.clone());
         }
         let wait = self.plan.first_byte.min(deadline.saturating_duration_since(Instant::now()));
-        let mut sending = pin!(request.timeout(wait).send_body(body));
+        let mut sending = pin!(request.timeout(wait).send_body(outbound.body.clone()));
         let mut made = false;
         let sent = poll_fn(|cx| {
             self.made.set(made);
@@ -229,16 +253,15 @@ impl Client {
         failed
     }
 
-    /// What to try when this error says that the key was refused.
-    pub fn advice(&self, error: &RunError) -> Option<&'static str> {
-        let host = self.plan.authority().split(':').next().unwrap_or_default();
-        dashscope::advice(host, error.code.as_deref())
+    /// The host that is asked.
+    pub fn host(&self) -> &str {
+        self.plan.authority().split(':').next().unwrap_or_default()
     }
 
-    /// Takes the key out of a text of the upstream, which may repeat it.
+    /// Takes all keys out of a text of the upstream, which may repeat it.
     pub fn redact(&self, text: &mut String) {
-        if let Some(key) = &self.plan.api_key {
-            redact(text, key.expose_secret());
+        for key in self.plan.keys.iter() {
+            redact(text, key.secret.expose_secret());
         }
     }
 }
@@ -328,6 +351,15 @@ impl Response {
         let (content_type, request_id) = (text("content-type"), text("x-request-id"));
         let body = response.take_payload();
         Ok(Response { status, content_type, retry_after, request_id, body })
+    }
+
+    pub fn head(&self) -> Head<'_> {
+        Head {
+            status: self.status,
+            content_type: self.content_type.as_deref(),
+            retry_after: self.retry_after,
+            request_id: self.request_id.as_deref(),
+        }
     }
 
     /// The next bytes of the body. They point into awc's read buffer: keep none of them.

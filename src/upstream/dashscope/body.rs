@@ -1,23 +1,21 @@
 //! The request to DashScope: path, headers and JSON body.
 use serde::{Serialize, Serializer};
 
-use super::Settings;
+use super::{Header, Settings};
 use crate::chat::{PromptMessage, RunRequest};
 
 /// The path below the base URL (`https://dashscope.aliyuncs.com/api/v1`), with its leading slash.
-pub fn path(settings: &Settings) -> &'static str {
-    if settings.is_multimodal() {
+pub(super) fn path(settings: &Settings, model: &str) -> &'static str {
+    if settings.is_multimodal(model) {
         "/services/aigc/multimodal-generation/generation"
     } else {
         "/services/aigc/text-generation/generation"
     }
 }
 
-/// The request headers, `Authorization` excepted: only the client holds the key.
-///
-/// The stream is asked for by a header alone; the body has no such field. Compression is
+/// The request headers. The stream is asked for by a header alone; the body has no such field. Compression is
 /// declined, because a compressed stream arrives in blocks and not as it is written.
-pub fn headers(settings: &Settings) -> Vec<(&'static str, String)> {
+pub(super) fn headers(settings: &Settings) -> Vec<Header> {
     let mut headers = vec![
         ("content-type", "application/json".to_owned()),
         ("accept", "text/event-stream".to_owned()),
@@ -32,14 +30,14 @@ pub fn headers(settings: &Settings) -> Vec<(&'static str, String)> {
 
 /// The request body as JSON. `result_format` and `incremental_output` are always written, as
 /// their defaults differ from model to model (DashScope API reference).
-pub fn body(settings: &Settings, request: &RunRequest) -> Vec<u8> {
-    let multimodal = settings.is_multimodal();
+pub(super) fn body(settings: &Settings, model: &str, request: &RunRequest) -> Vec<u8> {
+    let multimodal = settings.is_multimodal(model);
     let messages = request
         .messages
         .iter()
         .map(|message| WireMessage { role: message.role.as_str(), content: content(message, multimodal) });
     let body = Body {
-        model: &settings.model,
+        model,
         input: Input { messages: messages.collect() },
         parameters: Parameters {
             result_format: "message",

@@ -10,16 +10,60 @@ mod region;
 mod repeats;
 mod template;
 
-pub use body::{body, headers, path};
 pub use reader::Reader;
 pub use region::{advice, other_region};
-pub use repeats::Habit;
 
-/// What the operator chose for one DashScope model.
-#[derive(Clone, Debug, PartialEq)]
+use super::exchange::{Head, Header, Limits, Outbound};
+use crate::chat::RunRequest;
+use repeats::Habit;
+use std::sync::Arc;
+
+/// The dialect of one DashScope upstream.
+#[derive(Debug)]
+pub struct DashScope {
+    settings: Settings,
+    headers: Arc<[Header]>,
+    habit: Habit,
+}
+
+impl DashScope {
+    pub fn new(settings: Settings) -> Self {
+        let headers = body::headers(&settings).into();
+        DashScope { settings, headers, habit: Habit::default() }
+    }
+
+    /// The headers of every request, `Authorization` excepted: only the client holds the key.
+    pub fn headers(&self) -> &Arc<[Header]> {
+        &self.headers
+    }
+
+    /// The request for a run, by the service's own name for the model, `qwen-plus` for example.
+    pub fn request(&self, model: &str, request: &RunRequest) -> Outbound {
+        Outbound {
+            path: body::path(&self.settings, model).into(),
+            headers: Arc::clone(&self.headers),
+            body: body::body(&self.settings, model, request).into(),
+        }
+    }
+
+    /// The reader of a response to such a request. It expects the text so far in each event where that was asked for,
+    /// or where other answers have shown it.
+    pub fn reader(&self, head: Head<'_>, limits: Limits) -> Reader {
+        Reader::new(&self.settings, self.habit.repeats(), head, limits)
+    }
+
+    /// Notes what a response that is over has shown; a warning for the operator, once.
+    pub fn learn(&self, reader: &Reader) -> Option<&'static str> {
+        self.habit.note(reader.shown()).then_some(
+            "the model service sends the whole text so far in each event although only new text was asked for; \
+             answers are read accordingly from now on; set upstream.incremental to false to ask for it",
+        )
+    }
+}
+
+/// What the operator chose for a DashScope upstream.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
-    /// The model's name, `qwen-plus` for example.
-    pub model: String,
     pub endpoint: Endpoint,
     /// Ask for only what is new in each event. `false` gives the text so far in each event, which
     /// costs the service and us more, and which many newer models refuse.
@@ -36,16 +80,16 @@ pub struct Settings {
 impl Settings {
     /// Whether increments are asked for. The answer is read by what was asked, unless it plainly repeats the
     /// text so far, see [`Habit`].
-    pub fn is_incremental(&self) -> bool {
+    pub(super) fn is_incremental(&self) -> bool {
         self.incremental || self.thinking == Some(true)
     }
 
     /// Whether the request goes to the multimodal endpoint, where a content is an array.
-    pub fn is_multimodal(&self) -> bool {
+    fn is_multimodal(&self, model: &str) -> bool {
         match self.endpoint {
             Endpoint::Text => false,
             Endpoint::Multimodal => true,
-            Endpoint::Auto => is_multimodal_family(&self.model),
+            Endpoint::Auto => is_multimodal_family(model),
         }
     }
 }
@@ -60,17 +104,6 @@ pub enum Endpoint {
     Text,
     /// `multimodal-generation`, where a content is an array.
     Multimodal,
-}
-
-/// Bounds on what is read of one answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// One line of the event stream, in bytes. In cumulative mode a line holds the whole text.
-    pub line_bytes: usize,
-    /// One event of several lines, or an answer that is not a stream, in bytes.
-    pub event_bytes: usize,
-    /// Answer and thinking together, in bytes of text.
-    pub answer_bytes: usize,
 }
 
 /// Vision models, and `qwen3.5-plus` and its successors (DashScope API reference).

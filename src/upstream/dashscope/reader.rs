@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use super::answer::{Answer, protocol};
 use super::event::{Frame, Refusal};
-use super::{Limits, Settings};
+use super::{Head, Limits, Settings};
 use crate::chat::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
 use crate::upstream::sse::Decoder;
 
 /// Reads one response, whatever it turns out to be: a stream, a JSON answer, or an error in any
 /// of the shapes that the service and the proxies before it give one (DashScope API reference:
 /// error codes, streaming output).
-///
-/// Feed it the body, then call [`Reader::end`] once: when the body has ended, or after an error.
 #[derive(Debug)]
 pub struct Reader {
     status: u16,
@@ -41,17 +39,10 @@ enum Body {
 }
 
 impl Reader {
-    /// A reader for the response to a request with these settings. `content_type` and
-    /// `request_id_header` (`x-request-id`) are header values as they came; `retry_after` is what
-    /// [`crate::upstream::status::retry_after`] made of the headers.
-    pub fn new(
-        settings: &Settings,
-        limits: Limits,
-        status: u16,
-        content_type: Option<&str>,
-        retry_after: Option<Duration>,
-        request_id_header: Option<&str>,
-    ) -> Reader {
+    /// A reader for the response to a request with these settings. `repeats`: the service was seen to repeat the text
+    /// so far in other answers, so this one is read so from its first frame on.
+    pub(super) fn new(settings: &Settings, repeats: bool, head: Head<'_>, limits: Limits) -> Reader {
+        let Head { status, content_type, retry_after, request_id } = head;
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         let body = match essence.to_ascii_lowercase().as_str() {
             "text/event-stream" if !(300..400).contains(&status) => Body::Stream,
@@ -59,23 +50,26 @@ impl Reader {
             "application/json" => Body::Json(Vec::new()),
             other => Body::Foreign(other.to_owned()),
         };
+        let mut answer = Answer::new(limits, status, settings.is_incremental(), request_id);
+        if repeats {
+            answer.expect_repeats();
+        }
         Reader {
             status,
             retry_after,
             limits,
             body,
             decoder: Decoder::new(limits.line_bytes),
-            answer: Answer::new(limits, status, settings.is_incremental(), request_id_header),
+            answer,
             failed: None,
             deaf: false,
         }
     }
 
-    /// Takes the next bytes of the body and pushes what they say.
+    /// See [`crate::upstream::Reader::feed`].
     ///
     /// # Errors
-    /// The run has failed; what was pushed before, in this call too, is text that counts. Every
-    /// later call gives the same error.
+    /// As there.
     pub fn feed(&mut self, chunk: &[u8], events: &mut Vec<RunEvent>) -> Result<(), RunError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -105,15 +99,9 @@ impl Reader {
         self.settle(read)
     }
 
-    /// The service was seen to repeat the text so far in answers to such requests: this one is read so from its
-    /// first frame on. Called before the first byte.
-    pub fn expect_repeats(&mut self) {
-        self.answer.expect_repeats();
-    }
-
     /// Whether the answer repeats the text so far although increments were asked for, where it has shown something
     /// that was not expected.
-    pub fn shown(&self) -> Option<bool> {
+    pub(super) fn shown(&self) -> Option<bool> {
         self.answer.shown()
     }
 

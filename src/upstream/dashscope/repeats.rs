@@ -126,19 +126,19 @@ fn decoded(raw: &str) -> Result<String, Unreadable> {
 
 /// What the answers of one model have shown, for all answers to come in this process.
 #[derive(Debug, Default)]
-pub struct Habit {
+pub(super) struct Habit {
     repeats: AtomicBool,
     is_told: AtomicBool,
 }
 
 impl Habit {
-    /// Whether the service was seen to repeat the text so far, see [`super::Reader::expect_repeats`].
-    pub fn repeats(&self) -> bool {
+    /// Whether the service was seen to repeat the text so far, see [`super::Reader::new`].
+    pub(super) fn repeats(&self) -> bool {
         self.repeats.load(Relaxed)
     }
 
     /// Notes what an answer has shown, see [`super::Reader::shown`]. True: the operator is to be told, once.
-    pub fn note(&self, shown: Option<bool>) -> bool {
+    pub(super) fn note(&self, shown: Option<bool>) -> bool {
         let Some(repeats) = shown else { return false };
         self.repeats.store(repeats, Relaxed);
         repeats && !self.is_told.swap(true, Relaxed)

@@ -14,14 +14,7 @@ use crate::chat::{RunEnd, RunError, RunEvent, TextKind};
 const LIMITS: Limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
 
 fn settings(incremental: bool) -> Settings {
-    Settings {
-        model: "qwen-plus".to_owned(),
-        endpoint: Endpoint::Auto,
-        incremental,
-        thinking: None,
-        max_tokens: None,
-        workspace: None,
-    }
+    Settings { incremental, ..Settings::default() }
 }
 
 /// The head of a response.
@@ -46,8 +39,14 @@ const JSON: Head = Head { content_type: Some("application/json"), ..STREAM };
 
 impl Head {
     fn reader(self, limits: Limits) -> Reader {
-        let settings = settings(self.incremental);
-        Reader::new(&settings, limits, self.status, self.content_type, self.retry_after, self.request_id)
+        self.reader_after(false, limits)
+    }
+
+    /// `repeats`: what other answers have shown.
+    fn reader_after(self, repeats: bool, limits: Limits) -> Reader {
+        let Head { incremental, status, content_type, retry_after, request_id } = self;
+        let head = crate::upstream::Head { status, content_type, retry_after, request_id };
+        Reader::new(&settings(incremental), repeats, head, limits)
     }
 
     /// Reads a response in chunks; a lane would push each call's events by themselves, but joined

@@ -13,11 +13,25 @@ use crate::chat::{FairShareKey, RunError, RunErrorKind};
 use retry::Budget;
 use std::{
     mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-#[derive(Clone, Copy, Debug, Default)]
+/// A model at an upstream. There is one upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The upstream's own name for the model.
+    pub model: Arc<str>,
+}
+
+/// One of the keys of an upstream, by its position in the configuration. Logs call the first one `k1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub usize);
+
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// What answers whom asks for the model of that name.
+    pub target: Target,
     pub retry: retry::Settings,
     pub breaker: breaker::Settings,
 }
@@ -25,6 +39,7 @@ pub struct Settings {
 /// The state that all runs share: the breaker, and how many retries are left.
 #[derive(Debug)]
 pub struct Route {
+    target: Target,
     retry: retry::Settings,
     budget: Budget,
     breaker: Breaker,
@@ -33,6 +48,8 @@ pub struct Route {
 /// What a run wants from the route, and what has become of its attempts so far.
 #[derive(Debug)]
 pub struct RouteRequest {
+    /// As the client names it.
+    model: Arc<str>,
     asker: Asker,
     /// The run has ended by then, all attempts and pauses counted.
     deadline: Instant,
@@ -78,6 +95,8 @@ pub enum Pick {
 /// An attempt that may begin.
 #[derive(Debug)]
 pub struct Go {
+    pub target: Target,
+    pub key: Key,
     /// Its result must come back through [`Route::record`] or [`RouteRequest::fail`], the one of a cancelled
     /// attempt too.
     pub permit: BreakerPermit,
@@ -86,8 +105,9 @@ pub struct Go {
 }
 
 impl RouteRequest {
-    pub fn new(asker: Asker, deadline: Instant) -> Self {
+    pub fn new(model: Arc<str>, asker: Asker, deadline: Instant) -> Self {
         RouteRequest {
+            model,
             asker,
             deadline,
             attempts: 0,
@@ -112,6 +132,7 @@ impl RouteRequest {
 impl Route {
     pub fn new(settings: Settings) -> Self {
         Route {
+            target: settings.target,
             retry: settings.retry,
             budget: Budget::new(settings.retry.budget_percent),
             breaker: Breaker::new(settings.breaker),
@@ -144,11 +165,14 @@ impl Route {
             request.attempts = request.attempts.saturating_sub(1);
             self.breaker.report(now, failed.permit, AttemptResult::Unknown);
         }
+        if request.model != self.target.model {
+            return Pick::Refuse(RunError::new(RunErrorKind::ModelNotFound, "no upstream has the model"));
+        }
         match self.breaker.admit(now, request.asker) {
             Err(after) => Pick::Refuse(is_down(after)),
             Ok(permit) => {
                 request.attempts = request.attempts.saturating_add(1);
-                Pick::Go(Go { permit, repeats })
+                Pick::Go(Go { target: self.target.clone(), key: Key(0), permit, repeats })
             }
         }
     }

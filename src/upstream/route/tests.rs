@@ -11,6 +11,7 @@ const fn ms(ms: u64) -> Duration {
 
 fn settings() -> Settings {
     Settings {
+        target: Target { model: "m".into() },
         retry: retry::Settings {
             attempts: 3,
             pause: ms(500),
@@ -77,7 +78,7 @@ impl Bench {
 }
 
 fn request(source: u64, deadline: Instant) -> RouteRequest {
-    RouteRequest::new(asker(source), deadline)
+    RouteRequest::new("m".into(), asker(source), deadline)
 }
 
 fn asker(source: u64) -> Asker {
@@ -139,6 +140,16 @@ fn a_new_connection_that_is_closed_is_excused_once_and_as_the_first_thing() {
     let mut bench = Bench::new();
     assert_eq!(bench.fail(&error(RunErrorKind::UpstreamError), None), "wait 500");
     assert_eq!(bench.fail(&lost, Some(New)), "wait 1000", "not the first attempt");
+}
+
+#[test]
+fn the_target_of_the_model_is_asked_and_no_other_model() {
+    let mut bench = Bench::new();
+    let go = bench.go();
+    assert_eq!((&*go.target.model, go.key), ("m", Key(0)));
+    bench.request = RouteRequest::new("other".into(), asker(7), bench.now + ms(300_000));
+    assert_eq!(bench.describe(), "end model_not_found");
+    assert_eq!(bench.request.attempts(), 0);
 }
 
 // faults: C45

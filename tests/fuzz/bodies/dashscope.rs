@@ -9,7 +9,10 @@ use tidegate::{
     chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId, SessionId, TextKind},
     protocol::{ClientFrame, Codec, ServerFrame, TurnEnd},
     session::{self, Effect, Input, Lifetime, Outgoing, Session},
-    upstream::dashscope::{Endpoint, Limits, Reader, Settings},
+    upstream::{
+        self, Dialect, Limits, Reader,
+        dashscope::{DashScope, Settings},
+    },
 };
 
 pub(crate) fn run(data: &[u8]) {
@@ -42,15 +45,9 @@ struct Heard {
 
 impl Head {
     fn reader(self, limits: Limits) -> Reader {
-        let settings = Settings {
-            model: "qwen-plus".to_owned(),
-            endpoint: Endpoint::Auto,
-            incremental: self.incremental,
-            thinking: None,
-            max_tokens: None,
-            workspace: None,
-        };
-        Reader::new(&settings, limits, self.status, self.content_type, None, None)
+        let Head { incremental, status, content_type } = self;
+        let dialect = Dialect::DashScope(DashScope::new(Settings { incremental, ..Settings::default() }));
+        dialect.reader(upstream::Head { status, content_type, retry_after: None, request_id: None }, limits)
     }
 
     /// Reads a response as a run does, and has a session tell a person of it.

@@ -23,10 +23,7 @@ fn frame((of, piece): &(Of, String), finish: &str) -> String {
 
 /// What is read of such pieces, text by kind, and what they have shown.
 fn read(pieces: &[(Of, String)], expected: bool) -> ([String; 2], Option<bool>) {
-    let mut reader = STREAM.reader(LIMITS);
-    if expected {
-        reader.expect_repeats();
-    }
+    let mut reader = STREAM.reader_after(expected, LIMITS);
     let (mut events, mut texts) = (Vec::new(), [String::new(), String::new()]);
     for piece in pieces {
         reader.feed(frame(piece, "null").as_bytes(), &mut events).unwrap();

@@ -5,6 +5,7 @@ use expect_test::expect;
 
 fn request() -> RunRequest {
     RunRequest {
+        model: "what clients call it".into(),
         omitted_turns: 0,
         messages: vec![
             PromptMessage::new(Role::System, "Be brief."),
@@ -15,10 +16,10 @@ fn request() -> RunRequest {
     }
 }
 
-fn sent(settings: &Settings) -> String {
-    let headers = headers(settings).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
-    let body = String::from_utf8(body(settings, &request())).unwrap();
-    format!("{}\n{}\n{body}\n", path(settings), headers.collect::<String>())
+fn sent(settings: &Settings, model: &str) -> String {
+    let Outbound { path, headers, body } = DashScope::new(settings.clone()).request(model, &request());
+    let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+    format!("{path}\n{}\n{}\n", headers.collect::<String>(), str::from_utf8(&body).unwrap())
 }
 
 #[test]
@@ -32,13 +33,12 @@ fn text_generation() {
 
         {"model":"qwen-plus","input":{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"你好 \"you\"\n"},{"role":"assistant","content":""},{"role":"user","content":"\u0000</script>"}]},"parameters":{"result_format":"message","incremental_output":true}}
     "#]]
-    .assert_eq(&sent(&settings(true)));
+    .assert_eq(&sent(&settings(true), "qwen-plus"));
 }
 
 #[test]
 fn multimodal_generation_with_everything_set() {
     let settings = Settings {
-        model: "qwen3.5-plus".to_owned(),
         thinking: Some(true),
         max_tokens: Some(1000),
         workspace: Some("ws-1".to_owned()),
@@ -54,13 +54,14 @@ fn multimodal_generation_with_everything_set() {
 
         {"model":"qwen3.5-plus","input":{"messages":[{"role":"system","content":[{"text":"Be brief."}]},{"role":"user","content":[{"text":"你好 \"you\"\n"}]},{"role":"assistant","content":[{"text":""}]},{"role":"user","content":[{"text":"\u0000</script>"}]}]},"parameters":{"result_format":"message","incremental_output":true,"enable_thinking":true,"max_tokens":1000}}
     "#]]
-    .assert_eq(&sent(&settings));
+    .assert_eq(&sent(&settings, "qwen3.5-plus"));
 }
 
 #[test]
 fn the_mode_is_always_said() {
     let parameters = |settings: Settings| {
-        let sent: serde_json::Value = serde_json::from_slice(&body(&settings, &request())).unwrap();
+        let sent: serde_json::Value =
+            serde_json::from_slice(&body::body(&settings, "m", &request())).unwrap();
         (sent["parameters"]["incremental_output"].clone(), sent["parameters"]["enable_thinking"].clone())
     };
     assert_eq!(parameters(settings(false)), (false.into(), ().into()));
@@ -73,9 +74,7 @@ fn the_mode_is_always_said() {
 
 #[test]
 fn the_endpoint_by_the_models_family() {
-    let multimodal = |model: &str, endpoint| {
-        Settings { model: model.to_owned(), endpoint, ..settings(true) }.is_multimodal()
-    };
+    let multimodal = |model: &str, endpoint| Settings { endpoint, ..settings(true) }.is_multimodal(model);
     for model in [
         "qwen-vl-plus",
         "qwen-vl-max-latest",

@@ -1,0 +1,112 @@
+//! How a model service is spoken to: the request in its spelling, and the reader of its response. Closed enums: a new
+//! dialect is one arm in each.
+use super::{
+    dashscope::{self, DashScope},
+    exchange::{Head, Header, Limits, Outbound},
+};
+use crate::chat::{RunEnd, RunError, RunEvent, RunRequest, Usage};
+use std::sync::Arc;
+
+/// One service's dialect with what the operator chose for it. Shared by all lanes.
+#[derive(Debug)]
+pub enum Dialect {
+    DashScope(DashScope),
+}
+
+impl Dialect {
+    /// The headers of every request.
+    pub fn headers(&self) -> &Arc<[Header]> {
+        match self {
+            Dialect::DashScope(dialect) => dialect.headers(),
+        }
+    }
+
+    /// The request for a run, by the upstream's own name for the model.
+    pub fn request(&self, model: &str, request: &RunRequest) -> Outbound {
+        match self {
+            Dialect::DashScope(dialect) => dialect.request(model, request),
+        }
+    }
+
+    /// The reader of a response to such a request.
+    pub fn reader(&self, head: Head<'_>, limits: Limits) -> Reader {
+        match self {
+            Dialect::DashScope(dialect) => Reader::DashScope(dialect.reader(head, limits)),
+        }
+    }
+
+    /// Learns from a response that is over how the service spells its answers. Gives what the operator is to be
+    /// warned of, once per process.
+    pub fn learn(&self, reader: &Reader) -> Option<&'static str> {
+        match (self, reader) {
+            (Dialect::DashScope(dialect), Reader::DashScope(reader)) => dialect.learn(reader),
+        }
+    }
+
+    /// What the operator may try when the service at this host answers with this error.
+    pub fn advice(&self, host: &str, error: &RunError) -> Option<&'static str> {
+        match self {
+            Dialect::DashScope(_) => dashscope::advice(host, error.code.as_deref()),
+        }
+    }
+}
+
+/// Reads one response. Its arm is chosen with the head; each call costs one branch per network read.
+///
+/// Feed it the body, then call [`Reader::end`] once: when the body has ended, or after an error.
+#[derive(Debug)]
+pub enum Reader {
+    DashScope(dashscope::Reader),
+}
+
+impl Reader {
+    /// Takes the next bytes of the body and pushes what they say.
+    ///
+    /// # Errors
+    /// The run has failed; what was pushed before, in this call too, is text that counts. Every later call gives the
+    /// same error.
+    #[inline]
+    pub fn feed(&mut self, chunk: &[u8], events: &mut Vec<RunEvent>) -> Result<(), RunError> {
+        match self {
+            Reader::DashScope(reader) => reader.feed(chunk, events),
+        }
+    }
+
+    /// Whether a terminal finish reason was read. Reading on is worth while for usage alone.
+    #[inline]
+    pub fn finished(&self) -> bool {
+        match self {
+            Reader::DashScope(reader) => reader.finished(),
+        }
+    }
+
+    /// The end of an answer whose terminal finish reason was read: nothing that follows changes it.
+    pub fn finish(&self) -> Option<RunEnd> {
+        match self {
+            Reader::DashScope(reader) => reader.finish(),
+        }
+    }
+
+    /// The body has ended, or nothing more will be fed: reads what is left and tells how the run ended. The end of a
+    /// body proves nothing; only a terminal finish reason makes an answer.
+    pub fn end(&mut self, events: &mut Vec<RunEvent>) -> RunEnd {
+        match self {
+            Reader::DashScope(reader) => reader.end(events),
+        }
+    }
+
+    /// The last running totals; `None` while unknown.
+    #[inline]
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            Reader::DashScope(reader) => reader.usage(),
+        }
+    }
+
+    /// The upstream's id of the request: the body's, else the header's.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Reader::DashScope(reader) => reader.request_id(),
+        }
+    }
+}
