@@ -39,6 +39,15 @@ pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), Conf
     Ok((config, simulator))
 }
 
+/// The configuration once the simulator listens at `address`.
+///
+/// # Errors
+/// The address makes no URL.
+pub fn in_front_of(mut config: Config, address: SocketAddr) -> Result<Config, url::ParseError> {
+    config.upstream.base_url = format!("http://{address}/api/v1").parse()?;
+    Ok(config)
+}
+
 fn not_simulated(config: &Config, origin: &Origin) -> Fault {
     Fault {
         key: MODEL.to_owned(),

@@ -8,11 +8,10 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    app::{Ended, Gateway, client_plan},
+    app::{Ended, Gateway, Machine, Settings},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, ConfigError, Flags, Process, Purpose, Source},
-    demo,
-    descriptors::{self, Shares},
+    demo, descriptors,
     health::{self, Probe, UnknownPort},
     http::page,
     io_error::{CannotWrite, describe},
@@ -68,10 +67,10 @@ fn run(cli: &Cli) -> u8 {
         Command::Page(flags) => Ok(write_page(&flags.folder)),
         Command::Serve(common) => {
             read_config(Purpose::Serve, &common.into(), |config| config.check_for_serve().map(|()| config))
-                .map(|config| serve(&config, None))
+                .map(|config| serve(config, None))
         }
         Command::Demo(common) => read_config(Purpose::Demo, &common.into(), demo::prepare)
-            .map(|(config, simulator)| serve(&config, Some(simulator))),
+            .map(|(config, simulator)| serve(config, Some(simulator))),
         Command::Check(cli::Check { example: true, .. }) => {
             say(&config::example(), false);
             Ok(Ok(0))
@@ -134,6 +133,7 @@ fn write_page(folder: &Path) -> anyhow::Result<u8> {
 
 /// Prints what is in effect, then whatever `serve` would refuse or warn of.
 fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
+    let settings = Settings::new(config, Machine::here(), false);
     let mut out = Vec::new();
     if all {
         config.print_effective(&mut out)?;
@@ -144,14 +144,17 @@ fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
         writeln!(out, "# {note}")?;
     }
     if config.memory.max == 0 {
-        writeln!(out, "# memory.max on this machine: {}", config.memory_limit())?;
+        writeln!(out, "# memory.max on this machine: {}", settings.memory)?;
+    }
+    for warning in &settings.warnings {
+        writeln!(out, "# {warning}")?;
     }
     say(&String::from_utf8_lossy(&out), false);
     for warning in config.warnings().into_iter().chain(config.open_to_strangers()) {
         say(&format!("warning: {warning}\n"), true);
     }
     let key = config.check_for_serve().map_err(|error| error.to_string());
-    let client = client_plan(config).map_err(|error| format!("tidegate: {error}"));
+    let client = settings.client_plan().map_err(|error| format!("tidegate: {error}"));
     let refusals: Vec<_> = [key.err(), client.err()].into_iter().flatten().collect();
     for refusal in &refusals {
         say(&format!("{refusal}\n"), true);
@@ -167,48 +170,29 @@ fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {
 }
 
 /// The gateway, in front of a simulator of its own when `simulator` says so.
-fn serve(config: &Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
+fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
     logging::init(config.log.format);
     block_on(async {
         let hangup = if simulator.is_some() { Hangup::Ends } else { Hangup::Logged };
         let mut signals = Signals::new(hangup)?;
-        let mut config = config.clone();
         let simulator = simulator.map(simulator::start).transpose()?;
-        if let Some(simulator) = &simulator {
-            config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse()?;
-        }
-        let wanted = (config.connection.count_max, config.http.connections_max);
-        let shares = shares(&config);
-        (config.connection.count_max, config.http.connections_max) = (shares.sockets, shares.connections);
-        let gateway = Gateway::start(&config, simulator.is_some()).await?;
+        let config = match &simulator {
+            Some(simulator) => demo::in_front_of(config, simulator.addr)?,
+            None => config,
+        };
+        let settings = Settings::new(&config, Machine::here(), simulator.is_some());
+        let warnings = settings.warnings.clone();
+        let gateway = Gateway::start(settings).await?;
         announce(&config, &gateway, simulator.is_some());
-        warn_of_few_files("connection.count_max", wanted.0, shares.sockets);
-        warn_of_few_files("http.connections_max", wanted.1, shares.connections);
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
         let code = until_stopped(gateway, &mut signals).await;
         if let Some(simulator) = simulator {
             Simulator::stop(simulator).await;
         }
         Ok(code)
     })?
-}
-
-/// As many sockets and HTTP connections as are asked for, if there are descriptors for them.
-fn shares(config: &Config) -> Shares {
-    let (server, runs) = (&config.server, config.dispatch.runs_max);
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let workers = if server.workers == 0 { cores() } else { server.workers };
-    let wanted = Shares { sockets: config.connection.count_max, connections: config.http.connections_max };
-    descriptors::shares(descriptors::limit(), wanted, workers, runs)
-}
-
-fn warn_of_few_files(key: &str, wanted: usize, effective: usize) {
-    if effective < wanted {
-        log::warn!(
-            "{key} is {effective} instead of {wanted}: only {} files may be open; \
-             raise the hard limit (ulimit -Hn) or lower the key",
-            descriptors::limit()
-        );
-    }
 }
 
 fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
@@ -262,11 +246,10 @@ async fn until_stopped(gateway: Gateway, signals: &mut Signals) -> u8 {
 
 fn simulate_settings(flags: &cli::Simulate) -> Result<simulator::Settings, String> {
     let api_key = flags.api_key_file.as_deref().map(read_key).transpose()?;
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(simulator::Settings {
         listen: flags.listen,
         api_key,
-        workers: flags.workers.map_or_else(cores, usize::from),
+        workers: flags.workers.map_or_else(|| Machine::here().cores, usize::from),
         pace: Duration::from_millis(flags.pace_ms.unwrap_or(25)),
         first: Duration::from_millis(flags.first_ms.unwrap_or(250)),
         conformance_echo: flags.conformance_echo,

@@ -241,7 +241,8 @@ fn gateway(upstream: SocketAddr) -> (SocketAddr, oneshot::Sender<()>, thread::Jo
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = thread::spawn(move || {
         block_on(async move {
-            let gateway = app::Gateway::start(&config, false).await.unwrap();
+            let gateway =
+                app::Gateway::start(app::Settings::new(&config, app::Machine::here(), false)).await.unwrap();
             started.send(gateway.address).unwrap();
             let _ = stopped.await;
             gateway.stop(std::future::pending()).await;

@@ -5,9 +5,9 @@ use super::{
     kind::{Kind, Setting},
     links::Links,
     renamed::{OldName, old_name, renamed},
-    value::{Choice, Endpoint, Thinking},
+    value::{Choice, Thinking},
 };
-use crate::logging::Format;
+use crate::{logging::Format, upstream::dashscope::Endpoint};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, path::PathBuf, time::Duration};
@@ -90,9 +90,42 @@ pub fn markdown_table() -> String {
     out
 }
 
+/// A group of keys.
+trait Group {
+    /// Every field at the default of the table.
+    fn at_defaults() -> Self;
+}
+
+/// The struct of one group with its defaults; with `= path`, that of the component which the group belongs to.
+macro_rules! group {
+    ($(#[$doc:meta])* $Group:ident = $path:path {
+        $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
+    }) => {
+        pub use $path as $Group;
+        group!(@table $Group { $($field: $default, $kind;)* });
+    };
+    ($(#[$doc:meta])* $Group:ident {
+        $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $Group {
+            $(#[doc = $help] pub $field: $type,)*
+        }
+        group!(@table $Group { $($field: $default, $kind;)* });
+    };
+    (@table $Group:ident { $($field:ident: $default:literal, $kind:expr;)* }) => {
+        impl Group for $Group {
+            fn at_defaults() -> Self {
+                $Group { $($field: literal($default, &$kind),)* }
+            }
+        }
+    };
+}
+
 /// Writes the structs, their defaults and [`KEYS`] from one list, so that none can drift from another.
 macro_rules! keys {
-    ($($(#[$doc:meta])* $group:ident: $Group:ident {
+    ($($(#[$doc:meta])* $group:ident: $Group:ident $(= $path:path)? {
         $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
     })*) => {
         /// The effective configuration: plain values, checked.
@@ -109,22 +142,10 @@ macro_rules! keys {
             pub exposed: Vec<Origin>,
         }
 
-        $($(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $Group {
-            $(#[doc = $help] pub $field: $type,)*
-        }
-
-        impl Default for $Group {
-            fn default() -> Self {
-                $Group { $($field: literal($default, &$kind),)* }
-            }
-        })*
-
         impl Default for Config {
             fn default() -> Self {
                 Config {
-                    $($group: $Group::default(),)*
+                    $($group: $Group::at_defaults(),)*
                     origins: BTreeMap::new(),
                     ignored: Vec::new(),
                     old_names: Vec::new(),
@@ -132,6 +153,10 @@ macro_rules! keys {
                 }
             }
         }
+
+        $(group! { $(#[$doc])* $Group $(= $path)? {
+            $($field: $type = $default, $kind, $help;)*
+        } })*
 
         /// Every key, in the order in which people read them.
         pub static KEYS: &[Key] = &[$($(Key {
@@ -268,7 +293,7 @@ keys! {
         messages_max: usize = "200", Kind::Count(1, 100_000), "messages of one request";
     }
     /// Admission of runs.
-    dispatch: Dispatch {
+    dispatch: Dispatch = crate::dispatch::admission::Settings {
         runs_max: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time; from four on, one client address has at most seven eighths of them";
         queue_max: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; the address that holds the fewest slots is next";
         queue_timeout: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
@@ -300,7 +325,7 @@ keys! {
         answer_bytes_max: usize = "4MiB", Kind::Bytes(KIB, 64 * MIB), "text of one answer";
     }
     /// Second attempts, made only while nothing of an answer was shown.
-    retry: Retry {
+    retry: Retry = crate::upstream::route::retry::Settings {
         attempts: u32 = "3", Kind::Count(1, 10), "attempts in all; 1 = no second one";
         backoff_min: Duration = "500ms", time(MS, MIN),
             "longest pause before the second attempt; doubles with each attempt";
@@ -310,7 +335,7 @@ keys! {
             "retries per hundred runs, so that an outage is not multiplied";
     }
     /// When an upstream that fails is left alone.
-    breaker: Breaker {
+    breaker: Breaker = crate::upstream::breaker::Settings {
         failures: u32 = "5", Kind::Count(0, 1000),
             "failures in a row after which the upstream is left alone; 0 = never. Failures that a message could have caused must be of three client addresses";
         failure_percent: u32 = "50", Kind::Count(1, 100),

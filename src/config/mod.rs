@@ -35,7 +35,7 @@ pub use links::{Link, Links};
 pub use purpose::Purpose;
 pub use renamed::{OldName, renamed_table};
 pub use source::{Map, Process, Source};
-pub use value::{Endpoint, Thinking};
+pub use value::Thinking;
 
 use crate::logging;
 use layers::Entry;

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     logging::Format,
     units::{duration, number_and_unit},
+    upstream::dashscope::Endpoint,
 };
 use secrecy::SecretString;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -157,17 +158,6 @@ impl<T: Choice> Setting for T {
         let found = T::NAMES.iter().zip(T::VALUES).find(|(_, value)| *value == self);
         found.map(|(name, _)| (*name).to_owned()).unwrap_or_default()
     }
-}
-
-/// Which endpoint of DashScope is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// By the name of the model.
-    Auto,
-    /// `text-generation`.
-    Text,
-    /// `multimodal-generation`.
-    Multimodal,
 }
 
 impl Choice for Endpoint {

@@ -27,18 +27,18 @@ const RESERVE: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Runs that may stream at the same time.
-    pub runs: usize,
-    /// Runs that may wait for a slot.
-    pub queue: usize,
-    /// How long a run may wait.
-    pub queue_wait: Duration,
+    pub runs_max: usize,
+    /// Runs that may wait for a slot; the next one is refused, or takes the place of another source's run.
+    pub queue_max: usize,
+    /// How long a run may wait; then it is refused.
+    pub queue_timeout: Duration,
 }
 
 impl Settings {
     /// Slots that are reserved for sources below their share: an eighth, rounded up. Fewer than four slots
     /// are not divided, because a reserved one would be a third of them or more.
     fn reserved(&self) -> usize {
-        if self.runs < 4 { 0 } else { self.runs.div_ceil(RESERVE) }
+        if self.runs_max < 4 { 0 } else { self.runs_max.div_ceil(RESERVE) }
     }
 }
 
@@ -157,18 +157,18 @@ impl<T> Admission<T> {
             return Admitted::Start(item);
         }
         let mut out = None;
-        if self.queue.len() >= self.settings.queue {
+        if self.queue.len() >= self.settings.queue_max {
             let Some(turn) = self.gives_way_to(source) else { return Admitted::Refused(item) };
             out = self.take(turn).map(|waiting| waiting.item);
         }
-        let place =
-            self.insert(source, Waiting { session, source, deadline: now + self.settings.queue_wait, item });
+        let place = self
+            .insert(source, Waiting { session, source, deadline: now + self.settings.queue_timeout, item });
         Admitted::Queued { place, out }
     }
 
     /// Gives the slot of a run of `source` back. [`Admission::start_next`] tells which run takes it.
     pub fn finish(&mut self, now: Instant, source: FairShareKey) {
-        self.pace.finished(now, self.running >= self.settings.runs || !self.queue.is_empty());
+        self.pace.finished(now, self.running >= self.settings.runs_max || !self.queue.is_empty());
         self.running = self.running.saturating_sub(1);
         self.change(source, |holding| holding.running = holding.running.saturating_sub(1));
     }
@@ -211,7 +211,7 @@ impl<T> Admission<T> {
     /// When a refused client should try again: when what waits now is through.
     pub fn busy_for(&self, now: Instant) -> Duration {
         let wait = self.pace.until(now, self.queue.len() + 1).unwrap_or(WAIT_GUESS);
-        wait.clamp(WAIT_MIN, self.settings.queue_wait.max(WAIT_MIN))
+        wait.clamp(WAIT_MIN, self.settings.queue_timeout.max(WAIT_MIN))
     }
 
     pub fn running(&self) -> usize {
@@ -224,13 +224,13 @@ impl<T> Admission<T> {
 
     /// Whether a source that holds this many slots may have another one, where so many sources run or wait.
     fn may_start(&self, held: usize, sources: usize) -> bool {
-        let open_to_all = self.settings.runs - self.settings.reserved();
+        let open_to_all = self.settings.runs_max - self.settings.reserved();
         if self.running < open_to_all {
             return true;
         }
-        self.running < self.settings.runs
+        self.running < self.settings.runs_max
             && held < open_to_all
-            && held.saturating_mul(sources) < self.settings.runs
+            && held.saturating_mul(sources) < self.settings.runs_max
     }
 
     fn oldest(&self) -> Option<Turn> {

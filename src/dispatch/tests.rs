@@ -1,7 +1,7 @@
 //! A session that takes nothing, and a worker that stands still.
 use super::*;
 use crate::{
-    app::Gateway,
+    app::{self, Gateway, Machine},
     chat::{FairShareKey, FinishReason, PromptMessage, Role, Source},
     config::Config,
     memory::{Kind, Limit, Memory},
@@ -134,7 +134,7 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
         Arc::new(Router::new(route::Settings { target, ..route::Settings::default() }, Arc::clone(metrics)));
     let sinks = RunSinks::standard(metrics);
     let lane = Lane::new(client, Arc::new(settings), Arc::clone(&router), Arc::clone(metrics), sinks.clone());
-    let admission = admission::Settings { runs: 4, queue: 4, queue_wait: wait };
+    let admission = admission::Settings { runs_max: 4, queue_max: 4, queue_timeout: wait };
     let dispatcher = Dispatcher::new(admission, 1, router, Arc::clone(metrics), sinks).start();
     dispatcher.try_send(Register { worker: 0, lane: lane.start() }).unwrap();
     dispatcher
@@ -242,7 +242,7 @@ async fn a_worker_that_stands_still_is_told_of_and_the_others_serve() {
     config.server.listen = ([127, 0, 0, 1], 0).into();
     config.server.workers = 2;
     config.upstream.base_url = upstream(vec!["He".into()]).await.parse().unwrap();
-    let gateway = Gateway::start(&config, false).await.unwrap();
+    let gateway = Gateway::start(app::Settings::new(&config, Machine::here(), false)).await.unwrap();
     let url = format!("ws://{}/chat", gateway.address);
     let mut sockets = Vec::new();
     for _ in 0..SOCKETS {

@@ -55,10 +55,11 @@ fn door_settings() -> door::Settings {
 fn site() -> Arc<Site> {
     let second = Duration::from_secs(1);
     let metrics = Arc::new(Metrics::default());
-    let breaker = breaker::Settings { failures: 1, share: 100, window: second, pause: 60 * second };
+    let breaker =
+        breaker::Settings { failures: 1, failure_percent: 100, window: second, open_time: 60 * second };
     let route = route::Settings { breaker, ..route::Settings::default() };
     let router = Arc::new(Router::new(route, Arc::clone(&metrics)));
-    let admission = admission::Settings { runs: 1, queue: 2, queue_wait: second };
+    let admission = admission::Settings { runs_max: 1, queue_max: 2, queue_timeout: second };
     let sinks = RunSinks::standard(&metrics);
     let dispatcher = Dispatcher::new(admission, 0, Arc::clone(&router), Arc::clone(&metrics), sinks);
     Arc::new(Site {

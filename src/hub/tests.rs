@@ -1,7 +1,7 @@
 //! One session's panic is nobody else's, and what leads from one thread to another.
 use super::messages::{SessionHandle, SessionMessage};
 use crate::{
-    app::Gateway,
+    app::{self, Gateway, Machine},
     config::Config,
     dispatch::Dispatcher,
     lifecycle::{Lifecycle, Phase},
@@ -76,7 +76,7 @@ pub(super) async fn gateway_before(upstream: &TcpListener, workers: usize) -> Ga
     config.server.workers = workers;
     config.server.drain_timeout = Duration::from_secs(1);
     config.upstream.base_url = format!("http://{}", upstream.local_addr().unwrap()).parse().unwrap();
-    Gateway::start(&config, false).await.unwrap()
+    Gateway::start(app::Settings::new(&config, Machine::here(), false)).await.unwrap()
 }
 
 // faults: C44

@@ -71,7 +71,7 @@ async fn echo(request: HttpRequest, site: web::Data<Site>) -> actix_web::HttpRes
 /// What the checks before an upgrade need. Nothing is ever dispatched.
 fn site(workers: usize) -> Site {
     let metrics = Arc::new(Metrics::default());
-    let admission = admission::Settings { runs: 0, queue: 0, queue_wait: Duration::ZERO };
+    let admission = admission::Settings { runs_max: 0, queue_max: 0, queue_timeout: Duration::ZERO };
     let router = Arc::new(Router::new(route::Settings::default(), Arc::clone(&metrics)));
     let lifecycle = Lifecycle::new(CONNECTIONS_MAX, 0);
     lifecycle.enter(Phase::Ready);

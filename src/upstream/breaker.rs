@@ -31,13 +31,14 @@ const BLAMED_MAX: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
-    /// So many failures in a row open it; 0: it never opens.
+    /// Failures in a row that open the breaker; 0: it never opens.
     pub failures: u32,
-    /// In percent: such a share of failures within the window opens it too.
-    pub share: u32,
+    /// Percentage of failures within the window that opens it too.
+    pub failure_percent: u32,
+    /// How long an attempt counts for `failure_percent`.
     pub window: Duration,
-    /// How long nobody is sent to the upstream.
-    pub pause: Duration,
+    /// How long no attempt is sent to the upstream before the trial.
+    pub open_time: Duration,
 }
 
 /// What the breaker lets through.
@@ -275,8 +276,8 @@ impl Breaker {
 
     /// The gate after a trial has begun or failed. Others do not wait for one by a source that is blamed.
     fn gate_behind(&self, now: Instant, gate: Gate, by_blamed: bool) -> Gate {
-        let others = if by_blamed { gate.others } else { now + self.settings.pause };
-        Gate { others, anyone: others.max(now) + self.settings.pause }
+        let others = if by_blamed { gate.others } else { now + self.settings.open_time };
+        Gate { others, anyone: others.max(now) + self.settings.open_time }
     }
 
     fn answered(&mut self, now: Instant, asker: Asker) {
@@ -338,7 +339,8 @@ impl Breaker {
             (sum(|part| part.answers), sum(|part| part.connects), sum(|part| part.failures));
         let is_large = |failures: u32, answers: u32| {
             let all = u64::from(failures) + u64::from(answers);
-            all >= u64::from(ANSWERS_MIN) && u64::from(failures) * 100 >= u64::from(self.settings.share) * all
+            all >= u64::from(ANSWERS_MIN)
+                && u64::from(failures) * 100 >= u64::from(self.settings.failure_percent) * all
         };
         if is_large(connects, answers.saturating_add(failures)) {
             return true;
@@ -396,8 +398,8 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant) {
-        let others = now + self.settings.pause;
-        self.enter(Phase::Open(Gate { others, anyone: others + self.settings.pause }));
+        let others = now + self.settings.open_time;
+        self.enter(Phase::Open(Gate { others, anyone: others + self.settings.open_time }));
     }
 
     fn enter(&mut self, phase: Phase) {

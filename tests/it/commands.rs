@@ -70,6 +70,16 @@ async fn check_prints_what_differs_and_everything_when_asked() {
 }
 
 #[tokio::test]
+async fn check_tells_what_this_machine_lowers() {
+    let check = Tidegate::under(&["prlimit", "--nofile=64:64"], &["check"]).env("API_KEY", "sk-test");
+    let ended = check.run().await;
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    for lowered in ["# connection.count_max is ", "# http.connections_max is "] {
+        assert!(ended.out.contains(lowered), "{}", ended.out);
+    }
+}
+
+#[tokio::test]
 async fn the_example_is_a_configuration() {
     let example = Tidegate::new(&["check", "--example"]).env("TIDEGATE_NOT_READ", "x").run().await;
     assert_eq!((example.code, example.err.as_str()), (Some(0), ""));

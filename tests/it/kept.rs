@@ -12,7 +12,7 @@ use std::{
     },
     time::Duration,
 };
-use tidegate::config::{self, Config};
+use tidegate::config::Config;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -22,8 +22,8 @@ use tokio::{
 
 /// As it is without a configuration; tests have others by default.
 fn as_served(config: &mut Config) {
-    config.retry = config::Retry::default();
-    config.breaker = config::Breaker::default();
+    config.retry = Config::default().retry;
+    config.breaker = Config::default().breaker;
 }
 
 /// A service whose connections can be made to end with a reset at their next use, without a word before.

@@ -8,10 +8,7 @@ use crate::harness::{
 };
 use futures_util::future::join_all;
 use std::{net::SocketAddr, time::Duration};
-use tidegate::{
-    chat::RunErrorKind as Kind,
-    config::{self, Config},
-};
+use tidegate::{chat::RunErrorKind as Kind, config::Config};
 use tokio::{task::JoinSet, time::Instant};
 
 const fn ms(ms: u64) -> Duration {
@@ -28,8 +25,8 @@ fn user(n: usize) -> [u8; 4] {
 
 /// As it is without a configuration; tests have others by default.
 fn as_served(config: &mut Config) {
-    config.retry = config::Retry::default();
-    config.breaker = config::Breaker::default();
+    config.retry = Config::default().retry;
+    config.breaker = Config::default().breaker;
 }
 
 /// Says a message in each of many sessions, again as soon as it is answered, until it is dropped.

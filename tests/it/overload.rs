@@ -7,10 +7,7 @@ use crate::harness::{
     on_a_steady_machine, quantile, short_or_long, until,
 };
 use std::{collections::BTreeMap, time::Duration};
-use tidegate::{
-    chat::RunErrorKind as Kind,
-    config::{self, Config},
-};
+use tidegate::{chat::RunErrorKind as Kind, config::Config};
 use tokio::net::TcpListener;
 
 const fn ms(ms: u64) -> Duration {
@@ -19,8 +16,8 @@ const fn ms(ms: u64) -> Duration {
 
 /// As they are without a configuration; tests have others by default.
 fn as_served(config: &mut Config) {
-    config.retry = config::Retry::default();
-    config.breaker = config::Breaker::default();
+    config.retry = Config::default().retry;
+    config.breaker = Config::default().breaker;
 }
 
 /// Each from an address of its own, as far as there are two hundred in a network.
@@ -88,7 +85,7 @@ async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
 // faults: C45, D55, G107
 #[tokio::test]
 async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
-    let pause = short_or_long(ms(1_000), config::Breaker::default().open_time);
+    let pause = short_or_long(ms(1_000), Config::default().breaker.open_time);
     let gateway = Gateway::spawn(|config| {
         as_served(config);
         config.breaker.open_time = pause;

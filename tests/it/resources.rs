@@ -31,7 +31,7 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     let here = gateway.address;
     let max = health(&http_get(here, "/health").await.1)["sockets_max"].as_u64().unwrap() as usize;
     assert!((8..40).contains(&max), "{max}");
-    let told = format!("server.max_sockets is {max} instead of 18000: only 64 files may be open");
+    let told = format!("connection.count_max is {max} instead of 18000: only 64 files may be open");
     until("the log tells it", async || gateway.log().contains(&told)).await;
 
     // As many sockets as may be: the next one is told, and those that are in get their answers.

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn settings(runs: usize, queue: usize) -> Settings {
-    Settings { runs, queue, queue_wait: Duration::from_secs(30) }
+    Settings { runs_max: runs, queue_max: queue, queue_timeout: Duration::from_secs(30) }
 }
 
 const A: FairShareKey = FairShareKey::numbered(1);
@@ -183,7 +183,7 @@ impl Model {
 
     /// Seven eighths, or all where they are few.
     fn most(&self) -> usize {
-        match self.limits.runs {
+        match self.limits.runs_max {
             few @ 0..4 => few,
             runs => runs * 7 / 8,
         }
@@ -195,12 +195,12 @@ impl Model {
     }
 
     fn is_below_its_share(&self, source: u64) -> bool {
-        (self.held(source) as f64) < self.limits.runs as f64 / self.sources(source) as f64
+        (self.held(source) as f64) < self.limits.runs_max as f64 / self.sources(source) as f64
     }
 
     fn may_start(&self, source: u64) -> bool {
         self.running() < self.most()
-            || self.running() < self.limits.runs
+            || self.running() < self.limits.runs_max
                 && self.held(source) < self.most()
                 && self.is_below_its_share(source)
     }
@@ -229,9 +229,12 @@ impl Model {
             }
             Admitted::Queued { place, out } => {
                 assert!(!may_start && !waits);
-                assert!(self.held(source) > 0 || self.running() == self.limits.runs, "none, and one is free");
+                assert!(
+                    self.held(source) > 0 || self.running() == self.limits.runs_max,
+                    "none, and one is free"
+                );
                 if let Some(out) = out {
-                    assert!(self.waiting.len() == self.limits.queue);
+                    assert!(self.waiting.len() == self.limits.queue_max);
                     assert!(self.largest() > self.count(source) + 1, "shares become more equal");
                     let victim = self.waiting.iter().rposition(|known| known.session == out).unwrap();
                     assert_eq!(self.count(self.waiting[victim].source), self.largest());
@@ -241,13 +244,13 @@ impl Model {
                 }
                 self.waiting.push(Known { session, source, since: now });
                 assert!(
-                    self.waiting.len() <= self.limits.queue
+                    self.waiting.len() <= self.limits.queue_max
                         && (1..=self.waiting.len()).contains(&(place as usize))
                 );
             }
             Admitted::Refused(_) => {
                 assert!(!may_start);
-                let full = self.waiting.len() == self.limits.queue;
+                let full = self.waiting.len() == self.limits.queue_max;
                 assert!(waits || full && self.largest() <= self.count(source) + 1);
             }
         }
@@ -265,7 +268,7 @@ impl Model {
             let sources = self.sources(chosen.source);
             assert!(
                 self.running() < self.most()
-                    || self.running() < self.limits.runs && held * sources < self.limits.runs
+                    || self.running() < self.limits.runs_max && held * sources < self.limits.runs_max
             );
             self.starts(chosen.source);
         }

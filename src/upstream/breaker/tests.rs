@@ -10,8 +10,12 @@ const FAILS: AttemptResult = AttemptResult::Failed(Failure::Connect);
 const NO_ANSWER: AttemptResult = AttemptResult::Failed(Failure::Answer);
 const REPORTED: AttemptResult = AttemptResult::Failed(Failure::Reported);
 
-const SETTINGS: Settings =
-    Settings { failures: 5, share: 50, window: Duration::from_secs(10), pause: Duration::from_secs(5) };
+const SETTINGS: Settings = Settings {
+    failures: 5,
+    failure_percent: 50,
+    window: Duration::from_secs(10),
+    open_time: Duration::from_secs(5),
+};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -117,7 +121,7 @@ fn half_of_twenty_opens_it_within_the_window_only() {
 
 #[test]
 fn a_share_opens_it_when_it_is_reached_and_not_before() {
-    let mut bench = Bench::new(Settings { failures: 1_000, share: 25, ..SETTINGS });
+    let mut bench = Bench::new(Settings { failures: 1_000, failure_percent: 25, ..SETTINGS });
     for _ in 0..19 {
         bench.request(0, Answered);
     }
@@ -290,7 +294,7 @@ proptest! {
                     Ok(pass) => under_way.push((pass, before != State::Closed)),
                     Err(wait) => {
                         prop_assert!(before != State::Closed, "closed, and refuses");
-                        prop_assert!(wait > Duration::ZERO && wait <= 2 * SETTINGS.pause);
+                        prop_assert!(wait > Duration::ZERO && wait <= 2 * SETTINGS.open_time);
                     }
                 }
             } else {
@@ -312,7 +316,7 @@ proptest! {
         for (pass, _) in under_way {
             bench.report(at, pass, Unknown);
         }
-        at += SETTINGS.pause.as_millis() as u64;
+        at += SETTINGS.open_time.as_millis() as u64;
         prop_assert_eq!(bench.request(at, Answered), State::Closed);
     }
 
@@ -355,7 +359,7 @@ proptest! {
             prop_assert!(begins_open || bench.breaker.state() == State::Closed, "it is open");
         }
         if begins_open {
-            at = at.max(3 * SETTINGS.pause.as_millis() as u64);
+            at = at.max(3 * SETTINGS.open_time.as_millis() as u64);
             prop_assert_eq!(bench.request(at, Answered), State::Closed);
         }
     }

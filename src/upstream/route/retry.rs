@@ -8,10 +8,11 @@ pub struct Settings {
     /// Attempts of one run in all, the first one counted.
     pub attempts: u32,
     /// Upper end of the first pause; it doubles with every attempt.
-    pub pause: Duration,
-    pub pause_max: Duration,
+    pub backoff_min: Duration,
+    /// The pause no longer doubles beyond this.
+    pub backoff_max: Duration,
     /// The longest `Retry-After` that is obeyed; beyond it the run fails at once.
-    pub after_max: Duration,
+    pub retry_after_max: Duration,
     /// Retries allowed as a share of all runs, in percent.
     pub budget_percent: u32,
 }
@@ -31,12 +32,12 @@ impl Settings {
         }
         if let Some(told) = error.retry_after {
             // A little later than told, so that those who were told the same do not come together.
-            return (told <= self.after_max)
-                .then(|| told.saturating_add(told.min(self.pause).mul_f64(random)));
+            return (told <= self.retry_after_max)
+                .then(|| told.saturating_add(told.min(self.backoff_min).mul_f64(random)));
         }
         let doublings = failed.saturating_sub(1).saturating_add(slow);
-        let pause = self.pause.saturating_mul(2_u32.saturating_pow(doublings));
-        Some(pause.min(self.pause_max).mul_f64(random))
+        let pause = self.backoff_min.saturating_mul(2_u32.saturating_pow(doublings));
+        Some(pause.min(self.backoff_max).mul_f64(random))
     }
 }
 
@@ -90,9 +91,9 @@ mod tests {
 
     const SETTINGS: Settings = Settings {
         attempts: 3,
-        pause: Duration::from_millis(500),
-        pause_max: Duration::from_secs(8),
-        after_max: Duration::from_secs(60),
+        backoff_min: Duration::from_millis(500),
+        backoff_max: Duration::from_secs(8),
+        retry_after_max: Duration::from_secs(60),
         budget_percent: 10,
     };
 

@@ -14,12 +14,17 @@ fn settings() -> Settings {
         target: Target { model: "m".into() },
         retry: retry::Settings {
             attempts: 3,
-            pause: ms(500),
-            pause_max: ms(8_000),
-            after_max: ms(60_000),
+            backoff_min: ms(500),
+            backoff_max: ms(8_000),
+            retry_after_max: ms(60_000),
             budget_percent: 10,
         },
-        breaker: breaker::Settings { failures: 5, share: 100, window: ms(10_000), pause: ms(5_000) },
+        breaker: breaker::Settings {
+            failures: 5,
+            failure_percent: 100,
+            window: ms(10_000),
+            open_time: ms(5_000),
+        },
     }
 }
 

@@ -80,7 +80,10 @@ impl Gateway {
                 if let Some(simulator) = &simulator {
                     config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse().unwrap();
                 }
-                let gateway = app::Gateway::start(&config, false).await.unwrap();
+                // Bounds are as the test sets them, whatever this process may open.
+                let machine = app::Machine { descriptors: usize::MAX, ..app::Machine::here() };
+                let settings = app::Settings::new(&config, machine, false);
+                let gateway = app::Gateway::start(settings).await.unwrap();
                 let stats = simulator.as_ref().map(|simulator| Arc::clone(simulator.stats()));
                 let site = Arc::clone(gateway.site());
                 let (address, ops_address) = (gateway.address, gateway.ops_address);

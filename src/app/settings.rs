@@ -1,0 +1,326 @@
+//! What the parts of a gateway are built from, derived once from the checked configuration and the machine.
+use crate::{
+    chat,
+    config::{self, Config},
+    descriptors::{self, Shares},
+    dispatch::{self, admission},
+    http::{self, door, exchange},
+    hub::{self, ChatLimits},
+    memory, protocol, session,
+    socket::{guard, rate, task, unfinished},
+    upstream::{
+        Dialect, Limits, client,
+        dashscope::{self, DashScope},
+        route,
+    },
+};
+use rustix::system::uname;
+use std::{net::SocketAddr, num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
+use url::Url;
+
+/// How long a run waits for room in the mailbox of its session; then the run is given up.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the machine offers the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Cores; `server.workers = 0` starts one worker thread for each.
+    pub cores: usize,
+    /// Descriptors that may be open. WebSockets and HTTP connections beyond them are not offered.
+    pub descriptors: usize,
+}
+
+impl Machine {
+    /// This machine, by the limits of this process.
+    pub fn here() -> Self {
+        Machine { cores: available_parallelism().map_or(1, NonZero::get), descriptors: descriptors::limit() }
+    }
+}
+
+/// Everything that a gateway is built from.
+#[derive(Debug)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub ops_listen: Option<SocketAddr>,
+    /// Worker threads, at least one.
+    pub workers: usize,
+    pub drain_timeout: Duration,
+    /// Open WebSockets of the process: as configured, or what the descriptors allow.
+    pub connections_max: usize,
+    /// The same of one source; 0: seven eighths of all.
+    pub connections_per_source_max: usize,
+    pub chats: ChatLimits,
+    pub memory: memory::Limit,
+    pub client: client::Settings,
+    pub runs: dispatch::Settings,
+    pub admission: admission::Settings,
+    pub route: route::Settings,
+    pub hub: hub::Settings,
+    pub session: Arc<session::Settings>,
+    pub door: door::Settings,
+    pub http: http::Settings,
+    /// What is lower than configured, because of the machine.
+    pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// `simulated`: the answers come from the built-in simulator, which the page then says.
+    pub fn new(config: &Config, machine: Machine, simulated: bool) -> Self {
+        let workers = if config.server.workers == 0 { machine.cores } else { config.server.workers };
+        let wanted =
+            Shares { sockets: config.connection.count_max, connections: config.http.connections_max };
+        let shares = descriptors::shares(machine.descriptors, wanted, workers, config.dispatch.runs_max);
+        let reduced = [
+            ("connection.count_max", wanted.sockets, shares.sockets),
+            ("http.connections_max", wanted.connections, shares.connections),
+        ];
+        let reduced = reduced.into_iter().filter(|(_, wanted, effective)| effective < wanted);
+        Settings {
+            listen: config.server.listen,
+            ops_listen: config.server.ops_listen,
+            workers,
+            drain_timeout: config.server.drain_timeout,
+            connections_max: shares.sockets,
+            connections_per_source_max: config.connection.count_per_address_max,
+            chats: ChatLimits {
+                chats: config.session.count_max,
+                per_principal: config.session.count_per_principal_max,
+            },
+            memory: config.memory_limit(),
+            client: client_settings(config),
+            runs: run_settings(config),
+            admission: config.dispatch,
+            route: route::Settings {
+                target: route::Target { model: config.upstream.model.as_str().into() },
+                retry: config.retry,
+                breaker: config.breaker,
+            },
+            hub: hub_settings(config),
+            session: Arc::new(session_settings(config)),
+            door: door_settings(config, shares.connections),
+            http: http_settings(config, simulated),
+            warnings: reduced
+                .map(|(key, wanted, effective)| {
+                    format!(
+                        "{key} is {effective} instead of {wanted}: only {} files may be open; \
+                         raise the hard limit (ulimit -Hn) or lower the key",
+                        machine.descriptors
+                    )
+                })
+                .collect(),
+        }
+    }
+
+    /// What all clients of the upstream are made from: reads the authorities, sets up TLS.
+    ///
+    /// # Errors
+    /// What in the configuration no client can be made from.
+    pub fn client_plan(&self) -> Result<client::Plan, client::SetUpError> {
+        client::Plan::new(&self.client, self.runs.dialect.headers())
+    }
+}
+
+fn client_settings(config: &Config) -> client::Settings {
+    let upstream = &config.upstream;
+    client::Settings {
+        base_url: upstream.base_url.to_string(),
+        api_keys: upstream.api_key.iter().cloned().collect(),
+        ca_file: upstream.ca_file.clone(),
+        connect_timeout: upstream.connect_timeout,
+        first_byte: upstream.first_byte_timeout,
+    }
+}
+
+fn run_settings(config: &Config) -> dispatch::Settings {
+    let upstream = &config.upstream;
+    dispatch::Settings {
+        dialect: Dialect::DashScope(DashScope::new(dashscope::Settings {
+            endpoint: upstream.endpoint,
+            incremental: upstream.incremental,
+            thinking: match upstream.thinking {
+                config::Thinking::Default => None,
+                config::Thinking::On => Some(true),
+                config::Thinking::Off => Some(false),
+            },
+            max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
+            workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
+        })),
+        limits: Limits {
+            line_bytes: upstream.line_bytes_max,
+            event_bytes: upstream.event_bytes_max,
+            answer_bytes: upstream.answer_bytes_max,
+        },
+        stall: upstream.idle_timeout,
+        run_time: upstream.run_timeout,
+        delivery: DELIVERY_TIMEOUT,
+        mailbox: config.dispatch.runs_max,
+    }
+}
+
+fn hub_settings(config: &Config) -> hub::Settings {
+    let (connection, session) = (&config.connection, &config.session);
+    let saturated = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+    let fragments = saturated(connection.fragments_max);
+    hub::Settings {
+        limits: guard::Limits {
+            frame_bytes: saturated(connection.frame_bytes_max),
+            fragments,
+            rate: rate::Allowance::new(
+                connection.frames_per_second_max,
+                connection.frames_burst_max,
+                fragments,
+            ),
+        },
+        transcript_bytes: saturated(session.transcript_bytes_max),
+        requests: connection.requests_max,
+        messages: protocol::Limits {
+            message_bytes: connection.message_bytes_max,
+            client_system_prompt: session.client_system_prompt,
+        },
+        bounds: task::Bounds {
+            high_water: connection.output_bytes_max,
+            slow_client: connection.write_timeout,
+        },
+        deadlines: unfinished::Deadlines {
+            idle: connection.message_idle_timeout,
+            total: connection.message_timeout,
+            rate_min: connection.message_rate_min,
+        },
+        send_buffer: connection.send_buffer,
+        silence: connection.idle_timeout,
+        ping: connection.ping_interval,
+        read_rate: connection.read_rate_max,
+    }
+}
+
+fn session_settings(config: &Config) -> session::Settings {
+    let (session, history) = (&config.session, &config.history);
+    session::Settings {
+        queued_messages: session.queued_messages_max,
+        readers: session.subscribers_max,
+        model: config.upstream.model.as_str().into(),
+        linger: session.detached_timeout,
+        idle: session.idle_timeout,
+        retain: session.replay_time,
+        behind_bytes: session.lag_bytes_max,
+        system_prompt: (!session.system_prompt.is_empty()).then(|| session.system_prompt.as_str().into()),
+        history: chat::Budget {
+            tokens: history.tokens_max,
+            bytes: history.bytes_max,
+            messages: history.messages_max,
+        },
+    }
+}
+
+fn door_settings(config: &Config, connections_max: usize) -> door::Settings {
+    let http = &config.http;
+    door::Settings {
+        limits: exchange::Limits {
+            header_timeout: http.header_timeout,
+            header_bytes_max: http.header_bytes_max,
+            body_timeout: http.body_timeout,
+            body_bytes_max: http.body_bytes_max as u64,
+            takes_bodies: false,
+            request_timeout: http.request_timeout,
+            idle_timeout: http.idle_timeout,
+        },
+        write_timeout: http.write_timeout,
+        send_buffer: http.send_buffer,
+        connections_max,
+        per_address_max: http.connections_per_address_max,
+        trusted_proxies: config.server.trusted_proxies.clone(),
+    }
+}
+
+fn http_settings(config: &Config, simulated: bool) -> http::Settings {
+    let (server, upstream) = (&config.server, &config.upstream);
+    http::Settings {
+        origins: server.origins.clone(),
+        allow_any_origin: server.allow_any_origin,
+        hosts: Some(host_names(config)),
+        trusted_proxies: server.trusted_proxies.clone(),
+        model: upstream.model.clone(),
+        upstream: upstream.base_url.host_str().unwrap_or_default().to_owned(),
+        simulated,
+        queue: config.dispatch.queue_max,
+        separate_ops: server.ops_listen.is_some(),
+        limits: page_limits(config),
+        features: page_features(config),
+        page: page_words(config),
+    }
+}
+
+/// Host names that requests may use: as configured, those of the pages that may open a WebSocket, and
+/// this machine's own.
+fn host_names(config: &Config) -> Vec<String> {
+    let origins = config.server.origins.iter().filter_map(|origin| Url::parse(origin).ok());
+    let origins = origins.filter_map(|origin| origin.host_str().map(str::to_owned));
+    let own = uname().nodename().to_str().ok().map(|name| name.trim_end_matches('.').to_owned());
+    config.server.hosts.iter().cloned().chain(origins).chain(own).collect()
+}
+
+fn page_limits(config: &Config) -> http::api::Limits {
+    let (connection, session) = (&config.connection, &config.session);
+    // The ranges of the keys are far below 2^64 ms.
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    http::api::Limits {
+        message_bytes: connection.message_bytes_max,
+        transcript_bytes: session.transcript_bytes_max,
+        requests: connection.requests_max,
+        readers: session.subscribers_max,
+        queued_messages: session.queued_messages_max,
+        frames_per_second: connection.frames_per_second_max,
+        frames_burst: connection.frames_burst_max,
+        linger_ms: ms(session.detached_timeout),
+        idle_ms: ms(session.idle_timeout),
+        retain_ms: ms(session.replay_time),
+        silence_ms: ms(connection.idle_timeout),
+    }
+}
+
+fn page_features(config: &Config) -> http::api::Features {
+    http::api::Features {
+        stop: true,
+        resume: true,
+        regenerate: true,
+        edit: true,
+        queue: config.session.queued_messages_max > 0,
+        reasoning: config.upstream.thinking != config::Thinking::Off,
+        client_system_prompt: config.session.client_system_prompt,
+    }
+}
+
+fn page_words(config: &Config) -> http::api::Page {
+    let links = config.page.links.iter();
+    http::api::Page {
+        title: config.page.title.clone(),
+        notice: config.page.notice.clone(),
+        links: links
+            .map(|link| http::api::PageLink { label: link.label.clone(), url: link.url.to_string() })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_fit_the_machine() {
+        let mut config = Config::default();
+        let plenty = Settings::new(&config, Machine { cores: 3, descriptors: 1 << 20 }, false);
+        assert_eq!((plenty.workers, plenty.connections_max, plenty.door.connections_max), (3, 18_000, 4_096));
+        assert!(plenty.warnings.is_empty() && !plenty.http.simulated, "{:?}", plenty.warnings);
+        // One derivation: what the keys ask for, within what the machine has.
+        config.server.workers = 2;
+        let little = Settings::new(&config, Machine { cores: 3, descriptors: 64 }, true);
+        assert_eq!((little.workers, little.connections_max, little.door.connections_max), (2, 12, 6));
+        assert!(little.http.simulated);
+        expect_test::expect![[r#"
+            connection.count_max is 12 instead of 18000: only 64 files may be open; raise the hard limit (ulimit -Hn) or lower the key
+            http.connections_max is 6 instead of 4096: only 64 files may be open; raise the hard limit (ulimit -Hn) or lower the key"#]]
+        .assert_eq(&little.warnings.join("\n"));
+        // The configuration itself stays what the operator wrote.
+        assert_eq!(config.connection.count_max, 18_000);
+    }
+}
