@@ -158,7 +158,7 @@ fn quiet() -> usize {
         texts.push((question, deltas));
     }
     let region = Region::new(COUNTER);
-    let mut session = Box::new(Session::new(settings, SessionId(u64::MAX), Lifetime::OfChat));
+    let mut session = Box::new(Session::new(settings, SessionId(u128::MAX), Lifetime::OfChat));
     // The second question of each pair waits for the answer to the first.
     for (pair, asked) in (1..).step_by(2).zip(texts.chunks(2)) {
         for (turn, (question, _)) in (pair..).zip(asked) {

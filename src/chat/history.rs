@@ -430,9 +430,9 @@ mod tests {
         let names = [
             "x",
             own.as_str(),
-            "msg-0000000000000001-012",
-            "msg-0000000000000002-12",
-            "msg-0000000000000001-",
+            "msg-00000000000000000000000000000001-012",
+            "msg-00000000000000000000000000000002-12",
+            "msg-00000000000000000000000000000001-",
         ];
         for (at, answer) in names.into_iter().enumerate() {
             history.ask(&id(&format!("u{at}")), "ask", &id(answer));

@@ -25,9 +25,10 @@ pub use text::Text;
 
 use std::fmt;
 
-/// One conversation. Random, so that ids of two processes do not meet in one log.
+/// One session of a conversation: random, so that the IDs of two processes, and the names of answers that are
+/// made from them, never collide. In logs it has 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub u64);
+pub struct SessionId(pub u128);
 
 /// One upstream generation, numbered from 1 within its session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +41,7 @@ pub struct ReaderId(pub u64);
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        write!(f, "{:032x}", self.0)
     }
 }
 
@@ -82,7 +83,7 @@ mod tests {
     fn ids_are_written_as_they_are_searched_for_in_logs() {
         assert_eq!(
             (SessionId(0x2a).to_string(), format!("{:?}", SessionId(!0))),
-            ("000000000000002a".to_owned(), "f".repeat(16))
+            ("0000000000000000000000000000002a".to_owned(), "f".repeat(32))
         );
         assert_eq!((RunId(7).to_string(), format!("{:?}", RunId(7))), ("7".to_owned(), "7".to_owned()));
         assert_eq!((ReaderId(3).to_string(), format!("{:?}", ReaderId(3))), ("3".to_owned(), "3".to_owned()));

@@ -74,7 +74,7 @@ impl SessionActor {
         subscriber: Subscriber,
     ) -> SessionHandle {
         let address = Self::create(|ctx| {
-            let mut actor = Self::new(worker, SessionId(id), source, Lifetime::OfSocket, None);
+            let mut actor = Self::new(worker, SessionId(id.into()), source, Lifetime::OfSocket, None);
             actor.subscribers.push(Subscription { id: reader, subscriber, behind: false });
             actor.feed(ctx, Input::Attach { reader });
             actor

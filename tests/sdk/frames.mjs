@@ -119,7 +119,7 @@ test('what the page is shown is the text, the thinking and the facts', async () 
   let message;
   for await (message of ai.readUIMessageStream({ stream: ReadableStream.from(chunks) }));
   const { duration_ms, model, usage } = message.metadata;
-  assert.deepEqual([message.id, model, duration_ms], ['msg-000000000000002a-1', 'qwen-plus', 1830]);
+  assert.deepEqual([message.id, model, duration_ms], ['msg-0000000000000000000000000000002a-1', 'qwen-plus', 1830]);
   assert.equal(usage.reasoning_tokens, 4);
   const shown = message.parts.map(({ type, text, state }) => [type, text, state].filter(Boolean).join(' '));
   assert.deepEqual(shown, ['step-start', 'reasoning Rise, fall. done', 'text A tide is "the rise"\n done']);

@@ -57,7 +57,7 @@ fn addresses_take_turns_and_the_one_with_the_most_makes_room() {
     let mut gate = Admission::new(settings(1, 4));
     gate.submit(now, A, SessionId(0), "a0");
     for (session, name) in [(1, "a1"), (2, "a2"), (3, "a3"), (4, "a4")] {
-        assert_eq!(gate.submit(now, A, SessionId(session), name), queued(session as u32));
+        assert_eq!(gate.submit(now, A, SessionId(session as u128), name), queued(session as u32));
     }
     assert_eq!(gate.submit(now, A, SessionId(5), "a5"), Admitted::Refused("a5"));
     let out = gate.submit(now, B, SessionId(6), "b1");
@@ -82,7 +82,7 @@ fn whoever_is_refused_is_told_how_long_what_waits_will_take() {
     let at = |ms: u64| start + Duration::from_millis(ms);
     let mut gate = Admission::new(settings(2, 8));
     for session in 0..10 {
-        gate.submit(start, A, SessionId(session), session);
+        gate.submit(start, A, SessionId(session as u128), session);
     }
     assert_eq!(gate.busy_for(start), WAIT_GUESS, "nothing is known yet");
     for n in 1..=4 {
@@ -106,7 +106,10 @@ fn one_source_never_takes_the_slots_of_all() {
         let mut next_session = 0;
         let mut submit = |gate: &mut Admission<u64>, source| {
             next_session += 1;
-            matches!(gate.submit(now, source, SessionId(next_session), next_session), Admitted::Start(_))
+            matches!(
+                gate.submit(now, source, SessionId(u128::from(next_session)), next_session),
+                Admitted::Start(_)
+            )
         };
         let started = (0..2 * runs).filter(|_| submit(&mut gate, A)).count();
         assert_eq!(started, most, "of {runs} slots");
@@ -127,10 +130,10 @@ fn two_sources_come_to_equal_shares_as_slots_come_free() {
     let now = Instant::now();
     let mut gate = Admission::new(settings(20, 100));
     for session in 0..40 {
-        gate.submit(now, A, SessionId(session), A);
+        gate.submit(now, A, SessionId(session as u128), A);
     }
     for session in 40..80 {
-        gate.submit(now, B, SessionId(session), B);
+        gate.submit(now, B, SessionId(session as u128), B);
     }
     assert_eq!([A, B].map(|source| gate.sources[&source].running), [17, 3], "the reserve is B's at once");
     for _ in 0..7 {
@@ -142,7 +145,7 @@ fn two_sources_come_to_equal_shares_as_slots_come_free() {
     assert_eq!(turn_over(&mut gate, now, B), Some(B));
     // A leaves: nothing of it waits or runs, and B may have all but the reserve.
     for session in 0..40 {
-        gate.withdraw(SessionId(session));
+        gate.withdraw(SessionId(session as u128));
     }
     for _ in 0..10 {
         gate.finish(now, A);
@@ -295,7 +298,7 @@ proptest! {
             let source = if session < 32 { 0 } else { session % 6 };
             match step {
                 0..=2 => {
-                    let said = gate.submit(now, FairShareKey::numbered(source), SessionId(session), session);
+                    let said = gate.submit(now, FairShareKey::numbered(source), SessionId(u128::from(session)), session);
                     model.submitted(now, source, session, said);
                 }
                 3 | 4 if model.running() > 0 => {
@@ -307,7 +310,7 @@ proptest! {
                 }
                 5 => {
                     let waits = model.waiting.iter().any(|known| known.session == session);
-                    prop_assert_eq!(gate.withdraw(SessionId(session)), waits.then_some(session));
+                    prop_assert_eq!(gate.withdraw(SessionId(u128::from(session))), waits.then_some(session));
                     if waits {
                         model.remove(session);
                     }
@@ -348,7 +351,7 @@ proptest! {
         for (step, session) in steps {
             match step {
                 0 | 1 => {
-                    let said = gate.submit(now, A, SessionId(session), A);
+                    let said = gate.submit(now, A, SessionId(u128::from(session)), A);
                     held += usize::from(matches!(said, Admitted::Start(_)));
                 }
                 2 if held > 0 => {

@@ -34,7 +34,7 @@ fn one_source_takes_every_place_and_ten_others_have_room() {
     let mut next = 0;
     let mut turn = |table: &mut ChatTable<SessionId>, key: &ChatKey, source, rests| {
         next += 1;
-        let (session, evicted) = ask(table, key, source, SessionId(next)).unwrap();
+        let (session, evicted) = ask(table, key, source, SessionId(next as u128)).unwrap();
         table.report(key, session, Occupancy::InUse);
         table.taken(key, session);
         table.report(key, session, rests);
@@ -94,9 +94,9 @@ fn who_reads_slowly_keeps_no_place_from_a_source_with_fewer() {
     let mut table = table(4, 9);
     let (slow, other) = (Source::numbered(1), Source::numbered(2));
     for chat in 1..=4 {
-        ask(&mut table, &key(1, chat), slow, SessionId(chat)).unwrap();
-        table.taken(&key(1, chat), SessionId(chat));
-        table.report(&key(1, chat), SessionId(chat), Occupancy::Unread);
+        ask(&mut table, &key(1, chat), slow, SessionId(u128::from(chat))).unwrap();
+        table.taken(&key(1, chat), SessionId(u128::from(chat)));
+        table.report(&key(1, chat), SessionId(u128::from(chat)), Occupancy::Unread);
     }
     assert_eq!(ask(&mut table, &key(2, 1), slow, SessionId(5)), Err(NoRoom), "not for its own kind");
     assert_eq!(ask(&mut table, &key(3, 1), other, SessionId(6)), Ok((SessionId(6), Some(SessionId(1)))));
@@ -122,9 +122,9 @@ fn at_the_cap_of_a_principal_its_own_quiet_chat_goes_and_never_a_kept_answer() {
     let mut table = table(9, 2);
     let source = Source::numbered(1);
     for chat in 1..=2 {
-        ask(&mut table, &key(1, chat), source, SessionId(chat)).unwrap();
-        table.taken(&key(1, chat), SessionId(chat));
-        table.report(&key(1, chat), SessionId(chat), Occupancy::Retained);
+        ask(&mut table, &key(1, chat), source, SessionId(u128::from(chat))).unwrap();
+        table.taken(&key(1, chat), SessionId(u128::from(chat)));
+        table.report(&key(1, chat), SessionId(u128::from(chat)), Occupancy::Retained);
     }
     assert_eq!(ask(&mut table, &key(1, 3), source, SessionId(3)), Err(NoRoom));
     assert!(ask(&mut table, &key(2, 1), source, SessionId(4)).is_ok(), "others are not concerned");
@@ -215,7 +215,7 @@ impl Model {
     }
 }
 
-fn sessions(table: &ChatTable<SessionId>) -> BTreeSet<u64> {
+fn sessions(table: &ChatTable<SessionId>) -> BTreeSet<u128> {
     table.chats.iter().map(|(_, chat)| chat.session.0).collect()
 }
 
@@ -231,10 +231,10 @@ proptest! {
         let (mut table, mut model) = (table(chats, per_principal), Model::default());
         for (at, (step, principal, chat, source)) in steps.into_iter().enumerate() {
             let (key, source) = (key(principal, chat), Source::numbered(source));
-            let session = model.at(&key).map_or(SessionId(u64::MAX), |known| known.session);
+            let session = model.at(&key).map_or(SessionId(u128::MAX), |known| known.session);
             match step {
                 0..=2 => {
-                    let fresh = SessionId(at as u64);
+                    let fresh = SessionId(at as u128);
                     let told = ask(&mut table, &key, source, fresh).map(|_| ());
                     prop_assert_eq!(told, model.asked(&key, source, fresh, caps));
                 }
@@ -264,7 +264,7 @@ proptest! {
                 }
             }
             prop_assert!(table.len() <= chats);
-            let held: BTreeSet<u64> = model.chats.iter().map(|known| known.session.0).collect();
+            let held: BTreeSet<u128> = model.chats.iter().map(|known| known.session.0).collect();
             prop_assert_eq!(sessions(&table), held);
             let idle = model.chats.iter().filter(|known| known.is_idle());
             prop_assert_eq!(table.idle_by_source.len(), idle.count());
@@ -293,10 +293,10 @@ proptest! {
         let mut turn = |table: &mut ChatTable<SessionId>, source: u64, rests| {
             next += 1;
             let key = key(u128::from(source), next);
-            let made = ask(table, &key, Source::numbered(source), SessionId(next));
+            let made = ask(table, &key, Source::numbered(source), SessionId(u128::from(next)));
             if made.is_ok() {
-                table.taken(&key, SessionId(next));
-                table.report(&key, SessionId(next), rests);
+                table.taken(&key, SessionId(u128::from(next)));
+                table.report(&key, SessionId(u128::from(next)), rests);
             }
             made
         };

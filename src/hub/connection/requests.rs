@@ -14,6 +14,13 @@ use crate::{
 };
 use std::collections::HashMap;
 
+/// 128 bits of the operating system's randomness: the names of stored answers are made from it.
+fn new_session_id() -> Result<SessionId, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(SessionId(u128::from_ne_bytes(bytes)))
+}
+
 /// How often a request may be returned by a session that is just ending.
 const RETURNS_MAX: u8 = 3;
 
@@ -77,7 +84,10 @@ impl Connection {
         let may_begin = matches!(request.kind, AttachKind::Ask(_))
             && self.connections.worker.lifecycle.phase() < Phase::Draining;
         let session = if may_begin {
-            let id = SessionId(fastrand::u64(..));
+            let Ok(id) = new_session_id() else {
+                log::error!("the operating system has no randomness for a session");
+                return self.refuse(ctx, request.codec, Some(&request.request), Rejection::Unavailable);
+            };
             let make = |key| SessionActor::begin_chat(&self.connections.worker, id, self.pass.source(), key);
             match registry.chat_or_make(key, id, self.pass.source(), make) {
                 Ok(session) => Some(session),

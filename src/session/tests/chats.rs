@@ -446,7 +446,7 @@ fn a_second_answer_takes_the_place_of_the_first() {
         run 3 stop
             3 <- turn_end run=3 stop
             release 3
-        regenerate 4 x msg-0000000000000001-3 'x'
+        regenerate 4 x msg-00000000000000000000000000000001-3 'x'
             4 <- accepted run=4
             start run=4 [user 'a', assistant 'A', user 'b']
         run 4 upstream_error
@@ -519,7 +519,7 @@ fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
     assert_eq!(sent(&mut shell).unwrap(), "start run=1 [user 'two', assistant '2', user 'q']");
     let known: Vec<String> =
         shell.session.transcript().messages.iter().map(|message| message.id.to_string()).collect();
-    assert_eq!(known, ["u1", "u2", "a2", "q", "msg-0000000000000001-1"]);
+    assert_eq!(known, ["u1", "u2", "a2", "q", "msg-00000000000000000000000000000001-1"]);
     shell.feed(parse("run 1 delta 'Q'"));
     shell.feed(parse("run 1 stop"));
     shell.feed(ask("q2", vec![past(Role::User, "w", "what the client thinks")]));

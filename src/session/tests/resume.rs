@@ -13,14 +13,14 @@ fn a_resume_of_another_turn_than_the_newest_follows_nothing() {
             2 <- resumed run=1 after=None entries=0 parts=0 open=None
             2 <- accepted run=1
             2 <- delta #1 'A'
-        resume 3 msg-0000000000000001-1
+        resume 3 msg-00000000000000000000000000000001-1
             3 <- resumed run=1 after=None entries=0 parts=0 open=None
             3 <- accepted run=1
             3 <- delta #1 'A'
         resume 4 b
             4 <- no_active
             release 4
-        resume 5 msg-0000000000000001-2
+        resume 5 msg-00000000000000000000000000000001-2
             5 <- no_active
             release 5
         run 1 stop
@@ -40,7 +40,7 @@ fn a_resume_of_another_turn_than_the_newest_follows_nothing() {
         resume 8 a
             8 <- no_active
             release 8
-        resume 9 msg-0000000000000001-1 3
+        resume 9 msg-00000000000000000000000000000001-1 3
             9 <- no_active
             release 9
         resume 10 b
@@ -113,7 +113,7 @@ fn an_answer_from_the_history_has_the_names_of_its_turn() {
             4 <- delta #1 'A'
             4 <- turn_end run=0 stop
             release 4
-        resume 5 msg-0000000000000001-1
+        resume 5 msg-00000000000000000000000000000001-1
             5 <- resumed run=0 after=None entries=0 parts=0 open=None
             5 <- accepted run=0
             5 <- delta #1 'A'
@@ -135,10 +135,10 @@ fn another_answer_to_a_question_has_a_name_of_its_own() {
         resume 3 a
             3 <- resumed run=2 after=None entries=0 parts=0 open=None
             3 <- accepted run=2
-        resume 4 msg-0000000000000001-1
+        resume 4 msg-00000000000000000000000000000001-1
             4 <- no_active
             release 4
-        resume 5 msg-0000000000000001-2
+        resume 5 msg-00000000000000000000000000000001-2
             5 <- resumed run=2 after=None entries=0 parts=0 open=None
             5 <- accepted run=2
     "#]]);

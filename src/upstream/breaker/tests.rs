@@ -23,7 +23,7 @@ const fn ms(ms: u64) -> Duration {
 
 /// A session of a source.
 fn asker(source: u64, session: u64) -> Asker {
-    Asker { source: FairShareKey::numbered(source), session: SessionId(session) }
+    Asker { source: FairShareKey::numbered(source), session: SessionId(u128::from(session)) }
 }
 
 /// A breaker and its clock.

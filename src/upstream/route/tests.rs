@@ -87,7 +87,7 @@ fn request(source: u64, deadline: Instant) -> RouteRequest {
 }
 
 fn asker(source: u64) -> Asker {
-    Asker { source: FairShareKey::numbered(source), session: SessionId(source) }
+    Asker { source: FairShareKey::numbered(source), session: SessionId(u128::from(source)) }
 }
 
 fn error(kind: RunErrorKind) -> RunError {

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 const RUN: RunId = RunId(1);
 
 fn accepted(omitted_turns: usize) -> ServerFrame {
-    let answer = MessageId::new("msg-000000000000002a-1").unwrap();
+    let answer = MessageId::new("msg-0000000000000000000000000000002a-1").unwrap();
     let start = TurnStart { answer, model: "qwen-plus".into(), omitted_turns };
     ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
 }
@@ -41,7 +41,7 @@ fn over(outcome: Result<FinishReason, RunError>, usage: Option<Usage>, timing: T
 }
 
 fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<TextKind>) -> ServerFrame {
-    let answer = MessageId::new("msg-000000000000002a-1").unwrap();
+    let answer = MessageId::new("msg-0000000000000000000000000000002a-1").unwrap();
     let begun = after.is_some_and(|after| after > 0);
     ServerFrame::Resumed {
         position: Box::new(ReplayPosition { run: RUN, answer, after, begun, entries, parts, open }),
