@@ -44,13 +44,26 @@ const OWN: char = '#';
 /// So many turns more are made room for at a time: doubling would leave a lot of it empty.
 const TURNS_GROWTH: usize = 4;
 
-/// The newest turn of a history, if it has names.
-#[derive(Debug, PartialEq)]
-pub struct NewestTurn {
+/// A turn whose messages have IDs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatTurn {
     pub question: ChatMessage,
     /// The ID of its answer, even while there is none.
     pub answer_id: MessageId,
     pub answer: Option<ChatMessage>,
+}
+
+/// A history as data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistorySnapshot {
+    /// The system prompt of this conversation, if it is not that of all.
+    pub system: Option<Text>,
+    /// Oldest first.
+    pub turns: Vec<ChatTurn>,
+    /// Answered turns that the budget dropped.
+    pub omitted_turns: usize,
+    /// The factor between estimated tokens and those that the model counted; 1 if nothing is known.
+    pub token_factor: f32,
 }
 
 /// The messages of one request.
@@ -155,22 +168,50 @@ impl History {
         self.turns.shrink_to(self.turns.len() + TURNS_GROWTH);
     }
 
-    /// The newest turn; `None` if it has no names.
-    pub fn newest(&self) -> Option<NewestTurn> {
-        let turn = self.turns.back()?;
-        let (question, answer) = self.messages_of(turn)?;
-        let answer_id = self.long(turn.names()?.answer);
-        Some(NewestTurn { question, answer_id, answer })
+    /// The newest turn; `None` if its messages have no IDs.
+    pub fn newest(&self) -> Option<ChatTurn> {
+        self.chat_turn(self.turns.back()?)
     }
 
-    /// Question and answer of a turn, if it has names.
-    fn messages_of(&self, turn: &Turn) -> Option<(ChatMessage, Option<ChatMessage>)> {
+    fn chat_turn(&self, turn: &Turn) -> Option<ChatTurn> {
         let Names { user, answer } = turn.names()?;
-        let answer = turn.answer().map(|text| ChatMessage {
-            incomplete: turn.is_incomplete,
-            ..ChatMessage::new(self.long(answer), Role::Assistant, text)
-        });
-        Some((ChatMessage::user(MessageId::taken(user), turn.question()), answer))
+        let question = ChatMessage::user(MessageId::taken(user), turn.question());
+        let answer_id = self.long(answer);
+        let answer =
+            turn.answer().map(|text| ChatMessage::answer(answer_id.clone(), text, turn.is_incomplete));
+        Some(ChatTurn { question, answer_id, answer })
+    }
+
+    /// The history as data. With `is_open` the newest turn is unfinished: it is returned beside the history, with
+    /// the index of the first turn that it replaces, and those that it replaces are still there.
+    pub fn snapshot(&self, is_open: bool) -> (HistorySnapshot, Option<(ChatMessage, usize)>) {
+        let kept = self.turns.len() - usize::from(is_open);
+        let turns = self.turns.iter().take(kept).chain(&self.displaced);
+        let snapshot = HistorySnapshot {
+            system: self.system.as_ref().filter(|_| self.joined).map(|system| system.text.clone()),
+            turns: turns.filter_map(|turn| self.chat_turn(turn)).collect(),
+            omitted_turns: self.forgotten,
+            token_factor: self.estimate.factor(),
+        };
+        let open = self.turns.get(kept).and_then(|turn| self.chat_turn(turn));
+        (snapshot, open.map(|turn| (turn.question, kept)))
+    }
+
+    /// Takes over a snapshot, within the budget. For a new history.
+    pub fn restore(&mut self, snapshot: HistorySnapshot) {
+        let HistorySnapshot { system, turns, omitted_turns, token_factor } = snapshot;
+        if let Some(system) = system {
+            self.system = Some(PromptMessage::new(Role::System, system));
+            self.joined = true;
+        }
+        self.forgotten = omitted_turns;
+        self.estimate = Estimate::of(token_factor);
+        for ChatTurn { question, answer_id, answer } in turns {
+            self.ask(&question.id, &question.text, &answer_id);
+            if let Some(answer) = answer {
+                self.complete(&answer.text, answer.incomplete);
+            }
+        }
     }
 
     /// Puts aside the user message of this name, its answer and all that followed, until the turn that takes
@@ -257,8 +298,8 @@ impl History {
 
     /// All that is remembered and has a name, oldest first.
     pub fn transcript(&self) -> Vec<ChatMessage> {
-        let turns = self.turns.iter().filter_map(|turn| self.messages_of(turn));
-        turns.flat_map(|(question, answer)| [Some(question), answer]).flatten().collect()
+        let turns = self.turns.iter().filter_map(|turn| self.chat_turn(turn));
+        turns.flat_map(|turn| [Some(turn.question), turn.answer]).flatten().collect()
     }
 
     /// The system prompt and the newest turns that fit, cut at turn boundaries. The newest turn

@@ -35,6 +35,11 @@ impl ChatMessage {
         ChatMessage { id, role, text: text.into(), incomplete: false }
     }
 
+    /// An answer.
+    pub fn answer(id: MessageId, text: impl Into<Text>, incomplete: bool) -> Self {
+        ChatMessage { incomplete, ..Self::new(id, Role::Assistant, text) }
+    }
+
     /// A question.
     pub fn user(id: MessageId, text: impl Into<Text>) -> Self {
         Self::new(id, Role::User, text)

@@ -13,7 +13,7 @@ mod tokens;
 mod turn;
 
 pub use error::{Fault, Retry, RunError, RunErrorKind};
-pub use history::{Budget, History, NewestTurn, Prompt};
+pub use history::{Budget, ChatTurn, History, HistorySnapshot, Prompt};
 pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{ChatMessage, PromptMessage, Role};
 pub use principal::{ChatKey, Principal};

@@ -17,6 +17,15 @@ impl Estimate {
     /// How much a new report weighs against the old ones.
     const WEIGHT: f32 = 0.3;
 
+    /// The estimate of before, by its factor.
+    pub(super) fn of(factor: f32) -> Self {
+        Estimate { factor }
+    }
+
+    pub(super) fn factor(self) -> f32 {
+        self.factor
+    }
+
     pub(super) fn corrected(self, raw: u32) -> u32 {
         (raw as f32 * self.factor) as u32
     }

@@ -9,6 +9,8 @@ mod pacing;
 mod queue;
 mod readers;
 mod replay;
+mod restore;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -16,6 +18,7 @@ mod turn;
 pub use event::{Effect, Input, Outgoing};
 pub use held::Held;
 pub use replay::{Cursor, TurnLog};
+pub use snapshot::{RunSnapshot, RunState, Snapshot};
 
 use crate::{
     chat::{Budget, ChatMessage, History, Role, RunId, SessionId, Text},

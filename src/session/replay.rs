@@ -5,7 +5,10 @@
 //! A reader has a cursor. While no reader can take more, text gathers in the open entry, so that a
 //! slow client gets fewer and larger deltas and the numbers stay free of gaps. No entry is larger than a
 //! push: a cursor never stands inside one.
-use super::PUSH_BYTES_MAX;
+use super::{
+    PUSH_BYTES_MAX,
+    snapshot::{RunSnapshot, RunState},
+};
 use crate::{
     chat::{MessageId, RunId, TextKind},
     protocol::{
@@ -123,6 +126,46 @@ impl TurnLog {
 
     pub fn run(&self) -> RunId {
         self.run
+    }
+
+    /// How the turn ended, once it has.
+    pub(super) fn ended(&self) -> Option<&TurnEnd> {
+        self.end.as_deref()
+    }
+
+    /// The log as data; `None` if its question has no ID. Its entries are closed, as if they had been read.
+    pub(super) fn snapshot(&mut self, state: RunState) -> Option<RunSnapshot> {
+        self.open = false;
+        Some(RunSnapshot {
+            run: self.run,
+            question: self.question.clone()?,
+            start: TurnStart::clone(&self.start),
+            entries: (0..self.ends.len()).filter_map(|at| self.entry(at)).collect(),
+            is_rebuilt: self.remade,
+            state,
+        })
+    }
+
+    fn entry(&self, at: usize) -> Option<(TextKind, String)> {
+        let part = self.parts[self.parts.partition_point(|part| part.entry as usize <= at).checked_sub(1)?];
+        let whole = match part.kind {
+            TextKind::Reasoning => &self.reasoning,
+            TextKind::Answer => &self.text,
+        };
+        let place = |total: usize| part.begin as usize + (total - part.total as usize);
+        Some((part.kind, whole[place(self.total_before(at))..place(self.total_before(at + 1))].to_owned()))
+    }
+
+    /// The log of a snapshot, with its end.
+    pub(super) fn restore(run: RunSnapshot, end: TurnEnd) -> Self {
+        let RunSnapshot { run, question, start, entries, is_rebuilt, state: _ } = run;
+        let mut log = TurnLog::new(run, Some(question), Arc::new(start));
+        log.remade = is_rebuilt;
+        for (kind, text) in entries {
+            log.append(kind, &text, true);
+        }
+        log.end(end);
+        log
     }
 
     /// Bytes of both texts.

@@ -27,6 +27,13 @@ pub(super) struct Run {
     usage: Option<Usage>,
 }
 
+impl Run {
+    /// What it had used when that was last reported.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
 impl Session {
     /// Begins the turn that answers a question; who waits for it follows it.
     pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, question: Question) {

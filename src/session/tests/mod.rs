@@ -5,6 +5,7 @@ mod plain;
 mod property;
 mod replay;
 mod resume;
+mod snapshot;
 mod time;
 
 use super::*;

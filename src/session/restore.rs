@@ -1,0 +1,60 @@
+//! A session to a snapshot, and back.
+use super::{Lifetime, RunState, Session, Settings, Snapshot, replay::TurnLog};
+use crate::{
+    chat::{ChatTurn, RunError, RunErrorKind, SessionId, Timing},
+    protocol::TurnEnd,
+};
+use std::{sync::Arc, time::Duration};
+
+impl Session {
+    /// The session as data; `None` for one of a socket, whose messages have no IDs. As a read does, this closes the
+    /// open entry of the log.
+    pub fn snapshot(&mut self) -> Option<Snapshot> {
+        let life = self.life.as_ref()?;
+        let left = life.retained.map(|until| until.saturating_sub(life.now)).filter(|left| !left.is_zero());
+        let (history, open) = self.history.snapshot(self.run.is_some());
+        let state = match (&self.run, open) {
+            (Some(run), Some((question, cut))) => {
+                Some(RunState::Unfinished { question, cut, usage: run.usage() })
+            }
+            _ => left
+                .zip(self.logs.back().and_then(TurnLog::ended))
+                .map(|(replay_time, end)| RunState::Ended { end: end.clone(), replay_time }),
+        };
+        let run = state.zip(self.logs.back_mut()).and_then(|(state, log)| log.snapshot(state));
+        Some(Snapshot { history, run, last_run: self.last_run })
+    }
+
+    /// A session of a chat as it was, without subscribers, at the time `now`. `id` is new: the names of the
+    /// answers so far stay as they are.
+    pub fn restore(settings: Arc<Settings>, id: SessionId, snapshot: Snapshot, now: Duration) -> Self {
+        let Snapshot { mut history, run, last_run } = snapshot;
+        let mut replay_time = settings.retain;
+        let log = run.and_then(|run| {
+            let end = match &run.state {
+                RunState::Ended { end, replay_time: left } => {
+                    replay_time = *left;
+                    end.clone()
+                }
+                RunState::Unfinished { question, cut, usage } => {
+                    let answer = run.answer()?;
+                    history.turns.truncate(*cut);
+                    let (question, answer_id) = (question.clone(), answer.id.clone());
+                    history.turns.push(ChatTurn { question, answer_id, answer: Some(answer) });
+                    let error = RunError::new(RunErrorKind::Interrupted, "the gateway ended before the run");
+                    TurnEnd { outcome: Err(error), usage: *usage, timing: Timing::default() }
+                }
+            };
+            Some(TurnLog::restore(run, end))
+        });
+        let mut session = Session::new(settings, id, Lifetime::OfChat);
+        session.history.restore(history);
+        session.last_run = last_run;
+        if let Some(life) = &mut session.life {
+            life.now = now;
+            life.retained = log.is_some().then(|| now + replay_time);
+        }
+        session.logs.extend(log);
+        session
+    }
+}
