@@ -2,6 +2,7 @@
 use crate::harness::{
     Chats, PATIENCE, Process, TestClient, Tidegate, http_get, netns::Namespace, until, within,
 };
+use futures_util::future::join_all;
 use std::{
     fs::{self, Permissions},
     net::{IpAddr, SocketAddr},
@@ -207,9 +208,8 @@ async fn demo_refuses_flags_that_it_cannot_honour() {
 
 #[tokio::test]
 async fn demo_has_every_model_of_the_simulator() {
-    for (flag, model) in
-        [("--model", "sim-think"), ("--model", "sim-chat"), ("--set", "upstream.model=sim-echo")]
-    {
+    let models = [("--model", "sim-think"), ("--model", "sim-chat"), ("--set", "upstream.model=sim-echo")];
+    join_all(models.map(async |(flag, model)| {
         let demo = Tidegate::new(&["demo", "--listen", "127.0.0.1:0", flag, model]).start().await;
         let name = model.rsplit('=').next().unwrap();
         let (_, models) = http_get(demo.address, "/v1/models").await;
@@ -223,7 +223,8 @@ async fn demo_has_every_model_of_the_simulator() {
         assert_eq!(seen.contains("reasoning-delta"), name == "sim-think", "{seen}");
         drop(chats);
         demo.stop().await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

@@ -81,28 +81,32 @@ async fn processes_share_the_work_and_a_requirement_that_fails_ends_with_1() {
 
 #[tokio::test]
 async fn users_that_come_at_a_rate_echo_answers_and_error_texts() {
-    let simulator = Process::simulate().await;
-    let args =
-        ["serve", "--listen", "127.0.0.1:0", "--model", "sim-echo", "--base-url", &simulator.base_url()];
-    let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
-    let open = ["--rate", "40", "--duration", "1s", "--expect", "echo", "--prompt", "I am {socket}, 你好"];
-    let ended = load(
-        &gateway.chat_url(),
-        &[&open[..], &["--json", "-", "--require", "errors==0", "verified>10"]].concat(),
-    )
+    on_a_steady_machine(async || {
+        let simulator = Process::simulate().await;
+        let args =
+            ["serve", "--listen", "127.0.0.1:0", "--model", "sim-echo", "--base-url", &simulator.base_url()];
+        let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
+        let open =
+            ["--rate", "40", "--duration", "1s", "--expect", "echo", "--prompt", "I am {socket}, 你好"];
+        let ended = load(
+            &gateway.chat_url(),
+            &[&open[..], &["--json", "-", "--require", "errors==0", "verified>10"]].concat(),
+        )
+        .await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let [opened, verified] =
+            ["opened", "verified"].map(|name| report(&ended)["figures"][name].as_f64().unwrap());
+        assert!(verified <= opened, "{verified} of {opened}");
+        let errors =
+            ["--sockets", "3", "--ramp", "0s", "--prompt", "/sim status=400 tag={socket}", "--json", "-"];
+        let ended = load(&gateway.chat_url(), &errors).await;
+        assert_eq!(ended.code, Some(0), "only requirements judge errors: {ended:?}");
+        let kind = &report(&ended)["errors"]["error_text"];
+        assert!(kind["count"] == 3 && kind["example"].as_str().unwrap().starts_with("Error: "), "{kind}");
+        gateway.stop().await;
+        simulator.stop().await;
+    })
     .await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let [opened, verified] =
-        ["opened", "verified"].map(|name| report(&ended)["figures"][name].as_f64().unwrap());
-    assert!(verified <= opened, "{verified} of {opened}");
-    let errors =
-        ["--sockets", "3", "--ramp", "0s", "--prompt", "/sim status=400 tag={socket}", "--json", "-"];
-    let ended = load(&gateway.chat_url(), &errors).await;
-    assert_eq!(ended.code, Some(0), "only requirements judge errors: {ended:?}");
-    let kind = &report(&ended)["errors"]["error_text"];
-    assert!(kind["count"] == 3 && kind["example"].as_str().unwrap().starts_with("Error: "), "{kind}");
-    gateway.stop().await;
-    simulator.stop().await;
 }
 
 #[tokio::test]

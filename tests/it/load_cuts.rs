@@ -1,6 +1,6 @@
 //! The load tester on `/api/chat`: users whose sockets are cut and who come back, and servers that get it wrong.
 use crate::harness::{Ended, Process, Tidegate, on_a_steady_machine};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, future::join_all};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::{
@@ -154,7 +154,7 @@ fn answer(asked: &Value, from: usize, fault: Fault) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_server_that_tells_a_wrong_replay_fails_a_run() {
-    for (fault, kind, code) in [
+    let faults = [
         (Fault::Nothing, None, 0),
         (Fault::Lost, Some("lost_text"), 1),
         (Fault::Doubled, Some("doubled_text"), 1),
@@ -162,11 +162,12 @@ async fn a_server_that_tells_a_wrong_replay_fails_a_run() {
         (Fault::OtherAnswer, Some("wrong_message"), 1),
         // An answer may be forgotten after a time: that is for requirements to judge.
         (Fault::Gone, Some("no_active"), 0),
-    ] {
+    ];
+    let runs = faults.map(async |(fault, kind, code)| {
         let (address, task) = server(fault).await;
         let prompt = format!("/sim text=\"{TEXT}\"");
         // Once, when all of them have text. Of three users one resumes from the beginning.
-        let args = ["--sockets", "3", "--ramp", "0s", "--prompt", &prompt, "--cut-at", "1s", "--away", "0s"];
+        let args = ["--sockets", "3", "--ramp", "0s", "--prompt", &prompt, "--cut-at", "3s", "--away", "0s"];
         let (ended, report) = load(address, &args).await;
         let counts = &report["counts"];
         assert_eq!(ended.code, Some(code), "{fault:?}: {counts} {}", report["errors"]);
@@ -177,5 +178,6 @@ async fn a_server_that_tells_a_wrong_replay_fails_a_run() {
         let told = errors.iter().map(|(kind, errors)| (kind.as_str(), errors["count"].as_u64().unwrap()));
         assert!(told.eq(kind.map(|kind| (kind, 3))), "{fault:?}: {errors:?}");
         task.abort();
-    }
+    });
+    join_all(runs).await;
 }

@@ -3,6 +3,7 @@ use crate::harness::{
     Gateway, PATIENCE, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, Tidegate, frame, kernel,
     on_a_steady_machine, sse_head, until, within,
 };
+use futures_util::future::join_all;
 use std::time::Duration;
 use tidegate::config::Config;
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -91,49 +92,52 @@ fn runs_ended(gateway: &Gateway) -> u64 {
 // faults: A14
 #[tokio::test]
 async fn leaving_at_any_moment_ends_the_turn_exactly_once() {
+    // With a gateway for each, so that they need not wait for each other.
+    let ways = ["before the head", "in the stream", "with the last delta", "after the end", "twice"];
+    join_all(ways.map(leaves_at)).await;
+}
+
+async fn leaves_at(way: &str) {
     let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let gateway = Gateway::in_front_of(upstream.address, |config| config.server.workers = 1).await;
     let close = frame(0x88, &1000u16.to_be_bytes());
-    let mut begun = 0;
-    for way in ["before the head", "in the stream", "with the last delta", "after the end", "twice"] {
-        for _ in 0..10 {
-            let mut client = RawClient::upgrade(gateway.address).await;
-            client.write(&frame(0x81, b"hi")).await;
-            begun += 1;
-            let mut connection = upstream.accept().await;
-            connection.request().await;
-            if way != "before the head" {
-                connection.send(sse_head()).await;
-                connection.delta("He").await;
-                assert_eq!(client.read_frame().await, (0x81, b"He".to_vec()));
-            }
-            match way {
-                "with the last delta" => {
-                    tokio::join!(connection.finish(), client.write(&close));
-                }
-                "after the end" => {
-                    connection.delta("llo").await;
-                    connection.finish().await;
-                    assert_eq!(client.read_frame().await, (0x81, b"llo".to_vec()));
-                    client.write(&close).await;
-                }
-                "twice" => {
-                    client.write(&close).await;
-                    client.write(&close).await;
-                }
-                _ => client.write(&close).await,
-            }
-            if way == "twice" {
-                client.reset();
-            } else {
-                client.read_to_end(PATIENCE).await;
-            }
-            until("it is over", async || gateway.is_idle()).await;
-            // A connection that has served an answer whole may be used for the next one; not in this test.
-            drop(connection);
+    const TIMES: u64 = 10;
+    for _ in 0..TIMES {
+        let mut client = RawClient::upgrade(gateway.address).await;
+        client.write(&frame(0x81, b"hi")).await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        if way != "before the head" {
+            connection.send(sse_head()).await;
+            connection.delta("He").await;
+            assert_eq!(client.read_frame().await, (0x81, b"He".to_vec()));
         }
-        assert_eq!(runs_ended(&gateway), begun, "{way}: one end each");
+        match way {
+            "with the last delta" => {
+                tokio::join!(connection.finish(), client.write(&close));
+            }
+            "after the end" => {
+                connection.delta("llo").await;
+                connection.finish().await;
+                assert_eq!(client.read_frame().await, (0x81, b"llo".to_vec()));
+                client.write(&close).await;
+            }
+            "twice" => {
+                client.write(&close).await;
+                client.write(&close).await;
+            }
+            _ => client.write(&close).await,
+        }
+        if way == "twice" {
+            client.reset();
+        } else {
+            client.read_to_end(PATIENCE).await;
+        }
+        until("it is over", async || gateway.is_idle()).await;
+        // A connection that has served an answer whole may be used for the next one; not in this test.
+        drop(connection);
     }
+    assert_eq!(runs_ended(&gateway), TIMES, "{way}: one end each");
     gateway.stop().await;
 }
 
