@@ -1,4 +1,4 @@
-//! The machine's monotonic clock, which two processes on one machine can compare.
+//! The machine's monotonic clock, comparable between processes.
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since an arbitrary point, the same for all processes.

@@ -1,27 +1,27 @@
-//! How many descriptors the process may have, and how many of them are for sockets.
+//! The descriptor limit of the process, and its division between sockets and other connections.
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Listeners, log, signals and the like; and the event loop of each worker.
+/// Descriptors for listeners, log, signals and the like; and for the event loop of each worker.
 const OWN: usize = 24;
 const OWN_OF_WORKER: usize = 8;
-/// A sixteenth of the rest is kept for connections to the model service, but no more than there are
-/// answers at once; with less than this no answer could be had.
+/// A sixteenth of the rest is reserved for connections to the model service, at most one per concurrent
+/// answer, and at least this many, without which no answer would be possible.
 const UPSTREAM_SHARE: usize = 16;
 const UPSTREAM_MIN: usize = 4;
-/// A share of the rest is kept for plain HTTP connections, so that pages, probes and refusals are served beside as many
-/// sockets as there may be: a larger one where there is little.
+/// A share of the rest is reserved for plain HTTP connections, so that pages, probes and rejections are
+/// served at any number of sockets; the larger share applies when there are few descriptors.
 const HTTP_SHARE: usize = 32;
 const HTTP_SHARE_OF_LITTLE: usize = 8;
 const HTTP_LITTLE: usize = 64;
 const HTTP_MIN: usize = 8;
-/// Beyond the bound of HTTP connections there is room for a quarter more, which are accepted and wait to be looked
-/// at, or have been told to go.
+/// A quarter more than the limit of HTTP connections is reserved, for connections that are accepted and not
+/// yet examined, or are closing.
 const HTTP_SLACK: usize = 4;
 
-/// As many descriptors as the system allows us; the soft limit is for programs that use `select`.
+/// Raises the soft limit to the hard limit; the soft limit exists for programs that use `select`.
 pub fn raise_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where this is refused, the old limit holds.
+    // If this fails, the old limit stays in effect.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
@@ -31,7 +31,7 @@ pub fn limit() -> usize {
     current.and_then(|current| usize::try_from(current).ok()).unwrap_or(usize::MAX)
 }
 
-/// What may be open at the same time.
+/// Maximum numbers of open connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     /// WebSockets.
@@ -40,13 +40,13 @@ pub struct Shares {
     pub connections: usize,
 }
 
-/// Descriptors for so many HTTP connections, with those that are on their way in or out.
+/// Descriptors for this many HTTP connections, including those being opened or closed.
 pub fn for_connections(connections: usize) -> usize {
     connections.saturating_add(connections.div_ceil(HTTP_SLACK))
 }
 
-/// As many as are wanted, if so many descriptors are there beside the process's own and those kept for
-/// upstream connections. What sockets leave over is for HTTP connections.
+/// The wanted numbers, limited by the descriptors that remain after the process's own and those reserved for
+/// upstream connections. HTTP connections get what the sockets leave.
 pub fn shares(limit: usize, wanted: Shares, workers: usize, runs: usize) -> Shares {
     let rest = limit.saturating_sub(OWN + OWN_OF_WORKER * workers);
     let upstream = (rest / UPSTREAM_SHARE).min(runs).max(UPSTREAM_MIN);
@@ -69,13 +69,13 @@ mod tests {
     fn sockets_and_connections_leave_room_for_everything_else() {
         let get = |limit| shares(limit, WANTED, 2, 4096);
         let of = |sockets, connections| Shares { sockets, connections };
-        // Where there is plenty, nothing is taken away.
+        // With enough descriptors nothing is reduced.
         assert_eq!(get(65_536), WANTED);
         let many = of(10_000_000, 1_000_000);
         assert_eq!(shares(usize::MAX, many, 512, 1_000_000), many);
         assert_eq!(get(20_000), of(18_000, 570));
         assert_eq!(shares(20_000, of(20_000, 4096), 2, 4096), of(18_090, 498));
-        // No more is kept than can be used.
+        // No more is reserved than can be used.
         assert_eq!(shares(20_000, of(20_000, 4096), 2, 100), of(19_237, 498));
         assert_eq!(shares(20_000, of(20_000, 16), 2, 100), of(19_840, 16));
         assert_eq!(get(400), of(293, 36));

@@ -1,4 +1,4 @@
-//! `tidegate health`: asks a running gateway, at the address its configuration gives it, how it is.
+//! `tidegate health`: checks a running gateway at the address in its configuration.
 use crate::{config::Config, io_error::describe, logging};
 use std::{
     io,
@@ -11,19 +11,20 @@ use tokio::{
     time::timeout,
 };
 
-/// Time for the whole exchange. Container health checks usually allow three seconds.
+/// Timeout of the whole exchange; then the gateway is unhealthy. Container health checks usually allow three
+/// seconds.
 const TIME_MAX: Duration = Duration::from_secs(2);
-/// Longest response that is read; the gateway's own are far shorter.
+/// Maximum bytes of a response that are read; the gateway's own are far shorter.
 const RESPONSE_BYTES_MAX: u64 = 4096;
-/// Longest part of a response that is repeated, in characters.
+/// Maximum characters of a response that are printed.
 const REASON_CHARS_MAX: usize = 200;
 
-/// Which question is asked.
+/// The probe to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// `/livez`: the process can answer.
     Live,
-    /// `/readyz`: new sockets are welcome.
+    /// `/readyz`: new sockets are accepted.
     Ready,
 }
 
@@ -43,14 +44,14 @@ pub struct Report {
     pub line: String,
 }
 
-/// The configuration does not say where the gateway listens.
+/// The configuration does not determine where the gateway listens.
 #[derive(Debug, thiserror::Error)]
 #[error("{key} has port 0, so the configuration does not say which port the gateway took; set a port")]
 pub struct UnknownPort {
     key: &'static str,
 }
 
-/// Asks once, for at most two seconds.
+/// Sends one request, for at most two seconds.
 ///
 /// # Errors
 /// [`UnknownPort`] when the configured port is 0.
@@ -70,7 +71,7 @@ pub async fn ask(config: &Config, probe: Probe) -> Result<Report, UnknownPort> {
     Ok(Report { healthy: report.0, line: report.1 })
 }
 
-/// Where the operator's routes are. A wildcard address is asked at loopback.
+/// Address of the operator's routes. For a wildcard address it is loopback.
 fn address(config: &Config) -> Result<SocketAddr, UnknownPort> {
     let (key, mut address) = match config.server.ops_listen {
         Some(address) => ("server.ops_listen", address),

@@ -1,10 +1,10 @@
-//! Input and output errors in the words of the operating system, for people.
+//! Input and output errors as messages for people.
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-/// A file or a folder that was asked for cannot be made or written.
+/// A file or a folder cannot be created or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {reason}", path.display())]
 pub struct CannotWrite {
@@ -18,9 +18,9 @@ impl CannotWrite {
     }
 }
 
-/// What went wrong, in lower case and without the number of the error: `permission denied`.
+/// Message of an error, in lower case and without its number: `permission denied`.
 pub fn describe(error: &io::Error) -> String {
-    // The library's own word for a kind without a system error is "entity not found".
+    // The library's message for a kind without a system error is "entity not found".
     if error.kind() == io::ErrorKind::NotFound {
         return "no such file or directory".to_owned();
     }

@@ -1,14 +1,14 @@
-//! Listening sockets, and what to do about an address that cannot be had.
+//! Listening sockets, and advice on an address that cannot be bound.
 use crate::io_error::describe;
 use std::{
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
 };
 
-/// Connections that the kernel may hold for us before we accept them.
+/// Backlog: connections that the kernel holds before they are accepted; more are dropped.
 pub(crate) const BACKLOG: i32 = 4096;
 
-/// An address cannot be had.
+/// An address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {problem}")]
 pub struct BindError {
@@ -16,15 +16,15 @@ pub struct BindError {
     problem: String,
 }
 
-/// How the command line sets the address of the gateway, or of the simulator alone.
+/// Flag that sets the address of the gateway, or of the simulator alone.
 pub(crate) const FLAG: &str = "--listen ";
-/// How it sets the address of the operator's routes.
+/// Flag that sets the address of the operator's routes.
 pub(crate) const OPS_FLAG: &str = "--set server.ops_listen=";
-/// Ports after a taken one that are tried for the advice.
+/// Number of ports after a taken one that are tried for the advice.
 const NEIGHBOURS: u16 = 50;
 
 impl BindError {
-    /// `flag` is what the address is written behind on the command line.
+    /// `flag` is the flag that sets the address.
     pub(crate) fn new(address: SocketAddr, error: &std::io::Error, flag: &str) -> Self {
         let advise = |what: &str, address: SocketAddr| format!("; {what} `{flag}{address}`");
         let at = |ip: IpAddr, port: u16| SocketAddr::new(ip, port);
@@ -49,7 +49,7 @@ impl BindError {
     }
 }
 
-/// The next port that is free just now; else the one that the kernel finds.
+/// The next free port; otherwise one chosen by the kernel.
 fn free_neighbour(address: SocketAddr) -> SocketAddr {
     let mut ports = address.port().saturating_add(1)..=address.port().saturating_add(NEIGHBOURS);
     let free = ports.find(|port| TcpListener::bind((address.ip(), *port)).is_ok());
@@ -60,7 +60,7 @@ pub(crate) fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, BindE
     let listen = || {
         let socket =
             socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-        // A restart may not have to wait for the connections of the old process to be forgotten.
+        // Lets a restart bind while connections of the old process are in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -89,7 +89,7 @@ mod tests {
         let error = bind(taken, OPS_FLAG).unwrap_err().to_string();
         assert!(error.contains("`--set server.ops_listen=127.0.0.1:"), "{error}");
         drop(held);
-        // An address for documents: no machine has it.
+        // An address reserved for documentation: no machine has it.
         let error = bind("192.0.2.1:8000".parse().unwrap(), FLAG).unwrap_err().to_string();
         assert!(error.ends_with("`--listen 0.0.0.0:8000`"), "{error}");
         let denied = std::io::Error::from(ErrorKind::PermissionDenied);

@@ -1,29 +1,29 @@
-//! The signals that ask a program to end, and SIGHUP, which a terminal sends when it goes away.
+//! The signals that end a program, and SIGHUP, which is sent when a terminal closes.
 use std::{fs, future::pending, io};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What SIGHUP means to a program.
+/// How a program reacts to SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// End, as by SIGTERM: the program belongs to its terminal.
+    /// Ends, as by SIGTERM: the program belongs to its terminal.
     Ends,
-    /// Log it and go on: a service outlives the terminal that started it.
+    /// Logs it and continues: a service outlives the terminal that started it.
     Logged,
 }
 
-/// SIGTERM, SIGINT, SIGQUIT and SIGHUP. While it lives, and after it too, none of them ends the
+/// SIGTERM, SIGINT, SIGQUIT and SIGHUP. Once installed, even after it is dropped, none of them ends the
 /// process by itself.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    /// Nothing where the parent has SIGHUP ignored, as `nohup` does.
+    /// `None` if the parent ignores SIGHUP, as `nohup` does.
     hangup: Option<Signal>,
     meaning: Hangup,
 }
 
 impl Signals {
-    /// Must be called inside of a runtime.
+    /// Must be called inside a runtime.
     ///
     /// # Errors
     /// The handlers cannot be installed.
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// The number of the next signal that asks for the end.
+    /// The number of the next signal that ends the program.
     pub async fn next(&mut self) -> u8 {
         loop {
             let hangup = async {

@@ -288,7 +288,7 @@ mod tests {
         assert!(plan.is_due(Duration::ZERO));
         plan.round(S, 0, &[], &HashMap::new());
         assert!(!plan.is_due(S + ROUND_MIN / 2) && plan.is_due(S + ROUND_MIN));
-        assert_eq!(plan.large(), usize::MAX, "nobody is large while there is enough");
+        assert_eq!(plan.large(), usize::MAX, "no source is large without pressure");
     }
 
     // faults: K144
