@@ -93,7 +93,7 @@ impl Gateway {
         let handle = server.handle();
         actix::spawn(async move {
             if let Err(error) = server.await {
-                log::error!("the server ended: {error}");
+                log::error!(error:% = error; "the server ended");
             }
         });
         let (broke, broken) = watch::channel(None);
@@ -138,7 +138,7 @@ impl Gateway {
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> Ended {
         let lifecycle = &self.site.lifecycle;
         lifecycle.enter(Phase::Draining);
-        log::info!("draining: sockets={} grace_ms={}", lifecycle.sockets(), self.drain.as_millis());
+        log::info!(sockets = lifecycle.sockets(), grace_ms = self.drain.as_millis() as u64; "draining");
         let all_closed = async || {
             while lifecycle.sockets() > 0 || !self.site.registry.is_empty() {
                 sleep(Duration::from_millis(10)).await;
@@ -152,7 +152,7 @@ impl Gateway {
             () = hurry => Ended::Hurried(lifecycle.sockets()),
         };
         if ended != Ended::Drained {
-            log::warn!("closing {} sockets whose answers are not finished", lifecycle.sockets());
+            log::warn!(sockets = lifecycle.sockets(); "closing sockets whose answers are not finished");
             lifecycle.enter(Phase::Closing);
             let _ = timeout(CLOSING, all_closed()).await;
         }
@@ -238,7 +238,7 @@ fn worker(plan: &Plan) -> Rc<Connections> {
     let (metrics, sinks) = (Arc::clone(&site.metrics), plan.sinks.clone());
     let lane = Lane::new(client, settings, router, metrics, sinks).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
-        log::error!("worker {index} could not register its lane");
+        log::error!(worker = index; "a worker could not register its lane");
     }
     let worker = Worker::new(index, plan.hub, Arc::clone(&plan.session), site.shared());
     let connections = Connections::new(worker);
@@ -258,7 +258,7 @@ async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'s
             Ok(Ok(false)) => Some("a lane is dead"),
             Ok(Err(_)) => Some("the dispatcher is dead"),
             Err(_) => {
-                log::error!("the dispatcher has not answered for {} ms", WATCH.as_millis());
+                log::error!(silent_ms = WATCH.as_millis() as u64; "the dispatcher does not answer");
                 None
             }
         };

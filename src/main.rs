@@ -198,12 +198,12 @@ fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Resu
 fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     let upstream = &config.upstream;
     log::info!(
-        "tidegate {} listens on http://{} model={} upstream={} key={}",
+        model = upstream.model.as_str(),
+        upstream = upstream.base_url.host_str().unwrap_or_default(),
+        key = if upstream.api_key.is_some() { "set" } else { "none" };
+        "tidegate {} listens on http://{}",
         env!("CARGO_PKG_VERSION"),
-        gateway.address,
-        upstream.model,
-        upstream.base_url.host_str().unwrap_or_default(),
-        if upstream.api_key.is_some() { "set" } else { "none" }
+        gateway.address
     );
     log::info!("memory.max is {}", gateway.site().memory.limit());
     for warning in config.warnings() {

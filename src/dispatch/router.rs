@@ -70,7 +70,7 @@ impl Router {
             // Under the lock, so that log lines and gauges come in the order of the changes.
             self.metrics.upstream_is(after);
             let level = if after == State::Open { log::Level::Warn } else { log::Level::Info };
-            log::log!(level, "upstream breaker {} was={}", after.as_str(), before.as_str());
+            log::log!(level, was = before.as_str(); "upstream breaker {}", after.as_str());
         }
         outcome
     }

@@ -120,11 +120,16 @@ impl Run {
     async fn pause(&mut self, after: Duration, error: RunError) -> bool {
         self.note_error(&error);
         log::info!(
-            "run retrying session={} run={} attempt={} pause_ms={} error={error}",
-            self.order.session,
-            self.order.run,
-            self.route.attempts(),
-            after.as_millis()
+            session:% = self.order.session,
+            run:% = self.order.run,
+            attempt = self.route.attempts(),
+            pause_ms = after.as_millis() as u64,
+            error = error.kind.code(),
+            status = error.status,
+            upstream_code = error.code.as_deref(),
+            upstream_request = error.request_id.as_deref(),
+            detail = Some(error.detail.as_str()).filter(|detail| !detail.is_empty());
+            "run retrying"
         );
         self.shared.metrics.retries.inc();
         let attempt = self.route.attempts() + 1;

@@ -3,7 +3,8 @@ use crate::{
     chat::{RunRecord, RunSink},
     metrics::Metrics,
 };
-use std::sync::Arc;
+use log::Level;
+use std::{sync::Arc, time::Duration};
 
 /// The sinks of a process, in the order in which they get a record. Shared by the dispatcher and all lanes.
 #[derive(Clone)]
@@ -30,27 +31,36 @@ struct RunLog;
 
 impl RunSink for RunLog {
     fn record(&self, record: &RunRecord) {
-        let RunRecord { session, run, outcome, timing, deltas, bytes, request_id, .. } = record;
+        let RunRecord { session, run, outcome, deltas, bytes, .. } = record;
+        let error = outcome.error();
+        let detail = error.map(|error| error.detail.as_str()).filter(|detail| !detail.is_empty());
         if record.queue_wait.is_none() {
-            let error = outcome.error().map(|error| format!(" error={error}")).unwrap_or_default();
-            log::debug!("run refused session={session} run={run}{error}");
+            log::debug!(session:% = session, run:% = run, outcome = outcome.code(), detail = detail; "run refused");
             return;
         }
-        let error = outcome.error();
-        let level = if error.is_some() { log::Level::Warn } else { log::Level::Info };
         let usage = record.usage.unwrap_or_default();
+        let request_id = record.request_id.as_ref().or(error.and_then(|error| error.request_id.as_ref()));
         log::log!(
-            level,
-            "run ended session={session} run={run} outcome={} duration_ms={} first_delta_ms={} deltas={deltas} \
-             bytes={bytes} attempts={} input_tokens={} output_tokens={} upstream_request={}{}",
-            outcome.code(),
-            record.time_running().as_millis(),
-            timing.first_delta.map_or(-1, |first| first.as_millis() as i64),
-            record.attempts_counted(),
-            usage.input_tokens,
-            usage.output_tokens,
-            request_id.as_deref().unwrap_or("-").escape_default(),
-            error.map(|error| format!(" error={error}")).unwrap_or_default()
+            if error.is_some() { Level::Warn } else { Level::Info },
+            session:% = session,
+            run:% = run,
+            outcome = outcome.code(),
+            duration_ms = ms(record.time_running()),
+            first_delta_ms = record.timing.first_delta.map(ms),
+            deltas = *deltas,
+            bytes = *bytes,
+            attempts = record.attempts_counted(),
+            input_tokens = usage.input_tokens,
+            output_tokens = usage.output_tokens,
+            upstream_request = request_id.map(String::as_str),
+            status = error.and_then(|error| error.status),
+            upstream_code = error.and_then(|error| error.code.as_deref()),
+            detail = detail;
+            "run ended"
         );
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -77,7 +77,7 @@ impl Stream {
                 Poll::Pending => break,
                 Poll::Ready(None) => return Some(Step::End),
                 Poll::Ready(Some(Err(error))) if self.reader.finished() => {
-                    log::debug!("upstream broke after the finish: {error}");
+                    log::debug!(error:% = error; "upstream broke after the finish");
                     return Some(Step::End);
                 }
                 Poll::Ready(Some(Err(error))) => return Some(Step::Failed(error)),

@@ -26,9 +26,9 @@ pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>
             Ok(answered) => answered,
             Err(_) => {
                 metrics.worker_stalls.inc();
-                log::error!("worker {worker} did not answer for {} ms", STALL.as_millis());
+                log::error!(worker = worker, silent_ms = STALL.as_millis() as u64; "a worker does not answer");
                 let answered = answer.await;
-                log::warn!("worker {worker} stood still for {} ms", since.elapsed().as_millis());
+                log::warn!(worker = worker, stalled_ms = since.elapsed().as_millis() as u64; "a worker answers again");
                 answered
             }
         };

@@ -37,7 +37,7 @@ pub(super) fn caller(request: &HttpRequest, settings: &Settings) -> Result<Calle
     let address = client_address(settings, request);
     let credential = cookie::credential(request.headers().get_all(header::COOKIE).map(HeaderValue::as_bytes));
     let pass = Pass::of(&credential, Source::of(address), getrandom::fill).map_err(|denied| {
-        log::error!("a request gets no pass: {denied}");
+        log::error!(why:% = denied; "a request gets no pass");
         NotAdmitted::Denied(denied)
     })?;
     Ok(Caller { pass, address, credential, secure: came_over_tls(request, settings) })

@@ -126,16 +126,16 @@ impl Door {
             Bound::Address => ("http.connections_per_address_max", self.settings.per_address_max),
         };
         log::warn!(
+            key = key, value = value, address:% = super::shown(peer), omitted = omitted;
             "too many HTTP connections: a new one takes the place of one that waits for its client; \
-             raise {key} if they are not an attack {key}={value} address={} omitted={omitted}",
-            super::shown(peer)
+             raise {key} if they are not an attack"
         );
     }
 
     /// Counts a connection that was ended before its client did.
     pub(super) fn cut(&self, cut: Cut, peer: Option<IpAddr>) {
         self.metrics.http_connections_closed.inc(cut.reason());
-        log::debug!("http connection closed reason={} address={}", cut.reason(), super::shown(peer));
+        log::debug!(reason = cut.reason(), address:% = super::shown(peer); "http connection closed");
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -39,7 +39,7 @@ pub(super) async fn check(
         fault(&request).or_else(|| (!body_may_come).then(|| too_large(exchange.borrow().takes_bodies())));
     let mut response = match fault {
         Some(fault) => {
-            log::debug!("request refused reason={:?} address={:?}", fault.text, request.peer_addr());
+            log::debug!(reason = fault.text, address:? = request.peer_addr(); "request refused");
             exchange.borrow_mut().close();
             request.into_response(fault.response())
         }

@@ -38,9 +38,9 @@ pub(super) async fn check(
     if let Some(omitted) = NOTICE.due(Instant::now()) {
         let address = client_address(&site.settings, request.request());
         log::warn!(
+            address:% = shown(address), omitted = omitted;
             "request refused: its Host is none of this gateway's names; if people open the gateway by a name, \
-             list it in server.hosts address={} omitted={omitted}",
-            shown(address)
+             list it in server.hosts"
         );
     }
     let mut response = HttpResponse::MisdirectedRequest();

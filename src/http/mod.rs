@@ -232,9 +232,9 @@ fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> b
     if let Some(omitted) = (!is_allowed).then(|| FOREIGN_ORIGINS.due(Instant::now())).flatten() {
         let address = client_address(settings, request);
         log::warn!(
+            address:% = shown(address), omitted = omitted;
             "request refused: its Origin is another site's; if pages of that site may connect, list it in \
-             server.origins address={} omitted={omitted}",
-            shown(address)
+             server.origins"
         );
     }
     is_allowed

@@ -54,7 +54,7 @@ fn enter(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> HttpResp
 
 fn reject(request: &HttpRequest, site: &Site, error: UpgradeError) -> HttpResponse {
     site.metrics.upgrades_rejected.inc(error.reason());
-    log::debug!("socket refused reason={} address={:?}", error.reason(), request.peer_addr());
+    log::debug!(reason = error.reason(), address:? = request.peer_addr(); "socket refused");
     error.response()
 }
 
@@ -147,7 +147,7 @@ fn accept(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> Result<
         }
     }
     let id = fastrand::u64(..);
-    log::info!("socket opened connection={id:016x} address={}", shown(address));
+    log::info!(connection:% = format_args!("{id:016x}"), address:% = shown(address); "socket opened");
     request.extensions_mut().insert(Upgrade { id, consumer, pass: caller.pass, transcripts, permit });
     Ok(response.finish())
 }

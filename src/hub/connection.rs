@@ -291,11 +291,11 @@ impl Drop for Connection {
         }
         let ticks = self.connections.worker.ticks().wrapping_sub(self.opened);
         log::info!(
-            "socket closed connection={:016x} reason={} duration_ms={} messages={}",
-            self.id,
-            self.reason.map_or(LOST, Close::label),
-            u64::from(ticks) * TICK.as_millis() as u64,
-            self.messages
+            connection:% = format_args!("{:016x}", self.id),
+            reason = self.reason.map_or(LOST, Close::label),
+            duration_ms = u64::from(ticks) * TICK.as_millis() as u64,
+            messages = self.messages;
+            "socket closed"
         );
     }
 }

@@ -1,39 +1,47 @@
-//! One record, one line: escaped, so that no message can forge another line, and cut, so that none floods.
+//! One record, one line: message and fields, escaped so that no text can forge another line or another
+//! field, and cut so that none floods.
 use super::Format;
-use log::Level;
+use log::{
+    Record,
+    kv::{self, Error, Key, Value, VisitSource, VisitValue},
+};
 use std::fmt::{self, Display, Write};
 
-/// Longest message of a line in bytes, escapes included.
+/// Longest message of a line in bytes, escapes included; the rest is cut and its length noted.
 pub const MESSAGE_BYTES: usize = 8 * 1024;
+/// Longest value of a field, likewise.
+pub const VALUE_BYTES: usize = 2 * 1024;
 
-/// Appends a record and its line break. `time` is shown as it is: RFC 3339 in UTC.
-pub fn write_line(
-    out: &mut String,
-    format: Format,
-    time: &impl Display,
-    level: Level,
-    target: &str,
-    message: fmt::Arguments<'_>,
-) {
-    // A String takes every write; what fails is a Display of somebody else's, such as a clock
-    // before all calendars; the line then holds what it wrote so far.
+/// Keys of a JSON line that are not fields of the record. A field of this name gets an underscore.
+const RESERVED: [&str; 4] = ["time", "level", "target", "message"];
+
+/// Appends a record and its line break. `time` is written as it is: RFC 3339 in UTC.
+///
+/// Plain: `time LEVEL target: message key=value key="a value"`. JSON: one object, each field a key of it. A
+/// field without a value (`None`) is left out.
+pub fn write_line(out: &mut String, format: Format, time: &impl Display, record: &Record<'_>) {
+    // A String takes every write; what fails is a foreign Display, such as a clock before all calendars; the
+    // line then holds what it wrote so far.
     match format {
         Format::Plain => {
             let _ = write!(out, "{time}");
-            let _ = write!(out, " {level:<5} ");
-            put(out, format, format_args!("{target}"));
+            let _ = write!(out, " {:<5} ", record.level());
+            put(out, format, MESSAGE_BYTES, format_args!("{}", record.target()));
             out.push_str(": ");
-            put(out, format, message);
+            put(out, format, MESSAGE_BYTES, *record.args());
+            let _ = record.key_values().visit(&mut PlainFields(out));
         }
         Format::Json => {
-            let level = level.as_str().to_ascii_lowercase();
+            let level = record.level().as_str().to_ascii_lowercase();
             out.push_str(r#"{"time":""#);
             let _ = write!(out, "{time}");
             let _ = write!(out, r#"","level":"{level}","target":""#);
-            put(out, format, format_args!("{target}"));
+            put(out, format, MESSAGE_BYTES, format_args!("{}", record.target()));
             out.push_str(r#"","message":""#);
-            put(out, format, message);
-            out.push_str("\"}");
+            put(out, format, MESSAGE_BYTES, *record.args());
+            out.push('"');
+            let _ = record.key_values().visit(&mut JsonFields(out));
+            out.push('}');
         }
     }
     out.push('\n');
@@ -42,23 +50,113 @@ pub fn write_line(
 /// Text with everything escaped that could end or repaint a line.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut escaper = Escaper { out: &mut out, json: false, room: usize::MAX, cut: 0 };
+    let mut escaper = Escaper { out: &mut out, quoted: false, json: false, room: usize::MAX, cut: 0 };
     let _ = escaper.write_str(text); // It never fails.
     out
 }
 
-fn put(out: &mut String, format: Format, message: fmt::Arguments<'_>) {
-    let mut escaper = Escaper { out, json: format == Format::Json, room: MESSAGE_BYTES, cut: 0 };
-    let _ = escaper.write_fmt(message);
-    let cut = escaper.cut;
+fn put(out: &mut String, format: Format, room: usize, text: fmt::Arguments<'_>) {
+    let json = format == Format::Json;
+    put_escaped(Escaper { out, quoted: json, json, room, cut: 0 }, text);
+}
+
+fn put_escaped(mut escaper: Escaper<'_>, text: fmt::Arguments<'_>) {
+    let _ = escaper.write_fmt(text);
+    let Escaper { cut, out, .. } = escaper;
     if cut > 0 {
         let _ = write!(out, "… [{cut} bytes cut]");
     }
 }
 
+/// Appends ` key=value`; the value in quotes where it could be taken for more than one.
+struct PlainFields<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for PlainFields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        if is_absent(&value) {
+            return Ok(());
+        }
+        let out = &mut *self.0;
+        out.push(' ');
+        put(out, Format::Plain, VALUE_BYTES, format_args!("{key}"));
+        out.push('=');
+        let start = out.len();
+        let escaper = Escaper { out, quoted: true, json: false, room: VALUE_BYTES, cut: 0 };
+        put_escaped(escaper, format_args!("{value}"));
+        let is_ambiguous = |c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '=');
+        if out.len() == start || out[start..].contains(is_ambiguous) {
+            out.insert(start, '"');
+            out.push('"');
+        }
+        Ok(())
+    }
+}
+
+/// Appends `,"key":value`.
+struct JsonFields<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for JsonFields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        if is_absent(&value) {
+            return Ok(());
+        }
+        self.0.push_str(",\"");
+        put(self.0, Format::Json, VALUE_BYTES, format_args!("{key}"));
+        let underscore = if RESERVED.contains(&key.as_str()) { "_" } else { "" };
+        let _ = write!(self.0, "{underscore}\":");
+        value.visit(JsonValue(self.0))
+    }
+}
+
+/// Numbers and truth values as such, everything else as text.
+struct JsonValue<'a>(&'a mut String);
+
+impl<'v> VisitValue<'v> for JsonValue<'_> {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.0.push('"');
+        put(self.0, Format::Json, VALUE_BYTES, format_args!("{value}"));
+        self.0.push('"');
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
+        Ok(write!(self.0, "{value}")?)
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), Error> {
+        Ok(write!(self.0, "{value}")?)
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
+        Ok(write!(self.0, "{value}")?)
+    }
+}
+
+/// Whether a field has no value.
+fn is_absent(value: &kv::Value<'_>) -> bool {
+    struct Absence(bool);
+
+    impl<'v> VisitValue<'v> for Absence {
+        fn visit_any(&mut self, _: Value<'_>) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn visit_null(&mut self) -> Result<(), Error> {
+            self.0 = true;
+            Ok(())
+        }
+    }
+
+    let mut absence = Absence(false);
+    value.visit(&mut absence).is_ok() && absence.0
+}
+
 /// Passes text on, escaped, until the room is used up, and counts the rest.
 struct Escaper<'a> {
     out: &'a mut String,
+    /// Quotes and backslashes are escaped too.
+    quoted: bool,
+    /// Escapes are those of JSON.
     json: bool,
     /// Bytes that may still be written.
     room: usize,
@@ -88,7 +186,7 @@ impl Write for Escaper<'_> {
 impl Escaper<'_> {
     fn char(&mut self, c: char) {
         match c {
-            '"' | '\\' if self.json => self.out.extend(['\\', c]),
+            '"' | '\\' if self.quoted => self.out.extend(['\\', c]),
             '\n' => self.out.push_str("\\n"),
             '\r' => self.out.push_str("\\r"),
             '\t' => self.out.push_str("\\t"),

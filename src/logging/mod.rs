@@ -5,7 +5,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-pub use line::{MESSAGE_BYTES, escape, write_line};
+pub use line::{MESSAGE_BYTES, VALUE_BYTES, escape, write_line};
 
 use env_logger::{Builder, Target};
 use std::{
@@ -20,10 +20,10 @@ use std::{
 /// Spelling of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// `time LEVEL target: message`, for people.
+    /// `time LEVEL target: message key=value`, for people.
     #[default]
     Plain,
-    /// One JSON object, for machines.
+    /// One JSON object with the same fields, for machines.
     Json,
 }
 
@@ -58,7 +58,7 @@ pub fn init(format: Format) {
     builder.format(move |buf, record| {
         let mut text = String::with_capacity(160);
         let time = buf.timestamp_millis();
-        write_line(&mut text, format, &time, record.level(), record.target(), *record.args());
+        write_line(&mut text, format, &time, record);
         buf.write_all(text.as_bytes())
     });
     if builder.try_init().is_err() {

@@ -1,20 +1,30 @@
 //! Golden lines, and a queue that gets stuck.
 use super::{queue::Queue, *};
 use expect_test::expect;
-use log::Level;
-use std::sync::{atomic::Ordering, mpsc};
+use log::{Level, Record, kv::Value};
+use std::{
+    fmt,
+    sync::{atomic::Ordering, mpsc},
+};
 
 fn line(format: Format, message: &str) -> String {
+    line_with(format, message, &[])
+}
+
+fn line_with(format: Format, message: &str, fields: &[(&str, Value<'_>)]) -> String {
     let mut out = String::new();
-    write_line(
-        &mut out,
-        format,
-        &"2026-01-02T03:04:05.678Z",
-        Level::Info,
-        "tidegate::hub",
-        format_args!("{message}"),
-    );
+    let record = |args: fmt::Arguments<'_>| {
+        let mut record = Record::builder();
+        let record = record.level(Level::Info).target("tidegate::hub").key_values(&fields).args(args).build();
+        write_line(&mut out, format, &"2026-01-02T03:04:05.678Z", &record);
+    };
+    with_args(message, record);
     out
+}
+
+/// `format_args!` does not outlive its statement.
+fn with_args(message: &str, act: impl FnOnce(fmt::Arguments<'_>)) {
+    act(format_args!("{message}"));
 }
 
 #[test]
@@ -41,11 +51,67 @@ fn no_message_can_forge_or_repaint_a_line() {
     let value: serde_json::Value = serde_json::from_str(&line(Format::Json, evil)).unwrap();
     assert_eq!(value["message"], evil);
     let mut out = String::new();
-    write_line(&mut out, Format::Json, &"t", Level::Error, "a\"\n", format_args!("b"));
+    let mut record = Record::builder();
+    record.level(Level::Error).target("a\"\n");
+    write_line(&mut out, Format::Json, &"t", &record.args(format_args!("b")).build());
     expect![[r#"
         {"time":"t","level":"error","target":"a\"\n","message":"b"}
     "#]]
     .assert_eq(&out);
+}
+
+#[test]
+fn fields_follow_the_message_and_those_without_a_value_are_left_out() {
+    let (none, address) = (None::<u64>, std::net::Ipv6Addr::LOCALHOST);
+    let fields = [
+        ("session", Value::from("00ab")),
+        ("run", Value::from(7_u64)),
+        ("late_ms", Value::from(-3_i64)),
+        ("whole", Value::from(true)),
+        ("address", Value::from_display(&address)),
+        ("first_delta_ms", Value::from(none.as_ref().map_or(log::kv::Value::null(), Value::from))),
+        ("detail", Value::from("two words")),
+        ("empty", Value::from("")),
+    ];
+    expect![[r#"
+        2026-01-02T03:04:05.678Z INFO  tidegate::hub: run ended session=00ab run=7 late_ms=-3 whole=true address=::1 detail="two words" empty=""
+    "#]].assert_eq(&line_with(Format::Plain, "run ended", &fields));
+    expect![[r#"
+        {"time":"2026-01-02T03:04:05.678Z","level":"info","target":"tidegate::hub","message":"run ended","session":"00ab","run":7,"late_ms":-3,"whole":true,"address":"::1","detail":"two words","empty":""}
+    "#]].assert_eq(&line_with(Format::Json, "run ended", &fields));
+}
+
+// faults: I119
+#[test]
+fn no_value_can_forge_a_field_or_a_line() {
+    let values = ["a outcome=stop", "a\nb", "\"", "a\\", "x=y", "a\u{2028}b", "\"}\n{\""];
+    for value in values {
+        let fields = [("detail", Value::from(value)), ("level", Value::from("none"))];
+        let json = line_with(Format::Json, "m", &fields);
+        assert_eq!(json.lines().count(), 1);
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let shown = (read["detail"].as_str(), read["level"].as_str(), read["level_"].as_str());
+        assert_eq!(shown, (Some(value), Some("info"), Some("none")));
+        assert_eq!(read.as_object().unwrap().len(), 6);
+    }
+    let plain = |value| line_with(Format::Plain, "m", &[("detail", Value::from(value))]);
+    let shown: Vec<_> =
+        values.iter().map(|value| plain(*value).trim_end().split_once(" m ").unwrap().1.to_owned()).collect();
+    expect![[r#"
+        [
+            "detail=\"a outcome=stop\"",
+            "detail=\"a\\nb\"",
+            "detail=\"\\\"\"",
+            "detail=\"a\\\\\"",
+            "detail=\"x=y\"",
+            "detail=\"a\\u{2028}b\"",
+            "detail=\"\\\"}\\n{\\\"\"",
+        ]
+    "#]]
+    .assert_eq(&format!("{shown:#?}\n"));
+    let long = plain(&"x".repeat(1024 * 1024));
+    assert!(long.ends_with(" bytes cut]\"\n"), "the blanks of the cut are quoted");
+    assert!(long.len() < 2 * VALUE_BYTES);
 }
 
 // faults: I119
@@ -65,7 +131,8 @@ fn a_long_message_is_cut_at_a_character() {
     // What comes after the cut in further pieces is counted as well.
     let mut out = String::new();
     let long = "x".repeat(8000);
-    write_line(&mut out, Format::Plain, &"t", Level::Warn, "m", format_args!("{long}{long}{long}"));
+    let mut record = Record::builder();
+    write_line(&mut out, Format::Plain, &"t", &record.args(format_args!("{long}{long}{long}")).build());
     assert!(out.ends_with("… [15808 bytes cut]\n"), "{}", &out[out.len() - 40..]);
 }
 

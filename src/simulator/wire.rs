@@ -25,7 +25,7 @@ impl Wire {
     /// Makes the next close of the connection a reset.
     pub(super) fn reset_on_close(&self) {
         if let Err(error) = self.0.set_linger(Some(Duration::ZERO)) {
-            log::warn!("simulator cannot reset a connection error=\"{error}\"");
+            log::warn!(error:% = error; "simulator cannot reset a connection");
         }
     }
 

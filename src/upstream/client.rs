@@ -240,7 +240,7 @@ impl Client {
     fn empty(&self, number: u64, why: &str) {
         let mut pool = self.pool.borrow_mut();
         if pool.number == number {
-            log::info!("kept connections to the model service are dropped: {why:?}");
+            log::info!(why:? = why; "kept connections to the model service are dropped");
             *pool = Pool { awc: connect(&self.plan, &self.made), number: number + 1 };
         }
     }

@@ -79,7 +79,7 @@ impl Link {
             .with_interval((silence / 5).max(Duration::from_secs(1)))
             .with_retries(PROBES);
         if let Err(error) = SockRef::from(&io).set_tcp_keepalive(&keepalive) {
-            log::debug!("an upstream connection without keepalive: {error}");
+            log::debug!(error:% = error; "an upstream connection without keepalive");
         }
         Link { io, made, silence, impatient: false }
     }
@@ -92,7 +92,7 @@ impl Link {
         self.impatient = impatient;
         let timeout = impatient.then_some(self.silence);
         if let Err(error) = SockRef::from(&self.io).set_tcp_user_timeout(timeout) {
-            log::debug!("an upstream connection without time limit: {error}");
+            log::debug!(error:% = error; "an upstream connection without time limit");
         }
     }
 
