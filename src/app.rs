@@ -15,6 +15,7 @@ use crate::{
     metrics::{Metrics, Names},
     session,
     upstream::client,
+    worker_clock::WorkerClock,
 };
 use actix::prelude::*;
 use anyhow::Context as _;
@@ -229,20 +230,21 @@ fn serve(
     Ok(server.run())
 }
 
-/// Makes this thread's worker: its lane, its reaper, and what its sockets share.
+/// Makes this thread's worker: its clock, its lane, and what its sockets share.
 fn worker(plan: &Plan) -> Rc<Connections> {
     let index = plan.next_worker.fetch_add(1, Relaxed);
     let site = &plan.site;
     let client = client::Client::new(plan.client.clone());
     let (settings, router) = (Arc::clone(&plan.runs), Arc::clone(&site.router));
     let (metrics, sinks) = (Arc::clone(&site.metrics), plan.sinks.clone());
-    let lane = Lane::new(client, settings, router, metrics, sinks).start();
+    let clock = WorkerClock::start();
+    let lane = Lane::new(client, settings, router, metrics, sinks, &clock).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!(worker = index; "a worker could not register its lane");
     }
-    let worker = Worker::new(index, plan.hub, Arc::clone(&plan.session), site.shared());
+    let worker = Worker::new(index, plan.hub, Arc::clone(&plan.session), site.shared(), clock);
     let connections = Connections::new(worker);
-    actix::spawn(heartbeat::run(Rc::clone(&connections)));
+    heartbeat::start(&connections);
     connections
 }
 
@@ -250,7 +252,7 @@ fn worker(plan: &Plan) -> Rc<Connections> {
 async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'static str>>) {
     while !broke.is_closed() {
         sleep(WATCH).await;
-        let why = match timeout(WATCH, site.dispatcher.send(dispatch::Alive)).await {
+        let why = match timeout(WATCH, site.dispatcher.send(dispatch::HealthCheck)).await {
             Ok(Ok(true)) => {
                 site.dispatch_state.dispatcher_answered(Instant::now());
                 None

@@ -28,3 +28,4 @@ pub mod simulator;
 pub mod socket;
 mod units;
 pub mod upstream;
+pub mod worker_clock;

@@ -27,7 +27,7 @@ use tidegate::{
         SessionId, Timing, TurnKind, TurnRequest,
     },
     config::Config,
-    dispatch::RunControl,
+    dispatch::RunChannel,
     protocol::{ClientFrame, Codec},
     runtime::block_on,
     session::{Effect, Input, Lifetime, Outgoing, Session},
@@ -105,13 +105,13 @@ fn reader() -> f64 {
 
 /// From the run's task to the session; the texts are made beforehand, as they are the reader's.
 fn handover() -> f64 {
-    let control = RunControl::default();
+    let channel = RunChannel::default();
     let (mut said, mut heard) = (Vec::new(), Vec::new());
     each(|deltas| {
         for _ in 0..deltas {
             said.push(RunEvent::answer(String::new()));
-            control.say(&mut said);
-            control.hear(&mut heard);
+            channel.push(&mut said);
+            channel.drain(&mut heard);
             assert_eq!(heard.len(), 1);
             heard.clear();
         }

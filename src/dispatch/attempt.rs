@@ -1,6 +1,6 @@
 //! One attempt of a run: the request that is sent, and the response that is read.
 use super::{
-    Order,
+    SubmitRun,
     meter::Meter,
     recorder::Recorder,
     router::AttemptGuard,
@@ -59,7 +59,7 @@ impl Attempt {
     pub(super) async fn open(
         &mut self,
         shared: &Shared,
-        order: &Order,
+        order: &SubmitRun,
         outbound: &Outbound,
         key: Key,
         deadline: Instant,
@@ -67,8 +67,8 @@ impl Attempt {
         let response = shared.client.send(outbound, key, deadline).await?;
         let reader = shared.settings.dialect.reader(response.head(), shared.settings.limits);
         let (stall, delivery) = (shared.settings.stall, shared.settings.delivery);
-        let watched = shared.watch.add(stall, delivery, deadline, order.control.clone());
-        self.stream = Some(Stream::new(response, reader, watched));
+        let guard = shared.deadlines.add(stall, delivery, deadline, order.channel.clone());
+        self.stream = Some(Stream::new(response, reader, guard));
         Ok(())
     }
 
@@ -77,7 +77,7 @@ impl Attempt {
         &mut self,
         cx: &mut Context<'_>,
         shared: &Shared,
-        order: &Order,
+        order: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
         // Empty but for this poll: what is in it is passed on before the poll ends.
@@ -92,13 +92,13 @@ impl Attempt {
         cx: &mut Context<'_>,
         events: &mut Vec<RunEvent>,
         shared: &Shared,
-        order: &Order,
+        order: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
         let Attempt { stream: Some(stream), guard, meter } = self else {
             unreachable!("a response is read after it was opened");
         };
-        let outcome = match ready!(stream.poll_step(cx, order.control.is_held(), events)) {
+        let outcome = match ready!(stream.poll_step(cx, order.channel.is_held(), events)) {
             Step::More => {
                 guard.report(Ok(()));
                 meter.read(mem::take(&mut stream.received));
@@ -178,15 +178,15 @@ impl Attempt {
 fn pass_on(
     events: &mut Vec<RunEvent>,
     usage: Option<Usage>,
-    order: &Order,
+    order: &SubmitRun,
     recorder: &mut Recorder,
     metrics: &Metrics,
 ) {
     if !events.is_empty() {
         if let Some(usage) = usage {
-            order.control.note_usage(usage);
+            order.channel.note_usage(usage);
         }
         events.iter().for_each(|event| recorder.delta(event, metrics));
-        order.control.say(events);
+        order.channel.push(events);
     }
 }

@@ -1,14 +1,16 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
-use super::{Order, Permit, Router, RunSinks, Settings, run, shared::Shared};
-use crate::{metrics::Metrics, upstream::client::Client};
+use super::{
+    Permit, Router, RunSinks, Settings, SubmitRun, run, shared::Shared, stream_deadlines::StreamDeadlines,
+};
+use crate::{metrics::Metrics, upstream::client::Client, worker_clock::WorkerClock};
 use actix::prelude::*;
-use std::{rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 /// An admitted run. Sent by the dispatcher; a drop gives the slot back.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Start {
-    pub(super) order: Order,
+    pub(super) order: SubmitRun,
     pub(super) permit: Permit,
 }
 
@@ -23,9 +25,10 @@ impl Lane {
         router: Arc<Router>,
         metrics: Arc<Metrics>,
         sinks: RunSinks,
+        clock: &Rc<WorkerClock>,
     ) -> Self {
-        let (watch, events) = Default::default();
-        let shared = Shared { client, settings, router, metrics, sinks, watch, events };
+        let (deadlines, events) = (StreamDeadlines::start(clock), Cell::default());
+        let shared = Shared { client, settings, router, metrics, sinks, deadlines, events };
         Lane { shared: Rc::new(shared) }
     }
 }
@@ -35,7 +38,6 @@ impl Actor for Lane {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(self.shared.settings.mailbox);
-        actix::spawn(Rc::clone(&self.shared.watch).run());
     }
 }
 

@@ -3,7 +3,7 @@
 //! times, and of no delta.
 pub mod admission;
 mod attempt;
-pub mod control;
+pub mod channel;
 mod lane;
 mod meter;
 mod recorder;
@@ -13,12 +13,13 @@ mod shared;
 mod sinks;
 mod state;
 mod stream;
+mod stream_deadlines;
 #[cfg(test)]
 mod tests;
-mod watch;
-mod watchdog;
 
-pub use control::RunControl;
+mod stall_detector;
+
+pub use channel::RunChannel;
 pub use lane::Lane;
 pub use router::Router;
 pub use shared::{STREAM_BYTES, Settings};
@@ -26,6 +27,7 @@ pub use sinks::RunSinks;
 pub use state::{DispatchState, Load, SILENCE_MAX};
 
 use crate::{
+    access::Pass,
     chat::{FairShareKey, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRecord, RunRequest, SessionId},
     memory::Account,
     metrics::Metrics,
@@ -40,9 +42,9 @@ const MAILBOX: usize = 4096;
 /// A run that a session wants. Sent by a session actor; a drop means that the session is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Order {
-    /// Where the client comes from.
-    pub source: FairShareKey,
+pub struct SubmitRun {
+    /// Of the client that asked for it.
+    pub pass: Arc<Pass>,
     /// What it holds.
     pub account: Account<1>,
     pub session: SessionId,
@@ -51,7 +53,7 @@ pub struct Order {
     pub worker: usize,
     pub request: RunRequest,
     pub sink: Recipient<RunUpdate>,
-    pub control: Arc<RunControl>,
+    pub channel: Arc<RunChannel>,
     pub submitted: tokio::time::Instant,
 }
 
@@ -66,7 +68,7 @@ pub struct RunUpdate {
 /// A session takes back a run that may still be waiting.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Withdraw {
+pub struct CancelQueued {
     pub session: SessionId,
 }
 
@@ -81,7 +83,7 @@ pub struct Register {
 /// Asked each second; an answer says that the dispatcher and all lanes are alive.
 #[derive(Message)]
 #[rtype(result = "bool")]
-pub struct Alive;
+pub struct HealthCheck;
 
 /// Asked at the start: how many lanes have registered.
 #[derive(Message)]
@@ -112,7 +114,7 @@ impl Drop for Permit {
 }
 
 pub struct Dispatcher {
-    admission: Admission<Order>,
+    admission: Admission<SubmitRun>,
     lanes: Vec<Option<Addr<Lane>>>,
     router: Arc<Router>,
     metrics: Arc<Metrics>,
@@ -140,8 +142,8 @@ impl Dispatcher {
         Arc::clone(&self.state)
     }
 
-    fn start_run(&mut self, ctx: &mut Context<Self>, order: Order) {
-        let permit = Permit { dispatcher: ctx.address(), source: order.source };
+    fn start_run(&mut self, ctx: &mut Context<Self>, order: SubmitRun) {
+        let permit = Permit { dispatcher: ctx.address(), source: order.pass.fair_share_key() };
         let lane = self.lanes.get(order.worker).and_then(Option::as_ref);
         let Some(lane) = lane else {
             return self.refuse(&order, RunError::new(RunErrorKind::Internal, "the worker has no lane"));
@@ -164,7 +166,7 @@ impl Dispatcher {
     }
 
     /// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
-    fn refuse(&self, order: &Order, error: RunError) {
+    fn refuse(&self, order: &SubmitRun, error: RunError) {
         let waited = order.submitted.elapsed();
         self.sinks.record(&RunRecord::rejected(order.session, order.run, error.clone(), waited));
         let event = RunEvent::End(Box::new(RunEnd::failed(error)));
@@ -186,16 +188,16 @@ impl Dispatcher {
     /// A slot came free or a run left the queue: the next waiting runs take the slots that they may have.
     fn start_waiting(&mut self, ctx: &mut Context<Self>) {
         while let Some(order) = self.admission.start_next() {
-            if order.control.is_cancelled() {
-                self.admission.finish(now(), order.source);
+            if order.channel.is_cancelled() {
+                self.admission.finish(now(), order.pass.fair_share_key());
                 continue;
             }
-            match self.down(order.source) {
+            match self.down(order.pass.fair_share_key()) {
                 None => self.start_run(ctx, order),
                 // Nobody waits for an upstream that is left alone.
                 Some(error) => {
                     self.refuse(&order, error);
-                    self.admission.finish(now(), order.source);
+                    self.admission.finish(now(), order.pass.fair_share_key());
                 }
             }
         }
@@ -239,7 +241,7 @@ impl Handler<Register> for Dispatcher {
             self.lanes.resize(worker + 1, None);
         }
         let (metrics, state) = (Arc::clone(&self.metrics), Arc::clone(&self.state));
-        actix::spawn(watchdog::watch(worker, lane.clone(), metrics, state));
+        actix::spawn(stall_detector::watch(worker, lane.clone(), metrics, state));
         self.lanes[worker] = Some(lane);
     }
 }
@@ -252,18 +254,18 @@ impl Handler<CountLanes> for Dispatcher {
     }
 }
 
-impl Handler<Order> for Dispatcher {
+impl Handler<SubmitRun> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
-        if order.control.is_cancelled() {
+    fn handle(&mut self, order: SubmitRun, ctx: &mut Self::Context) {
+        if order.channel.is_cancelled() {
             return;
         }
-        if let Some(error) = self.down(order.source) {
+        if let Some(error) = self.down(order.pass.fair_share_key()) {
             return self.refuse(&order, error);
         }
         let (sink, run) = (order.sink.clone(), order.run);
-        match self.admission.submit(now(), order.source, order.session, order) {
+        match self.admission.submit(now(), order.pass.fair_share_key(), order.session, order) {
             Admitted::Start(order) => self.start_run(ctx, order),
             Admitted::Refused(order) => self.refuse(&order, self.busy("no slot and no place")),
             Admitted::Queued { place, out } => {
@@ -278,10 +280,10 @@ impl Handler<Order> for Dispatcher {
     }
 }
 
-impl Handler<Withdraw> for Dispatcher {
+impl Handler<CancelQueued> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Withdraw { session }: Withdraw, ctx: &mut Self::Context) {
+    fn handle(&mut self, CancelQueued { session }: CancelQueued, ctx: &mut Self::Context) {
         self.admission.withdraw(session);
         self.after_change(ctx);
     }
@@ -296,10 +298,10 @@ impl Handler<Finished> for Dispatcher {
     }
 }
 
-impl Handler<Alive> for Dispatcher {
+impl Handler<HealthCheck> for Dispatcher {
     type Result = bool;
 
-    fn handle(&mut self, _: Alive, _: &mut Self::Context) -> bool {
+    fn handle(&mut self, _: HealthCheck, _: &mut Self::Context) -> bool {
         self.lanes.iter().all(|lane| lane.as_ref().is_none_or(Addr::connected))
     }
 }

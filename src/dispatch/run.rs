@@ -1,6 +1,6 @@
 //! The task of one run: attempts, the stream, its time limits, and the one end that it always has.
 use super::{
-    Order, Permit, RunUpdate,
+    Permit, RunUpdate, SubmitRun,
     attempt::{Attempt, Outcome},
     recorder::Recorder,
     shared::{STREAM_BYTES, Shared},
@@ -23,12 +23,12 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 /// Executes a run to its end, or drops it as soon as it is cancelled.
-pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
-    let control = order.control.clone();
+pub(super) async fn execute(shared: Rc<Shared>, order: SubmitRun, permit: Permit) {
+    let channel = order.channel.clone();
     let sink = order.sink.clone();
     let run = order.run;
     let mut task = pin!(Some(AssertUnwindSafe(Run::new(shared, order).drive()).catch_unwind()));
-    let ended = poll_fn(|cx| match (control.poll_cancelled(cx), task.as_mut().as_pin_mut()) {
+    let ended = poll_fn(|cx| match (channel.poll_cancelled(cx), task.as_mut().as_pin_mut()) {
         (false, Some(task)) => task.poll(cx).map(Some),
         _ => Poll::Ready(None),
     })
@@ -46,7 +46,7 @@ pub(super) async fn execute(shared: Rc<Shared>, order: Order, permit: Permit) {
 /// in memory thousands of times, and few lines of a cache.
 struct Run {
     shared: Rc<Shared>,
-    order: Order,
+    order: SubmitRun,
     /// The request at the target of the last attempt; another attempt there repeats it.
     outbound: Option<(Target, Outbound)>,
     route: RouteRequest,
@@ -66,13 +66,13 @@ impl Drop for Run {
 }
 
 impl Run {
-    fn new(shared: Rc<Shared>, order: Order) -> Box<Self> {
+    fn new(shared: Rc<Shared>, order: SubmitRun) -> Box<Self> {
         let started = Instant::now();
         let waited = started.saturating_duration_since(order.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
         let recorder = Recorder::new(&shared.sinks, (order.session, order.run), order.submitted, waited);
         let deadline = started + shared.settings.run_time;
-        let asker = Asker { source: order.source, session: order.session };
+        let asker = Asker { source: order.pass.fair_share_key(), session: order.session };
         let route = RouteRequest::new(Arc::clone(&order.request.model), asker, deadline.into_std());
         Box::new(Run { shared, order, outbound: None, route, attempt: None, deadline, recorder })
     }

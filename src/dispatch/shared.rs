@@ -1,5 +1,5 @@
 //! What all runs of a lane share, and the bounds that each of them has.
-use super::{Router, RunSinks, watch::Watch};
+use super::{Router, RunSinks, stream_deadlines::StreamDeadlines};
 use crate::{
     chat::RunEvent,
     metrics::Metrics,
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) router: Arc<Router>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sinks: RunSinks,
-    pub(super) watch: Rc<Watch>,
+    pub(super) deadlines: Rc<StreamDeadlines>,
     /// Lent to each run for one poll: one list for all stays in the cache.
     pub(super) events: Cell<Vec<RunEvent>>,
 }

@@ -1,5 +1,5 @@
 //! The response of one attempt as it is read: its text, its time limits, and what follows its finish.
-use super::watch::{Exceeded, Watched};
+use super::stream_deadlines::{DeadlineGuard, Exceeded};
 use crate::{
     chat::{RunError, RunErrorKind, RunEvent},
     upstream::{Reader, client::Response},
@@ -36,14 +36,14 @@ pub(super) enum Step {
 pub(super) struct Stream {
     response: Response,
     pub(super) reader: Reader,
-    watched: Watched,
+    deadlines: DeadlineGuard,
     /// Bytes that are not accounted for.
     pub(super) received: usize,
 }
 
 impl Stream {
-    pub(super) fn new(response: Response, reader: Reader, watched: Watched) -> Self {
-        Stream { response, reader, watched, received: 0 }
+    pub(super) fn new(response: Response, reader: Reader, deadlines: DeadlineGuard) -> Self {
+        Stream { response, reader, deadlines, received: 0 }
     }
 
     /// Takes what is there, unless the run is held.
@@ -59,7 +59,7 @@ impl Stream {
         if !events.is_empty() || self.is_finished() {
             return Poll::Ready(Step::More);
         }
-        match self.watched.exceeded() {
+        match self.deadlines.exceeded() {
             None => Poll::Pending,
             Some(Exceeded::Delivery) => {
                 Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
@@ -89,13 +89,13 @@ impl Stream {
                         return Some(Step::Failed(error));
                     }
                     if self.reader.finished() && !finished && self.reader.usage().is_none() {
-                        self.watched.end_by(Instant::now() + USAGE_WAIT);
+                        self.deadlines.end_by(Instant::now() + USAGE_WAIT);
                     }
                 }
             }
         }
         if taken > 0 {
-            self.watched.heard();
+            self.deadlines.received();
             if taken >= READ_BYTES_MAX {
                 cx.waker().wake_by_ref();
             }
@@ -105,7 +105,7 @@ impl Stream {
 
     /// Whether the answer is finished, and its usage known or waited for long enough.
     pub(super) fn is_finished(&self) -> bool {
-        self.reader.finished() && (self.reader.usage().is_some() || self.watched.exceeded().is_some())
+        self.reader.finished() && (self.reader.usage().is_some() || self.deadlines.exceeded().is_some())
     }
 
     /// Reads what is left behind a finished answer, whatever that is: the answer is whole.

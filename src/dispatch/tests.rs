@@ -1,8 +1,9 @@
 //! A session that takes nothing, and a worker that stands still.
 use super::*;
 use crate::{
+    access::Pass,
     app::{self, Gateway, Machine},
-    chat::{FairShareKey, FinishReason, PromptMessage, Role, Source},
+    chat::{FinishReason, Principal, PromptMessage, Role, Source},
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
@@ -11,6 +12,7 @@ use crate::{
         dashscope::{self, DashScope},
         route,
     },
+    worker_clock::WorkerClock,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{rc::Rc, time::Duration};
@@ -27,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A session with one place in its mailbox that takes its time, or takes nothing after the first word.
 struct Slow {
     told: Rc<std::cell::RefCell<Vec<RunEvent>>>,
-    control: Arc<RunControl>,
+    channel: Arc<RunChannel>,
     pause: Duration,
 }
 
@@ -35,7 +37,7 @@ impl Slow {
     /// Takes the text that was left, and then nothing for a while.
     fn hear(&mut self, ctx: &mut Context<Self>) {
         let mut heard = Vec::new();
-        self.control.hear(&mut heard);
+        self.channel.drain(&mut heard);
         if !heard.is_empty() {
             self.told.borrow_mut().append(&mut heard);
             ctx.wait(sleep(self.pause).into_actor(self));
@@ -55,7 +57,7 @@ impl ActorFuture<Slow> for Listener {
         ctx: &mut Context<Slow>,
         task: &mut std::task::Context<'_>,
     ) -> std::task::Poll<()> {
-        slow.control.listen(task.waker());
+        slow.channel.set_waker(task.waker());
         slow.hear(ctx);
         std::task::Poll::Pending
     }
@@ -133,7 +135,14 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
     let router =
         Arc::new(Router::new(route::Settings { target, ..route::Settings::default() }, Arc::clone(metrics)));
     let sinks = RunSinks::standard(metrics);
-    let lane = Lane::new(client, Arc::new(settings), Arc::clone(&router), Arc::clone(metrics), sinks.clone());
+    let lane = Lane::new(
+        client,
+        Arc::new(settings),
+        Arc::clone(&router),
+        Arc::clone(metrics),
+        sinks.clone(),
+        &WorkerClock::start(),
+    );
     let admission = admission::Settings { runs_max: 4, queue_max: 4, queue_timeout: wait };
     let dispatcher = Dispatcher::new(admission, 1, router, Arc::clone(metrics), sinks).start();
     dispatcher.try_send(Register { worker: 0, lane: lane.start() }).unwrap();
@@ -144,12 +153,12 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
 async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<RunEvent>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let dispatcher = dispatcher(upstream(texts.to_vec()).await, delivery, &metrics);
-    let (told, control) = (Rc::default(), Arc::<RunControl>::default());
-    let session = Slow { told: Rc::clone(&told), control: Arc::clone(&control), pause }.start();
+    let (told, channel) = (Rc::default(), Arc::<RunChannel>::default());
+    let session = Slow { told: Rc::clone(&told), channel: Arc::clone(&channel), pause }.start();
     let memory = Memory::new(Limit::new(0, |_| None), Instant::now().into_std());
     let memory = Arc::new(memory);
-    let order = Order {
-        source: FairShareKey::default(),
+    let order = SubmitRun {
+        pass: Pass::new(Principal::new(1), Source::default()),
         account: Account::new(&memory, Source::default(), [Kind::Requests]),
         session: SessionId(1),
         run: RunId(1),
@@ -160,7 +169,7 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
             omitted_turns: 0,
         },
         sink: session.recipient(),
-        control,
+        channel,
         submitted: Instant::now(),
     };
     dispatcher.send(order).await.unwrap();

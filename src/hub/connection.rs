@@ -5,7 +5,7 @@ use super::{
     messages::{AttachKind, ConnectionSignal, Push, SessionHandle, SessionMessage, Sink, SocketKey},
     session_actor::SessionActor,
     subscriber::Subscriber,
-    worker::{TICK, Worker},
+    worker::Worker,
 };
 use crate::{
     access::Pass,
@@ -20,6 +20,7 @@ use crate::{
         direct::DirectWriter,
         peer_progress::{self, Progress},
     },
+    worker_clock::TICK,
 };
 use actix::{WeakAddr, prelude::*};
 use actix_web_actors::ws::{CloseReason, Frame};
@@ -106,7 +107,7 @@ impl Connection {
         consumer: Consumer,
         pass: Arc<Pass>,
     ) -> Self {
-        let now = connections.worker.ticks();
+        let now = connections.worker.clock.ticks();
         Connection {
             connections,
             io,
@@ -133,7 +134,7 @@ impl Connection {
     /// reading either. A slow reader has to read all that is before a ping until it can answer it.
     fn is_gone(&mut self) -> bool {
         let settings = &self.connections.worker.settings;
-        let silent = TICK * self.connections.worker.ticks().wrapping_sub(self.heard);
+        let silent = TICK * self.connections.worker.clock.ticks_since(self.heard);
         // Inside a frame a client cannot answer a ping; its payload says as much.
         let upload = self.connections.worker.uploads.grew(self.id, self.connections.worker.now());
         let upload = upload.map(|grew| self.connections.worker.now().saturating_sub(grew));
@@ -149,7 +150,7 @@ impl Connection {
         };
         self.owes_pong = seen.map(Box::new);
         if reads {
-            self.heard = self.connections.worker.ticks();
+            self.heard = self.connections.worker.clock.ticks();
         }
         !reads && silent > settings.silence
     }
@@ -246,7 +247,7 @@ impl Connection {
             let (sink, direct) = self.sink(ctx);
             let subscriber = Subscriber::new(sink, Some(direct), codec.encoder(None));
             let worker = &self.connections.worker;
-            let session = SessionActor::begin(worker, self.id, self.pass.source(), reader, subscriber);
+            let session = SessionActor::begin(worker, self.id, Arc::clone(&self.pass), reader, subscriber);
             self.session = Some(Box::new(Attached { session, reader }));
         }
         let Some(attached) = &self.session else { unreachable!("it was made just now") };
@@ -289,7 +290,7 @@ impl Drop for Connection {
             self.connections.addresses.borrow_mut().try_remove(self.slot as usize);
             self.connections.worker.metrics.connection_closed(self.reason);
         }
-        let ticks = self.connections.worker.ticks().wrapping_sub(self.opened);
+        let ticks = self.connections.worker.clock.ticks_since(self.opened);
         log::info!(
             connection:% = format_args!("{:016x}", self.id),
             reason = self.reason.map_or(LOST, Close::label),
@@ -302,7 +303,7 @@ impl Drop for Connection {
 
 impl StreamHandler<Result<Frame, Close>> for Connection {
     fn handle(&mut self, frame: Result<Frame, Close>, ctx: &mut Self::Context) {
-        self.heard = self.connections.worker.ticks();
+        self.heard = self.connections.worker.clock.ticks();
         match frame {
             Ok(Frame::Text(payload)) => self.on_message(ctx, true, &payload),
             Ok(Frame::Binary(payload)) => self.on_message(ctx, false, &payload),

@@ -1,34 +1,48 @@
-//! One task per worker instead of timers per socket: the coarse clock, pings and silence, the drain.
+//! What a worker does at each tick of its clock, instead of timers per socket: due sessions, pings and silence, the
+//! drain.
 use super::{
     connection::Connections,
     messages::{ConnectionSignal, SessionSignal},
     reclaim,
-    worker::{TICK, Worker},
+    worker::Worker,
 };
-use crate::{chat::SessionId, lifecycle::Phase, socket::frame};
+use crate::{
+    chat::SessionId,
+    lifecycle::Phase,
+    socket::frame,
+    worker_clock::{TICK, Tick},
+};
+use prometheus_client::metrics::histogram::Histogram;
 use std::{rc::Rc, task::Waker, time::Duration};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-/// After `/readyz` has turned red, proxies have so many ticks to notice before sockets are closed.
+/// Ticks between `/readyz` turning red and the first closed socket, for proxies to notice.
 const UNREADY: u32 = 5;
-/// A drain comes in waves of about so many sockets, one a tick, and in at most so many waves.
+/// Sockets per drain wave; one wave per tick, at most `WAVES_MAX` waves.
 const WAVE: usize = 100;
 const WAVES_MAX: usize = 20;
 
-/// Runs for as long as the worker's thread.
-pub async fn run(connections: Rc<Connections>) {
+/// What a worker does at each tick of its clock.
+struct Heartbeat {
+    connections: Rc<Connections>,
+    /// Ticks of the drain so far.
+    drained_for: u32,
+    lag: Histogram,
+}
+
+/// From now on, for as long as the worker's clock ticks.
+pub fn start(connections: &Rc<Connections>) {
     let worker = &connections.worker;
-    let mut clock = interval_at(Instant::now() + TICK, TICK);
-    // After a pause of the process there is no storm of ticks.
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut drained_for = 0;
     let lag = worker.metrics.event_loop_lag(worker.index);
-    loop {
-        let due = clock.tick().await;
-        lag.observe(Instant::now().saturating_duration_since(due).as_secs_f64());
+    let mut heartbeat = Heartbeat { connections: Rc::clone(connections), drained_for: 0, lag };
+    worker.clock.on_tick(move |tick| heartbeat.tick(tick));
+}
+
+impl Heartbeat {
+    fn tick(&mut self, tick: Tick) {
+        let worker = &self.connections.worker;
+        self.lag.observe(tick.lag.as_secs_f64());
         worker.metrics.bytes.client_in.inc_by(frame::RECEIVED.take());
         worker.metrics.bytes.client_out.inc_by(frame::SENT.take());
-        worker.ticks.set(worker.ticks.get().wrapping_add(1));
         let woken = worker.intake.borrow_mut().tick();
         worker.metrics.reads_deferred.inc_by(woken.len() as u64);
         woken.into_iter().for_each(Waker::wake);
@@ -41,14 +55,14 @@ pub async fn run(connections: Rc<Connections>) {
         let (deadlines, memory) = (&worker.settings.deadlines, &worker.memory);
         worker.uploads.wake(worker.now(), deadlines, |source| memory.pauses(source));
         match worker.lifecycle.phase() {
-            Phase::Starting | Phase::Ready => beat(&connections),
+            Phase::Starting | Phase::Ready => beat(&self.connections),
             Phase::Draining => {
-                drained_for += 1;
-                if drained_for > UNREADY {
-                    drain(&connections);
+                self.drained_for += 1;
+                if self.drained_for > UNREADY {
+                    drain(&self.connections);
                 }
             }
-            Phase::Closing => close(&connections),
+            Phase::Closing => close(&self.connections),
         }
     }
 }
@@ -57,7 +71,7 @@ pub async fn run(connections: Rc<Connections>) {
 fn beat(connections: &Connections) {
     let worker = &connections.worker;
     let period = period_of(worker.settings.ping);
-    let phase = worker.ticks() as usize % period;
+    let phase = worker.clock.ticks() as usize % period;
     connections.signal(ConnectionSignal::Heartbeat, |slot| slot % period == phase);
 }
 
@@ -71,7 +85,7 @@ fn period_of(ping: Duration) -> usize {
 fn drain(connections: &Connections) {
     let worker = &connections.worker;
     let waves = (connections.len() / WAVE).clamp(1, WAVES_MAX);
-    let wave = worker.ticks() as usize % waves;
+    let wave = worker.clock.ticks() as usize % waves;
     signal_sessions(worker, SessionSignal::Drain, |id| id.0 as usize % waves == wave);
     connections.signal(ConnectionSignal::Drain, |slot| slot % waves == wave);
 }

@@ -1,7 +1,8 @@
 //! All messages between connections, sessions and whoever else follows a chat, and the handles that they are
 //! sent to. Names no actor.
 use crate::{
-    chat::{ChatId, MessageId, ReaderId, RequestId, Source, TurnRequest},
+    access::Pass,
+    chat::{ChatId, MessageId, ReaderId, RequestId, TurnRequest},
     mailbox,
     memory::Account,
     protocol::{ClientFrame, Close, Codec, Rejection, ServerFrame},
@@ -207,7 +208,7 @@ pub struct AttachRequest {
     pub request: RequestId,
     pub chat: ChatId,
     pub kind: AttachKind,
-    pub source: Source,
+    pub pass: Arc<Pass>,
     /// The memory for an answer.
     pub account: Option<Account<1>>,
     pub codec: Codec,

@@ -7,10 +7,9 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    chat::{
-        ChatKey, FairShareKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, Source,
-    },
-    dispatch::{Order, RunControl, RunUpdate, Withdraw},
+    access::Pass,
+    chat::{ChatKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
+    dispatch::{CancelQueued, RunChannel, RunUpdate, SubmitRun},
     protocol::{Rejection, ServerFrame},
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session},
     socket::window::Ready,
@@ -29,9 +28,11 @@ pub struct SessionActor {
     worker: Rc<Worker>,
     id: SessionId,
     holdings: Holdings,
+    /// Of the client that asked last.
+    pass: Arc<Pass>,
     session: Session,
     subscribers: Vec<Subscription>,
-    run: Option<(RunId, Arc<RunControl>)>,
+    run: Option<(RunId, Arc<RunChannel>)>,
     /// Where it is found by its clients; a session of one socket is not.
     chat: Option<Box<ChatHandle>>,
     /// When it asked to be woken.
@@ -49,7 +50,7 @@ struct ChatHandle {
 /// actor's own futures: woken by the run, polled with the mailbox.
 struct Listener {
     run: RunId,
-    control: Arc<RunControl>,
+    channel: Arc<RunChannel>,
 }
 
 /// A connection, or a request on one, that follows this session.
@@ -69,12 +70,12 @@ impl SessionActor {
     pub fn begin(
         worker: &Rc<Worker>,
         id: u64,
-        source: Source,
+        pass: Arc<Pass>,
         reader: ReaderId,
         subscriber: Subscriber,
     ) -> SessionHandle {
         let address = Self::create(|ctx| {
-            let mut actor = Self::new(worker, SessionId(id.into()), source, Lifetime::OfSocket, None);
+            let mut actor = Self::new(worker, SessionId(id.into()), pass, Lifetime::OfSocket, None);
             actor.subscribers.push(Subscription { id: reader, subscriber, behind: false });
             actor.feed(ctx, Input::Attach { reader });
             actor
@@ -83,24 +84,25 @@ impl SessionActor {
     }
 
     /// Starts the session of a chat, on this thread, without readers.
-    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, source: Source, key: ChatKey) -> SessionHandle {
+    pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, pass: Arc<Pass>, key: ChatKey) -> SessionHandle {
         // As the registry enters it: the question that it is made for is on its way.
         let chat = ChatHandle { key, occupancy: Occupancy::InUse };
-        let address = Self::new(worker, id, source, Lifetime::OfChat, Some(Box::new(chat))).start();
+        let address = Self::new(worker, id, pass, Lifetime::OfChat, Some(Box::new(chat))).start();
         SessionHandle::new(address.recipient())
     }
 
     fn new(
         worker: &Rc<Worker>,
         id: SessionId,
-        source: Source,
+        pass: Arc<Pass>,
         lifetime: Lifetime,
         chat: Option<Box<ChatHandle>>,
     ) -> Self {
         SessionActor {
             worker: Rc::clone(worker),
             id,
-            holdings: Holdings::new(worker, source, lifetime),
+            holdings: Holdings::new(worker, pass.source(), lifetime),
+            pass,
             session: Session::new(Arc::clone(&worker.session_settings), id, lifetime),
             subscribers: Vec::new(),
             run: None,
@@ -157,21 +159,21 @@ impl SessionActor {
             }
             Effect::StartRun { run, request } => {
                 self.worker.metrics.turns_truncated.inc_by(request.omitted_turns as u64);
-                let control = Arc::new(RunControl::default());
-                let order = Order {
-                    source: FairShareKey::of_network(self.holdings.source()),
+                let channel = Arc::new(RunChannel::default());
+                let order = SubmitRun {
+                    pass: Arc::clone(&self.pass),
                     account: self.holdings.of_run(&request),
                     session: self.id,
                     run,
                     worker: self.worker.index,
                     request,
                     sink: ctx.address().recipient(),
-                    control: Arc::clone(&control),
+                    channel: Arc::clone(&channel),
                     submitted: tokio::time::Instant::now(),
                 };
                 if self.worker.dispatcher.try_send(order).is_ok() {
-                    ctx.spawn(Listener { run, control: Arc::clone(&control) });
-                    self.run = Some((run, control));
+                    ctx.spawn(Listener { run, channel: Arc::clone(&channel) });
+                    self.run = Some((run, channel));
                 } else {
                     let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
                     let event = RunEvent::End(Box::new(RunEnd::failed(error)));
@@ -179,8 +181,8 @@ impl SessionActor {
                 }
             }
             Effect::CancelRun { run } => self.cancel(run),
-            Effect::HoldRun { .. } => self.with_run(RunControl::hold),
-            Effect::ContinueRun { .. } => self.with_run(RunControl::go_on),
+            Effect::HoldRun { .. } => self.with_run(RunChannel::hold),
+            Effect::ContinueRun { .. } => self.with_run(RunChannel::resume),
             Effect::Release { reader } => {
                 if let Some(at) = self.subscribers.iter().position(|known| known.id == reader) {
                     self.subscribers.remove(at).subscriber.finish(reader);
@@ -244,10 +246,10 @@ impl SessionActor {
 
     /// Takes the text that the run has left.
     fn hear(&mut self, ctx: &mut Context<Self>) {
-        let Some((run, control)) = &self.run else { return };
+        let Some((run, channel)) = &self.run else { return };
         let run = *run;
         let mut heard = self.worker.scratch.events.take();
-        control.hear(&mut heard);
+        channel.drain(&mut heard);
         for event in heard.drain(..) {
             self.feed(ctx, Input::Run { run, event });
         }
@@ -256,8 +258,8 @@ impl SessionActor {
 
     /// Before the session may cut its run short: what that has used so far.
     fn take_usage(&mut self, ctx: &mut Context<Self>) {
-        let Some((run, control)) = &self.run else { return };
-        let (run, usage) = (*run, control.usage());
+        let Some((run, channel)) = &self.run else { return };
+        let (run, usage) = (*run, channel.usage());
         if let Some(usage) = usage {
             self.feed(ctx, Input::Run { run, event: RunEvent::Usage(usage) });
         }
@@ -268,10 +270,11 @@ impl SessionActor {
             return; // Dropped, it is returned.
         }
         let Some(request) = attach.take() else { return };
-        let AttachRequest { reader, request, kind, source, account, codec, sink, .. } = *request;
+        let AttachRequest { reader, request, kind, pass, account, codec, sink, .. } = *request;
         self.holdings.run = account;
         if matches!(kind, AttachKind::Ask(_)) {
-            self.holdings.transfer_to(source);
+            self.holdings.transfer_to(pass.source());
+            self.pass = pass;
         }
         let direct = sink.socket.and_then(|socket| self.worker.direct_writer(socket));
         let subscriber = Subscriber::new(sink, direct, codec.encoder(Some(&request)));
@@ -305,17 +308,17 @@ impl SessionActor {
         }
     }
 
-    fn with_run(&self, act: impl FnOnce(&RunControl)) {
-        if let Some((_, control)) = &self.run {
-            act(control);
+    fn with_run(&self, act: impl FnOnce(&RunChannel)) {
+        if let Some((_, channel)) = &self.run {
+            act(channel);
         }
     }
 
     fn cancel(&mut self, run: RunId) {
-        if let Some((_, control)) = self.run.take_if(|(current, _)| *current == run) {
-            control.cancel();
+        if let Some((_, channel)) = self.run.take_if(|(current, _)| *current == run) {
+            channel.cancel();
             // Should this be refused, the dispatcher sees the cancelled run when its turn comes.
-            let _ = self.worker.dispatcher.try_send(Withdraw { session: self.id });
+            let _ = self.worker.dispatcher.try_send(CancelQueued { session: self.id });
         }
     }
 }
@@ -332,7 +335,7 @@ impl ActorFuture<SessionActor> for Listener {
         if actor.run.as_ref().is_none_or(|(current, _)| *current != self.run) {
             return Poll::Ready(());
         }
-        self.control.listen(task.waker());
+        self.channel.set_waker(task.waker());
         actor.hear(ctx);
         Poll::Pending
     }

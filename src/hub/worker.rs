@@ -9,6 +9,7 @@ use crate::{
     protocol,
     session::{self, Effect, Input},
     socket::{direct::DirectWriter, guard, intake::Intake, task, unfinished::Deadlines, uploads::Uploads},
+    worker_clock::{TICK, WorkerClock},
 };
 use actix::Addr;
 use std::{
@@ -19,9 +20,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-
-/// Length of one tick of the worker's coarse clock.
-pub const TICK: Duration = Duration::from_millis(100);
 
 const TICKS_PER_SECOND: usize = (1000 / TICK.as_millis()) as usize;
 
@@ -85,17 +83,18 @@ pub struct Worker {
     /// Shares what the sockets read.
     pub(super) intake: RefCell<Intake>,
     began: Instant,
-    /// The coarse clock: ticks since the worker began. Set by the reaper.
-    pub(super) ticks: Cell<u32>,
+    /// The coarse clock of this thread.
+    pub clock: Rc<WorkerClock>,
 }
 
 impl Worker {
-    /// This thread's worker. Its clock stands still until [`heartbeat::run`](super::heartbeat::run) drives it.
+    /// This thread's worker. Nothing is due in it until [`heartbeat::start`](super::heartbeat::start).
     pub fn new(
         index: usize,
         settings: Settings,
         session_settings: Arc<session::Settings>,
         shared: Shared,
+        clock: Rc<WorkerClock>,
     ) -> Rc<Self> {
         let Shared { dispatcher, registry, lifecycle, memory, metrics } = shared;
         Rc::new(Worker {
@@ -114,17 +113,13 @@ impl Worker {
             direct_writers: RefCell::default(),
             intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
             began: Instant::now(),
-            ticks: Cell::new(0),
+            clock,
         })
     }
 
-    pub fn ticks(&self) -> u32 {
-        self.ticks.get()
-    }
-
-    /// The coarse clock as a time since the worker began.
+    /// The coarse clock as a time since it started.
     pub fn now(&self) -> Duration {
-        TICK * self.ticks.get()
+        self.clock.now()
     }
 
     /// The direct writer of a socket, where that is on this thread.

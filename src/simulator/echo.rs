@@ -12,6 +12,7 @@ use crate::{
     protocol, session,
     socket::{guard, rate::Allowance, task, unfinished::Deadlines},
     upstream::route,
+    worker_clock::WorkerClock,
 };
 use actix::Actor as _;
 use actix_server::Server;
@@ -157,5 +158,5 @@ fn worker(index: usize, site: &Site) -> Rc<Connections> {
         system_prompt: None,
         history: crate::chat::Budget { tokens: 0, bytes: 0, messages: 0 },
     };
-    Connections::new(Worker::new(index, settings, Arc::new(no_session), site.shared()))
+    Connections::new(Worker::new(index, settings, Arc::new(no_session), site.shared(), WorkerClock::start()))
 }

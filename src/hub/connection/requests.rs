@@ -12,7 +12,7 @@ use crate::{
     protocol::{Codec, Rejection, ServerFrame},
     socket::context::SocketContext,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// 128 bits of the operating system's randomness: the names of stored answers are made from it.
 fn new_session_id() -> Result<SessionId, getrandom::Error> {
@@ -68,7 +68,7 @@ impl Connection {
             request,
             chat,
             kind,
-            source: self.pass.source(),
+            pass: Arc::clone(&self.pass),
             account,
             codec,
             sink,
@@ -88,7 +88,10 @@ impl Connection {
                 log::error!("the operating system has no randomness for a session");
                 return self.refuse(ctx, request.codec, Some(&request.request), Rejection::Unavailable);
             };
-            let make = |key| SessionActor::begin_chat(&self.connections.worker, id, self.pass.source(), key);
+            let make = |key| {
+                let pass = Arc::clone(&self.pass);
+                SessionActor::begin_chat(&self.connections.worker, id, pass, key)
+            };
             match registry.chat_or_make(key, id, self.pass.source(), make) {
                 Ok(session) => Some(session),
                 Err(NoRoom) => {
@@ -142,7 +145,7 @@ impl Connection {
 
     /// A frame could not be read; true: it was one too many.
     pub(super) fn strike(&mut self) -> bool {
-        self.requests.get_or_insert_default().strikes.strike(self.connections.worker.ticks())
+        self.requests.get_or_insert_default().strikes.strike(self.connections.worker.clock.ticks())
     }
 
     pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: ReaderId) {

@@ -13,7 +13,7 @@ const STALL: Duration = Duration::from_secs(1);
 /// Asked by the watchdog; an answer says that the lane's thread turns.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Turns;
+pub(super) struct Ping;
 
 /// Watches one worker for as long as its lane lives. Runs on the dispatcher's thread.
 pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>, state: Arc<DispatchState>) {
@@ -21,7 +21,7 @@ pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>
         state.worker_answered(worker, Instant::now());
         sleep(EVERY).await;
         let since = Instant::now();
-        let mut answer = std::pin::pin!(lane.send(Turns));
+        let mut answer = std::pin::pin!(lane.send(Ping));
         let answered = match timeout(STALL, &mut answer).await {
             Ok(answered) => answered,
             Err(_) => {
@@ -38,8 +38,8 @@ pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>
     }
 }
 
-impl Handler<Turns> for Lane {
+impl Handler<Ping> for Lane {
     type Result = ();
 
-    fn handle(&mut self, _: Turns, _: &mut Self::Context) {}
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }

@@ -1,0 +1,183 @@
+//! Time limits of a lane's streams: the worker's clock checks all of them at each tick, so that a delta costs a
+//! store and no timer.
+use super::channel::RunChannel;
+use crate::worker_clock::{WorkerClock, ticks_in};
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The streams of a lane with their limits.
+pub(super) struct StreamDeadlines {
+    clock: Rc<WorkerClock>,
+    streams: RefCell<Slab<Rc<Limits>>>,
+}
+
+/// The limit that a stream has exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exceeded {
+    /// No byte came for too long.
+    Silence,
+    /// The run's own end.
+    Deadline,
+    /// The session drained nothing of the pending text for too long.
+    Delivery,
+}
+
+struct Limits {
+    /// When the last byte came, in ticks.
+    received: Cell<u32>,
+    silence: u32,
+    /// When the session was last seen to drain text or to have none pending, in ticks, and how often it had
+    /// drained by then.
+    drained: Cell<(u32, u32)>,
+    delivery: u32,
+    deadline: Cell<Instant>,
+    exceeded: Cell<Option<Exceeded>>,
+    /// Wakes the run's task.
+    channel: Arc<RunChannel>,
+}
+
+/// A stream whose limits are checked until this is dropped.
+pub(super) struct DeadlineGuard {
+    deadlines: Rc<StreamDeadlines>,
+    slot: usize,
+    limits: Rc<Limits>,
+}
+
+impl StreamDeadlines {
+    /// Checked by this clock for as long as it ticks.
+    pub(super) fn start(clock: &Rc<WorkerClock>) -> Rc<Self> {
+        let deadlines = Rc::new(StreamDeadlines { clock: Rc::clone(clock), streams: RefCell::default() });
+        let checked = Rc::clone(&deadlines);
+        clock.on_tick(move |tick| checked.check(tick.due));
+        deadlines
+    }
+
+    fn check(&self, now: Instant) {
+        for (_, limits) in self.streams.borrow().iter() {
+            limits.check(self.clock.ticks(), now);
+        }
+    }
+
+    /// Adds a stream.
+    pub(super) fn add(
+        self: &Rc<Self>,
+        silence: Duration,
+        delivery: Duration,
+        deadline: Instant,
+        channel: Arc<RunChannel>,
+    ) -> DeadlineGuard {
+        // One more, because the first tick may come at once.
+        let ticks = |time| ticks_in(time).saturating_add(1);
+        let now = self.clock.ticks();
+        let limits = Rc::new(Limits {
+            received: Cell::new(now),
+            silence: ticks(silence),
+            drained: Cell::new((now, channel.times_drained())),
+            delivery: ticks(delivery),
+            deadline: Cell::new(deadline),
+            exceeded: Cell::new(None),
+            channel,
+        });
+        let slot = self.streams.borrow_mut().insert(Rc::clone(&limits));
+        DeadlineGuard { deadlines: Rc::clone(self), slot, limits }
+    }
+}
+
+impl Limits {
+    fn check(&self, ticks: u32, now: Instant) {
+        if self.channel.is_held() {
+            self.received.set(ticks); // It is we who do not read.
+        }
+        let times = self.channel.times_drained();
+        if !self.channel.has_pending() || times != self.drained.get().1 {
+            self.drained.set((ticks, times));
+        }
+        let exceeded = if now >= self.deadline.get() {
+            Exceeded::Deadline
+        } else if ticks.wrapping_sub(self.drained.get().0) >= self.delivery {
+            Exceeded::Delivery
+        } else if ticks.wrapping_sub(self.received.get()) >= self.silence {
+            Exceeded::Silence
+        } else {
+            return;
+        };
+        self.exceeded.set(Some(exceeded));
+        self.channel.wake();
+    }
+}
+
+impl DeadlineGuard {
+    /// A byte came; one that comes while its silence is being noticed ends that silence.
+    pub(super) fn received(&self) {
+        self.limits.received.set(self.deadlines.clock.ticks());
+        if self.limits.exceeded.get() == Some(Exceeded::Silence) {
+            self.limits.exceeded.set(None);
+        }
+    }
+
+    pub(super) fn exceeded(&self) -> Option<Exceeded> {
+        self.limits.exceeded.get()
+    }
+
+    /// The stream must end sooner.
+    pub(super) fn end_by(&self, deadline: Instant) {
+        self.limits.deadline.set(self.limits.deadline.get().min(deadline));
+    }
+}
+
+impl Drop for DeadlineGuard {
+    fn drop(&mut self) {
+        self.deadlines.streams.borrow_mut().remove(self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{chat::RunEvent, worker_clock::TICK};
+
+    // faults: E82
+    #[tokio::test]
+    async fn silence_ends_with_a_byte_and_the_deadline_with_nothing() {
+        let (clock, now) = (Rc::new(WorkerClock::stopped()), Instant::now());
+        let deadlines = StreamDeadlines::start(&clock);
+        let deadline = now + Duration::from_secs(9);
+        let channel = Arc::new(RunChannel::default());
+        let stream = deadlines.add(2 * TICK, 4 * TICK, deadline, Arc::clone(&channel));
+        let check = |ticks: u32, now: Instant| {
+            clock.advance(ticks);
+            deadlines.check(now);
+            stream.exceeded()
+        };
+        assert_eq!(check(2, now), None);
+        assert_eq!(check(1, now), Some(Exceeded::Silence));
+        stream.received();
+        assert_eq!(stream.exceeded(), None);
+        assert_eq!(check(2, now), None);
+        // A session that drains text now and then exceeds nothing.
+        for _ in 0..3 {
+            channel.push(&mut vec![RunEvent::answer("a")]);
+            stream.received();
+            assert_eq!(check(2, now), None);
+            channel.drain(&mut Vec::new());
+            channel.push(&mut vec![RunEvent::answer("b")]);
+            stream.received();
+            assert_eq!(check(2, now), None);
+        }
+        stream.received();
+        assert_eq!(check(2, now), None);
+        stream.received();
+        check(2, now);
+        stream.received();
+        assert_eq!(check(1, now), Some(Exceeded::Delivery));
+        assert_eq!(check(0, deadline), Some(Exceeded::Deadline));
+        stream.received();
+        assert_eq!(stream.exceeded(), Some(Exceeded::Deadline));
+    }
+}
