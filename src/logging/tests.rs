@@ -69,7 +69,7 @@ fn fields_follow_the_message_and_those_without_a_value_are_left_out() {
         ("late_ms", Value::from(-3_i64)),
         ("whole", Value::from(true)),
         ("address", Value::from_display(&address)),
-        ("first_delta_ms", Value::from(none.as_ref().map_or(log::kv::Value::null(), Value::from))),
+        ("first_delta_ms", none.as_ref().map_or(Value::null(), Value::from)),
         ("detail", Value::from("two words")),
         ("empty", Value::from("")),
     ];

@@ -134,11 +134,28 @@ async fn json_lines_cannot_be_forged_either() {
     client.until_error().await;
     client.close().await;
     until("the run's end is logged", async || gateway.log().contains("run ended")).await;
-    for line in gateway.stop().await.lines() {
+    let log = gateway.stop().await;
+    let mut runs = 0;
+    for line in log.lines() {
         let value: serde_json::Value = serde_json::from_str(line).expect(line);
-        let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["level", "message", "target", "time"], "{line}");
+        let line = value.as_object().unwrap();
+        assert!(["level", "message", "target", "time"].iter().all(|key| line[*key].is_string()), "{line:?}");
+        // No text from outside is a key, and only the fields for it contain any.
+        let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        assert!(line.keys().all(|key| is_key(key)), "{line:?}");
+        let foreign = line.iter().filter(|(_, value)| value.to_string().contains("forged"));
+        assert!(
+            foreign.clone().all(|(key, _)| ["detail", "upstream_code"].contains(&key.as_str())),
+            "{line:?}"
+        );
+        if line["message"] == "run ended" {
+            runs += 1;
+            assert_eq!(line["outcome"], "upstream_error", "{line:?}");
+            assert!(line["session"].is_string() && line["duration_ms"].is_u64(), "{line:?}");
+            assert_eq!(foreign.count(), 2, "{line:?}");
+        }
     }
+    assert_eq!(runs, 1, "{log}");
     simulator.stop().await;
 }
 
