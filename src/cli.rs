@@ -190,10 +190,6 @@ pub struct Simulate {
     /// File with the key that callers must show [default: any key will do]
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-
-    /// Make /chat a WebSocket that says everything again, for conformance suites
-    #[arg(long)]
-    pub conformance_echo: bool,
 }
 
 /// The command line asks for nothing to be run: a text to print, and the code to exit with.

@@ -34,7 +34,6 @@ pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), Conf
         workers: 1,
         pace: PACE,
         first: FIRST,
-        conformance_echo: false,
     };
     Ok((config, simulator))
 }

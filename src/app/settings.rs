@@ -7,7 +7,7 @@ use crate::{
     http::{self, door, exchange},
     hub::{self, ChatLimits},
     memory, protocol, session,
-    socket::{guard, rate, task, unfinished},
+    socket::{guard, rate, task, unfinished, worker},
     upstream::{
         Dialect, Limits, client,
         dashscope::{self, DashScope},
@@ -157,11 +157,13 @@ fn run_settings(config: &Config) -> dispatch::Settings {
     }
 }
 
-fn hub_settings(config: &Config) -> hub::Settings {
-    let (connection, session) = (&config.connection, &config.session);
-    let saturated = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+fn saturated(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+fn socket_settings(connection: &config::Connection) -> worker::Settings {
     let fragments = saturated(connection.fragments_max);
-    hub::Settings {
+    worker::Settings {
         limits: guard::Limits {
             frame_bytes: saturated(connection.frame_bytes_max),
             fragments,
@@ -170,12 +172,6 @@ fn hub_settings(config: &Config) -> hub::Settings {
                 connection.frames_burst_max,
                 fragments,
             ),
-        },
-        transcript_bytes: saturated(session.transcript_bytes_max),
-        requests: connection.requests_max,
-        messages: protocol::Limits {
-            message_bytes: connection.message_bytes_max,
-            client_system_prompt: session.client_system_prompt,
         },
         bounds: task::Bounds {
             high_water: connection.output_bytes_max,
@@ -187,9 +183,22 @@ fn hub_settings(config: &Config) -> hub::Settings {
             rate_min: connection.message_rate_min,
         },
         send_buffer: connection.send_buffer,
+        read_rate: connection.read_rate_max,
+    }
+}
+
+fn hub_settings(config: &Config) -> hub::Settings {
+    let (connection, session) = (&config.connection, &config.session);
+    hub::Settings {
+        socket: socket_settings(connection),
+        transcript_bytes: saturated(session.transcript_bytes_max),
+        requests: connection.requests_max,
+        messages: protocol::Limits {
+            message_bytes: connection.message_bytes_max,
+            client_system_prompt: session.client_system_prompt,
+        },
         silence: connection.idle_timeout,
         ping: connection.ping_interval,
-        read_rate: connection.read_rate_max,
     }
 }
 

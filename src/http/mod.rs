@@ -20,7 +20,6 @@ mod tests;
 mod upgrade;
 
 pub use door::Door;
-pub(crate) use upgrade::open;
 
 use crate::{
     dispatch::{DispatchState, Dispatcher, Router},
@@ -138,7 +137,7 @@ pub fn service(
 
 /// A listener whose routes may open WebSockets: an App for HTTP, and the same App in front of the
 /// upgrade hook for whatever asks for an upgrade.
-pub(crate) fn with_sockets(
+fn with_sockets(
     sockets: Rc<Connections>,
     door: Arc<Door>,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + 'static,

@@ -11,6 +11,7 @@ use crate::{
 use actix::prelude::*;
 use actix_web::test::{TestRequest, call_and_read_body, call_and_read_body_json, call_service, init_service};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -168,4 +169,34 @@ async fn only_the_operators_own_address_names_the_host_of_the_upstream() {
         let upstream = &health["upstreams"][0];
         assert_eq!((&upstream["host"], &upstream["model"]), (&host, &json!("m")), "{listener:?}");
     }
+}
+
+/// Bodies are taken where a route takes them.
+// faults: K128
+#[actix::test]
+async fn a_route_that_takes_a_body_gets_it_however_it_is_sent() {
+    let door = Arc::new(Door::new(door_settings(), Arc::new(Metrics::default())));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = move || {
+        let app = App::new().route("/", web::post().to(async |body: web::Bytes| body));
+        let app = app.wrap(from_fn(form::check)).into_factory();
+        let app = app.map_err(|error: actix_web::Error| error.error_response());
+        connections(Arc::clone(&door), builder().h1(map_config(app, |()| AppConfig::default())))
+    };
+    let server = actix_server::Server::build().workers(1).disable_signals();
+    let server = server.listen("bodies", listener, service).unwrap().run();
+    let handle = server.handle();
+    actix::spawn(server);
+    let post = |headers: &str, body: &str| format!("POST / HTTP/1.1\r\nhost: a\r\n{headers}\r\n\r\n{body}");
+    let length = post("content-length: 4", "fine");
+    let chunked = post("transfer-encoding: chunked", "4\r\nfine\r\n0\r\n\r\n");
+    let last = "GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all([&*length, &length, &chunked, &length, last].concat().as_bytes()).await.unwrap();
+    let mut text = String::new();
+    timeout(Duration::from_secs(10), stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert_eq!((text.matches("HTTP/1.1 200 ").count(), text.matches("fine").count()), (4, 4), "{text}");
+    assert_eq!(text.matches("HTTP/1.1 404 ").count(), 1, "{text}");
+    handle.stop(false).await;
 }

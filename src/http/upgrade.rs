@@ -1,11 +1,6 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
 use super::{Site, auth, auth::NotAdmitted, methods, shown};
-use crate::{
-    access::Denied,
-    hub::{Consumer, take_over::Upgrade},
-    lifecycle::Refused,
-    protocol::Codec,
-};
+use crate::{access::Denied, hub::take_over::Upgrade, lifecycle::Refused, protocol::Codec};
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     http::{Method, StatusCode, Version, header},
@@ -24,7 +19,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 /// What a route wants of its sockets.
 #[derive(Clone, Copy)]
 struct UpgradeRequest {
-    consumer: Consumer,
+    codec: Codec,
     /// The chats belong to the browser, which is recognised by cookies.
     sets_cookies: bool,
     /// Frames may hold whole conversations.
@@ -33,18 +28,14 @@ struct UpgradeRequest {
 
 /// `GET /chat`: the plain dialect.
 async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
-    open(&request, &site, Consumer::Session(Codec::Plain))
+    let codec = Codec::Plain;
+    enter(&request, &site, UpgradeRequest { codec, sets_cookies: false, transcripts: false })
 }
 
 /// `GET /api/chat`: the dialect of the AI SDK.
 async fn chats(request: HttpRequest, site: Data<Site>) -> HttpResponse {
-    let consumer = Consumer::Session(Codec::AiSdk);
-    enter(&request, &site, UpgradeRequest { consumer, sets_cookies: true, transcripts: true })
-}
-
-/// A WebSocket whose chats end with it.
-pub(crate) fn open(request: &HttpRequest, site: &Site, consumer: Consumer) -> HttpResponse {
-    enter(request, site, UpgradeRequest { consumer, sets_cookies: false, transcripts: false })
+    let codec = Codec::AiSdk;
+    enter(&request, &site, UpgradeRequest { codec, sets_cookies: true, transcripts: true })
 }
 
 /// Agrees to an upgrade or rejects it. The upgrade hook does the rest.
@@ -140,7 +131,7 @@ fn accept(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> Result<
     if offers_subprotocol(request) {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
-    let UpgradeRequest { consumer, sets_cookies, transcripts } = wanted;
+    let UpgradeRequest { codec, sets_cookies, transcripts } = wanted;
     if sets_cookies {
         for cookie in caller.set_cookies() {
             response.append_header((header::SET_COOKIE, cookie));
@@ -148,7 +139,7 @@ fn accept(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> Result<
     }
     let id = fastrand::u64(..);
     log::info!(connection:% = format_args!("{id:016x}"), address:% = shown(address); "socket opened");
-    request.extensions_mut().insert(Upgrade { id, consumer, pass: caller.pass, transcripts, permit });
+    request.extensions_mut().insert(Upgrade { id, codec, pass: caller.pass, transcripts, permit });
     Ok(response.finish())
 }
 

@@ -18,27 +18,16 @@ use crate::{
     socket::{
         context::SocketContext,
         direct::DirectWriter,
+        handler::{Message, SocketHandler},
         peer_progress::{self, Progress},
     },
     worker_clock::TICK,
 };
 use actix::{WeakAddr, prelude::*};
-use actix_web_actors::ws::{CloseReason, Frame};
-use bytes::Bytes;
 use requests::Requests;
 use slab::Slab;
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
-
-/// Who takes a connection's messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consumer {
-    /// Sessions, in this spelling: one of its own, or those of its chats.
-    Session(Codec),
-    /// Each message goes back as it came: what a conformance suite talks to. No route of the gateway
-    /// makes one.
-    Echo,
-}
 
 /// The slot of a connection that has none.
 const SLOT_NONE: u32 = u32::MAX;
@@ -49,7 +38,7 @@ pub struct Connection {
     connections: Rc<Connections>,
     io: Rc<TcpStream>,
     id: u64,
-    consumer: Consumer,
+    codec: Codec,
     pass: Arc<Pass>,
     slot: u32,
     opened: u32,
@@ -104,7 +93,7 @@ impl Connection {
         connections: Rc<Connections>,
         io: Rc<TcpStream>,
         id: u64,
-        consumer: Consumer,
+        codec: Codec,
         pass: Arc<Pass>,
     ) -> Self {
         let now = connections.worker.clock.ticks();
@@ -112,7 +101,7 @@ impl Connection {
             connections,
             io,
             id,
-            consumer,
+            codec,
             pass,
             slot: SLOT_NONE,
             opened: now,
@@ -136,7 +125,7 @@ impl Connection {
         let settings = &self.connections.worker.settings;
         let silent = TICK * self.connections.worker.clock.ticks_since(self.heard);
         // Inside a frame a client cannot answer a ping; its payload says as much.
-        let upload = self.connections.worker.uploads.grew(self.id, self.connections.worker.now());
+        let upload = self.connections.worker.sockets.uploads.grew(self.id, self.connections.worker.now());
         let upload = upload.map(|grew| self.connections.worker.now().saturating_sub(grew));
         let silent = upload.map_or(silent, |upload| silent.min(upload));
         if silent <= settings.ping {
@@ -155,19 +144,8 @@ impl Connection {
         !reads && silent > settings.silence
     }
 
-    fn on_message(&mut self, ctx: &mut SocketContext<Self>, is_text: bool, payload: &Bytes) {
-        self.messages = self.messages.saturating_add(1);
-        self.connections.worker.metrics.messages.inc();
-        let incoming = match std::str::from_utf8(payload) {
-            Ok(text) if is_text => Incoming::Text(text),
-            Err(_) if is_text => return self.close(ctx, Close::InvalidText),
-            _ => Incoming::Binary,
-        };
-        let codec = match (self.consumer, incoming) {
-            (Consumer::Session(codec), _) => codec,
-            (Consumer::Echo, Incoming::Text(text)) => return ctx.text(text),
-            (Consumer::Echo, Incoming::Binary) => return ctx.binary(payload),
-        };
+    fn on_incoming(&mut self, ctx: &mut SocketContext<Self>, incoming: Incoming<'_>) {
+        let codec = self.codec;
         match codec.decode(incoming, self.connections.worker.settings.messages) {
             Ok(frame @ ClientFrame::Message { .. }) => self.on_own_message(ctx, codec, frame),
             Ok(ClientFrame::Ask { request, chat, turn }) => {
@@ -301,28 +279,23 @@ impl Drop for Connection {
     }
 }
 
-impl StreamHandler<Result<Frame, Close>> for Connection {
-    fn handle(&mut self, frame: Result<Frame, Close>, ctx: &mut Self::Context) {
-        self.heard = self.connections.worker.clock.ticks();
-        match frame {
-            Ok(Frame::Text(payload)) => self.on_message(ctx, true, &payload),
-            Ok(Frame::Binary(payload)) => self.on_message(ctx, false, &payload),
-            // Fragments are joined before they come here.
-            Ok(Frame::Continuation(_)) => {}
-            Ok(Frame::Ping(payload)) => ctx.pong(&payload),
-            Ok(Frame::Pong(_)) => {}
-            Ok(Frame::Close(reason)) => {
-                self.reason = Some(Close::Normal);
-                let code = reason.map_or(Close::Normal.code(), |CloseReason { code, .. }| code.into());
-                ctx.close_with(code, "");
-            }
-            Err(close) => self.close(ctx, close),
-        }
+impl SocketHandler for Connection {
+    fn on_message(&mut self, ctx: &mut SocketContext<Self>, message: Message<'_>) {
+        self.messages = self.messages.saturating_add(1);
+        self.connections.worker.metrics.messages.inc();
+        let incoming = match message {
+            Message::Text(text) => Incoming::Text(text),
+            Message::Binary(_) => Incoming::Binary,
+        };
+        self.on_incoming(ctx, incoming);
     }
 
-    /// The peer is gone without a close frame.
-    fn finished(&mut self, ctx: &mut Self::Context) {
-        ctx.stop();
+    fn on_frame(&mut self) {
+        self.heard = self.connections.worker.clock.ticks();
+    }
+
+    fn on_close(&mut self, close: Close) {
+        self.reason = Some(close);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     worker_clock::{TICK, Tick},
 };
 use prometheus_client::metrics::histogram::Histogram;
-use std::{rc::Rc, task::Waker, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 /// Ticks between `/readyz` turning red and the first closed socket, for proxies to notice.
 const UNREADY: u32 = 5;
@@ -43,17 +43,14 @@ impl Heartbeat {
         self.lag.observe(tick.lag.as_secs_f64());
         worker.metrics.bytes.client_in.inc_by(frame::RECEIVED.take());
         worker.metrics.bytes.client_out.inc_by(frame::SENT.take());
-        let woken = worker.intake.borrow_mut().tick();
-        worker.metrics.reads_deferred.inc_by(woken.len() as u64);
-        woken.into_iter().for_each(Waker::wake);
+        worker.metrics.reads_deferred.inc_by(worker.sockets.resume_reads() as u64);
         for id in worker.timers.due(worker.now()) {
             if let Some(session) = worker.registry.session(id) {
                 session.signal(SessionSignal::Wake);
             }
         }
         reclaim::tick(worker);
-        let (deadlines, memory) = (&worker.settings.deadlines, &worker.memory);
-        worker.uploads.wake(worker.now(), deadlines, |source| memory.pauses(source));
+        worker.sockets.check_uploads();
         match worker.lifecycle.phase() {
             Phase::Starting | Phase::Ready => beat(&self.connections),
             Phase::Draining => {

@@ -16,6 +16,6 @@ pub mod timers;
 pub mod worker;
 
 pub use chat_table::ChatLimits;
-pub use connection::{Connection, Connections, Consumer};
+pub use connection::{Connection, Connections};
 pub use registry::Registry;
 pub use worker::{Settings, Shared, Worker};

@@ -8,8 +8,8 @@ use crate::{
     metrics::Metrics,
     protocol,
     session::{self, Effect, Input},
-    socket::{direct::DirectWriter, guard, intake::Intake, task, unfinished::Deadlines, uploads::Uploads},
-    worker_clock::{TICK, WorkerClock},
+    socket::{self, direct::DirectWriter, worker::SocketWorker},
+    worker_clock::WorkerClock,
 };
 use actix::Addr;
 use std::{
@@ -19,30 +19,20 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::Instant;
 
-const TICKS_PER_SECOND: usize = (1000 / TICK.as_millis()) as usize;
-
-/// What a socket may do.
+/// What a connection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    pub limits: guard::Limits,
+    pub socket: socket::worker::Settings,
     /// What a frame may hold where it may be a whole conversation, in place of `connection.frame_bytes_max`.
     pub transcript_bytes: u32,
     /// Requests that a socket may have open.
     pub requests: usize,
     pub messages: protocol::Limits,
-    pub bounds: task::Bounds,
-    /// How long a message may take.
-    pub deadlines: Deadlines,
-    /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
-    pub send_buffer: usize,
     /// A peer that says nothing for so long, no pong either, is gone.
     pub silence: Duration,
     /// How often a silent peer is pinged.
     pub ping: Duration,
-    /// Bytes that a worker reads in a second, at most; beyond it, sources take turns.
-    pub read_rate: usize,
 }
 
 /// Lists that all sessions of a thread use in turn: one of each for all of them stays in the cache, and
@@ -76,13 +66,11 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     pub(super) scratch: ScratchBuffers,
     pub(super) timers: Timers,
-    pub(super) uploads: Uploads,
+    /// What the sockets of this thread share.
+    pub sockets: Rc<SocketWorker>,
     pub(super) retained: RetainedAnswers,
     /// Of those connections that have sent a request: a session on this thread finds its subscriber's socket here.
     pub(super) direct_writers: RefCell<HashMap<u64, Rc<DirectWriter>>>,
-    /// Shares what the sockets read.
-    pub(super) intake: RefCell<Intake>,
-    began: Instant,
     /// The coarse clock of this thread.
     pub clock: Rc<WorkerClock>,
 }
@@ -104,15 +92,13 @@ impl Worker {
             dispatcher,
             registry,
             lifecycle,
+            sockets: SocketWorker::new(settings.socket, Arc::clone(&memory), Rc::clone(&clock)),
             memory,
             metrics,
             scratch: ScratchBuffers::default(),
             timers: Timers::default(),
-            uploads: Uploads::default(),
             retained: RetainedAnswers::default(),
             direct_writers: RefCell::default(),
-            intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
-            began: Instant::now(),
             clock,
         })
     }
@@ -127,10 +113,5 @@ impl Worker {
         (socket.worker == self.index)
             .then(|| self.direct_writers.borrow().get(&socket.connection).cloned())
             .flatten()
-    }
-
-    /// The fine clock: nanoseconds since the worker began, enough for five centuries.
-    pub fn nanos(&self) -> u64 {
-        self.began.elapsed().as_nanos() as u64
     }
 }

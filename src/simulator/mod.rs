@@ -3,7 +3,6 @@ pub mod script;
 
 mod body;
 mod dashscope;
-mod echo;
 mod stats;
 mod wire;
 
@@ -45,8 +44,6 @@ pub struct Settings {
     pub pace: Duration,
     /// Default time to the first delta.
     pub first: Duration,
-    /// `/chat` is a WebSocket that says everything again, on the gateway's own connections.
-    pub conformance_echo: bool,
 }
 
 /// State shared by all requests.
@@ -78,14 +75,6 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
         stats: Arc::clone(&stats),
         times: Mutex::default(),
     });
-    if settings.conformance_echo {
-        let routes = move |config: &mut web::ServiceConfig| {
-            config.app_data(shared.clone());
-            dashscope::routes(config);
-        };
-        let (server, addr) = echo::serve(settings.listen, settings.workers, routes)?;
-        return Ok(Simulator::running(server, addr, stats));
-    }
     let server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(dashscope::routes))
         .workers(settings.workers)
         .backlog(BACKLOG)

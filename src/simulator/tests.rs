@@ -18,7 +18,6 @@ fn spawn() -> Simulator {
         workers: 1,
         pace: Duration::ZERO,
         first: Duration::ZERO,
-        conformance_echo: false,
     };
     start(settings).expect("a simulator")
 }

@@ -377,7 +377,6 @@ fn debug_of_what_holds_the_key_does_not_show_it() {
         workers: 1,
         pace: Duration::ZERO,
         first: Duration::ZERO,
-        conformance_echo: false,
     };
     traces.assert_none("Debug of the simulator's settings", &format!("{simulator:?}"));
 }

@@ -1,7 +1,7 @@
-//! RFC 6455 on the wire: frames that break it, closes of every kind, and the echo for conformance suites.
+//! RFC 6455 on the wire: frames that break it, closes of every kind, and an echo on the socket room alone.
 use crate::harness::{
-    Gateway, PATIENCE, Process, RawClient, Stopwatch, TestClient, Tidegate, frame, frame_head, handshake,
-    on_a_steady_machine, until, within,
+    Gateway, PATIENCE, Process, RawClient, Stopwatch, TestClient, Tidegate, echo, frame, frame_head,
+    handshake, on_a_steady_machine, until, within,
 };
 use std::time::Duration;
 use tokio::{
@@ -274,11 +274,11 @@ async fn a_request_that_does_not_come_is_waited_for_five_seconds() {
     gateway.stop().await;
 }
 
+/// The socket room needs nothing of the chat: what the conformance suite talks to stands on it alone.
 #[tokio::test]
-async fn the_echo_says_everything_again_after_the_same_checks() {
-    let args = ["simulate", "--listen", "127.0.0.1:0", "--workers", "1", "--conformance-echo"];
-    let echo = Tidegate::new(&args).start().await;
-    let mut client = TestClient::connect(&echo.chat_url()).await;
+async fn an_echo_on_the_socket_room_alone_says_everything_again() {
+    let address = echo();
+    let mut client = TestClient::connect(&format!("ws://{address}/chat")).await;
     let many: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
     for message in [
         Message::text(""),
@@ -291,25 +291,10 @@ async fn the_echo_says_everything_again_after_the_same_checks() {
         assert!(client.next().await == message, "as it came");
     }
     client.close().await;
-    for (header, status) in
-        [(("origin", "http://evil.test"), 403), (("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="), 400)]
-    {
-        let request = handshake(echo.address, &[header]);
-        let answer = RawClient::connect(echo.address).await.request(&request).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-    }
-    // The simulated service is there too.
-    let gateway = Process::serve(&echo, "sk-test", &[]).await;
-    let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim text=answered pace_ms=0 first_ms=0").await;
-    client.expect("answered").await;
-    client.close().await;
-    gateway.stop().await;
-    echo.stop().await;
 }
 
 #[tokio::test]
-async fn nothing_echoes_unless_it_is_asked_to() {
+async fn nothing_of_the_product_echoes() {
     let simulator = Process::simulate().await;
     let request = handshake(simulator.address, &[]);
     let answer = RawClient::connect(simulator.address).await.request(&request).await;
@@ -323,7 +308,7 @@ async fn nothing_echoes_unless_it_is_asked_to() {
         client.close().await;
         gateway.stop().await;
     }
-    for command in ["serve", "demo", "check"] {
+    for command in ["serve", "demo", "check", "simulate"] {
         let ended = Tidegate::new(&[command, "--conformance-echo"]).run().await;
         assert_eq!(ended.code, Some(64), "{command}: {}", ended.err);
     }

@@ -457,27 +457,3 @@ async fn through_nginx_a_dripping_body_is_refused_as_well() {
     })
     .await;
 }
-
-/// Bodies are taken where a route takes them: the simulator's, on the gateway's own connections.
-// faults: K128
-#[tokio::test]
-async fn a_route_that_takes_a_body_gets_it_however_it_is_sent() {
-    let args =
-        ["simulate", "--listen", "127.0.0.1:0", "--conformance-echo", "--first-ms", "0", "--pace-ms", "0"];
-    let simulator = Tidegate::new(&args).start().await;
-    let body = r#"{"model":"sim-chat","input":{"messages":[{"role":"user","content":"/sim text=fine"}]},"parameters":{"result_format":"message"}}"#;
-    let path = "/api/v1/services/aigc/text-generation/generation";
-    let post = |headers: &str, body: &str| {
-        format!(
-            "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer sk-test\r\ncontent-type: application/json\r\n{headers}\r\n\r\n{body}"
-        )
-    };
-    let length = post(&format!("content-length: {}", body.len()), body);
-    let chunked = post("transfer-encoding: chunked", &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
-    let all = [&*length, &length, &chunked, &length, &get("/nowhere", "connection: close\r\n")].concat();
-    let (bytes, _) = heard(RawClient::connect(simulator.address).await, &all).await;
-    let text = String::from_utf8_lossy(&bytes);
-    assert_eq!(statuses(&bytes), [200, 200, 200, 200, 404], "{text}");
-    assert_eq!(text.matches("\"fine\"").count(), 4, "{text}");
-    simulator.stop().await;
-}

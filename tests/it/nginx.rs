@@ -1,8 +1,8 @@
 //! The real nginx with the shipped files, in front of real gateways.
 use crate::api::{new_browser, set_cookie, set_route};
 use crate::harness::{
-    Answer, Chats, End, Nginx, Process, RawClient, SOON, Stopwatch, TestClient, Tidegate, get_over, get_with,
-    handshake, http_get, nginx, until, within,
+    Answer, Chats, End, Nginx, Process, RawClient, SOON, Stopwatch, TestClient, Tidegate, echo, get_over,
+    get_with, handshake, http_get, nginx, until, within,
 };
 use std::{collections::BTreeSet, fs, sync::Arc};
 use tokio::net::TcpStream;
@@ -47,14 +47,11 @@ async fn everything_is_reached_through_nginx() {
 
 #[tokio::test]
 async fn the_echo_of_conformance_suites_is_reached_through_nginx() {
-    let args = ["simulate", "--listen", "127.0.0.1:0", "--conformance-echo"];
-    let echo = Tidegate::new(&args).start().await;
-    let nginx = Nginx::start(&[echo.address]).await;
+    let nginx = Nginx::start(&[echo()]).await;
     let mut client = TestClient::connect(&nginx.chat_url()).await;
     client.say("again").await;
     client.expect("again").await;
     client.close().await;
-    echo.stop().await;
 }
 
 // faults: A3, A28

@@ -1,5 +1,5 @@
 //! The requests of one socket, each of them a reader of its chat's session.
-use super::{Connection, Consumer};
+use super::Connection;
 use crate::{
     chat::{ChatId, ChatKey, ReaderId, RequestId, SessionId},
     hub::{
@@ -149,9 +149,8 @@ impl Connection {
     }
 
     pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: ReaderId) {
-        let Consumer::Session(codec) = self.consumer else { return };
         if let Some((request, _)) = self.forget(reader) {
-            self.refuse(ctx, codec, Some(&request), Rejection::Unavailable);
+            self.refuse(ctx, self.codec, Some(&request), Rejection::Unavailable);
         }
     }
 

@@ -68,7 +68,7 @@ impl Holdings {
             worker.retained.remove(id);
         }
         if self.spared {
-            worker.uploads.spare(id.0 as u64, false);
+            worker.sockets.uploads.spare(id.0 as u64, false);
         }
     }
 
@@ -88,7 +88,7 @@ impl Holdings {
         let spared = self.of_socket && session.is_answering();
         if spared != self.spared {
             self.spared = spared;
-            worker.uploads.spare(id.0 as u64, spared); // The session of a socket has its number.
+            worker.sockets.uploads.spare(id.0 as u64, spared); // The session of a socket has its number.
         }
     }
 }

@@ -73,7 +73,6 @@ impl Gateway {
                         workers: 1,
                         pace: Duration::ZERO,
                         first: Duration::ZERO,
-                        conformance_echo: false,
                     };
                     simulator::start(settings).unwrap()
                 });

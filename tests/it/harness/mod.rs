@@ -2,6 +2,7 @@
 mod chats;
 mod client;
 mod crowd;
+mod echo;
 mod gateway;
 pub(crate) mod kernel;
 mod lateness;
@@ -13,6 +14,7 @@ mod upstream;
 pub(crate) use chats::{Answer, Chats, End, ask, ask_with, resume};
 pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
+pub(crate) use echo::echo;
 pub(crate) use gateway::{Gateway, get_over, get_with, http_get, http_try};
 pub(crate) use kernel::allow_descriptors;
 pub(crate) use lateness::{Stopwatch, Took, on_a_steady_machine, within};
