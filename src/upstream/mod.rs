@@ -5,10 +5,13 @@ pub mod dashscope;
 pub mod dialect;
 mod error_table;
 pub mod exchange;
+mod frame;
 pub mod json_string;
+mod output;
 pub mod route;
 pub mod sse;
 pub mod status;
+mod template;
 mod usage;
 
 pub use dialect::{Dialect, Reader};

@@ -1,9 +1,11 @@
 //! Cumulative answers: what is new in a frame that carries the whole text so far.
 use std::mem;
 
-use super::event::{Text, Unreadable};
-use super::template::offset;
-use crate::upstream::json_string::unescape;
+use crate::upstream::{
+    frame::{FrameError, NewText, RawText},
+    json_string::unescape,
+    template::offset,
+};
 
 /// Finds the new part of each frame at a cost that grows with the new part, not with the text.
 ///
@@ -23,24 +25,17 @@ pub(super) struct Cumulative {
     open: usize,
     /// The last text, decoded, where it was not one string; `seen` is empty then.
     parts: Option<String>,
-    /// The thinking so far, decoded.
-    thought: String,
+    /// The reasoning so far, decoded.
+    reasoning: String,
     /// The buffer for lines with the known text cut out.
     spliced: Vec<u8>,
     was_rewritten: bool,
 }
 
-/// What a frame adds.
-pub(super) enum New<'a> {
-    /// Raw insides of JSON strings.
-    Raw(Text<'a>),
-    Decoded(String),
-}
-
 impl Cumulative {
     /// One that goes on after these texts.
-    pub(super) fn after(text: String, thought: String) -> Self {
-        Cumulative { parts: Some(text).filter(|text| !text.is_empty()), thought, ..Cumulative::default() }
+    pub(super) fn after(text: String, reasoning: String) -> Self {
+        Cumulative { parts: Some(text).filter(|text| !text.is_empty()), reasoning, ..Cumulative::default() }
     }
 
     /// A text did not begin with the text so far.
@@ -68,12 +63,12 @@ impl Cumulative {
 
     /// Whether `text`, parsed from `spliced`, is the string that was cut: what stands after it in
     /// the line may have made it another choice's.
-    pub(super) fn is_piece(&self, spliced: &[u8], text: &Text<'_>) -> bool {
+    pub(super) fn is_piece(&self, spliced: &[u8], text: &RawText<'_>) -> bool {
         text.single().is_some_and(|piece| offset(spliced, piece) == Some(self.open))
     }
 
     /// Notes a piece for which [`Cumulative::is_piece`] holds.
-    pub(super) fn grow(&mut self, piece: &Text<'_>) {
+    pub(super) fn grow(&mut self, piece: &RawText<'_>) {
         let raw = piece.single().unwrap_or_default();
         self.seen.extend_from_slice(raw.as_bytes());
     }
@@ -84,9 +79,9 @@ impl Cumulative {
     /// # Errors
     /// Text that does not begin with the text so far: shown text cannot be taken back, and a
     /// difference would be a guess.
-    pub(super) fn compare<'a>(&mut self, line: &[u8], text: Text<'a>) -> Result<New<'a>, Unreadable> {
+    pub(super) fn compare<'a>(&mut self, line: &[u8], text: RawText<'a>) -> Result<NewText<'a>, FrameError> {
         if text.is_empty() {
-            return Ok(New::Raw(Text::default()));
+            return Ok(NewText::Raw(RawText::default()));
         }
         let place = text.single().and_then(|raw| offset(line, raw).map(|at| (raw, at)));
         let known = self.seen.get(self.open..).unwrap_or_default();
@@ -96,7 +91,7 @@ impl Cumulative {
             && let Some(rest) = raw.get(known.len()..)
         {
             self.remember(line, at + raw.len(), at);
-            return Ok(New::Raw(Text::of(rest)));
+            return Ok(NewText::Raw(RawText::of(rest)));
         }
         // The same text may be spelled with other escapes, or in other parts.
         let old = match self.parts.take() {
@@ -113,28 +108,28 @@ impl Cumulative {
                 self.parts = Some(new);
             }
         }
-        Ok(New::Decoded(rest))
+        Ok(NewText::Decoded(rest))
     }
 
-    /// The same for thinking, which is short and rarely cumulative: always by the decoded text.
+    /// The same for reasoning, which is short and rarely cumulative: always by the decoded text.
     ///
     /// # Errors
     /// As [`Cumulative::compare`].
-    pub(super) fn compare_thought<'a>(&mut self, text: &Text<'a>) -> Result<New<'a>, Unreadable> {
+    pub(super) fn compare_reasoning<'a>(&mut self, text: &RawText<'a>) -> Result<NewText<'a>, FrameError> {
         if text.is_empty() {
-            return Ok(New::Raw(Text::default()));
+            return Ok(NewText::Raw(RawText::default()));
         }
         let new = decoded(text.pieces())?;
-        let known = mem::take(&mut self.thought);
+        let known = mem::take(&mut self.reasoning);
         let rest = self.beyond(&new, &known)?;
-        self.thought = new;
-        Ok(New::Decoded(rest))
+        self.reasoning = new;
+        Ok(NewText::Decoded(rest))
     }
 
-    fn beyond(&mut self, new: &str, old: &str) -> Result<String, Unreadable> {
+    fn beyond(&mut self, new: &str, old: &str) -> Result<String, FrameError> {
         let rest = new.strip_prefix(old).map(str::to_owned);
         self.was_rewritten = rest.is_none();
-        rest.ok_or_else(|| Unreadable::Malformed("the text so far was rewritten".to_owned()))
+        rest.ok_or_else(|| FrameError::Malformed("the text so far was rewritten".to_owned()))
     }
 
     fn remember(&mut self, line: &[u8], close: usize, open: usize) {
@@ -144,7 +139,7 @@ impl Cumulative {
     }
 }
 
-fn decoded<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Result<String, Unreadable> {
+fn decoded<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Result<String, FrameError> {
     let mut text = String::new();
     for piece in pieces {
         unescape(piece, &mut text)?;
@@ -155,12 +150,12 @@ fn decoded<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Result<String, Unre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::dashscope::event::Frame;
+    use crate::upstream::dashscope::frame::WireFrame;
 
     /// What the fast way parses of `line`, if it is taken.
     fn fast(cumulative: &mut Cumulative, line: &str) -> Option<String> {
         let spliced = cumulative.splice(line.as_bytes())?;
-        let text = Frame::parse(&spliced).ok()?.said().ok()?.text;
+        let text = WireFrame::parse(&spliced).ok()?.content().ok()?.answer;
         if !cumulative.is_piece(&spliced, &text) {
             return None;
         }
@@ -169,7 +164,7 @@ mod tests {
     }
 
     fn slow(cumulative: &mut Cumulative, line: &str) {
-        let text = Frame::parse(line.as_bytes()).unwrap().said().unwrap().text;
+        let text = WireFrame::parse(line.as_bytes()).unwrap().content().unwrap().answer;
         assert!(cumulative.compare(line.as_bytes(), text).is_ok());
     }
 

@@ -1,15 +1,16 @@
 //! DashScope's native text generation: the request that is sent and the answer that is read.
-mod answer;
 mod body;
 mod cumulative;
 mod errors;
-mod event;
-mod outlet;
+mod frame;
+mod frames;
 mod reader;
 mod region;
 mod repeats;
-mod template;
+mod response;
 
+#[cfg(test)]
+pub(super) use frame::WireFrame;
 pub use reader::Reader;
 pub use region::{advice, other_region};
 

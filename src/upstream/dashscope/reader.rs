@@ -3,11 +3,11 @@
 use std::mem;
 use std::time::Duration;
 
-use super::answer::{Answer, protocol};
-use super::event::{Frame, Refusal};
+use super::frames::FrameSource;
+use super::response::{ResponseReader, protocol};
 use super::{Head, Limits, Settings};
 use crate::chat::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
-use crate::upstream::sse::Decoder;
+use crate::upstream::{frame::ServiceError, sse::Decoder};
 
 /// Reads one response, whatever it turns out to be: a stream, a JSON answer, or an error in any
 /// of the shapes that the service and the proxies before it give one (DashScope API reference:
@@ -19,10 +19,10 @@ pub struct Reader {
     limits: Limits,
     body: Body,
     decoder: Decoder,
-    answer: Answer,
+    response: ResponseReader,
     failed: Option<RunError>,
-    /// The answer is finished and what followed could not be read: nothing more is looked at.
-    deaf: bool,
+    /// The answer is finished and what followed could not be read: nothing more is read.
+    ignore_rest: bool,
 }
 
 /// What the head says that the body is.
@@ -50,19 +50,16 @@ impl Reader {
             "application/json" => Body::Json(Vec::new()),
             other => Body::Foreign(other.to_owned()),
         };
-        let mut answer = Answer::new(limits, status, settings.is_incremental(), request_id);
-        if repeats {
-            answer.expect_repeats();
-        }
+        let source = FrameSource::new(settings.is_incremental(), repeats);
         Reader {
             status,
             retry_after,
             limits,
             body,
             decoder: Decoder::new(limits.line_bytes),
-            answer,
+            response: ResponseReader::new(limits, status, source, request_id),
             failed: None,
-            deaf: false,
+            ignore_rest: false,
         }
     }
 
@@ -74,12 +71,12 @@ impl Reader {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        if self.deaf {
+        if self.ignore_rest {
             return Ok(());
         }
         let limit = self.limits.event_bytes;
         let read = match &mut self.body {
-            Body::Stream => self.decoder.feed(chunk, |line| self.answer.line(line, events)),
+            Body::Stream => self.decoder.feed(chunk, |line| self.response.line(line, events)),
             Body::Json(body) if body.len().saturating_add(chunk.len()) > limit => {
                 Err(protocol(format!("a JSON answer of more than {limit} bytes")))
             }
@@ -102,24 +99,24 @@ impl Reader {
     /// Whether the answer repeats the text so far although increments were asked for, where it has shown something
     /// that was not expected.
     pub(super) fn shown(&self) -> Option<bool> {
-        self.answer.shown()
+        self.response.shown()
     }
 
     /// Whether a terminal finish reason was seen. Reading on is worth while for usage alone.
     pub fn finished(&self) -> bool {
-        self.answer.finish.is_some()
+        self.response.finish().is_some()
     }
 
     /// The end of an answer whose terminal finish reason was seen: nothing that follows changes it.
     pub fn finish(&self) -> Option<RunEnd> {
-        self.answer.finish.map(|reason| self.run_end(Ok(reason)))
+        self.response.finish().map(|reason| self.run_end(Ok(reason)))
     }
 
     fn run_end(&self, outcome: Result<FinishReason, RunError>) -> RunEnd {
         RunEnd {
             outcome,
             usage: self.usage(),
-            request_id: self.answer.request_id.clone(),
+            request_id: self.response.request_id().map(str::to_owned),
             timing: Timing::default(),
         }
     }
@@ -129,35 +126,35 @@ impl Reader {
     pub fn end(&mut self, events: &mut Vec<RunEvent>) -> RunEnd {
         let outcome = match self.rest(events) {
             Err(error) => Err(error),
-            Ok(()) => self.answer.finish.ok_or_else(|| self.complete(self.unfinished())),
+            Ok(()) => self.response.finish().ok_or_else(|| self.complete(self.unfinished())),
         };
         self.run_end(outcome)
     }
 
     /// The last running totals; `None` while unknown.
     pub fn usage(&self) -> Option<Usage> {
-        self.answer.usage()
+        self.response.usage()
     }
 
     /// The upstream's id of the request: the body's, else the header's.
     pub fn request_id(&self) -> Option<&str> {
-        self.answer.request_id.as_deref()
+        self.response.request_id()
     }
 
     fn rest(&mut self, events: &mut Vec<RunEvent>) -> Result<(), RunError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        if self.deaf {
+        if self.ignore_rest {
             return Ok(());
         }
         let read = match mem::replace(&mut self.body, Body::Stream) {
             Body::Stream => self
                 .decoder
-                .finish(|line| self.answer.line(line, events))
-                .and_then(|()| self.answer.ended(events)),
-            Body::Json(body) => self.answer.whole(&body, events),
-            Body::Refused(body) => Err(self.refused(&body, events)),
+                .finish(|line| self.response.line(line, events))
+                .and_then(|()| self.response.ended(events)),
+            Body::Json(body) => self.response.whole(&body, events),
+            Body::Refused(body) => Err(self.error_of(&body, events)),
             Body::Foreign(content_type) => Err(foreign(&content_type)),
         };
         self.settle(read)
@@ -165,17 +162,17 @@ impl Reader {
 
     /// The error in the body of an error status: JSON, an event stream under another content
     /// type, or anything, of which the status is all that counts.
-    fn refused(&mut self, body: &[u8], events: &mut Vec<RunEvent>) -> RunError {
-        if let Ok(frame) = Frame::parse(body) {
-            return self.answer.refused_by(&frame);
+    fn error_of(&mut self, body: &[u8], events: &mut Vec<RunEvent>) -> RunError {
+        if let Some(error) = self.response.error_in(body) {
+            return error;
         }
         let start = body.trim_ascii_start();
         if [&b"id:"[..], b"event:", b"data:", b":"].iter().any(|field| start.starts_with(field)) {
             let mut decoder = Decoder::new(self.limits.line_bytes);
             let read = decoder
-                .feed(body, |line| self.answer.line(line, events))
-                .and_then(|()| decoder.finish(|line| self.answer.line(line, events)))
-                .and_then(|()| self.answer.ended(events));
+                .feed(body, |line| self.response.line(line, events))
+                .and_then(|()| decoder.finish(|line| self.response.line(line, events)))
+                .and_then(|()| self.response.ended(events));
             if let Err(error) = read {
                 return error;
             }
@@ -184,16 +181,15 @@ impl Reader {
             b"" => "an empty body".to_owned(),
             _ => String::from_utf8_lossy(&start[..start.len().min(4 * RunError::DETAIL_MAX)]).into_owned(),
         };
-        self.answer.refused(Refusal { code: None, message })
+        self.response.error(ServiceError::uncoded(message))
     }
 
     /// The error of a body that ended before the answer did.
     fn unfinished(&self) -> RunError {
         if !(200..300).contains(&self.status) {
-            let message = "an error without an event".to_owned();
-            return self.answer.refused(Refusal { code: None, message });
+            return self.response.error(ServiceError::uncoded("an error without an event"));
         }
-        if self.answer.heard {
+        if self.response.saw_data {
             return RunError::new(RunErrorKind::Interrupted, "the answer ended without a finish reason");
         }
         // Some clients lose a body that is ended by close, so it may well be there next time.
@@ -206,7 +202,7 @@ impl Reader {
     fn settle(&mut self, read: Result<(), RunError>) -> Result<(), RunError> {
         let Err(error) = read else { return Ok(()) };
         if self.finished() {
-            self.deaf = true;
+            self.ignore_rest = true;
             return Ok(());
         }
         let error = self.complete(error);
@@ -217,7 +213,7 @@ impl Reader {
     /// Adds what the head told.
     fn complete(&self, mut error: RunError) -> RunError {
         error.status = error.status.or(Some(self.status));
-        error.request_id = self.answer.request_id.clone();
+        error.request_id = self.response.request_id().map(str::to_owned);
         error.retry_after = self.retry_after;
         error
     }

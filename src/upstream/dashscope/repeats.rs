@@ -1,7 +1,12 @@
 //! Notices a service that repeats the text so far although only new text was asked for.
-use super::cumulative::Cumulative;
-use super::event::{Said, Text, Unreadable};
-use crate::upstream::json_string::unescape;
+use super::{cumulative::Cumulative, frame::Content};
+use crate::{
+    chat::TextKind,
+    upstream::{
+        frame::{FrameError, RawText},
+        json_string::unescape,
+    },
+};
 use std::{
     borrow::Cow,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,8 +24,8 @@ const PIECES_MAX: u8 = 16;
 /// [`CHANCE`] characters. The first piece that does not fit settles the matter, in an ordinary answer the second.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    text: Watch,
-    thought: Watch,
+    answer: Pieces,
+    reasoning: Pieces,
     /// The answer is read as the text so far by this guess, not because that was asked for.
     is_guess: bool,
     shown: Option<bool>,
@@ -28,7 +33,7 @@ pub(super) struct Repeats {
 
 /// The pieces of one kind.
 #[derive(Debug, Default)]
-struct Watch {
+struct Pieces {
     /// The last piece, as it stands in its JSON string.
     last: String,
     pieces: u8,
@@ -53,32 +58,36 @@ impl Repeats {
 
     /// Looks at a piece of one kind, raw; true: from this one on the answer is read as the text so far.
     #[inline]
-    pub(super) fn notices(&mut self, raw: &str, is_thought: bool) -> bool {
-        let watch = if is_thought { &mut self.thought } else { &mut self.text };
+    pub(super) fn notices(&mut self, kind: TextKind, raw: &str) -> bool {
+        let watch = match kind {
+            TextKind::Answer => &mut self.answer,
+            TextKind::Reasoning => &mut self.reasoning,
+        };
         !watch.is_settled && watch.take(raw)
     }
 
     /// The same for a frame that was parsed.
-    pub(super) fn notices_in(&mut self, said: &Said<'_>) -> bool {
-        let (text, thought) = (!self.text.is_settled, !self.thought.is_settled);
-        (text && self.text.take(&raw(&said.text))) | (thought && self.thought.take(&raw(&said.reasoning)))
+    pub(super) fn notices_in(&mut self, content: &Content<'_>) -> bool {
+        let (answer, reasoning) = (!self.answer.is_settled, !self.reasoning.is_settled);
+        (answer && self.answer.take(&raw(&content.answer)))
+            | (reasoning && self.reasoning.take(&raw(&content.reasoning)))
     }
 
-    /// The reading of the text so far, from what was said last.
-    pub(super) fn begin(&mut self) -> Result<Cumulative, Unreadable> {
+    /// Begins to read the text so far, after the last pieces.
+    pub(super) fn begin(&mut self) -> Result<Cumulative, FrameError> {
         (self.is_guess, self.shown) = (true, Some(true));
-        Ok(Cumulative::after(decoded(&self.text.last)?, decoded(&self.thought.last)?))
+        Ok(Cumulative::after(decoded(&self.answer.last)?, decoded(&self.reasoning.last)?))
     }
 
     /// It is not the text so far after all.
     pub(super) fn withdraw(&mut self) {
         (self.is_guess, self.shown) = (false, Some(false));
-        self.text.settle();
-        self.thought.settle();
+        self.answer.settle();
+        self.reasoning.settle();
     }
 }
 
-impl Watch {
+impl Pieces {
     #[cold]
     fn take(&mut self, raw: &str) -> bool {
         if raw.is_empty() {
@@ -111,14 +120,14 @@ impl Watch {
 }
 
 /// A text in one piece.
-fn raw<'a>(text: &Text<'a>) -> Cow<'a, str> {
+fn raw<'a>(text: &RawText<'a>) -> Cow<'a, str> {
     match text.single() {
         Some(raw) => Cow::Borrowed(raw),
         None => Cow::Owned(text.pieces().collect()),
     }
 }
 
-fn decoded(raw: &str) -> Result<String, Unreadable> {
+fn decoded(raw: &str) -> Result<String, FrameError> {
     let mut text = String::new();
     unescape(raw, &mut text)?;
     Ok(text)

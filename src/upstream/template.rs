@@ -1,6 +1,6 @@
 //! Frames that differ from one that was parsed in nothing but their text and their token counts.
-use super::event::{Finish, Frame, Said, inner};
-use crate::{chat::Usage, upstream::usage};
+use super::usage;
+use crate::chat::{TextKind, Usage};
 use std::{cell::RefCell, fmt::Write, ops::Range, rc::Rc};
 
 /// Numbers inside `usage`. A frame with more is parsed each time.
@@ -20,7 +20,7 @@ thread_local! {
 
 /// Reads most frames of an answer without parsing them.
 ///
-/// A service spells the frames of one answer alike: only the text and the numbers inside `usage`
+/// A service spells the frames of one answer alike, in whichever dialect: only the text and the numbers inside `usage`
 /// differ. So a frame that was parsed is kept as a shape with holes, one in place of the string that was
 /// its text, one for each number in `usage` and one for the request's id, of which the first frame has told.
 /// A line that is the same bytes round the holes, with a JSON string in the one, plain numbers and a plain id
@@ -46,7 +46,25 @@ struct Shape {
     usage: Range<usize>,
     /// Where its totals stand among the counts; `None`: it has none.
     totals: Option<Totals>,
-    is_thought: bool,
+    kind: TextKind,
+    /// Reads the totals out of the value of `usage`.
+    read_totals: ReadTotals,
+}
+
+/// Reads the totals out of the value of a field `usage`.
+pub(super) type ReadTotals = fn(&str) -> Option<Usage>;
+
+/// A frame that was parsed and is nothing but text: its parts as slices of its line.
+#[derive(Debug)]
+pub(super) struct Sample<'a> {
+    pub(super) kind: TextKind,
+    /// The inside of the string that is the text.
+    pub(super) text: &'a str,
+    /// The value of `usage`.
+    pub(super) usage: Option<&'a str>,
+    /// The inside of the string that is the request's id.
+    pub(super) request_id: Option<&'a str>,
+    pub(super) read_totals: ReadTotals,
 }
 
 /// Where a total of a line is found.
@@ -95,15 +113,9 @@ enum Hole {
     End,
 }
 
-/// The text of a line that fitted, as it stands between its quotes.
-pub(super) struct Piece<'a> {
-    pub(super) raw: &'a str,
-    pub(super) is_thought: bool,
-}
-
 impl Template {
     /// The text of a line that fits. An empty text never does: there another field may hold it.
-    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<Piece<'a>> {
+    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<(TextKind, &'a str)> {
         let shape = self.shape.as_deref()?;
         let (mut at, mut text, mut counts, mut counted) = (0, 0..0, self.counts, 0);
         for (fixed, hole) in &shape.fixed {
@@ -130,19 +142,19 @@ impl Template {
             }
         }
         let raw = std::str::from_utf8(&line[text]).ok()?;
-        let is_thought = shape.is_thought;
+        let kind = shape.kind;
         if counted > 0 {
             (self.counts, self.counted) = (counts, true);
         }
         self.misses = 0;
-        Some(Piece { raw, is_thought })
+        Some((kind, raw))
     }
 
-    /// Takes the shape of a frame that was parsed from `line`, if it is one of text alone.
-    pub(super) fn learn(&mut self, line: &[u8], frame: &Frame<'_>, said: &Said<'_>) {
+    /// Takes the shape of a frame that was parsed from `line`; `None`: it is not one of text alone.
+    pub(super) fn learn(&mut self, line: &[u8], sample: Option<Sample<'_>>) {
         (self.shape, self.counted) = (None, false);
         if self.misses < MISSES_MAX
-            && let Some(shape) = Shape::of(line, frame, said)
+            && let Some(shape) = sample.and_then(|sample| Shape::of(line, &sample))
         {
             self.misses += 1;
             self.shape = Some(shape.shared());
@@ -165,24 +177,16 @@ impl Template {
 }
 
 impl Shape {
-    fn of(line: &[u8], frame: &Frame<'_>, said: &Said<'_>) -> Option<Shape> {
-        let (text, is_thought) = match (said.text.is_empty(), said.reasoning.is_empty()) {
-            (false, true) => (&said.text, false),
-            (true, false) => (&said.reasoning, true),
-            _ => return None,
-        };
-        if said.finish != Finish::NotYet || said.tools {
-            return None;
-        }
-        let text = range(line, text.single()?)?;
-        let usage = frame.usage_raw().and_then(|raw| range(line, raw)).unwrap_or(0..0);
+    fn of(line: &[u8], sample: &Sample<'_>) -> Option<Shape> {
+        let text = range(line, sample.text)?;
+        let usage = sample.usage.and_then(|raw| range(line, raw)).unwrap_or(0..0);
         let counts = numbers(line, usage.clone());
         if usage.contains(&text.start) || counts.len() > COUNTS_MAX {
             return None;
         }
         let mut holes: Vec<_> = counts.into_iter().map(|count| (count, Hole::Count)).collect();
         holes.push((text, Hole::Text));
-        let named = frame.request_id.and_then(inner).and_then(|id| range(line, id));
+        let named = sample.request_id.and_then(|id| range(line, id));
         if let Some(name) = named.filter(|name| id(&line[name.start..]) == Some(name.len())) {
             holes.push((name, Hole::Id));
         }
@@ -193,7 +197,8 @@ impl Shape {
             at = u32::try_from(hole.end).ok()?;
         }
         fixed.push((at..u32::try_from(line.len()).ok()?, Hole::End));
-        let mut shape = Shape { line: line.to_vec(), fixed, usage, totals: None, is_thought };
+        let (kind, read_totals) = (sample.kind, sample.read_totals);
+        let mut shape = Shape { line: line.to_vec(), fixed, usage, totals: None, kind, read_totals };
         shape.totals = shape.find_totals();
         Some(shape)
     }
@@ -201,7 +206,7 @@ impl Shape {
     /// Reads the totals of a line whose counts are marks that no count can be, and sees which mark is where.
     fn find_totals(&self) -> Option<Totals> {
         let marks: [u32; COUNTS_MAX] = std::array::from_fn(|at| u32::MAX - at as u32);
-        let usage = usage::totals(&self.usage(&marks)?)?;
+        let usage = (self.read_totals)(&self.usage(&marks)?)?;
         let find = |total| match marks.iter().position(|mark| u64::from(*mark) == total) {
             Some(at) => Total::Count(at),
             None => Total::Constant(total),
@@ -231,7 +236,8 @@ impl Shape {
 
     fn is_like(&self, other: &Shape) -> bool {
         let pairs = || self.fixed.iter().zip(&other.fixed);
-        self.is_thought == other.is_thought
+        self.kind == other.kind
+            && std::ptr::fn_addr_eq(self.read_totals, other.read_totals)
             && self.fixed.len() == other.fixed.len()
             && pairs().all(|((mine, hole), (its, its_hole))| {
                 hole == its_hole && self.piece(mine) == other.piece(its)
@@ -311,127 +317,4 @@ pub(super) fn offset(line: &[u8], part: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn line(text: &str, counts: [&str; 2]) -> String {
-        format!(
-            "{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":\"{text}\",\"role\":\"assistant\"}},\
-             \"finish_reason\":\"null\",\"index\":0}}]}},\"usage\":{{\"total_tokens\":{},\"input_tokens\":7,\
-             \"output_tokens\":{},\"model\":\"v2\"}},\"request_id\":\"r-1\"}}",
-            counts[0], counts[1]
-        )
-    }
-
-    fn learnt(from: &str) -> Template {
-        let mut template = Template::default();
-        let frame = Frame::parse(from.as_bytes()).unwrap();
-        template.learn(from.as_bytes(), &frame, &frame.said().unwrap());
-        template
-    }
-
-    /// The parser reads whatever the template does not take, so only this tells that it works.
-    #[test]
-    fn a_frame_that_is_spelled_alike_is_not_parsed() {
-        let mut template = learnt(&line("He", ["9", "2"]));
-        for text in ["l", "lo, 你好", r#"a\n\"b\\"#, "longer than the first one"] {
-            let next = line(text, ["12", "5"]);
-            assert_eq!(template.read(next.as_bytes()).unwrap().raw, text);
-        }
-        let usage = Usage { input_tokens: 7, output_tokens: 5, ..Usage::default() };
-        assert_eq!(template.take_usage(), Some(usage));
-        assert_eq!(template.take_usage(), None);
-        let thought = line("", ["9", "2"]).replace("\"role\"", "\"reasoning_content\":\"hm\",\"role\"");
-        let mut template = learnt(&thought);
-        let next = thought.replace("hm", "so");
-        assert!(template.read(next.as_bytes()).is_some_and(|piece| piece.is_thought && piece.raw == "so"));
-    }
-
-    #[test]
-    fn answers_that_are_spelled_alike_share_a_shape_and_not_their_counts() {
-        let (mut one, mut other) = (learnt(&line("He", ["9", "2"])), learnt(&line("你", ["1", "1"])));
-        let shape = |template: &Template| template.shape.as_ref().map(Rc::as_ptr);
-        assert_eq!(shape(&one), shape(&other));
-        let next = |id: &str, counts| line("x", counts).replace("r-1", id);
-        assert!(one.read(next("one", ["12", "5"]).as_bytes()).is_some());
-        assert!(other.read(next("other", ["13", "6"]).as_bytes()).is_some());
-        assert_eq!(one.usage().map(|usage| usage.output_tokens), Some(5));
-        assert_eq!(other.usage().map(|usage| usage.output_tokens), Some(6));
-        let thought = line("", ["9", "2"]).replace("\"role\"", "\"reasoning_content\":\"hm\",\"role\"");
-        assert_ne!(shape(&one), shape(&learnt(&thought)));
-        for number in 0..2 * SHAPES_MAX {
-            learnt(&line("x", ["9", "2"]).replace("v2", &format!("v-{number}")));
-        }
-        assert_eq!(SHAPES.with_borrow(Vec::len), SHAPES_MAX);
-        assert!(one.read(next("one", ["12", "5"]).as_bytes()).is_some(), "forgotten by the thread alone");
-    }
-
-    #[test]
-    fn what_means_something_else_is_parsed() {
-        let first = line("He", ["9", "2"]);
-        for other in [
-            line("", ["9", "2"]),
-            line("a\u{1}b", ["9", "2"]),
-            line("a\\", ["9", "2"]),
-            line("x", ["09", "2"]),
-            line("x", ["-9", "2"]),
-            line("x", ["9.5", "2"]),
-            line("x", ["1234567890", "2"]),
-            line("x", ["9", "2"]).replace("\"index\":0", "\"index\":1"),
-            line("x", ["9", "2"]).replace("null", "stop"),
-            line("x", ["9", "2"]).replace("r-1", "r\\u002d2"),
-            line("x", ["9", "2"]).replace("r-1", ""),
-            line("x", ["9", "2"]).replace("\"r-1\"", "null"),
-            line("x", ["9", "2"]).replace("v2", "v3"),
-            line("x", ["9", "2"]) + " ",
-            line("x", ["9", "2"]).trim_end_matches('}').to_owned(),
-        ] {
-            assert!(learnt(&first).read(other.as_bytes()).is_none(), "{other}");
-        }
-        let mut bytes = line("?", ["9", "2"]).into_bytes();
-        let at = bytes.iter().position(|&byte| byte == b'?').unwrap();
-        bytes[at] = 0xff;
-        assert!(learnt(&first).read(&bytes).is_none());
-        assert!(learnt(&line("x", ["9", "2"]).replace("null", "stop")).shape.is_none());
-    }
-
-    const FRAMES: [&str; 3] = [
-        r#"{"output":{"text":null,"choices":[{"message":{"content":"TEXT","reasoning_content":""},"finish_reason":"null"}]},"usage":{"input_tokens":1,"output_tokens":COUNT,"output_tokens_details":{"reasoning_tokens":COUNT}},"request_id":"r"}"#,
-        r#"{"usage": {"input_tokens": COUNT, "output_tokens": 3, "x": [1, COUNT]},"output":{"text":"TEXT","finish_reason":null}}"#,
-        r#"{"output":{"choices":[{"index":0,"message":{"content":[{"text":"TEXT"}]}},{"index":1,"message":{"content":"no"}}]},"request_id":"COUNT"}"#,
-    ];
-
-    proptest! {
-        /// Whatever the template takes, the parser reads alike; broken and foreign lines included.
-        #[test]
-        fn agrees_with_the_parser(
-            form in 0..FRAMES.len(),
-            texts in prop::collection::vec(r#"([a-z你"{},]|\\["\\nux]|\\u00e9|\\ud83d){0,6}"#, 2),
-            counts in prop::collection::vec("(0|[1-9][0-9]{0,20}|-1|1e3|0[1-9]|x)", 2),
-            cut in 0..400usize,
-        ) {
-            let spell = |at: usize| FRAMES[form].replace("TEXT", &texts[at]).replace("COUNT", &counts[at]);
-            let (first, second) = (spell(0), spell(1));
-            let Ok(frame) = Frame::parse(first.as_bytes()) else { return Ok(()) };
-            let Ok(said) = frame.said() else { return Ok(()) };
-            let mut template = Template::default();
-            template.learn(first.as_bytes(), &frame, &said);
-            for line in [second.as_bytes(), first.as_bytes(), &second.as_bytes()[..cut.min(second.len())]] {
-                let Some(piece) = template.read(line) else { continue };
-                let told = template.take_usage();
-                let mut decoded = String::new();
-                if crate::upstream::json_string::unescape(piece.raw, &mut decoded).is_err() {
-                    continue; // It fails, as the parser's does.
-                }
-                let frame = Frame::parse(line).unwrap();
-                let said = frame.said().unwrap();
-                prop_assert_eq!(said.text.single(), Some(piece.raw));
-                prop_assert!(said.reasoning.is_empty() && said.finish == Finish::NotYet && !said.tools);
-                if told.is_some() {
-                    prop_assert_eq!(told, frame.usage());
-                }
-            }
-        }
-    }
-}
+mod tests;
