@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, TextKind, Timing},
+    chat::{FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, TextKind, Timing},
     protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Lifetime, Session, Settings},
     socket::{
@@ -16,18 +16,7 @@ const DELTAS: usize = 500;
 const TOKEN: &str = " token";
 
 fn session(readers: u64) -> Session {
-    let settings = Settings {
-        readers: 8,
-        model: "m".into(),
-        linger: Duration::from_secs(60),
-        idle: Duration::from_secs(1800),
-        retain: Duration::from_secs(120),
-        queued_messages: 8,
-        behind_bytes: 64 * 1024,
-        system_prompt: None,
-        history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
-    };
-    let mut session = Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket);
+    let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let mut fx = Vec::new();
     for reader in 1..=readers {
         session.handle(&mut fx, Duration::ZERO, Input::Attach { reader: ReaderId(reader) });

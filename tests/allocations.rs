@@ -23,14 +23,14 @@ use std::{
 use tidegate::{
     app,
     chat::{
-        Budget, ChatMessage, FinishReason, MessageId, ReaderId, RequestId, RunEnd, RunEvent, RunId,
-        SessionId, Timing, TurnKind, TurnRequest,
+        ChatMessage, FinishReason, MessageId, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId,
+        Timing, TurnKind, TurnRequest,
     },
     config::Config,
     dispatch::RunChannel,
     protocol::{ClientFrame, Codec},
     runtime::block_on,
-    session::{Effect, Input, Lifetime, Outgoing, Session},
+    session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
     upstream::{
         Dialect, Head, Limits,
         dashscope::{self, DashScope},
@@ -118,20 +118,6 @@ fn handover() -> f64 {
     })
 }
 
-fn settings() -> tidegate::session::Settings {
-    tidegate::session::Settings {
-        readers: 8,
-        model: "m".into(),
-        linger: Duration::from_secs(60),
-        idle: Duration::from_secs(1800),
-        retain: Duration::from_secs(120),
-        queued_messages: 8,
-        behind_bytes: 64 * 1024,
-        system_prompt: None,
-        history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
-    }
-}
-
 /// A whole run.
 fn answer(session: &mut Session, fx: &mut Vec<Effect>, now: Duration, run: RunId, deltas: &[String]) {
     for text in deltas {
@@ -148,7 +134,7 @@ fn answer(session: &mut Session, fx: &mut Vec<Effect>, now: Duration, run: RunId
 
 /// Bytes that a conversation at rest holds beside its texts, as they were asked of the allocator.
 fn quiet() -> usize {
-    let settings = Arc::new(settings());
+    let settings = Arc::new(Settings::for_test());
     let (retain, mut fx, mut now, mut said) = (settings.retain, Vec::with_capacity(64), Duration::ZERO, 0);
     let mut texts = Vec::new();
     for turn in 0..QUIET_TURNS {
@@ -190,7 +176,7 @@ fn quiet() -> usize {
 
 /// The session machine, and the frame's spelling of what it pushes.
 fn session() -> (f64, f64) {
-    let mut session = Session::new(Arc::new(settings()), SessionId(1), Lifetime::OfSocket);
+    let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
     session.handle(&mut fx, Duration::ZERO, Input::Attach { reader: ReaderId(1) });
     let frame = ClientFrame::Message { text: "hello".into() };

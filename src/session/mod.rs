@@ -51,6 +51,24 @@ pub struct Settings {
     pub history: Budget,
 }
 
+impl Settings {
+    /// About what the gateway has by default, for tests, fuzzing and benchmarks: each changes what it is about.
+    #[doc(hidden)]
+    pub fn for_test() -> Self {
+        Settings {
+            queued_messages: 8,
+            readers: 8,
+            model: "m".into(),
+            linger: Duration::from_secs(60),
+            idle: Duration::from_secs(1800),
+            retain: Duration::from_secs(120),
+            behind_bytes: 64 * 1024,
+            system_prompt: None,
+            history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
+        }
+    }
+}
+
 /// A text that is pushed in one piece has at most this many bytes; beyond it the reader is asked
 /// again, so that what one reader can hold up is bounded.
 pub const PUSH_BYTES_MAX: usize = 16 * 1024;

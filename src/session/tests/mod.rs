@@ -19,18 +19,10 @@ use crate::{
 use expect_test::{Expect, expect};
 use std::{collections::HashSet, fmt::Write, time::Duration};
 
+/// Small, so that scripts reach every bound.
 fn settings() -> Settings {
-    Settings {
-        readers: 8,
-        model: "m".into(),
-        linger: Duration::from_secs(60),
-        idle: Duration::from_secs(1800),
-        retain: Duration::from_secs(120),
-        queued_messages: 2,
-        behind_bytes: 40,
-        system_prompt: None,
-        history: Budget { tokens: 10_000, bytes: 10_000, messages: 100 },
-    }
+    let history = Budget { tokens: 10_000, bytes: 10_000, messages: 100 };
+    Settings { queued_messages: 2, behind_bytes: 40, history, ..Settings::for_test() }
 }
 
 /// A shell without a world: performs effects on a list, refuses pushes to readers that are stuck.

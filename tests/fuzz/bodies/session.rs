@@ -81,17 +81,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let settings = Settings {
-            readers: 8,
-            model: "m".into(),
-            linger: Duration::from_secs(60),
-            idle: Duration::from_secs(1800),
-            retain: Duration::from_secs(120),
-            queued_messages: QUEUED,
-            behind_bytes: BEHIND,
-            system_prompt: None,
-            history: Budget { tokens: 1_000, bytes: 500, messages: 10 },
-        };
+        let history = Budget { tokens: 1_000, bytes: 500, messages: 10 };
+        let settings =
+            Settings { queued_messages: QUEUED, behind_bytes: BEHIND, history, ..Settings::for_test() };
         World {
             session: Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket),
             truth: BTreeMap::new(),
