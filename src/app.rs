@@ -65,7 +65,7 @@ pub enum Ended {
 /// What workers are made from; it crosses threads.
 #[derive(Clone)]
 struct Plan {
-    client: client::Plan,
+    client: client::ClientConfig,
     runs: Arc<dispatch::Settings>,
     sinks: RunSinks,
     hub: hub::Settings,
@@ -78,10 +78,10 @@ impl Gateway {
     /// Binds and starts. Must be called inside [`crate::runtime::block_on`].
     ///
     /// # Errors
-    /// [`client::SetUpError`] for a fault of the configuration, before anything is bound;
+    /// [`client::ClientBuildError`] for a fault of the configuration, before anything is bound;
     /// [`listen::BindError`] when an address cannot be had.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let client = settings.client_plan()?;
+        let client = settings.client_config()?;
         let listener = bind(settings.listen, listen::FLAG)?;
         let ops_listen = settings.ops_listen;
         let ops_listener = ops_listen.map(|address| bind(address, listen::OPS_FLAG)).transpose()?;
@@ -167,7 +167,7 @@ impl Gateway {
 }
 
 /// Starts what all workers share, and gathers what each of them is made from.
-fn plan(settings: Settings, client: client::Plan) -> Plan {
+fn plan(settings: Settings, client: client::ClientConfig) -> Plan {
     let names = Names { model: &settings.route.target.model, page: http::page::BUILD_ID };
     let metrics = Arc::new(Metrics::new(names));
     let memory = Memory::new(settings.memory, Instant::now().into_std());

@@ -20,7 +20,7 @@ use tidegate::{
     runtime::block_on,
     signals::{Hangup, Signals},
     simulator::{self, Simulator},
-    upstream::client::SetUpError,
+    upstream::client::ClientBuildError,
 };
 
 // glibc keeps what was once used; an idle socket costs a third less with this one.
@@ -100,7 +100,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         EXIT_UNAVAILABLE
     } else if error.is::<CannotWrite>() {
         EXIT_CANNOT_WRITE
-    } else if error.is::<SetUpError>() || error.is::<load::UsageError>() || error.is::<UnknownPort>() {
+    } else if error.is::<ClientBuildError>() || error.is::<load::UsageError>() || error.is::<UnknownPort>() {
         EXIT_USAGE
     } else {
         EXIT_INTERNAL
@@ -154,7 +154,7 @@ fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
         say(&format!("warning: {warning}\n"), true);
     }
     let key = config.check_for_serve().map_err(|error| error.to_string());
-    let client = settings.client_plan().map_err(|error| format!("tidegate: {error}"));
+    let client = settings.client_config().map_err(|error| format!("tidegate: {error}"));
     let refusals: Vec<_> = [key.err(), client.err()].into_iter().flatten().collect();
     for refusal in &refusals {
         say(&format!("{refusal}\n"), true);

@@ -115,8 +115,8 @@ impl Settings {
     ///
     /// # Errors
     /// What in the configuration no client can be made from.
-    pub fn client_plan(&self) -> Result<client::Plan, client::SetUpError> {
-        client::Plan::new(&self.client, self.runs.dialect.headers())
+    pub fn client_config(&self) -> Result<client::ClientConfig, client::ClientBuildError> {
+        client::ClientConfig::new(&self.client, self.runs.dialect.headers())
     }
 }
 

@@ -101,7 +101,7 @@ impl AttemptGuard {
 impl Drop for AttemptGuard {
     fn drop(&mut self) {
         if !self.is_reported {
-            self.report(Err(Blame::Nobody));
+            self.report(Err(Blame::None));
         }
     }
 }

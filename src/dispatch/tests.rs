@@ -122,7 +122,7 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
         connect_timeout: wait,
         first_byte: wait,
     };
-    let client = Client::new(client::Plan::new(&settings, dialect.headers()).unwrap());
+    let client = Client::new(client::ClientConfig::new(&settings, dialect.headers()).unwrap());
     let settings = Settings {
         dialect,
         limits: Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },

@@ -1,32 +1,32 @@
-//! The circuit breaker of one upstream: when it fails too often, nothing is sent there for a while, and
-//! then one request alone finds out whether it is back. Pure: time is an argument.
+//! The circuit breaker of one upstream. After too many failures no attempt is sent for a while; then a single trial
+//! decides whether the upstream has recovered. Pure: time is an argument.
 //!
-//! What one client sends must neither open it nor keep it open, since it is the breaker of all. No message
-//! provokes a failure to connect, so those count as they come. Every other failure could be the effect of
-//! a message, and therefore
+//! All clients share the breaker, so one client must neither open it nor keep it open. No message can cause a failure
+//! to connect, so those count unconditionally. Any other failure may be caused by the message that was sent:
 //!
-//! - those open it only if at least three sources (each with a [`FairShareKey`]) failed. A session counts
-//!   once, the row of failures takes two fewer of one source than would open it, and a share of failures
-//!   must show without the source that fails the most;
-//! - an error that the service reported in its own words counts only while two other sources have failed;
-//! - the trial after the pause is a request of a source that did not fail, or of any source if none came
-//!   for another pause. A trial that hangs is joined by one of another source.
+//! - Such failures open the breaker only if at least three sources (each a [`FairShareKey`]) failed. A session counts
+//!   once, a source contributes at most two fewer consecutive failures than are needed, and the failure rate must be
+//!   reached without the source that fails most often.
+//! - An error that the service reported itself (status 5xx with a code) counts only while two other sources have
+//!   failed.
+//! - The trial is a request of a source that has not failed; if none arrives for another `open_time`, of any source.
+//!   While a trial hangs, another source may begin a second one.
 use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
-/// So many answers at least are counted before their share of failures says anything.
+/// Minimum number of attempts in the window before the failure rate is used.
 const ANSWERS_MIN: u32 = 20;
-/// Parts of the window; as time passes one is forgotten after the other.
+/// Parts of the window; the oldest is dropped as time passes.
 const PARTS: u32 = 10;
-/// Failures that a message could have provoked open it from this many sources on.
+/// Minimum number of failing sources for failures that a message could have caused.
 const SOURCES_MIN: usize = 3;
-/// Failing sources that are kept apart in one part of the window. The one that fails the most is always
-/// among them.
+/// Failing sources that are counted individually in one part of the window. Beyond it the least failing one is
+/// replaced, so the most failing one is always among them.
 const KEPT_APART: usize = 8;
-/// Sources that are not asked for the trial; the latest ones to fail.
+/// Sources that are kept from the trial; beyond it the one that failed longest ago may take it again.
 const BLAMED_MAX: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +46,7 @@ pub struct Settings {
 pub enum State {
     /// Everything.
     Closed,
-    /// Nothing until the pause is over.
+    /// Nothing until `open_time` is over.
     Open,
     /// A trial is under way; nothing else.
     HalfOpen,
@@ -64,39 +64,39 @@ impl State {
     }
 }
 
-/// Who wants to send a request.
+/// Whose attempt it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     pub source: FairShareKey,
     pub session: SessionId,
 }
 
-/// Leave to send one request; what became of it is told with [`Breaker::report`].
+/// Permission for one attempt. Its result comes back through [`Breaker::report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerPermit {
     epoch: u64,
     asker: Asker,
-    /// It is a trial by a source that is blamed.
+    /// Its source is one of those kept from the trial.
     by_blamed: bool,
 }
 
-/// What a request says of the upstream.
+/// What an attempt says about the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptResult {
     /// It answered, though perhaps with an error that is not its fault.
     Answered,
-    /// It failed, or the way to it did.
+    /// The upstream, or the connection to it, failed.
     Failed(Failure),
-    /// Nothing: the request was cancelled, or ended for a reason of our own.
+    /// Nothing: the attempt was cancelled, or ended for a reason of our own.
     Unknown,
 }
 
-/// How far a failure may be the effect of the message that was sent.
+/// How far a failure may be caused by the message that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// There was no connection: refused, timed out, name, TLS. No message provokes that.
+    /// There was no connection: refused, timed out, name, TLS. No message causes that.
     Connect,
-    /// The request was sent, and no answer came of it.
+    /// The request was sent, and no valid response came back.
     Answer,
     /// The service reported an error of its own: status 5xx with its error code. Many services do so for
     /// messages that they cannot cope with.
@@ -107,9 +107,9 @@ pub enum Failure {
 pub struct Breaker {
     settings: Settings,
     phase: Phase,
-    /// Counts the changes of state. A request that was sent before the last one says nothing any more.
+    /// Number of state changes. Results of attempts from before the last one are ignored.
     epoch: u64,
-    /// Failures to connect since the last answer.
+    /// Failures to connect since the last success.
     connects: u32,
     /// Other failures that count since the last answer: each session once. Fewer than twice
     /// `settings.failures`, because of one source it takes two fewer than that.
@@ -124,11 +124,11 @@ pub struct Breaker {
 enum Phase {
     Closed,
     Open(Gate),
-    /// So many trials are under way.
+    /// Trials under way.
     Probing(Gate, u32),
 }
 
-/// From when on a trial may begin.
+/// When the next trial may begin.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
     /// By a source that is not blamed.

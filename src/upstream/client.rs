@@ -1,4 +1,4 @@
-//! The one place that speaks to a model service: awc, set up for long streams.
+//! The HTTP client of a model service: awc, configured for long streams.
 //!
 //! What awc does by itself and must not do here: wait five seconds for a head, hold at most a
 //! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
@@ -25,7 +25,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use link::Made;
 use rustls::{
-    ClientConfig, RootCertStore,
+    RootCertStore,
     pki_types::{
         CertificateDer,
         pem::{self, PemObject},
@@ -64,9 +64,9 @@ pub struct Settings {
     pub first_byte: Duration,
 }
 
-/// Why a client cannot be made; known before a port is bound.
+/// Why no client can be built; reported before a port is bound.
 #[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
+pub enum ClientBuildError {
     #[error("upstream.ca_file {path}: {reason}")]
     CaFile { path: String, reason: String },
     #[error("TLS cannot be set up: {0}")]
@@ -77,12 +77,12 @@ pub enum SetUpError {
     Header(String),
 }
 
-/// What every lane's client has in common; it may cross threads.
+/// What the clients of all lanes share; it may cross threads.
 #[derive(Clone)]
-pub struct Plan {
+pub struct ClientConfig {
     base_url: String,
     keys: Arc<[ApiKey]>,
-    tls: Arc<ClientConfig>,
+    tls: Arc<rustls::ClientConfig>,
     connect_timeout: Duration,
     first_byte: Duration,
 }
@@ -94,28 +94,28 @@ struct ApiKey {
 }
 
 impl ApiKey {
-    fn new(secret: &SecretString) -> Result<Self, SetUpError> {
+    fn new(secret: &SecretString) -> Result<Self, ClientBuildError> {
         let value = format!("Bearer {}", secret.expose_secret());
-        let mut header = HeaderValue::from_str(&value).map_err(|_| SetUpError::Key)?;
+        let mut header = HeaderValue::from_str(&value).map_err(|_| ClientBuildError::Key)?;
         header.set_sensitive(true);
         Ok(ApiKey { secret: secret.clone(), header })
     }
 }
 
 /// A header of a request as the library wants it.
-fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), SetUpError> {
-    let invalid = || SetUpError::Header((*name).to_owned());
+fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), ClientBuildError> {
+    let invalid = || ClientBuildError::Header((*name).to_owned());
     let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
     Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?, value))
 }
 
-impl Plan {
+impl ClientConfig {
     /// For requests with such headers: they are checked here, before a port is bound.
-    pub fn new(settings: &Settings, headers: &[Header]) -> Result<Self, SetUpError> {
+    pub fn new(settings: &Settings, headers: &[Header]) -> Result<Self, ClientBuildError> {
         for header in headers {
             parse_header(header)?;
         }
-        Ok(Plan {
+        Ok(ClientConfig {
             base_url: settings.base_url.trim_end_matches('/').to_owned(),
             keys: settings.api_keys.iter().map(ApiKey::new).collect::<Result<_, _>>()?,
             tls: Arc::new(tls_config(settings.ca_file.as_deref())?),
@@ -132,12 +132,13 @@ impl Plan {
 
 /// awc brings neither roots nor a crypto provider. HTTP/1.1 alone is offered: with HTTP/2 awc
 /// opens a connection per request anyway, and its `h2` is not maintained.
-fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetUpError> {
+fn tls_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientBuildError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
-            let fault = |reason: String| SetUpError::CaFile { path: path.display().to_string(), reason };
+            let fault =
+                |reason: String| ClientBuildError::CaFile { path: path.display().to_string(), reason };
             for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(unreadable(e)))? {
                 let certificate = certificate.map_err(|e| fault(unreadable(e)))?;
                 roots.add(certificate).map_err(|e| fault(e.to_string()))?;
@@ -148,7 +149,7 @@ fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetUpError> {
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -167,7 +168,7 @@ fn unreadable(error: pem::Error) -> String {
 pub struct Client {
     pool: RefCell<Pool>,
     made: Made,
-    plan: Plan,
+    config: ClientConfig,
 }
 
 /// awc's client, which cannot empty its pool: another one takes its place.
@@ -186,10 +187,10 @@ pub struct OpenError {
 }
 
 impl Client {
-    pub fn new(plan: Plan) -> Self {
+    pub fn new(config: ClientConfig) -> Self {
         let made = Made::default();
-        let pool = Pool { awc: connect(&plan, &made), number: 0 };
-        Client { pool: RefCell::new(pool), made, plan }
+        let pool = Pool { awc: connect(&config, &made), number: 0 };
+        Client { pool: RefCell::new(pool), made, config }
     }
 
     /// Sends a request and waits for the head, until `first_byte` or `deadline`.
@@ -201,16 +202,16 @@ impl Client {
     ) -> Result<Response, OpenError> {
         let (mut request, pool) = {
             let pool = self.pool.borrow();
-            let url = format!("{}{}", self.plan.base_url, outbound.path);
+            let url = format!("{}{}", self.config.base_url, outbound.path);
             (pool.awc.post(url).no_decompress(), pool.number)
         };
         for (name, value) in outbound.headers.iter().filter_map(|header| parse_header(header).ok()) {
             request.headers_mut().insert(name, value);
         }
-        if let Some(key) = self.plan.keys.get(key.0) {
+        if let Some(key) = self.config.keys.get(key.0) {
             request.headers_mut().insert(header::AUTHORIZATION, key.header.clone());
         }
-        let wait = self.plan.first_byte.min(deadline.saturating_duration_since(Instant::now()));
+        let wait = self.config.first_byte.min(deadline.saturating_duration_since(Instant::now()));
         let mut sending = pin!(request.timeout(wait).send_body(outbound.body.clone()));
         let mut made = false;
         let sent = poll_fn(|cx| {
@@ -241,26 +242,26 @@ impl Client {
         let mut pool = self.pool.borrow_mut();
         if pool.number == number {
             log::info!(why:? = why; "kept connections to the model service are dropped");
-            *pool = Pool { awc: connect(&self.plan, &self.made), number: number + 1 };
+            *pool = Pool { awc: connect(&self.config, &self.made), number: number + 1 };
         }
     }
 
     /// Says for the log which host could not be reached: the errors of the library do not.
     fn named(&self, mut failed: OpenError) -> OpenError {
         if failed.error.kind == RunErrorKind::UpstreamUnreachable {
-            failed.error.detail = format!("{}: {}", self.plan.authority(), failed.error.detail);
+            failed.error.detail = format!("{}: {}", self.config.authority(), failed.error.detail);
         }
         failed
     }
 
     /// The host that is asked.
     pub fn host(&self) -> &str {
-        self.plan.authority().split(':').next().unwrap_or_default()
+        self.config.authority().split(':').next().unwrap_or_default()
     }
 
     /// Takes all keys out of a text of the upstream, which may repeat it.
     pub fn redact(&self, text: &mut String) {
-        for key in self.plan.keys.iter() {
+        for key in self.config.keys.iter() {
             redact(text, key.secret.expose_secret());
         }
     }
@@ -269,7 +270,7 @@ impl Client {
 /// In any case of letters, since a header's value may have been put in lower case; and also the beginning
 /// of a key at the end, where a text was cut.
 fn redact(text: &mut String, key: &str) {
-    /// So much of a key may stand: it is what all keys begin with.
+    /// Length of the prefix that all keys share; only longer beginnings of a key are removed.
     const PREFIX: usize = 3;
     // Where the letters stand is not changed by this.
     let (mut lower, key) = (text.to_ascii_lowercase(), key.to_ascii_lowercase());
@@ -285,13 +286,13 @@ fn redact(text: &mut String, key: &str) {
 }
 
 /// awc's client with an empty pool.
-fn connect(plan: &Plan, made: &Made) -> awc::Client {
+fn connect(config: &ClientConfig, made: &Made) -> awc::Client {
     let connector = Connector::new()
-        .connector(link::Connector::new(Rc::clone(made), 2 * plan.connect_timeout))
-        .rustls_0_23(Arc::clone(&plan.tls))
+        .connector(link::Connector::new(Rc::clone(made), 2 * config.connect_timeout))
+        .rustls_0_23(Arc::clone(&config.tls))
         .limit(0) // Admission is the limit.
-        .timeout(plan.connect_timeout)
-        .handshake_timeout(plan.connect_timeout)
+        .timeout(config.connect_timeout)
+        .handshake_timeout(config.connect_timeout)
         .conn_keep_alive(KEEP_ALIVE)
         .conn_lifetime(LIFETIME);
     awc::Client::builder()
@@ -305,7 +306,7 @@ fn connect(plan: &Plan, made: &Made) -> awc::Client {
 
 /// Whether awc took a response for a whole one of which more is still to come: it reads an interim
 /// response as the final one, and in HTTP/1.1 a body that is ended by close as none at all. The
-/// connection is in the pool already, where the rest would be taken for the answer to somebody else.
+/// connection is in the pool already, where the rest would be read as the response to another request.
 fn leaves_bytes_behind(response: &ClientResponse) -> bool {
     let (status, headers) = (response.status(), response.headers());
     let framed =
@@ -399,9 +400,9 @@ fn open_error(error: &SendRequestError) -> OpenError {
         SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None, None),
         _ => (Kind::UpstreamError, None, None),
     };
-    let mut told = RunError::new(kind, error.to_string());
-    told.retry = retry.unwrap_or(told.retry);
-    OpenError { error: told, lost }
+    let mut failed = RunError::new(kind, error.to_string());
+    failed.retry = retry.unwrap_or(failed.retry);
+    OpenError { error: failed, lost }
 }
 
 /// rustls hides its errors in an I/O error.

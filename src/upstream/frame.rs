@@ -1,4 +1,4 @@
-//! What a frame of a response says, in the words of no dialect. A frame is the JSON of one event, or of a whole answer.
+//! The contents of a response's frames, independent of the dialect. A frame is the JSON of one event, or of a whole answer.
 use super::json_string::BadEscape;
 use crate::chat::{RunError, TextKind, Usage};
 

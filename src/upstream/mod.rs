@@ -1,4 +1,4 @@
-//! The model services: their wire formats (pure) and the one client that speaks to them.
+//! The model services: their dialects (pure), the route to them (pure) and the HTTP client.
 pub mod breaker;
 pub mod client;
 pub mod dashscope;

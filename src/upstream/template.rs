@@ -22,7 +22,7 @@ thread_local! {
 ///
 /// A service spells the frames of one answer alike, in whichever dialect: only the text and the numbers inside `usage`
 /// differ. So a frame that was parsed is kept as a shape with holes, one in place of the string that was
-/// its text, one for each number in `usage` and one for the request's id, of which the first frame has told.
+/// its text, one for each number in `usage` and one for the request's id, which the first frame has given.
 /// A line that is the same bytes round the holes, with a JSON string in the one, plain numbers and a plain id
 /// in the others, parses to the same frame with that text and those counts. Whatever else comes is
 /// parsed, and becomes the shape.

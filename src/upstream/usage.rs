@@ -29,7 +29,7 @@ struct OutputDetails {
     reasoning_tokens: Count,
 }
 
-/// The totals in the value of `usage`. What cannot be read is unknown and costs nobody the answer.
+/// The totals in the value of `usage`. An unreadable value is unknown and does not fail the answer.
 pub(super) fn totals(raw: &str) -> Option<Usage> {
     serde_json::from_str::<WireUsage>(raw).ok()?.totals()
 }
@@ -69,7 +69,7 @@ pub(super) fn count(bytes: &[u8]) -> Option<(u32, usize)> {
     spelled.then_some((number, digits))
 }
 
-/// A token count. One that cannot be read is unknown and costs nobody the answer, and so is one that no answer
+/// A token count. An unreadable one is unknown and does not fail the answer, and so is one that no answer
 /// has: beyond 32 bits it would only spoil the sums.
 #[derive(Default)]
 struct Count(Option<u64>);

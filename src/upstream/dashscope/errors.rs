@@ -46,7 +46,7 @@ const TABLE: &[Row] = &[
     is("InternalError.Algo.InvalidParameter", RunErrorKind::BadRequest, Retry::No),
     is("UnsupportedOperation", RunErrorKind::BadRequest, Retry::No),
     is("InvalidURL", RunErrorKind::BadRequest, Retry::No),
-    // We closed first; nobody is left to be told.
+    // We closed first; there is no client left.
     is("ClientDisconnect", RunErrorKind::Cancelled, Retry::No),
     // Filters. The reader knows whether text was shown, and then makes it the answer's refusal.
     is("DataInspectionFailed", RunErrorKind::InputRefused, Retry::No),

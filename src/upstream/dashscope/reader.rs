@@ -210,7 +210,7 @@ impl Reader {
         Err(error)
     }
 
-    /// Adds what the head told.
+    /// Adds what the head says.
     fn complete(&self, mut error: RunError) -> RunError {
         error.status = error.status.or(Some(self.status));
         error.request_id = self.response.request_id().map(str::to_owned);
@@ -219,7 +219,7 @@ impl Reader {
     }
 }
 
-/// Says nothing of the body: with a good status it may hold somebody's answer.
+/// Quotes nothing of the body: with a good status it may hold the answer to another client.
 fn foreign(content_type: &str) -> RunError {
     match content_type {
         "" => protocol("an answer without content type"),

@@ -137,7 +137,7 @@ fn decoded(raw: &str) -> Result<String, FrameError> {
 #[derive(Debug, Default)]
 pub(super) struct Habit {
     repeats: AtomicBool,
-    is_told: AtomicBool,
+    has_warned: AtomicBool,
 }
 
 impl Habit {
@@ -146,10 +146,10 @@ impl Habit {
         self.repeats.load(Relaxed)
     }
 
-    /// Notes what an answer has shown, see [`super::Reader::shown`]. True: the operator is to be told, once.
+    /// Notes what an answer has shown, see [`super::Reader::shown`]. True: the operator is to be warned, once.
     pub(super) fn note(&self, shown: Option<bool>) -> bool {
         let Some(repeats) = shown else { return false };
         self.repeats.store(repeats, Relaxed);
-        repeats && !self.is_told.swap(true, Relaxed)
+        repeats && !self.has_warned.swap(true, Relaxed)
     }
 }

@@ -1,14 +1,14 @@
-//! What a failed attempt says, and of whom.
+//! Attributes the failure of an attempt: to the request, the upstream, or the model there.
 use crate::{
     chat::{Fault, RunError, RunErrorKind},
     upstream::breaker::{AttemptResult, Failure},
 };
 
-/// Whom the failure of an attempt blames.
+/// What the failure of an attempt is attributed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// Nobody: the run was cancelled, or ended for a reason of our own.
-    Nobody,
+    /// Nothing: the run was cancelled, or ended for a reason of our own.
+    None,
     /// What was asked, or the key or account it was asked with: the service is there and responded.
     ///
     /// A wrong key, an unpaid bill and a rate limit belong here. Such attempts have rules of their own, and an open
@@ -18,25 +18,25 @@ pub enum Blame {
     Upstream,
     /// The model there: the request was sent and no valid answer came of it.
     Target {
-        /// The service reported it in its own words: status 5xx with an error code. Many services do so for
+        /// The service reported it itself: status 5xx with an error code. Many services do so for
         /// messages that they cannot cope with.
         is_reported: bool,
     },
 }
 
-/// Decides whom an attempt blames that failed with this error. `shown`: text of its answer had arrived;
+/// Attributes the failure of an attempt with this error. `shown`: text of its answer had arrived;
 /// `connected`: there was a connection for the request.
 pub fn judge(error: &RunError, shown: bool, connected: bool) -> Blame {
     let is_5xx = error.status.is_some_and(|status| (500..600).contains(&status));
     match error.kind.fault() {
         Fault::Connection if !connected || error.kind == RunErrorKind::UpstreamTls => Blame::Upstream,
         // After the first text, time runs out for long answers too.
-        Fault::ServiceBeforeText if shown => Blame::Nobody,
+        Fault::ServiceBeforeText if shown => Blame::None,
         Fault::Connection | Fault::Service | Fault::ServiceBeforeText => {
             Blame::Target { is_reported: is_5xx && error.code.is_some() }
         }
         Fault::Request | Fault::Filter => Blame::Request,
-        Fault::Gateway | Fault::NotSent => Blame::Nobody,
+        Fault::Gateway | Fault::NotSent => Blame::None,
     }
 }
 
@@ -44,7 +44,7 @@ impl Blame {
     /// The same for the breaker of the one upstream, which is the breaker of its one model too.
     pub(super) fn for_breaker(self) -> AttemptResult {
         match self {
-            Blame::Nobody => AttemptResult::Unknown,
+            Blame::None => AttemptResult::Unknown,
             Blame::Request => AttemptResult::Answered,
             Blame::Upstream => AttemptResult::Failed(Failure::Connect),
             Blame::Target { is_reported: false } => AttemptResult::Failed(Failure::Answer),
@@ -78,10 +78,10 @@ mod tests {
             }
         }
         let of = |kind, shown, connected| judge(&RunError::new(kind, ""), shown, connected);
-        assert_eq!(of(RunErrorKind::UpstreamTimeout, true, true), Blame::Nobody);
+        assert_eq!(of(RunErrorKind::UpstreamTimeout, true, true), Blame::None);
         assert_eq!(of(RunErrorKind::Interrupted, true, true), TARGET);
         assert_eq!(of(RunErrorKind::NotSetUp, false, true), Blame::Request);
-        assert_eq!(of(RunErrorKind::Overloaded, false, true), Blame::Nobody);
+        assert_eq!(of(RunErrorKind::Overloaded, false, true), Blame::None);
         // faults: K138
         assert_eq!(of(RunErrorKind::UpstreamUnreachable, false, false), Blame::Upstream);
         assert_eq!(of(RunErrorKind::UpstreamUnreachable, false, true), TARGET, "a reset");

@@ -30,7 +30,7 @@ pub struct Key(pub usize);
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// What answers whom asks for the model of that name.
+    /// The target of requests for the model of that name.
     pub target: Target,
     pub retry: retry::Settings,
     pub breaker: breaker::Settings,
@@ -177,7 +177,7 @@ impl Route {
         }
     }
 
-    /// What an attempt says of its target: it answered, or whom its failure blames. May be called again for one
+    /// Records the result of an attempt: it answered, or what its failure blames. May be called again for one
     /// permit: first that bytes arrived, then how it ended.
     pub fn record(&mut self, now: Instant, permit: BreakerPermit, result: Result<(), Blame>) {
         let result = result.map_or_else(Blame::for_breaker, |()| AttemptResult::Answered);

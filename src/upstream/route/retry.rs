@@ -1,4 +1,4 @@
-//! When a failed attempt is followed by another one, and how many of those an outage may cost. Pure.
+//! Backoff between attempts, and the budget that bounds retries during an outage. Pure.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{FairShareKey, Retry, RunError};
 use std::{collections::VecDeque, time::Duration};
@@ -30,10 +30,10 @@ impl Settings {
         if failed >= self.attempts {
             return None;
         }
-        if let Some(told) = error.retry_after {
-            // A little later than told, so that those who were told the same do not come together.
-            return (told <= self.retry_after_max)
-                .then(|| told.saturating_add(told.min(self.backoff_min).mul_f64(random)));
+        if let Some(after) = error.retry_after {
+            // A little later than asked, so that runs with the same time do not retry together.
+            return (after <= self.retry_after_max)
+                .then(|| after.saturating_add(after.min(self.backoff_min).mul_f64(random)));
         }
         let doublings = failed.saturating_sub(1).saturating_add(slow);
         let pause = self.backoff_min.saturating_mul(2_u32.saturating_pow(doublings));
@@ -41,9 +41,9 @@ impl Settings {
     }
 }
 
-/// Retries of one upstream in all: every run pays in its share, every retry takes out a whole one. The last
-/// half is for sources (each with a [`FairShareKey`]) that took none lately, so that one client, whose
-/// messages make the service fail, does not use up what the others need.
+/// Retry budget of one upstream: every run adds its share, every retry takes a whole one. The last half is reserved for
+/// sources (each a [`FairShareKey`]) without a recent retry, so that one client whose messages make the service fail
+/// cannot use up the retries of the others.
 #[derive(Debug)]
 pub struct Budget {
     percent: i64,
@@ -54,9 +54,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// So many retries are free at the start and can be saved up at most.
+    /// Retries available at the start; also the most that can be saved up.
     const RESERVE: i64 = 10;
-    /// So many retries are remembered by their source.
+    /// Number of last retries whose sources are remembered; beyond it the oldest is forgotten.
     const LATELY: usize = 10;
 
     pub fn new(percent: u32) -> Self {

@@ -242,7 +242,7 @@ proptest! {
                                 break;
                             }
                             End::Cancelled => {
-                                bench.route.record(bench.now, go.permit, Err(Blame::Nobody));
+                                bench.route.record(bench.now, go.permit, Err(Blame::None));
                                 break;
                             }
                         }
