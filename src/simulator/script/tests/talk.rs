@@ -3,8 +3,8 @@ use super::*;
 use crate::simulator::script::{Turn, pieces, reply};
 use proptest::prelude::*;
 
-fn answer(said: &[&str]) -> String {
-    let turns: Vec<Turn> = said
+fn answer(messages: &[&str]) -> String {
+    let turns: Vec<Turn> = messages
         .iter()
         .flat_map(|text| {
             [("user", *text), ("assistant", "…")]
@@ -16,12 +16,12 @@ fn answer(said: &[&str]) -> String {
 
 #[test]
 fn it_remembers_what_was_said() {
-    let said = ["My name is Ada.", "Tell me about tides", "What did I say first?"];
-    assert!(answer(&said).contains("My name is Ada."));
-    assert!(answer(&[said[0], said[1], "What is my name?"]).contains("**Ada**"));
-    assert!(answer(&[said[0], "What did I say before?"]).contains("My name is Ada."));
-    assert!(answer(&[said[0], said[1], "How many messages did I write?"]).contains("3 messages"));
-    assert!(answer(&[said[0], said[1]]).contains("You said before: \"My name is Ada.\""));
+    let messages = ["My name is Ada.", "Tell me about tides", "What did I say first?"];
+    assert!(answer(&messages).contains("My name is Ada."));
+    assert!(answer(&[messages[0], messages[1], "What is my name?"]).contains("**Ada**"));
+    assert!(answer(&[messages[0], "What did I say before?"]).contains("My name is Ada."));
+    assert!(answer(&[messages[0], messages[1], "How many messages did I write?"]).contains("3 messages"));
+    assert!(answer(&[messages[0], messages[1]]).contains("You said before: \"My name is Ada.\""));
     assert!(answer(&["What is my name?"]).contains("not told"));
 }
 
@@ -53,9 +53,9 @@ fn the_examples_of_the_page_are_answered_whatever_was_said_before() {
 #[test]
 fn a_demo_shows_everything_in_either_language() {
     for message in ["/sim demo", "/sim demo=en pace_ms=1"] {
-        assert!(said("sim-chat", message).contains("Everything an answer can hold"), "{message}");
+        assert!(reply_of("sim-chat", message).contains("Everything an answer can hold"), "{message}");
     }
-    assert!(said("sim-chat", "/sim demo=zh").contains("回答里能有的一切"));
+    assert!(reply_of("sim-chat", "/sim demo=zh").contains("回答里能有的一切"));
     assert!(Script::parse("/sim demo=fr").is_err());
 }
 
@@ -67,7 +67,7 @@ fn the_same_seed_says_the_same() {
 }
 
 /// The contents of an incremental stream, joined.
-fn said(model: &str, message: &str) -> String {
+fn reply_of(model: &str, message: &str) -> String {
     let (bytes, _) = stream_of(model, message, INCREMENTAL, Endpoint::Text);
     let text = String::from_utf8(bytes).expect("UTF-8");
     text.split("\"content\":\"").skip(1).filter_map(|rest| rest.split("\",\"role\"").next()).collect()
@@ -86,13 +86,13 @@ fn echo_and_think_have_manners_of_their_own() {
     assert_eq!(echo("  a\u{2028}b 你好 "), "  a\u{2028}b 你好 ");
     let (bytes, _) = stream_of("sim-think", "hi", "{}", Endpoint::Text);
     let text = String::from_utf8(bytes).expect("UTF-8");
-    let (thought, said) = (text.find("\"reasoning_content\":\"The"), text.find("\"content\":\"Hello"));
-    assert!(thought.is_some() && thought < said, "{text}");
+    let (reasoning, content) = (text.find("\"reasoning_content\":\"The"), text.find("\"content\":\"Hello"));
+    assert!(reasoning.is_some() && reasoning < content, "{text}");
 }
 
 #[test]
 fn a_bare_sim_explains_itself() {
-    assert!(said("sim-chat", "/sim").contains("Switches of `/sim`"));
+    assert!(reply_of("sim-chat", "/sim").contains("Switches of `/sim`"));
 }
 
 proptest! {
