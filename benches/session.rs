@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
-    chat::{FinishReason, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId, TextKind, Timing},
+    chat::{FinishReason, RequestId, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind, Timing},
     protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Lifetime, Session, Settings},
     socket::{
@@ -19,7 +19,7 @@ fn session(readers: u64) -> Session {
     let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let mut fx = Vec::new();
     for reader in 1..=readers {
-        session.handle(&mut fx, Duration::ZERO, Input::Attach { reader: ReaderId(reader) });
+        session.handle(&mut fx, Duration::ZERO, Input::Attach { subscriber: SubscriberId(reader) });
     }
     session
 }
@@ -27,7 +27,7 @@ fn session(readers: u64) -> Session {
 /// A whole answer: a message in, deltas out, the end.
 fn turn(session: &mut Session, fx: &mut Vec<Effect>, run: u32) {
     let frame = ClientFrame::Message { text: "hello".into() };
-    session.handle(fx, Duration::ZERO, Input::Client { reader: ReaderId(1), frame });
+    session.handle(fx, Duration::ZERO, Input::Client { subscriber: SubscriberId(1), frame });
     for _ in 0..DELTAS {
         session.handle(fx, Duration::ZERO, Input::Run { run: RunId(run), event: RunEvent::answer(TOKEN) });
         session.settle(fx);
@@ -60,7 +60,7 @@ fn replay(c: &mut Criterion) {
     for entries in [1_000, 4_000, 16_000] {
         let (mut session, mut fx, mut now) = (session(1), Vec::new(), Duration::ZERO);
         let frame = ClientFrame::Message { text: "hello".into() };
-        session.handle(&mut fx, now, Input::Client { reader: ReaderId(1), frame });
+        session.handle(&mut fx, now, Input::Client { subscriber: SubscriberId(1), frame });
         for at in 0..entries {
             let kind = [TextKind::Answer, TextKind::Reasoning][at % 2];
             let event = RunEvent::Text { kind, text: TOKEN.into() };
@@ -71,14 +71,18 @@ fn replay(c: &mut Criterion) {
             b.iter(|| {
                 now += Duration::from_secs(1);
                 fx.clear();
-                session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), turn: None, after: None });
+                session.handle(
+                    &mut fx,
+                    now,
+                    Input::Resume { subscriber: SubscriberId(2), turn: None, after: None },
+                );
                 let mut told = 0;
                 while told <= entries {
                     told += fx.iter().filter(|effect| matches!(effect, Effect::Push { .. })).count();
                     fx.clear();
-                    session.handle(&mut fx, now, Input::Ready { reader: ReaderId(2) });
+                    session.handle(&mut fx, now, Input::Ready { subscriber: SubscriberId(2) });
                 }
-                session.handle(&mut fx, now, Input::Detach { reader: ReaderId(2) });
+                session.handle(&mut fx, now, Input::Detach { subscriber: SubscriberId(2) });
             });
         });
     }

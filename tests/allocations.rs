@@ -23,7 +23,7 @@ use std::{
 use tidegate::{
     app,
     chat::{
-        ChatMessage, FinishReason, MessageId, ReaderId, RequestId, RunEnd, RunEvent, RunId, SessionId,
+        ChatMessage, FinishReason, MessageId, RequestId, RunEnd, RunEvent, RunId, SessionId, SubscriberId,
         Timing, TurnKind, TurnRequest,
     },
     config::Config,
@@ -135,7 +135,8 @@ fn answer(session: &mut Session, fx: &mut Vec<Effect>, now: Duration, run: RunId
 /// Bytes that a conversation at rest holds beside its texts, as they were asked of the allocator.
 fn quiet() -> usize {
     let settings = Arc::new(Settings::for_test());
-    let (retain, mut fx, mut now, mut said) = (settings.retain, Vec::with_capacity(64), Duration::ZERO, 0);
+    let (retain, mut fx, mut now, mut said) =
+        (settings.replay_time, Vec::with_capacity(64), Duration::ZERO, 0);
     let mut texts = Vec::new();
     for turn in 0..QUIET_TURNS {
         let question = format!("What about the tide of harbour number {turn}?");
@@ -152,7 +153,7 @@ fn quiet() -> usize {
             let message = ChatMessage::user(id, question.as_str());
             let turn_request =
                 TurnRequest { kind: TurnKind::Submit, message, model: None, transcript: Vec::new() };
-            let input = Input::Ask { reader: ReaderId(turn), turn: Box::new(turn_request) };
+            let input = Input::Ask { subscriber: SubscriberId(turn), turn: Box::new(turn_request) };
             session.handle(&mut fx, now, input);
             fx.clear();
         }
@@ -169,7 +170,7 @@ fn quiet() -> usize {
     assert_eq!(transcript.iter().map(|said| said.text.len()).sum::<usize>(), said);
     let held = change.bytes_allocated - change.bytes_deallocated;
     // What is counted for `memory.max` is no less than what is there, and not much more.
-    let counted = session.held().history;
+    let counted = session.memory_use().history;
     assert!((held..held + held / 8 + QUIET_BYTES_MAX).contains(&counted), "{counted} counted, {held} held");
     held - said
 }
@@ -178,9 +179,9 @@ fn quiet() -> usize {
 fn session() -> (f64, f64) {
     let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
-    session.handle(&mut fx, Duration::ZERO, Input::Attach { reader: ReaderId(1) });
+    session.handle(&mut fx, Duration::ZERO, Input::Attach { subscriber: SubscriberId(1) });
     let frame = ClientFrame::Message { text: "hello".into() };
-    session.handle(&mut fx, Duration::ZERO, Input::Client { reader: ReaderId(1), frame });
+    session.handle(&mut fx, Duration::ZERO, Input::Client { subscriber: SubscriberId(1), frame });
     fx.clear();
     let mut texts: Vec<String> = (0..WARM + ROUNDS * DELTAS).map(|at| format!(" token {at}")).collect();
     let machine = each(|deltas| {

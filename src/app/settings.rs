@@ -205,13 +205,13 @@ fn hub_settings(config: &Config) -> hub::Settings {
 fn session_settings(config: &Config) -> session::Settings {
     let (session, history) = (&config.session, &config.history);
     session::Settings {
-        queued_messages: session.queued_messages_max,
-        readers: session.subscribers_max,
+        queued_messages_max: session.queued_messages_max,
+        subscribers_max: session.subscribers_max,
         model: config.upstream.model.as_str().into(),
-        linger: session.detached_timeout,
-        idle: session.idle_timeout,
-        retain: session.replay_time,
-        behind_bytes: session.lag_bytes_max,
+        detached_timeout: session.detached_timeout,
+        idle_timeout: session.idle_timeout,
+        replay_time: session.replay_time,
+        lag_bytes_max: session.lag_bytes_max,
         system_prompt: (!session.system_prompt.is_empty()).then(|| session.system_prompt.as_str().into()),
         history: chat::Budget {
             tokens: history.tokens_max,

@@ -37,7 +37,7 @@ pub struct RunId(pub u32);
 /// One attached reader of a session: a connection, or one request on a connection. No other reader of
 /// the process has the number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReaderId(pub u64);
+pub struct SubscriberId(pub u64);
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,13 +63,13 @@ impl fmt::Debug for RunId {
     }
 }
 
-impl fmt::Display for ReaderId {
+impl fmt::Display for SubscriberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl fmt::Debug for ReaderId {
+impl fmt::Debug for SubscriberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
@@ -86,6 +86,9 @@ mod tests {
             ("0000000000000000000000000000002a".to_owned(), "f".repeat(32))
         );
         assert_eq!((RunId(7).to_string(), format!("{:?}", RunId(7))), ("7".to_owned(), "7".to_owned()));
-        assert_eq!((ReaderId(3).to_string(), format!("{:?}", ReaderId(3))), ("3".to_owned(), "3".to_owned()));
+        assert_eq!(
+            (SubscriberId(3).to_string(), format!("{:?}", SubscriberId(3))),
+            ("3".to_owned(), "3".to_owned())
+        );
     }
 }

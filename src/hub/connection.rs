@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Pass,
-    chat::{ReaderId, RequestId},
+    chat::{RequestId, SubscriberId},
     dispatch::STREAM_BYTES,
     mailbox,
     memory::{Account, Kind},
@@ -57,7 +57,7 @@ pub struct Connection {
 /// This connection as a reader of its session.
 struct Attached {
     session: SessionHandle,
-    reader: ReaderId,
+    reader: SubscriberId,
 }
 
 /// All connections of one worker, and what they share.
@@ -219,9 +219,9 @@ impl Connection {
     }
 
     /// The session of this socket; it begins with the first message.
-    fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (SessionHandle, ReaderId) {
+    fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (SessionHandle, SubscriberId) {
         if self.session.is_none() {
-            let reader = ReaderId(self.id);
+            let reader = SubscriberId(self.id);
             let (sink, direct) = self.sink(ctx);
             let subscriber = Subscriber::new(sink, Some(direct), codec.encoder(None));
             let worker = &self.connections.worker;

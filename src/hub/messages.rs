@@ -2,7 +2,7 @@
 //! sent to. Names no actor.
 use crate::{
     access::Pass,
-    chat::{ChatId, MessageId, ReaderId, RequestId, TurnRequest},
+    chat::{ChatId, MessageId, RequestId, SubscriberId, TurnRequest},
     mailbox,
     memory::Account,
     protocol::{ClientFrame, Close, Codec, Rejection, ServerFrame},
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub enum SessionMessage {
     /// A frame of the client whose socket this session belongs to.
     Client {
-        reader: ReaderId,
+        reader: SubscriberId,
         frame: ClientFrame,
         /// The memory for an answer.
         account: Account<1>,
@@ -28,11 +28,11 @@ pub enum SessionMessage {
     Attach(Attach),
     /// The connection of a subscriber is gone.
     Detach {
-        reader: ReaderId,
+        reader: SubscriberId,
     },
     /// The user stops the turn that this subscriber follows.
     Stop {
-        reader: ReaderId,
+        reader: SubscriberId,
     },
     /// Asks for the conversation so far. Changes nothing, and does not keep the session from ending.
     GetTranscript(oneshot::Sender<Transcript>),
@@ -149,9 +149,9 @@ pub enum Push {
         cost: usize,
     },
     /// A subscriber got everything that it asked for.
-    Finished { reader: ReaderId },
+    Finished { reader: SubscriberId },
     /// The session of a subscriber ended without an end for it: it panicked or was evicted.
-    Lost { reader: ReaderId },
+    Lost { reader: SubscriberId },
     /// No session took this request: the one that it was sent to was just ending.
     Returned(Box<AttachRequest>),
 }
@@ -186,10 +186,10 @@ impl AttachKind {
         }
     }
 
-    pub fn input(self, reader: ReaderId) -> Input {
+    pub fn input(self, reader: SubscriberId) -> Input {
         match self {
-            AttachKind::Ask(turn) => Input::Ask { reader, turn },
-            AttachKind::Resume { turn, after } => Input::Resume { reader, turn, after },
+            AttachKind::Ask(turn) => Input::Ask { subscriber: reader, turn },
+            AttachKind::Resume { turn, after } => Input::Resume { subscriber: reader, turn, after },
         }
     }
 
@@ -204,7 +204,7 @@ impl AttachKind {
 
 /// A request on its way to the session of its chat.
 pub struct AttachRequest {
-    pub reader: ReaderId,
+    pub reader: SubscriberId,
     pub request: RequestId,
     pub chat: ChatId,
     pub kind: AttachKind,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     access::Pass,
-    chat::{ChatKey, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId},
+    chat::{ChatKey, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, SubscriberId},
     dispatch::{CancelQueued, RunChannel, RunUpdate, SubmitRun},
     protocol::{Rejection, ServerFrame},
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session},
@@ -55,7 +55,7 @@ struct Listener {
 
 /// A connection, or a request on one, that follows this session.
 struct Subscription {
-    id: ReaderId,
+    id: SubscriberId,
     subscriber: Subscriber,
     /// It refused a push of this batch, so it gets no later one of the same batch.
     behind: bool,
@@ -71,13 +71,13 @@ impl SessionActor {
         worker: &Rc<Worker>,
         id: u64,
         pass: Arc<Pass>,
-        reader: ReaderId,
+        reader: SubscriberId,
         subscriber: Subscriber,
     ) -> SessionHandle {
         let address = Self::create(|ctx| {
             let mut actor = Self::new(worker, SessionId(id.into()), pass, Lifetime::OfSocket, None);
             actor.subscribers.push(Subscription { id: reader, subscriber, behind: false });
-            actor.feed(ctx, Input::Attach { reader });
+            actor.feed(ctx, Input::Attach { subscriber: reader });
             actor
         });
         SessionHandle::new(address.recipient())
@@ -119,8 +119,12 @@ impl SessionActor {
         let is_text = input.is_text();
         self.session.handle(&mut effects, now, input);
         self.perform_all(ctx, &mut effects);
-        self.session.settle(&mut effects);
+        let wake = self.session.settle(&mut effects);
         self.perform_all(ctx, &mut effects);
+        if wake != self.wake {
+            let before = std::mem::replace(&mut self.wake, wake);
+            self.worker.timers.set(self.id, before, wake);
+        }
         self.worker.scratch.effects.set(effects);
         if !is_text || self.holdings.is_due(&self.session) {
             self.holdings.renew(&self.worker, self.id, &self.session);
@@ -152,9 +156,9 @@ impl SessionActor {
 
     fn perform(&mut self, ctx: &mut Context<Self>, effect: Effect, refused: &mut Vec<Input>) {
         match effect {
-            Effect::Push { reader, outgoing, from, ask } => {
+            Effect::Push { subscriber: reader, outgoing, from, ask } => {
                 if let Err(outgoing) = self.push(ctx, reader, outgoing, ask) {
-                    refused.push(Input::PushRefused { reader, outgoing, from });
+                    refused.push(Input::PushRefused { subscriber: reader, outgoing, from });
                 }
             }
             Effect::StartRun { run, request } => {
@@ -183,15 +187,11 @@ impl SessionActor {
             Effect::CancelRun { run } => self.cancel(run),
             Effect::HoldRun { .. } => self.with_run(RunChannel::hold),
             Effect::ContinueRun { .. } => self.with_run(RunChannel::resume),
-            Effect::Release { reader } => {
+            Effect::Release { subscriber: reader } => {
                 if let Some(at) = self.subscribers.iter().position(|known| known.id == reader) {
                     self.subscribers.remove(at).subscriber.finish(reader);
                 }
                 self.give_room_back();
-            }
-            Effect::WakeAt { at } => {
-                let before = std::mem::replace(&mut self.wake, at);
-                self.worker.timers.set(self.id, before, at);
             }
             Effect::End => self.end(ctx),
         }
@@ -217,7 +217,7 @@ impl SessionActor {
     fn push(
         &mut self,
         ctx: &Context<Self>,
-        id: ReaderId,
+        id: SubscriberId,
         outgoing: Outgoing,
         ask: bool,
     ) -> Result<(), Outgoing> {
@@ -379,17 +379,17 @@ impl Handler<SessionMessage> for SessionActor {
         match message {
             SessionMessage::Client { reader, frame, account } => {
                 self.holdings.run = Some(account);
-                self.feed(ctx, Input::Client { reader, frame });
+                self.feed(ctx, Input::Client { subscriber: reader, frame });
             }
             SessionMessage::Attach(attach) => self.on_attach(ctx, attach),
             SessionMessage::Detach { reader } => {
                 self.subscribers.retain(|attached| attached.id != reader);
                 self.give_room_back();
-                self.feed(ctx, Input::Detach { reader });
+                self.feed(ctx, Input::Detach { subscriber: reader });
             }
             SessionMessage::Stop { reader } => {
                 self.take_usage(ctx);
-                self.feed(ctx, Input::Abort { reader });
+                self.feed(ctx, Input::Abort { subscriber: reader });
             }
             SessionMessage::GetTranscript(reply) => drop(reply.send(self.session.transcript())),
             SessionMessage::Signal(signal) => self.on_signal(ctx, signal),
@@ -403,7 +403,7 @@ impl Handler<Ready> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, Ready { id }: Ready, ctx: &mut Self::Context) {
-        self.feed(ctx, Input::Ready { reader: ReaderId(id) });
+        self.feed(ctx, Input::Ready { subscriber: SubscriberId(id) });
     }
 }
 

@@ -3,7 +3,7 @@
 //! frames are written to it directly; otherwise they are a message, and across threads only bytes travel.
 use super::messages::{Push, Sink};
 use crate::{
-    chat::ReaderId,
+    chat::SubscriberId,
     mailbox,
     protocol::{FrameEncoder, ServerFrame},
     session::Outgoing,
@@ -35,7 +35,7 @@ impl Subscriber {
     pub fn try_push(
         &mut self,
         session: impl Fn() -> Recipient<Ready>,
-        reader: ReaderId,
+        reader: SubscriberId,
         outgoing: Outgoing,
         ask: bool,
     ) -> Result<(), Outgoing> {
@@ -80,12 +80,12 @@ impl Subscriber {
     }
 
     /// The subscriber got everything that it asked for.
-    pub fn finish(self, reader: ReaderId) {
+    pub fn finish(self, reader: SubscriberId) {
         mailbox::notify(&self.recipient, Push::Finished { reader });
     }
 
     /// The session ends without an end for this subscriber.
-    pub fn lose(&self, reader: ReaderId) {
+    pub fn lose(&self, reader: SubscriberId) {
         mailbox::notify(&self.recipient, Push::Lost { reader });
     }
 }

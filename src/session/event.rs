@@ -1,9 +1,7 @@
 //! What goes into the session machine, and what comes out of it.
-use std::time::Duration;
-
 use super::Cursor;
 use crate::{
-    chat::{MessageId, ReaderId, RunEvent, RunId, RunRequest, TurnRequest},
+    chat::{MessageId, RunEvent, RunId, RunRequest, SubscriberId, TurnRequest},
     protocol::{ClientFrame, Close, ServerFrame},
 };
 
@@ -11,27 +9,27 @@ use crate::{
 #[derive(Debug)]
 pub enum Input {
     /// A connection joins and is told everything from now on.
-    Attach { reader: ReaderId },
-    /// A reader joins with a question and is told the one turn that answers it.
-    Ask { reader: ReaderId, turn: Box<TurnRequest> },
-    /// A reader joins and follows the newest turn, while it runs or is retained: what comes after number
+    Attach { subscriber: SubscriberId },
+    /// A subscriber joins with a question and is told the one turn that answers it.
+    Ask { subscriber: SubscriberId, turn: Box<TurnRequest> },
+    /// A subscriber joins and scope the newest turn, while it runs or is replay_until: what comes after number
     /// `after` (see [`crate::protocol::ReplayPosition`]), or all of it. With `turn` only if that turn has this
     /// question or this answer.
-    Resume { reader: ReaderId, turn: Option<MessageId>, after: Option<u32> },
-    /// A reader stops the turn that it is told, or takes back its question that waits.
-    Abort { reader: ReaderId },
-    /// The time of an [`Effect::WakeAt`] has come.
+    Resume { subscriber: SubscriberId, turn: Option<MessageId>, after: Option<u32> },
+    /// A subscriber stops the turn that it is told, or takes back its question that waits.
+    Abort { subscriber: SubscriberId },
+    /// The time that [`Session::settle`](super::Session::settle) returned has come.
     Wake,
     /// A connection is gone.
-    Detach { reader: ReaderId },
+    Detach { subscriber: SubscriberId },
     /// A client said something.
-    Client { reader: ReaderId, frame: ClientFrame },
+    Client { subscriber: SubscriberId, frame: ClientFrame },
     /// A run said something.
     Run { run: RunId, event: RunEvent },
-    /// A reader that was refused an [`Effect::Push`] can take more.
-    Ready { reader: ReaderId },
-    /// A reader did not take what was pushed; it comes back untouched.
-    PushRefused { reader: ReaderId, outgoing: Outgoing, from: Cursor },
+    /// A subscriber that was refused an [`Effect::Push`] can take more.
+    Ready { subscriber: SubscriberId },
+    /// A subscriber did not take what was pushed; it comes back untouched.
+    PushRefused { subscriber: SubscriberId, outgoing: Outgoing, from: Cursor },
     /// Memory is short: finished answers are not kept any longer.
     GiveBack,
     /// The gateway is stopping: finish the answer, take nothing new, then close.
@@ -62,30 +60,26 @@ pub enum Effect {
     ContinueRun {
         run: RunId,
     },
-    /// `from` is where the reader stood before; it comes back in [`Input::PushRefused`]. With `ask`
-    /// the reader gets nothing more until [`Input::Ready`] says that this push was written.
+    /// `from` is where the subscriber stood before; it comes back in [`Input::PushRefused`]. With `ask`
+    /// the subscriber gets nothing more until [`Input::Ready`] says that this push was written.
     Push {
-        reader: ReaderId,
+        subscriber: SubscriberId,
         outgoing: Outgoing,
         from: Cursor,
         ask: bool,
     },
-    /// A reader that followed one turn has been told all of it, and is forgotten.
+    /// A subscriber that followed one turn has been told all of it, and is forgotten.
     Release {
-        reader: ReaderId,
-    },
-    /// Send [`Input::Wake`] at this time, in place of what was asked for before; never, without one.
-    WakeAt {
-        at: Option<Duration>,
+        subscriber: SubscriberId,
     },
     /// It is over. The last effect.
     End,
 }
 
-/// What is pushed to a reader.
+/// What is pushed to a subscriber.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outgoing {
     Frame(ServerFrame),
-    /// The last thing that a reader gets.
+    /// The last thing that a subscriber gets.
     Close(Close),
 }

@@ -3,20 +3,20 @@
 //! Every rule about turns is here. The actor in `hub::session_actor` translates, calls and performs.
 mod ask;
 mod event;
-mod held;
-mod life;
+mod memory;
 mod pacing;
 mod queue;
-mod readers;
 mod replay;
 mod restore;
+mod retention;
 pub mod snapshot;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 mod turn;
 
 pub use event::{Effect, Input, Outgoing};
-pub use held::Held;
+pub use memory::MemoryUse;
 pub use replay::{Cursor, TurnLog};
 pub use snapshot::{RunSnapshot, RunState, Snapshot};
 
@@ -24,29 +24,29 @@ use crate::{
     chat::{Budget, ChatMessage, History, Role, RunId, SessionId, Text},
     protocol::ClientFrame,
 };
-use life::{Due, Life};
 use queue::Queue;
-use readers::Reader;
+use retention::{Expired, Retention};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
+use subscribers::Subscriber;
 use turn::Run;
 
 /// What a session may do.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Messages that may wait while an answer is running.
-    pub queued_messages: usize,
+    pub queued_messages_max: usize,
     /// Readers at the same time; the oldest goes when one more comes.
-    pub readers: usize,
+    pub subscribers_max: usize,
     /// The model that answers, for the run and for [`TurnStart`](crate::protocol::TurnStart).
     pub model: Arc<str>,
-    /// How long a run goes on without readers.
-    pub linger: Duration,
-    /// How long a conversation without readers and runs is kept.
-    pub idle: Duration,
+    /// How long a run goes on without subscribers.
+    pub detached_timeout: Duration,
+    /// How long a conversation without subscribers and runs is kept.
+    pub idle_timeout: Duration,
     /// How long a finished turn can be followed again.
-    pub retain: Duration,
-    /// When every reader has at least this much text still to read, the run is held.
-    pub behind_bytes: usize,
+    pub replay_time: Duration,
+    /// When every subscriber has at least this much text still to read, the run is held.
+    pub lag_bytes_max: usize,
     pub system_prompt: Option<Text>,
     pub history: Budget,
 }
@@ -56,33 +56,33 @@ impl Settings {
     #[doc(hidden)]
     pub fn for_test() -> Self {
         Settings {
-            queued_messages: 8,
-            readers: 8,
+            queued_messages_max: 8,
+            subscribers_max: 8,
             model: "m".into(),
-            linger: Duration::from_secs(60),
-            idle: Duration::from_secs(1800),
-            retain: Duration::from_secs(120),
-            behind_bytes: 64 * 1024,
+            detached_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(1800),
+            replay_time: Duration::from_secs(120),
+            lag_bytes_max: 64 * 1024,
             system_prompt: None,
             history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
         }
     }
 }
 
-/// A text that is pushed in one piece has at most this many bytes; beyond it the reader is asked
-/// again, so that what one reader can hold up is bounded.
+/// A text that is pushed in one piece has at most this many bytes; beyond it the subscriber is asked
+/// again, so that what one subscriber can hold up is bounded.
 pub const PUSH_BYTES_MAX: usize = 16 * 1024;
 
 /// What each pushed frame counts beside its text. Who reads slowly is asked again after so many frames: what it
 /// does not take is made anew, so a whole answer at once would be made as often as there is room for a part of it.
 const FRAME_COST: usize = 256;
 
-/// Finished turns that are kept for a reader that has not seen their end. A reader that is
+/// Finished turns that are kept for a subscriber that has not seen their end. A subscriber that is
 /// further behind than this is let go.
 const LOGS_MAX: usize = 16;
 
-/// Words beside the answer (refusals) that may wait for one reader.
-const OWED_MAX: usize = 64;
+/// Words beside the answer (refusals) that may wait for one subscriber.
+const PENDING_NOTICES_MAX: usize = 64;
 
 /// Readers that were sent away and could not yet be told; beyond it the oldest is not told.
 const LEAVING_MAX: usize = 64;
@@ -90,9 +90,9 @@ const LEAVING_MAX: usize = 64;
 /// What a session lives as long as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// The socket that it began with: when the last reader goes, it ends and its run is cancelled.
+    /// The socket that it began with: when the last subscriber goes, it ends and its run is cancelled.
     OfSocket,
-    /// Its conversation: sockets come and go, see [`Settings::linger`] and [`Settings::idle`].
+    /// Its conversation: sockets come and go, see [`Settings::detached_timeout`] and [`Settings::idle_timeout`].
     OfChat,
 }
 
@@ -101,9 +101,9 @@ pub enum Lifetime {
 pub enum Occupancy {
     /// Nothing: its page has the whole conversation, from which it can be rebuilt.
     Quiet,
-    /// A finished answer that a client can still follow again, see [`Settings::retain`].
+    /// A finished answer that a client can still follow again, see [`Settings::replay_time`].
     Retained,
-    /// A finished answer that a slow reader is still being told.
+    /// A finished answer that a slow subscriber is still being told.
     Unread,
     /// An answer is being written or waits.
     InUse,
@@ -123,8 +123,8 @@ pub struct Session {
     id: SessionId,
     settings: Arc<Settings>,
     history: History,
-    readers: Vec<Reader>,
-    /// The running turn's log last; before it the finished ones that some reader has not read, or the
+    subscribers: Vec<Subscriber>,
+    /// The running turn's log last; before it the finished ones that some subscriber has not read, or the
     /// one that is kept for who may come.
     logs: VecDeque<TurnLog>,
     /// Number of the log at the front.
@@ -132,8 +132,8 @@ pub struct Session {
     queue: Queue,
     run: Option<Run>,
     last_run: RunId,
-    /// Of a session that outlives its readers.
-    life: Option<Box<Life>>,
+    /// Of a session that outlives its subscribers.
+    retention: Option<Box<Retention>>,
     draining: bool,
     ended: bool,
 }
@@ -146,13 +146,13 @@ impl Session {
             id,
             settings,
             history,
-            readers: Vec::new(),
+            subscribers: Vec::new(),
             logs: VecDeque::new(),
             first_log: 0,
             queue: Queue::default(),
             run: None,
             last_run: RunId(0),
-            life: (lifetime == Lifetime::OfChat).then(Box::default),
+            retention: (lifetime == Lifetime::OfChat).then(Box::default),
             draining: false,
             ended: false,
         }
@@ -166,47 +166,48 @@ impl Session {
         if self.ended {
             return; // Late words to a session that is over.
         }
-        if let Some(life) = &mut self.life {
-            life.now = now;
+        if let Some(retention) = &mut self.retention {
+            retention.now = now;
         }
         match input {
-            Input::Attach { reader } => self.on_attach(fx, reader),
-            Input::Detach { reader } => self.on_detach(fx, reader),
-            Input::Client { reader, frame: ClientFrame::Message { text } } => {
-                self.on_message(fx, reader, text)
+            Input::Attach { subscriber } => self.on_attach(fx, subscriber),
+            Input::Detach { subscriber } => self.on_detach(fx, subscriber),
+            Input::Client { subscriber, frame: ClientFrame::Message { text } } => {
+                self.on_message(fx, subscriber, text)
             }
             // The connection says these in words of their own.
             Input::Client { .. } => {}
-            Input::Ask { reader, turn } => self.on_ask(fx, reader, *turn),
-            Input::Resume { reader, turn, after } => self.on_resume(fx, reader, turn.as_ref(), after),
-            Input::Abort { reader } => self.on_abort(fx, reader),
-            Input::Wake => self.on_wake(),
+            Input::Ask { subscriber, turn } => self.on_ask(fx, subscriber, *turn),
+            Input::Resume { subscriber, turn, after } => self.on_resume(fx, subscriber, turn.as_ref(), after),
+            Input::Abort { subscriber } => self.on_abort(fx, subscriber),
+            Input::Wake => {} // What is due is found by `settle`.
             Input::Run { run, event } => self.on_run(fx, run, event),
-            Input::Ready { reader } => self.on_ready(fx, reader),
-            Input::PushRefused { reader, outgoing, from } => self.on_push_refused(reader, outgoing, from),
+            Input::Ready { subscriber } => self.on_ready(fx, subscriber),
+            Input::PushRefused { subscriber, outgoing, from } => {
+                self.on_push_refused(subscriber, outgoing, from)
+            }
             Input::GiveBack => self.give_back(fx),
             Input::Drain => self.on_drain(fx),
         }
     }
 
-    /// Called when all effects were performed and refused pushes have come back: lets readers go that were
-    /// told everything, does what is due, forgets what every reader has taken, and holds or continues
-    /// the run.
-    pub fn settle(&mut self, fx: &mut Vec<Effect>) {
+    /// Called when all effects were performed and refused pushes have come back: releases subscribers that were
+    /// sent everything, applies timeouts, drops logs that every subscriber has read, and holds or continues the
+    /// run. Returns when to send [`Input::Wake`], which replaces the time that was returned before; `None`: never.
+    pub fn settle(&mut self, fx: &mut Vec<Effect>) -> Option<Duration> {
         if self.ended {
-            return;
+            return None;
         }
-        if self.life.is_some() {
-            self.release_readers(fx);
-            self.do_what_is_due(fx);
+        if self.retention.is_some() {
+            self.release_subscribers(fx);
+            self.expire(fx);
             if self.ended {
-                return;
+                return None;
             }
         }
         self.drop_read_logs(fx);
         self.pace_run(fx);
-        let wake = self.life.as_mut().and_then(|life| life.wake_at(&self.settings));
-        fx.extend(wake.map(|at| Effect::WakeAt { at }));
+        self.retention.as_ref().and_then(|retention| retention.wake_at(&self.settings))
     }
 
     /// All that is remembered of the conversation and has a name, oldest first, and what is being written.
@@ -219,10 +220,10 @@ impl Session {
 
     /// What would be lost if it ended now.
     pub fn occupancy(&self) -> Occupancy {
-        let keeps = || self.life.as_ref().is_some_and(|life| life.retained.is_some());
+        let keeps = || self.retention.as_ref().is_some_and(|retention| retention.replay_until.is_some());
         if self.run.is_some() {
             Occupancy::InUse
-        } else if !self.readers.is_empty() {
+        } else if !self.subscribers.is_empty() {
             Occupancy::Unread
         } else if keeps() {
             Occupancy::Retained
@@ -231,31 +232,25 @@ impl Session {
         }
     }
 
-    fn on_wake(&mut self) {
-        if let Some(life) = &mut self.life {
-            life.wake();
-        }
-    }
-
-    fn do_what_is_due(&mut self, fx: &mut Vec<Effect>) {
+    fn expire(&mut self, fx: &mut Vec<Effect>) {
         self.observe();
-        match self.life.as_ref().and_then(|life| life.due(&self.settings)) {
-            Some(Due::Idle) => self.finish(fx),
-            Some(Due::Linger) => {
-                self.leave_alone(fx);
+        match self.retention.as_ref().and_then(|retention| retention.expired(&self.settings)) {
+            Some(Expired::Idle) => self.finish(fx),
+            Some(Expired::Detached) => {
+                self.abandon_run(fx);
                 self.observe();
             }
             None => {}
         }
-        if self.draining && self.run.is_none() && self.readers.is_empty() {
+        if self.draining && self.run.is_none() && self.subscribers.is_empty() {
             self.finish(fx);
         }
     }
 
     fn observe(&mut self) {
-        let (has_readers, has_run) = (!self.readers.is_empty(), self.run.is_some());
-        if let Some(life) = &mut self.life {
-            life.observe(has_readers, has_run);
+        let (has_subscribers, has_run) = (!self.subscribers.is_empty(), self.run.is_some());
+        if let Some(retention) = &mut self.retention {
+            retention.observe(has_subscribers, has_run);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is kept for readers, and how far a run may be ahead of them.
+//! What is kept for subscribers, and how far a run may be ahead of them.
 use super::{Cursor, Effect, LOGS_MAX, Session};
 use crate::protocol::Close;
 use std::collections::VecDeque;
@@ -9,15 +9,15 @@ impl Session {
         (self.first_log + self.logs.len() as u32).wrapping_sub(1)
     }
 
-    /// Forgets finished logs that every reader has read, but not the newest while it is kept for who may
-    /// come; and lets a reader go that is so far behind that it would keep too many.
+    /// Forgets finished logs that every subscriber has read, but not the newest while it is kept for who may
+    /// come; and lets a subscriber go that is so far behind that it would keep too many.
     pub(super) fn drop_read_logs(&mut self, fx: &mut Vec<Effect>) {
         let finished = self.logs.len() - usize::from(self.run.is_some());
         if finished > LOGS_MAX {
-            for at in 0..self.readers.len() {
-                let reader = &mut self.readers[at];
-                if reader.cursor.log() == self.first_log {
-                    reader.farewell = Some(Close::TooSlow);
+            for at in 0..self.subscribers.len() {
+                let subscriber = &mut self.subscribers[at];
+                if subscriber.cursor.log() == self.first_log {
+                    subscriber.close_reason = Some(Close::TooSlow);
                     self.pump_one(fx, at);
                 }
             }
@@ -25,9 +25,10 @@ impl Session {
         if finished == 0 {
             return;
         }
-        let keeps_one = self.run.is_none() && self.life.as_mut().is_some_and(|life| life.keeps());
+        let keeps_one =
+            self.run.is_none() && self.retention.as_mut().is_some_and(|retention| retention.keeps());
         let newest = self.first_log + finished as u32 - u32::from(keeps_one);
-        let oldest = self.readers.iter().filter(|r| r.farewell.is_none()).map(|r| r.cursor.log());
+        let oldest = self.subscribers.iter().filter(|r| r.close_reason.is_none()).map(|r| r.cursor.log());
         let keep_from = oldest.min().unwrap_or(newest).min(newest);
         while self.first_log < keep_from {
             self.logs.pop_front();
@@ -36,8 +37,8 @@ impl Session {
         if self.logs.is_empty() {
             self.logs = VecDeque::new(); // A conversation at rest keeps no room for logs.
         }
-        for reader in &mut self.readers {
-            reader.cursor = reader.cursor.max(Cursor::start_of(self.first_log));
+        for subscriber in &mut self.subscribers {
+            subscriber.cursor = subscriber.cursor.max(Cursor::start_of(self.first_log));
         }
     }
 
@@ -46,13 +47,13 @@ impl Session {
     pub(super) fn pace_run(&mut self, fx: &mut Vec<Effect>) {
         let newest = self.newest_log();
         let (Some(run), Some(log)) = (self.run.as_mut(), self.logs.back()) else { return };
-        let followers = self.readers.iter().filter(|reader| reader.wants(newest));
-        let unread = followers.map(|reader| log.unread(newest, reader.cursor)).min().unwrap_or(0);
+        let followers = self.subscribers.iter().filter(|subscriber| subscriber.wants(newest));
+        let unread = followers.map(|subscriber| log.unread(newest, subscriber.cursor)).min().unwrap_or(0);
         // Between the two bounds it stays as it is, so that it does not flutter.
-        if !run.held && unread > self.settings.behind_bytes {
+        if !run.held && unread > self.settings.lag_bytes_max {
             run.held = true;
             fx.push(Effect::HoldRun { run: run.id });
-        } else if run.held && unread <= self.settings.behind_bytes / 2 {
+        } else if run.held && unread <= self.settings.lag_bytes_max / 2 {
             run.held = false;
             fx.push(Effect::ContinueRun { run: run.id });
         }

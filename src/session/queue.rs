@@ -1,35 +1,37 @@
 //! Questions that wait for the running answer, in order.
 use crate::{
-    chat::{ChatMessage, ReaderId, TurnKind},
+    chat::{ChatMessage, SubscriberId, TurnKind},
     protocol::Rejection,
 };
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// What a turn begins with.
 #[derive(Debug)]
-pub(super) enum Question {
+pub(super) enum PendingTurn {
     /// Of a plain conversation.
     Plain(String),
     Named {
         kind: TurnKind,
         message: ChatMessage,
+        /// `None`: the default one.
+        model: Option<Arc<str>>,
     },
 }
 
 /// Names a question while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticket(u32);
+pub(super) struct QueueTicket(u32);
 
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub ticket: Ticket,
-    pub from: ReaderId,
-    pub question: Question,
+pub(super) struct QueueEntry {
+    pub ticket: QueueTicket,
+    pub from: SubscriberId,
+    pub question: PendingTurn,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueueEntry>,
     tickets: u32,
 }
 
@@ -37,27 +39,27 @@ impl Queue {
     /// Takes a question, or refuses it when `limit` are waiting.
     pub(super) fn push(
         &mut self,
-        from: ReaderId,
-        question: Question,
+        from: SubscriberId,
+        question: PendingTurn,
         limit: usize,
-    ) -> Result<Ticket, Rejection> {
+    ) -> Result<QueueTicket, Rejection> {
         if self.waiting.len() >= limit {
             return Err(Rejection::QueueFull { limit });
         }
         self.tickets = self.tickets.wrapping_add(1);
-        let ticket = Ticket(self.tickets);
-        self.waiting.push_back(Waiting { ticket, from, question });
+        let ticket = QueueTicket(self.tickets);
+        self.waiting.push_back(QueueEntry { ticket, from, question });
         Ok(ticket)
     }
 
-    pub(super) fn pop(&mut self) -> Option<Waiting> {
+    pub(super) fn pop(&mut self) -> Option<QueueEntry> {
         let next = self.waiting.pop_front();
         self.give_room_back();
         next
     }
 
     /// Takes a question back.
-    pub(super) fn remove(&mut self, ticket: Ticket) {
+    pub(super) fn remove(&mut self, ticket: QueueTicket) {
         self.waiting.retain(|waiting| waiting.ticket != ticket);
         self.give_room_back();
     }
@@ -74,21 +76,21 @@ impl Queue {
     }
 
     /// The position of a question, counting from 1.
-    pub(super) fn position(&self, ticket: Ticket) -> Option<u32> {
+    pub(super) fn position(&self, ticket: QueueTicket) -> Option<u32> {
         let at = self.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
         Some(at as u32 + 1)
     }
 
     /// Bytes held.
     pub(super) fn capacity(&self) -> usize {
-        let each = |waiting: &Waiting| match &waiting.question {
-            Question::Plain(text) => text.capacity(),
-            Question::Named { message, .. } => message.text.len() + message.id.as_str().len(),
+        let each = |waiting: &QueueEntry| match &waiting.question {
+            PendingTurn::Plain(text) => text.capacity(),
+            PendingTurn::Named { message, .. } => message.text.len() + message.id.as_str().len(),
         };
-        self.waiting.iter().map(each).sum::<usize>() + self.waiting.capacity() * size_of::<Waiting>()
+        self.waiting.iter().map(each).sum::<usize>() + self.waiting.capacity() * size_of::<QueueEntry>()
     }
 
-    pub(super) fn find(&self, wanted: impl Fn(&Question) -> bool) -> Option<Ticket> {
+    pub(super) fn find(&self, wanted: impl Fn(&PendingTurn) -> bool) -> Option<QueueTicket> {
         self.waiting.iter().find(|waiting| wanted(&waiting.question)).map(|waiting| waiting.ticket)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Append-only. The answer is one string, the reasoning another; an entry is where a delta ended, four
 //! bytes for each, since most of an answer's deltas are shorter than what one could note of them.
-//! A reader has a cursor. While no reader can take more, text gathers in the open entry, so that a
+//! A subscriber has a cursor. While no subscriber can take more, text gathers in the open entry, so that a
 //! slow client gets fewer and larger deltas and the numbers stay free of gaps. No entry is larger than a
 //! push: a cursor never stands inside one.
 use super::{
@@ -18,7 +18,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Where a reader stands: log by log, and in a log by entries. Ordered by what has been read.
+/// Where a subscriber stands: log by log, and in a log by entries. Ordered by what has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     log: u32,
@@ -60,7 +60,7 @@ pub struct TurnLog {
     /// The last entry may still grow, because nobody has been told of it.
     open: bool,
     /// Made from the history when the log itself was gone: its entries are not those that were told.
-    remade: bool,
+    is_rebuilt: bool,
     end: Option<Box<TurnEnd>>,
 }
 
@@ -94,14 +94,14 @@ impl TurnLog {
             ends: Vec::new(),
             parts: Vec::new(),
             open: false,
-            remade: false,
+            is_rebuilt: false,
             end: None,
         }
     }
 
     /// The log of an answer whose own log is gone.
-    pub fn remake(question: MessageId, start: Arc<TurnStart>, text: String, end: TurnEnd) -> Self {
-        let mut log = TurnLog { text, remade: true, ..TurnLog::new(RunId(0), Some(question), start) };
+    pub fn rebuild(question: MessageId, start: Arc<TurnStart>, text: String, end: TurnEnd) -> Self {
+        let mut log = TurnLog { text, is_rebuilt: true, ..TurnLog::new(RunId(0), Some(question), start) };
         if !log.text.is_empty() {
             log.parts.push(Part { kind: TextKind::Answer, entry: 0, total: 0, begin: 0 });
         }
@@ -141,7 +141,7 @@ impl TurnLog {
             question: self.question.clone()?,
             start: TurnStart::clone(&self.start),
             entries: (0..self.ends.len()).filter_map(|at| self.entry(at)).collect(),
-            is_rebuilt: self.remade,
+            is_rebuilt: self.is_rebuilt,
             state,
         })
     }
@@ -160,7 +160,7 @@ impl TurnLog {
     pub(super) fn restore(run: RunSnapshot, end: TurnEnd) -> Self {
         let RunSnapshot { run, question, start, entries, is_rebuilt, state: _ } = run;
         let mut log = TurnLog::new(run, Some(question), Arc::new(start));
-        log.remade = is_rebuilt;
+        log.is_rebuilt = is_rebuilt;
         for (kind, text) in entries {
             log.append(kind, &text, true);
         }
@@ -228,12 +228,12 @@ impl TurnLog {
         self.open = false;
     }
 
-    /// Where a reader stands that has been told everything but the end.
+    /// Where a subscriber stands that has been told everything but the end.
     pub(super) fn end_cursor(&self, log: u32) -> Cursor {
         Cursor { log, begun: true, entries: self.ends.len() as u32 }
     }
 
-    /// What comes next for a reader that stands at `from`, and where it stands then: neighbouring
+    /// What comes next for a subscriber that stands at `from`, and where it stands then: neighbouring
     /// entries of one kind in one frame of at most `bytes_max` bytes. `None` when there is nothing.
     pub fn read(&mut self, from: Cursor, bytes_max: usize) -> Option<(ServerFrame, Cursor)> {
         if !from.begun {
@@ -267,12 +267,12 @@ impl TurnLog {
         ))
     }
 
-    /// Where a reader goes on that has been told everything up to number `after`; `None` when there is no
+    /// Where a subscriber goes on that has been told everything up to number `after`; `None` when there is no
     /// such number.
     pub fn position(&mut self, after: Option<u32>) -> Option<ReplayPosition> {
         let mut entries = 0;
         if let Some(after) = after {
-            if self.remade || after > self.last_number() {
+            if self.is_rebuilt || after > self.last_number() {
                 return None;
             }
             entries = self.entries_up_to(after);
@@ -291,7 +291,7 @@ impl TurnLog {
         })
     }
 
-    /// Where a reader stands that begins at a place in this log, which is number `log`.
+    /// Where a subscriber stands that begins at a place in this log, which is number `log`.
     pub(super) fn cursor_at(log: u32, position: &ReplayPosition) -> Cursor {
         Cursor { log, begun: position.begun, entries: position.entries }
     }
@@ -321,7 +321,7 @@ impl TurnLog {
         (self.parts[part].entry + 1 + (number - first(part))).min(end)
     }
 
-    /// Bytes of this log, which is number `log`, that a reader has not been given.
+    /// Bytes of this log, which is number `log`, that a subscriber has not been given.
     pub fn unread(&self, log: u32, cursor: Cursor) -> usize {
         let all = self.text.len() + self.reasoning.len();
         if cursor.log < log {

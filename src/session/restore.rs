@@ -10,8 +10,11 @@ impl Session {
     /// The session as data; `None` for one of a socket, whose messages have no IDs. As a read does, this closes the
     /// open entry of the log.
     pub fn snapshot(&mut self) -> Option<Snapshot> {
-        let life = self.life.as_ref()?;
-        let left = life.retained.map(|until| until.saturating_sub(life.now)).filter(|left| !left.is_zero());
+        let retention = self.retention.as_ref()?;
+        let left = retention
+            .replay_until
+            .map(|until| until.saturating_sub(retention.now))
+            .filter(|left| !left.is_zero());
         let (history, open) = self.history.snapshot(self.run.is_some());
         let state = match (&self.run, open) {
             (Some(run), Some((question, cut))) => {
@@ -29,7 +32,7 @@ impl Session {
     /// answers so far stay as they are.
     pub fn restore(settings: Arc<Settings>, id: SessionId, snapshot: Snapshot, now: Duration) -> Self {
         let Snapshot { mut history, run, last_run } = snapshot;
-        let mut replay_time = settings.retain;
+        let mut replay_time = settings.replay_time;
         let log = run.and_then(|run| {
             let end = match &run.state {
                 RunState::Ended { end, replay_time: left } => {
@@ -50,9 +53,9 @@ impl Session {
         let mut session = Session::new(settings, id, Lifetime::OfChat);
         session.history.restore(history);
         session.last_run = last_run;
-        if let Some(life) = &mut session.life {
-            life.now = now;
-            life.retained = log.is_some().then(|| now + replay_time);
+        if let Some(retention) = &mut session.retention {
+            retention.now = now;
+            retention.replay_until = log.is_some().then(|| now + replay_time);
         }
         session.logs.extend(log);
         session

@@ -52,7 +52,7 @@ pub enum RunState {
 }
 
 impl RunSnapshot {
-    /// The answer so far, if there is any text of it; reasoning alone is none.
+    /// The answer so far, if there is any text of it; reasoning detached_since is none.
     pub(super) fn answer(&self) -> Option<ChatMessage> {
         let entries = self.entries.iter().filter(|(kind, _)| *kind == TextKind::Answer);
         let text: String = entries.map(|(_, text)| text.as_str()).collect();

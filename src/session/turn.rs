@@ -1,8 +1,8 @@
 //! A turn from its beginning to its end: what its run says, and how it is stopped.
 use super::{
     Effect, Outgoing, PUSH_BYTES_MAX, Session, TurnLog,
-    queue::Question,
-    readers::{Follows, Reader},
+    queue::PendingTurn,
+    subscribers::{Scope, Subscriber},
 };
 use crate::{
     chat::{
@@ -35,17 +35,19 @@ impl Run {
 }
 
 impl Session {
-    /// Begins the turn that answers a question; who waits for it follows it.
-    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, question: Question) {
+    /// Begins the turn that answers a question; who waits for it scope it.
+    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, question: PendingTurn) {
         self.last_run = RunId(self.last_run.0.wrapping_add(1));
         let answer = MessageId::of_answer(self.id, self.last_run);
+        let mut model = Arc::clone(&self.settings.model);
         let question = match question {
-            Question::Plain(text) => {
+            PendingTurn::Plain(text) => {
                 self.history.begin(&text);
                 None
             }
-            Question::Named { kind, message } => {
-                let ChatMessage { id, text, .. } = self.make_room(&kind, message);
+            PendingTurn::Named { kind, message, model: wanted } => {
+                model = wanted.unwrap_or(model);
+                let ChatMessage { id, text, .. } = self.cut_history(&kind, message);
                 self.history.ask(&id, &text, &answer);
                 Some(id)
             }
@@ -59,26 +61,18 @@ impl Session {
             first_text: None,
             usage: None,
         });
-        let start = TurnStart {
-            answer,
-            model: Arc::clone(&self.settings.model),
-            omitted_turns: prompt.omitted_turns,
-        };
+        let start = TurnStart { answer, model: Arc::clone(&model), omitted_turns: prompt.omitted_turns };
         self.logs.push_back(TurnLog::new(self.last_run, question, Arc::new(start)));
-        if let Some(life) = &mut self.life {
-            life.retained = None; // Only the newest turn can be followed.
+        if let Some(retention) = &mut self.retention {
+            retention.replay_until = None; // Only the newest turn can be followed.
         }
         self.pump_all(fx);
-        let request = RunRequest {
-            model: Arc::clone(&self.settings.model),
-            messages: prompt.messages,
-            omitted_turns: prompt.omitted_turns,
-        };
+        let request = RunRequest { model, messages: prompt.messages, omitted_turns: prompt.omitted_turns };
         fx.push(Effect::StartRun { run: self.last_run, request });
     }
 
     /// Cuts the history where the question wants it, and says what is to be answered then.
-    fn make_room(&mut self, kind: &TurnKind, message: ChatMessage) -> ChatMessage {
+    fn cut_history(&mut self, kind: &TurnKind, message: ChatMessage) -> ChatMessage {
         match kind {
             TurnKind::Submit => {
                 let newest = self.history.newest();
@@ -100,7 +94,7 @@ impl Session {
     }
 
     pub(super) fn now(&self) -> Duration {
-        self.life.as_ref().map_or(Duration::ZERO, |life| life.now)
+        self.retention.as_ref().map_or(Duration::ZERO, |retention| retention.now)
     }
 
     pub(super) fn on_run(&mut self, fx: &mut Vec<Effect>, run: RunId, event: RunEvent) {
@@ -108,9 +102,9 @@ impl Session {
             return; // A run that was cancelled may still talk for a moment.
         }
         match event {
-            RunEvent::Queued { position } => self.tell_all(fx, &ServerFrame::Queued { run, position }),
+            RunEvent::Queued { position } => self.broadcast(fx, &ServerFrame::Queued { run, position }),
             RunEvent::Retrying { attempt, after } => {
-                self.tell_all(fx, &ServerFrame::Retrying { run, attempt, after })
+                self.broadcast(fx, &ServerFrame::Retrying { run, attempt, after })
             }
             RunEvent::Text { kind, text } => self.on_text(fx, kind, text),
             RunEvent::Usage(usage) => {
@@ -126,29 +120,29 @@ impl Session {
         if text.is_empty() {
             return;
         }
-        if let (Some(life), Some(run)) = (&self.life, &mut self.run) {
-            run.first_text.get_or_insert(life.now);
+        if let (Some(retention), Some(run)) = (&self.retention, &mut self.run) {
+            run.first_text.get_or_insert(retention.now);
         }
         let newest = self.newest_log();
         let Some(log) = self.logs.back_mut() else { return };
         let before = log.end_cursor(newest);
-        let cut = self.readers.iter().any(|reader| reader.ready && reader.wants(newest));
+        let cut = self.subscribers.iter().any(|subscriber| subscriber.ready && subscriber.wants(newest));
         let entry = log.append(kind, &text, cut);
         let after = log.end_cursor(newest);
         let fits = text.len() <= PUSH_BYTES_MAX;
         let mut text = Some(text);
-        let last = self.readers.len();
+        let last = self.subscribers.len();
         for at in 0..last {
-            let reader = &mut self.readers[at];
-            if fits && reader.ready && reader.cursor == before {
-                // The common case: this reader has read everything, so it gets the delta as it came.
+            let subscriber = &mut self.subscribers[at];
+            if fits && subscriber.ready && subscriber.cursor == before {
+                // The common case: this subscriber has read everything, so it gets the delta as it came.
                 let piece = if at + 1 == last { text.take() } else { text.clone() };
-                reader.cursor = after;
+                subscriber.cursor = after;
                 let outgoing =
                     Outgoing::Frame(ServerFrame::Text { kind, entry, text: piece.unwrap_or_default() });
-                fx.push(Effect::Push { reader: reader.id, outgoing, from: before, ask: false });
+                fx.push(Effect::Push { subscriber: subscriber.id, outgoing, from: before, ask: false });
             } else {
-                Self::pump(fx, reader, self.first_log, &mut self.logs, None);
+                Self::pump(fx, subscriber, self.first_log, &mut self.logs, None);
             }
         }
     }
@@ -168,14 +162,14 @@ impl Session {
         self.next_turn(fx);
     }
 
-    /// A reader of the turn wants no more of it: not an error, and nothing is withdrawn.
+    /// A subscriber of the turn wants no more of it: not an error, and nothing is withdrawn.
     pub(super) fn stop_run(&mut self, fx: &mut Vec<Effect>) {
         self.cancel_run(fx, Ok(FinishReason::Stopped));
         self.next_turn(fx);
     }
 
     /// Nobody has come back for as long as a run lingers.
-    pub(super) fn leave_alone(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn abandon_run(&mut self, fx: &mut Vec<Effect>) {
         self.queue.clear();
         self.cancel_run(fx, Err(RunError::new(RunErrorKind::Interrupted, "nobody was left to read it")));
     }
@@ -206,8 +200,8 @@ impl Session {
         }
         debug_assert_eq!(log.run(), run.id);
         log.end(end);
-        if let Some(life) = &mut self.life {
-            life.retain(&self.settings);
+        if let Some(retention) = &mut self.retention {
+            retention.retain(&self.settings);
         }
         self.pump_all(fx);
     }
@@ -215,11 +209,11 @@ impl Session {
     fn next_turn(&mut self, fx: &mut Vec<Effect>) {
         let Some(next) = self.queue.pop() else { return };
         let number = self.newest_log().wrapping_add(1);
-        let waits = |reader: &&mut Reader| matches!(reader.follows, Follows::Question { ticket, .. } if ticket == next.ticket);
-        for reader in self.readers.iter_mut().filter(waits) {
-            reader.begin_turn(number);
+        let waits = |subscriber: &&mut Subscriber| matches!(subscriber.scope, Scope::Queued { ticket, .. } if ticket == next.ticket);
+        for subscriber in self.subscribers.iter_mut().filter(waits) {
+            subscriber.begin_turn(number);
         }
         self.start_turn(fx, next.question);
-        self.tell_places(fx);
+        self.send_positions(fx);
     }
 }

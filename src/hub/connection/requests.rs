@@ -1,7 +1,7 @@
 //! The requests of one socket, each of them a reader of its chat's session.
 use super::Connection;
 use crate::{
-    chat::{ChatId, ChatKey, ReaderId, RequestId, SessionId},
+    chat::{ChatId, ChatKey, RequestId, SessionId, SubscriberId},
     hub::{
         bad_frames::Strikes,
         chat_table::NoRoom,
@@ -33,7 +33,7 @@ pub(super) struct Requests {
 
 /// Where a request was sent.
 pub(super) struct Open {
-    reader: ReaderId,
+    reader: SubscriberId,
     session: SessionHandle,
     /// The client has stopped it.
     stopped: bool,
@@ -64,7 +64,7 @@ impl Connection {
         let (sink, direct) = self.sink(ctx);
         self.connections.worker.direct_writers.borrow_mut().entry(self.id).or_insert(direct);
         let request = AttachRequest {
-            reader: ReaderId(fastrand::u64(..)),
+            reader: SubscriberId(fastrand::u64(..)),
             request,
             chat,
             kind,
@@ -127,7 +127,7 @@ impl Connection {
     }
 
     /// Takes the request of a reader out.
-    pub(super) fn forget(&mut self, reader: ReaderId) -> Option<(RequestId, Open)> {
+    pub(super) fn forget(&mut self, reader: SubscriberId) -> Option<(RequestId, Open)> {
         let requests = self.requests.as_mut()?;
         let request =
             requests.open.iter().find(|(_, open)| open.reader == reader).map(|(id, _)| id.clone())?;
@@ -148,7 +148,7 @@ impl Connection {
         self.requests.get_or_insert_default().strikes.strike(self.connections.worker.clock.ticks())
     }
 
-    pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: ReaderId) {
+    pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: SubscriberId) {
         if let Some((request, _)) = self.forget(reader) {
             self.refuse(ctx, self.codec, Some(&request), Rejection::Unavailable);
         }

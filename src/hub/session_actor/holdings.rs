@@ -75,12 +75,12 @@ impl Holdings {
     /// Writes down what the session holds; never for a delta alone.
     pub(super) fn renew(&mut self, worker: &Worker, id: SessionId, session: &Session) {
         self.run = None;
-        let held = session.held();
+        let held = session.memory_use();
         for (at, bytes) in [held.history, held.queued, held.replay].into_iter().enumerate() {
             self.account.set(at, bytes);
         }
         self.renew_at = session.newest_bytes() + STEP_BYTES;
-        let kept = if held.kept >= STEP_BYTES { held.kept } else { 0 };
+        let kept = if held.retained >= STEP_BYTES { held.retained } else { 0 };
         if kept != self.kept {
             self.kept = kept;
             worker.retained.set(id, self.source(), kept);

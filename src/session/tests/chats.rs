@@ -1,4 +1,4 @@
-//! A conversation that outlives its readers.
+//! A conversation that outlives its subscribers.
 use super::*;
 
 // faults: A13, A14
@@ -346,7 +346,7 @@ fn a_reader_that_claims_more_than_it_was_told_misses_nothing_that_follows() {
 // faults: A23
 #[test]
 fn two_tabs_read_one_answer_at_their_own_pace_and_the_oldest_goes_when_there_are_too_many() {
-    let mut shell = Shell::of(Settings { readers: 2, ..settings() }, Lifetime::OfChat);
+    let mut shell = Shell::of(Settings { subscribers_max: 2, ..settings() }, Lifetime::OfChat);
     play(
         &mut shell,
         expect![[r#"
@@ -386,15 +386,15 @@ fn a_chat_is_joined_ten_times_a_second_at_most() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
     shell.feed(parse("ask 1 a 'a'"));
     let mut told = Vec::new();
-    for reader in 2..=30 {
+    for subscriber in 2..=30 {
         shell.out.clear();
-        shell.feed(parse(&format!("resume {reader}")));
+        shell.feed(parse(&format!("resume {subscriber}")));
         told.push(show(&shell.out[0]));
-        shell.feed(parse(&format!("detach {reader}")));
+        shell.feed(parse(&format!("detach {subscriber}")));
     }
     let refused = told.iter().filter(|word| word.ends_with("refused too_often")).count();
     assert_eq!((refused, told.len()), (20, 29));
-    assert_eq!(shell.session.readers.len(), 1, "nothing is left of them");
+    assert_eq!(shell.session.subscribers.len(), 1, "nothing is left of them");
     shell.now = Duration::from_secs(1);
     shell.out.clear();
     shell.feed(parse("resume 40"));
@@ -493,7 +493,7 @@ fn a_drain_lets_who_waits_go_and_ends_with_the_answer() {
 fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
     let past = |role, name: &str, text: &str| ChatMessage::new(id(name), role, text);
     let ask = |name: &str, transcript| Input::Ask {
-        reader: ReaderId(name.len() as u64),
+        subscriber: SubscriberId(name.len() as u64),
         turn: Box::new(TurnRequest {
             kind: TurnKind::Submit,
             message: ChatMessage::user(id(name), name),

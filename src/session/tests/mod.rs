@@ -1,6 +1,7 @@
 //! Scripts against the session machine, and properties that random scripts attack.
 mod chats;
-mod held;
+mod memory;
+mod model;
 mod plain;
 mod property;
 mod replay;
@@ -11,7 +12,7 @@ mod time;
 use super::*;
 use crate::{
     chat::{
-        ChatMessage, FinishReason, MessageId, ReaderId, Role, RunEnd, RunError, RunErrorKind, RunEvent,
+        ChatMessage, FinishReason, MessageId, Role, RunEnd, RunError, RunErrorKind, RunEvent, SubscriberId,
         TextKind, Timing, TurnKind, TurnRequest, Usage,
     },
     protocol::{ReplayPosition, ServerFrame, TurnStart},
@@ -22,15 +23,17 @@ use std::{collections::HashSet, fmt::Write, time::Duration};
 /// Small, so that scripts reach every bound.
 fn settings() -> Settings {
     let history = Budget { tokens: 10_000, bytes: 10_000, messages: 100 };
-    Settings { queued_messages: 2, behind_bytes: 40, history, ..Settings::for_test() }
+    Settings { queued_messages_max: 2, lag_bytes_max: 40, history, ..Settings::for_test() }
 }
 
-/// A shell without a world: performs effects on a list, refuses pushes to readers that are stuck.
+/// A shell without a world: performs effects on a list, refuses pushes to subscribers that are stuck.
 struct Shell {
     session: Session,
     now: Duration,
     stuck: HashSet<u64>,
     out: Vec<Effect>,
+    /// When the session wants to be woken.
+    wake: Option<Duration>,
 }
 
 impl Shell {
@@ -44,6 +47,7 @@ impl Shell {
             now: Duration::ZERO,
             stuck: HashSet::new(),
             out: Vec::new(),
+            wake: None,
         }
     }
 
@@ -52,7 +56,7 @@ impl Shell {
         self.session.handle(&mut fx, self.now, input);
         self.perform(fx);
         let mut fx = Vec::new();
-        self.session.settle(&mut fx);
+        self.wake = self.session.settle(&mut fx);
         self.perform(fx);
     }
 
@@ -61,8 +65,8 @@ impl Shell {
             let mut refused = Vec::new();
             for effect in fx.drain(..) {
                 match effect {
-                    Effect::Push { reader, outgoing, from, .. } if self.stuck.contains(&reader.0) => {
-                        refused.push(Input::PushRefused { reader, outgoing, from });
+                    Effect::Push { subscriber, outgoing, from, .. } if self.stuck.contains(&subscriber.0) => {
+                        refused.push(Input::PushRefused { subscriber, outgoing, from });
                     }
                     effect => self.out.push(effect),
                 }
@@ -84,11 +88,12 @@ fn show(effect: &Effect) -> String {
         Effect::CancelRun { run } => format!("cancel run={run}"),
         Effect::HoldRun { run } => format!("hold run={run}"),
         Effect::ContinueRun { run } => format!("continue run={run}"),
-        Effect::Release { reader } => format!("release {reader}"),
-        Effect::WakeAt { at } => format!("wake at={at:?}"),
+        Effect::Release { subscriber } => format!("release {subscriber}"),
         Effect::End => "end".into(),
-        Effect::Push { reader, outgoing: Outgoing::Close(close), .. } => format!("{reader} <- close {close}"),
-        Effect::Push { reader, outgoing: Outgoing::Frame(frame), .. } => {
+        Effect::Push { subscriber, outgoing: Outgoing::Close(close), .. } => {
+            format!("{subscriber} <- close {close}")
+        }
+        Effect::Push { subscriber, outgoing: Outgoing::Frame(frame), .. } => {
             let words = match frame {
                 ServerFrame::Accepted { run, start } if start.omitted_turns > 0 => {
                     format!("accepted run={run} omitted={}", start.omitted_turns)
@@ -118,7 +123,7 @@ fn show(effect: &Effect) -> String {
                 ServerFrame::Waiting { position } => format!("waiting position={position}"),
                 ServerFrame::Pong => "pong".into(),
             };
-            format!("{reader} <- {words}")
+            format!("{subscriber} <- {words}")
         }
     }
 }
@@ -135,27 +140,27 @@ fn parse(line: &str) -> Input {
     };
     let words: Vec<_> = head.split_whitespace().collect();
     let number = |at: usize| words[at].parse::<u32>().expect("a number");
-    let reader = || ReaderId(u64::from(number(1)));
+    let subscriber = || SubscriberId(u64::from(number(1)));
     match words[0] {
-        "attach" => Input::Attach { reader: reader() },
-        "detach" => Input::Detach { reader: reader() },
-        "client" => Input::Client { reader: reader(), frame: ClientFrame::Message { text } },
-        "ready" => Input::Ready { reader: reader() },
+        "attach" => Input::Attach { subscriber: subscriber() },
+        "detach" => Input::Detach { subscriber: subscriber() },
+        "client" => Input::Client { subscriber: subscriber(), frame: ClientFrame::Message { text } },
+        "ready" => Input::Ready { subscriber: subscriber() },
         "drain" => Input::Drain,
         "give_back" => Input::GiveBack,
-        "ask" => ask(reader(), TurnKind::Submit, words[2], text),
-        "edit" => ask(reader(), TurnKind::Edit { replaces: id(words[3]) }, words[2], text),
+        "ask" => ask(subscriber(), TurnKind::Submit, words[2], text),
+        "edit" => ask(subscriber(), TurnKind::Edit { replaces: id(words[3]) }, words[2], text),
         "regenerate" => {
             let answer = words.get(3).map(|name| id(name));
-            ask(reader(), TurnKind::Regenerate { answer }, words[2], text)
+            ask(subscriber(), TurnKind::Regenerate { answer }, words[2], text)
         }
         "resume" => {
             let (turn, after): (Vec<&str>, Vec<&str>) =
                 words[2..].iter().partition(|word| word.parse::<u32>().is_err());
             let after = after.first().map(|number| number.parse().expect("a number"));
-            Input::Resume { reader: reader(), turn: turn.first().map(|name| id(name)), after }
+            Input::Resume { subscriber: subscriber(), turn: turn.first().map(|name| id(name)), after }
         }
-        "abort" => Input::Abort { reader: reader() },
+        "abort" => Input::Abort { subscriber: subscriber() },
         "wake" => Input::Wake,
         "run" => {
             let event = match words[2] {
@@ -181,19 +186,21 @@ fn id(name: &str) -> MessageId {
     MessageId::new(name).expect("a name")
 }
 
-fn ask(reader: ReaderId, kind: TurnKind, name: &str, text: String) -> Input {
+fn ask(subscriber: SubscriberId, kind: TurnKind, name: &str, text: String) -> Input {
     let message = ChatMessage::user(id(name), text);
-    Input::Ask { reader, turn: Box::new(TurnRequest { kind, message, model: None, transcript: Vec::new() }) }
+    Input::Ask {
+        subscriber,
+        turn: Box::new(TurnRequest { kind, message, model: None, transcript: Vec::new() }),
+    }
 }
 
 /// Plays a script and compares its outputs, which are the indented lines of the same block; `UPDATE_EXPECT=1`
-/// writes them. `stick N` makes reader N refuse until `ready N`.
+/// writes them. `stick N` makes subscriber N refuse until `ready N`.
 fn check(script: Expect) {
     play(&mut Shell::new(settings()), script);
 }
 
-/// The same in a conversation that outlives its readers; `at SECONDS` sets the time. Wake-up times are
-/// not shown.
+/// The same in a conversation that outlives its subscribers; `at SECONDS` sets the time.
 fn check_chat(script: Expect) {
     play(&mut Shell::of(settings(), Lifetime::OfChat), script);
 }
@@ -207,7 +214,7 @@ fn play(shell: &mut Shell, script: Expect) {
     for line in lines().filter(|line| indent(line) == margin).map(str::trim) {
         writeln!(seen, "{line}").expect("a string");
         shell.step(line);
-        for effect in shell.out.drain(..).filter(|effect| !matches!(effect, Effect::WakeAt { .. })) {
+        for effect in shell.out.drain(..) {
             writeln!(seen, "    {}", show(&effect)).expect("a string");
         }
     }
@@ -218,12 +225,12 @@ impl Shell {
     /// One line of a script.
     fn step(&mut self, line: &str) {
         match line.split_once(' ') {
-            Some(("stick", reader)) => {
-                self.stuck.insert(reader.parse().expect("a number"));
+            Some(("stick", subscriber)) => {
+                self.stuck.insert(subscriber.parse().expect("a number"));
                 return;
             }
-            Some(("ready", reader)) => {
-                self.stuck.remove(&reader.parse().expect("a number"));
+            Some(("ready", subscriber)) => {
+                self.stuck.remove(&subscriber.parse().expect("a number"));
             }
             Some(("at", seconds)) => {
                 self.now = Duration::from_secs_f64(seconds.parse().expect("seconds"));

@@ -319,10 +319,12 @@ fn the_queue_and_second_attempts_are_told_to_those_who_listen() {
 // faults: A17
 #[test]
 fn refusals_wait_for_who_does_not_read_up_to_a_bound() {
-    let mut shell = Shell::new(Settings { queued_messages: 0, ..settings() });
+    let mut shell = Shell::new(Settings { queued_messages_max: 0, ..settings() });
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'a'"));
-    for (sent, told) in [(3, 3), (OWED_MAX, OWED_MAX), (OWED_MAX + 9, OWED_MAX)] {
+    for (sent, told) in
+        [(3, 3), (PENDING_NOTICES_MAX, PENDING_NOTICES_MAX), (PENDING_NOTICES_MAX + 9, PENDING_NOTICES_MAX)]
+    {
         shell.stuck.insert(1);
         for _ in 0..sent {
             shell.feed(parse("client 1 'too many'"));
@@ -350,7 +352,7 @@ fn a_delta_is_handed_on_without_a_copy_to_who_has_read_everything() {
         other => panic!("{}", show(other)),
     };
     let places: Vec<_> = shell.out.iter().map(place_of).collect();
-    assert_eq!((places.len(), places.last()), (2, Some(&place)), "the last reader gets the very bytes");
+    assert_eq!((places.len(), places.last()), (2, Some(&place)), "the last subscriber gets the very bytes");
 }
 
 // faults: A18
@@ -359,7 +361,7 @@ fn a_run_is_held_beyond_the_bound_and_goes_on_at_half_of_it() {
     let told = |shell: &mut Shell| -> Vec<String> {
         shell.out.drain(..).map(|effect| show(&effect)).filter(|effect| effect.ends_with("run=1")).collect()
     };
-    let mut shell = Shell::new(Settings { behind_bytes: 3 * PUSH_BYTES_MAX, ..settings() });
+    let mut shell = Shell::new(Settings { lag_bytes_max: 3 * PUSH_BYTES_MAX, ..settings() });
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'a'"));
     shell.out.clear();
@@ -400,7 +402,7 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     assert_eq!(deltas(&mut shell), [(6, "the end".to_owned(), false)]);
 }
 
-/// The answer's pieces that were pushed: entry, text, and whether the reader is to say when it has it.
+/// The answer's pieces that were pushed: entry, text, and whether the subscriber is to say when it has it.
 fn deltas(shell: &mut Shell) -> Vec<(u32, String, bool)> {
     let delta = |effect| match effect {
         Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Text { entry, text, .. }), ask, .. } => {
@@ -413,7 +415,7 @@ fn deltas(shell: &mut Shell) -> Vec<(u32, String, bool)> {
 
 #[test]
 fn text_gathers_while_nobody_reads_and_comes_in_one() {
-    let mut shell = Shell::new(Settings { behind_bytes: 1 << 20, ..settings() });
+    let mut shell = Shell::new(Settings { lag_bytes_max: 1 << 20, ..settings() });
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'x'"));
     shell.stuck.insert(1);
@@ -457,7 +459,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What one reader was told, checked as it comes.
+/// What one subscriber was told, checked as it comes.
 #[derive(Default)]
 struct Witness {
     open: Option<RunId>,
@@ -497,13 +499,13 @@ impl Witness {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// One open run at most, and none after the end; every reader is told every turn since it came,
+    /// One open run at most, and none after the end; every subscriber is told every turn since it came,
     /// each text whole, in order and once, whenever it chooses to read.
     // faults: A14
     #[test]
     fn nobody_misses_or_repeats_a_word(script in steps()) {
         let mut shell = Shell::new(settings());
-        // The model: what each run has said, which is the truth that every reader must be told.
+        // The model: what each run has said, which is the truth that every subscriber must be told.
         let mut truth: HashMap<RunId, String> = HashMap::new();
         let mut open: Option<RunId> = None;
         let mut witnesses: HashMap<u64, (Witness, RunId)> = HashMap::new();
@@ -512,10 +514,10 @@ proptest! {
         let mut last_run = RunId(0);
         let mut script = script;
         script.insert(0, Step::Attach);
-        let nth = |witnesses: &HashMap<u64, (Witness, RunId)>, n: u8| -> Option<ReaderId> {
+        let nth = |witnesses: &HashMap<u64, (Witness, RunId)>, n: u8| -> Option<SubscriberId> {
             let mut ids: Vec<_> = witnesses.keys().copied().collect();
             ids.sort_unstable();
-            (!ids.is_empty()).then(|| ReaderId(ids[n as usize % ids.len()]))
+            (!ids.is_empty()).then(|| SubscriberId(ids[n as usize % ids.len()]))
         };
         for step in script {
             let input = match step {
@@ -524,15 +526,15 @@ proptest! {
                     if !ended {
                         witnesses.insert(next_reader, (Witness::default(), last_run));
                     }
-                    Some(Input::Attach { reader: ReaderId(next_reader) })
+                    Some(Input::Attach { subscriber: SubscriberId(next_reader) })
                 }
-                Step::Detach(n) => nth(&witnesses, n).map(|reader| {
-                    witnesses.remove(&reader.0);
-                    shell.stuck.remove(&reader.0);
-                    Input::Detach { reader }
+                Step::Detach(n) => nth(&witnesses, n).map(|subscriber| {
+                    witnesses.remove(&subscriber.0);
+                    shell.stuck.remove(&subscriber.0);
+                    Input::Detach { subscriber }
                 }),
-                Step::Message(n) => nth(&witnesses, n).map(|reader| Input::Client {
-                    reader,
+                Step::Message(n) => nth(&witnesses, n).map(|subscriber| Input::Client {
+                    subscriber,
                     frame: ClientFrame::Message { text: "m".into() },
                 }),
                 Step::Delta(text) => open.map(|run| {
@@ -549,14 +551,14 @@ proptest! {
                     event: RunEvent::answer("old"),
                 }),
                 Step::Stick(n) => {
-                    if let Some(reader) = nth(&witnesses, n) {
-                        shell.stuck.insert(reader.0);
+                    if let Some(subscriber) = nth(&witnesses, n) {
+                        shell.stuck.insert(subscriber.0);
                     }
                     None
                 }
-                Step::Ready(n) => nth(&witnesses, n).map(|reader| {
-                    shell.stuck.remove(&reader.0);
-                    Input::Ready { reader }
+                Step::Ready(n) => nth(&witnesses, n).map(|subscriber| {
+                    shell.stuck.remove(&subscriber.0);
+                    Input::Ready { subscriber }
                 }),
                 Step::Drain => Some(Input::Drain),
             };
@@ -574,23 +576,23 @@ proptest! {
                     }
                     Effect::CancelRun { run } => prop_assert_eq!(open.take(), Some(run)),
                     Effect::HoldRun { run } | Effect::ContinueRun { run } => prop_assert_eq!(open, Some(run)),
-                    Effect::Push { reader, outgoing, .. } => {
-                        if let Some((witness, _)) = witnesses.get_mut(&reader.0) {
+                    Effect::Push { subscriber, outgoing, .. } => {
+                        if let Some((witness, _)) = witnesses.get_mut(&subscriber.0) {
                             witness.hear(&outgoing);
                         }
                     }
-                    Effect::Release { .. } | Effect::WakeAt { .. } => {}
+                    Effect::Release { .. } => {}
                     Effect::End => { ended = true; prop_assert_eq!(open, None) }
                 }
             }
         }
         // Now everybody reads to the end.
         shell.stuck.clear();
-        for reader in witnesses.keys().copied().collect::<Vec<_>>() {
-            shell.feed(Input::Ready { reader: ReaderId(reader) });
+        for subscriber in witnesses.keys().copied().collect::<Vec<_>>() {
+            shell.feed(Input::Ready { subscriber: SubscriberId(subscriber) });
             for effect in shell.out.drain(..) {
-                if let Effect::Push { reader, outgoing, .. } = effect
-                    && let Some((witness, _)) = witnesses.get_mut(&reader.0) {
+                if let Effect::Push { subscriber, outgoing, .. } = effect
+                    && let Some((witness, _)) = witnesses.get_mut(&subscriber.0) {
                     witness.hear(&outgoing);
                 }
             }

@@ -50,7 +50,7 @@ impl Truth {
     }
 }
 
-/// What one reader came for and was told.
+/// What one subscriber came for and was told.
 #[derive(Default)]
 struct Client {
     /// It resumed after this number.
@@ -85,7 +85,7 @@ struct Turn {
     answer: Option<String>,
 }
 
-/// A question that waits or is to begin, named by the reader that asked it.
+/// A question that waits or is to begin, named by the subscriber that asked it.
 #[derive(Clone)]
 struct Question {
     ticket: u64,
@@ -125,11 +125,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let settings = Settings {
-            queued_messages: QUEUED,
-            readers: READERS,
-            linger: Duration::from_millis(LINGER),
-            idle: Duration::from_millis(IDLE),
-            retain: Duration::from_millis(RETAIN),
+            queued_messages_max: QUEUED,
+            subscribers_max: READERS,
+            detached_timeout: Duration::from_millis(LINGER),
+            idle_timeout: Duration::from_millis(IDLE),
+            replay_time: Duration::from_millis(RETAIN),
             history: Budget { tokens: 10_000_000, bytes: 10_000_000, messages: 10_000 },
             ..settings()
         };
@@ -189,7 +189,7 @@ impl World {
         self.clients.iter_mut().nth(a as usize % count).map(|(id, client)| (*id, client))
     }
 
-    /// Whether one more reader may join, by the rule: ten in any second.
+    /// Whether one more subscriber may join, by the rule: ten in any second.
     fn admit(&mut self) -> bool {
         let recent = self.admitted.iter().filter(|at| **at + 1_000 > self.now).count();
         let free = recent < 10;
@@ -199,7 +199,7 @@ impl World {
         free
     }
 
-    /// One more reader; the oldest goes when there are too many.
+    /// One more subscriber; the oldest goes when there are too many.
     fn join(&mut self, client: Client) -> u64 {
         if client.leaving.is_none() {
             let staying: Vec<u64> =
@@ -300,8 +300,8 @@ impl World {
             }
         }
         let must_begin = self.begins.is_some() && !may_be_told;
-        let reader = ReaderId(self.join(client));
-        self.feed(super::ask(reader, kind, &text, text.clone()));
+        let subscriber = SubscriberId(self.join(client));
+        self.feed(super::ask(subscriber, kind, &text, text.clone()));
         assert!(!must_begin || self.begins.is_none(), "a question begins when nothing runs");
         self.begins = None;
     }
@@ -366,8 +366,8 @@ impl World {
             self.admitted.pop();
             return; // Either would be right.
         }
-        let reader = ReaderId(self.join(client));
-        self.feed(Input::Resume { reader, turn, after });
+        let subscriber = SubscriberId(self.join(client));
+        self.feed(Input::Resume { subscriber, turn, after });
     }
 
     fn text(&mut self, a: u8, b: u8) {
@@ -447,7 +447,7 @@ impl World {
                 self.over_with(run, Ok(FinishReason::Stopped), is_kept);
             }
         }
-        self.feed(Input::Abort { reader: ReaderId(id) });
+        self.feed(Input::Abort { subscriber: SubscriberId(id) });
         assert!(!self.stops, "a stop stops");
         assert_eq!(self.begins.take().map(|next| next.text), None, "who waits is next");
     }
@@ -455,13 +455,13 @@ impl World {
     fn detach(&mut self, a: u8) {
         let Some((id, _)) = self.client(a) else { return };
         self.clients.remove(&id);
-        self.feed(Input::Detach { reader: ReaderId(id) });
+        self.feed(Input::Detach { subscriber: SubscriberId(id) });
     }
 
     fn ready(&mut self, id: u64) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         (client.stuck, client.asks) = (false, false);
-        self.feed(Input::Ready { reader: ReaderId(id) });
+        self.feed(Input::Ready { subscriber: SubscriberId(id) });
     }
 
     /// Time passes; who asked to be woken is.
@@ -493,7 +493,7 @@ impl World {
         let mut fx = Vec::new();
         self.session.handle(&mut fx, now, input);
         self.perform(&mut fx);
-        self.session.settle(&mut fx);
+        self.wake = self.session.settle(&mut fx).map(|at| at.as_millis() as u64);
         self.perform(&mut fx);
         self.look();
     }
@@ -504,10 +504,11 @@ impl World {
             for effect in fx.drain(..) {
                 assert!(!self.over, "nothing after the end");
                 match effect {
-                    Effect::Push { reader, outgoing, from, ask } => {
-                        let client = self.clients.get_mut(&reader.0).expect("who has gone is told nothing");
+                    Effect::Push { subscriber, outgoing, from, ask } => {
+                        let client =
+                            self.clients.get_mut(&subscriber.0).expect("who has gone is told nothing");
                         if client.stuck {
-                            refused.push(Input::PushRefused { reader, outgoing, from });
+                            refused.push(Input::PushRefused { subscriber, outgoing, from });
                             continue;
                         }
                         assert!(!client.asks, "a push before the last one was read");
@@ -524,12 +525,11 @@ impl World {
                         assert_eq!((self.open, self.held), (Some(run.0), true));
                         self.held = false;
                     }
-                    Effect::Release { reader } => {
-                        if let Some(client) = self.clients.remove(&reader.0) {
-                            assert!(client.last.is_some(), "{reader} is let go without a last word");
+                    Effect::Release { subscriber } => {
+                        if let Some(client) = self.clients.remove(&subscriber.0) {
+                            assert!(client.last.is_some(), "{subscriber} is let go without a last word");
                         }
                     }
-                    Effect::WakeAt { at } => self.wake = at.map(|at| at.as_millis() as u64),
                     Effect::End => {
                         assert_eq!(self.open, None, "no run outlives its session");
                         assert!(self.clients.is_empty(), "nobody is left alone");
@@ -770,7 +770,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     /// Nothing is lost, doubled or reordered over any cuts; one run at a time; one end for each question that was
-    /// taken; queue, readers, linger, retention and idle times as they are set.
+    /// taken; queue, subscribers, linger, retention and idle times as they are set.
     // faults: A13, A14, A15, A21, A22, A23, A24
     #[test]
     fn a_chat_survives_its_readers(script in prop::collection::vec(any::<(u8, u8, u8)>(), 1..150)) {

@@ -78,13 +78,13 @@ fn a_prompt_of_many_pieces_is_not_copied_for_each() {
     assert!(many < 64 * few, "{few:?} for 1,000 pieces, {many:?} for 16,000");
 }
 
-/// Pushes that are made until a reader has all of an answer that takes so many of them at a time.
+/// Pushes that are made until a subscriber has all of an answer that takes so many of them at a time.
 fn pushes(entries: usize, at_a_time: usize) -> usize {
     let mut session = Session::new(Arc::new(settings()), SessionId(1), Lifetime::OfChat);
     let (mut fx, mut now) = (Vec::new(), Duration::ZERO);
-    let input = ask(ReaderId(1), TurnKind::Submit, "a", "a".into());
+    let input = ask(SubscriberId(1), TurnKind::Submit, "a", "a".into());
     session.handle(&mut fx, now, input);
-    session.handle(&mut fx, now, Input::Detach { reader: ReaderId(1) });
+    session.handle(&mut fx, now, Input::Detach { subscriber: SubscriberId(1) });
     for kind in alternating(entries) {
         let event = match kind {
             TextKind::Reasoning => RunEvent::reasoning("x"),
@@ -96,16 +96,16 @@ fn pushes(entries: usize, at_a_time: usize) -> usize {
     session.handle(&mut fx, now, Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
     fx.clear();
     let (mut made, mut is_told) = (0, false);
-    session.handle(&mut fx, now, Input::Resume { reader: ReaderId(2), turn: None, after: None });
+    session.handle(&mut fx, now, Input::Resume { subscriber: SubscriberId(2), turn: None, after: None });
     while !is_told {
         let mut room = at_a_time;
         while !fx.is_empty() {
             let mut refused = Vec::new();
             for effect in fx.drain(..) {
-                let Effect::Push { reader, outgoing, from, .. } = effect else { continue };
+                let Effect::Push { subscriber, outgoing, from, .. } = effect else { continue };
                 made += 1;
                 if room == 0 {
-                    refused.push(Input::PushRefused { reader, outgoing, from });
+                    refused.push(Input::PushRefused { subscriber, outgoing, from });
                     continue;
                 }
                 room -= 1;
@@ -118,7 +118,7 @@ fn pushes(entries: usize, at_a_time: usize) -> usize {
         session.settle(&mut fx);
         fx.retain(|effect| matches!(effect, Effect::Push { .. }));
         now += Duration::from_millis(1);
-        session.handle(&mut fx, now, Input::Ready { reader: ReaderId(2) });
+        session.handle(&mut fx, now, Input::Ready { subscriber: SubscriberId(2) });
     }
     made
 }

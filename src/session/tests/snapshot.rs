@@ -7,10 +7,10 @@ const DETACHED: Duration = Duration::from_secs(5);
 
 fn chat_settings() -> Settings {
     Settings {
-        queued_messages: QUEUED,
-        readers: 3,
-        linger: DETACHED,
-        retain: Duration::from_secs(3),
+        queued_messages_max: QUEUED,
+        subscribers_max: 3,
+        detached_timeout: DETACHED,
+        replay_time: Duration::from_secs(3),
         history: Budget { tokens: 150, bytes: 200, messages: 10 },
         ..settings()
     }
@@ -89,7 +89,7 @@ impl Stage {
             match effect {
                 Effect::StartRun { run, .. } => self.open = Some(run.0),
                 Effect::CancelRun { .. } => self.open = None,
-                Effect::Release { reader } => self.clients.retain(|client| *client != reader.0),
+                Effect::Release { subscriber } => self.clients.retain(|client| *client != subscriber.0),
                 _ => {}
             }
         }
@@ -111,10 +111,9 @@ fn perform(shell: &mut Shell, line: &str, time: Duration) -> Vec<Effect> {
     std::mem::take(&mut shell.out)
 }
 
-/// What was done, with the IDs of answers; when to wake may differ.
+/// What was done, with the IDs of answers.
 fn shown(effects: &[Effect], id: SessionId) -> Vec<String> {
-    let effects = effects.iter().filter(|effect| !matches!(effect, Effect::WakeAt { .. }));
-    let lines = effects.map(|effect| {
+    let lines = effects.iter().map(|effect| {
         let name = match effect {
             Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Accepted { start, .. }), .. } => {
                 Some(&start.answer)
@@ -146,8 +145,8 @@ fn first_half(script: &[Op]) -> (Shell, Stage, Snapshot) {
         let transcript = vec![ChatMessage::new(id("s"), Role::System, "be brief")];
         let (kind, message) = (TurnKind::Submit, ChatMessage::user(id("q0"), "q0"));
         let turn = Box::new(TurnRequest { kind, message, model: None, transcript });
-        let reader = ReaderId(stage.join());
-        shell.feed(Input::Ask { reader, turn });
+        let subscriber = SubscriberId(stage.join());
+        shell.feed(Input::Ask { subscriber, turn });
         stage.note(&std::mem::take(&mut shell.out));
     }
     for op in script {

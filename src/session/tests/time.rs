@@ -73,19 +73,16 @@ fn a_finished_answer_is_kept_for_a_while_and_the_conversation_for_longer() {
 #[test]
 fn it_asks_to_be_woken_for_what_is_next() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
-    let mut wakes = |line: &str, at: u64| -> Vec<Option<u64>> {
+    let mut wake = |line: &str, at: u64| {
         shell.now = Duration::from_secs(at);
         shell.feed(parse(line));
-        let wake = |effect| match effect {
-            Effect::WakeAt { at } => Some(at.map(|at| at.as_secs())),
-            _ => None,
-        };
-        shell.out.drain(..).filter_map(wake).collect()
+        shell.wake.map(|at| at.as_secs())
     };
-    assert_eq!(wakes("ask 1 a 'a'", 0), []);
-    assert_eq!(wakes("detach 1", 10), [Some(70)]);
-    assert_eq!(wakes("run 1 delta 'A'", 20), []);
-    assert_eq!(wakes("resume 2", 30), [None]);
-    assert_eq!(wakes("run 1 stop", 40), [Some(160)], "the answer is kept that long");
-    assert_eq!(wakes("wake", 160), [Some(1840)], "and the conversation that long");
+    assert_eq!(wake("ask 1 a 'a'", 0), None);
+    assert_eq!(wake("detach 1", 10), Some(70));
+    assert_eq!(wake("run 1 delta 'A'", 20), Some(70));
+    assert_eq!(wake("resume 2", 30), None);
+    assert_eq!(wake("run 1 stop", 40), Some(160), "the answer is kept that long");
+    assert_eq!(wake("wake", 160), Some(1840), "and the conversation that long");
+    assert_eq!(wake("wake", 200), Some(1840), "it was woken for nothing");
 }

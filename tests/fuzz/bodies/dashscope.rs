@@ -6,7 +6,7 @@ mod script;
 use super::{Choices, pieces};
 use std::{sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, ReaderId, RunEnd, RunEvent, RunId, SessionId, TextKind},
+    chat::{Budget, FinishReason, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind},
     protocol::{ClientFrame, Codec, ServerFrame, TurnEnd},
     session::{self, Effect, Input, Lifetime, Outgoing, Session},
     upstream::{
@@ -94,13 +94,13 @@ struct Listener {
 impl Listener {
     fn new() -> Self {
         let settings = session::Settings {
-            readers: 8,
+            subscribers_max: 8,
             model: "m".into(),
-            linger: Duration::from_secs(60),
-            idle: Duration::from_secs(1800),
-            retain: Duration::from_secs(120),
-            queued_messages: 1,
-            behind_bytes: 1 << 20,
+            detached_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(1800),
+            replay_time: Duration::from_secs(120),
+            queued_messages_max: 1,
+            lag_bytes_max: 1 << 20,
             system_prompt: None,
             history: Budget { tokens: 100, bytes: 1 << 10, messages: 10 },
         };
@@ -113,9 +113,10 @@ impl Listener {
             shown: String::new(),
             ends: Vec::new(),
         };
-        let reader = ReaderId(1);
-        listener.feed(Input::Attach { reader });
-        listener.feed(Input::Client { reader, frame: ClientFrame::Message { text: "?".to_owned() } });
+        let reader = SubscriberId(1);
+        listener.feed(Input::Attach { subscriber: reader });
+        listener
+            .feed(Input::Client { subscriber: reader, frame: ClientFrame::Message { text: "?".to_owned() } });
         listener
     }
 
@@ -174,7 +175,7 @@ impl Listener {
             }
         }
         if asked {
-            self.feed(Input::Ready { reader: ReaderId(1) });
+            self.feed(Input::Ready { subscriber: SubscriberId(1) });
         }
     }
 }

@@ -8,8 +8,8 @@ use std::{
 };
 use tidegate::{
     chat::{
-        Budget, FinishReason, ReaderId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, TextKind,
-        Timing,
+        Budget, FinishReason, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, SubscriberId,
+        TextKind, Timing,
     },
     protocol::{ClientFrame, Close, ServerFrame, TurnEnd},
     session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
@@ -25,7 +25,7 @@ const OWED: usize = 64;
 pub(crate) fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let mut world = World::new();
-    world.feed(Input::Attach { reader: ReaderId(1) });
+    world.feed(Input::Attach { subscriber: SubscriberId(1) });
     world.readers.insert(1, Reader::default());
     while !choices.is_empty() {
         world.step(&mut choices);
@@ -83,7 +83,7 @@ impl World {
     fn new() -> Self {
         let history = Budget { tokens: 1_000, bytes: 500, messages: 10 };
         let settings =
-            Settings { queued_messages: QUEUED, behind_bytes: BEHIND, history, ..Settings::for_test() };
+            Settings { queued_messages_max: QUEUED, lag_bytes_max: BEHIND, history, ..Settings::for_test() };
         World {
             session: Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket),
             truth: BTreeMap::new(),
@@ -123,7 +123,7 @@ impl World {
             }
             27..=29 => self.some_reader(choices).map(|(id, reader)| {
                 (reader.stuck, reader.asked) = (false, false);
-                Input::Ready { reader: ReaderId(id) }
+                Input::Ready { subscriber: SubscriberId(id) }
             }),
             30 => return self.come_or_go(choices),
             // Rarely: after it little can happen.
@@ -149,7 +149,7 @@ impl World {
             self.begun += 1;
         }
         let frame = ClientFrame::Message { text: "m".repeat(1 + choices.below(90)) };
-        self.feed(Input::Client { reader: ReaderId(id), frame });
+        self.feed(Input::Client { subscriber: SubscriberId(id), frame });
     }
 
     fn owe_refusal(&mut self, id: u64) {
@@ -210,7 +210,7 @@ impl World {
         if choices.one_in(4) {
             let Some((id, _)) = self.some_reader(choices) else { return };
             self.readers.remove(&id);
-            self.feed(Input::Detach { reader: ReaderId(id) });
+            self.feed(Input::Detach { subscriber: SubscriberId(id) });
             assert_eq!(self.over, self.readers.is_empty(), "over when the last one has gone, and not before");
         } else {
             self.next_reader += 1;
@@ -218,7 +218,7 @@ impl World {
                 // What is running when it comes is told from the next turn on.
                 self.readers.insert(self.next_reader, Reader { since: self.last_run, ..Reader::default() });
             }
-            self.feed(Input::Attach { reader: ReaderId(self.next_reader) });
+            self.feed(Input::Attach { subscriber: SubscriberId(self.next_reader) });
         }
     }
 
@@ -270,17 +270,17 @@ impl World {
                         assert_eq!((self.open, self.held), (Some(run.0), true));
                         self.held = false;
                     }
-                    Effect::Push { reader, outgoing, from, ask } => {
+                    Effect::Push { subscriber: reader, outgoing, from, ask } => {
                         let Some(told) = self.readers.get_mut(&reader.0) else { panic!("{reader} has gone") };
                         if told.stuck {
-                            refused.push(Input::PushRefused { reader, outgoing, from });
+                            refused.push(Input::PushRefused { subscriber: reader, outgoing, from });
                             continue;
                         }
                         assert!(!told.asked, "a push before the last one was read");
                         told.asked = ask;
                         told.hear(&outgoing, &self.truth);
                     }
-                    Effect::Release { .. } | Effect::WakeAt { .. } => {}
+                    Effect::Release { .. } => {}
                     Effect::End => {
                         assert_eq!(self.open, None, "a run outlives its session");
                         self.over = true;
@@ -298,7 +298,7 @@ impl World {
         for id in ids {
             while let Some(reader) = self.readers.get_mut(&id) {
                 (reader.stuck, reader.asked) = (false, false);
-                self.feed(Input::Ready { reader: ReaderId(id) });
+                self.feed(Input::Ready { subscriber: SubscriberId(id) });
                 if !self.readers[&id].asked {
                     break;
                 }

@@ -81,25 +81,25 @@ fn a_reader_of_the_newest_turn_keeps_what_it_has_not_read() {
 #[test]
 fn what_is_held_follows_what_is_there() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
-    let base = shell.session.held();
-    assert_eq!((base.queued, base.replay, base.kept), (0, 0, 0));
+    let base = shell.session.memory_use();
+    assert_eq!((base.queued, base.replay, base.retained), (0, 0, 0));
     let text = "x".repeat(3_000);
     shell.feed(parse(&format!("ask 1 a '{text}'")));
     shell.feed(parse(&format!("ask 2 b '{text}'")));
-    let asked = shell.session.held();
+    let asked = shell.session.memory_use();
     assert!(asked.history >= base.history + 3_000 && asked.queued >= 3_000, "{asked:?}");
     shell.feed(parse(&format!("run 1 delta '{text}'")));
-    let running = shell.session.held();
-    assert!(running.replay >= asked.replay + 3_000 && running.kept == 0, "{running:?}");
+    let running = shell.session.memory_use();
+    assert!(running.replay >= asked.replay + 3_000 && running.retained == 0, "{running:?}");
     shell.feed(parse("abort 2"));
-    assert_eq!(shell.session.held().queued, 0);
+    assert_eq!(shell.session.memory_use().queued, 0);
     shell.feed(parse("run 1 stop"));
     // Nobody reads: it is kept for who may come.
-    let kept = shell.session.held();
-    assert_eq!((kept.kept, kept.replay >= 3_000), (kept.replay, true), "{kept:?}");
+    let kept = shell.session.memory_use();
+    assert_eq!((kept.retained, kept.replay >= 3_000), (kept.replay, true), "{kept:?}");
     assert!(kept.history >= base.history + 6_000, "{kept:?}");
     shell.feed(Input::GiveBack);
-    let quiet = shell.session.held();
-    assert_eq!((quiet.replay, quiet.kept, quiet.history), (0, 0, kept.history));
+    let quiet = shell.session.memory_use();
+    assert_eq!((quiet.replay, quiet.retained, quiet.history), (0, 0, kept.history));
     assert_eq!(shell.session.occupancy(), Occupancy::Quiet);
 }

@@ -1,15 +1,15 @@
 //! What a session keeps in memory, and what of it can be given back while it goes on.
-use super::{Effect, Session, readers::Follows};
+use super::{Effect, Session, subscribers::Scope};
 use crate::protocol::Close;
 
 /// What a session costs beside its texts, with its actor and its places in tables.
 const SESSION_BYTES: usize = 2048;
-/// What a reader costs, here, in the actor and on its connection.
-const READER_BYTES: usize = 1024;
+/// What a subscriber costs, here, in the actor and on its connection.
+const SUBSCRIBER_BYTES: usize = 1024;
 
 /// Bytes that a session holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct MemoryUse {
     /// The conversation, and the session itself.
     pub history: usize,
     /// Questions that wait.
@@ -17,17 +17,17 @@ pub struct Held {
     /// Answers that are written, read or kept.
     pub replay: usize,
     /// The part of `replay` that [`Input::GiveBack`](super::Input::GiveBack) gives back.
-    pub kept: usize,
+    pub retained: usize,
 }
 
 impl Session {
-    pub fn held(&self) -> Held {
+    pub fn memory_use(&self) -> MemoryUse {
         let each = |log: &super::TurnLog| log.capacity();
-        Held {
-            history: SESSION_BYTES + READER_BYTES * self.readers.len() + self.history.capacity(),
+        MemoryUse {
+            history: SESSION_BYTES + SUBSCRIBER_BYTES * self.subscribers.len() + self.history.capacity(),
             queued: self.queue.capacity(),
             replay: self.logs.iter().map(each).sum(),
-            kept: self.logs.iter().take(self.kept_logs()).map(each).sum(),
+            retained: self.logs.iter().take(self.retained_logs()).map(each).sum(),
         }
     }
 
@@ -41,31 +41,31 @@ impl Session {
         self.logs.back().map_or(0, super::TurnLog::len)
     }
 
-    /// Logs that are there only for who may come, or for readers that are a turn or more behind.
-    fn kept_logs(&self) -> usize {
+    /// Logs that are there only for who may come, or for subscribers that are a turn or more behind.
+    fn retained_logs(&self) -> usize {
         match self.logs.len() {
-            all if self.readers.is_empty() => all - usize::from(self.run.is_some()),
-            // To let its reader go would end the running answer.
-            _ if self.life.is_none() && self.run.is_some() => 0,
+            all if self.subscribers.is_empty() => all - usize::from(self.run.is_some()),
+            // To let its subscriber go would end the running answer.
+            _ if self.retention.is_none() && self.run.is_some() => 0,
             all => all.saturating_sub(1),
         }
     }
 
-    /// Memory is short: finished answers are not kept any longer. A reader that is still in an earlier turn
+    /// Memory is short: finished answers are not kept any longer. A subscriber that is still in an earlier turn
     /// than the newest is let go.
     pub(super) fn give_back(&mut self, fx: &mut Vec<Effect>) {
-        if let Some(life) = &mut self.life {
-            life.retained = None;
+        if let Some(retention) = &mut self.retention {
+            retention.replay_until = None;
         }
-        if self.life.is_none() && self.run.is_some() {
+        if self.retention.is_none() && self.run.is_some() {
             return;
         }
         let newest = self.newest_log();
-        for at in 0..self.readers.len() {
-            let reader = &mut self.readers[at];
-            let reads = matches!(reader.follows, Follows::Everything | Follows::Turn(_));
-            if reads && !self.logs.is_empty() && reader.cursor.log() < newest {
-                reader.farewell = Some(Close::Overloaded);
+        for at in 0..self.subscribers.len() {
+            let subscriber = &mut self.subscribers[at];
+            let reads = matches!(subscriber.scope, Scope::Session | Scope::Turn(_));
+            if reads && !self.logs.is_empty() && subscriber.cursor.log() < newest {
+                subscriber.close_reason = Some(Close::Overloaded);
                 self.pump_one(fx, at);
             }
         }

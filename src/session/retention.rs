@@ -1,4 +1,4 @@
-//! How long a conversation outlives its readers, and how often it may be joined: rules of time.
+//! How long a conversation outlives its subscribers, and how often it may be joined: rules of time.
 use std::time::Duration;
 
 use super::Settings;
@@ -9,33 +9,31 @@ const ATTACH_WINDOW: Duration = Duration::from_secs(1);
 
 /// What a session of [`Lifetime::OfChat`](super::Lifetime::OfChat) has beside the others.
 #[derive(Debug, Default)]
-pub(super) struct Life {
+pub(super) struct Retention {
     /// The time of the last input.
     pub now: Duration,
-    /// When the last readers joined; the oldest is overwritten.
+    /// When the last subscribers joined; the oldest is overwritten.
     attaches: [Option<Duration>; ATTACHES_MAX],
     next_attach: usize,
-    /// Since when there is no reader.
-    alone: Option<Duration>,
-    /// Since when there is neither reader nor run.
-    quiet: Option<Duration>,
+    /// Since when there is no subscriber.
+    detached_since: Option<Duration>,
+    /// Since when there is neither subscriber nor run.
+    idle_since: Option<Duration>,
     /// How long the newest finished turn is kept.
-    pub retained: Option<Duration>,
-    /// The [`Effect::WakeAt`](super::Effect::WakeAt) that holds.
-    wake: Option<Duration>,
+    pub replay_until: Option<Duration>,
 }
 
 /// What is overdue.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum Expired {
     /// Nobody has come for the run.
-    Linger,
+    Detached,
     /// Nobody has come for the conversation.
     Idle,
 }
 
-impl Life {
-    /// Counts a reader that joins, or says how long it is to wait.
+impl Retention {
+    /// Counts a subscriber that joins, or says how long it is to wait.
     pub(super) fn admit(&mut self) -> Result<(), Duration> {
         let slot = &mut self.attaches[self.next_attach];
         let free = slot.map_or(Duration::ZERO, |joined| joined + ATTACH_WINDOW);
@@ -49,51 +47,42 @@ impl Life {
 
     /// A turn is over.
     pub(super) fn retain(&mut self, settings: &Settings) {
-        self.retained = Some(self.now + settings.retain);
+        self.replay_until = Some(self.now + settings.replay_time);
     }
 
     /// Whether the newest finished turn is to be kept for who may come; forgets it when its time is over.
     pub(super) fn keeps(&mut self) -> bool {
-        self.retained.take_if(|until| *until <= self.now);
-        self.retained.is_some()
-    }
-
-    /// The time that was asked for has come.
-    pub(super) fn wake(&mut self) {
-        self.wake = None;
+        self.replay_until.take_if(|until| *until <= self.now);
+        self.replay_until.is_some()
     }
 
     /// Notes who is there, after every input.
-    pub(super) fn observe(&mut self, has_readers: bool, has_run: bool) {
+    pub(super) fn observe(&mut self, has_subscribers: bool, has_run: bool) {
         let now = self.now;
         let since = |when: &mut Option<Duration>, holds: bool| match holds {
             true => *when = when.or(Some(now)),
             false => *when = None,
         };
-        since(&mut self.alone, !has_readers);
-        since(&mut self.quiet, !has_readers && !has_run);
+        since(&mut self.detached_since, !has_subscribers);
+        since(&mut self.idle_since, !has_subscribers && !has_run);
     }
 
-    pub(super) fn due(&self, settings: &Settings) -> Option<Due> {
-        if self.quiet.is_some_and(|quiet| quiet + settings.idle <= self.now) {
-            return Some(Due::Idle);
+    pub(super) fn expired(&self, settings: &Settings) -> Option<Expired> {
+        if self.idle_since.is_some_and(|since| since + settings.idle_timeout <= self.now) {
+            return Some(Expired::Idle);
         }
-        let is_over = self.alone.is_some_and(|alone| alone + settings.linger <= self.now);
-        (is_over && self.quiet.is_none()).then_some(Due::Linger)
+        let is_over = self.detached_since.is_some_and(|since| since + settings.detached_timeout <= self.now);
+        (is_over && self.idle_since.is_none()).then_some(Expired::Detached)
     }
 
-    /// When to come back, where that has changed.
-    pub(super) fn wake_at(&mut self, settings: &Settings) -> Option<Option<Duration>> {
-        let left = match (self.quiet, self.alone) {
-            (Some(quiet), _) => Some(quiet + settings.idle),
-            (None, Some(alone)) => Some(alone + settings.linger),
+    /// When the next of these times is over; `None`: nothing will expire as things are.
+    pub(super) fn wake_at(&self, settings: &Settings) -> Option<Duration> {
+        let left = match (self.idle_since, self.detached_since) {
+            (Some(since), _) => Some(since + settings.idle_timeout),
+            (None, Some(since)) => Some(since + settings.detached_timeout),
             (None, None) => None,
         };
-        let at = [left, self.retained].into_iter().flatten().min();
-        (at != self.wake).then(|| {
-            self.wake = at;
-            at
-        })
+        [left, self.replay_until].into_iter().flatten().min()
     }
 }
 
@@ -104,10 +93,10 @@ mod tests {
     // faults: A24
     #[test]
     fn ten_may_join_in_any_second() {
-        let mut life = Life::default();
+        let mut retention = Retention::default();
         let mut admitted = |ms: u64| {
-            life.now = Duration::from_millis(ms);
-            life.admit().map_err(|wait| wait.as_millis())
+            retention.now = Duration::from_millis(ms);
+            retention.admit().map_err(|wait| wait.as_millis())
         };
         for at in 0..10 {
             assert_eq!(admitted(at * 50), Ok(()));
