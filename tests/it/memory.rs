@@ -1,7 +1,7 @@
 //! The budget of memory, against a real process: who pays when it is used up, and that it holds.
 use crate::harness::{
     Answer, Chats, End, Process, RawClient, TestClient, Tidegate, frame, frame_head, get_with, handshake,
-    short_or_long, until,
+    on_a_steady_machine, short_or_long, until,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -276,6 +276,7 @@ async fn talks(gateway: &Process, here: [u8; 4], end: Instant) -> (usize, usize)
 // faults: K144
 #[tokio::test]
 async fn everything_at_once_stays_within_the_bound() {
+    on_a_steady_machine(async || {
     let (max, time) = (96, short_or_long(Duration::from_secs(6), Duration::from_secs(40)));
     let (few, many) = (60, 60);
     let simulator = Process::simulate().await;
@@ -325,4 +326,6 @@ async fn everything_at_once_stays_within_the_bound() {
     drop(user);
     gateway.stop().await;
     simulator.stop().await;
+    })
+    .await;
 }

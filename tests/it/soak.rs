@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, reason = "the figures of the long form")]
 use crate::harness::{
     Heard, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, http_try, is_error,
-    kernel, until,
+    kernel, on_a_steady_machine, until,
 };
 use fastrand::Rng;
 use std::{
@@ -438,7 +438,7 @@ fn report(soak: &Soak, reading: &Reading) {
 #[test]
 fn load_with_faults_leaves_nothing_behind() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(LocalSet::new().run_until(soak()));
+    runtime.block_on(LocalSet::new().run_until(on_a_steady_machine(soak)));
 }
 
 async fn soak() {

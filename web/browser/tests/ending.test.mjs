@@ -94,7 +94,7 @@ test("an answer that was stopped or broke off shows what it took", { goal: "J124
     await last.getByText("Details").click();
     assert.match(
       await last.locator("dl").textContent(),
-      /Run[0-9a-f]{16}-\d+.*Request at the model service\w+/,
+      /Run[0-9a-f]{32}-\d+.*Request at the model service\w+/,
     );
     await page.reload();
     await usage()
