@@ -1,25 +1,25 @@
-//! Frames that cannot be read: a few are answered, one after the other is a broken client.
+//! Frames that cannot be read: a few are answered; many in a row are a broken client.
 
-/// So many in [`WINDOW_TICKS`] end the socket.
-pub(super) const STRIKES_MAX: u8 = 10;
-/// One minute, in ticks of 100 ms.
+/// Bad frames per window after which the connection is closed.
+pub(super) const BAD_FRAMES_MAX: u8 = 10;
+/// Length of a window: one minute, in ticks of 100 ms.
 pub(super) const WINDOW_TICKS: u32 = 600;
 
 /// Of one socket. The time is cut into windows that begin with a first bad frame.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Strikes {
+pub(super) struct BadFrameCounter {
     count: u8,
     since: u32,
 }
 
-impl Strikes {
+impl BadFrameCounter {
     /// Counts one; true: that was one too many.
-    pub(super) fn strike(&mut self, now: u32) -> bool {
+    pub(super) fn add(&mut self, now: u32) -> bool {
         if self.count == 0 || now.wrapping_sub(self.since) >= WINDOW_TICKS {
-            *self = Strikes { count: 0, since: now };
+            *self = BadFrameCounter { count: 0, since: now };
         }
         self.count += 1;
-        self.count >= STRIKES_MAX
+        self.count >= BAD_FRAMES_MAX
     }
 
     pub(super) fn is_clean(self) -> bool {
@@ -34,13 +34,10 @@ mod tests {
     // faults: A11
     #[test]
     fn ten_in_a_minute_are_too_many_and_nine_are_not() {
-        let mut strikes = Strikes::default();
-        assert!(
-            (0..9).all(|at| !strikes.strike((u32::MAX - 5).wrapping_add(at))),
-            "the clock may begin anew"
-        );
-        assert!(strikes.strike(100));
-        let mut slow = Strikes::default();
-        assert!((0..1_000).all(|at| !slow.strike(at * WINDOW_TICKS / 9)));
+        let mut counter = BadFrameCounter::default();
+        assert!((0..9).all(|at| !counter.add((u32::MAX - 5).wrapping_add(at))), "the clock may begin anew");
+        assert!(counter.add(100));
+        let mut slow = BadFrameCounter::default();
+        assert!((0..1_000).all(|at| !slow.add(at * WINDOW_TICKS / 9)));
     }
 }

@@ -5,7 +5,7 @@
 //! in it last, so that it moves with its user.
 //!
 //! A chat is idle while its session has no run and no request is on its way to it. Only idle chats are evicted, and
-//! one that a slow reader is still being told of only for a source with fewer places: otherwise clients that read
+//! one that a slow reader still receives only for a source with fewer places: otherwise clients that read
 //! slowly could keep every place. Because a request is counted under the same lock as the look-up that it begins
 //! with, no session is evicted that is about to be joined.
 use crate::{

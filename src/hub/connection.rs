@@ -1,4 +1,4 @@
-//! The actor of one WebSocket: turns frames into words and words into frames, and nothing else.
+//! The actor of one WebSocket: decodes frames into requests and writes what sessions send.
 mod requests;
 
 use super::{
@@ -42,8 +42,8 @@ pub struct Connection {
     pass: Arc<Pass>,
     slot: u32,
     opened: u32,
-    /// When the peer was last heard, in ticks.
-    heard: u32,
+    /// When a frame last came from the peer, in ticks.
+    last_frame: u32,
     messages: u32,
     session: Option<Box<Attached>>,
     /// The requests that are open, and the frames that were none: while there are any.
@@ -105,7 +105,7 @@ impl Connection {
             pass,
             slot: SLOT_NONE,
             opened: now,
-            heard: now,
+            last_frame: now,
             messages: 0,
             session: None,
             requests: None,
@@ -119,12 +119,12 @@ impl Connection {
         ctx.close(close);
     }
 
-    /// Whether it is time to give up a peer: nothing was heard for too long, and nothing is seen of its
+    /// Whether it is time to give up a peer: no frame came for too long, and nothing is seen of its
     /// reading either. A slow reader has to read all that is before a ping until it can answer it.
     fn is_gone(&mut self) -> bool {
         let settings = &self.connections.worker.settings;
-        let silent = TICK * self.connections.worker.clock.ticks_since(self.heard);
-        // Inside a frame a client cannot answer a ping; its payload says as much.
+        let silent = TICK * self.connections.worker.clock.ticks_since(self.last_frame);
+        // Inside a frame a client cannot answer a ping; its payload shows as much.
         let upload = self.connections.worker.sockets.uploads.grew(self.id, self.connections.worker.now());
         let upload = upload.map(|grew| self.connections.worker.now().saturating_sub(grew));
         let silent = upload.map_or(silent, |upload| silent.min(upload));
@@ -139,7 +139,7 @@ impl Connection {
         };
         self.owes_pong = seen.map(Box::new);
         if reads {
-            self.heard = self.connections.worker.clock.ticks();
+            self.last_frame = self.connections.worker.clock.ticks();
         }
         !reads && silent > settings.silence
     }
@@ -155,11 +155,13 @@ impl Connection {
                 self.on_request(ctx, codec, request, chat, AttachKind::Resume { turn, after })
             }
             Ok(ClientFrame::Abort { request }) => self.on_stop(&request),
-            Ok(ClientFrame::Ping { request }) => Self::tell(ctx, codec, request.as_ref(), &ServerFrame::Pong),
+            Ok(ClientFrame::Ping { request }) => {
+                Self::reply(ctx, codec, request.as_ref(), &ServerFrame::Pong)
+            }
             Err(DecodeError { request, reason }) => {
                 let is_unreadable = reason.is_unreadable();
                 self.refuse(ctx, codec, request.as_ref(), reason);
-                if is_unreadable && self.strike() {
+                if is_unreadable && self.count_bad_frame() {
                     self.close(ctx, Close::Unreadable);
                 }
             }
@@ -202,8 +204,8 @@ impl Connection {
         Ok(account)
     }
 
-    /// The connection's own word.
-    fn tell(ctx: &mut SocketContext<Self>, codec: Codec, request: Option<&RequestId>, frame: &ServerFrame) {
+    /// Sends a frame of the connection itself, not of a session.
+    fn reply(ctx: &mut SocketContext<Self>, codec: Codec, request: Option<&RequestId>, frame: &ServerFrame) {
         codec.encoder(request).encode(frame, |text| ctx.text(text));
     }
 
@@ -215,7 +217,7 @@ impl Connection {
         reason: Rejection,
     ) {
         self.connections.worker.metrics.messages_rejected.inc(reason.code());
-        Self::tell(ctx, codec, request, &ServerFrame::Rejected { reason });
+        Self::reply(ctx, codec, request, &ServerFrame::Rejected { reason });
     }
 
     /// The session of this socket; it begins with the first message.
@@ -245,7 +247,7 @@ impl Actor for Connection {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let slot = self.connections.addresses.borrow_mut().insert(ctx.address().downgrade());
-        self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // There are never so many sockets.
+        self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // There are never that many sockets.
         self.connections.worker.metrics.connections.inc();
         self.connections.worker.metrics.connections_opened.inc();
     }
@@ -291,7 +293,7 @@ impl SocketHandler for Connection {
     }
 
     fn on_frame(&mut self) {
-        self.heard = self.connections.worker.clock.ticks();
+        self.last_frame = self.connections.worker.clock.ticks();
     }
 
     fn on_close(&mut self, close: Close) {

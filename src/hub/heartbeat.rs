@@ -77,8 +77,8 @@ fn period_of(ping: Duration) -> usize {
     (ping.as_millis() / TICK.as_millis()).max(1) as usize
 }
 
-/// One wave. They come again and again until nobody is left, because sessions may begin on
-/// sockets that are open; what was told already does not mind.
+/// One wave. They repeat until no socket is left, because sessions may begin on
+/// sockets that are open; a second signal changes nothing.
 fn drain(connections: &Connections) {
     let worker = &connections.worker;
     let waves = (connections.len() / WAVE).clamp(1, WAVES_MAX);

@@ -1,4 +1,4 @@
-//! All messages between connections, sessions and whoever else follows a chat, and the handles that they are
+//! All messages between connections, sessions and other subscribers of a chat, and the handles that they are
 //! sent to. Names no actor.
 use crate::{
     access::Pass,
@@ -41,7 +41,7 @@ pub enum SessionMessage {
     Test(super::session_actor::TestHook),
 }
 
-/// What the worker's clock and the registry tell a session.
+/// Signals of the worker's clock and the registry to a session.
 #[derive(Clone, Copy, Debug)]
 pub enum SessionSignal {
     /// The time that the session asked for has come.
@@ -145,7 +145,7 @@ pub enum Push {
         bytes: Vec<u8>,
         /// Ends the socket behind the frames.
         close: Option<Close>,
-        /// What the [`SendWindow`] was charged; whoever takes the frames gives it back when they are written.
+        /// What the [`SendWindow`] was charged; the receiver of the frames releases it when they are written.
         cost: usize,
     },
     /// A subscriber got everything that it asked for.
@@ -156,7 +156,7 @@ pub enum Push {
     Returned(Box<AttachRequest>),
 }
 
-/// What the worker's clock tells a connection.
+/// Signals of the worker's clock to a connection.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub enum ConnectionSignal {

@@ -1,4 +1,4 @@
-//! Takes memory back when it is short: the hands of [`crate::memory`]. Runs on the workers' clock, so much
+//! Takes memory back when it is short: performs what [`crate::memory`] decides. Runs on the workers' clock, so much
 //! at a time that no worker stands still over it.
 use super::{messages::SessionSignal, worker::Worker};
 use crate::{
@@ -41,7 +41,7 @@ pub(super) fn tick(worker: &Worker) {
         })
     };
     if let Some(pressure) = memory.plan(now, CHATS_MAX, evict) {
-        tell(worker, now, pressure);
+        report(worker, now, pressure);
     }
     memory.reclaim(|demands| {
         let mut paid = HashMap::new();
@@ -58,7 +58,7 @@ pub(super) fn tick(worker: &Worker) {
     });
 }
 
-fn tell(worker: &Worker, now: Duration, Pressure { held, wanted, sources, level }: Pressure) {
+fn report(worker: &Worker, now: Duration, Pressure { held, wanted, sources, level }: Pressure) {
     if !worker.memory.may_log(now, QUIET) {
         return;
     }

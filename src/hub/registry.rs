@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// it is dropped, whether it ended or panicked.
 pub struct Registry {
     sessions: DashMap<SessionId, Entry>,
-    /// Sessions that are found by name. The address keeps them alive while nobody reads. The lock is taken a few
+    /// Sessions that are found by name. The address keeps them alive while they have no subscriber. The lock is taken a few
     /// times for each question, never for a delta, and is not held while a session does anything.
     chats: Mutex<ChatTable<SessionHandle>>,
 }
@@ -124,7 +124,7 @@ impl Registry {
         self.sessions.is_empty()
     }
 
-    /// Those sessions of one worker that `which` chooses, for its reaper.
+    /// Those sessions of one worker that `which` chooses, for its heartbeat.
     pub(super) fn of_worker(&self, worker: usize, which: impl Fn(SessionId) -> bool) -> Vec<SessionHandle> {
         let here = self.sessions.iter().filter(|entry| entry.worker == worker && which(*entry.key()));
         here.filter_map(|entry| entry.session.upgrade()).collect()

@@ -1,4 +1,4 @@
-//! The actor of one session: translates messages into inputs, performs effects, and thinks nothing.
+//! The actor of one session: translates messages into inputs and performs effects; it decides nothing.
 mod holdings;
 
 use super::{
@@ -40,7 +40,7 @@ pub struct SessionActor {
     ended: bool,
 }
 
-/// Where a session is found, and what the registry was last told of it.
+/// Where a session is found, and what was last reported to the registry.
 struct ChatHandle {
     key: ChatKey,
     occupancy: Occupancy,
@@ -204,7 +204,7 @@ impl SessionActor {
         }
     }
 
-    /// From now on nobody finds it: what is in its mailbox goes back, and begins a new one.
+    /// From now on it cannot be found: requests in its mailbox are returned, and start a new session.
     fn end(&mut self, ctx: &mut Context<Self>) {
         self.ended = true;
         if let Some(chat) = &self.chat {
@@ -213,7 +213,7 @@ impl SessionActor {
         ctx.stop();
     }
 
-    /// Sends to a reader, or gives the word back when the reader cannot take it.
+    /// Sends to a subscriber, or gives back what it cannot take.
     fn push(
         &mut self,
         ctx: &Context<Self>,
@@ -238,22 +238,22 @@ impl SessionActor {
         let session = || ctx.address().recipient();
         let pushed = attached.subscriber.try_push(session, id, outgoing, ask);
         pushed.inspect_err(|_| attached.behind = true)?;
-        // Counted once it is said: what was not taken is pushed again.
+        // Counted once it is sent: what was not taken is pushed again.
         rejected.into_iter().for_each(|code| self.worker.metrics.messages_rejected.inc(code));
         resumed.into_iter().for_each(|outcome| self.worker.metrics.resumes.inc(outcome));
         Ok(())
     }
 
     /// Takes the text that the run has left.
-    fn hear(&mut self, ctx: &mut Context<Self>) {
+    fn drain_run(&mut self, ctx: &mut Context<Self>) {
         let Some((run, channel)) = &self.run else { return };
         let run = *run;
-        let mut heard = self.worker.scratch.events.take();
-        channel.drain(&mut heard);
-        for event in heard.drain(..) {
+        let mut events = self.worker.scratch.events.take();
+        channel.drain(&mut events);
+        for event in events.drain(..) {
             self.feed(ctx, Input::Run { run, event });
         }
-        self.worker.scratch.events.set(heard);
+        self.worker.scratch.events.set(events);
     }
 
     /// Before the session may cut its run short: what that has used so far.
@@ -281,7 +281,7 @@ impl SessionActor {
         self.subscribers.push(Subscription { id: reader, subscriber, behind: false });
         self.feed(ctx, kind.input(reader));
         if let Some(chat) = &self.chat {
-            // After the registry was told that the session is in use.
+            // After the registry knows that the session is in use.
             self.worker.registry.taken(&chat.key, self.id);
         }
     }
@@ -336,7 +336,7 @@ impl ActorFuture<SessionActor> for Listener {
             return Poll::Ready(());
         }
         self.channel.set_waker(task.waker());
-        actor.hear(ctx);
+        actor.drain_run(ctx);
         Poll::Pending
     }
 }
@@ -411,7 +411,7 @@ impl Handler<RunUpdate> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, RunUpdate { run, event }: RunUpdate, ctx: &mut Self::Context) {
-        self.hear(ctx); // What was said before.
+        self.drain_run(ctx); // Text that was pushed before it.
         if matches!(event, RunEvent::End(_)) {
             self.run.take_if(|(current, _)| *current == run);
         }

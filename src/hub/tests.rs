@@ -1,14 +1,18 @@
 //! One session's panic is nobody else's, and what leads from one thread to another.
-use super::messages::{SessionHandle, SessionMessage};
+use super::messages::{Attach, AttachKind, AttachRequest, Push, SessionHandle, SessionMessage, Sink};
 use crate::{
+    access::Pass,
     app::{self, Gateway, Machine},
+    chat::{ChatId, Principal, RequestId, Source, SubscriberId},
     config::Config,
     dispatch::Dispatcher,
     lifecycle::{Lifecycle, Phase},
+    protocol::Codec,
+    socket::window::SendWindow,
 };
 use actix::prelude::*;
 use futures_util::{SinkExt, StreamExt};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -175,7 +179,68 @@ async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
     gateway.stop(std::future::pending()).await;
 }
 
-/// A session tells sockets of both threads, whichever is its own, and a letter to one that has just
+/// A sink that is no connection, as an HTTP response or another replica would be one.
+struct Collector {
+    pushes: tokio::sync::mpsc::UnboundedSender<Push>,
+    window: Arc<SendWindow>,
+}
+
+impl Actor for Collector {
+    type Context = Context<Self>;
+}
+
+impl Handler<Push> for Collector {
+    type Result = ();
+
+    fn handle(&mut self, push: Push, _: &mut Self::Context) {
+        if let Push::Frames { cost, .. } = push {
+            self.window.release(cost);
+        }
+        self.pushes.send(push).unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_sink_that_is_no_connection_follows_a_chat() {
+    let (gateway, _closes) = gateway().await;
+    let mut socket = open_chats(&gateway).await;
+    socket.send(request("send", "a", "chat")).await.unwrap();
+    hears(&mut socket, "text-delta").await;
+    let session = gateway.site().registry.of_worker(0, |_| true).remove(0);
+    let window = Arc::new(SendWindow::new(1024));
+    let (pushes, mut pushed) = tokio::sync::mpsc::unbounded_channel();
+    let recipient = Collector { pushes, window: Arc::clone(&window) }.start().recipient();
+    let sink = Sink { recipient, window, socket: None };
+    let attach = || {
+        SessionMessage::Attach(Attach::new(Box::new(AttachRequest {
+            reader: SubscriberId(7),
+            request: RequestId::new("b").unwrap(),
+            chat: ChatId::new("chat").unwrap(),
+            kind: AttachKind::Resume { turn: None, after: None },
+            pass: Pass::new(Principal::new(1), Source::default()),
+            account: None,
+            codec: Codec::AiSdk,
+            sink: sink.clone(),
+            returns: 0,
+        })))
+    };
+    let mut next = async || timeout(PATIENCE, pushed.recv()).await.unwrap().unwrap();
+    session.notify(attach());
+    let mut text = String::new();
+    while !text.contains("\"He\"") {
+        let Push::Frames { bytes, .. } = next().await else { panic!("frames") };
+        text.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    // It learns of the session's end, and a session that has ended returns what it does not take.
+    assert!(panics(&session).await);
+    assert!(matches!(next().await, Push::Lost { reader: SubscriberId(7) }));
+    session.notify(attach());
+    assert!(matches!(next().await, Push::Returned(request) if request.reader == SubscriberId(7)));
+    drop(socket);
+    gateway.stop(std::future::pending()).await;
+}
+
+/// A session sends to sockets of both threads, whichever is its own, and a request to one that has just
 /// ended begins another.
 #[actix::test]
 async fn a_chat_is_followed_from_another_thread() {

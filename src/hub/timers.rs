@@ -2,7 +2,7 @@
 use crate::chat::SessionId;
 use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 
-/// Looked at by the worker's reaper. A session stands in it once at most.
+/// Read by the worker's heartbeat. A session is in it at most once.
 #[derive(Default)]
 pub struct Timers(RefCell<BTreeSet<(Duration, SessionId)>>);
 

@@ -29,7 +29,7 @@ pub struct Settings {
     /// Requests that a socket may have open.
     pub requests: usize,
     pub messages: protocol::Limits,
-    /// A peer that says nothing for so long, no pong either, is gone.
+    /// Time without any frame, pongs included, after which a peer counts as gone.
     pub silence: Duration,
     /// How often a silent peer is pinged.
     pub ping: Duration,

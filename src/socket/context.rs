@@ -1,4 +1,4 @@
-//! Our own actor context over a socket that was taken over: what the actor says is encoded at once.
+//! Our own actor context over a socket that was taken over: what the actor sends is encoded at once.
 //!
 //! It leans on `actix::dev::{ContextParts, Envelope}`, public but thinly documented; the tests in
 //! `socket::tests` hold what is relied on, and actix is pinned exactly. [`super::task`] drives it.

@@ -4,13 +4,13 @@ use std::{
     thread::LocalKey,
 };
 
-/// A thread's output buffer that one large answer has made larger than this is given up.
+/// Bytes above which a thread's output buffer is freed after use instead of kept.
 const OUT_BYTES_MAX: usize = 256 * 1024;
 
 thread_local! {
     /// The thread's output buffer, lent to a context for one poll: an idle socket has none.
     pub(crate) static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// Bytes that the thread's sockets took from and gave to the kernel since the reaper counted last.
+    /// Bytes that the thread's sockets took from and gave to the kernel since the last tick.
     pub(crate) static RECEIVED: Cell<u64> = const { Cell::new(0) };
     pub(crate) static SENT: Cell<u64> = const { Cell::new(0) };
     /// The thread's input buffer.

@@ -1,4 +1,4 @@
-//! What a client's bytes say: frames that the guard has passed, and fragments joined to messages.
+//! Decodes a client's bytes: frames that the guard has passed, and fragments joined to messages.
 use super::{
     guard::{CONTROL_BYTES_MAX, Guard, Limits},
     unfinished::Progress,
@@ -21,7 +21,7 @@ pub struct Inbound {
 
 impl Inbound {
     pub fn new(limits: Limits) -> Self {
-        // The codec's bound is for control frames too, which the limits say nothing of.
+        // The codec's bound is for control frames too, which the limits do not cover.
         let size = (limits.frame_bytes as usize).max(CONTROL_BYTES_MAX as usize);
         Inbound {
             codec: actix_http::ws::Codec::new().max_size(size),

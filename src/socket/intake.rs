@@ -147,7 +147,7 @@ impl Intake {
     }
 }
 
-/// The share of each of so many sources that read much.
+/// The share of one of `sources` sources that read much, in bytes per tick.
 fn share_of(bytes: usize, sources: usize) -> usize {
     let shared = bytes - 2 * (bytes / PARTS);
     shared / sources.max(1)

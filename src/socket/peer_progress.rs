@@ -1,4 +1,4 @@
-//! What the kernel knows of a peer's reading. Writes tell little of it: after a stall the kernel takes
+//! What the kernel knows of a peer's reading. Writes show little of it: after a stall the kernel takes
 //! more only when a third of its buffer is free, and a ping waits behind all that is still unread.
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
@@ -29,12 +29,12 @@ pub(crate) struct Progress {
     acked: u64,
     /// Bytes that it has not.
     unacked: u32,
-    /// How much more it would take now; 0 where the kernel does not say.
+    /// How much more it would take now; 0 where the kernel does not report it.
     window: u32,
 }
 
 impl Progress {
-    /// For tests of rules: so many bytes taken.
+    /// For tests of rules: this many bytes taken.
     #[cfg(test)]
     pub(crate) fn acked(acked: u64) -> Self {
         Progress { acked, unacked: 1, window: 0 }
@@ -51,7 +51,7 @@ impl Progress {
     }
 }
 
-/// `None` where the kernel does not tell. It costs four system calls, so it is asked only about
+/// `None` where the kernel does not report it. It costs four system calls, so it is asked only about
 /// sockets that stand still.
 pub(crate) fn look(io: &TcpStream) -> Option<Progress> {
     let question = question(io.local_addr().ok()?, io.peer_addr().ok()?)?;

@@ -49,7 +49,7 @@ impl Stall {
 /// The rule: counts looks in a row that saw no progress.
 #[derive(Debug, Default)]
 struct Watch {
-    /// There was a look, and what it saw: nothing where the kernel does not tell.
+    /// There was a look, and what it saw: nothing where the kernel does not report it.
     seen: Option<Option<Progress>>,
     still: u32,
 }

@@ -30,11 +30,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Reads that are discarded while the peer answers our close.
+/// Bytes discarded while the peer answers our close; a peer that sends more is cut off.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long the peer has to answer our close.
 const LINGER: Duration = Duration::from_secs(1);
-/// So many times as long the kernel may keep what is unread when a socket has ended in order.
+/// Multiple of the write timeout that the kernel may keep unsent data after an orderly close.
 const ORPHANED: u32 = 2;
 /// Rounds of one wake before other tasks of the thread get their turn.
 const ROUNDS_MAX: usize = 8;
@@ -58,7 +58,7 @@ impl Kept for () {
     fn waits(&mut self, _: usize) {}
 }
 
-/// The task of one socket: polls the actor, writes what it said, and sees the socket to its end.
+/// The task of one socket: polls the actor, writes what it sent, and closes the socket.
 pub struct Socket<A: Actor<Context = SocketContext<A>>, K: Kept = ()> {
     io: Rc<TcpStream>,
     slow_client: Duration,
@@ -73,7 +73,7 @@ enum State<A: Actor<Context = SocketContext<A>>> {
         actor: ContextFut<A, SocketContext<A>>,
         pending: Option<Box<Pending>>,
     },
-    /// The actor has ended; what it said last is written.
+    /// The actor has ended; its last output is being written.
     Flushing(Box<Pending>),
     /// Our side is closed; the peer has a moment to close its own.
     Lingering {
@@ -128,7 +128,7 @@ impl<A: Actor<Context = SocketContext<A>>, K: Kept> Socket<A, K> {
                 Poll::Ready(Ok(Next::End)) => {
                     self.state = match pending.take() {
                         Some(waiting) => State::Flushing(waiting),
-                        // Without a close frame there is nobody to say goodbye to.
+                        // Without a close frame there is no close handshake to wait for.
                         None if actor.ctx().closed => lingering(io)?,
                         None => return Poll::Ready(Err(Gone)),
                     };
@@ -173,7 +173,7 @@ impl<A: Actor<Context = SocketContext<A>>, K: Kept> Future for Socket<A, K> {
         };
         match step {
             Poll::Ready(Err(Gone)) => {
-                // The peer may read what the kernel still holds, but not for ever: nobody sees to it now.
+                // The peer may read what the kernel still holds, but only for so long: no task watches it now.
                 let rest = Some(this.slow_client * ORPHANED);
                 let _ = socket2::SockRef::from(&*this.io).set_tcp_user_timeout(rest);
                 return Poll::Ready(());
@@ -203,7 +203,7 @@ enum Next {
     End,
 }
 
-/// Writes what waits, lets the actor speak unless too much waits still, and writes what it said.
+/// Writes what is pending, polls the actor unless too much is still pending, and writes what it sent.
 fn run<A: Actor<Context = SocketContext<A>>>(
     io: &TcpStream,
     slow_client: Duration,
@@ -233,15 +233,15 @@ fn run<A: Actor<Context = SocketContext<A>>>(
             Poll::Pending => {}
         }
     }
-    let (said, ended) = speak(actor, cx);
-    let paused = said.len() >= high_water;
-    let written = if pending.is_some() { 0 } else { write(io, &said, cx)? };
+    let (output, ended) = poll_actor(actor, cx);
+    let paused = output.len() >= high_water;
+    let written = if pending.is_some() { 0 } else { write(io, &output, cx)? };
     match pending {
-        Some(waiting) => waiting.bytes.extend_from_slice(&said),
-        None if written == said.len() => actor.ctx().flushed(),
-        None => *pending = Some(Box::new(Pending::new(said[written..].to_vec(), slow_client))),
+        Some(waiting) => waiting.bytes.extend_from_slice(&output),
+        None if written == output.len() => actor.ctx().flushed(),
+        None => *pending = Some(Box::new(Pending::new(output[written..].to_vec(), slow_client))),
     }
-    give_back(said);
+    give_back(output);
     if ended {
         return Poll::Ready(Ok(Next::End));
     }
@@ -251,12 +251,12 @@ fn run<A: Actor<Context = SocketContext<A>>>(
         actor.ctx().cut = Some(Close::TooSlow);
         return Poll::Ready(Err(Gone));
     }
-    // At the high-water mark the actor paused by itself, with nobody to wake it but us.
+    // At the high-water mark the actor paused by itself, and only this task can wake it.
     if paused && pending.is_none() { Poll::Ready(Ok(Next::Again)) } else { Poll::Pending }
 }
 
-/// Polls the actor with the thread's buffer; what it said, and whether it has ended.
-fn speak<A: Actor<Context = SocketContext<A>>>(
+/// Polls the actor with the thread's buffer: its output, and whether it has ended.
+fn poll_actor<A: Actor<Context = SocketContext<A>>>(
     actor: &mut ContextFut<A, SocketContext<A>>,
     cx: &mut TaskContext<'_>,
 ) -> (Vec<u8>, bool) {

@@ -50,7 +50,7 @@ impl Unfinished {
         self.progress = progress;
     }
 
-    /// For so long it could not grow, which was not the client's doing.
+    /// It could not grow for this long, through no fault of the client.
     pub fn excuse(&mut self, time: Duration) {
         self.began = self.began.saturating_add(time);
         self.grew = self.grew.saturating_add(time);

@@ -1,4 +1,4 @@
-//! Credit: how much may be on its way to one socket, whoever sends and from whichever thread.
+//! Credit: how much may be on its way to one socket, from any sender on any thread.
 use crate::mailbox;
 use actix::prelude::*;
 use std::sync::{
@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 
-/// How much one socket can still take. Shared by all that send to it and by whoever writes.
+/// How much one socket can still take. Shared by all that send to it and by the task that writes.
 pub struct SendWindow {
     /// Cost of what was sent and is not yet with the kernel.
     unflushed: AtomicUsize,

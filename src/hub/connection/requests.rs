@@ -3,7 +3,7 @@ use super::Connection;
 use crate::{
     chat::{ChatId, ChatKey, RequestId, SessionId, SubscriberId},
     hub::{
-        bad_frames::Strikes,
+        bad_frames::BadFrameCounter,
         chat_table::NoRoom,
         messages::{Attach, AttachKind, AttachRequest, SessionHandle, SessionMessage},
         session_actor::SessionActor,
@@ -28,7 +28,7 @@ const RETURNS_MAX: u8 = 3;
 #[derive(Default)]
 pub(super) struct Requests {
     open: HashMap<RequestId, Open>,
-    strikes: Strikes,
+    bad_frames: BadFrameCounter,
 }
 
 /// Where a request was sent.
@@ -107,9 +107,9 @@ impl Connection {
                 ServerFrame::Rejected { reason } => {
                     self.refuse(ctx, request.codec, Some(&request.request), reason)
                 }
-                word => {
+                frame => {
                     self.connections.worker.metrics.resumes.inc("no_active");
-                    Self::tell(ctx, request.codec, Some(&request.request), &word);
+                    Self::reply(ctx, request.codec, Some(&request.request), &frame);
                 }
             };
         };
@@ -132,7 +132,7 @@ impl Connection {
         let request =
             requests.open.iter().find(|(_, open)| open.reader == reader).map(|(id, _)| id.clone())?;
         let entry = requests.open.remove_entry(&request);
-        if requests.open.is_empty() && requests.strikes.is_clean() {
+        if requests.open.is_empty() && requests.bad_frames.is_clean() {
             self.requests = None;
         }
         entry
@@ -144,8 +144,8 @@ impl Connection {
     }
 
     /// A frame could not be read; true: it was one too many.
-    pub(super) fn strike(&mut self) -> bool {
-        self.requests.get_or_insert_default().strikes.strike(self.connections.worker.clock.ticks())
+    pub(super) fn count_bad_frame(&mut self) -> bool {
+        self.requests.get_or_insert_default().bad_frames.add(self.connections.worker.clock.ticks())
     }
 
     pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: SubscriberId) {
@@ -154,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// The socket is gone: nobody reads any more.
+    /// The socket is gone: detaches from all chats.
     pub(super) fn leave_chats(&mut self) {
         self.connections.worker.direct_writers.borrow_mut().remove(&self.id);
         for open in self.requests.take().into_iter().flat_map(|requests| requests.open.into_values()) {

@@ -57,7 +57,7 @@ impl Holdings {
         account
     }
 
-    /// After text alone: whether so much has come that it is time to renew.
+    /// After text alone: whether enough has come for a renewal.
     pub(super) fn is_due(&self, session: &Session) -> bool {
         session.newest_bytes() >= self.renew_at
     }

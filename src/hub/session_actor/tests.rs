@@ -1,4 +1,4 @@
-//! What a session does with letters and pushes at moments that no client can choose.
+//! What a session does with requests and pushes at moments that no client can choose.
 use super::*;
 use crate::hub::tests::{Browser, gateway_before, gateway_of, hears, open_chats, request};
 use futures_util::{SinkExt, StreamExt};
@@ -41,7 +41,7 @@ async fn is_read(socket: &mut Browser) {
 }
 
 #[actix::test]
-async fn a_letter_to_a_session_that_ends_begins_another() {
+async fn a_request_to_a_session_that_ends_begins_another() {
     let (gateway, mut closes) = gateway_of(2).await;
     let registry = &gateway.site().registry;
     let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
@@ -63,7 +63,7 @@ async fn a_letter_to_a_session_that_ends_begins_another() {
 }
 
 #[actix::test]
-async fn a_letter_that_comes_back_too_often_is_refused_once() {
+async fn a_request_that_is_returned_too_often_is_refused_once() {
     let (gateway, _closes) = gateway_of(1).await;
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "chat")).await.unwrap();
