@@ -196,7 +196,7 @@ fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Resu
 }
 
 fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
-    let upstream = &config.upstream;
+    let upstream = config.sole_upstream();
     log::info!(
         model = upstream.model.as_str(),
         upstream = upstream.base_url.host_str().unwrap_or_default(),

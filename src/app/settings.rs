@@ -91,7 +91,7 @@ impl Settings {
             runs: run_settings(config),
             admission: config.dispatch,
             route: route::Settings {
-                target: route::Target { model: config.upstream.model.as_str().into() },
+                target: route::Target { model: config.sole_upstream().model.as_str().into() },
                 retry: config.retry,
                 breaker: config.breaker,
             },
@@ -121,7 +121,7 @@ impl Settings {
 }
 
 fn client_settings(config: &Config) -> client::Settings {
-    let upstream = &config.upstream;
+    let upstream = config.sole_upstream();
     client::Settings {
         base_url: upstream.base_url.to_string(),
         api_keys: upstream.api_key.iter().cloned().collect(),
@@ -132,7 +132,7 @@ fn client_settings(config: &Config) -> client::Settings {
 }
 
 fn run_settings(config: &Config) -> dispatch::Settings {
-    let upstream = &config.upstream;
+    let upstream = config.sole_upstream();
     dispatch::Settings {
         dialect: Dialect::DashScope(DashScope::new(dashscope::Settings {
             endpoint: upstream.endpoint,
@@ -207,7 +207,7 @@ fn session_settings(config: &Config) -> session::Settings {
     session::Settings {
         queued_messages_max: session.queued_messages_max,
         subscribers_max: session.subscribers_max,
-        model: config.upstream.model.as_str().into(),
+        model: config.sole_upstream().model.as_str().into(),
         detached_timeout: session.detached_timeout,
         idle_timeout: session.idle_timeout,
         replay_time: session.replay_time,
@@ -242,7 +242,7 @@ fn door_settings(config: &Config, connections_max: usize) -> door::Settings {
 }
 
 fn http_settings(config: &Config, simulated: bool) -> http::Settings {
-    let (server, upstream) = (&config.server, &config.upstream);
+    let (server, upstream) = (&config.server, config.sole_upstream());
     http::Settings {
         origins: server.origins.clone(),
         allow_any_origin: server.allow_any_origin,
@@ -294,7 +294,7 @@ fn page_features(config: &Config) -> http::api::Features {
         regenerate: true,
         edit: true,
         queue: config.session.queued_messages_max > 0,
-        reasoning: config.upstream.thinking != config::Thinking::Off,
+        reasoning: config.sole_upstream().thinking != config::Thinking::Off,
         client_system_prompt: config.session.client_system_prompt,
     }
 }

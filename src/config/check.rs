@@ -1,5 +1,9 @@
 //! What no single key can know: contradictions, risky choices, and what serving needs.
-use super::{Config, ConfigError, Fault, Origin, address, keys::find, renamed::RENAMED};
+use super::{
+    Config, ConfigError, Fault, Origin, SECTIONS, SectionName, Sections, Upstream, address,
+    lookup::{KeyPath, Resolved, resolve},
+    renamed::RENAMED,
+};
 use crate::{memory, upstream::dashscope};
 use std::time::Duration;
 
@@ -16,7 +20,7 @@ impl Config {
                 faults.push(self.fault(key, problem));
             }
         };
-        let (connection, retry, upstream) = (&self.connection, &self.retry, &self.upstream);
+        let (connection, retry) = (&self.connection, &self.retry);
         check(
             self.server.ops_listen == Some(self.server.listen) && self.server.listen.port() != 0,
             "server.ops_listen",
@@ -53,21 +57,53 @@ impl Config {
             &[],
             format!("less than {} MiB; 0 = three quarters of what there is", memory::MIN >> 20),
         );
-        let url = &upstream.base_url;
-        check(
-            url.scheme() == "http" && !address::is_loopback(url) && !upstream.allow_insecure,
-            "upstream.base_url",
-            &["upstream.allow_insecure"],
-            "http to another machine sends the key in the clear; \
-             use https, or upstream.allow_insecure = true"
-                .to_owned(),
-        );
-        check(
-            address::is_private(url) && !upstream.allow_private,
-            "upstream.base_url",
-            &["upstream.allow_private"],
-            "a private address; only with upstream.allow_private = true".to_owned(),
-        );
+        for (name, upstream) in self.upstreams_in_use() {
+            let (key, url) = (upstream_key(name), &upstream.base_url);
+            check(
+                url.scheme() == "http" && !address::is_loopback(url) && !upstream.allow_insecure,
+                &key("base_url"),
+                &[&key("allow_insecure")],
+                format!(
+                    "http to another machine sends the key in the clear; use https, or {} = true",
+                    key("allow_insecure")
+                ),
+            );
+            check(
+                address::is_private(url) && !upstream.allow_private,
+                &key("base_url"),
+                &[&key("allow_private")],
+                format!("a private address; only with {} = true", key("allow_private")),
+            );
+        }
+        faults
+    }
+
+    /// Sections that there may not be, and keys that no section takes from the one without a name.
+    pub(super) fn misplaced(&self, sections: &Sections) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for kind in SECTIONS {
+            let named: Vec<_> = sections.iter().filter(|((of, _), _)| *of == kind.kind).collect();
+            let Some(((_, first), _)) = named.first() else { continue };
+            for ((_, name), origin) in named.iter().skip(kind.named_max) {
+                let problem = format!(
+                    "one section too many: there can be {} with a name, such as {}.{first}",
+                    kind.named_max, kind.kind
+                );
+                let key = format!("{}.{name}", kind.kind);
+                faults.push(Fault { key, origin: (*origin).clone(), value: None, problem, allowed: None });
+            }
+            for key in kind.keys.iter().filter(|key| !key.is_inherited()) {
+                if self.origins.contains_key(key.name) {
+                    let own = KeyPath::from(key).within(first);
+                    let variable = own.variables().pop().unwrap_or_default();
+                    let problem = format!(
+                        "belongs to one service, and no section inherits it; set {} ({variable})",
+                        own.name()
+                    );
+                    faults.push(Fault { value: None, ..self.fault(key.name, problem) });
+                }
+            }
+        }
         faults
     }
 
@@ -93,9 +129,12 @@ impl Config {
             ));
         }
         warnings.extend(self.old_name_warnings());
-        let url = &self.upstream.base_url;
-        if url.scheme() == "http" && !address::is_loopback(url) {
-            warnings.push("upstream.base_url is plain http: the key travels in the clear".to_owned());
+        for (name, upstream) in self.upstreams_in_use() {
+            let url = &upstream.base_url;
+            if url.scheme() == "http" && !address::is_loopback(url) {
+                let key = upstream_key(name)("base_url");
+                warnings.push(format!("{key} is plain http: the key travels in the clear"));
+            }
         }
         let place = |origin: &Origin| match origin {
             Origin::Variable(name) => format!("the file that {name} names"),
@@ -135,10 +174,11 @@ impl Config {
 
     /// What is good to know about a configuration that is not wrong.
     pub fn notes(&self) -> Vec<String> {
-        let host = self.upstream.base_url.host_str().unwrap_or_default();
-        let region = dashscope::other_region(host);
-        let region = region.map(|advice| format!("upstream.base_url: {advice}"));
-        self.without_a_name().into_iter().chain(region).collect()
+        let regions = self.upstreams_in_use().into_iter().filter_map(|(name, upstream)| {
+            let advice = dashscope::other_region(upstream.base_url.host_str().unwrap_or_default())?;
+            Some(format!("{}: {advice}", upstream_key(name)("base_url")))
+        });
+        self.without_a_name().into_iter().chain(regions).collect()
     }
 
     /// Whether `tidegate serve` can start: there is a key, or an upstream that needs none.
@@ -146,16 +186,23 @@ impl Config {
     /// # Errors
     /// One fault that names the variables of the key and the way without one.
     pub fn check_for_serve(&self) -> Result<(), ConfigError> {
-        if self.upstream.api_key.is_some() || !address::needs_key(&self.upstream.base_url) {
-            return Ok(());
-        }
-        let host = self.upstream.base_url.host_str().unwrap_or_default();
-        let problem = format!(
-            "no key for {host}; set API_KEY, or API_KEY_FILE to the name of a file that holds it. \
-             `tidegate demo` runs without a key"
-        );
-        let fault = Fault { value: None, ..self.fault("upstream.api_key", problem) };
-        Err(ConfigError { faults: vec![fault] })
+        let without =
+            |upstream: &Upstream| upstream.api_key.is_none() && address::needs_key(&upstream.base_url);
+        let upstreams = self.upstreams_in_use().into_iter().filter(|(_, upstream)| without(upstream));
+        let faults = upstreams.map(|(name, upstream)| {
+            let host = upstream.base_url.host_str().unwrap_or_default();
+            let key = upstream_key(name)("api_key");
+            let variable = match resolve(&key) {
+                Resolved::Value(path, _) => path.variables().pop().unwrap_or_default(),
+                _ => String::new(),
+            };
+            let problem = format!(
+                "no key for {host}; set {variable}, or {variable}_FILE to the name of a file that holds it. \
+                 `tidegate demo` runs without a key"
+            );
+            Fault { value: None, ..self.fault(&key, problem) }
+        });
+        ConfigError::unless_empty(faults.collect())
     }
 
     /// One sentence for each old name in use, with every place where it stands.
@@ -175,11 +222,20 @@ impl Config {
     }
 
     fn text(&self, key: &str) -> String {
-        find(key).map(|key| (key.show)(self)).unwrap_or_default()
+        match resolve(key) {
+            Resolved::Value(path, _) => path.show(self),
+            _ => String::new(),
+        }
     }
 
     fn fault(&self, key: &str, problem: String) -> Fault {
         let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
         Fault { key: key.to_owned(), origin, value: Some(self.text(key)), problem, allowed: None }
     }
+}
+
+/// The dotted names of an upstream's keys.
+fn upstream_key(name: Option<&SectionName>) -> impl Fn(&str) -> String {
+    let section = name.map_or_else(|| "upstream".to_owned(), |name| format!("upstream.{name}"));
+    move |field| format!("{section}.{field}")
 }

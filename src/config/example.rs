@@ -1,6 +1,5 @@
-//! `tidegate.toml` with every key as a comment, at its default.
-use super::keys::{KEYS, Key};
-use super::kind::Kind;
+//! The table of keys for people: in Markdown, and as a `tidegate.toml` with every key as a comment, at its default.
+use super::{keys::Key, kind::Kind, lookup::keys};
 use std::fmt::Write;
 
 /// Columns of a comment.
@@ -17,7 +16,7 @@ const HEAD: &str = "\
 pub fn example() -> String {
     let mut out = HEAD.to_owned();
     let mut group = "";
-    for key in KEYS {
+    for key in keys() {
         let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
         // A String takes every write.
         if of != group {
@@ -55,4 +54,21 @@ fn comment(out: &mut String, text: &str) {
         out.push_str(word);
     }
     out.push('\n');
+}
+
+/// The table of keys in Markdown, as it stands in docs/CONFIG.md.
+pub fn markdown_table() -> String {
+    let mut out = String::from("| key | default | what |\n| --- | --- | --- |\n");
+    for key in keys() {
+        let default = match key.default {
+            "" => "empty".to_owned(),
+            text => format!("`{text}`"),
+        };
+        let short: Vec<_> = key.variables().iter().skip(1).map(|name| format!("`{name}`")).collect();
+        let also = if short.is_empty() { String::new() } else { format!("; also {}", short.join(", ")) };
+        let allowed = key.kind.allowed();
+        // A String takes every write.
+        let _ = writeln!(out, "| `{}` | {default} | {} ({allowed}){also} |", key.name, key.help);
+    }
+    out
 }

@@ -1,7 +1,7 @@
 //! `tidegate.toml`, flattened to dotted keys with the line of each.
-use super::keys::{Key, find_as_written};
-use super::layers::{Entry, is_exposed, key_names, unknown, unnamed};
-use super::renamed::RENAMED;
+use super::keys::{Key, SECTIONS};
+use super::layers::{Entry, is_exposed, unknown, unnamed};
+use super::lookup::{Resolved, resolve, suggestions};
 use super::{Fault, Origin, Reading, Source, kind::Kind};
 use crate::io_error::describe;
 use std::{
@@ -44,7 +44,7 @@ pub(super) fn file(named: Option<&Path>, source: &dyn Source, read: &mut Reading
         reader.table("", table.get_ref());
     }
     let entries = reader.entries;
-    let secrets = entries.iter().filter(|entry| matches!(entry.key.kind, Kind::Secret));
+    let secrets = entries.iter().filter(|entry| entry.path.is_secret());
     if is_exposed(path, source) {
         read.exposed.extend(secrets.map(|entry| entry.origin.clone()));
     }
@@ -72,44 +72,50 @@ impl Reader<'_> {
         for (name, value) in table.iter() {
             let full = format!("{prefix}{}", name.get_ref());
             let origin = self.origin(name.span().start);
-            let inner = format!("{full}.");
-            let is_group = known_names().any(|name| name.starts_with(&inner));
-            let fault = match (find_as_written(&full), value.get_ref()) {
-                (Some((key, _)), _) if self.read.purpose.ignores(key.name) => {
+            let problem = match (resolve(&full), value.get_ref()) {
+                (Resolved::Value(path, _), _) if self.read.purpose.ignores(&path) => {
                     self.read.ignored.push(origin);
                     continue;
                 }
-                (Some((key, old_name)), value) => match text(key, value) {
+                (Resolved::Value(path, old_name), value) => match text(path.key, value) {
                     Ok(text) => {
-                        self.entries.push(Entry { key, old_name, text, origin });
+                        self.entries.push(Entry { path, old_name, text, origin });
                         continue;
                     }
                     Err(problem) => {
-                        Fault { key: full, allowed: Some(key.kind.allowed()), ..unnamed(origin, &problem) }
+                        let allowed = Some(path.key.kind.allowed());
+                        self.read.faults.push(Fault { key: full, allowed, ..unnamed(origin, &problem) });
+                        continue;
                     }
                 },
-                (None, DeValue::Table(table)) if is_group => {
-                    self.table(&inner, table);
+                (Resolved::Section(section, _), DeValue::Table(_))
+                    if self.read.purpose.ignores_named(section) =>
+                {
+                    self.read.ignored.push(origin);
                     continue;
                 }
-                (None, _) if is_group => {
-                    Fault { key: full, ..unnamed(origin, "is a group of keys, not a key") }
+                (Resolved::Section(section, label), DeValue::Table(table)) => {
+                    self.read.open(section, label, &origin);
+                    self.table(&format!("{full}."), table);
+                    continue;
                 }
-                (None, _) => unknown(&full, origin, "unknown key", groups().chain(key_names())),
+                (Resolved::Group, DeValue::Table(table)) => {
+                    self.table(&format!("{full}."), table);
+                    continue;
+                }
+                (Resolved::Group, _) => "is a group of keys, not a key".to_owned(),
+                (Resolved::BadSection(problem), DeValue::Table(_)) => problem,
+                (Resolved::Section(..) | Resolved::BadSection(_) | Resolved::Unknown, _) => {
+                    let kinds = SECTIONS.iter().map(|section| section.kind.to_owned());
+                    let known: Vec<_> = kinds.chain(suggestions(&full)).collect();
+                    self.read.faults.push(unknown(&full, origin, "unknown key", &known));
+                    continue;
+                }
             };
+            let fault = Fault { key: full, ..unnamed(origin, &problem) };
             self.read.faults.push(fault);
         }
     }
-}
-
-/// Every dotted name that a key has or had.
-fn known_names() -> impl Iterator<Item = &'static str> {
-    key_names().chain(RENAMED.iter().map(|(old, _)| *old))
-}
-
-/// The first parts of dotted names; some come more than once.
-fn groups() -> impl Iterator<Item = &'static str> {
-    key_names().filter_map(|name| name.split('.').next())
 }
 
 /// The value in the text form that flags and environment have.

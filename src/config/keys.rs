@@ -1,16 +1,17 @@
-//! The one table of keys: name, type, default, what is allowed and what it is for.
+//! The one table of sections and their keys: name, type, default, what is allowed and what it is for.
 use super::{
     Origin,
     address::{Hosts, Origins},
     kind::{Kind, Setting},
     links::Links,
-    renamed::{OldName, old_name, renamed},
+    renamed::OldName,
+    section::SectionName,
     value::{Choice, Thinking},
 };
 use crate::{logging::Format, upstream::dashscope::Endpoint};
 use ipnet::IpNet;
 use secrecy::SecretString;
-use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 /// One row of the table.
@@ -24,87 +25,92 @@ pub struct Key {
     /// One line for people.
     pub help: &'static str,
     /// Reads the text form into its field; the error never holds the text.
-    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) set: fn(&mut Config, Option<&SectionName>, &str) -> Result<(), String>,
     /// The field in its text form.
-    pub(super) show: fn(&Config) -> String,
+    pub(super) show: fn(&Config, Option<&SectionName>) -> String,
 }
 
-/// Variables with a short name, the strongest of a key first; the full name is stronger than all.
-const SHORT: &[(&str, &str)] = &[
-    ("TIDEGATE_LISTEN", "server.listen"),
-    ("TIDEGATE_BASE_URL", "upstream.base_url"),
-    ("TIDEGATE_MODEL", "upstream.model"),
-    ("DASHSCOPE_API_KEY", "upstream.api_key"),
-    ("API_KEY", "upstream.api_key"),
+/// A kind of section, with its keys.
+pub struct Section {
+    /// What stands in brackets in the file: `server`.
+    pub kind: &'static str,
+    /// How many sections `[kind.NAME]` there may be; 0 = only `[kind]`.
+    pub named_max: usize,
+    /// In the order in which people read them.
+    pub keys: &'static [Key],
+    /// Makes the section of this name, if it is not there.
+    pub(super) open: fn(&mut Config, &SectionName),
+    /// The names of its sections.
+    pub(super) names: fn(&Config) -> Vec<&SectionName>,
+}
+
+/// Keys that belong to one service. A named section never takes them from `[upstream]`: a key would travel to
+/// another host.
+const OF_ONE_SERVICE: [&str; 5] = [
+    "upstream.base_url",
+    "upstream.api_key",
+    "upstream.workspace",
+    "upstream.allow_insecure",
+    "upstream.allow_private",
 ];
 
-/// What every variable of ours starts with.
-pub(super) const PREFIX: &str = "TIDEGATE_";
-
 impl Key {
-    /// The names under which the environment may hold this key, the strongest first.
-    pub fn variables(&self) -> Vec<String> {
-        let full = variable(self.name);
-        let short = SHORT.iter().filter(|(_, key)| *key == self.name);
-        std::iter::once(full).chain(short.map(|(name, _)| (*name).to_owned())).collect()
-    }
-
-    /// The variable of its old name, if it had another.
-    pub(super) fn old_variable(&self) -> Option<(String, &'static str)> {
-        old_name(self.name).map(|old| (variable(old), old))
+    /// Whether a named section takes the value of the section without a name.
+    pub(super) fn is_inherited(&self) -> bool {
+        !OF_ONE_SERVICE.contains(&self.name)
     }
 }
 
-/// The variable of a dotted name.
-fn variable(name: &str) -> String {
-    format!("{PREFIX}{}", name.to_ascii_uppercase().replace('.', "__"))
-}
-
-/// The key of this dotted name.
-pub fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
-}
-
-/// The key of this dotted name, and the name itself where it is an old one.
-pub(super) fn find_as_written(name: &str) -> Option<(&'static Key, Option<&'static str>)> {
-    match renamed(name) {
-        Some((old, new)) => find(new).map(|key| (key, Some(old))),
-        None => find(name).map(|key| (key, None)),
-    }
-}
-
-/// The table of keys in Markdown, as it stands in docs/CONFIG.md.
-pub fn markdown_table() -> String {
-    let mut out = String::from("| key | default | what |\n| --- | --- | --- |\n");
-    for key in KEYS {
-        let default = match key.default {
-            "" => "empty".to_owned(),
-            text => format!("`{text}`"),
-        };
-        let short: Vec<_> = key.variables().iter().skip(1).map(|name| format!("`{name}`")).collect();
-        let also = if short.is_empty() { String::new() } else { format!("; also {}", short.join(", ")) };
-        let allowed = key.kind.allowed();
-        // A String takes every write.
-        let _ = writeln!(out, "| `{}` | {default} | {} ({allowed}){also} |", key.name, key.help);
-    }
-    out
-}
-
-/// A group of keys.
-trait Group {
+/// The struct of one kind of section.
+trait Group: Sized {
     /// Every field at the default of the table.
     fn at_defaults() -> Self;
+    /// The section of this name, which may not be there; without a name, the one that is always there.
+    fn of<'a>(config: &'a Config, name: Option<&SectionName>) -> Option<&'a Self>;
+    /// The same to be written; a section with a name comes into being.
+    fn of_mut<'a>(config: &'a mut Config, name: Option<&SectionName>) -> &'a mut Self;
+    /// The names of the sections that have one.
+    fn names(config: &Config) -> Vec<&SectionName>;
 }
 
-/// The struct of one group with its defaults; with `= path`, that of the component which the group belongs to.
+/// Where the sections of a kind are in [`Config`]: a field, and a map where there may be many.
+macro_rules! place {
+    ($group:ident) => {
+        fn of<'a>(config: &'a Config, _: Option<&SectionName>) -> Option<&'a Self> {
+            Some(&config.$group)
+        }
+        fn of_mut<'a>(config: &'a mut Config, _: Option<&SectionName>) -> &'a mut Self {
+            &mut config.$group
+        }
+        fn names(_: &Config) -> Vec<&SectionName> {
+            Vec::new()
+        }
+    };
+    ($group:ident $many:ident $max:literal) => {
+        fn of<'a>(config: &'a Config, name: Option<&SectionName>) -> Option<&'a Self> {
+            name.map_or(Some(&config.$group), |name| config.$many.get(name))
+        }
+        fn of_mut<'a>(config: &'a mut Config, name: Option<&SectionName>) -> &'a mut Self {
+            match name {
+                None => &mut config.$group,
+                Some(name) => config.$many.entry(name.clone()).or_insert_with(Self::at_defaults),
+            }
+        }
+        fn names(config: &Config) -> Vec<&SectionName> {
+            config.$many.keys().collect()
+        }
+    };
+}
+
+/// The struct of one kind of section with its defaults; with `= path`, that of the component to which it belongs.
 macro_rules! group {
-    ($(#[$doc:meta])* $Group:ident = $path:path {
+    ($(#[$doc:meta])* $Group:ident = $path:path, $place:tt {
         $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
     }) => {
         pub use $path as $Group;
-        group!(@table $Group { $($field: $default, $kind;)* });
+        group!(@table $Group, $place { $($field: $default, $kind;)* });
     };
-    ($(#[$doc:meta])* $Group:ident {
+    ($(#[$doc:meta])* $Group:ident, $place:tt {
         $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
     }) => {
         $(#[$doc])*
@@ -112,28 +118,36 @@ macro_rules! group {
         pub struct $Group {
             $(#[doc = $help] pub $field: $type,)*
         }
-        group!(@table $Group { $($field: $default, $kind;)* });
+        group!(@table $Group, $place { $($field: $default, $kind;)* });
     };
-    (@table $Group:ident { $($field:ident: $default:literal, $kind:expr;)* }) => {
+    (@table $Group:ident, ($($place:tt)*) { $($field:ident: $default:literal, $kind:expr;)* }) => {
         impl Group for $Group {
             fn at_defaults() -> Self {
                 $Group { $($field: literal($default, &$kind),)* }
             }
+            place!($($place)*);
         }
     };
 }
 
-/// Writes the structs, their defaults and [`KEYS`] from one list, so that none can drift from another.
-macro_rules! keys {
-    ($($(#[$doc:meta])* $group:ident: $Group:ident $(= $path:path)? {
+/// Writes the structs, their defaults and [`SECTIONS`] from one list, so that none can drift from another.
+/// `upstream (many upstreams 64)` stands for up to 64 sections `[upstream.NAME]` beside `[upstream]`.
+macro_rules! sections {
+    ($($(#[$doc:meta])* $group:ident $((many $many:ident $max:literal))?: $Group:ident $(= $path:path)? {
         $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
     })*) => {
         /// The effective configuration: plain values, checked.
         #[derive(Clone, Debug)]
         pub struct Config {
-            $($(#[$doc])* pub $group: $Group,)*
-            /// Where each key that is not at its default comes from.
-            pub origins: BTreeMap<&'static str, Origin>,
+            $(
+                $(#[$doc])* pub $group: $Group,
+                $(
+                    /// Those with a name. Where there are none, the section without a name is the one in use.
+                    pub $many: BTreeMap<SectionName, $Group>,
+                )?
+            )*
+            /// Where each key that is not at its default comes from, by its dotted name.
+            pub origins: BTreeMap<String, Origin>,
             /// Values that were passed over, because the command has no use for their keys.
             pub ignored: Vec<Origin>,
             /// Values that were given under an old name of their key.
@@ -145,7 +159,7 @@ macro_rules! keys {
         impl Default for Config {
             fn default() -> Self {
                 Config {
-                    $($group: $Group::at_defaults(),)*
+                    $($group: $Group::at_defaults(), $($many: BTreeMap::new(),)?)*
                     origins: BTreeMap::new(),
                     ignored: Vec::new(),
                     old_names: Vec::new(),
@@ -154,22 +168,33 @@ macro_rules! keys {
             }
         }
 
-        $(group! { $(#[$doc])* $Group $(= $path)? {
+        $(group! { $(#[$doc])* $Group $(= $path)?, ($group $($many $max)?) {
             $($field: $type = $default, $kind, $help;)*
         } })*
 
-        /// Every key, in the order in which people read them.
-        pub static KEYS: &[Key] = &[$($(Key {
-            name: concat!(stringify!($group), ".", stringify!($field)),
-            default: $default,
-            kind: $kind,
-            help: $help,
-            set: |config, text| {
-                config.$group.$field = Setting::read(text, &$kind)?;
-                Ok(())
+        /// Every kind of section, in the order in which people read them.
+        pub static SECTIONS: &[Section] = &[$(Section {
+            kind: stringify!($group),
+            named_max: 0 $(+ $max)?,
+            keys: &[$(Key {
+                name: concat!(stringify!($group), ".", stringify!($field)),
+                default: $default,
+                kind: $kind,
+                help: $help,
+                set: |config, section, text| {
+                    let value = Setting::read(text, &$kind)?;
+                    $Group::of_mut(config, section).$field = value;
+                    Ok(())
+                },
+                show: |config, section| {
+                    $Group::of(config, section).map(|group| group.$field.show(&$kind)).unwrap_or_default()
+                },
+            },)*],
+            open: |config, name| {
+                $Group::of_mut(config, Some(name));
             },
-            show: |config| config.$group.$field.show(&$kind),
-        },)*)*];
+            names: |config| $Group::names(config),
+        },)*];
     };
 }
 
@@ -191,7 +216,7 @@ const fn time(min: u64, max: u64) -> Kind {
 
 const FLAG: Kind = Kind::Bool;
 
-keys! {
+sections! {
     /// The listeners, the public names and the worker threads.
     server: Server {
         listen: SocketAddr = "127.0.0.1:8000", Kind::Address, "where browsers and clients connect";
@@ -299,7 +324,7 @@ keys! {
         queue_timeout: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
     }
     /// The language model's service.
-    upstream: Upstream {
+    upstream (many upstreams 1): Upstream {
         base_url: Url = "https://dashscope.aliyuncs.com/api/v1", Kind::Url,
             "the service, without the endpoint's path";
         model: String = "qwen-plus", Kind::Word(1, 128), "the model that answers";

@@ -1,6 +1,8 @@
 //! Flags and environment, turned into entries for the table; secrets from files; near misses of names.
-use super::keys::{KEYS, Key, PREFIX, find, find_as_written};
-use super::{Fault, OldName, Origin, Reading, Source, kind::Kind};
+use super::lookup::{
+    FILE_SUFFIX, KeyPath, PREFIX, Resolved, find, keys, resolve, section_of_variable, suggestions,
+};
+use super::{Fault, OldName, Origin, Reading, Source};
 use crate::io_error::describe;
 use std::{
     collections::BTreeMap,
@@ -9,7 +11,7 @@ use std::{
 
 /// One value that somebody gave for a key.
 pub(super) struct Entry {
-    pub(super) key: &'static Key,
+    pub(super) path: KeyPath,
     /// The name under which it was given, where that is an old one.
     pub(super) old_name: Option<&'static str>,
     pub(super) text: String,
@@ -29,8 +31,6 @@ pub struct Flags {
 
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
-/// What a variable ends with that names a file with a secret.
-const FILE_SUFFIX: &str = "_FILE";
 /// Folders of secrets in containers, and the variable in which systemd names its own.
 const CREDENTIALS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
@@ -40,10 +40,8 @@ const SECRET_FILE_BYTES: u64 = 64 * 1024;
 pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
     let Reading { purpose, faults, .. } = read;
     let mut entries = Vec::new();
-    let mut take = |entry: Entry, faults: &mut Vec<Fault>| match purpose.refuses(entry.key.name) {
-        Some(problem) => {
-            faults.push(Fault { key: entry.key.name.to_owned(), ..unnamed(entry.origin, problem) });
-        }
+    let mut take = |entry: Entry, faults: &mut Vec<Fault>| match purpose.refuses(&entry.path) {
+        Some(problem) => faults.push(Fault { key: entry.path.name(), ..unnamed(entry.origin, problem) }),
         None => entries.push(entry),
     };
     let origin = Origin::Flag("--set".to_owned());
@@ -53,22 +51,31 @@ pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
             faults.push(unnamed(origin.clone(), "needs KEY=VALUE"));
             continue;
         };
-        match find_as_written(name.trim()) {
-            None => faults.push(unknown(name.trim(), origin.clone(), "unknown key", key_names())),
-            Some((Key { kind: Kind::Secret, name, .. }, _)) => faults.push(Fault {
-                key: (*name).to_owned(),
-                ..unnamed(origin.clone(), "a secret does not belong on a command line; use API_KEY_FILE")
-            }),
-            Some((key, old_name)) => {
-                take(Entry { key, old_name, text: value.to_owned(), origin: origin.clone() }, faults);
+        let name = name.trim();
+        match resolve(name) {
+            Resolved::Value(path, _) if path.is_secret() => {
+                let file = path.variables().pop().unwrap_or_default();
+                let problem = format!("a secret does not belong on a command line; use {file}{FILE_SUFFIX}");
+                faults.push(Fault { key: path.name(), ..unnamed(origin.clone(), &problem) });
+            }
+            Resolved::Value(path, old_name) => {
+                take(Entry { path, old_name, text: value.to_owned(), origin: origin.clone() }, faults);
+            }
+            Resolved::BadSection(problem) => {
+                faults.push(Fault { key: name.to_owned(), ..unnamed(origin.clone(), &problem) });
+            }
+            Resolved::Group | Resolved::Section(..) | Resolved::Unknown => {
+                faults.push(unknown(name, origin.clone(), "unknown key", &suggestions(name)));
             }
         }
     }
     for (flag, name, value) in &flags.named {
         let origin = Origin::Flag((*flag).to_owned());
         match find(name) {
-            Some(key) => take(Entry { key, old_name: None, text: value.clone(), origin }, faults),
-            None => faults.push(unknown(name, origin, "unknown key", key_names())),
+            Some(key) => {
+                take(Entry { path: key.into(), old_name: None, text: value.clone(), origin }, faults)
+            }
+            None => faults.push(unknown(name, origin, "unknown key", &suggestions(name))),
         }
     }
     entries
@@ -82,12 +89,13 @@ pub(super) struct Environment {
 }
 
 pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environment {
+    let paths = paths(source);
     let mut known: Vec<String> = vec![FILE_VARIABLE.to_owned()];
     let mut old: Vec<String> = Vec::new();
     let mut ignored = Vec::new();
-    for key in KEYS {
-        let (names, old_name) = (all_variables(key), key.old_variable().map(|(name, _)| name));
-        if read.purpose.ignores(key.name) {
+    for path in &paths {
+        let (names, old_name) = (path.all_variables(), path.old_variable().map(|(name, _)| name));
+        if read.purpose.ignores(path) {
             ignored.extend(names.iter().cloned().chain(old_name.clone()));
         }
         known.extend(names);
@@ -112,25 +120,25 @@ pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environmen
                 variables.insert(name.to_owned(), value);
             }
             Ok(value) if is_service_link(name, &value) => {}
-            Ok(_) => faults.push(Fault {
-                key: String::new(),
-                ..unknown(name, origin, "unknown variable", known.iter().map(String::as_str))
-            }),
+            Ok(_) => {
+                faults.push(Fault { key: String::new(), ..unknown(name, origin, "unknown variable", &known) })
+            }
         }
     }
     let mut entries = Vec::new();
-    for key in KEYS {
-        let found = match key.kind {
-            Kind::Secret => secret(key, &variables, source, read),
-            _ => key.variables().into_iter().find_map(|name| {
+    for path in &paths {
+        let found = if path.is_secret() {
+            secret(path, &variables, source, read)
+        } else {
+            path.variables().into_iter().find_map(|name| {
                 let text = variables.get(&name)?.clone();
-                Some(Entry { key, old_name: None, text, origin: Origin::Variable(name) })
-            }),
+                Some(Entry { path: path.clone(), old_name: None, text, origin: Origin::Variable(name) })
+            })
         };
         entries.extend(found);
-        entries.extend(key.old_variable().and_then(|(name, old)| {
+        entries.extend(path.old_variable().and_then(|(name, old)| {
             let text = variables.get(&name)?.clone();
-            Some(Entry { key, old_name: Some(old), text, origin: Origin::Variable(name) })
+            Some(Entry { path: path.clone(), old_name: Some(old), text, origin: Origin::Variable(name) })
         }));
     }
     let config = variables.get(FILE_VARIABLE).filter(|path| {
@@ -142,39 +150,46 @@ pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environmen
     Environment { entries, config: config.map(PathBuf::from) }
 }
 
-/// The variables of a key, with those that name a file for it.
-fn all_variables(key: &Key) -> Vec<String> {
-    let names = key.variables();
-    let files = names.iter().filter(|_| matches!(key.kind, Kind::Secret));
-    let files: Vec<_> = files.map(|name| format!("{name}{FILE_SUFFIX}")).collect();
-    names.into_iter().chain(files).collect()
+/// Every value that a variable can set: all keys, and those of each section that some variable names.
+fn paths(source: &dyn Source) -> Vec<KeyPath> {
+    let mut sections = Vec::new();
+    for (name, _) in source.variables() {
+        let found = name.to_str().and_then(section_of_variable);
+        sections.extend(found.map(|(section, label)| (section.kind, section.keys, label)));
+    }
+    sections.sort_by(|(a, _, x), (b, _, y)| (a, x).cmp(&(b, y)));
+    sections.dedup_by(|(a, _, x), (b, _, y)| (a, x) == (b, y));
+    let named = sections
+        .into_iter()
+        .flat_map(|(_, keys, label)| keys.iter().map(move |key| KeyPath::from(key).within(&label)));
+    keys().map(KeyPath::from).chain(named).collect()
 }
 
 /// The strongest variable that holds a secret, or names a file that does. Weaker ones are not looked
 /// at: `API_KEY` is a common name and may be meant for another program.
 fn secret(
-    key: &'static Key,
+    path: &KeyPath,
     variables: &BTreeMap<String, String>,
     source: &dyn Source,
     read: &mut Reading,
 ) -> Option<Entry> {
-    for name in key.variables() {
+    for name in path.variables() {
         let file = format!("{name}{FILE_SUFFIX}");
         let (name, text) = match (variables.get(&name), variables.get(&file)) {
             (None, None) => continue,
             (Some(text), None) => (name, Ok(text.clone())),
-            (None, Some(path)) => {
-                if is_exposed(path.as_ref(), source) {
+            (None, Some(place)) => {
+                if is_exposed(place.as_ref(), source) {
                     read.exposed.push(Origin::Variable(file.clone()));
                 }
-                (file, read_secret(path, source))
+                (file, read_secret(place, source))
             }
             (Some(_), Some(_)) => (name, Err(format!("contradicts {file}; set one of the two"))),
         };
         let origin = Origin::Variable(name);
         match text {
-            Ok(text) => return Some(Entry { key, old_name: None, text, origin }),
-            Err(problem) => read.faults.push(Fault { key: key.name.to_owned(), ..unnamed(origin, &problem) }),
+            Ok(text) => return Some(Entry { path: path.clone(), old_name: None, text, origin }),
+            Err(problem) => read.faults.push(Fault { key: path.name(), ..unnamed(origin, &problem) }),
         }
         return None;
     }
@@ -187,8 +202,9 @@ pub(super) fn old_names(entries: &[Entry], faults: &mut Vec<Fault>) -> Vec<OldNa
     let mut found = Vec::new();
     for entry in entries {
         let Some(old) = entry.old_name else { continue };
-        let new = entry.key.name;
-        let other = entries.iter().find(|other| other.old_name.is_none() && other.key.name == new);
+        let new = entry.path.key.name;
+        let is_same = |other: &&Entry| other.path.section.is_none() && other.path.key.name == new;
+        let other = entries.iter().filter(|other| other.old_name.is_none()).find(is_same);
         match other {
             None => found.push(OldName { old, new, origin: entry.origin.clone() }),
             Some(other) => {
@@ -245,30 +261,21 @@ pub(super) fn unnamed(origin: Origin, problem: &str) -> Fault {
     Fault { key: String::new(), origin, value: None, problem: problem.to_owned(), allowed: None }
 }
 
-pub(super) fn key_names() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().map(|key| key.name)
-}
-
 /// A name that nobody knows, without its value: it may be a key under a wrong name.
-pub(super) fn unknown<'a>(
-    name: &str,
-    origin: Origin,
-    what: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Fault {
+pub(super) fn unknown(name: &str, origin: Origin, what: &str, known: &[String]) -> Fault {
     let hint = nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
     Fault { key: name.to_owned(), ..unnamed(origin, &format!("{what}{hint}")) }
 }
 
 /// The known name most like this one, when one is like it at all. Groups are often forgotten, so
 /// that what follows the last dot is compared by itself as well.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let mut best = (LIKE, None);
     for candidate in known {
         let whole = strsim::normalized_damerau_levenshtein(without_prefix(name), without_prefix(candidate));
         let last = strsim::normalized_damerau_levenshtein(last_part(name), last_part(candidate)) * LAST;
         if whole.max(last) > best.0 {
-            best = (whole.max(last), Some(candidate));
+            best = (whole.max(last), Some(candidate.as_str()));
         }
     }
     best.1

@@ -1,7 +1,7 @@
 //! All keys, their defaults and checks; flags over environment over file over defaults.
 //!
 //! Everything that is said about a key (names of variables, defaults, ranges, the table in docs/CONFIG.md,
-//! what `tidegate check` prints) is derived from its row in [`KEYS`].
+//! what `tidegate check` prints) is derived from its row in [`SECTIONS`].
 mod keys;
 mod kind;
 mod value;
@@ -13,8 +13,10 @@ mod fault;
 mod file;
 mod layers;
 mod links;
+mod lookup;
 mod purpose;
 mod renamed;
+mod section;
 mod source;
 mod units;
 
@@ -23,23 +25,26 @@ mod tests;
 
 pub use address::{Hosts, Origins};
 pub use check::PING_BEHIND_PROXY;
-pub use example::example;
+pub use example::{example, markdown_table};
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
-    Breaker, Config, Connection, Dispatch, History, Http, KEYS, Key, Log, Page, Retry, Server, Session,
-    Upstream, find, markdown_table,
+    Breaker, Config, Connection, Dispatch, History, Http, Key, Log, Page, Retry, SECTIONS, Section, Server,
+    Session, Upstream,
 };
 pub use kind::Kind;
 pub use layers::Flags;
 pub use links::{Link, Links};
+pub use lookup::{find, keys};
 pub use purpose::Purpose;
 pub use renamed::{OldName, renamed_table};
+pub use section::{DEFAULT_NAME, NAME_BYTES_MAX, SectionName};
 pub use source::{Map, Process, Source};
 pub use value::Thinking;
 
 use crate::logging;
 use layers::Entry;
-use std::io;
+use lookup::KeyPath;
+use std::{collections::BTreeMap, io};
 
 /// Reads the whole configuration.
 ///
@@ -54,6 +59,18 @@ pub fn load(flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
+    let (config, sections, mut faults) = read(purpose, flags, source);
+    // Of a key that could not be read the value is not known.
+    let bad: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+    faults.extend(config.contradictions(&bad));
+    faults.extend(config.misplaced(&sections));
+    // In the order in which a reader goes through his file; of one origin, as they were found.
+    faults.sort_by(|a, b| a.origin.cmp(&b.origin));
+    ConfigError::unless_empty(faults).map(|()| config)
+}
+
+/// Reads every layer, without a look at what the values say together.
+fn read(purpose: Purpose, flags: &Flags, source: &dyn Source) -> (Config, Sections, Vec<Fault>) {
     let mut read = Reading::new(purpose);
     let environment = layers::environment(source, &mut read);
     let path = flags.config.as_deref().or(environment.config.as_deref());
@@ -61,21 +78,44 @@ pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Source) -> Result<
     entries.extend(environment.entries);
     entries.extend(layers::flags(flags, &mut read));
 
-    let Reading { mut faults, ignored, mut exposed, .. } = read;
+    let Reading { mut faults, ignored, mut exposed, mut sections, .. } = read;
     let old_names = layers::old_names(&entries, &mut faults);
     let mut config = Config { ignored, old_names, ..Config::default() };
-    for entry in entries {
+    let (named, shared): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| entry.path.section.is_some());
+    for entry in &shared {
+        config.apply(entry, &mut faults);
+    }
+    for entry in &named {
+        if let Some(name) = &entry.path.section {
+            let id = (entry.path.key.section_kind(), name.clone());
+            sections.entry(id).or_insert_with(|| entry.origin.clone());
+        }
+    }
+    // What a section takes from the one without a name was judged there.
+    for (kind, name) in sections.keys() {
+        if let Some(section) = SECTIONS.iter().find(|section| section.kind == *kind) {
+            (section.open)(&mut config, name);
+        }
+        let inherited =
+            |entry: &&Entry| entry.path.key.section_kind() == *kind && entry.path.key.is_inherited();
+        for entry in shared.iter().filter(inherited) {
+            let (text, origin) = (entry.text.clone(), entry.origin.clone());
+            let entry = Entry { path: entry.path.within(name), old_name: None, text, origin };
+            config.apply(&entry, &mut Vec::new());
+        }
+    }
+    for entry in &named {
         config.apply(entry, &mut faults);
     }
     // A place that a stronger one replaces is not in use.
     exposed.retain(|place| config.origins.values().any(|origin| origin == place));
     config.exposed = exposed;
-    let bad: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
-    faults.extend(config.contradictions(&bad));
-    // In the order in which a reader goes through his file; of one origin, as they were found.
-    faults.sort_by(|a, b| a.origin.cmp(&b.origin));
-    ConfigError::unless_empty(faults).map(|()| config)
+    (config, sections, faults)
 }
+
+/// The sections with names that are given somewhere: kind, name, and the weakest place.
+type Sections = BTreeMap<(&'static str, SectionName), Origin>;
 
 /// What is gathered while the layers are read.
 struct Reading {
@@ -83,36 +123,68 @@ struct Reading {
     faults: Vec<Fault>,
     ignored: Vec<Origin>,
     exposed: Vec<Origin>,
+    sections: Sections,
 }
 
 impl Reading {
+    fn open(&mut self, section: &Section, name: SectionName, origin: &Origin) {
+        self.sections.entry((section.kind, name)).or_insert_with(|| origin.clone());
+    }
+
     fn new(purpose: Purpose) -> Self {
-        Reading { purpose, faults: Vec::new(), ignored: Vec::new(), exposed: Vec::new() }
+        let (faults, ignored, exposed) = (Vec::new(), Vec::new(), Vec::new());
+        Reading { purpose, faults, ignored, exposed, sections: Sections::new() }
     }
 }
 
 impl Config {
-    fn apply(&mut self, entry: Entry, faults: &mut Vec<Fault>) {
-        let Entry { key, text, origin, .. } = entry;
-        let is_secret = matches!(key.kind, Kind::Secret);
+    fn apply(&mut self, entry: &Entry, faults: &mut Vec<Fault>) {
+        let Entry { path, text, origin, .. } = entry;
         // Nothing at all is a key's default, but nobody sets an empty key on purpose.
-        let set = if is_secret && text.trim().is_empty() {
+        let set = if path.is_secret() && text.trim().is_empty() {
             Err("is empty".to_owned())
         } else {
-            (key.set)(self, &text)
+            (path.key.set)(self, path.section.as_ref(), text)
         };
         match set {
             Ok(()) => {
-                self.origins.insert(key.name, origin);
+                self.origins.insert(path.name(), origin.clone());
             }
             Err(problem) => faults.push(Fault {
-                key: key.name.to_owned(),
-                origin,
-                value: key.kind.may_show(&text).then_some(text),
+                key: path.name(),
+                origin: origin.clone(),
+                value: path.key.kind.may_show(text).then(|| text.clone()),
                 problem,
-                allowed: Some(key.kind.allowed()),
+                allowed: Some(path.key.kind.allowed()),
             }),
         }
+    }
+
+    /// The upstreams in use, by name: `[upstream]` where no section has one.
+    fn upstreams_in_use(&self) -> Vec<(Option<&SectionName>, &Upstream)> {
+        if self.upstreams.is_empty() {
+            return vec![(None, &self.upstream)];
+        }
+        self.upstreams.iter().map(|(name, upstream)| (Some(name), upstream)).collect()
+    }
+
+    /// The one upstream: that of the section with a name, or `[upstream]`.
+    pub fn sole_upstream(&self) -> &Upstream {
+        self.upstreams.values().next().unwrap_or(&self.upstream)
+    }
+
+    /// Every value in use: first those of the sections without a name.
+    fn paths(&self) -> Vec<KeyPath> {
+        let mut paths = Vec::new();
+        for section in SECTIONS {
+            let names = (section.names)(self);
+            let shared = section.keys.iter().filter(|key| names.is_empty() || key.is_inherited());
+            paths.extend(shared.map(KeyPath::from));
+            for name in names {
+                paths.extend(section.keys.iter().map(|key| KeyPath::from(key).within(name)));
+            }
+        }
+        paths
     }
 
     /// Writes the lines of the keys that are not at their defaults, and how many are.
@@ -120,15 +192,16 @@ impl Config {
     /// # Errors
     /// Those of the writer.
     pub fn print_changed(&self, out: &mut impl io::Write) -> io::Result<()> {
-        let changed: Vec<_> = KEYS.iter().filter(|key| self.origins.contains_key(key.name)).collect();
-        for key in &changed {
-            self.print(key, out)?;
+        let all = self.paths();
+        let changed: Vec<_> = all.iter().filter(|path| self.origins.contains_key(&path.name())).collect();
+        for path in &changed {
+            self.print(path, out)?;
         }
         writeln!(
             out,
             "# {} of {} keys are at their defaults; --all prints them",
-            KEYS.len() - changed.len(),
-            KEYS.len()
+            all.len() - changed.len(),
+            all.len()
         )
     }
 
@@ -137,13 +210,13 @@ impl Config {
     /// # Errors
     /// Those of the writer.
     pub fn print_effective(&self, out: &mut impl io::Write) -> io::Result<()> {
-        KEYS.iter().try_for_each(|key| self.print(key, out))
+        self.paths().iter().try_for_each(|path| self.print(path, out))
     }
 
-    fn print(&self, key: &Key, out: &mut impl io::Write) -> io::Result<()> {
-        let value = (key.show)(self);
+    fn print(&self, path: &KeyPath, out: &mut impl io::Write) -> io::Result<()> {
+        let (name, value) = (path.name(), path.show(self));
         let value = if value.is_empty() { "\"\"".to_owned() } else { logging::escape(&value) };
-        let origin = self.origins.get(key.name).unwrap_or(&Origin::Default);
-        writeln!(out, "{} = {value}  # {origin}", key.name)
+        let origin = self.origins.get(&name).unwrap_or(&Origin::Default);
+        writeln!(out, "{name} = {value}  # {origin}")
     }
 }

@@ -1,4 +1,5 @@
 //! What a configuration is read for, and which keys a command therefore has no use for.
+use super::{keys::Section, lookup::KeyPath};
 
 /// The command that reads the configuration. Keys that it cannot use are passed over in environment and file,
 /// so that nothing about them can stop it.
@@ -24,18 +25,28 @@ const SIMULATED: [&str; 6] = [
 
 impl Purpose {
     /// Whether values of this key in environment and file are passed over.
-    pub(super) fn ignores(self, key: &str) -> bool {
+    pub(super) fn ignores(self, path: &KeyPath) -> bool {
         match self {
             Purpose::Serve => false,
             // A model that is meant for the real service; `--model` chooses a simulated one.
-            Purpose::Demo => SIMULATED.contains(&key) || key == "upstream.model",
-            Purpose::Health => !key.starts_with("server."),
+            Purpose::Demo => self.refuses(path).is_some() || path.key.name == "upstream.model",
+            Purpose::Health => path.key.section_kind() != "server",
+        }
+    }
+
+    /// Whether whole sections with names are passed over.
+    pub(super) fn ignores_named(self, section: &Section) -> bool {
+        match self {
+            Purpose::Serve => false,
+            Purpose::Demo => true,
+            Purpose::Health => section.kind != "server",
         }
     }
 
     /// Why this key cannot be set on the command line either.
-    pub(super) fn refuses(self, key: &str) -> Option<&'static str> {
-        (self == Purpose::Demo && SIMULATED.contains(&key)).then_some(
+    pub(super) fn refuses(self, path: &KeyPath) -> Option<&'static str> {
+        let is_of_a_service = path.section.is_some() || SIMULATED.contains(&path.key.name);
+        (self == Purpose::Demo && is_of_a_service).then_some(
             "`tidegate demo` has a simulated model service of its own; `tidegate serve` asks another one",
         )
     }

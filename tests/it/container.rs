@@ -8,7 +8,7 @@ use std::{
     path::Path,
     process::{Command, Output, Stdio},
 };
-use tidegate::config::{self, KEYS};
+use tidegate::config;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -215,7 +215,7 @@ fn the_variables_of_compose_exist_and_are_documented() {
     for name in text.split("${").skip(1).filter_map(|rest| rest.split([':', '}']).next()) {
         assert!(documents.contains(name), "{name}");
     }
-    let known: BTreeSet<_> = KEYS.iter().flat_map(config::Key::variables).collect();
+    let known: BTreeSet<_> = config::keys().flat_map(config::Key::variables).collect();
     for (name, service) in compose()["services"].as_object().unwrap() {
         for variable in service["environment"].as_object().into_iter().flat_map(|all| all.keys()) {
             let plain = variable.strip_suffix("_FILE").unwrap_or(variable);

@@ -9,7 +9,7 @@ pub(super) fn table(key: &str, rows: &[&str], also: &[&str]) -> String {
         settings.extend(also.iter().map(|s| (*s).to_owned()));
         let settings: Vec<_> = settings.iter().map(String::as_str).collect();
         out += &match load(&set(&settings), &Map::default()) {
-            Ok(config) => format!("{value} -> {}\n", (find(key).unwrap().show)(&config)),
+            Ok(config) => format!("{value} -> {}\n", (find(key).unwrap().show)(&config, None)),
             Err(error) => {
                 error.faults.iter().map(|fault| format!("{value} -> REFUSED {}\n", fault.problem)).collect()
             }

@@ -5,6 +5,7 @@ mod layers;
 mod page;
 mod renamed;
 mod secrets;
+mod sections;
 mod table;
 
 use super::*;

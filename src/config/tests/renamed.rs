@@ -55,7 +55,7 @@ fn old_names_lead_to_keys_and_are_none_themselves() {
         assert!(!key.default.is_empty(), "{new}");
         let given = format!("{old}={}", key.default);
         let config = load(&set(&[&given]), &Map::default()).unwrap();
-        assert!(config.origins.contains_key(new), "{old}");
+        assert!(config.origins.contains_key(*new), "{old}");
     }
 }
 

@@ -5,24 +5,24 @@ use std::{collections::BTreeSet, fs, path::Path};
 #[test]
 fn every_default_reads_and_shows_as_it_is_written() {
     let config = Config::default();
-    for key in KEYS {
-        let shown = (key.show)(&config);
+    for key in keys() {
+        let shown = (key.show)(&config, None);
         match key.kind {
             Kind::Secret => assert_eq!(shown, "(not set)"),
             _ => assert_eq!(shown, key.default, "{}", key.name),
         }
         let mut copy = Config::default();
-        assert_eq!((key.set)(&mut copy, key.default), Ok(()), "{}", key.name);
+        assert_eq!((key.set)(&mut copy, None, key.default), Ok(()), "{}", key.name);
     }
 }
 
 #[test]
 fn names_and_variables_are_unique() {
-    let names: BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
-    let variables: BTreeSet<_> = KEYS.iter().flat_map(Key::variables).collect();
-    assert_eq!(names.len(), KEYS.len());
+    let names: BTreeSet<_> = keys().map(|key| key.name).collect();
+    let variables: BTreeSet<_> = keys().flat_map(Key::variables).collect();
+    assert_eq!(names.len(), keys().count());
     // Five short names; each belongs to a key, or it would be missing here.
-    assert_eq!(variables.len(), KEYS.len() + 5);
+    assert_eq!(variables.len(), keys().count() + 5);
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn defaults_contradict_nothing_and_warn_of_nothing() {
 
 #[test]
 fn help_fits_into_a_table_cell() {
-    for key in KEYS {
+    for key in keys() {
         assert!(!key.help.is_empty() && !key.help.contains(['|', '\n']), "{}", key.name);
         assert!(!key.help.ends_with('.'), "{}", key.name);
     }
@@ -69,8 +69,8 @@ fn the_example_is_the_default_configuration() {
     assert!(commented.origins.is_empty(), "nothing is set as it stands");
     let config = load(&Flags::default(), &toml(&uncommented(&example()))).unwrap();
     // A key's default is none, which cannot be written.
-    assert_eq!(config.origins.len(), KEYS.len() - 1, "every key can be set by taking its sign away");
-    let values = |config: &Config| KEYS.iter().map(|key| (key.name, (key.show)(config))).collect::<Vec<_>>();
+    assert_eq!(config.origins.len(), keys().count() - 1, "every key can be set by taking its sign away");
+    let values = |config: &Config| keys().map(|key| (key.name, (key.show)(config, None))).collect::<Vec<_>>();
     assert_eq!(values(&config), values(&Config::default()));
     assert!(example().lines().all(|line| line.chars().count() <= 100), "{}", example());
 }
@@ -113,7 +113,7 @@ fn the_effective_configuration_is_one_line_a_key() {
         set(&["session.system_prompt=Be kind.\nserver.listen = 0.0.0.0:1  # forged", "log.format=json"]);
     let config = load(&flags, &variables(&[("API_KEY", "sk-CANARY")])).unwrap();
     let text = effective(&config);
-    assert_eq!(text.lines().count(), KEYS.len());
+    assert_eq!(text.lines().count(), keys().count());
     expect_test::expect![[r#"
         server.listen = 127.0.0.1:8000  # default
         server.ops_listen = ""  # default

@@ -1,0 +1,188 @@
+//! From names to keys: dotted names, old names, sections with names, environment variables.
+use super::{
+    Config,
+    keys::{Key, SECTIONS, Section},
+    kind::Kind,
+    renamed::{RENAMED, old_name, renamed},
+    section::SectionName,
+};
+
+/// What every variable of ours starts with.
+pub(super) const PREFIX: &str = "TIDEGATE_";
+/// What a variable ends with that names a file with a secret.
+pub(super) const FILE_SUFFIX: &str = "_FILE";
+
+/// Variables with a short name, the strongest of a key first; the full name is stronger than all.
+const SHORT: &[(&str, &str)] = &[
+    ("TIDEGATE_LISTEN", "server.listen"),
+    ("TIDEGATE_BASE_URL", "upstream.base_url"),
+    ("TIDEGATE_MODEL", "upstream.model"),
+    ("DASHSCOPE_API_KEY", "upstream.api_key"),
+    ("API_KEY", "upstream.api_key"),
+];
+
+/// Every key, in the order in which people read them.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|section| section.keys)
+}
+
+/// The key of this dotted name, without the name of a section.
+pub fn find(name: &str) -> Option<&'static Key> {
+    keys().find(|key| key.name == name)
+}
+
+/// The section of this kind.
+fn section(kind: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.kind == kind)
+}
+
+impl Key {
+    /// The names under which the environment may hold this key, the strongest first.
+    pub fn variables(&'static self) -> Vec<String> {
+        KeyPath::from(self).variables()
+    }
+
+    /// The kind of its section: what stands before the dot.
+    pub(super) fn section_kind(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(kind, _)| kind)
+    }
+
+    /// What stands behind the dot.
+    fn field(&self) -> &'static str {
+        self.name.split_once('.').map_or("", |(_, field)| field)
+    }
+}
+
+/// One key in one section.
+#[derive(Clone)]
+pub(super) struct KeyPath {
+    pub(super) key: &'static Key,
+    /// Nothing: the section without a name.
+    pub(super) section: Option<SectionName>,
+}
+
+impl From<&'static Key> for KeyPath {
+    fn from(key: &'static Key) -> Self {
+        KeyPath { key, section: None }
+    }
+}
+
+impl KeyPath {
+    /// The same key in the section of this name.
+    pub(super) fn within(&self, name: &SectionName) -> Self {
+        KeyPath { key: self.key, section: Some(name.clone()) }
+    }
+
+    /// The dotted name.
+    pub(super) fn name(&self) -> String {
+        match &self.section {
+            None => self.key.name.to_owned(),
+            Some(section) => format!("{}.{section}.{}", self.key.section_kind(), self.key.field()),
+        }
+    }
+
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.key.kind, Kind::Secret)
+    }
+
+    /// Variables that hold this value, the strongest first.
+    pub(super) fn variables(&self) -> Vec<String> {
+        let short = SHORT.iter().filter(|(_, key)| self.section.is_none() && *key == self.key.name);
+        std::iter::once(variable(&self.name())).chain(short.map(|(name, _)| (*name).to_owned())).collect()
+    }
+
+    /// The same, with those that name a file for it.
+    pub(super) fn all_variables(&self) -> Vec<String> {
+        let names = self.variables();
+        let files = names.iter().filter(|_| self.is_secret()).map(|name| format!("{name}{FILE_SUFFIX}"));
+        let files: Vec<_> = files.collect();
+        names.into_iter().chain(files).collect()
+    }
+
+    /// The variable of the key's old name, if it had another.
+    pub(super) fn old_variable(&self) -> Option<(String, &'static str)> {
+        let old = old_name(self.key.name).filter(|_| self.section.is_none())?;
+        Some((variable(old), old))
+    }
+
+    pub(super) fn show(&self, config: &Config) -> String {
+        (self.key.show)(config, self.section.as_ref())
+    }
+}
+
+/// The variable of a dotted name.
+fn variable(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_ascii_uppercase().replace('.', "__"))
+}
+
+/// What a dotted name leads to.
+pub(super) enum Resolved {
+    /// A value, with the name under which it was asked for where that is an old one.
+    Value(KeyPath, Option<&'static str>),
+    /// More than one value: `upstream`, but no section with a name.
+    Group,
+    /// A section with a name: `upstream.qwen`. It may as well be a mistyped key.
+    Section(&'static Section, SectionName),
+    /// No section can be called so; says why.
+    BadSection(String),
+    Unknown,
+}
+
+pub(super) fn resolve(name: &str) -> Resolved {
+    if let Some((old, new)) = renamed(name) {
+        return find(new).map_or(Resolved::Unknown, |key| Resolved::Value(key.into(), Some(old)));
+    }
+    if let Some(key) = find(name) {
+        return Resolved::Value(key.into(), None);
+    }
+    let (kind, rest) = name.split_once('.').unwrap_or((name, ""));
+    if rest.is_empty() {
+        let is_old = RENAMED.iter().any(|(old, _)| old.split('.').next() == Some(kind));
+        return if is_old || section(kind).is_some() { Resolved::Group } else { Resolved::Unknown };
+    }
+    let Some(section) = section(kind).filter(|section| section.named_max > 0) else {
+        return Resolved::Unknown;
+    };
+    let (label, field) = rest.split_once('.').map_or((rest, None), |(label, field)| (label, Some(field)));
+    let is_key =
+        |(key, _): &(&str, &str)| key.strip_prefix(kind).and_then(|key| key.strip_prefix('.')) == Some(label);
+    if section.keys.iter().any(|key| key.field() == label) || RENAMED.iter().any(is_key) {
+        return Resolved::BadSection(format!(
+            "`{label}` is a key of [{kind}], so no section can be called so"
+        ));
+    }
+    match (SectionName::new(label), field) {
+        (Err(problem), _) => Resolved::BadSection(problem),
+        (Ok(label), None) => Resolved::Section(section, label),
+        (Ok(label), Some(field)) => match section.keys.iter().find(|key| key.field() == field) {
+            Some(key) => Resolved::Value(KeyPath { key, section: Some(label) }, None),
+            None => Resolved::Unknown,
+        },
+    }
+}
+
+/// The section that a variable names, as in `TIDEGATE_UPSTREAM__QWEN__MODEL`, whatever its key.
+pub(super) fn section_of_variable(name: &str) -> Option<(&'static Section, SectionName)> {
+    let (section, label) = name.strip_prefix(PREFIX)?.split_once("__")?;
+    let (label, _) = label.split_once("__")?;
+    let is_upper = |text: &str| !text.bytes().any(|b| b.is_ascii_lowercase());
+    let dotted = format!("{section}.{label}").to_ascii_lowercase();
+    match resolve(&dotted) {
+        Resolved::Section(section, label) if is_upper(name) => Some((section, label)),
+        _ => None,
+    }
+}
+
+/// Names that are suggested in place of an unknown one: all keys, and those of the section that it names.
+pub(super) fn suggestions(name: &str) -> Vec<String> {
+    let mut parts = name.split('.');
+    let (kind, label) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let named = match resolve(&format!("{kind}.{label}")) {
+        Resolved::Section(section, label) if parts.next().is_some() => {
+            let paths = section.keys.iter().map(|key| KeyPath { key, section: Some(label.clone()) });
+            paths.map(|path| path.name()).collect()
+        }
+        _ => Vec::new(),
+    };
+    keys().map(|key| key.name.to_owned()).chain(named).collect()
+}

@@ -1,0 +1,51 @@
+//! Sections of which there may be many of a kind: `[upstream.NAME]`.
+use std::{borrow::Borrow, fmt};
+
+/// Longest name, in bytes; a longer one is refused. Names become labels of metrics and parts of variables.
+pub const NAME_BYTES_MAX: usize = 32;
+/// What the section without a name is called, `[upstream]`. No other section may have this name.
+pub const DEFAULT_NAME: &str = "default";
+
+/// The name of one section of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SectionName(String);
+
+impl SectionName {
+    /// Reads a name: lower-case words of letters and digits, joined by single underscores, so that two underscores
+    /// separate it from the key in a variable.
+    ///
+    /// # Errors
+    /// What a name would have to be.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let is_word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        let begins = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+        if text == DEFAULT_NAME {
+            Err(format!("`{DEFAULT_NAME}` is the section without a name"))
+        } else if text.len() > NAME_BYTES_MAX || !begins || !text.split('_').all(is_word) {
+            Err(format!(
+                "not a name of a section: at most {NAME_BYTES_MAX} lower-case letters and digits, \
+                 with single underscores between them, a letter first"
+            ))
+        } else {
+            Ok(SectionName(text.to_owned()))
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for SectionName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
