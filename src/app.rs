@@ -33,9 +33,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How often the dispatcher is asked whether it is alive.
+/// Interval of the dispatcher's health check, and the time it has to answer.
 const WATCH: Duration = Duration::from_secs(1);
-/// The workers have this long to start.
+/// Longest time for all workers to start; then the start fails.
 const START: Duration = Duration::from_secs(5);
 /// Sockets that are closed before their answers are out have this long to take the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub struct Gateway {
     site: Arc<http::Site>,
     server: actix_server::ServerHandle,
     drain: Duration,
-    /// Says why the gateway cannot go on.
+    /// Why the gateway cannot continue, once it cannot.
     broken: watch::Receiver<Option<&'static str>>,
 }
 
@@ -56,15 +56,15 @@ pub struct Gateway {
 pub enum Ended {
     /// Every answer was finished and every socket closed in order.
     Drained,
-    /// The grace period was over; so many sockets were closed with their answers unfinished.
+    /// The drain timeout was over; this many connections were closed with their answers unfinished.
     GraceOver(usize),
-    /// It was told to hurry.
+    /// A second signal ended the drain; this many connections were closed with their answers unfinished.
     Hurried(usize),
 }
 
-/// What workers are made from; it crosses threads.
+/// What each worker thread is built from. Cloned to every worker.
 #[derive(Clone)]
-struct Plan {
+struct WorkerParts {
     client: client::ClientConfig,
     runs: Arc<dispatch::Settings>,
     sinks: RunSinks,
@@ -86,11 +86,11 @@ impl Gateway {
         let ops_listen = settings.ops_listen;
         let ops_listener = ops_listen.map(|address| bind(address, listen::OPS_FLAG)).transpose()?;
         let (workers, drain) = (settings.workers, settings.drain_timeout);
-        let plan = plan(settings, client);
-        let site = Arc::clone(&plan.site);
+        let parts = worker_parts(settings, client);
+        let site = Arc::clone(&parts.site);
         let address = listener.local_addr()?;
         let ops_address = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        let server = serve(listener, ops_listener, workers, plan)?;
+        let server = serve(listener, ops_listener, workers, parts)?;
         let handle = server.handle();
         actix::spawn(async move {
             if let Err(error) = server.await {
@@ -167,7 +167,7 @@ impl Gateway {
 }
 
 /// Starts what all workers share, and gathers what each of them is made from.
-fn plan(settings: Settings, client: client::ClientConfig) -> Plan {
+fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts {
     let names = Names { model: &settings.route.target.model, page: http::page::BUILD_ID };
     let metrics = Arc::new(Metrics::new(names));
     let memory = Memory::new(settings.memory, Instant::now().into_std());
@@ -196,7 +196,7 @@ fn plan(settings: Settings, client: client::ClientConfig) -> Plan {
         router,
         started: Instant::now(),
     };
-    Plan {
+    WorkerParts {
         client,
         runs: Arc::new(settings.runs),
         sinks,
@@ -211,10 +211,10 @@ fn serve(
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     workers: usize,
-    plan: Plan,
+    parts: WorkerParts,
 ) -> std::io::Result<actix_server::Server> {
-    let ops_site = Arc::clone(&plan.site);
-    let connections_max = descriptors::for_connections(plan.site.door.connections_max());
+    let ops_site = Arc::clone(&parts.site);
+    let connections_max = descriptors::for_connections(parts.site.door.connections_max());
     let mut server = actix_server::Server::build()
         .workers(workers)
         .backlog(BACKLOG as u32)
@@ -223,7 +223,7 @@ fn serve(
         // The door makes room long before; this is for connections that wait to come to it. Taken-over
         // sockets are not counted.
         .max_concurrent_connections(connections_max.div_ceil(workers))
-        .listen("gateway", listener, move || http::service(Arc::clone(&plan.site), worker(&plan)))?;
+        .listen("gateway", listener, move || http::service(Arc::clone(&parts.site), worker(&parts)))?;
     if let Some(listener) = ops_listener {
         server = server.listen("ops", listener, move || http::ops_service(Arc::clone(&ops_site)))?;
     }
@@ -231,18 +231,18 @@ fn serve(
 }
 
 /// Makes this thread's worker: its clock, its lane, and what its sockets share.
-fn worker(plan: &Plan) -> Rc<Connections> {
-    let index = plan.next_worker.fetch_add(1, Relaxed);
-    let site = &plan.site;
-    let client = client::Client::new(plan.client.clone());
-    let (settings, router) = (Arc::clone(&plan.runs), Arc::clone(&site.router));
-    let (metrics, sinks) = (Arc::clone(&site.metrics), plan.sinks.clone());
+fn worker(parts: &WorkerParts) -> Rc<Connections> {
+    let index = parts.next_worker.fetch_add(1, Relaxed);
+    let site = &parts.site;
+    let client = client::Client::new(parts.client.clone());
+    let (settings, router) = (Arc::clone(&parts.runs), Arc::clone(&site.router));
+    let (metrics, sinks) = (Arc::clone(&site.metrics), parts.sinks.clone());
     let clock = WorkerClock::start();
     let lane = Lane::new(client, settings, router, metrics, sinks, &clock).start();
     if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!(worker = index; "a worker could not register its lane");
     }
-    let worker = Worker::new(index, plan.hub, Arc::clone(&plan.session), site.shared(), clock);
+    let worker = Worker::new(index, parts.hub, Arc::clone(&parts.session), site.shared(), clock);
     let connections = Connections::new(worker);
     heartbeat::start(&connections);
     connections

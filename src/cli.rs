@@ -93,7 +93,7 @@ They belong to this very program: write them anew with every release. nginx/page
     Load(Box<load::Load>),
 }
 
-/// Flags about the configuration. Values are read with all other layers, so that all faults are told at once.
+/// Flags about the configuration. Values are read with all other layers, so that all faults are reported at once.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Common {
     /// Configuration file [default: tidegate.toml, if there is one]

@@ -10,7 +10,7 @@ use std::{
 use tidegate::{
     app::{Ended, Gateway, Machine, Settings},
     cli::{self, Cli, Command, EXIT_USAGE},
-    config::{self, Config, ConfigError, Flags, Process, Purpose, Source},
+    config::{self, Config, ConfigError, Environment, Flags, Process, Purpose},
     demo, descriptors,
     health::{self, Probe, UnknownPort},
     http::page,
@@ -169,7 +169,7 @@ fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {
     Ok(if report.healthy { 0 } else { EXIT_UNHEALTHY })
 }
 
-/// The gateway, in front of a simulator of its own when `simulator` says so.
+/// Runs the gateway, in front of its own simulator where there are settings for one.
 fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
     logging::init(config.log.format);
     block_on(async {

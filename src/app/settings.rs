@@ -64,7 +64,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `simulated`: the answers come from the built-in simulator, which the page then says.
+    /// `simulated`: the answers come from the built-in simulator, and the page shows that.
     pub fn new(config: &Config, machine: Machine, simulated: bool) -> Self {
         let workers = if config.server.workers == 0 { machine.cores } else { config.server.workers };
         let wanted =

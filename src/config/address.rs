@@ -1,5 +1,5 @@
 //! Addresses that an operator writes: the upstream's base URL, origins of pages, networks of proxies.
-use super::kind::{Kind, Setting};
+use super::kind::{Setting, ValueKind};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, ParseError, Url};
@@ -196,28 +196,28 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 impl Setting for Url {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         base_url(text.trim())
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.to_string()
     }
 }
 
 impl Setting for Origins {
-    fn read(text: &str, kind: &Kind) -> Result<Self, String> {
-        list(text, if matches!(kind, Kind::Hosts) { host_name } else { origin })
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
+        list(text, if matches!(kind, ValueKind::Hosts) { host_name } else { origin })
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.join(", ")
     }
 }
 
 impl Setting for Vec<IpNet> {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         list(text, network)
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
     }
 }

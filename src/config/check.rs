@@ -112,7 +112,7 @@ impl Config {
         memory::Limit::new(self.memory.max, |file| std::fs::read_to_string(file).ok())
     }
 
-    /// What a log should say loudly at the start, because it makes the gateway less safe.
+    /// Warnings for the log at the start: settings that make the gateway less safe, and old names.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.server.origins.iter().any(|origin| origin == "*") {
@@ -149,7 +149,7 @@ impl Config {
         warnings
     }
 
-    /// Who could use the service at the operator's cost. Not for a gateway whose service is simulated.
+    /// A warning that strangers can use the service at the operator's cost. Not for a simulated service.
     pub fn open_to_strangers(&self) -> Option<String> {
         (!self.server.listen.ip().to_canonical().is_loopback()).then(|| {
             format!(
@@ -160,7 +160,7 @@ impl Config {
         })
     }
 
-    /// That nobody can open the gateway by a public name yet.
+    /// A note that no public name of the gateway is configured.
     pub fn without_a_name(&self) -> Option<String> {
         let server = &self.server;
         let is_reached =
@@ -172,7 +172,7 @@ impl Config {
         })
     }
 
-    /// What is good to know about a configuration that is not wrong.
+    /// Notes about a configuration that is valid.
     pub fn notes(&self) -> Vec<String> {
         let regions = self.upstreams_in_use().into_iter().filter_map(|(name, upstream)| {
             let advice = dashscope::other_region(upstream.base_url.host_str().unwrap_or_default())?;

@@ -1,5 +1,5 @@
 //! The table of keys for people: in Markdown, and as a `tidegate.toml` with every key as a comment, at its default.
-use super::{keys::Key, kind::Kind, lookup::keys};
+use super::{keys::Key, kind::ValueKind, lookup::keys};
 use std::fmt::Write;
 
 /// Columns of a comment.
@@ -25,7 +25,9 @@ pub fn example() -> String {
         }
         comment(&mut out, &format!("{} ({})", key.help, key.kind.allowed()));
         let _ = match key.kind {
-            Kind::Secret => writeln!(out, "# {name}: better in a file of its own, named by API_KEY_FILE"),
+            ValueKind::Secret => {
+                writeln!(out, "# {name}: better in a file of its own, named by API_KEY_FILE")
+            }
             _ => writeln!(out, "#{name} = {}", value(key)),
         };
     }
@@ -35,7 +37,7 @@ pub fn example() -> String {
 /// The default as TOML spells it.
 fn value(key: &Key) -> String {
     match key.kind {
-        Kind::Bool | Kind::Count(..) => key.default.to_owned(),
+        ValueKind::Bool | ValueKind::Count(..) => key.default.to_owned(),
         kind if kind.is_list() && key.default.is_empty() => "[]".to_owned(),
         // Plain text: no default has anything to be escaped.
         _ => format!("\"{}\"", key.default),

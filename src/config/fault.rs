@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, told all at once and without any secret.
+//! Faults of a configuration: all of them in one error, without any secret.
 use std::{fmt, path::PathBuf};
 
 /// Where a value comes from, the weakest first.

@@ -2,7 +2,7 @@
 use super::keys::{Key, SECTIONS};
 use super::layers::{Entry, is_exposed, unknown, unnamed};
 use super::lookup::{Resolved, resolve, suggestions};
-use super::{Fault, Origin, Reading, Source, kind::Kind};
+use super::{Environment, Fault, Origin, Reading, kind::ValueKind};
 use crate::io_error::describe;
 use std::{
     io,
@@ -12,13 +12,13 @@ use toml::de::{DeTable, DeValue};
 
 /// The file that is read when none is named, if it is there.
 pub(super) const DEFAULT_PATH: &str = "tidegate.toml";
-/// Longest file, in bytes.
+/// Longest file, in bytes; a longer one is an error.
 const FILE_BYTES: u64 = 1024 * 1024;
-/// Syntax faults that are told; what follows a broken line is seldom worth reading.
+/// Maximum number of syntax faults that are reported; later ones usually follow from the first.
 const SYNTAX_FAULTS: usize = 5;
 
 /// Reads the file that was named, or the default one.
-pub(super) fn file(named: Option<&Path>, source: &dyn Source, read: &mut Reading) -> Vec<Entry> {
+pub(super) fn file(named: Option<&Path>, source: &dyn Environment, read: &mut Reading) -> Vec<Entry> {
     let path = named.unwrap_or(Path::new(DEFAULT_PATH));
     let whole = Origin::File { path: path.to_owned(), line: 0 };
     let bytes = match source.read(path, FILE_BYTES) {
@@ -126,7 +126,7 @@ fn text(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
             let number = i128::from_str_radix(number.as_str(), number.radix());
             number.map(|number| number.to_string()).map_err(|_| "out of range".to_owned())
         }
-        DeValue::Boolean(value) if matches!(key.kind, Kind::Bool) => Ok(value.to_string()),
+        DeValue::Boolean(value) if matches!(key.kind, ValueKind::Bool) => Ok(value.to_string()),
         DeValue::Array(entries) if key.kind.is_list() => {
             let mut texts = Vec::new();
             for entry in entries.iter() {

@@ -2,7 +2,7 @@
 use super::{
     Origin,
     address::{Hosts, Origins},
-    kind::{Kind, Setting},
+    kind::{Setting, ValueKind},
     links::Links,
     renamed::OldName,
     section::SectionName,
@@ -21,7 +21,7 @@ pub struct Key {
     /// The default in its text form; empty = nothing.
     pub default: &'static str,
     /// How the text form is read, with its range.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// One line for people.
     pub help: &'static str,
     /// Reads the text form into its field; the error never holds the text.
@@ -199,7 +199,7 @@ macro_rules! sections {
 }
 
 #[expect(clippy::expect_used, reason = "literals of this file; the default configuration is made in a test")]
-fn literal<T: Setting>(text: &str, kind: &Kind) -> T {
+fn literal<T: Setting>(text: &str, kind: &ValueKind) -> T {
     T::read(text, kind).expect("the table's own default")
 }
 
@@ -210,54 +210,54 @@ const HOUR: u64 = 60 * MIN;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-const fn time(min: u64, max: u64) -> Kind {
-    Kind::Duration(Duration::from_millis(min), Duration::from_millis(max))
+const fn time(min: u64, max: u64) -> ValueKind {
+    ValueKind::Duration(Duration::from_millis(min), Duration::from_millis(max))
 }
 
-const FLAG: Kind = Kind::Bool;
+const FLAG: ValueKind = ValueKind::Bool;
 
 sections! {
     /// The listeners, the public names and the worker threads.
     server: Server {
-        listen: SocketAddr = "127.0.0.1:8000", Kind::Address, "where browsers and clients connect";
-        ops_listen: Option<SocketAddr> = "", Kind::MaybeAddress,
+        listen: SocketAddr = "127.0.0.1:8000", ValueKind::Address, "where browsers and clients connect";
+        ops_listen: Option<SocketAddr> = "", ValueKind::MaybeAddress,
             "where `/metrics` and the operator's routes are served; empty = with everything else";
-        workers: usize = "0", Kind::Count(0, 512), "worker threads; 0 = one per core";
+        workers: usize = "0", ValueKind::Count(0, 512), "worker threads; 0 = one per core";
         drain_timeout: Duration = "30s", time(SEC, HOUR), "how long running answers may take to finish at shutdown";
-        trusted_proxies: Vec<IpNet> = "", Kind::Networks,
+        trusted_proxies: Vec<IpNet> = "", ValueKind::Networks,
             "proxies whose information about the client's address is used";
-        origins: Origins = "", Kind::Origins,
+        origins: Origins = "", ValueKind::Origins,
             "pages that may open a WebSocket; empty = those of the gateway's own host";
-        hosts: Hosts = "", Kind::Hosts,
+        hosts: Hosts = "", ValueKind::Hosts,
             "names under which people open the gateway; IP addresses, names without a dot and local names need not be listed";
         allow_any_origin: bool = "false", FLAG, "makes `*` in `server.origins` possible; for development";
     }
     /// WebSockets: how many there may be, what a client may send, and what happens to a slow one.
     connection: Connection {
-        count_max: usize = "18000", Kind::Count(1, 10_000_000),
+        count_max: usize = "18000", ValueKind::Count(1, 10_000_000),
             "open WebSockets of the process; keep it below the limit of open files";
-        count_per_address_max: usize = "0", Kind::Count(0, 10_000_000),
+        count_per_address_max: usize = "0", ValueKind::Count(0, 10_000_000),
             "open WebSockets of one client address (of an IPv6 /64); 0 = seven eighths of `connection.count_max`";
-        message_bytes_max: usize = "64KiB", Kind::Bytes(1, MIB), "one message of a client";
-        frame_bytes_max: usize = "128KiB", Kind::Bytes(1, 16 * MIB),
+        message_bytes_max: usize = "64KiB", ValueKind::Bytes(1, MIB), "one message of a client";
+        frame_bytes_max: usize = "128KiB", ValueKind::Bytes(1, 16 * MIB),
             "one WebSocket frame, or what its fragments make together";
-        fragments_max: usize = "1024", Kind::Count(1, 1_000_000), "fragments of one message";
-        frames_per_second_max: u32 = "20", Kind::Count(0, 1_000_000),
+        fragments_max: usize = "1024", ValueKind::Count(1, 1_000_000), "fragments of one message";
+        frames_per_second_max: u32 = "20", ValueKind::Count(0, 1_000_000),
             "frames that a client may send in the long run, pings and pongs counted; 0 = no limit";
-        frames_burst_max: u32 = "40", Kind::Count(2, 1_000_000),
+        frames_burst_max: u32 = "40", ValueKind::Count(2, 1_000_000),
             "frames that it may send at once; the fragments of one message count as a quarter of them at most";
-        requests_max: usize = "64", Kind::Count(1, 10_000), "requests that a WebSocket on `/api/chat` may have open";
+        requests_max: usize = "64", ValueKind::Count(1, 10_000), "requests that a WebSocket on `/api/chat` may have open";
         message_idle_timeout: Duration = "30s", time(100 * MS, HOUR),
             "longest pause inside a message that a client has begun to send";
         message_timeout: Duration = "60s", time(100 * MS, HOUR),
             "longest time for a whole message, without that for its length";
-        message_rate_min: u32 = "4096", Kind::Count(1, 1_000_000_000),
+        message_rate_min: u32 = "4096", ValueKind::Count(1, 1_000_000_000),
             "bytes per second at which the length of a message adds to `connection.message_timeout`";
-        read_rate_max: usize = "32MiB", Kind::Bytes(MIB, 16 * KIB * MIB),
+        read_rate_max: usize = "32MiB", ValueKind::Bytes(MIB, 16 * KIB * MIB),
             "bytes per second that a worker thread reads from WebSockets, each read as 2 KiB at least; near it, client networks take turns";
-        output_bytes_max: usize = "32KiB", Kind::Bytes(4 * KIB, MIB),
+        output_bytes_max: usize = "32KiB", ValueKind::Bytes(4 * KIB, MIB),
             "unsent output at which a WebSocket accepts no more";
-        send_buffer: usize = "16KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a WebSocket";
+        send_buffer: usize = "16KiB", ValueKind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a WebSocket";
         write_timeout: Duration = "12s", time(SEC, 10 * MIN),
             "a WebSocket with output and no progress is closed after this time";
         idle_timeout: Duration = "30s", time(SEC, HOUR),
@@ -268,10 +268,10 @@ sections! {
     http: Http {
         header_timeout: Duration = "5s", time(100 * MS, 10 * MIN),
             "a connection whose request has no complete head by then is closed; counted from the connection or from the request's first byte";
-        header_bytes_max: usize = "40KiB", Kind::Bytes(KIB, 128 * KIB), "the head of a request";
+        header_bytes_max: usize = "40KiB", ValueKind::Bytes(KIB, 128 * KIB), "the head of a request";
         body_timeout: Duration = "10s", time(100 * MS, 10 * MIN),
             "the body of a request must be complete by then, counted from its head; no route takes a body yet";
-        body_bytes_max: usize = "1MiB", Kind::Bytes(1, 64 * MIB),
+        body_bytes_max: usize = "1MiB", ValueKind::Bytes(1, 64 * MIB),
             "the body of a request; no route takes a body yet";
         request_timeout: Duration = "60s", time(SEC, HOUR),
             "a request must be answered by then and its answer received, counted from its head";
@@ -279,32 +279,32 @@ sections! {
             "a connection whose client does not read its answer is reset after this time without progress";
         idle_timeout: Duration = "5s", time(100 * MS, HOUR),
             "a connection is kept for the next request; a proxy in front must close its own sooner";
-        connections_max: usize = "4096", Kind::Count(8, 1_000_000),
+        connections_max: usize = "4096", ValueKind::Count(8, 1_000_000),
             "open HTTP connections, without WebSockets; beyond it, the client address with the most loses the one that waits longest";
-        connections_per_address_max: usize = "512", Kind::Count(0, 1_000_000),
+        connections_per_address_max: usize = "512", ValueKind::Count(0, 1_000_000),
             "the same of one client address (IPv6: /64), `server.trusted_proxies` excepted; 0 = no cap";
-        send_buffer: usize = "32KiB", Kind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a connection";
+        send_buffer: usize = "32KiB", ValueKind::Bytes(4 * KIB, 16 * MIB), "kernel send buffer of a connection";
     }
     /// What clients may make the process hold in memory, all together.
     memory: Memory {
-        max: usize = "0", Kind::Bytes(0, 1 << 44),
+        max: usize = "0", ValueKind::Bytes(0, 1 << 44),
             "memory for sockets, messages, conversations and answers together, at least 64MiB; at the bound those who hold most give back first; 0 = three quarters of the control group's limit or of the machine's memory";
     }
     /// Conversations: how they start, how long they are kept, and what may wait in one.
     session: Session {
-        system_prompt: String = "", Kind::Text(64 * KIB),
+        system_prompt: String = "", ValueKind::Text(64 * KIB),
             "instructions to the model, before every conversation";
         client_system_prompt: bool = "false", FLAG,
             "accept instructions to the model in the transcripts of clients";
-        count_max: usize = "20000", Kind::Count(1, 10_000_000),
+        count_max: usize = "20000", ValueKind::Count(1, 10_000_000),
             "conversations of `/api/chat` that are kept; beyond it the client address with the most gives up an idle one";
-        count_per_principal_max: usize = "100", Kind::Count(1, 100_000), "the same, of one browser";
-        subscribers_max: usize = "8", Kind::Count(1, 1000),
+        count_per_principal_max: usize = "100", ValueKind::Count(1, 100_000), "the same, of one browser";
+        subscribers_max: usize = "8", ValueKind::Count(1, 1000),
             "requests that may follow one conversation at the same time; the oldest gives way";
-        queued_messages_max: usize = "8", Kind::Count(0, 1000), "messages that wait while an answer is running";
-        transcript_bytes_max: usize = "1MiB", Kind::Bytes(KIB, 16 * MIB),
+        queued_messages_max: usize = "8", ValueKind::Count(0, 1000), "messages that wait while an answer is running";
+        transcript_bytes_max: usize = "1MiB", ValueKind::Bytes(KIB, 16 * MIB),
             "one frame on `/api/chat`, which may hold a whole conversation";
-        lag_bytes_max: usize = "32KiB", Kind::Bytes(KIB, 16 * MIB),
+        lag_bytes_max: usize = "32KiB", ValueKind::Bytes(KIB, 16 * MIB),
             "how far all subscribers may be behind before the upstream has to wait";
         detached_timeout: Duration = "60s", time(100 * MS, HOUR),
             "how long an answer goes on when nobody follows it";
@@ -313,30 +313,30 @@ sections! {
     }
     /// How much of a conversation goes to the model.
     history: History {
-        tokens_max: u32 = "32000", Kind::Count(1, 10_000_000), "estimated tokens of one request";
-        bytes_max: usize = "256KiB", Kind::Bytes(KIB, 64 * MIB), "bytes of text of one request";
-        messages_max: usize = "200", Kind::Count(1, 100_000), "messages of one request";
+        tokens_max: u32 = "32000", ValueKind::Count(1, 10_000_000), "estimated tokens of one request";
+        bytes_max: usize = "256KiB", ValueKind::Bytes(KIB, 64 * MIB), "bytes of text of one request";
+        messages_max: usize = "200", ValueKind::Count(1, 100_000), "messages of one request";
     }
     /// Admission of runs.
     dispatch: Dispatch = crate::dispatch::admission::Settings {
-        runs_max: usize = "4096", Kind::Count(1, 1_000_000), "answers that are written at the same time; from four on, one client address has at most seven eighths of them";
-        queue_max: usize = "1024", Kind::Count(0, 1_000_000), "messages that may wait for a free slot; the address that holds the fewest slots is next";
+        runs_max: usize = "4096", ValueKind::Count(1, 1_000_000), "answers that are written at the same time; from four on, one client address has at most seven eighths of them";
+        queue_max: usize = "1024", ValueKind::Count(0, 1_000_000), "messages that may wait for a free slot; the address that holds the fewest slots is next";
         queue_timeout: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
     }
     /// The language model's service.
     upstream (many upstreams 1): Upstream {
-        base_url: Url = "https://dashscope.aliyuncs.com/api/v1", Kind::Url,
+        base_url: Url = "https://dashscope.aliyuncs.com/api/v1", ValueKind::Url,
             "the service, without the endpoint's path";
-        model: String = "qwen-plus", Kind::Word(1, 128), "the model that answers";
-        api_key: Option<SecretString> = "", Kind::Secret,
+        model: String = "qwen-plus", ValueKind::Word(1, 128), "the model that answers";
+        api_key: Option<SecretString> = "", ValueKind::Secret,
             "the service's key; every variable for it has a twin in `_FILE` that names a file holding it";
-        endpoint: Endpoint = "auto", Kind::Choice(Endpoint::NAMES),
+        endpoint: Endpoint = "auto", ValueKind::Choice(Endpoint::NAMES),
             "which endpoint of the service; auto = by the model's name";
         incremental: bool = "true", FLAG, "ask for new text only instead of the text so far";
-        thinking: Thinking = "default", Kind::Choice(Thinking::NAMES), "whether the model thinks first";
-        max_tokens: u32 = "0", Kind::Count(0, 10_000_000), "longest answer in tokens; 0 = not sent";
-        workspace: String = "", Kind::Word(0, 128), "DashScope workspace; empty = not sent";
-        ca_file: Option<PathBuf> = "", Kind::Path,
+        thinking: Thinking = "default", ValueKind::Choice(Thinking::NAMES), "whether the model thinks first";
+        max_tokens: u32 = "0", ValueKind::Count(0, 10_000_000), "longest answer in tokens; 0 = not sent";
+        workspace: String = "", ValueKind::Word(0, 128), "DashScope workspace; empty = not sent";
+        ca_file: Option<PathBuf> = "", ValueKind::Path,
             "certificate authorities in PEM, trusted instead of the public ones; empty = the public ones";
         allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible";
         allow_private: bool = "false", FLAG, "makes private and link-local addresses possible";
@@ -345,39 +345,39 @@ sections! {
             "from the request to the first byte of the answer";
         idle_timeout: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
         run_timeout: Duration = "300s", time(SEC, HOUR), "a whole answer";
-        line_bytes_max: usize = "256KiB", Kind::Bytes(KIB, 16 * MIB), "one line of the event stream";
-        event_bytes_max: usize = "1MiB", Kind::Bytes(KIB, 64 * MIB), "one event of the stream";
-        answer_bytes_max: usize = "4MiB", Kind::Bytes(KIB, 64 * MIB), "text of one answer";
+        line_bytes_max: usize = "256KiB", ValueKind::Bytes(KIB, 16 * MIB), "one line of the event stream";
+        event_bytes_max: usize = "1MiB", ValueKind::Bytes(KIB, 64 * MIB), "one event of the stream";
+        answer_bytes_max: usize = "4MiB", ValueKind::Bytes(KIB, 64 * MIB), "text of one answer";
     }
     /// Second attempts, made only while nothing of an answer was shown.
     retry: Retry = crate::upstream::route::retry::Settings {
-        attempts: u32 = "3", Kind::Count(1, 10), "attempts in all; 1 = no second one";
+        attempts: u32 = "3", ValueKind::Count(1, 10), "attempts in all; 1 = no second one";
         backoff_min: Duration = "500ms", time(MS, MIN),
             "longest pause before the second attempt; doubles with each attempt";
         backoff_max: Duration = "8s", time(MS, 10 * MIN), "longest pause of all";
         retry_after_max: Duration = "60s", time(SEC, HOUR), "longest `Retry-After` that is waited for";
-        budget_percent: u32 = "10", Kind::Count(0, 100),
+        budget_percent: u32 = "10", ValueKind::Count(0, 100),
             "retries per hundred runs, so that an outage is not multiplied";
     }
     /// When an upstream that fails is left alone.
     breaker: Breaker = crate::upstream::breaker::Settings {
-        failures: u32 = "5", Kind::Count(0, 1000),
+        failures: u32 = "5", ValueKind::Count(0, 1000),
             "failures in a row after which the upstream is left alone; 0 = never. Failures that a message could have caused must be of three client addresses";
-        failure_percent: u32 = "50", Kind::Count(1, 100),
+        failure_percent: u32 = "50", ValueKind::Count(1, 100),
             "percentage of failures, of at least 20 attempts within `breaker.window`, that does the same";
         window: Duration = "10s", time(SEC, 10 * MIN), "how long an attempt counts for `breaker.failure_percent`";
         open_time: Duration = "5s", time(100 * MS, 10 * MIN),
             "how long it is left alone before one attempt tries it again; an address that failed waits twice as long";
     }
-    /// What the operator tells the people at the page.
+    /// What the page shows on the operator's behalf.
     page: Page {
-        title: String = "", Kind::Line(120), "name of the page, in its header and in the browser's tab; empty = Tidegate";
-        notice: String = "", Kind::Line(KIB), "a sentence above the box, which a reader can put away; empty = none";
-        links: Links = "", Kind::Links, "links below the list of conversations, such as help or terms of use";
+        title: String = "", ValueKind::Line(120), "name of the page, in its header and in the browser's tab; empty = Tidegate";
+        notice: String = "", ValueKind::Line(KIB), "a sentence above the box, which a reader can put away; empty = none";
+        links: Links = "", ValueKind::Links, "links below the list of conversations, such as help or terms of use";
     }
     /// What is written to standard error.
     log: Log {
-        format: Format = "plain", Kind::Choice(Format::NAMES),
+        format: Format = "plain", ValueKind::Choice(Format::NAMES),
             "spelling of a log line; `RUST_LOG` chooses which";
     }
 }

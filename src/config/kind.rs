@@ -4,16 +4,16 @@ use std::time::Duration;
 
 /// How a key's text form is read, and what is allowed.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum ValueKind {
     /// `500ms`, `30s`, `5m`, `1h`; from, to.
     Duration(Duration, Duration),
     /// `64KiB`, `1MiB`, `1GiB` or a plain number of bytes; from, to.
     Bytes(usize, usize),
     /// A whole number; from, to.
     Count(usize, usize),
-    /// Any text up to so many bytes.
+    /// Any text; maximum length in bytes.
     Text(usize),
-    /// One line of text for people, up to so many bytes.
+    /// One line of text for people; maximum length in bytes.
     Line(usize),
     /// Visible ASCII without blanks; bytes from, to.
     Word(usize, usize),
@@ -41,31 +41,31 @@ pub enum Kind {
     Links,
 }
 
-impl Kind {
+impl ValueKind {
     /// What is allowed, in words.
     pub fn allowed(&self) -> String {
         match *self {
-            Kind::Duration(min, max) => {
+            ValueKind::Duration(min, max) => {
                 format!("a duration from {} to {}", show_duration(min), show_duration(max))
             }
-            Kind::Bytes(min, max) => {
+            ValueKind::Bytes(min, max) => {
                 format!("a size in bytes from {} to {}", show_bytes(min), show_bytes(max))
             }
-            Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
-            Kind::Text(max) => format!("text of at most {}", show_bytes(max)),
-            Kind::Line(max) => format!("one line of text of at most {max} bytes"),
-            Kind::Word(min, max) => format!("{min} to {max} visible ASCII characters without blanks"),
-            Kind::Bool => "`true` or `false`".to_owned(),
-            Kind::Choice(names) => format!("`{}`", names.join("`, `")),
-            Kind::Secret => "visible ASCII characters without blanks and quotes".to_owned(),
-            Kind::Path => "the name of a file, or empty".to_owned(),
-            Kind::Url => "`https://host[:port][/path]`".to_owned(),
-            Kind::Address => "IP:port such as `0.0.0.0:8000` or `[::]:8000`".to_owned(),
-            Kind::MaybeAddress => "IP:port such as `127.0.0.1:9000`, or empty".to_owned(),
-            Kind::Origins => "a list of `https://host[:port]`".to_owned(),
-            Kind::Hosts => "a list of host names such as `chat.example.com`".to_owned(),
-            Kind::Networks => "a list of addresses and networks such as `10.0.0.0/8`".to_owned(),
-            Kind::Links => {
+            ValueKind::Count(min, max) => format!("a whole number from {min} to {max}"),
+            ValueKind::Text(max) => format!("text of at most {}", show_bytes(max)),
+            ValueKind::Line(max) => format!("one line of text of at most {max} bytes"),
+            ValueKind::Word(min, max) => format!("{min} to {max} visible ASCII characters without blanks"),
+            ValueKind::Bool => "`true` or `false`".to_owned(),
+            ValueKind::Choice(names) => format!("`{}`", names.join("`, `")),
+            ValueKind::Secret => "visible ASCII characters without blanks and quotes".to_owned(),
+            ValueKind::Path => "the name of a file, or empty".to_owned(),
+            ValueKind::Url => "`https://host[:port][/path]`".to_owned(),
+            ValueKind::Address => "IP:port such as `0.0.0.0:8000` or `[::]:8000`".to_owned(),
+            ValueKind::MaybeAddress => "IP:port such as `127.0.0.1:9000`, or empty".to_owned(),
+            ValueKind::Origins => "a list of `https://host[:port]`".to_owned(),
+            ValueKind::Hosts => "a list of host names such as `chat.example.com`".to_owned(),
+            ValueKind::Networks => "a list of addresses and networks such as `10.0.0.0/8`".to_owned(),
+            ValueKind::Links => {
                 "a list of at most 8 `label=https://host/path`; `http:` and `mailto:` too".to_owned()
             }
         }
@@ -74,27 +74,29 @@ impl Kind {
     /// Whether this text may stand in an error: never a key, nor an address that may carry one.
     pub(super) fn may_show(&self, text: &str) -> bool {
         match self {
-            Kind::Secret => false,
-            Kind::Url | Kind::Origins | Kind::Hosts | Kind::Links => !text.contains(['@', '?', '#']),
+            ValueKind::Secret => false,
+            ValueKind::Url | ValueKind::Origins | ValueKind::Hosts | ValueKind::Links => {
+                !text.contains(['@', '?', '#'])
+            }
             _ => true,
         }
     }
 
     /// Whether the file may spell the value as an array.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self, Kind::Origins | Kind::Hosts | Kind::Networks | Kind::Links)
+        matches!(self, ValueKind::Origins | ValueKind::Hosts | ValueKind::Networks | ValueKind::Links)
     }
 
     /// Whether the file may spell the value as a bare number.
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Kind::Duration(..) | Kind::Bytes(..) | Kind::Count(..))
+        matches!(self, ValueKind::Duration(..) | ValueKind::Bytes(..) | ValueKind::Count(..))
     }
 }
 
 /// A Rust type that a key can have.
 pub(super) trait Setting: Sized {
-    /// Reads the text form. The error says what is wrong and never repeats the text.
-    fn read(text: &str, kind: &Kind) -> Result<Self, String>;
+    /// Reads the text form. The error describes the fault and never repeats the text.
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String>;
     /// The text form again; secrets as `(set)` or `(not set)`.
-    fn show(&self, kind: &Kind) -> String;
+    fn show(&self, kind: &ValueKind) -> String;
 }

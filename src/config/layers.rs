@@ -2,14 +2,14 @@
 use super::lookup::{
     FILE_SUFFIX, KeyPath, PREFIX, Resolved, find, keys, resolve, section_of_variable, suggestions,
 };
-use super::{Fault, OldName, Origin, Reading, Source};
+use super::{Environment, Fault, OldName, Origin, Reading};
 use crate::io_error::describe;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-/// One value that somebody gave for a key.
+/// One value that was given for a key.
 pub(super) struct Entry {
     pub(super) path: KeyPath,
     /// The name under which it was given, where that is an old one.
@@ -18,7 +18,7 @@ pub(super) struct Entry {
     pub(super) origin: Origin,
 }
 
-/// What the command line says about the configuration.
+/// The configuration on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`: the file to read instead of `tidegate.toml`.
@@ -82,13 +82,13 @@ pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
 }
 
 /// The part of the environment that concerns us, and what was read from it.
-pub(super) struct Environment {
+pub(super) struct FromEnvironment {
     pub(super) entries: Vec<Entry>,
     /// The value of `TIDEGATE_CONFIG`.
     pub(super) config: Option<PathBuf>,
 }
 
-pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environment {
+pub(super) fn environment(source: &dyn Environment, read: &mut Reading) -> FromEnvironment {
     let paths = paths(source);
     let mut known: Vec<String> = vec![FILE_VARIABLE.to_owned()];
     let mut old: Vec<String> = Vec::new();
@@ -106,7 +106,7 @@ pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environmen
         let Some(name) =
             name.to_str().filter(|name| name.starts_with(PREFIX) || known.iter().any(|k| k == name))
         else {
-            continue; // Somebody else's.
+            continue; // Of another program.
         };
         let origin = Origin::Variable(name.to_owned());
         if ignored.iter().any(|ignored| ignored == name) {
@@ -147,11 +147,11 @@ pub(super) fn environment(source: &dyn Source, read: &mut Reading) -> Environmen
         }
         !path.is_empty()
     });
-    Environment { entries, config: config.map(PathBuf::from) }
+    FromEnvironment { entries, config: config.map(PathBuf::from) }
 }
 
 /// Every value that a variable can set: all keys, and those of each section that some variable names.
-fn paths(source: &dyn Source) -> Vec<KeyPath> {
+fn paths(source: &dyn Environment) -> Vec<KeyPath> {
     let mut sections = Vec::new();
     for (name, _) in source.variables() {
         let found = name.to_str().and_then(section_of_variable);
@@ -170,7 +170,7 @@ fn paths(source: &dyn Source) -> Vec<KeyPath> {
 fn secret(
     path: &KeyPath,
     variables: &BTreeMap<String, String>,
-    source: &dyn Source,
+    source: &dyn Environment,
     read: &mut Reading,
 ) -> Option<Entry> {
     for name in path.variables() {
@@ -196,7 +196,7 @@ fn secret(
     None
 }
 
-/// Every value under an old name. A key that is given under both names is a fault, because nobody can know
+/// Every value under an old name. A key that is given under both names is a fault, because it is unknown
 /// which value is meant.
 pub(super) fn old_names(entries: &[Entry], faults: &mut Vec<Fault>) -> Vec<OldName> {
     let mut found = Vec::new();
@@ -217,12 +217,12 @@ pub(super) fn old_names(entries: &[Entry], faults: &mut Vec<Fault>) -> Vec<OldNa
 }
 
 /// Whether a file that holds a secret is there for everybody to read.
-pub(super) fn is_exposed(path: &Path, source: &dyn Source) -> bool {
+pub(super) fn is_exposed(path: &Path, source: &dyn Environment) -> bool {
     !is_credential(path, source) && source.is_readable_by_all(path)
 }
 
 /// Where containers and systemd put secrets for one program alone. Modes say nothing there.
-fn is_credential(path: &Path, source: &dyn Source) -> bool {
+fn is_credential(path: &Path, source: &dyn Environment) -> bool {
     let mut variables = source.variables().into_iter();
     let systemd = variables.find(|(name, _)| name == CREDENTIALS_VARIABLE);
     let systemd = systemd.map(|(_, folder)| PathBuf::from(folder)).filter(|folder| folder.is_absolute());
@@ -230,8 +230,8 @@ fn is_credential(path: &Path, source: &dyn Source) -> bool {
     folders.into_iter().any(|folder| path.starts_with(folder))
 }
 
-/// Never tells the path: people put the key itself where its file should be named.
-fn read_secret(path: &str, source: &dyn Source) -> Result<String, String> {
+/// The error never contains the path, because people put the key itself where its file should be named.
+fn read_secret(path: &str, source: &dyn Environment) -> Result<String, String> {
     if path.is_empty() {
         return Err("is empty".to_owned());
     }
@@ -242,7 +242,7 @@ fn read_secret(path: &str, source: &dyn Source) -> Result<String, String> {
     if text.is_empty() { Err("its file is empty".to_owned()) } else { Ok(text) }
 }
 
-/// Kubernetes tells every container of every service: `TIDEGATE_PORT=tcp://10.0.0.7:8000` and its kin
+/// Kubernetes announces every service to every container: `TIDEGATE_PORT=tcp://10.0.0.7:8000` and its kin
 /// appear wherever a service is called "tidegate". They are not ours and no mistake of the operator.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
@@ -261,7 +261,7 @@ pub(super) fn unnamed(origin: Origin, problem: &str) -> Fault {
     Fault { key: String::new(), origin, value: None, problem: problem.to_owned(), allowed: None }
 }
 
-/// A name that nobody knows, without its value: it may be a key under a wrong name.
+/// The fault of an unknown name, without its value: it may be a key under a wrong name.
 pub(super) fn unknown(name: &str, origin: Origin, what: &str, known: &[String]) -> Fault {
     let hint = nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
     Fault { key: name.to_owned(), ..unnamed(origin, &format!("{what}{hint}")) }
@@ -286,7 +286,7 @@ const LIKE: f64 = 0.55;
 /// How much a likeness of the last part alone counts.
 const LAST: f64 = 0.9;
 
-/// What all variables start with says nothing about how alike two are.
+/// Without the prefix that all variables share, which would make any two of them alike.
 fn without_prefix(name: &str) -> &str {
     name.strip_prefix(PREFIX).unwrap_or(name)
 }

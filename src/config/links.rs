@@ -1,7 +1,7 @@
 //! Links that the operator gives the page: `label=address`, as plain text, to schemes that run nothing.
 use super::{
     address::list,
-    kind::{Kind, Setting},
+    kind::{Setting, ValueKind},
 };
 use url::Url;
 
@@ -69,11 +69,11 @@ fn url(text: &str) -> Result<Url, String> {
 }
 
 impl Setting for Links {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         let links = list(text, link)?;
         if links.len() > LINKS_MAX { Err(format!("more than {LINKS_MAX}")) } else { Ok(links) }
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         let links: Vec<_> = self.iter().map(|link| format!("{}={}", link.label, link.url)).collect();
         links.join(", ")
     }

@@ -2,7 +2,7 @@
 use super::{
     Config,
     keys::{Key, SECTIONS, Section},
-    kind::Kind,
+    kind::ValueKind,
     renamed::{RENAMED, old_name, renamed},
     section::SectionName,
 };
@@ -82,7 +82,7 @@ impl KeyPath {
     }
 
     pub(super) fn is_secret(&self) -> bool {
-        matches!(self.key.kind, Kind::Secret)
+        matches!(self.key.kind, ValueKind::Secret)
     }
 
     /// Variables that hold this value, the strongest first.
@@ -123,7 +123,7 @@ pub(super) enum Resolved {
     Group,
     /// A section with a name: `upstream.qwen`. It may as well be a mistyped key.
     Section(&'static Section, SectionName),
-    /// No section can be called so; says why.
+    /// Not a possible name of a section, and why.
     BadSection(String),
     Unknown,
 }

@@ -1,6 +1,6 @@
 //! All keys, their defaults and checks; flags over environment over file over defaults.
 //!
-//! Everything that is said about a key (names of variables, defaults, ranges, the table in docs/CONFIG.md,
+//! Everything about a key (names of variables, defaults, ranges, the table in docs/CONFIG.md,
 //! what `tidegate check` prints) is derived from its row in [`SECTIONS`].
 mod keys;
 mod kind;
@@ -8,6 +8,7 @@ mod value;
 
 mod address;
 mod check;
+mod environment;
 mod example;
 mod fault;
 mod file;
@@ -17,7 +18,6 @@ mod lookup;
 mod purpose;
 mod renamed;
 mod section;
-mod source;
 mod units;
 
 #[cfg(test)]
@@ -25,20 +25,20 @@ mod tests;
 
 pub use address::{Hosts, Origins};
 pub use check::PING_BEHIND_PROXY;
+pub use environment::{Environment, Map, Process};
 pub use example::{example, markdown_table};
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
     Breaker, Config, Connection, Dispatch, History, Http, Key, Log, Page, Retry, SECTIONS, Section, Server,
     Session, Upstream,
 };
-pub use kind::Kind;
+pub use kind::ValueKind;
 pub use layers::Flags;
 pub use links::{Link, Links};
 pub use lookup::{find, keys};
 pub use purpose::Purpose;
 pub use renamed::{OldName, renamed_table};
 pub use section::{DEFAULT_NAME, NAME_BYTES_MAX, SectionName};
-pub use source::{Map, Process, Source};
 pub use value::Thinking;
 
 use crate::logging;
@@ -50,7 +50,7 @@ use std::{collections::BTreeMap, io};
 ///
 /// # Errors
 /// Every fault of every layer at once, also of values that a stronger layer replaces.
-pub fn load(flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
+pub fn load(flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigError> {
     load_for(Purpose::Serve, flags, source)
 }
 
@@ -58,7 +58,7 @@ pub fn load(flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Source) -> Result<Config, ConfigError> {
+pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigError> {
     let (config, sections, mut faults) = read(purpose, flags, source);
     // Of a key that could not be read the value is not known.
     let bad: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
@@ -70,7 +70,7 @@ pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Source) -> Result<
 }
 
 /// Reads every layer, without a look at what the values say together.
-fn read(purpose: Purpose, flags: &Flags, source: &dyn Source) -> (Config, Sections, Vec<Fault>) {
+fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, Sections, Vec<Fault>) {
     let mut read = Reading::new(purpose);
     let environment = layers::environment(source, &mut read);
     let path = flags.config.as_deref().or(environment.config.as_deref());
@@ -140,7 +140,7 @@ impl Reading {
 impl Config {
     fn apply(&mut self, entry: &Entry, faults: &mut Vec<Fault>) {
         let Entry { path, text, origin, .. } = entry;
-        // Nothing at all is a key's default, but nobody sets an empty key on purpose.
+        // An empty secret is the default, but is never set on purpose.
         let set = if path.is_secret() && text.trim().is_empty() {
             Err("is empty".to_owned())
         } else {

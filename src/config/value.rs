@@ -1,6 +1,6 @@
 //! The text forms of values: how each kind is read, checked and shown.
 use super::{
-    kind::{Kind, Setting},
+    kind::{Setting, ValueKind},
     links,
     units::{bytes, show_bytes, show_duration},
 };
@@ -17,97 +17,97 @@ fn in_range<T: PartialOrd>(value: T, min: T, max: T) -> Result<T, String> {
 }
 
 impl Setting for Duration {
-    fn read(text: &str, kind: &Kind) -> Result<Self, String> {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
         let value = duration(text.trim())?;
-        if let Kind::Duration(min, max) = *kind { in_range(value, min, max) } else { Ok(value) }
+        if let ValueKind::Duration(min, max) = *kind { in_range(value, min, max) } else { Ok(value) }
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         show_duration(*self)
     }
 }
 
 impl Setting for usize {
-    fn read(text: &str, kind: &Kind) -> Result<Self, String> {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
         let text = text.trim();
         match *kind {
-            Kind::Bytes(min, max) => in_range(bytes(text)?, min, max),
-            Kind::Count(min, max) => match number_and_unit(text, "a whole number")? {
+            ValueKind::Bytes(min, max) => in_range(bytes(text)?, min, max),
+            ValueKind::Count(min, max) => match number_and_unit(text, "a whole number")? {
                 (number, "") => in_range(usize::try_from(number).unwrap_or(usize::MAX), min, max),
                 _ => Err("not a whole number".to_owned()),
             },
             _ => Err("not a number".to_owned()),
         }
     }
-    fn show(&self, kind: &Kind) -> String {
-        if matches!(kind, Kind::Bytes(..)) { show_bytes(*self) } else { self.to_string() }
+    fn show(&self, kind: &ValueKind) -> String {
+        if matches!(kind, ValueKind::Bytes(..)) { show_bytes(*self) } else { self.to_string() }
     }
 }
 
 impl Setting for u32 {
-    fn read(text: &str, kind: &Kind) -> Result<Self, String> {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
         u32::try_from(usize::read(text, kind)?).map_err(|_| "out of range".to_owned())
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.to_string()
     }
 }
 
 impl Setting for bool {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         match text.trim() {
             "" => Err("is empty".to_owned()),
             text => text.parse().map_err(|_| "neither true nor false".to_owned()),
         }
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.to_string()
     }
 }
 
 impl Setting for String {
-    fn read(text: &str, kind: &Kind) -> Result<Self, String> {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
         match *kind {
-            Kind::Line(max) => links::line(text, max),
-            Kind::Word(min, _) if text.is_empty() && min > 0 => Err("is empty".to_owned()),
-            Kind::Word(_, max) | Kind::Text(max) if text.len() > max => Err("too long".to_owned()),
+            ValueKind::Line(max) => links::line(text, max),
+            ValueKind::Word(min, _) if text.is_empty() && min > 0 => Err("is empty".to_owned()),
+            ValueKind::Word(_, max) | ValueKind::Text(max) if text.len() > max => Err("too long".to_owned()),
             // It goes into a header or a path, where anything else would be a hole.
-            Kind::Word(..) if !text.bytes().all(|b| b.is_ascii_graphic()) => {
+            ValueKind::Word(..) if !text.bytes().all(|b| b.is_ascii_graphic()) => {
                 Err("has a character that is not allowed".to_owned())
             }
             _ => Ok(text.to_owned()),
         }
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.clone()
     }
 }
 
 impl Setting for Option<PathBuf> {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
 }
 
 impl Setting for SocketAddr {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         match text.trim() {
             "" => Err("is empty".to_owned()),
             text => text.parse().map_err(|_| "not an IP address with a port".to_owned()),
         }
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.to_string()
     }
 }
 
 impl Setting for Option<SocketAddr> {
-    fn read(text: &str, kind: &Kind) -> Result<Self, String> {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
         if text.trim().is_empty() { Ok(None) } else { SocketAddr::read(text, kind).map(Some) }
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         self.map(|address| address.to_string()).unwrap_or_default()
     }
 }
@@ -117,7 +117,7 @@ const SECRET_BYTES: usize = 4096;
 
 impl Setting for Option<SecretString> {
     /// Nothing for empty text: only the table's default is; layers refuse an empty key before.
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         // Editors and `echo` end a file with a line break.
         let text = text.trim_end_matches(['\r', '\n']);
         let problem = if text.contains(['\r', '\n']) {
@@ -135,7 +135,7 @@ impl Setting for Option<SecretString> {
         };
         Err(problem.to_owned())
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         if self.is_some() { "(set)" } else { "(not set)" }.to_owned()
     }
 }
@@ -148,13 +148,13 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
 }
 
 impl<T: Choice> Setting for T {
-    fn read(text: &str, _: &Kind) -> Result<Self, String> {
+    fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         let text = text.trim();
         let found = T::NAMES.iter().zip(T::VALUES).find(|(name, _)| **name == text);
         let problem = if text.is_empty() { "is empty" } else { "not one of the words" };
         found.map(|(_, value)| *value).ok_or_else(|| problem.to_owned())
     }
-    fn show(&self, _: &Kind) -> String {
+    fn show(&self, _: &ValueKind) -> String {
         let found = T::NAMES.iter().zip(T::VALUES).find(|(_, value)| *value == self);
         found.map(|(name, _)| (*name).to_owned()).unwrap_or_default()
     }

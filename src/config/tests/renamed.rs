@@ -50,7 +50,7 @@ fn old_names_lead_to_keys_and_are_none_themselves() {
     for (index, (old, new)) in RENAMED.iter().enumerate() {
         let key = find(new).unwrap_or_else(|| panic!("{new} is no key"));
         assert!(find(old).is_none(), "{old} is a key");
-        assert!(!matches!(key.kind, Kind::Secret), "{new}: no file is read for an old name");
+        assert!(!matches!(key.kind, ValueKind::Secret), "{new}: no file is read for an old name");
         assert!(RENAMED[index + 1..].iter().all(|(other, key)| other != old && key != new), "{old} twice");
         assert!(!key.default.is_empty(), "{new}");
         let given = format!("{old}={}", key.default);

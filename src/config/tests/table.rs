@@ -8,7 +8,7 @@ fn every_default_reads_and_shows_as_it_is_written() {
     for key in keys() {
         let shown = (key.show)(&config, None);
         match key.kind {
-            Kind::Secret => assert_eq!(shown, "(not set)"),
+            ValueKind::Secret => assert_eq!(shown, "(not set)"),
             _ => assert_eq!(shown, key.default, "{}", key.name),
         }
         let mut copy = Config::default();

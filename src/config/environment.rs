@@ -1,4 +1,4 @@
-//! The only door to environment and files: the process's own, or a map for tests.
+//! The only access to environment variables and files: the process's own, or a map for tests.
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What the configuration reads besides flags.
-pub trait Source {
+pub trait Environment {
     /// All environment variables.
     fn variables(&self) -> Vec<(OsString, OsString)>;
     /// A whole file of at most `limit` bytes.
@@ -25,7 +25,7 @@ pub trait Source {
 #[derive(Clone, Copy, Debug)]
 pub struct Process;
 
-impl Source for Process {
+impl Environment for Process {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     fn variables(&self) -> Vec<(OsString, OsString)> {
         std::env::vars_os().collect()
@@ -33,7 +33,7 @@ impl Source for Process {
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        // One byte more tells a file of just this size from a larger one, and from `/dev/zero`.
+        // One byte more distinguishes a file of exactly this size from a larger one, and from `/dev/zero`.
         let read = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
         if read as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
@@ -91,7 +91,7 @@ impl Map {
     }
 }
 
-impl Source for Map {
+impl Environment for Map {
     fn variables(&self) -> Vec<(OsString, OsString)> {
         self.variables.clone().into_iter().collect()
     }
