@@ -50,6 +50,20 @@ export async function grown(page, characters, timeout = 30_000, polling = 50) {
   );
 }
 
+/** Waits until the thread is not scrolled any more: the wheel and the finger move it for some frames. */
+export async function settled(page) {
+  await page.evaluate(async () => {
+    let box = document.querySelector('[role="log"]');
+    while (box && box.scrollHeight <= box.clientHeight + 1) box = box.parentElement;
+    let last = null;
+    for (let still = 0; box && still < 15; ) {
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+      still = box.scrollTop === last ? still + 1 : 0;
+      last = box.scrollTop;
+    }
+  });
+}
+
 /** A text that reveals every loss, duplicate and change of order: `#0 … #1 …`. */
 export function numbered(text) {
   return [...text.matchAll(/#(\d+) /g)].map((match) => Number(match[1]));

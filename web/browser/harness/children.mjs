@@ -4,7 +4,7 @@ import { once } from "node:events";
 import net from "node:net";
 
 /** Timeout for a program to start or to exit. */
-export const PATIENCE = 20_000;
+export const PATIENCE = 40_000;
 
 const running = new Set();
 process.on("exit", () => {

@@ -29,7 +29,7 @@ function tellViolations() {
 export async function newContext(browser, { url, allow = [], ...options }) {
   // Only tests of the service worker enable it, because its responses cannot be intercepted.
   const context = await browser.newContext({ locale: "en-US", serviceWorkers: "block", ...options });
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(30_000);
   const wrong = [];
   const allowed = (text) =>
     text.startsWith("Service Worker registration blocked") || allow.some((pattern) => pattern.test(text));

@@ -24,12 +24,16 @@ const KEPT_MS = 1000;
 /** The same without room for tails: IndexedDB takes a moment more. */
 const STORED_MS = 1500;
 
-/** Notes in every frame how many deltas are shown. */
+/** Notes in every frame how many deltas are shown, and how long the page was without one at most. */
 async function sampling(page) {
   await page.addInitScript(() => {
     const samples = [];
     globalThis.samples = samples;
-    const look = () => {
+    globalThis.worstGap = 0;
+    let last = performance.now();
+    const look = (now) => {
+      globalThis.worstGap = Math.max(globalThis.worstGap, now - last);
+      last = now;
       const all = document.querySelectorAll('article[data-role="assistant"] [data-part="text"]');
       const count = all[all.length - 1]?.textContent?.match(/#\d+ /g)?.length ?? 0;
       if (samples.at(-1)?.count !== count) samples.push({ at: Date.now(), count });
@@ -69,10 +73,11 @@ async function killed(context, stack, way, random, full) {
   await page.waitForTimeout(random() * 2500);
   const address = page.url();
   await stack.down("SIGKILL");
-  const samples = await page.evaluate(() => globalThis.samples);
+  const [samples, late] = await page.evaluate(() => [globalThis.samples, globalThis.worstGap]);
   await WAYS[way].go(page);
   const gone = Date.now();
-  const before = full ? gone - STORED_MS : WAYS[way].all ? gone : gone - KEPT_MS;
+  // Its timers are as late as its frames are.
+  const before = full ? gone - STORED_MS - late : WAYS[way].all ? gone : gone - KEPT_MS - late;
   const shown = Math.max(0, ...samples.filter(({ at }) => at <= before).map(({ count }) => count));
   await stack.up();
   const later = way === "left" ? page : await context.newPage();

@@ -1,6 +1,6 @@
 /** A conversation of ten thousand messages is as quick as one of ten: G6. */
 import assert from "node:assert/strict";
-import { answered, articles, grown, open, say } from "../harness/chat.mjs";
+import { answered, articles, grown, open, say, settled } from "../harness/chat.mjs";
 import { until } from "../harness/children.mjs";
 import { round } from "../harness/figures.mjs";
 import { collecting, heapMb, measure } from "../harness/measure.mjs";
@@ -113,7 +113,7 @@ test("10,000 messages", { goal: "G6", alone: true, timeout: 120_000 }, async (t)
   await grown(page, 300);
   await page.mouse.move(box.x + box.width / 2, box.y + 200);
   for (let step = 0; step < 8; step++) await page.mouse.wheel(0, -400);
-  await page.waitForTimeout(400); // The wheel's own motion.
+  await settled(page);
   const drift = await page.evaluate(async () => {
     const box = document.querySelector('[role="log"]').getBoundingClientRect();
     const mark = document.elementFromPoint(box.left + box.width / 2, box.top + 200).closest("article");

@@ -1,6 +1,6 @@
 /** The page follows the answer until the reader says otherwise, and then nothing moves: G14. */
 import assert from "node:assert/strict";
-import { answered, grown, open, say } from "../harness/chat.mjs";
+import { answered, grown, open, say, settled } from "../harness/chat.mjs";
 import { until } from "../harness/children.mjs";
 import { RICH, rich, simText } from "../harness/prompts.mjs";
 import { test } from "../harness/registry.mjs";
@@ -49,11 +49,11 @@ test("who reads above is not moved", { goal: "G14", timeout: 90_000 }, async (t)
   const deltas = t.goals ? 6000 : 1600;
   await say(page, rich(deltas, 5));
   await grown(page, 1500);
-  assert.ok((await fromEnd(page)) < 40, "it follows");
+  await until("it follows", async () => (await fromEnd(page)) < 40);
   await overThread(page);
   await page.mouse.wheel(0, -2600);
-  await page.waitForTimeout(300); // The wheel's own motion.
-  assert.ok((await fromEnd(page)) > 800, "the reader left the end");
+  await until("the reader left the end", async () => (await fromEnd(page)) > 800);
+  await settled(page);
   await watchPlace(page);
   await grown(page, 3500);
   await answered(page, { count: 2, timeout: 60_000 });
@@ -90,8 +90,9 @@ for (const way of ["wheel", "PageUp", "touch"]) {
       way === "touch" ? { hasTouch: true, viewport: { width: 400, height: 700 } } : {},
     );
     await open(page, stack);
-    await say(page, rich(3000, 6));
+    await say(page, rich(6000, 6)); // Much longer than the test.
     await grown(page, 2500);
+    await until("it follows", async () => (await fromEnd(page)) < 40);
     await overThread(page).catch(() => {});
     if (way === "wheel") await page.mouse.wheel(0, -300);
     else if (way === "PageUp") {
@@ -110,7 +111,9 @@ for (const way of ["wheel", "PageUp", "touch"]) {
       for (let y = 210; y <= 420; y += 15) await touch("touchMove", y);
       await touch("touchEnd", null);
     }
+    await page.getByRole("button", { name: "Jump to latest" }).waitFor();
     await until("it has let go", async () => (await fromEnd(page)) > 100);
+    await settled(page);
     const before = await fromEnd(page);
     const shown = (
       await page.locator('article[data-role="assistant"] [data-part="text"]').last().textContent()
@@ -127,6 +130,7 @@ for (const way of ["wheel", "PageUp", "touch"]) {
       await page.locator('article[data-role="assistant"] [data-part="text"]').last().textContent()
     ).length;
     await grown(page, then + 400);
-    assert.ok((await fromEnd(page)) < 160, "and goes on following");
+    // At any one moment it may be some lines behind, but it comes to the end again and again.
+    await until("it goes on following", async () => (await fromEnd(page)) < 60);
   });
 }
