@@ -245,7 +245,7 @@ async fn a_draining_gateway_gives_no_configuration_and_names_a_time() {
     assert_eq!(body["code"], "draining");
     // What is remembered can still be read.
     assert_eq!(read_chat(address, &busy.cookie, "chat").await.0, 200);
-    busy.hear(&mut answer).await;
+    busy.read_answer(&mut answer).await;
     assert_eq!(answer.end, Some(End::Whole));
     assert_eq!(busy.closed().await, 1012);
     assert_eq!(ended.await.unwrap(), tidegate::app::Ended::Drained);
@@ -291,7 +291,7 @@ async fn a_chat_is_read_as_the_document_says() {
         match turn {
             0 => {
                 connection.finish().await;
-                socket.hear(&mut answer).await;
+                socket.read_answer(&mut answer).await;
                 assert_eq!(answer.end, Some(End::Whole));
             }
             1 => {
@@ -314,7 +314,7 @@ async fn a_chat_is_read_as_the_document_says() {
     // It is the same message when it is whole.
     let (mut connection, mut answer) = last.unwrap();
     connection.finish().await;
-    socket.hear(&mut answer).await;
+    socket.read_answer(&mut answer).await;
     let (_, chat) = read_chat(gateway.address, &socket.cookie, &id).await;
     expected["messages"][5]["parts"][0]["state"] = "done".into();
     assert_eq!(chat, expected);

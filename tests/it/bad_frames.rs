@@ -76,7 +76,7 @@ async fn what_is_no_frame_is_answered_and_the_tenth_closes() {
         }
         // Nine are forgiven, and what was refused for another reason counts for nothing.
         for _ in 0..20 {
-            socket.say(&ask("blank", "chat", " ")).await;
+            socket.send_frame(&ask("blank", "chat", " ")).await;
             assert_eq!(socket.next().await["code"], "empty_message");
         }
         assert_eq!(socket.turn("good", "chat", "/sim text=fine").await.text, "fine");

@@ -142,7 +142,7 @@ fn answer(number: usize) -> String {
 }
 
 /// All that the gateway can say about itself, over HTTP and in refusals.
-async fn everything_said(gateway: &Process) -> String {
+async fn all_responses(gateway: &Process) -> String {
     let here = gateway.address;
     let mut said = String::new();
     for path in ["/metrics", "/health", "/readyz?verbose", "/livez", "/v1/models", "/", "/nowhere"] {
@@ -163,11 +163,11 @@ async fn everything_said(gateway: &Process) -> String {
 }
 
 /// A client to whom everything is done that makes the gateway answer; all that it hears.
-async fn everything_heard(gateway: &Process, asks: usize, message: impl Fn(usize) -> String) -> String {
+async fn all_answers(gateway: &Process, asks: usize, message: impl Fn(usize) -> String) -> String {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let mut heard = String::new();
     for number in 0..asks {
-        client.say(&message(number)).await;
+        client.send_text(&message(number)).await;
         let (text, error) = within(&message(number), PATIENCE, client.until_error()).await;
         heard += &format!("{text}\n{error}\n");
     }
@@ -225,9 +225,9 @@ async fn a_service_that_repeats_the_key_everywhere_is_not_repeated() {
     let traces = Traces::of(CANARY);
     let echo = Echo::serve().await;
     let gateway = serve(&format!("http://{}/api/v1", echo.address), false).await;
-    let heard = everything_heard(&gateway, Echo::ANSWERS, |number| format!("answer {number}")).await;
+    let heard = all_answers(&gateway, Echo::ANSWERS, |number| format!("answer {number}")).await;
     traces.assert_none("what clients hear", &heard);
-    traces.assert_none("what is said over HTTP", &everything_said(&gateway).await);
+    traces.assert_none("what is said over HTTP", &all_responses(&gateway).await);
     let log = gateway.stop().await;
     let ended = log.lines().filter(|line| line.contains(" run ended ")).count();
     assert!(ended == Echo::ANSWERS && log.contains(" TRACE "), "the log is whole: {ended}");
@@ -299,14 +299,14 @@ async fn a_run_of_all_faults_with_the_key_from_a_file_leaves_no_trace_of_it() {
     for fault in &faults {
         let ended = || gateway.log().lines().filter(|line| line.contains(" run ended ")).count();
         let before = ended();
-        client.say(fault).await;
+        client.send_text(fault).await;
         until(fault, async || ended() > before).await;
-        client.say(" ").await;
+        client.send_text(" ").await;
         let (text, error) = client.until_error().await;
         heard += &format!("{text}\n{error}\n");
     }
     traces.assert_none("what clients hear", &heard);
-    traces.assert_none("what is said over HTTP", &everything_said(&gateway).await);
+    traces.assert_none("what is said over HTTP", &all_responses(&gateway).await);
     traces.assert_none("the gateway's log", &gateway.stop().await);
     traces.assert_none("the simulator's log", &simulator.stop().await);
 }

@@ -10,9 +10,9 @@ use tokio_tungstenite::tungstenite::Message;
 async fn the_model_remembers_the_earlier_turns() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim text=\"Hello, 世界\"\n").await;
+    client.send_text("/sim text=\"Hello, 世界\"\n").await;
     client.expect("Hello, 世界").await;
-    client.say("/sim text=again\r\n").await;
+    client.send_text("/sim text=again\r\n").await;
     client.expect("again").await;
     let bodies = gateway.upstream().recorded();
     let second: serde_json::Value = serde_json::from_str(&bodies[1].body).unwrap();
@@ -36,7 +36,7 @@ async fn what_is_asked_of_the_upstream_is_what_dashscope_wants() {
     })
     .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
+    client.send_text("hi").await;
     let mut connection = upstream.accept().await;
     let (head, body) = connection.request().await;
     for line in [
@@ -76,13 +76,13 @@ async fn bad_messages_get_an_error_and_the_socket_stays_usable() {
     let gateway = Gateway::spawn(|config| config.connection.message_bytes_max = 50).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.send(Message::binary(vec![1, 2, 3])).await;
-    assert_eq!(client.hear().await, "Error: Binary messages are not understood. Send text.");
-    client.say(" \n\u{200b}").await;
-    assert_eq!(client.hear().await, "Error: The message is empty. Write something.");
-    client.say(&"x".repeat(51)).await;
+    assert_eq!(client.read_text().await, "Error: Binary messages are not understood. Send text.");
+    client.send_text(" \n\u{200b}").await;
+    assert_eq!(client.read_text().await, "Error: The message is empty. Write something.");
+    client.send_text(&"x".repeat(51)).await;
     let text = "Error: The message has 51 bytes; at most 50 are allowed. Shorten it.";
-    assert_eq!(client.hear().await, text);
-    client.say("/sim text=\"still here\"").await;
+    assert_eq!(client.read_text().await, text);
+    client.send_text("/sim text=\"still here\"").await;
     client.expect("still here").await;
     assert_eq!(gateway.upstream().recorded().len(), 1, "nothing bad went to the model");
     client.close().await;
@@ -96,13 +96,13 @@ async fn a_message_sent_while_an_answer_runs_waits_its_turn() {
     let gateway =
         Gateway::in_front_of(upstream.address, |config| config.session.queued_messages_max = 1).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("one").await;
+    client.send_text("one").await;
     let mut connection = upstream.accept().await;
     connection.request().await;
-    client.say("two").await;
-    client.say("three").await;
+    client.send_text("two").await;
+    client.send_text("three").await;
     let refused = "Error: 1 messages are waiting already. Wait for an answer first.";
-    assert_eq!(client.hear().await, refused);
+    assert_eq!(client.read_text().await, refused);
     connection.send(sse_head()).await;
     connection.delta("1").await;
     connection.finish().await;
@@ -331,7 +331,7 @@ async fn a_drain_refuses_new_sockets_lets_answers_finish_and_says_1012() {
     let mut gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut idle = TestClient::connect(&gateway.chat_url()).await;
     let mut busy = TestClient::connect(&gateway.chat_url()).await;
-    busy.say("hi").await;
+    busy.send_text("hi").await;
     let mut connection = upstream.accept().await;
     connection.request().await;
     connection.send(sse_head()).await;
@@ -346,8 +346,8 @@ async fn a_drain_refuses_new_sockets_lets_answers_finish_and_says_1012() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.to_lowercase().contains("retry-after: "), "{answer}");
     assert_eq!(idle.closed().await, 1012);
-    busy.say("one more").await;
-    assert_eq!(busy.hear().await, "Error: The service is restarting. Reconnect and send it again.");
+    busy.send_text("one more").await;
+    assert_eq!(busy.read_text().await, "Error: The service is restarting. Reconnect and send it again.");
     connection.delta("llo").await;
     connection.finish().await;
     busy.expect("llo").await;
@@ -365,7 +365,7 @@ async fn when_the_grace_is_over_the_rest_is_closed_with_1012_too() {
     })
     .await;
     let mut busy = TestClient::connect(&gateway.chat_url()).await;
-    busy.say("hi").await;
+    busy.send_text("hi").await;
     let mut connection = upstream.accept().await;
     connection.request().await;
     let ended = gateway.begin_drain();
@@ -408,7 +408,7 @@ async fn a_thousand_others_at_the_same_moment() {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         for turn in 0..5 {
             let text = format!("answer {turn} of {n}");
-            client.say(&format!("/sim text=\"{text}\" pace_ms=1")).await;
+            client.send_text(&format!("/sim text=\"{text}\" pace_ms=1")).await;
             client.expect(&text).await;
         }
         client.close().await;

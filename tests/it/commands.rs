@@ -163,7 +163,7 @@ async fn demo_starts_whatever_is_exported_for_the_real_service() {
         .env("TIDEGATE_BASE_URL", "https://dashscope.aliyuncs.com/compatible-mode/v1");
     let demo = demo.start().await;
     let mut client = TestClient::connect(&demo.chat_url()).await;
-    client.say("/sim text=fine pace_ms=0 first_ms=0").await;
+    client.send_text("/sim text=fine pace_ms=0 first_ms=0").await;
     client.expect("fine").await;
     client.close().await;
     let log = demo.stop().await;
@@ -259,7 +259,7 @@ async fn demo_on_all_addresses_prints_some_that_can_be_opened() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_region_is_told_so_in_the_log() {
+async fn a_key_of_another_region_is_named_in_the_log() {
     let namespace = Namespace::new();
     namespace.hosts("127.0.0.1 dashscope.aliyuncs.com\n");
     let wrapper = namespace.wrapper();
@@ -271,7 +271,7 @@ async fn a_key_of_another_region_is_told_so_in_the_log() {
     let args = [&args[..], &["--set", "upstream.allow_insecure=true"]].concat();
     let gateway = Tidegate::under(&wrapper, &args).env("API_KEY", "sk-invalid-here").start().await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hello").await;
+    client.send_text("hello").await;
     let (_, error) = client.until_error().await;
     assert!(!error.contains("dashscope"), "users are not concerned: {error}");
     client.close().await;
@@ -308,7 +308,7 @@ async fn a_taken_port_comes_with_a_free_one() {
 }
 
 #[tokio::test]
-async fn a_missing_file_is_told_in_plain_words() {
+async fn a_missing_file_is_reported_in_plain_words() {
     for args in [
         &["check", "--config", "nowhere"][..],
         &["simulate", "--api-key-file", "nowhere"],

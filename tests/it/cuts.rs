@@ -63,7 +63,7 @@ impl Cutter {
         let request = self.request();
         let mut answer = Answer::of(&request);
         let mut socket = self.connect().await;
-        socket.say(&ask_with(&request, &self.chat, &message, &text)).await;
+        socket.send_frame(&ask_with(&request, &self.chat, &message, &text)).await;
         loop {
             self.read_some(&mut socket, &mut answer).await;
             if answer.end == Some(End::Whole) {
@@ -111,7 +111,7 @@ impl Cutter {
             "tab" if answer.message.is_some() => {
                 let mut answer = answer.clone();
                 self.tabs.push(tokio::spawn(async move {
-                    socket.hear(&mut answer).await;
+                    socket.read_answer(&mut answer).await;
                     answer
                 }));
             }
@@ -138,7 +138,7 @@ impl Cutter {
         };
         if answer.message.is_none() && self.random.bool() {
             // The same message once more: it is not answered twice.
-            return socket.say(&ask_with(&request, &self.chat, message, text)).await;
+            return socket.send_frame(&ask_with(&request, &self.chat, message, text)).await;
         }
         socket.resume(&request, &self.chat, after).await;
         let frame = socket.next().await;
@@ -146,7 +146,7 @@ impl Cutter {
             assert!(answer.message.is_none(), "it had begun: {answer:?}");
             let request = self.request();
             answer.again(&request);
-            return socket.say(&ask_with(&request, &self.chat, message, text)).await;
+            return socket.send_frame(&ask_with(&request, &self.chat, message, text)).await;
         }
         answer.take(&frame);
         assert_eq!(answer.end, None, "{frame}");

@@ -280,13 +280,13 @@ async fn the_drawing_of_the_protocol_can_be_played() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say(message).await;
+    client.send_text(message).await;
     let mut connection = upstream.accept().await;
     assert!(connection.request().await.1.contains(message));
     connection.send(sse_head()).await;
     for piece in pieces {
         connection.delta(piece).await;
-        assert_eq!(client.hear().await, *piece);
+        assert_eq!(client.read_text().await, *piece);
     }
     connection.finish().await;
     client.close().await;

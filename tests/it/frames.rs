@@ -52,7 +52,7 @@ async fn what_breaks_the_protocol_ends_with_1002_at_the_byte_that_does() {
 
 // faults: A7
 #[tokio::test]
-async fn text_that_is_not_utf8_ends_with_1007_and_reaches_nobody() {
+async fn text_that_is_not_utf8_ends_with_1007_and_is_never_delivered() {
     let gateway = Gateway::spawn(|_| {}).await;
     let unfinished = [frame_head(0x81, 100), vec![b'a' ^ 1, 0xff ^ 2]].concat();
     let cases = [
@@ -142,7 +142,7 @@ fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
 
 // faults: A25, A26
 #[tokio::test]
-async fn every_close_gets_its_answer_and_nothing_after_it_is_heard() {
+async fn every_close_gets_its_answer_and_later_frames_are_ignored() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut cases = vec![
         (Vec::new(), 1000),
@@ -304,7 +304,7 @@ async fn nothing_of_the_product_echoes() {
     for gateway in [gateway, demo] {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         client.send(Message::binary(vec![1, 2, 3])).await;
-        assert_eq!(client.hear().await, "Error: Binary messages are not understood. Send text.");
+        assert_eq!(client.read_text().await, "Error: Binary messages are not understood. Send text.");
         client.close().await;
         gateway.stop().await;
     }

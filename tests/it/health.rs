@@ -36,8 +36,8 @@ async fn health_follows_the_gateway_from_start_to_end() {
         assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (Some(0), line.as_str(), ""));
     }
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim text=endless stall_after=1").await;
-    client.hear().await;
+    client.send_text("/sim text=endless stall_after=1").await;
+    client.read_text().await;
     gateway.signal("TERM").await;
     until("it drains", async || gateway.log().contains("draining")).await;
     assert_unhealthy(&health(&["--ready", "--listen", &address]).await, "/readyz: status 503: draining");

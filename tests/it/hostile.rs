@@ -149,10 +149,10 @@ async fn flood(gateway: &Process, frame: Vec<u8>, per_second: usize) -> (u16, To
 
 // faults: A16
 #[tokio::test]
-async fn a_flood_of_frames_is_closed_within_a_second_and_nobody_else_is_harmed() {
+async fn a_flood_of_frames_is_closed_within_a_second_and_harms_no_other_client() {
     let (simulator, gateway) = serve(&[]).await;
     let mut healthy = TestClient::connect(&gateway.chat_url()).await;
-    healthy.say("/sim number tokens=120 word_len=4 seed=1 pace_ms=20").await;
+    healthy.send_text("/sim number tokens=120 word_len=4 seed=1 pace_ms=20").await;
     let many = [frame(0x01, b"a"), frame(0x00, b"b").repeat(98), frame(0x80, b"c")].concat();
     let cases = [
         ("pings", frame(0x89, b"x"), 10_000),
@@ -172,7 +172,7 @@ async fn a_flood_of_frames_is_closed_within_a_second_and_nobody_else_is_harmed()
     assert!(gateway.log().contains("reason=too_many_frames "), "{}", gateway.log());
     let mut heard = String::new();
     while !heard.contains("#119 ") {
-        heard.push_str(&healthy.hear().await);
+        heard.push_str(&healthy.read_text().await);
     }
     let numbers: Vec<_> = heard.split('#').skip(1).filter_map(|rest| rest.split(' ').next()).collect();
     assert_eq!(numbers, (0..120).map(|n| n.to_string()).collect::<Vec<_>>(), "whole and in order");
@@ -201,11 +201,11 @@ async fn a_paste_and_a_message_in_many_fragments_are_no_flood() {
     }
     let mut hasty = TestClient::connect(&gateway.chat_url()).await;
     for _ in 0..30 {
-        hasty.say("/sim text=y first_ms=300").await;
+        hasty.send_text("/sim text=y first_ms=300").await;
     }
     let (mut refused, mut heard) = (0, 0);
     while refused + heard < 30 {
-        match hasty.hear().await.as_str() {
+        match hasty.read_text().await.as_str() {
             "y" => heard += 1,
             error => {
                 assert_eq!(error, "Error: 8 messages are waiting already. Wait for an answer first.");

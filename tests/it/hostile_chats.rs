@@ -15,13 +15,13 @@ async fn drain(mut gateway: Gateway) {
 
 /// The socket is as good as before.
 async fn still_works(socket: &mut Chats) {
-    socket.say(&json!({"type": "ping", "requestId": "p"})).await;
+    socket.send_frame(&json!({"type": "ping", "requestId": "p"})).await;
     assert_eq!(socket.next().await, json!({"type": "pong", "requestId": "p"}));
 }
 
 // faults: A11, A28
 #[tokio::test]
-async fn every_bad_frame_that_is_written_down_is_answered_and_nobody_else_hears_of_it() {
+async fn every_documented_bad_frame_is_answered_and_no_other_client_notices() {
     // As the table is meant.
     let gateway = Gateway::spawn(|config| config.connection.message_bytes_max = 100).await;
     let mut bystander = Chats::connect(gateway.address).await;
@@ -43,7 +43,7 @@ async fn every_bad_frame_that_is_written_down_is_answered_and_nobody_else_hears_
         sockets.push(socket);
     }
     let mut answer = Answer::of("r1");
-    bystander.hear(&mut answer).await;
+    bystander.read_answer(&mut answer).await;
     assert_eq!((answer.text.as_str(), answer.end), ("a secret of somebody else", Some(End::Whole)));
     assert_eq!(gateway.upstream().requests(), 1, "none of it went to the model");
     drop((sockets, bystander));
@@ -52,7 +52,7 @@ async fn every_bad_frame_that_is_written_down_is_answered_and_nobody_else_hears_
 
 // faults: A14, A21
 #[tokio::test]
-async fn a_stop_or_a_resume_of_nothing_is_nothing_and_parts_are_told_apart() {
+async fn a_stop_or_a_resume_of_nothing_does_nothing_and_parts_are_kept_apart() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut socket = Chats::connect(gateway.address).await;
     let answer = socket.turn("r1", "c1", "/sim text=fine").await;
@@ -69,7 +69,7 @@ async fn a_stop_or_a_resume_of_nothing_is_nothing_and_parts_are_told_apart() {
     ] {
         socket.resume(name, chat, after).await;
         let mut heard = Answer::of(name);
-        socket.hear(&mut heard).await;
+        socket.read_answer(&mut heard).await;
         assert_eq!(heard.end, Some(end), "{name}");
     }
     // A turn may be named by its question or its answer; another one is nothing, whatever number is given.
@@ -81,9 +81,9 @@ async fn a_stop_or_a_resume_of_nothing_is_nothing_and_parts_are_told_apart() {
     ] {
         let mut frame = resume(name, "c1", after);
         frame["messageId"] = turn.into();
-        socket.say(&frame).await;
+        socket.send_frame(&frame).await;
         let mut heard = Answer::of(name);
-        socket.hear(&mut heard).await;
+        socket.read_answer(&mut heard).await;
         assert_eq!(heard.end, Some(end), "{name}");
     }
     let mut other = Chats::connect(gateway.address).await;
@@ -98,12 +98,12 @@ async fn a_stop_or_a_resume_of_nothing_is_nothing_and_parts_are_told_apart() {
     };
     let text = json!({"type": "text", "text": "/sim text=fine"});
     let odd = json!({"type": "data-odd", "data": {"deep": [[[{}]]]}});
-    socket.say(&parts(json!([odd, {"type": "tool-x", "state": "?"}, text]), "odd")).await;
+    socket.send_frame(&parts(json!([odd, {"type": "tool-x", "state": "?"}, text]), "odd")).await;
     let mut heard = Answer::of("odd");
-    socket.hear(&mut heard).await;
+    socket.read_answer(&mut heard).await;
     assert_eq!(heard.text, "fine");
     for part in [json!({"type": "file", "url": "file:///etc/passwd"}), json!({"type": "hologram"})] {
-        socket.say(&parts(json!([text, part]), "refused")).await;
+        socket.send_frame(&parts(json!([text, part]), "refused")).await;
         let told = socket.next().await;
         assert_eq!((&told["requestId"], &told["code"]), (&json!("refused"), &json!("unsupported_part")));
     }
@@ -124,9 +124,9 @@ async fn ten_megabytes_close_and_ten_thousand_messages_are_taken() {
     let last = json!({"id": "last", "role": "user", "parts": [{"type": "text", "text": "/sim text=fine"}]});
     let mut frame = ask_with("r1", "c1", "last", "");
     frame["messages"] = turns.chain([last]).collect();
-    socket.say(&frame).await;
+    socket.send_frame(&frame).await;
     let mut answer = Answer::of("r1");
-    socket.hear(&mut answer).await;
+    socket.read_answer(&mut answer).await;
     assert_eq!((answer.text.as_str(), answer.end), ("fine", Some(End::Whole)));
     assert!(gateway.last_messages().len() <= 200, "history.messages_max");
     let huge = ask_with("r2", "c2", "m", &"x".repeat(10 << 20)).to_string();
@@ -149,7 +149,7 @@ async fn who_closes_half_in_mid_answer_is_gone_and_can_come_back() {
     let mut back = Chats::connect_as(gateway.address, &socket.cookie).await;
     back.resume("r2", "c1", None).await;
     let mut answer = Answer::of("r2");
-    back.hear(&mut answer).await;
+    back.read_answer(&mut answer).await;
     assert_eq!((answer.text.as_str(), answer.end), ("one two three four five six", Some(End::Whole)));
     drop((socket, back));
     drain(gateway).await;
@@ -210,9 +210,9 @@ async fn an_address_that_sends_all_it_can_waits_for_itself_alone() {
         let mut frame = ask_with("r1", &format!("flood{number}"), "u1", "/sim text=late");
         frame["messages"].as_array_mut().unwrap().insert(0, long.clone());
         floods.push(tokio::spawn(async move {
-            socket.say(&frame).await;
+            socket.send_frame(&frame).await;
             let mut answer = Answer::of("r1");
-            socket.hear(&mut answer).await;
+            socket.read_answer(&mut answer).await;
             answer.text
         }));
     }

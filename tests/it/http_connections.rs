@@ -267,7 +267,7 @@ async fn a_client_that_goes_is_noticed_at_once() {
 
 // faults: K132
 #[tokio::test]
-async fn frames_behind_pipelined_requests_and_an_upgrade_are_all_heard() {
+async fn frames_behind_pipelined_requests_and_an_upgrade_are_all_processed() {
     on_a_steady_machine(async || {
         let gateway = Gateway::spawn(short).await;
         let gets = get("/livez", "") + &get(&script(), "") + &get("/nowhere", "");

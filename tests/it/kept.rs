@@ -80,7 +80,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>, barrier: Arc<Barrier>) 
 
 // faults: K141
 #[tokio::test]
-async fn kept_connections_that_all_died_cost_nobody_an_answer() {
+async fn kept_connections_that_all_died_cost_no_answer() {
     const USERS: usize = 60;
     let upstream = Forgetful::start(USERS).await;
     // The budget is ten at the start, and nothing comes in.
@@ -93,7 +93,7 @@ async fn kept_connections_that_all_died_cost_nobody_an_answer() {
         join_all((0..USERS).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
     for round in 1..=2 {
         join_all(clients.iter_mut().map(async |client| {
-            client.say("hi").await;
+            client.send_text("hi").await;
             client.expect("good").await;
         }))
         .await;
@@ -130,14 +130,14 @@ async fn a_dead_connection_is_no_attempt_and_leaves_the_budget_alone() {
     })
     .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
+    client.send_text("hi").await;
     let mut connection = upstream.accept().await;
     connection.request().await;
     // More often than the budget would bear.
     for _ in 0..15 {
         connection.send(good_answer("good")).await;
         client.expect("good").await;
-        client.say("hi").await;
+        client.send_text("hi").await;
         connection.request().await;
         connection.reset();
         connection = upstream.accept().await;
@@ -179,7 +179,7 @@ async fn an_answer_ends_with_its_finish_and_not_with_its_body() {
         connection.chunk(event("Hello", "null")).await;
         connection.chunk(event("", "stop")).await;
         let mut answer = Answer::of("r1");
-        socket.hear(&mut answer).await;
+        socket.read_answer(&mut answer).await;
         assert_eq!(answer.text, "Hello");
         assert!(watch.took().is_in(..Duration::from_secs(1)), "{:?}", watch.took());
         // The slot is kept until the service has let go of the answer, or had a second for it.
@@ -193,7 +193,7 @@ async fn an_answer_ends_with_its_finish_and_not_with_its_body() {
         connection.request().await;
         connection.send(sse_head()).await;
         connection.chunk(event("Hello", "stop")).await;
-        socket.hear(&mut Answer::of("r2")).await;
+        socket.read_answer(&mut Answer::of("r2")).await;
         connection.send("0\r\n\r\n").await;
         until("the slot is free", async || gateway.site.metrics.runs.get() == 0).await;
         assert_eq!(gateway.site.metrics.runs_ended("stop"), 2);
@@ -205,7 +205,7 @@ async fn an_answer_ends_with_its_finish_and_not_with_its_body() {
 
 // faults: K148
 #[tokio::test]
-async fn usage_that_comes_behind_the_finish_is_told_if_it_is_quick_and_counted_in_any_case() {
+async fn usage_after_the_finish_is_sent_if_it_is_quick_and_counted_in_any_case() {
     on_a_steady_machine(async || {
         for quick in [true, false] {
             let upstream = ScriptedUpstream::bind().await;

@@ -91,7 +91,7 @@ async fn as_many_requests_as_allowed_and_each_name_once() {
     }
     let answer = socket.turn("c", "c", "/sim text=fine").await;
     assert_eq!(answer.text, "fine");
-    socket.say(&json!({"type": "ping", "requestId": "p"})).await;
+    socket.send_frame(&json!({"type": "ping", "requestId": "p"})).await;
     assert_eq!(socket.next().await, json!({"type": "pong", "requestId": "p"}));
     socket.abort("a").await;
     drop(socket);
@@ -210,7 +210,7 @@ async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_oth
         assert_eq!(user.turn("r2", "new", quick).await.text, "fine", "ten of ten");
         user.resume("r3", "own", None).await;
         let mut kept = Answer::of("r3");
-        user.hear(&mut kept).await;
+        user.read_answer(&mut kept).await;
         assert_eq!((kept.text.as_str(), kept.end), ("fine", Some(End::Whole)), "none of theirs went");
     }
     // The oldest of the flooder's are the ones that went.
@@ -218,7 +218,7 @@ async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_oth
         let name = format!("resume-{chat}");
         flooder.resume(&name, chat, None).await;
         let mut kept = Answer::of(&name);
-        flooder.hear(&mut kept).await;
+        flooder.read_answer(&mut kept).await;
         kept.end
     };
     assert_eq!(end_of(&mut flooders[0], "c0-0").await, Some(End::NoActive));
@@ -279,10 +279,10 @@ async fn two_tabs_see_the_same_and_the_oldest_of_too_many_goes() {
         copy.take(&frame);
         tabs.push((tab, copy));
     }
-    first.hear(&mut answer).await;
+    first.read_answer(&mut answer).await;
     assert_eq!(answer.end, Some(End::Failed("taken_over".to_owned())));
     for (tab, copy) in &mut tabs {
-        tab.hear(copy).await;
+        tab.read_answer(copy).await;
     }
     assert_eq!(tabs[0].1.text, tabs[1].1.text);
     assert!(tabs[0].1.text.starts_with(&answer.text));
@@ -304,9 +304,9 @@ async fn a_frame_may_hold_a_transcript_and_no_more_and_a_name_only_letters() {
     messages.push(json!({"id": "m", "role": "user", "parts": [{"type": "text", "text": "/sim text=fine"}]}));
     let mut frame = crate::harness::ask_with("r1", "chat", "m", "");
     frame["messages"] = messages.into();
-    socket.say(&frame).await;
+    socket.send_frame(&frame).await;
     let mut answer = Answer::of("r1");
-    socket.hear(&mut answer).await;
+    socket.read_answer(&mut answer).await;
     assert_eq!(answer.text, "fine");
     for name in ["../up", "a\r\nb", "*", "\u{1b}[31m"] {
         socket.resume("r2", name, None).await;

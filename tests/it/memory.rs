@@ -42,8 +42,8 @@ async fn unfinished_messages_of_the_largest_source_pay_first() {
     let gateway = serve(&simulator, "64MiB", &[]).await;
     // A user is in the middle of an answer, and another one in the middle of a message.
     let mut user = TestClient::connect(&gateway.chat_url()).await;
-    user.say("/sim text=x tokens=60 pace_ms=50").await;
-    let mut heard = user.hear().await;
+    user.send_text("/sim text=x tokens=60 pace_ms=50").await;
+    let mut heard = user.read_text().await;
     let mut sends = chats_from([127, 0, 0, 2], &gateway).await;
     sends.write(&frame_head(0x81, 300_000)).await;
     sends.write(&[b'x'; 100_000]).await;
@@ -66,7 +66,7 @@ async fn unfinished_messages_of_the_largest_source_pay_first() {
     assert!(gateway.memory_peak() < 64 * MIB * 11 / 10 + 64 * MIB, "{} MiB", gateway.memory_peak() >> 20);
     // The small ones have noticed nothing.
     while heard.len() < 60 {
-        heard += &user.hear().await;
+        heard += &user.read_text().await;
     }
     assert_eq!(heard, "x".repeat(60));
     sends.write(&vec![b'x'; 200_000]).await;
@@ -117,8 +117,8 @@ async fn kept_answers_and_idle_chats_of_the_largest_source_pay_next() {
     for chat in 0..CHATS {
         let request = format!("r{chat}");
         let frame = ask_after(200, &request, &request, "/sim text=x tokens=6000");
-        let answer = match flood.try_say(&frame).await {
-            true => flood.try_hear(&request).await,
+        let answer = match flood.try_send_frame(&frame).await {
+            true => flood.try_read_answer(&request).await,
             false => None,
         };
         match answer {
@@ -229,7 +229,9 @@ async fn fills_histories(gateway: &Process, here: [u8; 4], end: Instant) -> usiz
         for number in 0..20 {
             let request = format!("r{round}-{number}");
             let frame = ask_after(240, &request, &request, "/sim text=x tokens=6000");
-            let answer = async { client.try_say(&frame).await && client.try_hear(&request).await.is_some() };
+            let answer = async {
+                client.try_send_frame(&frame).await && client.try_read_answer(&request).await.is_some()
+            };
             // It may be closed, or made to wait for longer than this.
             if !tokio::time::timeout(Duration::from_secs(5), answer).await.unwrap_or(false) {
                 break;

@@ -36,16 +36,16 @@ async fn page(gateway: &Gateway) -> String {
 /// Good, failed, cancelled, refused, resumed: something of everything.
 async fn mixed_load(gateway: &Gateway) {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim tokens=40 pace_ms=1").await;
-    client.hear().await;
-    client.say("").await;
+    client.send_text("/sim tokens=40 pace_ms=1").await;
+    client.read_text().await;
+    client.send_text("").await;
     client.until_error().await;
-    client.say("/sim status=500").await;
+    client.send_text("/sim status=500").await;
     client.until_error().await;
     client.close().await;
     let mut leaver = TestClient::connect(&gateway.chat_url()).await;
-    leaver.say("/sim text=endless stall_after=1").await;
-    leaver.hear().await;
+    leaver.send_text("/sim text=endless stall_after=1").await;
+    leaver.read_text().await;
     drop(leaver);
     let old = handshake(gateway.address, &[]).replace("version: 13", "version: 8");
     let head = RawClient::connect(gateway.address).await.request(&old).await;
@@ -114,7 +114,7 @@ async fn no_counter_is_born_by_its_first_event() {
 async fn one_answer_is_counted_once_everywhere() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim text=\"My name is Ada.\" pace_ms=1").await;
+    client.send_text("/sim text=\"My name is Ada.\" pace_ms=1").await;
     client.expect("My name is Ada.").await;
     client.close().await;
     until("it is over", async || gateway.is_idle()).await;

@@ -37,7 +37,7 @@ fn attack(gateway: SocketAddr, sessions: usize, message: &str) -> JoinSet<()> {
         attack.spawn(async move {
             let mut client = TestClient::from(gateway, ATTACKER.into()).await;
             loop {
-                client.say(&message).await;
+                client.send_text(&message).await;
                 client.until_error().await;
                 client.forget();
                 // As fast as one socket may.
@@ -88,7 +88,7 @@ async fn one_address_that_holds_its_slots_for_long_leaves_others_theirs() {
     let mut attackers = Vec::new();
     for _ in 0..40 {
         let mut client = TestClient::from(gateway.address, ATTACKER.into()).await;
-        client.say("/sim no_head").await;
+        client.send_text("/sim no_head").await;
         attackers.push(client);
     }
     let gauge = |running: i64, queued: i64| {
@@ -109,7 +109,7 @@ async fn one_address_that_holds_its_slots_for_long_leaves_others_theirs() {
     let mut waiting = Vec::new();
     for n in 0..4 {
         let mut client = TestClient::from(gateway.address, user(n).into()).await;
-        client.say("/sim no_head").await;
+        client.send_text("/sim no_head").await;
         waiting.push(client);
     }
     until("the fourth waits", async || gauge(20, 24)).await;
@@ -173,7 +173,7 @@ async fn begin(attacking: Attack, gateway: &Gateway) -> JoinSet<()> {
                 let address = gateway.address;
                 attack.spawn(async move {
                     let mut client = TestClient::from(address, ATTACKER.into()).await;
-                    client.say("/sim no_head").await;
+                    client.send_text("/sim no_head").await;
                     std::future::pending::<()>().await;
                 });
             }
@@ -195,7 +195,7 @@ async fn begin(attacking: Attack, gateway: &Gateway) -> JoinSet<()> {
                     let mut socket = Chats::connect_from_as(address, ATTACKER, &cookie).await;
                     for chat in 0.. {
                         let name = format!("a{n}-{chat}");
-                        socket.say(&ask(&name, &name, "/sim text=y")).await;
+                        socket.send_frame(&ask(&name, &name, "/sim text=y")).await;
                         socket.next().await;
                         tokio::time::sleep(ms(50)).await;
                     }

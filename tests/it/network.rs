@@ -52,14 +52,14 @@ async fn asked(network: &Namespace, upstream: &str, more: &[&str]) -> (String, S
     let gateway = Tidegate::under(&network.wrapper(), &args).env("API_KEY", "sk-test").start().await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let watch = Stopwatch::start();
-    client.say("Is anybody there?").await;
+    client.send_text("Is anybody there?").await;
     let (text, error) = client.until_error().await;
     let after = watch.took();
     assert_eq!(text, "");
     until("the run's end is logged", async || gateway.log().contains("run ended")).await;
     // Still usable, and nothing is left of the run.
-    client.say(" ").await;
-    assert!(client.hear().await.starts_with("Error: The message is empty."));
+    client.send_text(" ").await;
+    assert!(client.read_text().await.starts_with("Error: The message is empty."));
     client.close().await;
     // A lookup that still hangs must not hold up the stop.
     let log = within("it stops", PATIENCE / 2, gateway.stop()).await;
@@ -130,7 +130,7 @@ async fn a_kept_connection_that_a_firewall_drops_costs_some_seconds_and_no_answe
         more.iter().for_each(|key| args.extend(["--set", key]));
         let gateway = Tidegate::under(&network.wrapper(), &args).env("API_KEY", "sk-test").start().await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("one").await;
+        client.send_text("one").await;
         let (mut first, peer) = within("the gateway connects", PATIENCE, listener.accept()).await.unwrap();
         read_request(&mut first).await.unwrap();
         first.write_all(good_answer("good").as_bytes()).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_kept_connection_that_a_firewall_drops_costs_some_seconds_and_no_answe
         // It has forgotten that connection, and tells neither end.
         network.run(&format!("iptables -w -A OUTPUT -p tcp --sport {} -j DROP", peer.port()));
         let watch = Stopwatch::start();
-        client.say("two").await;
+        client.send_text("two").await;
         let (mut second, _) = within("the gateway connects anew", PATIENCE, listener.accept()).await.unwrap();
         let after = watch.took();
         assert!(after.is_in(Duration::from_millis(1_400)..Duration::from_secs(5)), "{after:?}");

@@ -32,13 +32,13 @@ async fn everything_is_reached_through_nginx() {
     }
     let mut client = TestClient::connect(&nginx.chat_url()).await;
     for text in ["Hello,", "世界", "and again"] {
-        client.say(&format!("/sim text=\"{text}\" pace_ms=0 first_ms=0")).await;
+        client.send_text(&format!("/sim text=\"{text}\" pace_ms=0 first_ms=0")).await;
         client.expect(text).await;
     }
-    client.say("How many messages did I write?").await;
+    client.send_text("How many messages did I write?").await;
     let mut heard = String::new();
     while !heard.contains("4 messages") {
-        heard.push_str(&client.hear().await);
+        heard.push_str(&client.read_text().await);
     }
     client.close().await;
     until("the access log has the socket", async || nginx.access_log().contains("\"path\":\"/chat\"")).await;
@@ -49,7 +49,7 @@ async fn everything_is_reached_through_nginx() {
 async fn the_echo_of_conformance_suites_is_reached_through_nginx() {
     let nginx = Nginx::start(&[echo()]).await;
     let mut client = TestClient::connect(&nginx.chat_url()).await;
-    client.say("again").await;
+    client.send_text("again").await;
     client.expect("again").await;
     client.close().await;
 }
@@ -136,22 +136,22 @@ async fn a_killed_gateway_takes_only_its_own_sockets_with_it() {
     let mut lost = socket_on(&first, &nginx, &mut others).await;
     let mut kept = socket_on(&second, &nginx, &mut others).await;
     for client in [&mut lost, &mut kept] {
-        client.say("/sim number tokens=40 pace_ms=20 first_ms=0").await;
-        assert!(client.hear().await.starts_with("#0 "));
+        client.send_text("/sim number tokens=40 pace_ms=20 first_ms=0").await;
+        assert!(client.read_text().await.starts_with("#0 "));
     }
     first.signal("KILL").await;
     let killed = Stopwatch::start();
     within("the sockets of the killed one end", SOON, lost.cut()).await;
     for number in 0..10 {
         let mut client = TestClient::connect(&nginx.chat_url()).await;
-        client.say("/sim text=here pace_ms=0 first_ms=0").await;
+        client.send_text("/sim text=here pace_ms=0 first_ms=0").await;
         client.expect("here").await;
         assert!(number > 0 || killed.took().is_in(..SOON), "{:?}", killed.took());
         client.close().await;
     }
     let mut text = String::new();
     while !text.contains("#39 ") {
-        text.push_str(&kept.hear().await);
+        text.push_str(&kept.read_text().await);
     }
     second.stop().await;
 }
@@ -163,8 +163,8 @@ async fn a_draining_gateway_is_not_noticed_by_newcomers() {
     let nginx = Nginx::start(&[first.address, second.address]).await;
     let mut others = Vec::new();
     let mut told = socket_on(&first, &nginx, &mut others).await;
-    told.say("/sim number tokens=60 pace_ms=25 first_ms=0").await;
-    assert!(told.hear().await.starts_with("#0 "));
+    told.send_text("/sim number tokens=60 pace_ms=25 first_ms=0").await;
+    assert!(told.read_text().await.starts_with("#0 "));
     first.signal("TERM").await;
     until("it drains", async || http_get(first.address, "/readyz").await.0 == 503).await;
     let mut newcomers = Vec::new();
@@ -176,12 +176,12 @@ async fn a_draining_gateway_is_not_noticed_by_newcomers() {
     // Its own finish their answers first and are then told, through nginx.
     let mut text = String::new();
     while !text.contains("#59 ") {
-        text.push_str(&told.hear().await);
+        text.push_str(&told.read_text().await);
     }
     assert_eq!(told.closed().await, 1012);
     assert_eq!(first.ended().await.code, Some(0));
     for client in &mut newcomers {
-        client.say("/sim text=here pace_ms=0 first_ms=0").await;
+        client.send_text("/sim text=here pace_ms=0 first_ms=0").await;
         client.expect("here").await;
     }
     assert_eq!(nginx.handshake(&[]).await, "HTTP/1.1 101 Switching Protocols");
@@ -246,7 +246,7 @@ async fn a_chat_and_its_cookie_pass_through_nginx() {
     let mut socket = Chats::connect_as(nginx.address, &cookie).await;
     let after = answer.go_on("again");
     socket.resume("again", "tides", after).await;
-    socket.hear(&mut answer).await;
+    socket.read_answer(&mut answer).await;
     assert_eq!(answer.end, Some(End::Whole));
     let numbers: Vec<_> = answer.text.split(' ').filter_map(|word| word.strip_prefix('#')).collect();
     assert_eq!(numbers, (0..60).map(|number| number.to_string()).collect::<Vec<_>>());
@@ -328,7 +328,7 @@ async fn a_browser_comes_back_to_the_gateway_that_has_its_chats() {
         let mut socket = Chats::connect_as(nginx.address, &jar).await;
         let after = answer.go_on("again");
         socket.resume("again", &chat, after).await;
-        socket.hear(&mut answer).await;
+        socket.read_answer(&mut answer).await;
         assert_eq!(answer.end, Some(End::Whole), "reload {number}");
         let numbers: Vec<_> = answer.text.split(' ').filter_map(|word| word.strip_prefix('#')).collect();
         assert_eq!(numbers, (0..40).map(|number| number.to_string()).collect::<Vec<_>>());

@@ -76,7 +76,7 @@ fn names(head: &str) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn nobody_names_himself_through_nginx() {
+async fn no_client_sets_its_own_user_name_through_nginx() {
     let shipped = fs::read_to_string(format!("{}/server.conf", nginx::shipped())).unwrap();
     let emptied = shipped.split("proxy_set_header ").skip(1).filter_map(|rest| rest.split_once(" \"\";"));
     let emptied = emptied.map(|(name, _)| name).filter(|name| !name.contains(' '));

@@ -1,6 +1,6 @@
 //! What goes wrong between browser and gateway, with the real nginx and the shipped files.
 use crate::harness::{
-    Chats, End, Heard, Nginx, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate,
+    Chats, End, Nginx, Outcome, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate,
     handshake, http_get, http_try, nginx::Wish, on_a_steady_machine, until, within,
 };
 use futures_util::future::join_all;
@@ -76,13 +76,13 @@ async fn streaming(nginx: &Nginx, count: usize, text: &str) -> Vec<TestClient> {
     let mut clients: Vec<_> =
         join_all(connect).await.into_iter().map(|client| client.expect("101")).collect();
     for client in &mut clients {
-        client.say(&format!("/sim text=\"{text}\" pace_ms=40 first_ms=0")).await;
+        client.send_text(&format!("/sim text=\"{text}\" pace_ms=40 first_ms=0")).await;
     }
     clients
 }
 
-async fn ends(clients: Vec<TestClient>, text: &str) -> Vec<Heard> {
-    join_all(clients.into_iter().map(|mut client| async move { client.hear_all(text).await })).await
+async fn ends(clients: Vec<TestClient>, text: &str) -> Vec<Outcome> {
+    join_all(clients.into_iter().map(|mut client| async move { client.read_answer(text).await })).await
 }
 
 async fn left_over(gateway: &Process) -> u64 {
@@ -110,21 +110,21 @@ async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
         let lasting = streaming(&nginx, CLIENTS / 10, &long).await;
         nginx.reload();
         let (brief, lasting) = tokio::join!(ends(brief, &short), ends(lasting, &long));
-        assert!(brief.iter().all(|end| *end == Heard::Whole), "{brief:?}");
-        assert!(lasting.iter().all(|end| *end == Heard::Lost), "{lasting:?}");
+        assert!(brief.iter().all(|end| *end == Outcome::Whole), "{brief:?}");
+        assert!(lasting.iter().all(|end| *end == Outcome::Lost), "{lasting:?}");
         until("the gateway has nothing left over", async || left_over(&gateway).await == 0).await;
 
         // Killed: everybody is cut at once.
         let clients = streaming(&nginx, CLIENTS, &long).await;
         nginx.kill().await;
         let cut = within("everybody notices", SOON, ends(clients, &long)).await;
-        assert!(cut.iter().all(|end| *end == Heard::Lost), "{cut:?}");
+        assert!(cut.iter().all(|end| *end == Outcome::Lost), "{cut:?}");
         until("the gateway has nothing left over", async || left_over(&gateway).await == 0).await;
 
         nginx.start_again().await;
         let clients = streaming(&nginx, CLIENTS, &short).await;
         let whole = ends(clients, &short).await;
-        assert!(whole.iter().all(|end| *end == Heard::Whole), "{whole:?}");
+        assert!(whole.iter().all(|end| *end == Outcome::Whole), "{whole:?}");
         gateway.stop().await;
     })
     .await;
@@ -132,7 +132,7 @@ async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
 
 // faults: B32
 #[tokio::test]
-async fn when_all_are_full_or_gone_the_client_is_told_to_come_back() {
+async fn when_all_are_full_or_gone_the_client_gets_a_retry_after() {
     let (one, two) =
         (demo(&["--set", "connection.count_max=1"]).await, demo(&["--set", "connection.count_max=1"]).await);
     // A server that failed is tried again after one second instead of five.
@@ -159,8 +159,8 @@ async fn when_all_are_full_or_gone_the_client_is_told_to_come_back() {
     for gateway in [&one, &two] {
         until("the newcomer is gone", async || left_over(gateway).await == 0).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("/sim text=endless stall_after=1 first_ms=0").await;
-        client.hear().await;
+        client.send_text("/sim text=endless stall_after=1 first_ms=0").await;
+        client.read_text().await;
         gateway.signal("TERM").await;
         until("it drains", async || http_get(gateway.address, "/readyz").await.0 == 503).await;
         std::mem::forget(client);
@@ -209,7 +209,7 @@ async fn pings_come_more_often_than_nginx_cuts() {
         let nginx = Nginx::as_wished(&[brisk.address], hasty).await;
         let mut kept = TestClient::connect(&nginx.chat_url()).await;
         let answer = kept.ask("late", "first_ms=1600").await;
-        assert_eq!(answer, Heard::Whole);
+        assert_eq!(answer, Outcome::Whole);
         kept.close().await;
         brisk.stop().await;
     })
@@ -393,11 +393,11 @@ async fn of_three_replicas_one_may_die_in_the_middle_of_everything() {
         let newcomers = join_all(newcomers).await;
         assert!(killed.took().is_in(..SOON), "{:?}", killed.took());
         for newcomer in newcomers {
-            assert_eq!(newcomer.expect("101").ask("here", "pace_ms=0 first_ms=0").await, Heard::Whole);
+            assert_eq!(newcomer.expect("101").ask("here", "pace_ms=0 first_ms=0").await, Outcome::Whole);
         }
         let ends = ends(clients, &text).await;
-        let lost = ends.iter().filter(|end| **end == Heard::Lost).count();
-        let whole = ends.iter().filter(|end| **end == Heard::Whole).count();
+        let lost = ends.iter().filter(|end| **end == Outcome::Lost).count();
+        let whole = ends.iter().filter(|end| **end == Outcome::Whole).count();
         assert_eq!((lost, whole), (on_first, 30 - on_first), "{ends:?}");
         for replica in [second, third] {
             until("nothing is left over", async || left_over(&replica).await == 0).await;

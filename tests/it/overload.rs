@@ -165,7 +165,7 @@ async fn a_probe_whose_client_goes_makes_room_for_the_next() {
         let mut probe = TestClient::connect(&gateway.chat_url()).await;
         until("a probe is under way", async || {
             if state() == "open" {
-                probe.say("/sim no_head").await;
+                probe.send_text("/sim no_head").await;
             }
             tokio::time::sleep(ms(20)).await;
             state() == "half_open"
@@ -197,7 +197,7 @@ fn goodput(turns: &[Turn], from: Duration, to: Duration) -> f64 {
 }
 
 /// What a refused user is told to wait, in seconds.
-fn told_to_wait(error: &str) -> u64 {
+fn retry_after(error: &str) -> u64 {
     let rest = error.strip_prefix("Error: The service is busy. Try again in ").expect(error);
     rest.strip_suffix(" s.").expect(error).parse().expect(error)
 }
@@ -240,7 +240,7 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     assert!(under >= short_or_long(0.6, 0.9) * peak, "{under:.1} of {peak:.1} answers a second");
     assert!(refused.len() > overloaded.len() / 2, "{:?}", outcomes(&overloaded));
     for turn in &refused {
-        let seconds = told_to_wait(turn.error.as_ref().unwrap());
+        let seconds = retry_after(turn.error.as_ref().unwrap());
         assert!((1..=2 * WAIT.as_secs()).contains(&seconds), "{turn:?}");
     }
     assert!(refusal <= short_or_long(WAIT / 2, ms(100)), "{refusal:?}");
@@ -295,7 +295,7 @@ async fn talk(others: &Crowd, rate: f64, flooders: Option<&Crowd>) -> Vec<Turn> 
 
 // faults: C41
 #[tokio::test]
-async fn one_address_that_floods_with_many_sessions_holds_nobody_back() {
+async fn one_address_that_floods_with_many_sessions_delays_no_other() {
     on_a_steady_machine(async || {
         let (sessions, rate) = short_or_long((200, 40.0), (1_000, 100.0));
         // The others need a third of it; the flood would fill it almost twice.

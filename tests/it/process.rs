@@ -13,12 +13,12 @@ async fn demo_chats_without_key_and_network() {
     let log = demo.log();
     assert!(log.contains("simulated") && log.contains(&format!("http://{}", demo.address)), "{log}");
     let mut client = TestClient::connect(&demo.chat_url()).await;
-    client.say("/sim text=\"My name is Ada.\" pace_ms=0 first_ms=0").await;
+    client.send_text("/sim text=\"My name is Ada.\" pace_ms=0 first_ms=0").await;
     client.expect("My name is Ada.").await;
-    client.say("How many messages did I write?").await;
+    client.send_text("How many messages did I write?").await;
     let mut heard = String::new();
     while !heard.contains("2 messages") {
-        heard.push_str(&client.hear().await);
+        heard.push_str(&client.read_text().await);
     }
     let (status, page) = http_get(demo.address, "/").await;
     assert!(status == 200 && page.contains("<html"), "{status} {page}");
@@ -90,7 +90,7 @@ async fn check_prints_what_is_in_effect() {
 
 // faults: H108
 #[tokio::test]
-async fn all_faults_of_a_configuration_are_told_at_once() {
+async fn all_faults_of_a_configuration_are_reported_at_once() {
     let toml = "[connection]\npnig_interval = '9s'\nwrite_timeout = 12\n[server]\nlisten = 'nowhere'\n";
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap().to_string();
@@ -126,7 +126,7 @@ async fn all_faults_of_a_configuration_are_told_at_once() {
 
 // faults: H108
 #[tokio::test]
-async fn what_a_file_of_the_configuration_holds_wrong_is_told_with_its_line() {
+async fn faults_in_a_configuration_file_are_reported_with_their_line() {
     let contradictory = "[connection]\nping_interval = '31s'\nframe_bytes_max = '1KiB'\n";
     let ended = Tidegate::new(&["check"]).file("tidegate.toml", contradictory).run().await;
     assert_eq!(ended.code, Some(64));
@@ -186,7 +186,7 @@ async fn refused(args: &[&str], address: &str) {
 }
 
 #[tokio::test]
-async fn help_has_examples_and_the_version_is_told() {
+async fn help_has_examples_and_the_version_is_printed() {
     let version = Tidegate::new(&["--version"]).run().await;
     assert_eq!(version.out, format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));
     for args in [
@@ -243,8 +243,8 @@ async fn sigterm_lets_answers_finish_and_tells_every_socket() {
     // Every fourth is in the middle of an answer when the signal comes.
     let every = sockets / answers;
     let ask = async |client: &mut TestClient| {
-        client.say("/sim number tokens=20 pace_ms=200").await;
-        assert!(client.hear().await.starts_with("#0 "));
+        client.send_text("/sim number tokens=20 pace_ms=200").await;
+        assert!(client.read_text().await.starts_with("#0 "));
     };
     join_all(clients.iter_mut().step_by(every).map(ask)).await;
     let address = gateway.address;
@@ -273,12 +273,12 @@ async fn sigterm_lets_answers_finish_and_tells_every_socket() {
 
 // faults: G99
 #[tokio::test]
-async fn when_the_grace_period_is_over_the_rest_is_told_too() {
+async fn when_the_grace_period_is_over_the_rest_is_closed_too() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.drain_timeout=1s"]).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim text=endless stall_after=1").await;
-    client.hear().await;
+    client.send_text("/sim text=endless stall_after=1").await;
+    client.read_text().await;
     gateway.signal("TERM").await;
     assert_eq!(to_the_end(&mut client).await.1, 1012);
     let ended = gateway.ended().await;
@@ -300,8 +300,8 @@ async fn a_second_signal_is_faster() {
     ] {
         let gateway = Process::serve(&simulator, "sk-test", &[]).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("/sim text=endless stall_after=1").await;
-        client.hear().await;
+        client.send_text("/sim text=endless stall_after=1").await;
+        client.read_text().await;
         gateway.signal(first).await;
         until("it drains", async || gateway.log().contains("draining")).await;
         gateway.signal(second).await;
@@ -319,8 +319,8 @@ async fn sigquit_drains_like_sigterm() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim number tokens=20 pace_ms=20").await;
-    client.hear().await;
+    client.send_text("/sim number tokens=20 pace_ms=20").await;
+    client.read_text().await;
     gateway.signal("QUIT").await;
     let (text, code) = to_the_end(&mut client).await;
     assert!(code == 1012 && text.contains("#19 "), "{code} {text}");
@@ -339,12 +339,12 @@ async fn serve_logs_a_hangup_and_goes_on() {
         gateway.signal("HUP").await;
         until("it is logged", async || hangups(&gateway.log()) == count).await;
     }
-    client.say("/sim text=\"Still here.\"").await;
+    client.send_text("/sim text=\"Still here.\"").await;
     client.expect("Still here.").await;
     assert_eq!(http_get(gateway.address, "/readyz").await.0, 200);
     // In a drain it hurries nobody.
-    client.say("/sim number tokens=20 pace_ms=20").await;
-    client.hear().await;
+    client.send_text("/sim number tokens=20 pace_ms=20").await;
+    client.read_text().await;
     gateway.signal("TERM").await;
     until("it drains", async || gateway.log().contains("draining")).await;
     gateway.signal("HUP").await;
@@ -365,7 +365,7 @@ async fn serve_outlives_its_terminal() {
     let gateway = serve.start_and_hang_up().await;
     for _ in 0..3 {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("/sim text=\"Still here.\"").await;
+        client.send_text("/sim text=\"Still here.\"").await;
         client.expect("Still here.").await;
         client.close().await;
     }
@@ -400,8 +400,8 @@ async fn demo_and_simulate_end_with_their_terminal_unless_nohup_forbids_it() {
 async fn a_second_hangup_cuts_a_demo() {
     let demo = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
     let mut client = TestClient::connect(&demo.chat_url()).await;
-    client.say("/sim text=endless stall_after=1").await;
-    client.hear().await;
+    client.send_text("/sim text=endless stall_after=1").await;
+    client.read_text().await;
     demo.signal("HUP").await;
     until("it drains", async || demo.log().contains("draining")).await;
     demo.signal("HUP").await;
@@ -427,18 +427,18 @@ async fn the_operators_routes_can_stand_elsewhere() {
 
 // faults: G99
 #[tokio::test]
-async fn idle_sockets_are_told_at_once_however_many_answers_are_running() {
+async fn idle_sockets_are_closed_at_once_however_many_answers_are_running() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.workers=1"]).await;
     let mut running = Vec::new();
     for _ in 0..150 {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("/sim number tokens=2000 pace_ms=20").await;
+        client.send_text("/sim number tokens=2000 pace_ms=20").await;
         running.push(client);
     }
     let mut idle = TestClient::connect(&gateway.chat_url()).await;
     for client in &mut running {
-        assert!(client.hear().await.starts_with("#0 "));
+        assert!(client.read_text().await.starts_with("#0 "));
     }
     gateway.signal("TERM").await;
     let told = within("the idle one is told", Duration::from_secs(2), to_the_end(&mut idle)).await;

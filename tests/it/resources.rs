@@ -1,6 +1,6 @@
 //! The machine below: descriptors, memory, clocks, a process that is paused, and what a scrape costs.
 use crate::harness::{
-    Gateway, Heard, PATIENCE, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate,
+    Gateway, Outcome, PATIENCE, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate,
     frame, handshake, http_get, http_try, kernel, on_a_steady_machine, sse_head, until, within,
 };
 use futures_util::future::join_all;
@@ -44,7 +44,7 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     // Full is told, and is no reason to be taken out of service.
     let (status, says) = http_get(here, "/readyz?verbose").await;
     assert!(status == 200 && says.contains(&format!("{max} of {max} sockets open")), "{status} {says}");
-    assert_eq!(held[0].ask("with a reserve", "").await, Heard::Whole);
+    assert_eq!(held[0].ask("with a reserve", "").await, Outcome::Whole);
 
     // Connections that ask for nothing are sent away again: no descriptor is missing, and nobody spins over them.
     let idle: Vec<_> = join_all((0..80).map(|_| RawClient::connect(here))).await;
@@ -57,7 +57,7 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     sleep(Duration::from_secs(2)).await;
     let spent = gateway.cpu() - before;
     assert!(spent <= Duration::from_millis(200), "{spent:?} of the processor in 2 s");
-    assert_eq!(held[0].ask("over the connection it has", "").await, Heard::Whole);
+    assert_eq!(held[0].ask("over the connection it has", "").await, Outcome::Whole);
     drop(idle);
     until("all is well again", async || {
         http_try(here, "/livez").await.is_ok_and(|(status, _)| status == 200)
@@ -68,7 +68,7 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     }
     until("it is ready", async || http_get(here, "/readyz").await.0 == 200).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    assert_eq!(client.ask("fine", "").await, Heard::Whole);
+    assert_eq!(client.ask("fine", "").await, Outcome::Whole);
     client.close().await;
     gateway.stop().await;
     simulator.stop().await;
@@ -121,7 +121,7 @@ async fn a_flood_within_the_caps_stays_within_a_bound() {
     drop(clients);
     until("they are gone", async || gateway.metric("tidegate_connections").await == 0).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    assert_eq!(client.ask("fine", "").await, Heard::Whole);
+    assert_eq!(client.ask("fine", "").await, Outcome::Whole);
     client.close().await;
     gateway.stop().await;
     simulator.stop().await;
@@ -129,7 +129,7 @@ async fn a_flood_within_the_caps_stays_within_a_bound() {
 
 // faults: I115
 #[tokio::test]
-async fn it_serves_when_nobody_takes_its_log() {
+async fn it_serves_when_its_log_is_not_read() {
     let simulator = Process::simulate().await;
     for (name, shell) in [("closed", "exec \"$@\" >&- 2>&-"), ("never read", "exec \"$@\"")] {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -153,7 +153,7 @@ async fn it_serves_when_nobody_takes_its_log() {
         for number in 0..1_000 {
             let mut client = TestClient::connect(&format!("ws://{free}/chat")).await;
             let text = format!("{name} {number}");
-            assert_eq!(client.ask(&text, "").await, Heard::Whole, "{name}");
+            assert_eq!(client.ask(&text, "").await, Outcome::Whole, "{name}");
             client.close().await;
             if number >= 30 && (name == "closed" || dropped().await > 0) {
                 break;
@@ -207,9 +207,9 @@ async fn jumps_of_the_wall_clock_change_nothing_but_the_time_in_the_log() {
         fs::write(&clock, jump).unwrap();
         // In the middle of an answer, and anew.
         let text = format!("a clock at {jump}");
-        assert_eq!(client.ask(&text, "pace_ms=10").await, Heard::Whole, "{jump}");
+        assert_eq!(client.ask(&text, "pace_ms=10").await, Outcome::Whole, "{jump}");
         let mut newcomer = TestClient::connect(&gateway.chat_url()).await;
-        assert_eq!(newcomer.ask(&text, "").await, Heard::Whole, "{jump}");
+        assert_eq!(newcomer.ask(&text, "").await, Outcome::Whole, "{jump}");
         newcomer.close().await;
         until("the log has that time", async || gateway.log().lines().any(|line| line.starts_with(year)))
             .await;
@@ -248,12 +248,12 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
         let gateway = Tidegate::new(&args).env("API_KEY", "sk-test").start().await;
         let (mut asks, mut idle) =
             (TestClient::connect(&gateway.chat_url()).await, TestClient::connect(&gateway.chat_url()).await);
-        asks.say("Take your time.").await;
+        asks.send_text("Take your time.").await;
         let mut connection = upstream.accept().await;
         connection.request().await;
         connection.send(sse_head()).await;
         connection.delta("Well").await;
-        assert_eq!(asks.hear().await, "Well");
+        assert_eq!(asks.read_text().await, "Well");
         // One goes while nobody can notice, one says nothing from now on, and one answers every ping.
         let leaves = RawClient::upgrade(gateway.address).await;
         let _mute = RawClient::upgrade(gateway.address).await;
@@ -277,13 +277,13 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
             gateway.metric("tidegate_connections").await == 2
         })
         .await;
-        asks.say("Once more.").await;
+        asks.send_text("Once more.").await;
         let mut connection = upstream.accept().await;
         connection.request().await;
         connection.send(sse_head()).await;
         connection.delta("Here.").await;
         connection.finish().await;
-        assert_eq!(asks.hear().await, "Here.");
+        assert_eq!(asks.read_text().await, "Here.");
         let ended = gateway.log().lines().filter(|line| line.contains("run ended")).count();
         assert!(ended <= 2, "{}", gateway.log());
         asks.close().await;
@@ -332,7 +332,7 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
         "/sim wrong_type=text/zzmarkzz",
         "/sim zzmarkzz=1",
     ] {
-        client.say(message).await;
+        client.send_text(message).await;
         let _ = tokio::time::timeout(Duration::from_secs(2), client.until_error()).await;
     }
     client.close().await;
@@ -365,7 +365,7 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
     // Many sessions, each with a turn behind it.
     let mut clients = join_all((0..400).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
     for client in &mut clients {
-        assert_eq!(client.ask("hello", "").await, Heard::Whole);
+        assert_eq!(client.ask("hello", "").await, Outcome::Whole);
     }
     let (_, many) = gateway.get("/metrics").await;
     assert!(many.contains("\ntidegate_sessions 400\n"), "{many}");

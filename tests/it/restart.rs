@@ -1,6 +1,6 @@
 //! Killed, started again, replaced one by one: what clients and the service notice of it.
 use crate::harness::{
-    Heard, Nginx, Process, RawClient, SOON, ScriptedUpstream, TestClient, Tidegate, handshake, http_try,
+    Nginx, Outcome, Process, RawClient, SOON, ScriptedUpstream, TestClient, Tidegate, handshake, http_try,
     sse_head, until, within,
 };
 use fastrand::Rng;
@@ -23,12 +23,12 @@ async fn a_killed_process_is_noticed_by_both_sides_and_its_successor_knows_nothi
     let mut connections = Vec::new();
     for number in 0..5 {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say(&format!("My number is {number}.")).await;
+        client.send_text(&format!("My number is {number}.")).await;
         let mut connection = upstream.accept().await;
         connection.request().await;
         connection.send(sse_head()).await;
         connection.delta("The first half").await;
-        assert_eq!(client.hear().await, "The first half");
+        assert_eq!(client.read_text().await, "The first half");
         clients.push(client);
         connections.push(connection);
     }
@@ -46,7 +46,7 @@ async fn a_killed_process_is_noticed_by_both_sides_and_its_successor_knows_nothi
     let gateway = serve(upstream.address, &address.to_string()).await;
     assert!(gateway.ready_after.is_in(..Duration::from_secs(5)), "{:?}", gateway.ready_after);
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("Which number is mine?").await;
+    client.send_text("Which number is mine?").await;
     let mut connection = upstream.accept().await;
     let (_, body) = connection.request().await;
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -55,7 +55,7 @@ async fn a_killed_process_is_noticed_by_both_sides_and_its_successor_knows_nothi
     connection.send(sse_head()).await;
     connection.delta("I do not know.").await;
     connection.finish().await;
-    assert_eq!(client.hear().await, "I do not know.");
+    assert_eq!(client.read_text().await, "I do not know.");
     client.close().await;
     gateway.stop().await;
 }
@@ -83,15 +83,15 @@ async fn talker(nginx: SocketAddr, number: usize, seen: &Seen) {
             turn += 1;
             let text: String = (0..12).map(|word| format!("{number}.{turn}.{word}ü ")).collect();
             match client.ask(&text, "pace_ms=4 first_ms=0").await {
-                Heard::Whole => seen.whole.set(seen.whole.get() + 1),
+                Outcome::Whole => seen.whole.set(seen.whole.get() + 1),
                 // Said while its gateway was stopping: it was not taken, and the end follows.
-                Heard::Error(text) => {
+                Outcome::Error(text) => {
                     assert_eq!(text, "Error: The service is restarting. Reconnect and send it again.");
-                    assert!(matches!(client.hear_all("?").await, Heard::Closed(1012) | Heard::Lost));
+                    assert!(matches!(client.read_answer("?").await, Outcome::Closed(1012) | Outcome::Lost));
                     break;
                 }
-                Heard::Closed(1012 | 1001) | Heard::Lost => break,
-                Heard::Closed(code) => panic!("closed with {code}"),
+                Outcome::Closed(1012 | 1001) | Outcome::Lost => break,
+                Outcome::Closed(code) => panic!("closed with {code}"),
             }
             sleep(Duration::from_millis(rng.u64(0..40))).await;
         }
@@ -156,7 +156,7 @@ async fn killing_it_at_any_moment_of_its_start_does_no_damage() {
             let gateway = Tidegate::new(&args).start().await;
             assert_eq!(gateway.address.to_string(), free);
             let mut client = TestClient::connect(&gateway.chat_url()).await;
-            client.say("/sim text=here pace_ms=0 first_ms=0").await;
+            client.send_text("/sim text=here pace_ms=0 first_ms=0").await;
             client.expect("here").await;
             client.close().await;
             gateway.stop().await;

@@ -54,16 +54,16 @@ async fn the_key_is_found_nowhere() {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let mut seen = String::new();
     for fault in FAULTS {
-        client.say(&format!("/sim {fault}")).await;
+        client.send_text(&format!("/sim {fault}")).await;
         let (text, error) = client.until_error().await;
         seen += &format!("{text}{error}\n");
     }
     // A service that repeats the key which it refuses, in its sentence and in its code.
     for fault in ["message", "code"] {
-        client.say(&format!("/sim status=401 {fault}=\"Incorrect-API-key-provided:{CANARY}.\"")).await;
+        client.send_text(&format!("/sim status=401 {fault}=\"Incorrect-API-key-provided:{CANARY}.\"")).await;
         seen += &client.until_error().await.1;
     }
-    client.say("/sim text=fine").await;
+    client.send_text("/sim text=fine").await;
     client.expect("fine").await;
     for path in
         ["/metrics", "/health", "/readyz?verbose", "/livez", "/v1/models", "/", "/page.js", "/nowhere"]
@@ -103,12 +103,12 @@ async fn the_log_has_a_line_for_each_socket_and_run_and_no_words() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &["--set", "retry.attempts=1"]).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("/sim text=\"shibboleth in the answer\" tag=shibboleth").await;
+    client.send_text("/sim text=\"shibboleth in the answer\" tag=shibboleth").await;
     client.expect("shibboleth in the answer").await;
-    client.say("shibboleth\n2026-01-01T00:00:00.000Z INFO  tidegate: forged\u{1b}[31m").await;
-    client.hear().await;
+    client.send_text("shibboleth\n2026-01-01T00:00:00.000Z INFO  tidegate: forged\u{1b}[31m").await;
+    client.read_text().await;
     // What the service says is a stranger's word as well.
-    client.say(&format!("/sim status=500 code=\"{FORGED}\" message=\"{FORGED}\"")).await;
+    client.send_text(&format!("/sim status=500 code=\"{FORGED}\" message=\"{FORGED}\"")).await;
     client.until_error().await;
     client.close().await;
     until("the socket's end is logged", async || gateway.log().contains("socket closed")).await;
@@ -130,7 +130,7 @@ async fn json_lines_cannot_be_forged_either() {
     let more = ["--log-format", "json", "--set", "retry.attempts=1"];
     let gateway = Process::serve(&simulator, "sk-test", &more).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say(&format!("/sim status=500 code=\"\\\"}}{FORGED}\" message=\"\\\"}}{FORGED}\"")).await;
+    client.send_text(&format!("/sim status=500 code=\"\\\"}}{FORGED}\" message=\"\\\"}}{FORGED}\"")).await;
     client.until_error().await;
     client.close().await;
     until("the run's end is logged", async || gateway.log().contains("run ended")).await;
@@ -218,7 +218,7 @@ async fn what_a_stranger_puts_into_a_request_is_in_no_log() {
         assert!(!metrics.contains("shibboleth"), "{metrics}");
         // It serves as before.
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("/sim text=fine pace_ms=0 first_ms=0").await;
+        client.send_text("/sim text=fine pace_ms=0 first_ms=0").await;
         client.expect("fine").await;
         client.close().await;
         let log = gateway.stop().await;
@@ -249,7 +249,7 @@ async fn whose_a_chat_is_is_found_nowhere() {
                 let answer = socket.turn(request, "chat", &format!("/sim {text} pace_ms=0 first_ms=0")).await;
                 seen += &format!("{answer:?}");
             }
-            socket.say(&serde_json::json!({"type": "odd"})).await;
+            socket.send_frame(&serde_json::json!({"type": "odd"})).await;
             seen += &socket.next().await.to_string();
         }
         let cookies = [given, socket.cookie.clone(), other.cookie.clone()];

@@ -66,7 +66,7 @@ async fn an_answer_goes_on_after_its_socket_at_any_point_on_any_worker() {
             copies.push((socket, copy));
         }
         for (socket, copy) in &mut copies {
-            socket.hear(copy).await;
+            socket.read_answer(copy).await;
             assert_eq!((copy.text.as_str(), copy.end.clone()), (WORDS, Some(End::Whole)));
         }
         let names: Vec<_> = copies.iter().map(|(_, copy)| copy.message.clone()).collect();
@@ -96,7 +96,7 @@ async fn a_resume_of_what_is_not_there_tells_nothing() {
     // Beyond what was written.
     socket.resume("far", "chat", Some(100_000)).await;
     let mut far = Answer::of("far");
-    socket.hear(&mut far).await;
+    socket.read_answer(&mut far).await;
     assert_eq!(far.end, Some(End::Failed("bad_resume".to_owned())));
     drop((socket, other));
     drain(gateway).await;
@@ -126,8 +126,8 @@ async fn a_stop_closes_the_upstream_at_once_for_every_tab() {
         socket.abort("r1").await;
         until("the upstream is closed", async || gateway.upstream().open_streams() == 0).await;
         socket.abort("r1").await; // Twice.
-        tab.hear(&mut other).await;
-        socket.hear(&mut answer).await;
+        tab.read_answer(&mut other).await;
+        socket.read_answer(&mut answer).await;
         assert_eq!((answer.end, other.end), (Some(End::Stopped), Some(End::Stopped)));
         assert!(WORDS.starts_with(&other.text) && other.text.len() < WORDS.len());
         // The conversation knows what was said before the stop, and goes on.
@@ -207,14 +207,14 @@ async fn leaving_is_not_stopping_until_the_linger_time_is_over() {
         assert!(watch.took().is_in(Duration::from_millis(700)..), "{:?}", watch.took());
         // Within the idle time it is there: the same message is answered by what was written, not by a new run.
         let mut socket = Chats::connect_as(gateway.address, &cookie).await;
-        socket.say(&ask_with("again", "short", "r1", "/sim tokens=15 pace_ms=20 seed=1")).await;
+        socket.send_frame(&ask_with("again", "short", "r1", "/sim tokens=15 pace_ms=20 seed=1")).await;
         let mut answer = Answer::of("again");
-        socket.hear(&mut answer).await;
+        socket.read_answer(&mut answer).await;
         assert_eq!((answer.end, gateway.upstream().requests()), (Some(End::Whole), 2));
         drop(socket);
         until("nobody comes, so it is forgotten", async || gateway.is_idle()).await;
         let mut socket = Chats::connect_as(gateway.address, &cookie).await;
-        socket.say(&resume("late", "short", None)).await;
+        socket.send_frame(&resume("late", "short", None)).await;
         assert_eq!(socket.next().await["type"], "no-active");
         drop(socket);
         gateway.stop().await;

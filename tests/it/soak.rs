@@ -4,7 +4,7 @@
 //! `SOAK=20m cargo test --release --test it soak -- --nocapture` (SOAK_SEED chooses another order).
 #![allow(clippy::print_stdout, reason = "the figures of the long form")]
 use crate::harness::{
-    Heard, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, http_try, is_error,
+    Outcome, Process, RawClient, TestClient, Tidegate, frame, frame_head, handshake, http_try, is_error,
     kernel, on_a_steady_machine, until,
 };
 use fastrand::Rng;
@@ -201,9 +201,9 @@ async fn healthy(soak: Rc<Soak>, number: usize, seed: u64) {
             let text: String = (0..words).map(|word| format!("{number}.{turn}.{word}é ")).collect();
             let switches = format!("pace_ms={} first_ms=0", rng.u32(0..20));
             match client.ask(&text, &switches).await {
-                Heard::Whole => add(&soak.counts.whole, 1),
+                Outcome::Whole => add(&soak.counts.whole, 1),
                 // The service is killed, stopped or cut now and then.
-                Heard::Error(error) if is_expected(&error) => add(&soak.counts.errors, 1),
+                Outcome::Error(error) if is_expected(&error) => add(&soak.counts.errors, 1),
                 gone => panic!("a healthy client was left: {gone:?}"),
             }
             sleep(Duration::from_millis(rng.u64(0..80))).await;
@@ -264,7 +264,7 @@ async fn fault(soak: Rc<Soak>, kind: usize, mut rng: Rng) {
         0..=3 => {
             let mut client = TestClient::connect_from([127, 0, 2, 1].into(), gateway).await.unwrap();
             let switches = SERVICE_FAULTS[rng.usize(..SERVICE_FAULTS.len())];
-            client.say(&format!("/sim {switches} tag={}", rng.u32(..))).await;
+            client.send_text(&format!("/sim {switches} tag={}", rng.u32(..))).await;
             // It has some seconds to say something, and then it is left.
             let _ = timeout(Duration::from_secs(rng.u64(0..2)), client.next()).await;
         }
@@ -447,7 +447,7 @@ async fn soak() {
     let soak = Soak::start().await;
     // What there is when everything has been used once.
     let mut first = TestClient::connect(&soak.gateway.chat_url()).await;
-    assert_eq!(first.ask("warm", "").await, Heard::Whole);
+    assert_eq!(first.ask("warm", "").await, Outcome::Whole);
     first.close().await;
     until("the first one is gone", async || soak.idle().await).await;
     let base = soak.look(Instant::now());

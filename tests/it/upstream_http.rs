@@ -30,7 +30,7 @@ async fn refusals(rows: &[(&str, u64, Kind)]) {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     for (switches, requests, kind) in rows {
         let before = gateway.upstream().requests();
-        client.say(&format!("/sim {switches}")).await;
+        client.send_text(&format!("/sim {switches}")).await;
         assert_eq!(client.fails(*kind).await, "", "{switches}");
         assert_eq!(gateway.upstream().requests() - before, *requests, "{switches}");
         client.still_works().await;
@@ -52,7 +52,7 @@ async fn answers(change: impl FnOnce(&mut Config), rows: &[(&str, u64)]) {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     for (switches, requests) in rows {
         let before = gateway.upstream().requests();
-        client.say(&format!("/sim text=good {switches}")).await;
+        client.send_text(&format!("/sim text=good {switches}")).await;
         client.expect("good").await;
         assert_eq!(gateway.upstream().requests() - before, *requests, "{switches}");
         client.still_works().await;
@@ -63,12 +63,12 @@ async fn answers(change: impl FnOnce(&mut Config), rows: &[(&str, u64)]) {
 
 // faults: D47
 #[tokio::test]
-async fn a_refused_connection_is_tried_again_and_the_host_is_not_told() {
+async fn a_refused_connection_is_retried_and_the_host_is_not_revealed() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let gateway = Gateway::in_front_of(address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
-    let told = client.hear().await;
+    client.send_text("hi").await;
+    let told = client.read_text().await;
     assert_eq!(told, "Error: The model service cannot be reached. Try again later.");
     assert_eq!(gateway.site.metrics.retries.get(), 2);
     client.close().await;
@@ -92,8 +92,8 @@ async fn a_connection_that_is_never_answered_is_given_up_and_tried_once_more() {
             .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let watch = Stopwatch::start();
-    client.say("hi").await;
-    assert_eq!(client.hear().await, "Error: The model service cannot be reached. Try again later.");
+    client.send_text("hi").await;
+    assert_eq!(client.read_text().await, "Error: The model service cannot be reached. Try again later.");
     let took = watch.took();
     assert!(took.is_in(Duration::from_millis(800)..Duration::from_secs(4)), "{took:?}");
     assert_eq!(gateway.site.metrics.retries.get(), 1);
@@ -103,15 +103,15 @@ async fn a_connection_that_is_never_answered_is_given_up_and_tried_once_more() {
 
 // faults: D48
 #[tokio::test]
-async fn a_name_that_nobody_knows_is_in_the_log_and_not_with_the_user() {
+async fn an_unknown_host_name_is_logged_but_not_shown_to_the_user() {
     let started =
         Tidegate::new(&["serve", "--listen", "127.0.0.1:0", "--base-url", "https://nowhere.invalid"]);
     let gateway =
         started.env("API_KEY", "sk-test").env("TIDEGATE_UPSTREAM__CONNECT_TIMEOUT", "2s").start().await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let watch = Stopwatch::start();
-    client.say("hi").await;
-    assert_eq!(client.hear().await, "Error: The model service cannot be reached. Try again later.");
+    client.send_text("hi").await;
+    assert_eq!(client.read_text().await, "Error: The model service cannot be reached. Try again later.");
     // Two or three attempts, and nobody waits for a resolver that is silent.
     assert!(watch.took().is_in(..Duration::from_secs(9)), "{:?}", watch.took());
     client.close().await;
@@ -173,7 +173,7 @@ async fn the_wait_that_the_upstream_asks_for_is_kept() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let watch = Stopwatch::start();
-    client.say("/sim status=429 retry_after=1 times=1 text=good").await;
+    client.send_text("/sim status=429 retry_after=1 times=1 text=good").await;
     client.expect("good").await;
     let took = watch.took();
     assert!(took.is_in(Duration::from_secs(1)..Duration::from_secs(4)), "{took:?}");
@@ -268,8 +268,8 @@ async fn where_a_redirect_points_no_request_and_no_key_arrives() {
     let upstream = CannedUpstream::serve(&[&redirect]).await;
     let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
-    let told = client.hear().await;
+    client.send_text("hi").await;
+    let told = client.read_text().await;
     assert_eq!(told, "Error: The service is not set up correctly. Tell the operator.");
     assert!(target.is_left_alone(Duration::from_millis(100)).await);
     assert_eq!(upstream.requests(), 1);
@@ -279,17 +279,17 @@ async fn where_a_redirect_points_no_request_and_no_key_arrives() {
 
 // faults: D59
 #[tokio::test]
-async fn an_interim_response_leaves_no_answer_behind_for_somebody_else() {
+async fn an_interim_response_leaves_no_answer_behind_for_the_next_request() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
     let mut one = TestClient::connect(&gateway.chat_url()).await;
     let mut other = TestClient::connect(&gateway.chat_url()).await;
-    one.say("one").await;
+    one.send_text("one").await;
     let mut first = upstream.accept().await;
     first.request().await;
     first.send("HTTP/1.1 103 Early Hints\r\nlink: </nowhere>; rel=preload\r\n\r\n").await;
     assert_eq!(one.fails(Kind::UpstreamProtocol).await, "");
-    other.say("two").await;
+    other.send_text("two").await;
     // The first connection still owes an answer, so it must not be the one that is used.
     let mut second = upstream.accept().await;
     let (_, body) = second.request().await;
@@ -308,7 +308,7 @@ async fn a_body_of_unknown_length_leaves_nothing_behind_either() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
+    client.send_text("hi").await;
     let mut first = upstream.accept().await;
     first.request().await;
     first.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await;
@@ -329,7 +329,7 @@ async fn an_old_server_ends_its_answer_with_its_connection() {
         let upstream = ScriptedUpstream::bind().await;
         let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("hi").await;
+        client.send_text("hi").await;
         let mut connection = upstream.accept().await;
         connection.request().await;
         connection.send(format!("{head}{}{}", event("Hel", "null"), event("lo", finish))).await;
@@ -338,7 +338,7 @@ async fn an_old_server_ends_its_answer_with_its_connection() {
         if !complete {
             assert_eq!(client.fails(Kind::Interrupted).await, "");
         }
-        client.say("next").await;
+        client.send_text("next").await;
         let mut connection = upstream.accept().await;
         connection.request().await;
         connection.send(good_answer("fine")).await;
@@ -356,14 +356,14 @@ async fn a_head_that_never_comes_is_given_up_and_tried_once_more() {
             Gateway::spawn(|config| config.upstream.first_byte_timeout = Duration::from_millis(200)).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         let watch = Stopwatch::start();
-        client.say("/sim no_head").await;
+        client.send_text("/sim no_head").await;
         assert_eq!(client.fails(Kind::UpstreamTimeout).await, "");
         let took = watch.took();
         assert!(took.is_in(Duration::from_millis(400)..SOON), "{took:?}");
         assert_eq!(gateway.upstream().requests(), 2);
         until("both connections are closed", async || gateway.upstream().cancelled() == 2).await;
         // A head that is late, but not too late, is no fault.
-        client.say("/sim head_ms=100 text=late").await;
+        client.send_text("/sim head_ms=100 text=late").await;
         client.expect("late").await;
         client.close().await;
         gateway.stop().await;
@@ -377,7 +377,7 @@ async fn a_kept_connection_that_is_closed_just_then_is_replaced_in_silence() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("one").await;
+    client.send_text("one").await;
     let mut connection = upstream.accept().await;
     for (way, text) in [("after the request", "two"), ("with a reset", "three"), ("while idle", "four")] {
         connection.request().await;
@@ -385,9 +385,9 @@ async fn a_kept_connection_that_is_closed_just_then_is_replaced_in_silence() {
         client.expect("fine").await;
         if way == "while idle" {
             drop(connection);
-            client.say(text).await;
+            client.send_text(text).await;
         } else {
-            client.say(text).await;
+            client.send_text(text).await;
             connection.request().await;
             if way == "with a reset" { connection.reset() } else { drop(connection) }
         }
@@ -412,13 +412,13 @@ async fn an_answer_or_an_error_that_comes_before_the_request_was_read_is_read() 
     })
     .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
+    client.send_text("hi").await;
     let mut connection = upstream.accept().await;
     connection.send(good_answer("early")).await;
     client.expect("early").await;
     drop(connection);
     let large = "x".repeat(1_000_000);
-    client.say(&large).await;
+    client.send_text(&large).await;
     let mut connection = upstream.accept().await;
     let head = connection.request_head().await;
     let refusal = json_answer(413, r#"{"code":"BadRequest.TooLarge","message":"Payload Too Large"}"#);
@@ -426,7 +426,7 @@ async fn an_answer_or_an_error_that_comes_before_the_request_was_read_is_read() 
     connection.half_close(&head).await;
     assert_eq!(client.fails(Kind::InputTooLong).await, "");
     // One that hangs up in the middle of every request is a service that cannot be reached.
-    client.say(&large).await;
+    client.send_text(&large).await;
     let mut connections = 0;
     let told = tokio::select! {
         told = client.fails(Kind::UpstreamUnreachable) => told,
@@ -450,7 +450,7 @@ async fn more_runs_than_a_client_has_connections_by_default_stream_at_the_same_t
     let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
     let mut clients = join_all((0..RUNS).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
     for client in &mut clients {
-        client.say("hi").await;
+        client.send_text("hi").await;
     }
     let mut streams = Vec::new();
     for _ in 0..RUNS {
@@ -488,16 +488,16 @@ async fn beyond_the_slots_a_run_waits_and_beyond_the_queue_it_is_refused_at_once
     let mut clients = join_all((0..4).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
     let mut streams = Vec::new();
     for (n, client) in clients.iter_mut().take(2).enumerate() {
-        client.say(&format!("message {n}")).await;
+        client.send_text(&format!("message {n}")).await;
         let mut stream = upstream.accept().await;
         stream.request().await;
         stream.send(sse_head()).await;
         streams.push(stream);
     }
-    clients[2].say("message 2").await;
+    clients[2].send_text("message 2").await;
     until("the third waits", async || gateway.site.metrics.runs_queued.get() == 1).await;
     let watch = Stopwatch::start();
-    clients[3].say("message 3").await;
+    clients[3].send_text("message 3").await;
     assert_eq!(clients[3].fails(Kind::Overloaded).await, "");
     assert!(watch.took().is_in(..SOON), "{:?}", watch.took());
     assert!(upstream.is_left_alone(Duration::from_millis(50)).await, "only two run");
@@ -520,7 +520,7 @@ async fn beyond_the_slots_a_run_waits_and_beyond_the_queue_it_is_refused_at_once
 
 // faults: C38
 #[tokio::test]
-async fn nobody_waits_for_a_slot_longer_than_allowed() {
+async fn no_run_waits_for_a_slot_longer_than_allowed() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
         config.dispatch.runs_max = 1;
@@ -528,12 +528,12 @@ async fn nobody_waits_for_a_slot_longer_than_allowed() {
     })
     .await;
     let mut first = TestClient::connect(&gateway.chat_url()).await;
-    first.say("first").await;
+    first.send_text("first").await;
     let mut stream = upstream.accept().await;
     stream.request().await;
     let mut second = TestClient::connect(&gateway.chat_url()).await;
     let watch = Stopwatch::start();
-    second.say("second").await;
+    second.send_text("second").await;
     assert_eq!(second.fails(Kind::QueueTimeout).await, "");
     let took = watch.took();
     assert!(took.is_in(Duration::from_millis(100)..SOON), "{took:?}");
@@ -555,7 +555,7 @@ async fn an_outage_is_not_multiplied_by_retries() {
         let clients = (0..10).map(async |_| {
             let mut client = TestClient::connect(&gateway.chat_url()).await;
             for _ in 0..RUNS / 10 {
-                client.say("hi").await;
+                client.send_text("hi").await;
                 assert_eq!(client.fails(kind).await, "");
             }
             client.close().await;
@@ -587,7 +587,7 @@ async fn the_key_is_shown_nowhere_even_if_the_upstream_repeats_it() {
         })
         .await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("hi").await;
+        client.send_text("hi").await;
         let (text, error) = client.until_error().await;
         shown.push_str(&format!("{text}{error}\n"));
         for path in ["/metrics", "/health", "/readyz?verbose=1", "/livez", "/v1/models", "/"] {
@@ -619,11 +619,11 @@ async fn a_client_that_goes_ends_its_run_wherever_that_stands() {
     ] {
         let before = upstream.requests();
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say(message).await;
+        client.send_text(message).await;
         until("it is asked", async || upstream.requests() - before == requests).await;
         // This one waits for the only slot, and goes as well.
         let mut waiting = TestClient::connect(&gateway.chat_url()).await;
-        waiting.say("/sim text=never").await;
+        waiting.send_text("/sim text=never").await;
         until("the other waits", async || gateway.site.metrics.runs_queued.get() == 1).await;
         drop(waiting);
         until("it does not wait any more", async || gateway.site.metrics.runs_queued.get() == 0).await;
@@ -641,7 +641,7 @@ async fn tokens_of_a_cancelled_answer_are_counted() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
+    client.send_text("hi").await;
     let mut connection = upstream.accept().await;
     connection.request().await;
     connection.send(sse_head()).await;
@@ -666,7 +666,7 @@ async fn tokens_of_a_cancelled_answer_are_counted() {
 
 // faults: D54, K146
 #[tokio::test]
-async fn a_wait_that_no_integer_holds_is_no_wait_that_is_told() {
+async fn a_wait_that_overflows_an_integer_is_not_reported() {
     let endless =
         ["99999999999999999999999", "18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT", "360001"];
     let answers = endless.map(|after| {

@@ -25,7 +25,7 @@ async fn whole(change: impl FnOnce(&mut Config), rows: &[&str]) {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     for switches in rows {
         let before = gateway.upstream().requests();
-        client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
+        client.send_text(&format!("/sim text=\"{TEXT}\" {switches}")).await;
         client.expect(TEXT).await;
         client.still_works().await;
         assert_eq!(gateway.upstream().requests() - before, 2, "{switches}");
@@ -48,7 +48,7 @@ async fn failures(change: impl FnOnce(&mut Config), rows: &[Failure<'_>]) {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         let before = gateway.upstream().requests();
         let message = format!("/sim text=\"{TEXT}\" {switches}");
-        client.say(&message).await;
+        client.send_text(&message).await;
         assert_eq!(client.fails(*kind).await, *shown, "{switches}");
         assert_eq!(gateway.upstream().requests() - before, *requests, "{switches}");
         client.still_works().await;
@@ -129,7 +129,7 @@ async fn a_response_may_come_one_byte_at_a_time() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
+    client.send_text("hi").await;
     let mut connection = upstream.accept().await;
     connection.request().await;
     for byte in good_answer(TEXT).bytes() {
@@ -161,7 +161,7 @@ async fn text_that_looks_like_something_else_is_text() {
         };
         // A line break is spelled short, so that ten thousand of them are no long message.
         let spelled = text.replace('\n', "\u{e000}").chars().map(escape).collect::<String>();
-        client.say(&format!("/sim text=\"{}\"", spelled.replace('\u{e000}', "\\n"))).await;
+        client.send_text(&format!("/sim text=\"{}\"", spelled.replace('\u{e000}', "\\n"))).await;
         client.expect(text).await;
         client.still_works().await;
     }
@@ -180,7 +180,7 @@ async fn a_payload_that_is_not_json_is_passed_on_as_text() {
         ("bytes_after=\"0:data:  你好\\n\\n\"", " 你好one two"),
         ("bytes_after=\"1:data: 42\\n\\n\"", "one42 two"),
     ] {
-        client.say(&format!("/sim text=\"one two\" {switches}")).await;
+        client.send_text(&format!("/sim text=\"one two\" {switches}")).await;
         client.expect(expected).await;
         client.still_works().await;
     }
@@ -216,7 +216,7 @@ async fn what_cannot_be_read_fails_and_the_text_before_it_stays() {
 
 // faults: E75
 #[tokio::test]
-async fn an_error_is_told_wherever_it_is_carried() {
+async fn an_error_is_reported_wherever_it_is_carried() {
     let told = |switches, kind, requests| (switches, "", kind, requests);
     let broke = |switches, kind| (switches, "one two", kind, 1);
     failures(
@@ -296,12 +296,12 @@ async fn an_answer_without_its_finish_is_never_whole() {
 
 // faults: E72, E80, E81
 #[tokio::test]
-async fn a_connection_that_breaks_keeps_whole_characters_of_what_was_said() {
+async fn a_broken_connection_keeps_whole_characters_of_the_text() {
     for way in ["in a character", "in an event", "in a chunk", "between events", "reset"] {
         let upstream = ScriptedUpstream::bind().await;
         let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("hi").await;
+        client.send_text("hi").await;
         let mut connection = upstream.accept().await;
         connection.request().await;
         connection.send(sse_head()).await;
@@ -375,24 +375,24 @@ async fn shown_text_is_never_taken_back() {
 
 // faults: K142
 #[tokio::test]
-async fn a_service_that_repeats_the_text_so_far_is_told_of_once_and_read_so_from_then_on() {
+async fn a_service_that_repeats_the_text_so_far_is_logged_once_and_read_as_cumulative() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.workers=2"]).await;
     let [message, words] =
         ["/sim text=\"one two three four five\" mode=cumulative", "one two three four five"];
     let mut first = TestClient::connect(&gateway.chat_url()).await;
-    first.say(message).await;
+    first.send_text(message).await;
     // Doubled until it was noticed, and not beyond.
     first.expect("oneone twoone two three four five").await;
     // On every worker.
     for _ in 0..4 {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say(message).await;
+        client.send_text(message).await;
         client.expect(words).await;
-        client.say(&format!("/sim text=\"{words}\" mode=incremental")).await;
+        client.send_text(&format!("/sim text=\"{words}\" mode=incremental")).await;
         client.expect(words).await;
         // The next one is not expected to repeat: it has to be noticed anew.
-        client.say(message).await;
+        client.send_text(message).await;
         client.expect("oneone twoone two three four five").await;
         client.close().await;
     }
@@ -414,14 +414,14 @@ async fn silence_in_mid_stream_ends_the_run_and_closes_the_upstream() {
             let upstream = gateway.upstream();
             let (before, closed) = (upstream.requests(), upstream.cancelled());
             let watch = Stopwatch::start();
-            client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
+            client.send_text(&format!("/sim text=\"{TEXT}\" {switches}")).await;
             assert_eq!(client.fails(Kind::UpstreamTimeout).await, shown);
             assert!(watch.took().is_in(Duration::from_millis(200) * requests as u32..));
             assert_eq!(upstream.requests() - before, requests);
             until("it is closed", async || upstream.cancelled() - closed == requests).await;
         }
         // A slow stream is not a silent one.
-        client.say(&format!("/sim text=\"{TEXT}\" pace_ms=120")).await;
+        client.send_text(&format!("/sim text=\"{TEXT}\" pace_ms=120")).await;
         client.expect(TEXT).await;
         client.close().await;
         gateway.stop().await;
@@ -437,8 +437,8 @@ async fn a_stream_that_is_left_open_behind_its_finish_is_let_go() {
         let change = |config: &mut Config| config.upstream.idle_timeout = Duration::from_millis(200);
         let gateway = Gateway::in_front_of(upstream.address, change).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("one").await;
-        client.say("two").await;
+        client.send_text("one").await;
+        client.send_text("two").await;
         let mut connection = upstream.accept().await;
         connection.request().await;
         connection.send(good_answer("first").strip_suffix("0\r\n\r\n").unwrap()).await;
@@ -471,7 +471,7 @@ async fn a_run_ends_at_its_time_limit_whatever_keeps_it_alive() {
         let turns = rows.map(async |(switches, shown)| {
             let mut client = TestClient::connect(&gateway.chat_url()).await;
             let watch = Stopwatch::start();
-            client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
+            client.send_text(&format!("/sim text=\"{TEXT}\" {switches}")).await;
             let (text, error) = client.until_error().await;
             let kind = if switches.contains("503") { Kind::UpstreamError } else { Kind::UpstreamTimeout };
             assert!(is_error(&error, kind), "{switches}: {error}");
@@ -493,7 +493,7 @@ async fn an_answer_is_cut_at_its_bound_and_what_fits_is_kept() {
     let gateway = Gateway::spawn(|config| config.upstream.answer_bytes_max = 1024).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     let message = "/sim text=四 tokens=100000";
-    client.say(message).await;
+    client.send_text(message).await;
     let text = client.fails(Kind::AnswerTooLong).await;
     assert_eq!(text, "四".repeat(1024 / 3), "whole characters, as many as fit");
     until("the upstream is closed", async || gateway.upstream().cancelled() == 1).await;
@@ -510,20 +510,20 @@ async fn a_burst_of_tiny_deltas_arrives_merged_and_in_order() {
     const DELTAS: usize = 5_000;
     let gateway = Gateway::spawn(|_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say(&format!("/sim text=x tokens={DELTAS} number group={DELTAS}")).await;
+    client.send_text(&format!("/sim text=x tokens={DELTAS} number group={DELTAS}")).await;
     let expected: String = (0..DELTAS).map(|n| format!("#{n} x")).collect();
     let (mut heard, mut frames) = (String::new(), 0);
     while heard.len() < expected.len() {
-        heard.push_str(&client.hear().await);
+        heard.push_str(&client.read_text().await);
         frames += 1;
     }
     assert!(heard == expected, "every delta, in order");
     assert!(frames < DELTAS / 4, "{frames} frames for {DELTAS} deltas");
     // One large delta is nothing special.
-    client.say("/sim tokens=1 word_len=200000").await;
+    client.send_text("/sim tokens=1 word_len=200000").await;
     let mut bytes = 0;
     while bytes < 200_000 {
-        bytes += client.hear().await.len();
+        bytes += client.read_text().await.len();
     }
     assert_eq!(bytes, 200_000);
     client.still_works().await;
@@ -540,11 +540,11 @@ async fn a_thinking_models_answer_is_shown_and_its_thoughts_are_not() {
     ] {
         let gateway = Gateway::spawn(|config| config.upstream.model = model.into()).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say(&format!("/sim text=\"{TEXT}\" {thinking}")).await;
+        client.send_text(&format!("/sim text=\"{TEXT}\" {thinking}")).await;
         client.expect(TEXT).await;
         client.still_works().await;
         assert_eq!(gateway.last_messages()[1], ("assistant".to_owned(), TEXT.to_owned()));
-        client.say(&format!("/sim text=\"{TEXT}\" {thinking} cut_after=2")).await;
+        client.send_text(&format!("/sim text=\"{TEXT}\" {thinking} cut_after=2")).await;
         assert_eq!(client.fails(Kind::Interrupted).await, "");
         client.close().await;
         gateway.stop().await;
@@ -556,10 +556,10 @@ async fn a_multimodal_model_is_asked_on_its_own_path_with_parts() {
     let gateway = Gateway::spawn(|config| config.upstream.model = "qwen-vl-max".into()).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     for switches in ["", "bytes=1", "odd_choices_after=1", "mode=incremental split_utf8"] {
-        client.say(&format!("/sim text=\"{TEXT}\" {switches}")).await;
+        client.send_text(&format!("/sim text=\"{TEXT}\" {switches}")).await;
         client.expect(TEXT).await;
     }
-    client.say("/sim text=last").await;
+    client.send_text("/sim text=last").await;
     client.expect("last").await;
     let recorded = gateway.upstream().recorded();
     let last = recorded.last().unwrap();
@@ -578,14 +578,14 @@ async fn what_a_finished_answer_still_says_is_not_the_next_answer() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| config.server.workers = 1).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("one").await;
+    client.send_text("one").await;
     let mut first = upstream.accept().await;
     first.request().await;
     first.send(good_answer("first")).await;
     client.expect("first").await;
     until("the run is over", async || gateway.site.metrics.runs.get() == 0).await;
     first.send(good_answer("late")).await;
-    client.say("two").await;
+    client.send_text("two").await;
     // Bytes that nobody asked for make a kept connection unfit for use.
     let mut second = within("a new connection", PATIENCE, upstream.accept()).await;
     second.request().await;

@@ -147,7 +147,7 @@ async fn an_upstream_with_an_authority_of_its_own_is_reached_over_tls() {
         let gateway = upstream.gateway(host, |config| config.upstream.ca_file = Some(file)).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         for _ in 0..2 {
-            client.say("hi").await;
+            client.send_text("hi").await;
             client.expect("over TLS").await;
         }
         assert_eq!(upstream.requests.load(SeqCst), 2);
@@ -174,7 +174,7 @@ async fn a_kept_connection_over_tls_that_died_costs_no_answer() {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     // More of them than the budget would bear.
     for _ in 0..12 {
-        client.say("hi").await;
+        client.send_text("hi").await;
         client.expect("over TLS").await;
     }
     assert_eq!(gateway.site.metrics.upstream_dead_connections.get(), 11);
@@ -199,8 +199,8 @@ async fn a_server_that_cannot_be_trusted_is_not_talked_to() {
         let upstream = TlsUpstream::serve(listener).await;
         let gateway = upstream.gateway("localhost", |config| config.upstream.ca_file = ca_file).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
-        client.say("hi").await;
-        let told = client.hear().await;
+        client.send_text("hi").await;
+        let told = client.read_text().await;
         assert_eq!(told, "Error: No safe connection to the model service. Tell the operator.", "{what}");
         assert_eq!(upstream.connections.load(SeqCst), 1, "{what}: tried once");
         assert_eq!(upstream.requests.load(SeqCst), 0, "{what}: nothing was said");
@@ -217,8 +217,8 @@ async fn a_handshake_that_stalls_is_tried_once_more() {
         .gateway("localhost", |config| config.upstream.connect_timeout = Duration::from_millis(200))
         .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.say("hi").await;
-    let told = client.hear().await;
+    client.send_text("hi").await;
+    let told = client.read_text().await;
     assert_eq!(told, "Error: The model service cannot be reached. Try again later.");
     assert_eq!(upstream.connections.load(SeqCst), 2);
     client.close().await;

@@ -69,21 +69,21 @@ impl Chats {
         Ok(Chats { socket, cookie: fresh.unwrap_or(cookie).to_owned() })
     }
 
-    pub(crate) async fn say(&mut self, frame: &Value) {
+    pub(crate) async fn send_frame(&mut self, frame: &Value) {
         self.socket.send(Message::text(frame.to_string())).await.unwrap();
     }
 
     /// Asks as the first message of a chat; the message has the name of the request.
     pub(crate) async fn ask(&mut self, request: &str, chat: &str, text: &str) {
-        self.say(&ask(request, chat, text)).await;
+        self.send_frame(&ask(request, chat, text)).await;
     }
 
     pub(crate) async fn resume(&mut self, request: &str, chat: &str, after: Option<u64>) {
-        self.say(&resume(request, chat, after)).await;
+        self.send_frame(&resume(request, chat, after)).await;
     }
 
     pub(crate) async fn abort(&mut self, request: &str) {
-        self.say(&json!({"type": "abort", "requestId": request})).await;
+        self.send_frame(&json!({"type": "abort", "requestId": request})).await;
     }
 
     /// The next frame; nothing where the socket is at its end.
@@ -102,12 +102,12 @@ impl Chats {
     }
 
     /// Says it where the gateway may have closed; whether it could.
-    pub(crate) async fn try_say(&mut self, frame: &Value) -> bool {
+    pub(crate) async fn try_send_frame(&mut self, frame: &Value) -> bool {
         self.socket.send(Message::text(frame.to_string())).await.is_ok()
     }
 
     /// Reads the answer to a request; nothing where the socket ends before it.
-    pub(crate) async fn try_hear(&mut self, request: &str) -> Option<Answer> {
+    pub(crate) async fn try_read_answer(&mut self, request: &str) -> Option<Answer> {
         let mut answer = Answer::of(request);
         while answer.end.is_none() {
             answer.take(&self.try_next().await?);
@@ -116,7 +116,7 @@ impl Chats {
     }
 
     /// Reads one answer to its end. What belongs to other requests is left out.
-    pub(crate) async fn hear(&mut self, answer: &mut Answer) {
+    pub(crate) async fn read_answer(&mut self, answer: &mut Answer) {
         while answer.end.is_none() {
             let frame = self.next().await;
             answer.take(&frame);
@@ -127,7 +127,7 @@ impl Chats {
     pub(crate) async fn turn(&mut self, request: &str, chat: &str, text: &str) -> Answer {
         self.ask(request, chat, text).await;
         let mut answer = Answer::of(request);
-        self.hear(&mut answer).await;
+        self.read_answer(&mut answer).await;
         answer
     }
 

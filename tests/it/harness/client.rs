@@ -44,35 +44,35 @@ impl TestClient {
 
     /// Has the simulator answer with a text, and hears it to its end. Whatever comes must be the beginning
     /// of the text: nothing twice, nothing left out.
-    pub(crate) async fn ask(&mut self, text: &str, switches: &str) -> Heard {
+    pub(crate) async fn ask(&mut self, text: &str, switches: &str) -> Outcome {
         let message = format!("/sim text=\"{text}\" {switches}");
         self.transcript.push(format!("> {message}"));
         if self.socket.send(Message::text(message)).await.is_err() {
-            return Heard::Lost;
+            return Outcome::Lost;
         }
-        self.hear_all(text).await
+        self.read_answer(text).await
     }
 
     /// The rest of an answer.
-    pub(crate) async fn hear_all(&mut self, text: &str) -> Heard {
+    pub(crate) async fn read_answer(&mut self, text: &str) -> Outcome {
         let mut heard = String::new();
         while heard != text {
             let message = within("an answer's end", PATIENCE, self.socket.next()).await;
             self.transcript.push(format!("< {message:?}"));
             match message {
                 Some(Ok(Message::Text(more))) if more.starts_with("Error: ") => {
-                    return Heard::Error(more.to_string());
+                    return Outcome::Error(more.to_string());
                 }
                 Some(Ok(Message::Text(more))) => heard.push_str(&more),
                 Some(Ok(Message::Close(frame))) => {
-                    return Heard::Closed(frame.map_or(1005, |frame| frame.code.into()));
+                    return Outcome::Closed(frame.map_or(1005, |frame| frame.code.into()));
                 }
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Heard::Lost,
+                Some(Err(_)) | None => return Outcome::Lost,
             }
             assert!(text.starts_with(&heard), "expected the beginning of {text:?}, got {heard:?}");
         }
-        Heard::Whole
+        Outcome::Whole
     }
 
     /// Over a connection that is there.
@@ -87,7 +87,7 @@ impl TestClient {
         self.transcript.clear();
     }
 
-    pub(crate) async fn say(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.transcript.push(format!("> {text}"));
         self.socket.send(Message::text(text)).await.unwrap();
     }
@@ -98,7 +98,7 @@ impl TestClient {
     }
 
     /// The next text message.
-    pub(crate) async fn hear(&mut self) -> String {
+    pub(crate) async fn read_text(&mut self) -> String {
         match self.next().await {
             Message::Text(text) => text.to_string(),
             other => panic!("expected text, got {other:?}"),
@@ -121,7 +121,7 @@ impl TestClient {
     pub(crate) async fn expect(&mut self, expected: &str) {
         let mut heard = String::new();
         while heard.len() < expected.len() {
-            heard.push_str(&self.hear().await);
+            heard.push_str(&self.read_text().await);
         }
         assert_eq!(heard, expected);
     }
@@ -130,7 +130,7 @@ impl TestClient {
     pub(crate) async fn until_error(&mut self) -> (String, String) {
         let mut heard = String::new();
         loop {
-            let text = self.hear().await;
+            let text = self.read_text().await;
             if text.starts_with("Error: ") {
                 return (heard, text);
             }
@@ -148,7 +148,7 @@ impl TestClient {
 
     /// A turn with the simulator that works, so that nothing of the turn before is still to come.
     pub(crate) async fn still_works(&mut self) {
-        self.say("/sim text=fine").await;
+        self.send_text("/sim text=fine").await;
         self.expect("fine").await;
     }
 
@@ -197,7 +197,7 @@ impl TestClient {
 
 /// How an answer came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Outcome {
     Whole,
     Error(String),
     Closed(u16),

@@ -120,10 +120,10 @@ impl TestClient {
     /// One turn, whatever becomes of it.
     pub(crate) async fn turn(&mut self, start: Instant, message: &str, last: &str) -> Turn {
         let asked = Instant::now();
-        self.say(message).await;
+        self.send_text(message).await;
         let (mut first, mut heard) = (None, String::new());
         let error = loop {
-            let text = self.hear().await;
+            let text = self.read_text().await;
             first.get_or_insert(asked.elapsed());
             if text.starts_with("Error: ") {
                 break Some(text);

@@ -12,7 +12,7 @@ mod process;
 mod upstream;
 
 pub(crate) use chats::{Answer, Chats, End, ask, ask_with, resume};
-pub(crate) use client::{Heard, RawClient, TestClient, frame, frame_head, handshake, is_error};
+pub(crate) use client::{Outcome, RawClient, TestClient, frame, frame_head, handshake, is_error};
 pub(crate) use crowd::{Crowd, Turn, come_back, quantile, short_or_long};
 pub(crate) use echo::echo;
 pub(crate) use gateway::{Gateway, get_over, get_with, http_get, http_try};
