@@ -44,7 +44,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct Gateway {
     pub address: SocketAddr,
     pub ops_address: Option<SocketAddr>,
-    site: Arc<http::Site>,
+    site: Arc<http::AppState>,
     server: actix_server::ServerHandle,
     drain: Duration,
     /// Why the gateway cannot continue, once it cannot.
@@ -71,7 +71,7 @@ struct WorkerParts {
     hub: hub::Settings,
     session: Arc<session::Settings>,
     next_worker: Arc<AtomicUsize>,
-    site: Arc<http::Site>,
+    site: Arc<http::AppState>,
 }
 
 impl Gateway {
@@ -117,7 +117,7 @@ impl Gateway {
         Ok(())
     }
 
-    pub fn site(&self) -> &Arc<http::Site> {
+    pub fn site(&self) -> &Arc<http::AppState> {
         &self.site
     }
 
@@ -184,7 +184,7 @@ fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts
     );
     let (dispatch_state, dispatcher) = (dispatcher.state(), dispatcher.start());
     let lifecycle = Lifecycle::new(settings.connections_max, settings.connections_per_source_max);
-    let site = http::Site {
+    let site = http::AppState {
         settings: settings.http,
         lifecycle: Arc::new(lifecycle),
         memory: Arc::new(memory),
@@ -249,7 +249,7 @@ fn worker(parts: &WorkerParts) -> Rc<Connections> {
 }
 
 /// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.
-async fn watch_dispatcher(site: Arc<http::Site>, broke: watch::Sender<Option<&'static str>>) {
+async fn watch_dispatcher(site: Arc<http::AppState>, broke: watch::Sender<Option<&'static str>>) {
     while !broke.is_closed() {
         sleep(WATCH).await;
         let why = match timeout(WATCH, site.dispatcher.send(dispatch::HealthCheck)).await {

@@ -16,6 +16,7 @@ mod json;
 pub mod lifecycle;
 pub mod listen;
 pub mod load;
+pub mod log_throttle;
 pub mod logging;
 pub mod mailbox;
 pub mod memory;

@@ -1,12 +1,14 @@
 //! What became of one run: one value, made once when the run ends, for everything that accounts for runs.
 use super::{FinishReason, RunError, RunErrorKind, RunId, SessionId, Timing, Usage};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// One run, from the request of its session to its end. Holds no text of the conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {
     pub session: SessionId,
     pub run: RunId,
+    /// The model that was asked for.
+    pub model: Arc<str>,
     pub outcome: RunOutcome,
     /// From the session's request: to the first delta, and to the end.
     pub timing: Timing,
@@ -56,10 +58,16 @@ pub trait RunSink: Send + Sync {
 
 impl RunRecord {
     /// The record of a run that never got a slot, `waited` after the session's request.
-    pub fn rejected(session: SessionId, run: RunId, error: RunError, waited: Duration) -> Self {
+    pub fn rejected(
+        (session, run): (SessionId, RunId),
+        model: &Arc<str>,
+        error: RunError,
+        waited: Duration,
+    ) -> Self {
         RunRecord {
             session,
             run,
+            model: Arc::clone(model),
             outcome: RunOutcome::Failed(error),
             timing: Timing { first_delta: None, duration: waited },
             queue_wait: None,

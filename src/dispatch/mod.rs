@@ -1,6 +1,6 @@
 //! The dispatcher: one actor for all sessions. It admits runs, and hands each to the lane of its
-//! session's own worker, so that a delta never changes threads. It hears of a run a handful of
-//! times, and of no delta.
+//! session's own worker, so that a delta never changes threads. It handles a few messages per
+//! run, and no delta.
 pub mod admission;
 mod attempt;
 pub mod channel;
@@ -57,7 +57,7 @@ pub struct SubmitRun {
     pub submitted: tokio::time::Instant,
 }
 
-/// What a run tells its session. Sent by the dispatcher (queue) and by the run's task.
+/// An event of a run, for its session. Sent by the dispatcher (queue) and by the run's task.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RunUpdate {
@@ -80,7 +80,7 @@ pub struct Register {
     pub lane: Addr<Lane>,
 }
 
-/// Asked each second; an answer says that the dispatcher and all lanes are alive.
+/// Sent each second; the answer is whether the dispatcher and all lanes are alive.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct HealthCheck;
@@ -168,7 +168,12 @@ impl Dispatcher {
     /// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
     fn refuse(&self, order: &SubmitRun, error: RunError) {
         let waited = order.submitted.elapsed();
-        self.sinks.record(&RunRecord::rejected(order.session, order.run, error.clone(), waited));
+        self.sinks.record(&RunRecord::rejected(
+            (order.session, order.run),
+            &order.request.model,
+            error.clone(),
+            waited,
+        ));
         let event = RunEvent::End(Box::new(RunEnd::failed(error)));
         // Only a session that is gone does not take it.
         let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });
@@ -194,7 +199,7 @@ impl Dispatcher {
             }
             match self.down(order.pass.fair_share_key()) {
                 None => self.start_run(ctx, order),
-                // Nobody waits for an upstream that is left alone.
+                // No run waits for an upstream whose breaker is open.
                 Some(error) => {
                     self.refuse(&order, error);
                     self.admission.finish(now(), order.pass.fair_share_key());
@@ -272,7 +277,7 @@ impl Handler<SubmitRun> for Dispatcher {
                 if let Some(order) = out {
                     self.refuse(&order, self.busy("others of its address have enough places"));
                 }
-                // Its place is a courtesy; a session too busy to hear it can do without.
+                // The position is a courtesy; a session whose mailbox is full does without.
                 let _ = sink.try_send(RunUpdate { run, event: RunEvent::Queued { position: place } });
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     },
     metrics::Metrics,
 };
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 use tokio::time::Instant;
 
 /// Lives as long as its run. A run that is dropped before its end is recorded as cancelled, one that panics as
@@ -25,12 +25,14 @@ impl Recorder {
     pub(super) fn new(
         sinks: &RunSinks,
         (session, run): (SessionId, RunId),
+        model: &Arc<str>,
         submitted: Instant,
         queue_wait: Duration,
     ) -> Self {
         let record = RunRecord {
             session,
             run,
+            model: Arc::clone(model),
             outcome: RunOutcome::Cancelled,
             timing: Timing::default(),
             queue_wait: Some(queue_wait),
@@ -123,7 +125,7 @@ mod tests {
     use crate::chat::FinishReason;
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},
-        sync::{Arc, Mutex},
+        sync::Mutex,
     };
 
     #[derive(Default)]
@@ -140,7 +142,13 @@ mod tests {
         let kept = Arc::new(Kept::default());
         let sink: Arc<dyn crate::chat::RunSink> = Arc::<Kept>::clone(&kept);
         let submitted = Instant::now();
-        act(Recorder::new(&RunSinks::new([sink]), (SessionId(1), RunId(2)), submitted, Duration::ZERO));
+        act(Recorder::new(
+            &RunSinks::new([sink]),
+            (SessionId(1), RunId(2)),
+            &"m".into(),
+            submitted,
+            Duration::ZERO,
+        ));
         kept.0.lock().unwrap().clone()
     }
 
@@ -193,7 +201,7 @@ mod tests {
             assert!(timing.first_delta.is_some_and(|first| first <= timing.duration));
         });
         let [record] = &records[..] else { panic!("{records:?}") };
-        assert_eq!((record.session, record.run), (SessionId(1), RunId(2)));
+        assert_eq!((record.session, record.run, &*record.model), (SessionId(1), RunId(2), "m"));
         assert_eq!((record.deltas, record.bytes), (2, 8));
         assert_eq!(record.attempts_counted(), 1);
         let [dead, answered] = record.attempts[..] else { panic!("{record:?}") };

@@ -18,7 +18,7 @@ pub struct Router {
     metrics: Arc<Metrics>,
 }
 
-/// The permit of the attempt under way. Dropped before anything was reported, as with a cancelled run, it says
+/// The permit of the attempt under way. Dropped before anything was reported, as with a cancelled run, it reports
 /// that the attempt blames nobody.
 pub(super) struct AttemptGuard {
     router: Arc<Router>,

@@ -70,7 +70,8 @@ impl Run {
         let started = Instant::now();
         let waited = started.saturating_duration_since(order.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
-        let recorder = Recorder::new(&shared.sinks, (order.session, order.run), order.submitted, waited);
+        let (name, model) = ((order.session, order.run), &order.request.model);
+        let recorder = Recorder::new(&shared.sinks, name, model, order.submitted, waited);
         let deadline = started + shared.settings.run_time;
         let asker = Asker { source: order.pass.fair_share_key(), session: order.session };
         let route = RouteRequest::new(Arc::clone(&order.request.model), asker, deadline.into_std());
@@ -176,7 +177,7 @@ impl Run {
     }
 
     /// Sends what is not text; whether the session is still there. Waits when its mailbox is full, but
-    /// a session that takes nothing for too long is told of the end in place of it.
+    /// a session that takes nothing for too long gets the end in place of it.
     async fn tell(&mut self, event: RunEvent) -> bool {
         let update = match self.order.sink.try_send(RunUpdate { run: self.order.run, event }) {
             Ok(()) => return true,
@@ -219,7 +220,7 @@ impl Run {
         self.read_tail(usage).await;
     }
 
-    /// Reads what is left of a response behind its finished answer, which was told with this usage.
+    /// Reads what is left of a response behind its finished answer, whose end carried this usage.
     async fn read_tail(&mut self, told: Usage) {
         let Some(attempt) = &mut self.attempt else { return };
         if let Some(usage) = attempt.read_tail().await {

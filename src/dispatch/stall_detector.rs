@@ -1,4 +1,4 @@
-//! Asks each lane again and again whether its thread still turns, and tells when one stands still.
+//! Pings each lane and reports a worker thread that stands still.
 use super::{DispatchState, Lane};
 use crate::metrics::Metrics;
 use actix::prelude::*;
@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How often a lane is asked.
 const EVERY: Duration = Duration::from_millis(250);
-/// A lane that has not answered for so long is said to stand still.
+/// Without an answer for this long, a worker counts as stalled.
 const STALL: Duration = Duration::from_secs(1);
 
-/// Asked by the watchdog; an answer says that the lane's thread turns.
+/// Sent by the stall detector; an answer shows that the lane's thread runs.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Ping;

@@ -18,7 +18,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 const TAIL: Duration = Duration::from_secs(1);
 /// The same where no usage has come, which some services send last. It counts for the metrics.
 const TAIL_FOR_USAGE: Duration = Duration::from_secs(5);
-/// How long the end of an answer waits after its finish for usage to be told with it, where none has come.
+/// How long the end of an answer waits after its finish for usage to go with it, where none has come.
 const USAGE_WAIT: Duration = Duration::from_millis(200);
 
 /// The session did not take an event within [`super::Settings::delivery`].
@@ -26,7 +26,7 @@ pub(super) const NOT_TAKEN: &str = "the session took nothing for too long";
 
 /// What one wake of a stream brought.
 pub(super) enum Step {
-    /// Events are there to be told, or the end of the answer is.
+    /// Events are there to be passed on, or the end of the answer is.
     More,
     End,
     Failed(RunError),

@@ -1,5 +1,5 @@
 //! HTTP endpoints for pages: the configuration of this gateway, and the transcript of a chat.
-use super::{Site, auth, auth::NotAdmitted, methods, page};
+use super::{AppState, auth, auth::NotAdmitted, methods, page};
 use crate::{
     access::Denied,
     chat::{ChatId, ChatKey, ChatMessage},
@@ -16,7 +16,7 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A session has this long to say what it remembers.
+/// Longest wait for a session's transcript.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When what is not there now may be asked for again, in seconds.
 const RETRY_AFTER: &str = "5";
@@ -57,7 +57,7 @@ pub struct Features {
     pub client_system_prompt: bool,
 }
 
-/// What the operator tells the people at the page: plain text. What is empty is left out.
+/// The operator's words on the page: plain text. Empty ones are left out.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Page {
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -82,7 +82,7 @@ struct BuiltPage<'a> {
     words: &'a Page,
 }
 
-async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
+async fn page_config(request: HttpRequest, site: Data<AppState>) -> HttpResponse {
     let settings = &site.settings;
     let caller = match auth::caller(&request, settings) {
         Ok(caller) => caller,
@@ -112,15 +112,19 @@ async fn page_config(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     }))
 }
 
-/// Of a chat that is somebody else's nothing is said that is not said of one that never was.
-async fn chat(request: HttpRequest, site: Data<Site>, id: Path<String>) -> HttpResponse {
+/// A chat of another principal gets the same response as one that does not exist.
+async fn chat(request: HttpRequest, site: Data<AppState>, id: Path<String>) -> HttpResponse {
     match transcript(&request, &site, &id).await {
         Ok((chat, transcript)) => ours(StatusCode::OK).json(Conversation::new(&chat, &transcript)),
         Err(error) => error.response(),
     }
 }
 
-async fn transcript(request: &HttpRequest, site: &Site, id: &str) -> Result<(ChatId, Transcript), ApiError> {
+async fn transcript(
+    request: &HttpRequest,
+    site: &AppState,
+    id: &str,
+) -> Result<(ChatId, Transcript), ApiError> {
     let caller = auth::caller(request, &site.settings)?;
     let chat = ChatId::new(id).map_err(|_| ApiError::BadId)?;
     let key = ChatKey { principal: caller.pass.principal(), chat };
@@ -245,7 +249,7 @@ impl ApiError {
     }
 }
 
-/// An answer that is one browser's own: nobody keeps it, and no page of another origin is given it.
+/// A response for one browser alone: no cache keeps it, and no page of another origin may read it.
 fn ours(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response

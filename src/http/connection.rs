@@ -35,7 +35,7 @@ const AHEAD_BYTES_MAX: usize = 8 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
-/// What the routes tell the stream of their connection.
+/// What the routes report to the stream of their connection.
 pub(super) type Shared = Rc<RefCell<Exchange>>;
 
 pub(crate) struct HttpStream {
@@ -57,7 +57,7 @@ pub(crate) struct HttpStream {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
-    /// Our side is closed; so many bytes were discarded since.
+    /// Our side is closed; bytes discarded since.
     Lingering {
         discarded: usize,
     },
@@ -69,7 +69,7 @@ impl HttpStream {
     /// Admits a connection and makes room for it where that is needed.
     ///
     /// # Errors
-    /// There is no room. The client was told so.
+    /// There is no room. The client has got a 503.
     pub(crate) fn new(io: TcpStream, door: &Arc<Door>) -> io::Result<(Self, Option<SocketAddr>)> {
         let peer = io.peer_addr().ok();
         let socket = SockRef::from(&io);
@@ -306,7 +306,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconn
                       content-type: text/plain; charset=utf-8\r\ncontent-length: 30\r\n\r\n\
                       too many connections are open\n";
 
-/// What a client is told that has begun a request which is not waited for.
+/// The response to a client whose unfinished request is not waited for.
 fn status(cut: Cut) -> Option<&'static [u8]> {
     match cut {
         Cut::HeaderTimeout | Cut::BodyTimeout => Some(

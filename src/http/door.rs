@@ -4,10 +4,10 @@
 //! waited for its client since it was accepted first, of the source that has the most. So a stranger who opens
 //! connections takes places from nobody but himself.
 use super::{
+    LOG_PERIOD,
     exchange::{Cut, Limits},
-    notice::Notice,
 };
-use crate::{chat::Source, metrics::Metrics};
+use crate::{chat::Source, log_throttle::LogThrottle, metrics::Metrics};
 use futures_util::task::AtomicWaker;
 use ipnet::IpNet;
 use std::{
@@ -50,7 +50,7 @@ pub struct Door {
     metrics: Arc<Metrics>,
     table: Mutex<Table>,
     /// For the log, of each bound.
-    notices: [Notice; 2],
+    throttles: [LogThrottle; 2],
 }
 
 #[derive(Default)]
@@ -90,7 +90,12 @@ pub(super) struct Place {
 
 impl Door {
     pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Self {
-        Door { settings, metrics, table: Mutex::default(), notices: [Notice::new(), Notice::new()] }
+        Door {
+            settings,
+            metrics,
+            table: Mutex::default(),
+            throttles: [LogThrottle::new(LOG_PERIOD), LogThrottle::new(LOG_PERIOD)],
+        }
     }
 
     pub fn connections_max(&self) -> usize {
@@ -117,10 +122,10 @@ impl Door {
         Some(Place { door: Arc::clone(self), id, peer, source, member })
     }
 
-    /// Tells in the log which bound was reached.
+    /// Logs which bound was reached.
     fn tell(&self, reached: Option<Bound>, peer: Option<IpAddr>) {
         let Some(bound) = reached else { return };
-        let Some(omitted) = self.notices[bound as usize].due(Instant::now()) else { return };
+        let Some(omitted) = self.throttles[bound as usize].due(Instant::now().into_std()) else { return };
         let (key, value) = match bound {
             Bound::All => ("http.connections_max", self.settings.connections_max),
             Bound::Address => ("http.connections_per_address_max", self.settings.per_address_max),

@@ -1,5 +1,6 @@
 //! Refuses what is meant for another host (RFC 9110 §15.5.20), before every route of both listeners.
-use super::{Site, client_address, host, notice::Notice, shown};
+use super::{AppState, LOG_PERIOD, client_address, host, shown};
+use crate::log_throttle::LogThrottle;
 use actix_web::{
     Error, HttpResponse,
     body::{BoxBody, MessageBody},
@@ -24,18 +25,18 @@ const BODY: &str = "This gateway does not know the name by which it was asked.\n
     IP addresses, names without a dot, this machine's own name, localhost, *.localhost, *.local,\n\
     *.internal, *.home.arpa and the hosts of server.origins need not be listed.\n";
 
-static NOTICE: Notice = Notice::new();
+static THROTTLE: LogThrottle = LogThrottle::new(LOG_PERIOD);
 
 /// Passes on what names one of our hosts, or none: a browser always names one, HTTP/1.0 need not.
 pub(super) async fn check(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(site) = request.app_data::<Data<Site>>().filter(|site| !is_meant(site, &request)) else {
+    let Some(site) = request.app_data::<Data<AppState>>().filter(|site| !is_meant(site, &request)) else {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     site.metrics.hosts_rejected.inc();
-    if let Some(omitted) = NOTICE.due(Instant::now()) {
+    if let Some(omitted) = THROTTLE.due(Instant::now().into_std()) {
         let address = client_address(&site.settings, request.request());
         log::warn!(
             address:% = shown(address), omitted = omitted;
@@ -49,7 +50,7 @@ pub(super) async fn check(
     Ok(request.into_response(response.body(BODY)))
 }
 
-fn is_meant(site: &Site, request: &ServiceRequest) -> bool {
+fn is_meant(site: &AppState, request: &ServiceRequest) -> bool {
     let (Some(names), Some(header)) = (&site.settings.hosts, request.headers().get(header::HOST)) else {
         return true;
     };

@@ -11,7 +11,6 @@ mod hand_over;
 mod host;
 mod methods;
 mod misdirected;
-mod notice;
 pub mod ops;
 mod origin;
 pub mod page;
@@ -25,6 +24,7 @@ use crate::{
     dispatch::{DispatchState, Dispatcher, Router},
     hub::{Connections, Registry, Shared},
     lifecycle::Lifecycle,
+    log_throttle::LogThrottle,
     memory::Memory,
     metrics::Metrics,
 };
@@ -54,7 +54,7 @@ pub struct Settings {
     /// Origins that may open a WebSocket; empty: those of the request's own host.
     pub origins: Vec<String>,
     pub allow_any_origin: bool,
-    /// Names under which the gateway may be asked, beside those that public DNS does not have; nothing:
+    /// Names under which the gateway may be asked, in addition to those that public DNS does not have; `None`:
     /// under any name.
     pub hosts: Option<Vec<String>>,
     /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
@@ -88,7 +88,7 @@ fn is_among(networks: &[IpNet], address: &std::net::IpAddr) -> bool {
 }
 
 /// What the routes of all workers share.
-pub struct Site {
+pub struct AppState {
     pub settings: Settings,
     pub lifecycle: Arc<Lifecycle>,
     pub memory: Arc<Memory>,
@@ -102,7 +102,7 @@ pub struct Site {
     pub started: Instant,
 }
 
-impl Site {
+impl AppState {
     /// What workers share.
     pub(crate) fn shared(&self) -> Shared {
         Shared {
@@ -117,7 +117,7 @@ impl Site {
 
 /// The service of one worker's public listener.
 pub fn service(
-    site: Arc<Site>,
+    site: Arc<AppState>,
     sockets: Rc<Connections>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let door = Arc::clone(&site.door);
@@ -167,7 +167,7 @@ fn with_sockets(
 
 /// The service of one worker's operator listener.
 pub fn ops_service(
-    site: Arc<Site>,
+    site: Arc<AppState>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let door = Arc::clone(&site.door);
     let routes = |config: &mut web::ServiceConfig| ops::configure(config, ops::Listener::Ops);
@@ -216,7 +216,10 @@ where
     .and_then(service)
 }
 
-static FOREIGN_ORIGINS: notice::Notice = notice::Notice::new();
+/// Time between two log lines of one kind that strangers can cause.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
+
+static FOREIGN_ORIGINS: LogThrottle = LogThrottle::new(LOG_PERIOD);
 
 /// Whether a page of this request's origin may have an answer. Its refusal is logged.
 fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> bool {
@@ -228,7 +231,7 @@ fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> b
     let host = if let [host] = hosts[..] { Some(host) } else { None };
     let origins = values(header::ORIGIN);
     let is_allowed = origin::is_allowed(&settings.origins, settings.allow_any_origin, &origins, host);
-    if let Some(omitted) = (!is_allowed).then(|| FOREIGN_ORIGINS.due(Instant::now())).flatten() {
+    if let Some(omitted) = (!is_allowed).then(|| FOREIGN_ORIGINS.due(Instant::now().into_std())).flatten() {
         let address = client_address(settings, request);
         log::warn!(
             address:% = shown(address), omitted = omitted;
@@ -245,7 +248,7 @@ fn shown(address: Option<std::net::IpAddr>) -> String {
 }
 
 /// The client's address: the peer's, unless the peer is a trusted proxy that names another. Read
-/// from the right, because everything left of the last trusted hop is a stranger's word.
+/// from the right, because everything left of the last trusted hop can be forged.
 fn client_address(settings: &Settings, request: &actix_web::HttpRequest) -> Option<std::net::IpAddr> {
     let peer = request.peer_addr().map(|peer: SocketAddr| peer.ip().to_canonical())?;
     if !settings.trusts(&peer) {

@@ -1,5 +1,5 @@
 //! For operators and orchestrators: alive, ready, health, metrics; and the list of models.
-use super::{Site, methods};
+use super::{AppState, methods};
 use crate::lifecycle::Phase;
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -36,7 +36,7 @@ pub(super) fn configure_models(config: &mut ServiceConfig) {
 }
 
 /// Whether the process should go on: red means that only a restart helps.
-async fn livez(site: Data<Site>) -> HttpResponse {
+async fn livez(site: Data<AppState>) -> HttpResponse {
     answer(&vital_checks(&site), false)
 }
 
@@ -46,7 +46,7 @@ struct ReadyQuery {
 }
 
 /// Whether new sockets are welcome.
-async fn readyz(site: Data<Site>, query: Query<ReadyQuery>) -> HttpResponse {
+async fn readyz(site: Data<AppState>, query: Query<ReadyQuery>) -> HttpResponse {
     let mut checks = ready_checks(&site);
     if query.verbose.is_some() {
         checks.extend(load(&site));
@@ -87,7 +87,7 @@ fn passed(checks: &[Check]) -> bool {
 }
 
 /// Conditions of being alive.
-fn vital_checks(site: &Site) -> Vec<Check> {
+fn vital_checks(site: &AppState) -> Vec<Check> {
     let now = Instant::now();
     let dispatcher = if site.dispatcher.connected() {
         site.dispatch_state.dispatcher_fault(now).map(|fault| fault.to_string())
@@ -99,7 +99,7 @@ fn vital_checks(site: &Site) -> Vec<Check> {
 }
 
 /// Conditions of being ready.
-fn ready_checks(site: &Site) -> Vec<Check> {
+fn ready_checks(site: &AppState) -> Vec<Check> {
     let phase = site.lifecycle.phase();
     let fault = (phase != Phase::Ready).then(|| phase.as_str().to_owned());
     let mut checks = vec![Check::of("phase", fault, phase.as_str())];
@@ -108,7 +108,7 @@ fn ready_checks(site: &Site) -> Vec<Check> {
 }
 
 /// How full it is.
-fn load(site: &Site) -> [Check; 2] {
+fn load(site: &AppState) -> [Check; 2] {
     let (sockets, sockets_max) = (site.lifecycle.sockets(), site.lifecycle.sockets_max());
     let (queued, queue) = (site.dispatch_state.load().queued, site.settings.queue);
     let says = |name, says| Check { name, ok: None, says };
@@ -120,14 +120,14 @@ fn load(site: &Site) -> [Check; 2] {
 
 /// Whether a socket opened now would be accepted. A full gateway is as good as none to a proxy that
 /// has others to ask; an orchestrator must not take it out of service for that (`/readyz`).
-async fn accepts_sockets(site: Data<Site>) -> HttpResponse {
+async fn accepts_sockets(site: Data<AppState>) -> HttpResponse {
     if passed(&ready_checks(&site)) && site.lifecycle.sockets() < site.lifecycle.sockets_max() {
         return HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n");
     }
     HttpResponse::ServiceUnavailable().content_type(ContentType::plaintext()).body("not ready\n")
 }
 
-async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
+async fn health(site: Data<AppState>, listener: Listener) -> HttpResponse {
     let status = match site.lifecycle.phase() {
         Phase::Ready if passed(&vital_checks(&site)) => "ok",
         Phase::Ready => "failing",
@@ -160,7 +160,7 @@ async fn health(site: Data<Site>, listener: Listener) -> HttpResponse {
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-async fn metrics(site: Data<Site>, request: HttpRequest) -> HttpResponse {
+async fn metrics(site: Data<AppState>, request: HttpRequest) -> HttpResponse {
     let accept = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
     let (kind, text) = if prefers_openmetrics(accept) {
         (OPENMETRICS, site.metrics.openmetrics())
@@ -174,7 +174,7 @@ async fn metrics(site: Data<Site>, request: HttpRequest) -> HttpResponse {
 }
 
 /// Whether `Accept` names OpenMetrics 1.0, and Prometheus' text no more than it (RFC 9110 §12.5.1).
-/// Whoever accepts anything gets the text, which everybody reads.
+/// A client that accepts anything gets the text, which every tool reads.
 fn prefers_openmetrics<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     let (mut openmetrics, mut text) = (0.0_f32, 0.0_f32);
     for range in accept.flat_map(|value| value.split(',')) {
@@ -198,7 +198,7 @@ fn prefers_openmetrics<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
 }
 
 /// As `GET /v1/models` of the OpenAI API.
-async fn models(site: Data<Site>) -> HttpResponse {
+async fn models(site: Data<AppState>) -> HttpResponse {
     let owner = if site.settings.simulated { "tidegate-simulator" } else { "dashscope" };
     HttpResponse::Ok().json(json!({
         "object": "list",

@@ -53,7 +53,7 @@ fn door_settings() -> door::Settings {
     }
 }
 
-fn site() -> Arc<Site> {
+fn site() -> Arc<AppState> {
     let second = Duration::from_secs(1);
     let metrics = Arc::new(Metrics::default());
     let breaker =
@@ -63,7 +63,7 @@ fn site() -> Arc<Site> {
     let admission = admission::Settings { runs_max: 1, queue_max: 2, queue_timeout: second };
     let sinks = RunSinks::standard(&metrics);
     let dispatcher = Dispatcher::new(admission, 0, Arc::clone(&router), Arc::clone(&metrics), sinks);
-    Arc::new(Site {
+    Arc::new(AppState {
         settings: settings(),
         lifecycle: Arc::new(Lifecycle::new(1, 0)),
         door: Arc::new(Door::new(door_settings(), Arc::clone(&metrics))),
@@ -77,7 +77,7 @@ fn site() -> Arc<Site> {
     })
 }
 
-fn routes(site: &Arc<Site>, listener: ops::Listener) -> impl FnOnce(&mut web::ServiceConfig) {
+fn routes(site: &Arc<AppState>, listener: ops::Listener) -> impl FnOnce(&mut web::ServiceConfig) {
     let site = web::Data::from(Arc::clone(site));
     move |config| {
         config.app_data(site);

@@ -1,5 +1,5 @@
 //! The checks before the 101: the handshake itself, the origin, the caps, the drain.
-use super::{Site, auth, auth::NotAdmitted, methods, shown};
+use super::{AppState, auth, auth::NotAdmitted, methods, shown};
 use crate::{access::Denied, hub::take_over::Upgrade, lifecycle::Refused, protocol::Codec};
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
@@ -27,23 +27,23 @@ struct UpgradeRequest {
 }
 
 /// `GET /chat`: the plain dialect.
-async fn chat(request: HttpRequest, site: Data<Site>) -> HttpResponse {
+async fn chat(request: HttpRequest, site: Data<AppState>) -> HttpResponse {
     let codec = Codec::Plain;
     enter(&request, &site, UpgradeRequest { codec, sets_cookies: false, transcripts: false })
 }
 
 /// `GET /api/chat`: the dialect of the AI SDK.
-async fn chats(request: HttpRequest, site: Data<Site>) -> HttpResponse {
+async fn chats(request: HttpRequest, site: Data<AppState>) -> HttpResponse {
     let codec = Codec::AiSdk;
     enter(&request, &site, UpgradeRequest { codec, sets_cookies: true, transcripts: true })
 }
 
 /// Agrees to an upgrade or rejects it. The upgrade hook does the rest.
-fn enter(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> HttpResponse {
+fn enter(request: &HttpRequest, site: &AppState, wanted: UpgradeRequest) -> HttpResponse {
     accept(request, site, wanted).unwrap_or_else(|error| reject(request, site, error))
 }
 
-fn reject(request: &HttpRequest, site: &Site, error: UpgradeError) -> HttpResponse {
+fn reject(request: &HttpRequest, site: &AppState, error: UpgradeError) -> HttpResponse {
     site.metrics.upgrades_rejected.inc(error.reason());
     log::debug!(reason = error.reason(), address:? = request.peer_addr(); "socket refused");
     error.response()
@@ -119,7 +119,11 @@ impl UpgradeError {
     }
 }
 
-fn accept(request: &HttpRequest, site: &Site, wanted: UpgradeRequest) -> Result<HttpResponse, UpgradeError> {
+fn accept(
+    request: &HttpRequest,
+    site: &AppState,
+    wanted: UpgradeRequest,
+) -> Result<HttpResponse, UpgradeError> {
     check_handshake(request)?;
     let settings = &site.settings;
     let caller = auth::caller(request, settings)?;

@@ -2,6 +2,7 @@
 //! at a time that no worker stands still over it.
 use super::{messages::SessionSignal, worker::Worker};
 use crate::{
+    log_throttle::LogThrottle,
     memory::{Kind, Level, Pressure},
     metrics,
 };
@@ -9,8 +10,8 @@ use std::{collections::HashMap, time::Duration};
 
 /// Chats that are evicted in one round, of which there are about three a second.
 const CHATS_MAX: usize = 512;
-/// Between two log lines about the same.
-const QUIET: Duration = Duration::from_secs(10);
+/// At most one log line about short memory in this time.
+static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
 
 /// What the metric of things taken back counts.
 pub(super) const MESSAGES: &str = "messages";
@@ -41,7 +42,7 @@ pub(super) fn tick(worker: &Worker) {
         })
     };
     if let Some(pressure) = memory.plan(now, CHATS_MAX, evict) {
-        report(worker, now, pressure);
+        report(worker, pressure);
     }
     memory.reclaim(|demands| {
         let mut paid = HashMap::new();
@@ -58,8 +59,8 @@ pub(super) fn tick(worker: &Worker) {
     });
 }
 
-fn report(worker: &Worker, now: Duration, Pressure { held, wanted, sources, level }: Pressure) {
-    if !worker.memory.may_log(now, QUIET) {
+fn report(worker: &Worker, Pressure { held, wanted, sources, level }: Pressure) {
+    if THROTTLE.due(tokio::time::Instant::now().into_std()).is_none() {
         return;
     }
     let (limit, mib) = (worker.memory.limit().bytes >> 20, |bytes: usize| bytes >> 20);

@@ -30,7 +30,7 @@ pub enum Format {
 /// Lines that were lost since the start: standard error closed, broken, or read too slowly.
 pub static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
 
-/// What is logged when `RUST_LOG` says nothing: crates that talk about every connection only warn.
+/// The filter when `RUST_LOG` is empty: crates that log every connection are limited to warnings.
 pub const DEFAULT_FILTER: &str = "info,actix_http=warn,actix_rt=warn,actix_server=warn,actix_web=warn,awc=warn,\
                                   h2=warn,mio=warn,rustls=warn,tokio=warn";
 
@@ -44,12 +44,12 @@ static QUEUE: OnceLock<queue::Queue> = OnceLock::new();
 /// Starts logging and sends panics to the log. The first call decides; later ones do nothing, so
 /// that several gateways can live in one test process. Never fails: without a log, the gateway serves.
 pub fn init(format: Format) {
-    // RUST_LOG belongs to the log and to nobody else, so it is read here.
+    // RUST_LOG belongs to the log alone, so it is read here.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads RUST_LOG")]
     let spec = std::env::var("RUST_LOG").unwrap_or_default();
     let (spec, refused) = filter(&spec);
     let Ok(queue) = queue::Queue::spawn(io::stderr(), QUEUE_LINES, &DROPPED_LINES) else {
-        return; // No thread for it: nothing can be said, and nowhere to say it.
+        return; // No thread for it: nothing can be logged.
     };
     let pipe = queue.clone();
     let mut builder = Builder::new();
@@ -71,7 +71,7 @@ pub fn init(format: Format) {
     }
 }
 
-/// Waits until what was logged so far is written, at most for so long. Call it before the process ends.
+/// Waits until what was logged so far is written, at most for `longest`. Call it before the process ends.
 /// True when nothing is left.
 pub fn flush(longest: Duration) -> bool {
     QUEUE.get().is_none_or(|queue| queue.flush(longest))

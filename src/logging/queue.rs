@@ -1,4 +1,4 @@
-//! A bounded queue before standard error, so that a reader who stops reading stops nobody who serves.
+//! A bounded queue before standard error, so that a log reader that stops reading does not stop the gateway.
 use std::{
     io::{self, Write},
     sync::{

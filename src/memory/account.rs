@@ -89,8 +89,6 @@ pub struct Memory {
 struct State {
     plan: Plan,
     demands: HashMap<Source, usize>,
-    /// When memory pressure was last logged.
-    last_logged: Option<Duration>,
 }
 
 /// Result of a round, for the log.
@@ -116,7 +114,7 @@ impl Memory {
             sampled: AtomicU64::new(0),
             allowance: AtomicUsize::new(plan.allowance()),
             large: AtomicUsize::new(usize::MAX),
-            plan: Mutex::new(State { plan, demands: HashMap::new(), last_logged: None }),
+            plan: Mutex::new(State { plan, demands: HashMap::new() }),
         }
     }
 
@@ -209,16 +207,6 @@ impl Memory {
 
     pub fn since_begin(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.began)
-    }
-
-    /// Whether to log now, at most once per `quiet`.
-    pub fn may_log(&self, now: Duration, quiet: Duration) -> bool {
-        let mut state = self.state();
-        let may = state.last_logged.is_none_or(|last_logged| now >= last_logged + quiet);
-        if may {
-            state.last_logged = Some(now);
-        }
-        may
     }
 
     /// True for one caller per second.

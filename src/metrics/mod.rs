@@ -32,10 +32,10 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Why a socket was closed without a close frame.
 pub(crate) const LOST: &str = "lost";
-/// Why an upgrade was rejected; `http` says which.
+/// Why an upgrade was rejected; the cases are in `http`.
 const UPGRADE_REJECTIONS: [&str; 8] =
     ["no_upgrade", "version", "handshake", "origin", "draining", "full", "address_full", "internal"];
-/// Why an HTTP connection was closed before its client did, or refused; `http` says which.
+/// Why an HTTP connection was closed before its client did, or refused; the cases are in `http`.
 const HTTP_CLOSES: [&str; 9] = [
     "header_timeout",
     "header_bytes",
@@ -255,7 +255,7 @@ impl Metrics {
         }
     }
 
-    /// A run ended, or was refused, so long after the question.
+    /// A run ended, or was rejected, this long after the question.
     pub fn turn_ended(&self, outcome: &'static str, after: Duration) {
         self.runs_ended.inc(outcome);
         self.turn_duration.get_or_create(&[("outcome", outcome)]).observe(after.as_secs_f64());

@@ -1,4 +1,4 @@
-//! What every Prometheus client tells of its process, under the names that all of them use.
+//! The process metrics that every Prometheus client exports, under their common names.
 use super::{Declare, Real};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
@@ -10,7 +10,7 @@ use rustix::{
 };
 use std::{fs, sync::atomic::AtomicU64, time::UNIX_EPOCH};
 
-/// These follow the kernel when they are read. Where it says nothing, they keep what they had.
+/// These follow the kernel when they are read. Where it gives no value, they keep the last one.
 pub(super) struct Process {
     cpu: Counter<f64, AtomicU64>,
     memory: Gauge,

@@ -11,6 +11,7 @@ use std::{
 const LAYERS: &[(&str, u8)] = &[
     ("chat", 0),
     ("io_error", 0),
+    ("log_throttle", 0),
     ("json", 0),
     ("protocol", 0),
     ("units", 0),

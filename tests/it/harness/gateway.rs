@@ -10,7 +10,7 @@ use std::{
 use tidegate::{
     app,
     config::Config,
-    http::Site,
+    http::AppState,
     runtime::block_on,
     simulator::{self, Stats},
 };
@@ -22,7 +22,7 @@ use tokio::{
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) ops_address: Option<SocketAddr>,
-    pub(crate) site: Arc<Site>,
+    pub(crate) site: Arc<AppState>,
     stats: Option<Arc<Stats>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<app::Ended>>,
@@ -31,7 +31,7 @@ pub(crate) struct Gateway {
 struct Started {
     address: SocketAddr,
     ops_address: Option<SocketAddr>,
-    site: Arc<Site>,
+    site: Arc<AppState>,
     stats: Option<Arc<Stats>>,
 }
 
