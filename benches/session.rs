@@ -53,7 +53,7 @@ fn machine(c: &mut Criterion) {
     group.finish();
 }
 
-/// A whole answer that changes between thinking and text with each delta, told to a reader that comes back: the time of
+/// A whole answer that changes between thinking and text with each delta, replayed to a reader that comes back: the time of
 /// an entry must not grow with their number.
 fn replay(c: &mut Criterion) {
     let mut group = c.benchmark_group("replay");
@@ -76,9 +76,9 @@ fn replay(c: &mut Criterion) {
                     now,
                     Input::Resume { subscriber: SubscriberId(2), turn: None, after: None },
                 );
-                let mut told = 0;
-                while told <= entries {
-                    told += fx.iter().filter(|effect| matches!(effect, Effect::Push { .. })).count();
+                let mut pushed = 0;
+                while pushed <= entries {
+                    pushed += fx.iter().filter(|effect| matches!(effect, Effect::Push { .. })).count();
                     fx.clear();
                     session.handle(&mut fx, now, Input::Ready { subscriber: SubscriberId(2) });
                 }

@@ -54,13 +54,13 @@ const HANDOVER_MAX: f64 = 0.0;
 const SESSION_MAX: f64 = 0.05;
 const SPELLING_MAX: f64 = 0.0;
 const GATEWAY_MAX: f64 = 1.2;
-/// Bytes that each of so many sockets with an answer of so many deltas holds, as they were asked of
-/// the allocator. Most of it is awc's: 30 KiB to read into and 8 KiB to write from.
+/// Bytes requested from the allocator that each of `HELD_STREAMS` sockets with an answer of `HELD_DELTAS`
+/// deltas may hold. Most of it is awc's: 30 KiB to read into and 8 KiB to write from.
 const HELD_STREAMS: usize = 8;
 const HELD_DELTAS: usize = 400;
 const HELD_BYTES_MAX: usize = 70_000;
 
-/// A conversation of so many turns that nobody looks at, and what its machine holds beside its texts.
+/// Turns of an idle conversation, and the bytes that its session may hold in addition to its texts.
 const QUIET_TURNS: u32 = 20;
 const QUIET_BYTES_MAX: usize = 2048;
 
@@ -103,17 +103,17 @@ fn reader() -> f64 {
     })
 }
 
-/// From the run's task to the session; the texts are made beforehand, as they are the reader's.
+/// From the run's task to the session; the texts exist beforehand, as the reader has made them.
 fn handover() -> f64 {
     let channel = RunChannel::default();
-    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    let (mut sent, mut received) = (Vec::new(), Vec::new());
     each(|deltas| {
         for _ in 0..deltas {
-            said.push(RunEvent::answer(String::new()));
-            channel.push(&mut said);
-            channel.drain(&mut heard);
-            assert_eq!(heard.len(), 1);
-            heard.clear();
+            sent.push(RunEvent::answer(String::new()));
+            channel.push(&mut sent);
+            channel.drain(&mut received);
+            assert_eq!(received.len(), 1);
+            received.clear();
         }
     })
 }
@@ -132,16 +132,16 @@ fn answer(session: &mut Session, fx: &mut Vec<Effect>, now: Duration, run: RunId
     fx.clear();
 }
 
-/// Bytes that a conversation at rest holds beside its texts, as they were asked of the allocator.
+/// Bytes requested from the allocator that an idle conversation holds in addition to its texts.
 fn quiet() -> usize {
     let settings = Arc::new(Settings::for_test());
-    let (retain, mut fx, mut now, mut said) =
+    let (retain, mut fx, mut now, mut text_bytes) =
         (settings.replay_time, Vec::with_capacity(64), Duration::ZERO, 0);
     let mut texts = Vec::new();
     for turn in 0..QUIET_TURNS {
         let question = format!("What about the tide of harbour number {turn}?");
         let deltas: Vec<String> = (0..180).map(|delta| format!(" {delta} of it")).collect();
-        said += question.len() + deltas.iter().map(String::len).sum::<usize>();
+        text_bytes += question.len() + deltas.iter().map(String::len).sum::<usize>();
         texts.push((question, deltas));
     }
     let region = Region::new(COUNTER);
@@ -167,12 +167,12 @@ fn quiet() -> usize {
     }
     let change = region.change();
     let transcript = session.transcript().messages;
-    assert_eq!(transcript.iter().map(|said| said.text.len()).sum::<usize>(), said);
+    assert_eq!(transcript.iter().map(|message| message.text.len()).sum::<usize>(), text_bytes);
     let held = change.bytes_allocated - change.bytes_deallocated;
     // What is counted for `memory.max` is no less than what is there, and not much more.
     let counted = session.memory_use().history;
     assert!((held..held + held / 8 + QUIET_BYTES_MAX).contains(&counted), "{counted} counted, {held} held");
-    held - said
+    held - text_bytes
 }
 
 /// The session machine, and the frame's spelling of what it pushes.

@@ -45,7 +45,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         (text_frame(&settings.prompt), simulator.request(&settings.prompt, &settings.model));
     let (mut through, mut direct) = (Vec::new(), Vec::new());
     for turn in 0..WARM + settings.turns {
-        // The order alternates, so that whoever comes first has no advantage.
+        // The order alternates, so that being first is no advantage.
         for way in [turn % 2, (turn + 1) % 2] {
             let took = if way == 0 {
                 until(gateway.open().await?, &frame, |got| got.len() > 2 && got[0] == 0x81).await?

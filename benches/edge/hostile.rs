@@ -143,6 +143,6 @@ async fn meanwhile(
             let _ = timeout(Duration::from_secs(1), listen).await;
             pushed
         }
-        heard = &mut listen => heard,
+        received = &mut listen => received,
     }
 }

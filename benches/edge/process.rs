@@ -11,7 +11,7 @@ use tokio::time::sleep;
 const DESCRIPTORS_ASIDE: u64 = 64;
 /// How often memory is looked at while it settles.
 const LOOK: Duration = Duration::from_millis(250);
-/// Memory has settled when so many looks in a row ...
+/// Memory has settled when this number of samples in a row ...
 const LOOKS: usize = 12;
 /// ... differ by no more than this.
 const SETTLED_BYTES: u64 = 32 << 10;
@@ -100,7 +100,7 @@ pub(crate) async fn settled_rss(pid: u32, at_most: Duration) -> Result<(u64, boo
     }
 }
 
-/// Makes sure that this process, and the server, may hold so many sockets.
+/// Makes sure that this process, and the server, may hold this number of sockets.
 pub(crate) fn need_descriptors(sockets: usize, server: Option<u32>) -> Result<()> {
     let need = sockets as u64 + DESCRIPTORS_ASIDE;
     let limit = getrlimit(Resource::Nofile);

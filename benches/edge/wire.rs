@@ -141,7 +141,7 @@ impl Socket {
         .await
     }
 
-    /// Reads so many bytes at most, and forgets them.
+    /// Reads at most this number of bytes, and discards them.
     pub(crate) async fn sip(&mut self, most: usize) -> Result<()> {
         let mut bytes = vec![0; most];
         ensure!(self.read.read(&mut bytes).await? > 0, "the server closed the connection");
@@ -225,7 +225,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A header that claims so many bytes.
+/// A header that claims this length in bytes.
 pub(crate) fn head(first: u8, length: u64) -> Vec<u8> {
     let mut head = vec![first];
     match length {

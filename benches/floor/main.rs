@@ -281,7 +281,7 @@ enum Place {
     #[default]
     Head,
     Size,
-    /// So many bytes of a chunk are to come.
+    /// Bytes of the chunk that are still to come.
     Chunk(usize),
     ChunkEnd,
 }

@@ -30,7 +30,7 @@ struct Ask {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-enum Said {
+enum RunEvent {
     Delta(String),
     End,
     Failed(String),
@@ -64,17 +64,17 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Session {
     }
 }
 
-impl Handler<Said> for Session {
+impl Handler<RunEvent> for Session {
     type Result = ();
 
-    fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
-        match said {
-            Said::Delta(text) => {
+    fn handle(&mut self, event: RunEvent, ctx: &mut Self::Context) {
+        match event {
+            RunEvent::Delta(text) => {
                 self.answer.push_str(&text);
                 ctx.text(text);
             }
-            Said::Failed(why) => ctx.text(format!("Error: {why}")),
-            Said::End => {
+            RunEvent::Failed(why) => ctx.text(format!("Error: {why}")),
+            RunEvent::End => {
                 let answer = std::mem::take(&mut self.answer);
                 self.history.push(json!({ "role": "assistant", "content": answer }));
             }
@@ -105,7 +105,7 @@ impl Handler<Ask> for Dispatcher {
         actix::spawn(async move {
             let mut response = match request.await {
                 Ok(response) => response,
-                Err(error) => return to.do_send(Said::Failed(error.to_string())),
+                Err(error) => return to.do_send(RunEvent::Failed(error.to_string())),
             };
             let mut rest = String::new();
             while let Some(Ok(bytes)) = response.next().await {
@@ -116,11 +116,11 @@ impl Handler<Ask> for Dispatcher {
                     let Ok(event) = serde_json::from_str::<Value>(data) else { continue };
                     let text = &event["output"]["choices"][0]["message"]["content"];
                     if let Some(text) = text.as_str().filter(|text| !text.is_empty()) {
-                        to.do_send(Said::Delta(text.to_owned()));
+                        to.do_send(RunEvent::Delta(text.to_owned()));
                     }
                 }
             }
-            to.do_send(Said::End);
+            to.do_send(RunEvent::End);
         });
     }
 }

@@ -227,7 +227,7 @@ async fn only_get_and_head_are_allowed() {
     gateway.stop().await;
 }
 
-/// It would get no socket here: a proxy asks another gateway for it, and alone it is told when to come again.
+/// It would get no socket here: a proxy asks another gateway for it, and without one the client learns when to retry.
 #[tokio::test]
 async fn a_draining_gateway_gives_no_configuration_and_names_a_time() {
     let mut gateway = Gateway::spawn(|_| {}).await;
@@ -255,7 +255,7 @@ async fn a_draining_gateway_gives_no_configuration_and_names_a_time() {
 async fn read_chat(address: SocketAddr, cookie: &str, chat: &str) -> (u16, Value) {
     let (status, head, body) = get_with(address, &format!("/api/chats/{chat}"), &[("cookie", cookie)]).await;
     assert_eq!(header(&head, "content-type"), Some("application/json"), "{head}");
-    assert_eq!(set_cookie(&head), None, "reading makes nobody: {head}");
+    assert_eq!(set_cookie(&head), None, "reading sets no cookie: {head}");
     (status, serde_json::from_str(&body).unwrap())
 }
 
@@ -334,7 +334,7 @@ async fn a_chat_is_its_owner_s_alone() {
         let (status, chat) = read_chat(here, &owner, "mine").await;
         assert_eq!((status, &chat["messages"][1]["parts"][0]["text"]), (200, &json!("answer")));
     }
-    // A stranger, somebody without a cookie, and a name that never was: word for word the same.
+    // Another browser, one without a cookie, and an unknown name: word for word the same.
     let stranger = new_browser(here).await;
     let forged = format!("{COOKIE}={}", "0".repeat(32));
     let answers = [
@@ -431,7 +431,7 @@ async fn a_socket_s_handshake_gives_the_cookie() {
     assert_eq!((set_cookie(&known), set_route(&known).expect(&known).0), (None, route));
     let (again, _) = set_cookie(&open(&[("cookie", "tidegate_principal=odd")]).await).unwrap();
     assert_ne!(again, cookie);
-    // What is refused makes nobody, and the plain dialect has no chats that could be somebody's.
+    // A refused request sets no cookie, and the plain dialect has no chats with an owner.
     let sets_any = |head: &str| set_cookie(head).is_some() || set_route(head).is_some();
     assert!(!sets_any(&open(&[("origin", "http://evil.test")]).await));
     let plain = RawClient::connect(here).await.request(&handshake(here, &[])).await;

@@ -110,46 +110,46 @@ impl Drop for Echo {
     }
 }
 
-/// Fourteen ways to give a secret away.
+/// Fourteen ways to leak a secret.
 fn answer(number: usize) -> String {
-    let said = format!("Authorization: Bearer {CANARY}");
+    let line = format!("Authorization: Bearer {CANARY}");
     let body = |status: &str, more: &str, type_: &str, body: &str| {
         format!(
             "HTTP/1.1 {status}\r\ncontent-type: {type_}\r\nconnection: close\r\ncontent-length: {}\r\n{more}\r\n{body}",
             body.len()
         )
     };
-    let error = format!(r#"{{"code":"{CANARY}","message":"{said}","request_id":"{CANARY}"}}"#);
+    let error = format!(r#"{{"code":"{CANARY}","message":"{line}","request_id":"{CANARY}"}}"#);
     let frame = |data: &str| format!("{:x}\r\n{data}\r\n", data.len());
     let failed = format!("id:1\nevent:error\n:HTTP_STATUS/400\ndata:{error}\n\n");
     let (json, sse) = ("application/json", "text/event-stream");
     match number % Echo::ANSWERS {
         0 => body("401 Unauthorized", "", json, &error),
-        1 => body(&format!("500 {said}"), "", json, "{}"),
+        1 => body(&format!("500 {line}"), "", json, "{}"),
         2 => body("500 Fault", &format!("x-request-id: {CANARY}\r\n"), json, &error),
         3 => body("200 OK", "", &format!("text/{CANARY}"), "hello"),
         4 => body("200 OK", &format!("content-encoding: {CANARY}\r\n"), sse, "hello"),
         5 => body("307 Elsewhere", &format!("location: http://127.0.0.1:9/{CANARY}\r\n"), json, ""),
         6 => body("429 Slow", &format!("retry-after: {CANARY}\r\n"), json, &error),
-        7 => format!("{said}\r\n\r\n"),
+        7 => format!("{line}\r\n\r\n"),
         8 => body("200 OK", &format!("{CANARY}: {CANARY}\r\nx y: {CANARY}\r\n"), sse, ""),
         9 => format!("{}{}0\r\n\r\n", sse_head(), frame(&failed)),
         10 => format!("{}{}{}0\r\n\r\n", sse_head(), frame(&event("text", "null")), frame(&failed)),
         11 => format!("{}{}0\r\n\r\n", sse_head(), frame(&format!("data:{{\"output\":{CANARY}}}\n\n"))),
-        12 => format!("{}{CANARY}\r\n{said}\r\n", sse_head()),
-        _ => body("502 Bad", "", "text/html", &format!("<html>{said}</html>")),
+        12 => format!("{}{CANARY}\r\n{line}\r\n", sse_head()),
+        _ => body("502 Bad", "", "text/html", &format!("<html>{line}</html>")),
     }
 }
 
-/// All that the gateway can say about itself, over HTTP and in refusals.
+/// All that the gateway reveals about itself, over HTTP and in refusals.
 async fn all_responses(gateway: &Process) -> String {
     let here = gateway.address;
-    let mut said = String::new();
+    let mut output = String::new();
     for path in ["/metrics", "/health", "/readyz?verbose", "/livez", "/v1/models", "/", "/nowhere"] {
         let mut client = RawClient::connect(here).await;
         let request = format!("GET {path} HTTP/1.1\r\nhost: {here}\r\nconnection: close\r\n\r\n");
         client.write(request.as_bytes()).await;
-        said += &String::from_utf8_lossy(&client.read_to_end(Duration::from_secs(5)).await);
+        output += &String::from_utf8_lossy(&client.read_to_end(Duration::from_secs(5)).await);
     }
     for request in [
         handshake(here, &[("origin", "http://evil.test")]),
@@ -157,19 +157,19 @@ async fn all_responses(gateway: &Process) -> String {
         handshake(here, &[("content-length", "5")]),
         "GET / HTTP/1.1\r\n\r\n".to_owned(),
     ] {
-        said += &RawClient::connect(here).await.request(&request).await;
+        output += &RawClient::connect(here).await.request(&request).await;
     }
-    said
+    output
 }
 
-/// A client to whom everything is done that makes the gateway answer; all that it hears.
+/// Everything that clients receive when they do whatever makes the gateway answer.
 async fn all_answers(gateway: &Process, asks: usize, message: impl Fn(usize) -> String) -> String {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    let mut heard = String::new();
+    let mut received = String::new();
     for number in 0..asks {
         client.send_text(&message(number)).await;
         let (text, error) = within(&message(number), PATIENCE, client.until_error()).await;
-        heard += &format!("{text}\n{error}\n");
+        received += &format!("{text}\n{error}\n");
     }
     client.close().await;
     for bytes in [frame(0x82, b"binary"), frame(0x81, b"\xff"), frame(0x83, b"?"), vec![0x81, 0xff, 0xff]] {
@@ -184,9 +184,9 @@ async fn all_answers(gateway: &Process, asks: usize, message: impl Fn(usize) -> 
             while client.read_some(&mut bytes).await > 0 {}
         })
         .await;
-        heard += &String::from_utf8_lossy(&bytes);
+        received += &String::from_utf8_lossy(&bytes);
     }
-    heard
+    received
 }
 
 /// A gateway with the canary from the environment or from a file, telling all it can.
@@ -225,9 +225,9 @@ async fn a_service_that_repeats_the_key_everywhere_is_not_repeated() {
     let traces = Traces::of(CANARY);
     let echo = Echo::serve().await;
     let gateway = serve(&format!("http://{}/api/v1", echo.address), false).await;
-    let heard = all_answers(&gateway, Echo::ANSWERS, |number| format!("answer {number}")).await;
-    traces.assert_none("what clients hear", &heard);
-    traces.assert_none("what is said over HTTP", &all_responses(&gateway).await);
+    let received = all_answers(&gateway, Echo::ANSWERS, |number| format!("answer {number}")).await;
+    traces.assert_none("what clients receive", &received);
+    traces.assert_none("HTTP responses", &all_responses(&gateway).await);
     let log = gateway.stop().await;
     let ended = log.lines().filter(|line| line.contains(" run ended ")).count();
     assert!(ended == Echo::ANSWERS && log.contains(" TRACE "), "the log is whole: {ended}");
@@ -295,7 +295,7 @@ async fn a_run_of_all_faults_with_the_key_from_a_file_leaves_no_trace_of_it() {
     let faults: Vec<_> = FAULTS.iter().map(|fault| format!("/sim {fault}")).collect();
     // Some are no fault to the reader, so a refusal ends each: an empty message is refused at once.
     let mut client = TestClient::connect(&gateway.chat_url()).await;
-    let mut heard = String::new();
+    let mut received = String::new();
     for fault in &faults {
         let ended = || gateway.log().lines().filter(|line| line.contains(" run ended ")).count();
         let before = ended();
@@ -303,10 +303,10 @@ async fn a_run_of_all_faults_with_the_key_from_a_file_leaves_no_trace_of_it() {
         until(fault, async || ended() > before).await;
         client.send_text(" ").await;
         let (text, error) = client.until_error().await;
-        heard += &format!("{text}\n{error}\n");
+        received += &format!("{text}\n{error}\n");
     }
-    traces.assert_none("what clients hear", &heard);
-    traces.assert_none("what is said over HTTP", &all_responses(&gateway).await);
+    traces.assert_none("what clients receive", &received);
+    traces.assert_none("HTTP responses", &all_responses(&gateway).await);
     traces.assert_none("the gateway's log", &gateway.stop().await);
     traces.assert_none("the simulator's log", &simulator.stop().await);
 }
@@ -347,9 +347,9 @@ async fn no_command_and_no_mistake_shows_the_key() {
     ];
     for (name, command) in commands {
         let ended = command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full").run().await;
-        let said = format!("{}{}", ended.out, ended.err);
-        assert!(!said.is_empty(), "{name}");
-        traces.assert_none(name, &said);
+        let output = format!("{}{}", ended.out, ended.err);
+        assert!(!output.is_empty(), "{name}");
+        traces.assert_none(name, &output);
     }
 }
 

@@ -146,11 +146,11 @@ async fn fragments_are_joined_and_control_frames_between_them_are_answered() {
     bytes.extend(frame(0x80, b"ined"));
     client.write(&bytes).await;
     assert_eq!(client.read_frame().await, (0x8a, b"ping".to_vec()));
-    let mut heard = Vec::new();
-    while heard != b"joined" {
+    let mut received = Vec::new();
+    while received != b"joined" {
         let (first, payload) = client.read_frame().await;
         assert_eq!(first, 0x81);
-        heard.extend(payload);
+        received.extend(payload);
     }
     // Our close is answered with its code, what comes after it is ignored, and the socket ends.
     let mut bytes = frame(0x88, &4321u16.to_be_bytes());
@@ -213,7 +213,7 @@ async fn a_reader_that_stops_is_bounded_and_cut_and_its_upstream_closed() {
     let mut connection = upstream.accept().await;
     connection.request().await;
     connection.send(sse_head()).await;
-    // It never reads. The upstream writes until nobody takes anything any more.
+    // It never reads. The upstream writes until nothing is accepted any more.
     let text = "x".repeat(1_000);
     let mut sent = 0usize;
     let watch = Stopwatch::start();
@@ -252,18 +252,18 @@ async fn a_slow_reader_gets_every_byte_in_fewer_larger_deltas() {
         connection.finish().await;
         pieces.len()
     });
-    let (mut heard, mut frames) = (Vec::new(), 0);
-    while heard.len() < expected.len() {
+    let (mut received, mut frames) = (Vec::new(), 0);
+    while received.len() < expected.len() {
         let (first, payload) = client.read_frame().await;
         assert_eq!(first, 0x81);
         assert!(std::str::from_utf8(&payload).is_ok(), "whole characters");
-        heard.extend(payload);
+        received.extend(payload);
         frames += 1;
         if frames % 8 == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await; // It is slow.
         }
     }
-    assert!(heard == expected.as_bytes(), "every byte, in order");
+    assert!(received == expected.as_bytes(), "every byte, in order");
     let deltas = within("the upstream has written", PATIENCE, writer).await.unwrap();
     assert!(frames < deltas, "{frames} frames for {deltas} deltas");
     drop(client);

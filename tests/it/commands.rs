@@ -137,13 +137,13 @@ async fn a_gateway_that_strangers_reach_says_what_it_costs() {
     {
         for command in ["check", "serve", "demo"] {
             let args: Vec<_> = [command, "--listen", listen].into_iter().collect();
-            let said = match command {
+            let output = match command {
                 "check" => Tidegate::new(&[&args[..], &base_url].concat()).run().await.err,
                 "serve" => Tidegate::new(&[&args[..], &base_url].concat()).start().await.stop().await,
                 // There is no quota to be spent.
                 _ => Tidegate::new(&args).start().await.stop().await,
             };
-            assert_eq!(said.contains(says), expected && command != "demo", "{command} {listen}: {said}");
+            assert_eq!(output.contains(says), expected && command != "demo", "{command} {listen}: {output}");
         }
     }
 }
@@ -235,24 +235,24 @@ async fn demo_on_all_addresses_prints_some_that_can_be_opened() {
     let wrapper = namespace.wrapper();
     let mut demo = Tidegate::under(&wrapper, &["demo", "--listen", "0.0.0.0:0"]).spawn();
     let mut out = demo.stdout.take().unwrap();
-    let mut said = String::new();
-    within("it says where", PATIENCE, async {
-        while !said.ends_with('\n') {
+    let mut output = String::new();
+    within("it prints its addresses", PATIENCE, async {
+        while !output.ends_with('\n') {
             let mut bytes = [0; 1024];
             let read = out.read(&mut bytes).await.unwrap();
-            assert!(read > 0, "it ended after {said}");
-            said.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+            assert!(read > 0, "it ended after {output}");
+            output.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
         }
     })
     .await;
-    let addresses: Vec<SocketAddr> = said
+    let addresses: Vec<SocketAddr> = output
         .split("http://")
         .skip(1)
         .map(|rest| rest.split([' ', ',']).next().unwrap().parse().unwrap())
         .collect();
-    let [here, elsewhere] = addresses[..] else { panic!("{said}") };
-    assert!(here.ip().is_loopback() && here.port() == elsewhere.port(), "{said}");
-    assert_eq!(elsewhere.ip(), IpAddr::V4(namespace.inside), "{said}");
+    let [here, elsewhere] = addresses[..] else { panic!("{output}") };
+    assert!(here.ip().is_loopback() && here.port() == elsewhere.port(), "{output}");
+    assert_eq!(elsewhere.ip(), IpAddr::V4(namespace.inside), "{output}");
     // From this side of the cable, as from another machine.
     assert_eq!(http_get(elsewhere, "/livez").await.0, 200);
     demo.kill().await.unwrap();

@@ -27,7 +27,7 @@ fn in_image(image: &Path, listen: SocketAddr) -> tokio::process::Command {
     command
 }
 
-fn said(output: &Output) -> String {
+fn output_of(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
@@ -47,7 +47,7 @@ async fn the_program_runs_with_the_files_of_its_image_alone() {
     let program = env!("CARGO_BIN_EXE_tidegate");
     let collect =
         Command::new(root().join("docker/collect")).arg(program).arg(image.path()).output().unwrap();
-    assert!(collect.status.success(), "{}", said(&collect));
+    assert!(collect.status.success(), "{}", output_of(&collect));
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut gateway = in_image(image.path(), listen).arg("demo").spawn().expect("unshare is there");
     until("it answers", async || http_try(listen, "/livez").await.is_ok_and(|(status, _)| status == 200))
@@ -56,9 +56,9 @@ async fn the_program_runs_with_the_files_of_its_image_alone() {
     let health = in_image(image.path(), listen).arg("health").output().await.unwrap();
     gateway.kill().await.unwrap();
     assert!(page.contains("<html"), "{page}");
-    assert!(health.status.success(), "{}", said(&health));
+    assert!(health.status.success(), "{}", output_of(&health));
     let health = in_image(image.path(), listen).arg("health").output().await.unwrap();
-    assert_eq!(health.status.code(), Some(1), "{}", said(&health));
+    assert_eq!(health.status.code(), Some(1), "{}", output_of(&health));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn compose() -> Value {
     let code = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
     let input = fs::File::open(root().join("docker/compose.yaml")).unwrap();
     let output = Command::new(python).args(["-c", code]).stdin(input).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_of(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -18,7 +18,7 @@ struct Cutter {
     chat: String,
     cookie: String,
     requests: usize,
-    /// Sockets that nobody reads, and that are not closed either.
+    /// Sockets that are neither read nor closed.
     silent: Vec<Chats>,
     /// Those that read on.
     tabs: Vec<JoinHandle<Answer>>,
@@ -81,7 +81,7 @@ impl Cutter {
         }
     }
 
-    /// Reads so many frames, or to the end.
+    /// Reads a random number of frames, or to the end.
     async fn read_some(&mut self, socket: &mut Chats, answer: &mut Answer) {
         let frames = if self.random.u8(..) < 16 { usize::MAX } else { self.random.usize(0..40) };
         for _ in 0..frames {

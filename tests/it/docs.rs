@@ -246,10 +246,10 @@ fn keys_and_variables_that_documents_name_exist() {
 #[test]
 fn the_protocol_has_every_error() {
     let protocol = read("docs/PROTOCOL.md");
-    let said: Vec<_> = rows(&protocol, "### An answer failed or broke off");
+    let documented: Vec<_> = rows(&protocol, "### An answer failed or broke off");
     let right = RunErrorKind::ALL.map(|kind| vec![format!("`{}`", kind.code()), kind.sentence().to_owned()]);
-    assert_eq!(said, right);
-    let said: Vec<_> =
+    assert_eq!(documented, right);
+    let documented: Vec<_> =
         rows(&protocol, "### A message was not taken").into_iter().map(|row| row[1].clone()).collect();
     let right = [
         Rejection::Empty,
@@ -258,16 +258,16 @@ fn the_protocol_has_every_error() {
         Rejection::QueueFull { limit: 8 },
         Rejection::Draining,
     ];
-    assert_eq!(said, right.map(|refusal| format!("`Error: {refusal}`")));
+    assert_eq!(documented, right.map(|refusal| format!("`Error: {refusal}`")));
 }
 
 #[test]
 fn the_protocol_has_every_close_code() {
-    let said: Vec<_> = rows(&read("docs/PROTOCOL.md"), "## The end")
+    let documented: Vec<_> = rows(&read("docs/PROTOCOL.md"), "## The end")
         .into_iter()
         .map(|row| (row[0].parse::<u16>().unwrap(), row[1].clone()))
         .collect();
-    assert_eq!(said, Close::ALL.map(|close| (close.code(), close.reason().to_owned())));
+    assert_eq!(documented, Close::ALL.map(|close| (close.code(), close.reason().to_owned())));
 }
 
 /// What stands on the arrows of the drawing: the client's message, then the pieces of the answer.
@@ -331,11 +331,11 @@ async fn the_statuses_before_a_socket_are_those_of_the_protocol() {
     assert!(head.starts_with("HTTP/1.1 503 ") && head.to_lowercase().contains("retry-after"), "{head}");
     drop(held);
     full.stop().await;
-    let told: BTreeSet<u16> = rows(&read("docs/PROTOCOL.md"), "## Before the socket")
+    let documented: BTreeSet<u16> = rows(&read("docs/PROTOCOL.md"), "## Before the socket")
         .iter()
         .flat_map(|row| row[0].split([',', ' ']).filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
         .collect();
-    assert_eq!(told, seen);
+    assert_eq!(documented, seen);
 }
 
 const AI_SDK: &str = "\n# The AI SDK dialect of `/api/chat`\n";
@@ -359,7 +359,7 @@ fn the_frames_of_the_protocol_are_those_that_are_read_and_written() {
     let written = read("tests/fixtures/ai_sdk/server.json");
     let written: BTreeSet<_> = written.lines().map(|line| line.trim_end_matches(',')).collect();
     let limits = protocol::Limits { message_bytes: 64 * 1024, client_system_prompt: false };
-    let (mut sent, mut told) = (BTreeSet::new(), BTreeSet::new());
+    let (mut sent, mut received) = (BTreeSet::new(), BTreeSet::new());
     for line in json_lines(section) {
         let frame: serde_json::Value = serde_json::from_str(line).expect(line);
         let name = |frame: &serde_json::Value| frame["type"].as_str().unwrap().to_owned();
@@ -370,17 +370,17 @@ fn the_frames_of_the_protocol_are_those_that_are_read_and_written() {
         } else if name(&frame) == "pong" {
             let mut encoder = Codec::AiSdk.encoder(Some(&RequestId::new("p1").unwrap()));
             encoder.encode(&ServerFrame::Pong, |text| assert_eq!(text, line));
-            told.insert(name(&frame));
+            received.insert(name(&frame));
         } else {
             assert!(written.contains(line), "nothing like it is written: {line}");
-            told.insert(name(frame.get("chunk").unwrap_or(&frame)));
+            received.insert(name(frame.get("chunk").unwrap_or(&frame)));
         }
     }
     let all = written.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let all: BTreeSet<_> = all
         .filter_map(|frame| Some(frame.get("chunk").unwrap_or(&frame)["type"].as_str()?.to_owned()))
         .collect();
-    assert_eq!((sent.len(), told), (4, all), "every kind of frame and chunk is shown");
+    assert_eq!((sent.len(), received), (4, all), "every kind of frame and chunk is shown");
 }
 
 #[test]

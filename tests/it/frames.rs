@@ -74,19 +74,19 @@ async fn text_that_is_not_utf8_ends_with_1007_and_is_never_delivered() {
     assert!(gateway.upstream().recorded().is_empty(), "nothing of it went to the model");
     // What is cut inside its characters, by fragments and by segments, is fine.
     let mut client = RawClient::upgrade(gateway.address).await;
-    let said = "/sim text=\"κόσμε 😀\"".as_bytes();
+    let message = "/sim text=\"κόσμε 😀\"".as_bytes();
     let bytes: Vec<_> =
-        said.iter().enumerate().flat_map(|(at, byte)| frame(u8::from(at == 0), &[*byte])).collect();
+        message.iter().enumerate().flat_map(|(at, byte)| frame(u8::from(at == 0), &[*byte])).collect();
     for byte in bytes.iter().chain(&frame(0x80, b"")) {
         client.write(&[*byte]).await;
     }
-    let mut heard = Vec::new();
-    while heard.len() < "κόσμε 😀".len() {
+    let mut received = Vec::new();
+    while received.len() < "κόσμε 😀".len() {
         let (first, payload) = client.read_frame().await;
         assert_eq!(first, 0x81);
-        heard.extend(payload);
+        received.extend(payload);
     }
-    assert_eq!(String::from_utf8(heard).unwrap(), "κόσμε 😀");
+    assert_eq!(String::from_utf8(received).unwrap(), "κόσμε 😀");
     drop(client);
     gateway.stop().await;
 }
@@ -117,16 +117,16 @@ async fn endless_messages_end_with_1009_at_their_bound() {
     }
     assert!(gateway.upstream().recorded().is_empty(), "nothing of it went to the model");
     // As many fragments as may be, and one more.
-    let said = format!("/sim text={}", "x".repeat(1_014));
+    let message = format!("/sim text={}", "x".repeat(1_014));
     let fragments = |fin: usize| -> Vec<u8> {
         let first = |at| u8::from(at == 0) | if at == fin { 0x80 } else { 0 };
-        said.bytes().enumerate().flat_map(|(at, byte)| frame(first(at), &[byte])).collect()
+        message.bytes().enumerate().flat_map(|(at, byte)| frame(first(at), &[byte])).collect()
     };
     let mut client = RawClient::upgrade(gateway.address).await;
     client.write(&fragments(1_023)).await;
-    let mut heard = 0;
-    while heard < 1_014 {
-        heard += client.read_frame().await.1.len();
+    let mut received = 0;
+    while received < 1_014 {
+        received += client.read_frame().await.1.len();
     }
     client.write(&fragments(usize::MAX)).await;
     client.write(&frame(0x80, b"")).await;
@@ -197,9 +197,9 @@ async fn a_close_that_is_answered_late_or_never_holds_nothing_for_long() {
         to.write_all(&[0xc1]).await.unwrap();
         let flood = async { while to.write_all(&[0; 64 * 1024]).await.is_ok() {} };
         within("the flood is cut", PATIENCE, flood).await;
-        let mut heard = Vec::new();
-        let _ = within("an end", PATIENCE, from.read_to_end(&mut heard)).await;
-        assert!(heard.is_empty() || heard[0] == 0x88, "{heard:?}");
+        let mut received = Vec::new();
+        let _ = within("an end", PATIENCE, from.read_to_end(&mut received)).await;
+        assert!(received.is_empty() || received[0] == 0x88, "{received:?}");
         gone().await;
         gateway.stop().await;
     })
@@ -233,7 +233,7 @@ async fn compression_is_declined_however_it_is_offered() {
         assert!(!answer.contains("sec-websocket-extensions"), "{offer}: {answer}");
         client.write(&frame(0x81, b"/sim text=x")).await;
         assert_eq!(client.read_frame().await, (0x81, b"x".to_vec()), "{offer}");
-        // It was told that there is none.
+        // The extension was not negotiated.
         client.write(&frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00")).await;
         expect_close(&mut client, offer, 1002).await;
     }

@@ -1,4 +1,4 @@
-//! The fuzz bodies on every run: the corpus, then so many random inputs, from a seed that a failure tells.
+//! The fuzz bodies on every run: the corpus, then random inputs from a seed that a failure prints.
 #[path = "../fuzz/bodies/mod.rs"]
 mod bodies;
 
@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Random inputs of a target whose body takes microseconds; of one that takes many times as long, a part of them.
-/// `FUZZ_INPUTS=1000000` takes so many of each, `FUZZ_SEED=…` repeats a run.
+/// `FUZZ_INPUTS=1000000` sets the number of random inputs of each body, `FUZZ_SEED=…` repeats a run.
 const INPUTS: u64 = 100_000;
 /// An input that has grown longer is cut, so that mutations of mutations do not grow for ever.
 const BYTES_MAX: usize = 4096;

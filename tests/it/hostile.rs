@@ -1,5 +1,5 @@
-//! Clients that mean harm, against a real process: what they send costs them their socket and nobody
-//! else anything.
+//! Malicious clients against a real process: what they send costs them their socket and affects no other
+//! client.
 use crate::harness::{
     PATIENCE, Process, RawClient, SOON, Stopwatch, TestClient, Took, frame, frame_head, until, within,
 };
@@ -130,7 +130,7 @@ async fn a_message_that_trickles_for_ever_is_closed() {
     stop(simulator, gateway).await;
 }
 
-/// So many frames a second, in a bunch every 10 ms, until the close; its code and when it came.
+/// Sends frames at this rate, in a batch every 10 ms, until the close; returns its code and when it came.
 async fn flood(gateway: &Process, frame: Vec<u8>, per_second: usize) -> (u16, Took) {
     let RawClient { stream } = RawClient::upgrade(gateway.address).await;
     let (read, mut write) = stream.into_split();
@@ -170,11 +170,11 @@ async fn a_flood_of_frames_is_closed_within_a_second_and_harms_no_other_client()
     let counted = r#"tidegate_connections_closed_total{reason="too_many_frames"}"#;
     until("they are counted", async || gateway.metric(counted).await == 5).await;
     assert!(gateway.log().contains("reason=too_many_frames "), "{}", gateway.log());
-    let mut heard = String::new();
-    while !heard.contains("#119 ") {
-        heard.push_str(&healthy.read_text().await);
+    let mut received = String::new();
+    while !received.contains("#119 ") {
+        received.push_str(&healthy.read_text().await);
     }
-    let numbers: Vec<_> = heard.split('#').skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    let numbers: Vec<_> = received.split('#').skip(1).filter_map(|rest| rest.split(' ').next()).collect();
     assert_eq!(numbers, (0..120).map(|n| n.to_string()).collect::<Vec<_>>(), "whole and in order");
     healthy.close().await;
     stop(simulator, gateway).await;
@@ -193,27 +193,27 @@ async fn a_paste_and_a_message_in_many_fragments_are_no_flood() {
     }
     fragments.extend(frame(0x80, &bytes[bytes.len() - 1..]));
     client.write(&fragments).await;
-    let mut heard = 0;
-    while heard < 1_000 {
+    let mut received = 0;
+    while received < 1_000 {
         let (first, payload) = client.read_frame().await;
         assert_eq!(first, 0x81);
-        heard += payload.len();
+        received += payload.len();
     }
     let mut hasty = TestClient::connect(&gateway.chat_url()).await;
     for _ in 0..30 {
         hasty.send_text("/sim text=y first_ms=300").await;
     }
-    let (mut refused, mut heard) = (0, 0);
-    while refused + heard < 30 {
+    let (mut refused, mut answered) = (0, 0);
+    while refused + answered < 30 {
         match hasty.read_text().await.as_str() {
-            "y" => heard += 1,
+            "y" => answered += 1,
             error => {
                 assert_eq!(error, "Error: 8 messages are waiting already. Wait for an answer first.");
                 refused += 1;
             }
         }
     }
-    assert_eq!((refused, heard), (21, 9));
+    assert_eq!((refused, answered), (21, 9));
     hasty.close().await;
     drop(client);
     stop(simulator, gateway).await;

@@ -1,5 +1,5 @@
-//! Clients of `/api/chat` that ask for what is not there, too much or too often: each is told, and nobody else
-//! notices.
+//! Clients of `/api/chat` that ask for what does not exist, too much or too often: each gets an error, and no
+//! other client notices.
 use crate::harness::{
     Answer, Chats, End, Gateway, Process, RawClient, ask_with, handshake, kernel, resume, until,
 };
@@ -25,7 +25,7 @@ async fn every_documented_bad_frame_is_answered_and_no_other_client_notices() {
     // As the table is meant.
     let gateway = Gateway::spawn(|config| config.connection.message_bytes_max = 100).await;
     let mut bystander = Chats::connect(gateway.address).await;
-    bystander.ask("r1", "c1", "/sim text=\"a secret of somebody else\" pace_ms=40").await;
+    bystander.ask("r1", "c1", "/sim text=\"a secret of another client\" pace_ms=40").await;
     let bad: Vec<Value> = serde_json::from_str(include_str!("../fixtures/ai_sdk/client_bad.json")).unwrap();
     assert!(bad.len() > 40);
     let mut sockets = Vec::new();
@@ -34,17 +34,17 @@ async fn every_documented_bad_frame_is_answered_and_no_other_client_notices() {
         for case in cases {
             let text = case["text"].as_str().map_or_else(|| case["frame"].to_string(), str::to_owned);
             socket.socket.send(Message::text(text)).await.unwrap();
-            let told = socket.next().await;
-            assert_eq!((&told["type"], &told["code"]), (&json!("error"), &case["code"]), "{case}");
-            assert_eq!(told["requestId"], case["request"].as_str().unwrap_or_default(), "{case}");
-            assert_eq!(told["errorText"], case["says"], "{case}");
+            let error = socket.next().await;
+            assert_eq!((&error["type"], &error["code"]), (&json!("error"), &case["code"]), "{case}");
+            assert_eq!(error["requestId"], case["request"].as_str().unwrap_or_default(), "{case}");
+            assert_eq!(error["errorText"], case["says"], "{case}");
             still_works(&mut socket).await;
         }
         sockets.push(socket);
     }
     let mut answer = Answer::of("r1");
     bystander.read_answer(&mut answer).await;
-    assert_eq!((answer.text.as_str(), answer.end), ("a secret of somebody else", Some(End::Whole)));
+    assert_eq!((answer.text.as_str(), answer.end), ("a secret of another client", Some(End::Whole)));
     assert_eq!(gateway.upstream().requests(), 1, "none of it went to the model");
     drop((sockets, bystander));
     drain(gateway).await;
@@ -68,9 +68,9 @@ async fn a_stop_or_a_resume_of_nothing_does_nothing_and_parts_are_kept_apart() {
         ("s5", "c1", None, End::Whole),
     ] {
         socket.resume(name, chat, after).await;
-        let mut heard = Answer::of(name);
-        socket.read_answer(&mut heard).await;
-        assert_eq!(heard.end, Some(end), "{name}");
+        let mut answer = Answer::of(name);
+        socket.read_answer(&mut answer).await;
+        assert_eq!(answer.end, Some(end), "{name}");
     }
     // A turn may be named by its question or its answer; another one is nothing, whatever number is given.
     for (name, turn, after, end) in [
@@ -82,9 +82,9 @@ async fn a_stop_or_a_resume_of_nothing_does_nothing_and_parts_are_kept_apart() {
         let mut frame = resume(name, "c1", after);
         frame["messageId"] = turn.into();
         socket.send_frame(&frame).await;
-        let mut heard = Answer::of(name);
-        socket.read_answer(&mut heard).await;
-        assert_eq!(heard.end, Some(end), "{name}");
+        let mut answer = Answer::of(name);
+        socket.read_answer(&mut answer).await;
+        assert_eq!(answer.end, Some(end), "{name}");
     }
     let mut other = Chats::connect(gateway.address).await;
     other.abort("r1").await;
@@ -99,13 +99,13 @@ async fn a_stop_or_a_resume_of_nothing_does_nothing_and_parts_are_kept_apart() {
     let text = json!({"type": "text", "text": "/sim text=fine"});
     let odd = json!({"type": "data-odd", "data": {"deep": [[[{}]]]}});
     socket.send_frame(&parts(json!([odd, {"type": "tool-x", "state": "?"}, text]), "odd")).await;
-    let mut heard = Answer::of("odd");
-    socket.read_answer(&mut heard).await;
-    assert_eq!(heard.text, "fine");
+    let mut answer = Answer::of("odd");
+    socket.read_answer(&mut answer).await;
+    assert_eq!(answer.text, "fine");
     for part in [json!({"type": "file", "url": "file:///etc/passwd"}), json!({"type": "hologram"})] {
         socket.send_frame(&parts(json!([text, part]), "refused")).await;
-        let told = socket.next().await;
-        assert_eq!((&told["requestId"], &told["code"]), (&json!("refused"), &json!("unsupported_part")));
+        let error = socket.next().await;
+        assert_eq!((&error["requestId"], &error["code"]), (&json!("refused"), &json!("unsupported_part")));
     }
     assert_eq!(gateway.upstream().requests(), 2);
     drop((socket, other));

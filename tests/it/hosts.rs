@@ -59,7 +59,7 @@ async fn every_route_of_both_listeners_refuses_a_strangers_name() {
     }
     // A browser names a host; HTTP/1.0 need not.
     assert_eq!(status(here, "GET / HTTP/1.0\r\n\r\n").await, 200);
-    // A person is told what to do, and nothing of the request is repeated.
+    // The page says what to do, and repeats nothing of the request.
     let stream = TcpStream::connect(here).await.unwrap();
     let (_, head, body) = get_over(stream, "evil.test", "/", &[]).await.unwrap();
     assert!(head.to_lowercase().contains("content-type: text/plain; charset=utf-8"), "{head}");

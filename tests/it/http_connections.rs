@@ -1,5 +1,5 @@
 //! Plain HTTP connections that take their time, do not read, never end or are too many: each has a bound, and costs
-//! nobody else anything.
+//! no other client anything.
 use crate::harness::{
     Gateway, Nginx, PATIENCE, Process, RawClient, SOON, Stopwatch, Tidegate, Took, frame, handshake,
     http_get, http_try, nginx::Wish, on_a_steady_machine, until, within,
@@ -49,8 +49,8 @@ fn statuses(bytes: &[u8]) -> Vec<u16> {
     text.split("HTTP/1.").skip(1).filter_map(|rest| rest.get(2..5)?.parse().ok()).collect()
 }
 
-/// What it hears until the server closes, and how long that took.
-async fn heard(mut client: RawClient, request: &str) -> (Vec<u8>, Took) {
+/// What it receives until the server closes, and how long that took.
+async fn exchange(mut client: RawClient, request: &str) -> (Vec<u8>, Took) {
     let watch = Stopwatch::start();
     client.write(request.as_bytes()).await;
     let bytes = client.read_to_end(PATIENCE).await;
@@ -90,7 +90,7 @@ async fn a_body_that_never_ends_is_refused_and_its_connection_closed() {
         ];
         for server in [gateway.address, gateway.ops_address.unwrap()] {
             let all = requests.iter().map(async |request| {
-                let (bytes, took) = heard(RawClient::connect(server).await, request).await;
+                let (bytes, took) = exchange(RawClient::connect(server).await, request).await;
                 let text = String::from_utf8_lossy(&bytes);
                 let text = text.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
                 assert!(text.starts_with("HTTP/1.1 413 "), "{request}: {text}");
@@ -168,7 +168,7 @@ async fn each_has_its_time() {
     let here = gateway.address;
     let head = async |server: SocketAddr| {
         let client = RawClient::connect(server).await;
-        let (bytes, took) = heard(client, "GET /livez HTTP/1.1\r\nhost: ").await;
+        let (bytes, took) = exchange(client, "GET /livez HTTP/1.1\r\nhost: ").await;
         assert_eq!(statuses(&bytes), [408]);
         assert!(took.is_in(HEADER - Duration::from_millis(50)..HEADER * 2), "{took:?}");
     };
@@ -184,17 +184,17 @@ async fn each_has_its_time() {
         assert!(watch.took().is_in(..HEADER * 2), "{:?}", watch.took());
     };
     let silence = async || {
-        let (bytes, took) = heard(RawClient::connect(here).await, "").await;
+        let (bytes, took) = exchange(RawClient::connect(here).await, "").await;
         assert!(bytes.is_empty(), "nothing was asked");
         assert!(took.is_in(HEADER - Duration::from_millis(50)..HEADER * 2), "{took:?}");
     };
     let idle = async || {
-        let (bytes, took) = heard(RawClient::connect(here).await, &get("/v1/models", "")).await;
+        let (bytes, took) = exchange(RawClient::connect(here).await, &get("/v1/models", "")).await;
         assert_eq!(statuses(&bytes), [200]);
         assert!(took.is_in(IDLE..IDLE * 2), "{took:?}");
     };
     let second = async || {
-        let (bytes, took) = heard(RawClient::connect(here).await, &(get("/v1/models", "") + "GET")).await;
+        let (bytes, took) = exchange(RawClient::connect(here).await, &(get("/v1/models", "") + "GET")).await;
         assert_eq!(statuses(&bytes), [200, 408]);
         assert!(took.is_in(HEADER..HEADER * 2), "{took:?}");
     };
@@ -236,10 +236,10 @@ async fn each_has_its_time() {
 async fn a_head_that_is_too_large_is_refused_early() {
     let gateway = Gateway::spawn(|config| config.http.header_bytes_max = 2048).await;
     let fits = get("/livez", &format!("x: {}\r\nconnection: close\r\n", "a".repeat(1_900)));
-    let (bytes, _) = heard(RawClient::connect(gateway.address).await, &fits).await;
+    let (bytes, _) = exchange(RawClient::connect(gateway.address).await, &fits).await;
     assert_eq!(statuses(&bytes), [200]);
     let (bytes, took) =
-        heard(RawClient::connect(gateway.address).await, &format!("GET /{}", "a".repeat(60_000))).await;
+        exchange(RawClient::connect(gateway.address).await, &format!("GET /{}", "a".repeat(60_000))).await;
     assert_eq!(statuses(&bytes), [431]);
     assert!(took.is_in(..SOON), "{took:?}");
     gateway.stop().await;
@@ -315,7 +315,7 @@ async fn nothing_behind_a_request_that_closes_the_connection_is_answered() {
         for (request, expected) in requests {
             for behind in [get("/livez", ""), upgrade.clone(), get("/livez", "").repeat(1_000)] {
                 let (bytes, took) =
-                    heard(RawClient::connect(gateway.address).await, &(request.clone() + &behind)).await;
+                    exchange(RawClient::connect(gateway.address).await, &(request.clone() + &behind)).await;
                 assert_eq!(statuses(&bytes), expected, "{request}");
                 assert!(took.is_in(..HEADER), "{request}: {took:?}");
             }
@@ -447,7 +447,7 @@ async fn through_nginx_a_dripping_body_is_refused_as_well() {
             }
         }
         // One that is announced as empty is none.
-        let (bytes, _) = heard(
+        let (bytes, _) = exchange(
             RawClient::connect(nginx.address).await,
             &get("/v1/models", "content-length: 0\r\nconnection: close\r\n"),
         )

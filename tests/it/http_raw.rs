@@ -146,20 +146,20 @@ async fn play(server: SocketAddr, request: &str) -> (Vec<u16>, bool) {
     let mut client = RawClient::connect(server).await;
     // It may be refused before it was sent.
     let _ = client.try_write(bytes.as_bytes()).await;
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let mut closed = false;
-    // Whoever answers twice does so at once; the end is known when the connection is.
-    while let Ok(read) = tokio::time::timeout(Duration::from_secs(3), client.read_some(&mut heard)).await {
+    // A server that answers twice does so at once; the end is known when the connection closes.
+    while let Ok(read) = tokio::time::timeout(Duration::from_secs(3), client.read_some(&mut received)).await {
         closed = read == 0;
-        if closed || statuses(&heard).contains(&200) && statuses(&heard).len() > 1 {
+        if closed || statuses(&received).contains(&200) && statuses(&received).len() > 1 {
             break;
         }
     }
-    (statuses(&heard), closed)
+    (statuses(&received), closed)
 }
 
-fn statuses(heard: &[u8]) -> Vec<u16> {
-    let text = String::from_utf8_lossy(heard);
+fn statuses(received: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(received);
     text.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3)?.parse().ok()).collect()
 }
 

@@ -42,7 +42,7 @@ struct State {
 }
 
 impl Forgetful {
-    /// Answers only when so many have asked, so that there are as many connections.
+    /// Answers only when this number of requests have arrived, so that there are as many connections.
     async fn start(together: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -219,19 +219,19 @@ async fn usage_after_the_finish_is_sent_if_it_is_quick_and_counted_in_any_case()
             if quick {
                 connection.chunk(frame("", "stop", USAGE)).await;
             }
-            let told = within("the end", Duration::from_secs(2), async {
-                let mut told = String::new();
+            let frames = within("the end", Duration::from_secs(2), async {
+                let mut frames = String::new();
                 loop {
                     let frame = socket.next().await;
-                    told += &frame.to_string();
+                    frames += &frame.to_string();
                     if frame["type"] == "end" {
-                        return told;
+                        return frames;
                     }
                 }
             })
             .await;
-            assert_eq!(told.contains("\"input_tokens\":7"), quick, "{told}");
-            assert_eq!(told.contains("\"usage\""), quick, "unknown is not zero: {told}");
+            assert_eq!(frames.contains("\"input_tokens\":7"), quick, "{frames}");
+            assert_eq!(frames.contains("\"usage\""), quick, "unknown is not zero: {frames}");
             if !quick {
                 connection.chunk(frame("", "stop", USAGE)).await;
             }

@@ -57,7 +57,7 @@ async fn all_are_cut_at_once_and_come_back() {
     on_a_steady_machine(async || {
         let simulator = Process::simulate().await;
         let gateway = Process::serve(&simulator, "sk-test", &[]).await;
-        // Longer than all of it takes on a busy machine: nobody is done before the cut.
+        // Longer than all of it takes on a busy machine: no answer is finished before the cut.
         let prompt = "/sim tokens=100 pace_ms=20 first_ms=20 stamp=1 seed={socket}{turn}";
         let mut args = vec!["--sockets", "60", "--ramp", "200ms", "--processes", "2", "--prompt", prompt];
         args.extend(["--cut-at", "700ms", "--away", "0s..500ms", "--require"]);
@@ -71,7 +71,7 @@ async fn all_are_cut_at_once_and_come_back() {
     .await;
 }
 
-/// What a server does wrong when somebody comes back.
+/// What a server does wrong when a client comes back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     Nothing,
@@ -176,8 +176,8 @@ async fn a_server_that_tells_a_wrong_replay_fails_a_run() {
         let verified = if fault == Fault::Nothing { 3 } else { 0 };
         assert_eq!(counts["verified"], verified, "{fault:?}: {counts}");
         let errors: Vec<_> = report["errors"].as_object().unwrap().iter().collect();
-        let told = errors.iter().map(|(kind, errors)| (kind.as_str(), errors["count"].as_u64().unwrap()));
-        assert!(told.eq(kind.map(|kind| (kind, 3))), "{fault:?}: {errors:?}");
+        let counted = errors.iter().map(|(kind, errors)| (kind.as_str(), errors["count"].as_u64().unwrap()));
+        assert!(counted.eq(kind.map(|kind| (kind, 3))), "{fault:?}: {errors:?}");
         task.abort();
     });
     join_all(runs).await;

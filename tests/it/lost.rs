@@ -61,7 +61,7 @@ async fn a_hundred_sockets_that_come_speak_and_are_lost_in_a_second_leave_nothin
             match ways[n % ways.len()] {
                 "reset" => client.reset(),
                 "close" => client.write(&frame(0x88, &1000u16.to_be_bytes())).await,
-                "heard" => drop(client.read_frame().await),
+                "read" => drop(client.read_frame().await),
                 _ => drop(client),
             }
         }
@@ -71,7 +71,7 @@ async fn a_hundred_sockets_that_come_speak_and_are_lost_in_a_second_leave_nothin
     let threads = || kernel::threads(gateway.pid());
     let (descriptors, threads_before) = (gateway.descriptors(), threads());
     round(&["reset", "fin", "close"]).await;
-    round(&["heard", "reset", "fin", "close"]).await;
+    round(&["read", "reset", "fin", "close"]).await;
     until("it is idle", async || gateway.is_idle().await).await;
     // Connections to the model are kept for a while, but they are no more than before.
     until("its descriptors are back", async || gateway.descriptors() <= descriptors + 2).await;
@@ -141,7 +141,7 @@ async fn leaves_at(way: &str) {
     gateway.stop().await;
 }
 
-/// Tells the test that it runs in a network of its own.
+/// Set when the test runs in a network of its own.
 const INSIDE: &str = "inside-a-network-of-its-own";
 
 /// The test starts itself again in a network namespace, where packets may be dropped.
@@ -161,11 +161,11 @@ async fn a_pulled_cable_is_noticed_and_closes_the_upstream() {
         .output();
     let again = within("the test in its own network", Duration::from_secs(60), again).await;
     let again = again.expect("unshare, of util-linux, is installed");
-    let said = String::from_utf8_lossy(&again.stdout) + String::from_utf8_lossy(&again.stderr);
-    println!("{said}");
+    let output = String::from_utf8_lossy(&again.stdout) + String::from_utf8_lossy(&again.stderr);
+    println!("{output}");
     assert!(
-        again.status.success() && said.contains("1 passed"),
-        "in a network namespace, which needs root or user namespaces: {said}"
+        again.status.success() && output.contains("1 passed"),
+        "in a network namespace, which needs root or user namespaces: {output}"
     );
 }
 

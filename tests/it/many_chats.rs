@@ -296,11 +296,11 @@ async fn a_frame_may_hold_a_transcript_and_no_more_and_a_name_only_letters() {
     let gateway = Gateway::spawn(|config| config.session.transcript_bytes_max = 300 << 10).await;
     let mut socket = Chats::connect(gateway.address).await;
     // More than a frame of the other route: turns that this gateway has not seen.
-    let said = |role: &str, n: usize| {
+    let message = |role: &str, n: usize| {
         json!({"id": format!("{role}{n}"), "role": role,
         "parts": [{"type": "text", "text": "x".repeat(10_000)}]})
     };
-    let mut messages: Vec<_> = (0..10).flat_map(|n| [said("user", n), said("assistant", n)]).collect();
+    let mut messages: Vec<_> = (0..10).flat_map(|n| [message("user", n), message("assistant", n)]).collect();
     messages.push(json!({"id": "m", "role": "user", "parts": [{"type": "text", "text": "/sim text=fine"}]}));
     let mut frame = crate::harness::ask_with("r1", "chat", "m", "");
     frame["messages"] = messages.into();

@@ -18,7 +18,7 @@ const fn ms(ms: u64) -> Duration {
 /// The address from which the attack comes.
 const ATTACKER: [u8; 4] = [127, 2, 0, 1];
 
-/// Everybody else has an address.
+/// All others have an address.
 fn user(n: usize) -> [u8; 4] {
     [127, 1, 0, n as u8 + 1]
 }

@@ -135,7 +135,7 @@ async fn a_kept_connection_that_a_firewall_drops_costs_some_seconds_and_no_answe
         read_request(&mut first).await.unwrap();
         first.write_all(good_answer("good").as_bytes()).await.unwrap();
         client.expect("good").await;
-        // It has forgotten that connection, and tells neither end.
+        // It has forgotten that connection, and notifies neither end.
         network.run(&format!("iptables -w -A OUTPUT -p tcp --sport {} -j DROP", peer.port()));
         let watch = Stopwatch::start();
         client.send_text("two").await;

@@ -36,9 +36,9 @@ async fn everything_is_reached_through_nginx() {
         client.expect(text).await;
     }
     client.send_text("How many messages did I write?").await;
-    let mut heard = String::new();
-    while !heard.contains("4 messages") {
-        heard.push_str(&client.read_text().await);
+    let mut received = String::new();
+    while !received.contains("4 messages") {
+        received.push_str(&client.read_text().await);
     }
     client.close().await;
     until("the access log has the socket", async || nginx.access_log().contains("\"path\":\"/chat\"")).await;
@@ -162,9 +162,9 @@ async fn a_draining_gateway_is_not_noticed_by_newcomers() {
     let (first, second) = (demo().await, demo().await);
     let nginx = Nginx::start(&[first.address, second.address]).await;
     let mut others = Vec::new();
-    let mut told = socket_on(&first, &nginx, &mut others).await;
-    told.send_text("/sim number tokens=60 pace_ms=25 first_ms=0").await;
-    assert!(told.read_text().await.starts_with("#0 "));
+    let mut earlier = socket_on(&first, &nginx, &mut others).await;
+    earlier.send_text("/sim number tokens=60 pace_ms=25 first_ms=0").await;
+    assert!(earlier.read_text().await.starts_with("#0 "));
     first.signal("TERM").await;
     until("it drains", async || http_get(first.address, "/readyz").await.0 == 503).await;
     let mut newcomers = Vec::new();
@@ -173,12 +173,12 @@ async fn a_draining_gateway_is_not_noticed_by_newcomers() {
         assert_eq!(http_get(nginx.address, "/livez").await.0, 200);
         assert_eq!(http_get(nginx.address, "/api/config").await.0, 200);
     }
-    // Its own finish their answers first and are then told, through nginx.
+    // Its own clients get the rest of their answers and then the close, through nginx.
     let mut text = String::new();
     while !text.contains("#59 ") {
-        text.push_str(&told.read_text().await);
+        text.push_str(&earlier.read_text().await);
     }
-    assert_eq!(told.closed().await, 1012);
+    assert_eq!(earlier.closed().await, 1012);
     assert_eq!(first.ended().await.code, Some(0));
     for client in &mut newcomers {
         client.send_text("/sim text=here pace_ms=0 first_ms=0").await;
@@ -204,13 +204,13 @@ async fn check(main: &str, change: impl Fn(&str) -> String) {
     let mut command = nginx::command();
     command.args(["-t", "-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(folder.path().join(main));
     let output = command.output().await.expect("nginx is installed; tests/run installs it");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("[warn]"), "{main}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !stderr.contains("[warn]"), "{main}: {stderr}");
 }
 
 #[tokio::test]
 async fn every_shipped_file_is_taken_by_nginx() {
-    // The name is that of a container; outside it, nobody knows it. And Debian's nginx is too old to ask again for it.
+    // The name is that of a container; outside it, the name is unknown. And Debian's nginx is too old to ask again for it.
     let here = |text: &str| text.replace("server gateway:8000 resolve", "server 127.0.0.1:8000");
     check("local.conf", str::to_owned).await;
     let with = |more: &'static str| move |text: &str| text.replace("include server.conf", more);
@@ -285,7 +285,7 @@ async fn behind_tls_the_cookie_is_secure() {
     gateway.stop().await;
 }
 
-/// A page that asks for its configuration: which of the gateways answered, told by a limit, and the cookies.
+/// A page that asks for its configuration: which of the gateways answered, known by a limit, and the cookies.
 async fn ask_config(nginx: &Nginx, cookies: &[(&str, &str)]) -> (u64, String) {
     let (_, head, config) = get_with(nginx.address, "/api/config", cookies).await;
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();

@@ -209,7 +209,7 @@ async fn a_strangers_name_is_refused_through_nginx_with_the_reason() {
     gateway.stop().await;
 }
 
-/// What Chromium, Firefox and Safari ask for when somebody opens a page.
+/// What Chromium, Firefox and Safari request when a user opens a page.
 const PAGE: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn a_frozen_replica_is_left_out_by_pages_and_sockets() {
         let (frozen, alive) = (demo(&[]).await, demo(&[]).await);
         let nginx = Nginx::start(&[frozen.address, alive.address]).await;
         frozen.signal("STOP").await;
-        // Clients give up a socket's opening after 8 s. Nobody asked for a page before.
+        // Clients give up a socket's opening after 8 s. No page was requested before.
         let watch = Stopwatch::start();
         browsers_are_answered(&nginx).await;
         assert!(watch.took().is_in(..Duration::from_secs(8)), "{:?}", watch.took());
@@ -70,7 +70,7 @@ async fn who_finds_a_gateway_full_is_taken_by_another() {
     }
 }
 
-/// So many clients in the middle of an answer.
+/// Opens `count` clients in the middle of an answer.
 async fn streaming(nginx: &Nginx, count: usize, text: &str) -> Vec<TestClient> {
     let connect = (0..count).map(|number| TestClient::connect_from(address(number), nginx.address));
     let mut clients: Vec<_> =
@@ -114,10 +114,10 @@ async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
         assert!(lasting.iter().all(|end| *end == Outcome::Lost), "{lasting:?}");
         until("the gateway has nothing left over", async || left_over(&gateway).await == 0).await;
 
-        // Killed: everybody is cut at once.
+        // Killed: all clients are cut at once.
         let clients = streaming(&nginx, CLIENTS, &long).await;
         nginx.kill().await;
-        let cut = within("everybody notices", SOON, ends(clients, &long)).await;
+        let cut = within("all clients notice", SOON, ends(clients, &long)).await;
         assert!(cut.iter().all(|end| *end == Outcome::Lost), "{cut:?}");
         until("the gateway has nothing left over", async || left_over(&gateway).await == 0).await;
 
@@ -149,7 +149,7 @@ async fn when_all_are_full_or_gone_the_client_gets_a_retry_after() {
     };
     refused("full").await;
     let mut tried = 100;
-    // With room again, somebody is let in as soon as nginx looks.
+    // With room again, a client is let in as soon as nginx checks.
     drop(held);
     until("a newcomer is let in", async || {
         tried += 1;
@@ -216,7 +216,7 @@ async fn pings_come_more_often_than_nginx_cuts() {
     .await;
 }
 
-/// The address that the gateway takes for the client's, which its log tells.
+/// The address that the gateway takes for the client's, from its log.
 async fn seen_as(gateway: &Process, before: usize) -> String {
     let opened = || {
         let log = gateway.log();
@@ -247,8 +247,8 @@ async fn a_forged_address_is_not_believed() {
     let nginx = Nginx::start(&[gateway.address]).await;
     let mut opened = 0;
     for (number, header) in forged.iter().enumerate() {
-        // Through nginx, the peer's address counts, whatever it says; and so it does for somebody who
-        // comes to the gateway directly and is no proxy of ours.
+        // Through nginx, the peer's address counts, whatever it claims; and so it does for a client that
+        // connects to the gateway directly and is no trusted proxy.
         for server in [nginx.address, gateway.address] {
             let here = [127, 3, 0, number as u8 + 1].into();
             let mut held = Vec::new();

@@ -1,4 +1,4 @@
-//! More than the gateway or its upstream can bear: outages, too much load, floods, everybody at once.
+//! More than the gateway or its upstream can bear: outages, too much load, floods, all clients at once.
 //!
 //! `LONG=1 cargo test --release --test it overload:: -- --test-threads 1 --nocapture` takes minutes and
 //! prints its figures; without it the same happens in seconds with wider bounds.
@@ -25,7 +25,7 @@ fn everywhere(n: usize) -> [u8; 4] {
     [127, 1, (n / 200) as u8, (n % 200) as u8 + 1]
 }
 
-/// From an address that nobody else has.
+/// From an address that no other client has.
 fn elsewhere(_: usize) -> [u8; 4] {
     [127, 2, 0, 1]
 }
@@ -62,17 +62,17 @@ async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
     let is_down = |turn: &&Turn| turn.error.as_ref().is_some_and(|error| is_error(error, Kind::UpstreamDown));
     let down = turns.iter().filter(is_down);
     // The first ones may have been in the pause before a second attempt.
-    let told = quantile(down.clone().filter(|turn| turn.asked > ms(1_000)).map(|turn| turn.whole), 1.0);
+    let refusal = quantile(down.clone().filter(|turn| turn.asked > ms(1_000)).map(|turn| turn.whole), 1.0);
     println!(
-        "{message}: offered={} retries={retries} told_at_once={} p100={told:?} {:?}",
+        "{message}: offered={} retries={retries} refused_at_once={} p100={refusal:?} {:?}",
         turns.len(),
         down.clone().count(),
         outcomes(&turns)
     );
     // 10 are free at the start, and then one in ten.
     assert!(retries <= turns.len() / 10 + 10, "{retries} retries for {} runs", turns.len());
-    assert!(down.count() > turns.len() / 2, "most are told at once: {:?}", outcomes(&turns));
-    assert!(told <= short_or_long(ms(1_000), ms(100)), "{told:?}");
+    assert!(down.count() > turns.len() / 2, "most are refused at once: {:?}", outcomes(&turns));
+    assert!(refusal <= short_or_long(ms(1_000), ms(100)), "{refusal:?}");
     assert!(
         metrics.contains("tidegate_upstream_state{upstream=\"default\",state=\"open\"} 1\n"),
         "{metrics}"
@@ -127,7 +127,7 @@ async fn an_upstream_that_refuses_connections_is_left_alone() {
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let gateway = Gateway::in_front_of(address, as_served).await;
         let (turns, _) = storm(&gateway, "hi").await;
-        // Nobody is there to count them; each failed attempt is an error here.
+        // There is no upstream to count them; each failed attempt is an error here.
         let attempts = sum(&gateway.get("/metrics").await.1, "tidegate_upstream_errors_total");
         println!("attempts: {attempts} for {} runs", turns.len());
         assert!(attempts * 10 <= turns.len() * 11, "{attempts} attempts for {} runs", turns.len());
@@ -196,7 +196,7 @@ fn goodput(turns: &[Turn], from: Duration, to: Duration) -> f64 {
     turns.iter().filter(|turn| turn.is_good()).filter(within).count() as f64 / (to - from).as_secs_f64()
 }
 
-/// What a refused user is told to wait, in seconds.
+/// The wait that a refused user is given, in seconds.
 fn retry_after(error: &str) -> u64 {
     let rest = error.strip_prefix("Error: The service is busy. Try again in ").expect(error);
     rest.strip_suffix(" s.").expect(error).parse().expect(error)
@@ -216,7 +216,7 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     })
     .await;
     let crowd = Crowd::connect(gateway.address, 200, everywhere).await;
-    // Nine pauses, all but the first delta early by half a pace on average: so many a second fill the slots.
+    // Nine pauses, all but the first delta early by half a pace on average: this rate fills the slots.
     let capacity = RUNS as f64 / 0.34;
     let time = short_or_long(ms(3_000), ms(60_000));
     let settled = ms(1_000);
@@ -236,7 +236,7 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
         first_text(&at_capacity, 0.99),
         first_text(&after, 0.99),
     );
-    // Under three times the load a gateway that takes on too much answers next to nobody.
+    // Under three times the load a gateway that accepts too much answers almost none.
     assert!(under >= short_or_long(0.6, 0.9) * peak, "{under:.1} of {peak:.1} answers a second");
     assert!(refused.len() > overloaded.len() / 2, "{:?}", outcomes(&overloaded));
     for turn in &refused {
@@ -245,7 +245,7 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     }
     assert!(refusal <= short_or_long(WAIT / 2, ms(100)), "{refusal:?}");
     assert!(waited <= WAIT + ms(1_000), "{waited:?}");
-    // Normal at once: nobody is refused, nobody waits.
+    // Back to normal at once: no turn is refused, none waits.
     assert!(after.iter().all(Turn::is_good), "{:?}", outcomes(&after));
     let normal = 2 * first_text(&at_capacity, 0.5) + ms(200);
     assert!(first_text(&after, 0.5) < normal, "{after:?}");
@@ -309,7 +309,7 @@ async fn one_address_that_floods_with_many_sessions_delays_no_other() {
         let flooders = Crowd::connect(gateway.address, 2 * sessions, elsewhere).await;
         let quiet = talk(&others, rate, None).await;
         let flooded = talk(&others, rate, Some(&flooders)).await;
-        assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "nobody is refused for another's flood");
+        assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "no client is refused for another's flood");
         // In a short run a few turns are the p99, which the machine makes late as it likes.
         let part = short_or_long(0.5, 0.99);
         let ratio = first_text(&flooded, part).as_secs_f64() / first_text(&quiet, part).as_secs_f64();

@@ -68,7 +68,7 @@ async fn every_file_comes_in_the_spelling_that_was_asked_for() {
     for name in names.iter().filter(|name| !name.ends_with(".br") && !name.ends_with(".gz")) {
         let path = address_of(name);
         let mut tags = Vec::new();
-        for (accepted, ending, said) in [
+        for (accepted, ending, encoding) in [
             ("br;q=0, gzip;q=0", "", ""),
             ("gzip", ".gz", "gzip"),
             ("gzip;q=0.5, br", ".br", "br"),
@@ -83,7 +83,11 @@ async fn every_file_comes_in_the_spelling_that_was_asked_for() {
                 reply.body == fs::read(folder.path().join(&file)).unwrap(),
                 "{path} {accepted}: not {file}"
             );
-            assert_eq!(reply.header("content-encoding"), if has { said } else { "" }, "{path} {accepted}");
+            assert_eq!(
+                reply.header("content-encoding"),
+                if has { encoding } else { "" },
+                "{path} {accepted}"
+            );
             tags.push((file, reply.header("etag").to_owned()));
         }
         // One tag for each spelling, and strong.
@@ -139,11 +143,11 @@ async fn nginx_serves_the_same_files_with_the_same_headers() {
             // nginx makes a tag of its own, from size and time.
             let left_out =
                 ["date", "server", "connection", "etag", "last-modified", "accept-ranges", "retry-after"];
-            let told = |reply: &Reply| -> BTreeMap<String, String> {
+            let compared = |reply: &Reply| -> BTreeMap<String, String> {
                 let headers = reply.headers.clone().into_iter();
                 headers.filter(|(name, _)| !left_out.contains(&name.as_str())).collect()
             };
-            assert_eq!(told(&ours), told(&theirs), "{name} {accepted}");
+            assert_eq!(compared(&ours), compared(&theirs), "{name} {accepted}");
         }
     }
     assert_eq!(http_get(nginx.address, "/api/config").await.0, 200);
@@ -185,7 +189,7 @@ impl Build {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// What it tells cargo.
+    /// Its output to cargo.
     fn run(&self, variables: &[(&str, &str)]) -> String {
         let output = Command::new(env!("WEB_BUILD_SCRIPT"))
             .env_clear()
@@ -257,7 +261,7 @@ fn a_source_that_cannot_be_built_leaves_the_packed_page_and_is_asked_for_again()
     // A file that is never there: cargo runs the script at the next build again.
     let asked = output.lines().filter_map(|line| line.strip_prefix("cargo::rerun-if-changed="));
     assert!(asked.into_iter().any(|path| path.ends_with("ask-again") && !Path::new(path).exists()));
-    // Where a new page is a must, it is an error; where it was not wanted, nothing is said.
+    // Where a new page is a must, it is an error; where it was not wanted, nothing is reported.
     assert!(build.run(&[("WEB_REQUIRED", "1")]).contains("cargo::error="));
     let output = build.run(&[("WEB_SKIP", "1")]);
     assert!(!output.contains("cargo::warning") && !output.contains("cargo::error"), "{output}");
@@ -310,10 +314,10 @@ fn the_page_is_built_when_its_source_changes_and_installed_when_its_lock_does() 
     build.pack("of another source", "older");
     build.tool("npm", "echo 'npm error network is away' >&2; exit 1");
     fs::write(build.folder.path().join("web/src/main.tsx"), "again").unwrap();
-    let told = build.run(&[]);
-    assert!(told.contains("cargo::warning=") && told.contains("network is away"), "{told}");
+    let output = build.run(&[]);
+    assert!(output.contains("cargo::warning=") && output.contains("network is away"), "{output}");
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("index.html"), "elsewhere").unwrap();
-    let told = build.run(&[("WEB_DIST", elsewhere.path().to_str().unwrap())]);
-    assert!(told.contains(&format!("WEB_DIR={}", elsewhere.path().display())), "{told}");
+    let output = build.run(&[("WEB_DIST", elsewhere.path().to_str().unwrap())]);
+    assert!(output.contains(&format!("WEB_DIR={}", elsewhere.path().display())), "{output}");
 }

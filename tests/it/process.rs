@@ -16,9 +16,9 @@ async fn demo_chats_without_key_and_network() {
     client.send_text("/sim text=\"My name is Ada.\" pace_ms=0 first_ms=0").await;
     client.expect("My name is Ada.").await;
     client.send_text("How many messages did I write?").await;
-    let mut heard = String::new();
-    while !heard.contains("2 messages") {
-        heard.push_str(&client.read_text().await);
+    let mut received = String::new();
+    while !received.contains("2 messages") {
+        received.push_str(&client.read_text().await);
     }
     let (status, page) = http_get(demo.address, "/").await;
     assert!(status == 200 && page.contains("<html"), "{status} {page}");
@@ -31,7 +31,7 @@ async fn demo_chats_without_key_and_network() {
 // faults: H109
 #[tokio::test]
 async fn serve_without_a_key_ends_before_a_port_is_bound() {
-    // Whoever tried to listen here would end with 69.
+    // A process that tried to listen here would end with 69.
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let serve = Tidegate::new(&["serve", "--listen", &listen]);
@@ -262,7 +262,7 @@ async fn sigterm_lets_answers_finish_and_tells_every_socket() {
     let ends = join_all(ends).await;
     let ended = gateway.ended().await;
     println!(
-        "{sockets} sockets, {answers} answers: told={:?} ended={:?}",
+        "{sockets} sockets, {answers} answers: closed={:?} ended={:?}",
         ends.iter().max(),
         watch.took().wall
     );
@@ -342,7 +342,7 @@ async fn serve_logs_a_hangup_and_goes_on() {
     client.send_text("/sim text=\"Still here.\"").await;
     client.expect("Still here.").await;
     assert_eq!(http_get(gateway.address, "/readyz").await.0, 200);
-    // In a drain it hurries nobody.
+    // In a drain it closes no socket earlier.
     client.send_text("/sim number tokens=20 pace_ms=20").await;
     client.read_text().await;
     gateway.signal("TERM").await;
@@ -360,7 +360,7 @@ async fn serve_outlives_its_terminal() {
     let simulator = Process::simulate().await;
     let base_url = simulator.base_url();
     let args = ["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
-    // The leader of a session is who hears of the end of its terminal.
+    // The session leader is the one that gets the signal when its terminal ends.
     let serve = Tidegate::under(&["/usr/bin/setsid", "--ctty"], &args).env("API_KEY", "sk-test");
     let gateway = serve.start_and_hang_up().await;
     for _ in 0..3 {
@@ -413,10 +413,10 @@ async fn a_second_hangup_cuts_a_demo() {
 async fn the_operators_routes_can_stand_elsewhere() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.ops_listen=127.0.0.1:0"]).await;
-    let told =
+    let announced =
         || gateway.log().lines().find_map(|line| line.split("metrics on http://").nth(1)?.parse().ok());
-    until("the other address is told", async || told().is_some()).await;
-    let ops = told().unwrap();
+    until("the other address is logged", async || announced().is_some()).await;
+    let ops = announced().unwrap();
     for path in ["/livez", "/readyz", "/health", "/metrics"] {
         assert_eq!(http_get(ops, path).await.0, 200, "{path}");
         assert_eq!(http_get(gateway.address, path).await.0, 404, "{path}");
@@ -441,9 +441,9 @@ async fn idle_sockets_are_closed_at_once_however_many_answers_are_running() {
         assert!(client.read_text().await.starts_with("#0 "));
     }
     gateway.signal("TERM").await;
-    let told = within("the idle one is told", Duration::from_secs(2), to_the_end(&mut idle)).await;
-    assert_eq!(told, (String::new(), 1012));
-    // Whoever is waiting for the second signal has no other way to end so soon.
+    let closed = within("the idle one is closed", Duration::from_secs(2), to_the_end(&mut idle)).await;
+    assert_eq!(closed, (String::new(), 1012));
+    // Only the second signal can end the process this soon.
     gateway.signal("TERM").await;
     assert_eq!(gateway.ended().await.code, Some(143));
     simulator.stop().await;

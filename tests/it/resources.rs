@@ -31,22 +31,22 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     let here = gateway.address;
     let max = health(&http_get(here, "/health").await.1)["sockets_max"].as_u64().unwrap() as usize;
     assert!((8..40).contains(&max), "{max}");
-    let told = format!("connection.count_max is {max} instead of 18000: only 64 files may be open");
-    until("the log tells it", async || gateway.log().contains(&told)).await;
+    let line = format!("connection.count_max is {max} instead of 18000: only 64 files may be open");
+    until("the log has it", async || gateway.log().contains(&line)).await;
 
-    // As many sockets as may be: the next one is told, and those that are in get their answers.
+    // As many sockets as allowed: the next one is refused, and the open ones get their answers.
     let mut held = Vec::new();
     for _ in 0..max {
         held.push(TestClient::connect(&gateway.chat_url()).await);
     }
     let head = RawClient::connect(here).await.request(&handshake(here, &[])).await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    // Full is told, and is no reason to be taken out of service.
+    // A full gateway says so, and stays in service.
     let (status, says) = http_get(here, "/readyz?verbose").await;
     assert!(status == 200 && says.contains(&format!("{max} of {max} sockets open")), "{status} {says}");
     assert_eq!(held[0].ask("with a reserve", "").await, Outcome::Whole);
 
-    // Connections that ask for nothing are sent away again: no descriptor is missing, and nobody spins over them.
+    // Connections that ask for nothing are sent away again: no descriptor is missing, and no loop spins over them.
     let idle: Vec<_> = join_all((0..80).map(|_| RawClient::connect(here))).await;
     until("probes are answered", async || {
         http_try(here, "/livez").await.is_ok_and(|(status, _)| status == 200)
@@ -138,7 +138,7 @@ async fn it_serves_when_its_log_is_not_read() {
         command.args(["-c", shell, "sh", env!("CARGO_BIN_EXE_tidegate"), "serve", "--listen", &listen]);
         command.args(["--model", "sim-chat", "--base-url", &base_url]).env_clear();
         command.env("API_KEY", "sk-test").env("RUST_LOG", "trace").kill_on_drop(true);
-        // The ends of the pipes are held, and nobody reads them.
+        // The ends of the pipes are held, and nothing reads them.
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         until("it serves", async || http_try(free, "/livez").await.is_ok_and(|(status, _)| status == 200))
@@ -254,7 +254,7 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
         connection.send(sse_head()).await;
         connection.delta("Well").await;
         assert_eq!(asks.read_text().await, "Well");
-        // One goes while nobody can notice, one says nothing from now on, and one answers every ping.
+        // One goes while the process cannot notice, one says nothing from now on, and one answers every ping.
         let leaves = RawClient::upgrade(gateway.address).await;
         let _mute = RawClient::upgrade(gateway.address).await;
         gateway.signal("STOP").await;

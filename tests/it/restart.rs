@@ -74,7 +74,7 @@ async fn talker(nginx: SocketAddr, number: usize, seen: &Seen) {
     let here = [127, 4, 0, number as u8 + 1].into();
     let mut turn = 0;
     while !seen.over.get() {
-        // While a replica starts, nginx may find nobody for a moment.
+        // While a replica starts, nginx may find no gateway for a moment.
         let Ok(mut client) = TestClient::connect_from(here, nginx).await else {
             sleep(Duration::from_millis(rng.u64(20..100))).await;
             continue;
@@ -84,7 +84,7 @@ async fn talker(nginx: SocketAddr, number: usize, seen: &Seen) {
             let text: String = (0..12).map(|word| format!("{number}.{turn}.{word}ü ")).collect();
             match client.ask(&text, "pace_ms=4 first_ms=0").await {
                 Outcome::Whole => seen.whole.set(seen.whole.get() + 1),
-                // Said while its gateway was stopping: it was not taken, and the end follows.
+                // Sent while its gateway was stopping: it was rejected, and the end follows.
                 Outcome::Error(text) => {
                     assert_eq!(text, "Error: The service is restarting. Reconnect and send it again.");
                     assert!(matches!(client.read_answer("?").await, Outcome::Closed(1012) | Outcome::Lost));
@@ -110,7 +110,7 @@ async fn three_replicas_are_replaced_one_by_one_and_no_answer_is_harmed() {
     let nginx = Nginx::start(&replicas.iter().map(|replica| replica.address).collect::<Vec<_>>()).await;
     let seen = Seen::default();
     let roll = async {
-        until("everybody talks", async || seen.whole.get() > 15).await;
+        until("all clients get answers", async || seen.whole.get() > 15).await;
         let mut successors = Vec::new();
         for old in replicas {
             let address = old.address;
@@ -118,7 +118,7 @@ async fn three_replicas_are_replaced_one_by_one_and_no_answer_is_harmed() {
             assert!(log.contains("stopped: Drained"), "{log}");
             let new = serve(simulator.address, &address.to_string()).await;
             let before = seen.whole.get();
-            until("everybody talks", async || seen.whole.get() > before + 15).await;
+            until("all clients get answers", async || seen.whole.get() > before + 15).await;
             successors.push(new);
         }
         seen.over.set(true);
@@ -200,7 +200,7 @@ host: {here}
     let mut client = RawClient::connect(here).await;
     let head = client.request(&request).await.to_lowercase();
     assert!(head.starts_with("http/1.1 101 ") && !head.contains("sec-websocket-protocol"), "{head}");
-    client.write(&crate::harness::frame(0x8a, b"nobody asked")).await;
+    client.write(&crate::harness::frame(0x8a, b"unsolicited")).await;
     client
         .write(&crate::harness::frame(
             0x81,

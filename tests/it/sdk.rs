@@ -15,10 +15,10 @@ async fn the_official_sdk_talks_to_the_simulator() {
     pytest.env_clear().env("SIMULATOR_URL", simulator.base_url()).env("PYTHONDONTWRITEBYTECODE", "1");
     pytest.stdin(Stdio::null()).kill_on_drop(true);
     let output = within("pytest ends", Duration::from_secs(60), pytest.output()).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let last = said.lines().last().unwrap_or_default();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let last = stdout.lines().last().unwrap_or_default();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && last.contains(" passed"), "{said}{complaint}");
+    assert!(output.status.success() && last.contains(" passed"), "{stdout}{complaint}");
     assert!(!last.contains("skipped"), "none may be left out: {last}");
     simulator.stop().await;
 }
@@ -51,12 +51,12 @@ async fn node(file: &str, gateway: Option<SocketAddr>) -> u32 {
     node.envs(gateway.map(|address| ("GATEWAY", address.to_string())));
     node.env("NODE_PACKAGES", packages).stdin(Stdio::null()).kill_on_drop(true);
     let output = within("node ends", Duration::from_secs(60), node.output()).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("\n# fail 0\n"), "{said}{complaint}");
+    assert!(output.status.success() && stdout.contains("\n# fail 0\n"), "{stdout}{complaint}");
     let of = |what: &str| {
-        said.lines().find_map(|line| line.strip_prefix(&format!("# {what} "))?.parse::<u32>().ok())
+        stdout.lines().find_map(|line| line.strip_prefix(&format!("# {what} "))?.parse::<u32>().ok())
     };
-    assert_eq!((of("skipped"), of("todo"), of("cancelled")), (Some(0), Some(0), Some(0)), "{said}");
+    assert_eq!((of("skipped"), of("todo"), of("cancelled")), (Some(0), Some(0), Some(0)), "{stdout}");
     of("pass").unwrap_or_default()
 }

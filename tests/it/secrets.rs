@@ -48,7 +48,7 @@ async fn the_key_is_found_nowhere() {
     let base_url = simulator.base_url();
     let serve =
         ["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url, "--set", "retry.backoff_min=1ms"];
-    // So many faults in a row would have the rest refused before the service is asked.
+    // That many errors in a row would open the breaker before the service is asked.
     let gateway = Tidegate::new(&serve).env("TIDEGATE_BREAKER__FAILURES", "0");
     let gateway = gateway.env("API_KEY", CANARY).env("RUST_LOG", "trace").start().await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
@@ -212,7 +212,7 @@ async fn what_a_stranger_puts_into_a_request_is_in_no_log() {
             let answer = client.answer(&request).await;
             let status = answer.split(' ').nth(1).unwrap_or_default();
             assert!(statuses.contains(&status), "{short:?}: {answer:?}");
-            assert!(!answer.contains("shibboleth"), "{short:?} is not said again: {answer:?}");
+            assert!(!answer.contains("shibboleth"), "{short:?} is not repeated: {answer:?}");
         }
         let (_, metrics) = http_get(gateway.address, "/metrics").await;
         assert!(!metrics.contains("shibboleth"), "{metrics}");
@@ -222,10 +222,10 @@ async fn what_a_stranger_puts_into_a_request_is_in_no_log() {
         client.expect("fine").await;
         client.close().await;
         let log = gateway.stop().await;
-        let said = log.lines().find(|line| line.contains("shibboleth"));
-        assert!(said.is_none(), "{}", said.unwrap_or_default());
+        let found = log.lines().find(|line| line.contains("shibboleth"));
+        assert!(found.is_none(), "{}", found.unwrap_or_default());
         let all = ["trace", "socket refused"].iter().all(|word| log.to_lowercase().contains(word));
-        assert!(all, "the log says all it can");
+        assert!(all, "the log is complete");
         let forged = log.chars().find(|c| c.is_control() && *c != '\n');
         assert!(forged.is_none(), "{forged:?} in the log");
     }
@@ -280,7 +280,7 @@ async fn whose_a_chat_is_is_found_nowhere() {
         until("the sockets' ends are logged", async || gateway.log().matches("socket closed").count() == 2)
             .await;
         let log = gateway.stop().await;
-        assert!(log.to_lowercase().contains("trace"), "the log says all it can");
+        assert!(log.to_lowercase().contains("trace"), "the log is complete");
         for cookie in cookies {
             let digits = cookie.split_once('=').unwrap().1;
             // Not as a decimal number either, nor a good part of it.

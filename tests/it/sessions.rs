@@ -85,7 +85,7 @@ async fn a_resume_of_what_is_not_there_tells_nothing() {
     assert_eq!(socket.next().await, json!({"type": "no-active", "requestId": "none"}));
     assert!(gateway.site.registry.is_empty(), "nothing was made for it");
     let answer = socket.turn("r1", "chat", "/sim text=secret").await;
-    // Another browser knows the chat's name, and is told what it would be told of any.
+    // Another browser knows the chat's name, and gets the same response as for an unknown chat.
     let mut other = Chats::connect(gateway.address).await;
     assert_ne!(other.cookie, socket.cookie);
     other.resume("mine", "chat", None).await;
@@ -130,7 +130,7 @@ async fn a_stop_closes_the_upstream_at_once_for_every_tab() {
         socket.read_answer(&mut answer).await;
         assert_eq!((answer.end, other.end), (Some(End::Stopped), Some(End::Stopped)));
         assert!(WORDS.starts_with(&other.text) && other.text.len() < WORDS.len());
-        // The conversation knows what was said before the stop, and goes on.
+        // The conversation keeps the text before the stop, and goes on.
         let next = socket.turn("r2", &chat, "/sim text=fine").await;
         assert_eq!(next.text, "fine");
     }
@@ -168,16 +168,19 @@ async fn an_answer_that_is_cut_short_tells_its_figures_and_its_names() {
     for (frames, end) in [(&stopped, "abort"), (&broken, "error")] {
         let [.., figures, last] = frames.as_slice() else { panic!("{frames:?}") };
         assert_eq!(last["chunk"]["type"], end, "{frames:?}");
-        let told = &figures["chunk"]["messageMetadata"];
+        let metadata = &figures["chunk"]["messageMetadata"];
         assert_eq!(figures["chunk"]["type"], "message-metadata", "{frames:?}");
-        assert!(told["usage"]["output_tokens"].as_u64().unwrap() > 0, "{told}");
-        assert!(told["time_to_first_token_ms"].is_u64() && told["duration_ms"].is_u64(), "{told}");
+        assert!(metadata["usage"]["output_tokens"].as_u64().unwrap() > 0, "{metadata}");
+        assert!(
+            metadata["time_to_first_token_ms"].is_u64() && metadata["duration_ms"].is_u64(),
+            "{metadata}"
+        );
     }
     let error = &broken.last().unwrap()["chunk"];
     let name = broken[0]["chunk"]["messageId"].as_str().unwrap();
     assert_eq!(error["run"].as_str(), name.strip_prefix("msg-"), "{error}");
     assert!(error["serviceRequest"].as_str().is_some_and(|id| !id.is_empty()), "{error}");
-    // Who comes later, with whatever number, is told the same.
+    // A client that resumes later, from any number, gets the same.
     let after = broken.len() as u64 - 3;
     socket.resume("r3", "c2", Some(after)).await;
     let later = rest_of(&mut socket, "r3").await;
@@ -212,7 +215,7 @@ async fn leaving_is_not_stopping_until_the_linger_time_is_over() {
         socket.read_answer(&mut answer).await;
         assert_eq!((answer.end, gateway.upstream().requests()), (Some(End::Whole), 2));
         drop(socket);
-        until("nobody comes, so it is forgotten", async || gateway.is_idle()).await;
+        until("no client comes, so it is forgotten", async || gateway.is_idle()).await;
         let mut socket = Chats::connect_as(gateway.address, &cookie).await;
         socket.send_frame(&resume("late", "short", None)).await;
         assert_eq!(socket.next().await["type"], "no-active");

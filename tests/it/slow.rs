@@ -87,7 +87,7 @@ async fn a_thousand_readers_that_stop_hold_little_and_are_gone_soon() {
         while gateway.metric(cut).await < STALLED as u64 {
             let (memory, queues) = held(&gateway, before).await;
             if memory + queues > most + most_queued {
-                last = Stopwatch::start(); // Somebody was still being filled.
+                last = Stopwatch::start(); // A buffer was still being filled.
             }
             if memory + queues > most + most_queued {
                 (most, most_queued) = (memory, queues);
@@ -120,7 +120,7 @@ async fn a_thousand_readers_that_stop_hold_little_and_are_gone_soon() {
     gateway.stop().await;
 }
 
-/// Memory that nobody uses any more goes back to the system.
+/// Unused memory goes back to the system.
 async fn comes_back(gateway: &Process, before: u64) {
     let back = Stopwatch::start();
     within("memory comes back", Duration::from_secs(30), async {
@@ -190,15 +190,15 @@ async fn a_reader_at_a_kilobyte_a_second_is_served_whole_and_slows_the_upstream(
         assert!(taken_late - taken_early < 128 << 10, "{taken_early}, then {taken_late}");
         // Now it hurries, and has missed nothing.
         let mut client = Rest { bytes, client };
-        let mut heard = Vec::new();
-        while heard.len() < expected.len() {
+        let mut received = Vec::new();
+        while received.len() < expected.len() {
             let (first, payload) = client.frame().await;
             match first {
-                0x81 => heard.extend(payload),
+                0x81 => received.extend(payload),
                 first => assert_eq!(first, 0x89, "only pings between"),
             }
         }
-        assert!(heard == expected.as_bytes(), "every byte, in order");
+        assert!(received == expected.as_bytes(), "every byte, in order");
         drop(within("the upstream has written", PATIENCE, writer).await.unwrap());
         drop(client);
         gateway.stop().await;

@@ -23,7 +23,7 @@ fn one_worker(config: &mut Config) {
     config.server.workers = 1;
 }
 
-/// Each row: switches of the simulator, requests that it must see, what the user must be told.
+/// Each row: switches of the simulator, requests that it must see, the error that the user must see.
 /// No text is shown, the next message is answered, and the failed one is not sent again with it.
 async fn refusals(rows: &[(&str, u64, Kind)]) {
     let gateway = Gateway::spawn(free_retries).await;
@@ -68,8 +68,8 @@ async fn a_refused_connection_is_retried_and_the_host_is_not_revealed() {
     let gateway = Gateway::in_front_of(address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.send_text("hi").await;
-    let told = client.read_text().await;
-    assert_eq!(told, "Error: The model service cannot be reached. Try again later.");
+    let error = client.read_text().await;
+    assert_eq!(error, "Error: The model service cannot be reached. Try again later.");
     assert_eq!(gateway.site.metrics.retries.get(), 2);
     client.close().await;
     gateway.stop().await;
@@ -78,7 +78,7 @@ async fn a_refused_connection_is_retried_and_the_host_is_not_revealed() {
 // faults: D49
 #[tokio::test]
 async fn a_connection_that_is_never_answered_is_given_up_and_tried_once_more() {
-    // A listener that accepts nobody and has its queue full: the kernel drops what more knocks.
+    // A listener that accepts nothing and whose queue is full: the kernel drops further connections.
     let hole = TcpSocket::new_v4().unwrap();
     hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let hole = hole.listen(1).unwrap();
@@ -112,13 +112,13 @@ async fn an_unknown_host_name_is_logged_but_not_shown_to_the_user() {
     let watch = Stopwatch::start();
     client.send_text("hi").await;
     assert_eq!(client.read_text().await, "Error: The model service cannot be reached. Try again later.");
-    // Two or three attempts, and nobody waits for a resolver that is silent.
+    // Two or three attempts, and no user waits for a resolver that is silent.
     assert!(watch.took().is_in(..Duration::from_secs(9)), "{:?}", watch.took());
     client.close().await;
     let log = gateway.stop().await;
-    let told =
+    let is_named =
         |line: &str| line.contains("outcome=upstream_unreachable") && line.contains("nowhere.invalid: ");
-    assert!(log.lines().any(told), "{log}");
+    assert!(log.lines().any(is_named), "{log}");
 }
 
 // faults: D51, D52, D53
@@ -269,8 +269,8 @@ async fn where_a_redirect_points_no_request_and_no_key_arrives() {
     let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.send_text("hi").await;
-    let told = client.read_text().await;
-    assert_eq!(told, "Error: The service is not set up correctly. Tell the operator.");
+    let error = client.read_text().await;
+    assert_eq!(error, "Error: The service is not set up correctly. Tell the operator.");
     assert!(target.is_left_alone(Duration::from_millis(100)).await);
     assert_eq!(upstream.requests(), 1);
     client.close().await;
@@ -428,8 +428,8 @@ async fn an_answer_or_an_error_that_comes_before_the_request_was_read_is_read() 
     // One that hangs up in the middle of every request is a service that cannot be reached.
     client.send_text(&large).await;
     let mut connections = 0;
-    let told = tokio::select! {
-        told = client.fails(Kind::UpstreamUnreachable) => told,
+    let text = tokio::select! {
+        text = client.fails(Kind::UpstreamUnreachable) => text,
         () = async {
             loop {
                 upstream.accept().await.request_head().await;
@@ -437,7 +437,7 @@ async fn an_answer_or_an_error_that_comes_before_the_request_was_read_is_read() 
             }
         } => unreachable!(),
     };
-    assert_eq!((told.as_str(), connections), ("", 4), "one silent attempt and three counted ones");
+    assert_eq!((text.as_str(), connections), ("", 4), "one silent attempt and three counted ones");
     client.close().await;
     gateway.stop().await;
 }
@@ -571,14 +571,14 @@ async fn an_outage_is_not_multiplied_by_retries() {
 #[tokio::test]
 async fn the_key_is_shown_nowhere_even_if_the_upstream_repeats_it() {
     const KEY: &str = "sk-canary-5f0c1d";
-    let told = format!(r#"{{"code":"{KEY}","message":"wrong key {KEY}","request_id":"{KEY}"}}"#);
+    let error = format!(r#"{{"code":"{KEY}","message":"wrong key {KEY}","request_id":"{KEY}"}}"#);
     let stream = |event: &str| format!("{}{:x}\r\n{event}\r\n0\r\n\r\n", sse_head(), event.len());
-    let first = stream(&format!("event:error\n:HTTP_STATUS/401\ndata:{told}\n\n"));
-    let later = stream(&format!("{}event:error\n:HTTP_STATUS/401\ndata:{told}\n\n", event("Hel", "null")));
+    let first = stream(&format!("event:error\n:HTTP_STATUS/401\ndata:{error}\n\n"));
+    let later = stream(&format!("{}event:error\n:HTTP_STATUS/401\ndata:{error}\n\n", event("Hel", "null")));
     let page = json_answer(502, &format!("<html>authorization: Bearer {KEY}</html>"));
     let echo =
         format!("HTTP/1.1 200 {KEY}\r\ncontent-type: {KEY}\r\nlocation: {KEY}\r\ncontent-length: 0\r\n\r\n");
-    let answers = [&json_answer(401, &told), &json_answer(200, &told), &first, &later, &page, &echo];
+    let answers = [&json_answer(401, &error), &json_answer(200, &error), &first, &later, &page, &echo];
     let mut shown = String::new();
     for answer in answers {
         let upstream = CannedUpstream::serve(&[answer]).await;

@@ -217,20 +217,20 @@ async fn what_cannot_be_read_fails_and_the_text_before_it_stays() {
 // faults: E75
 #[tokio::test]
 async fn an_error_is_reported_wherever_it_is_carried() {
-    let told = |switches, kind, requests| (switches, "", kind, requests);
+    let row = |switches, kind, requests| (switches, "", kind, requests);
     let broke = |switches, kind| (switches, "one two", kind, 1);
     failures(
         free_retries,
         &[
-            told("carrier=a status=500", Kind::UpstreamError, 3),
-            told("carrier=a code=DataInspectionFailed", Kind::InputRefused, 1),
-            told("carrier=b status=500", Kind::UpstreamError, 3),
-            told("carrier=b code=Throttling.RateQuota", Kind::RateLimited, 3),
-            told("carrier=b code=DataInspectionFailed", Kind::InputRefused, 1),
-            told("carrier=c status=500", Kind::UpstreamError, 3),
-            told("carrier=c code=InvalidApiKey", Kind::NotSetUp, 1),
-            told("carrier=c code=DataInspectionFailed", Kind::InputRefused, 1),
-            told("error_after=0 code=InternalError", Kind::UpstreamError, 3),
+            row("carrier=a status=500", Kind::UpstreamError, 3),
+            row("carrier=a code=DataInspectionFailed", Kind::InputRefused, 1),
+            row("carrier=b status=500", Kind::UpstreamError, 3),
+            row("carrier=b code=Throttling.RateQuota", Kind::RateLimited, 3),
+            row("carrier=b code=DataInspectionFailed", Kind::InputRefused, 1),
+            row("carrier=c status=500", Kind::UpstreamError, 3),
+            row("carrier=c code=InvalidApiKey", Kind::NotSetUp, 1),
+            row("carrier=c code=DataInspectionFailed", Kind::InputRefused, 1),
+            row("error_after=0 code=InternalError", Kind::UpstreamError, 3),
             broke("carrier=d error_after=2 code=InternalError", Kind::UpstreamError),
             broke("error_after=2 code=Throttling.RateQuota", Kind::RateLimited),
             broke("error_after=2 code=InternalError.Timeout", Kind::UpstreamTimeout),
@@ -512,12 +512,12 @@ async fn a_burst_of_tiny_deltas_arrives_merged_and_in_order() {
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.send_text(&format!("/sim text=x tokens={DELTAS} number group={DELTAS}")).await;
     let expected: String = (0..DELTAS).map(|n| format!("#{n} x")).collect();
-    let (mut heard, mut frames) = (String::new(), 0);
-    while heard.len() < expected.len() {
-        heard.push_str(&client.read_text().await);
+    let (mut received, mut frames) = (String::new(), 0);
+    while received.len() < expected.len() {
+        received.push_str(&client.read_text().await);
         frames += 1;
     }
-    assert!(heard == expected, "every delta, in order");
+    assert!(received == expected, "every delta, in order");
     assert!(frames < DELTAS / 4, "{frames} frames for {DELTAS} deltas");
     // One large delta is nothing special.
     client.send_text("/sim tokens=1 word_len=200000").await;
@@ -586,7 +586,7 @@ async fn what_a_finished_answer_still_says_is_not_the_next_answer() {
     until("the run is over", async || gateway.site.metrics.runs.get() == 0).await;
     first.send(good_answer("late")).await;
     client.send_text("two").await;
-    // Bytes that nobody asked for make a kept connection unfit for use.
+    // Unsolicited bytes make a kept connection unfit for use.
     let mut second = within("a new connection", PATIENCE, upstream.accept()).await;
     second.request().await;
     second.send(good_answer("second")).await;

@@ -200,10 +200,10 @@ async fn a_server_that_cannot_be_trusted_is_not_talked_to() {
         let gateway = upstream.gateway("localhost", |config| config.upstream.ca_file = ca_file).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         client.send_text("hi").await;
-        let told = client.read_text().await;
-        assert_eq!(told, "Error: No safe connection to the model service. Tell the operator.", "{what}");
+        let error = client.read_text().await;
+        assert_eq!(error, "Error: No safe connection to the model service. Tell the operator.", "{what}");
         assert_eq!(upstream.connections.load(SeqCst), 1, "{what}: tried once");
-        assert_eq!(upstream.requests.load(SeqCst), 0, "{what}: nothing was said");
+        assert_eq!(upstream.requests.load(SeqCst), 0, "{what}: nothing was sent");
         client.close().await;
         gateway.stop().await;
     }
@@ -218,8 +218,8 @@ async fn a_handshake_that_stalls_is_tried_once_more() {
         .await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.send_text("hi").await;
-    let told = client.read_text().await;
-    assert_eq!(told, "Error: The model service cannot be reached. Try again later.");
+    let error = client.read_text().await;
+    assert_eq!(error, "Error: The model service cannot be reached. Try again later.");
     assert_eq!(upstream.connections.load(SeqCst), 2);
     client.close().await;
     gateway.stop().await;

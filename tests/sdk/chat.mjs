@@ -79,7 +79,7 @@ async function read(stream, most = Infinity) {
   return chunks;
 }
 
-const said = chunks => chunks.map(({ type, delta }) => (type === 'text-delta' ? delta : '')).join('');
+const deltasOf = chunks => chunks.map(({ type, delta }) => (type === 'text-delta' ? delta : '')).join('');
 
 /** What the model has written so far; the newest message is the person's own until an answer begins. */
 const written = ({ lastMessage }) => (lastMessage?.role === 'assistant' ? textOf(lastMessage) : '');
@@ -98,22 +98,22 @@ async function running() {
   return Number(/^tidegate_runs (\d+)/m.exec(text)?.[1]);
 }
 
-/** What the model says to this when nobody interferes. */
+/** What the model answers when nothing interferes. */
 async function whole(prompt) {
-  return said(await read(await browser().transport().sendMessages(submit(name(), user('m1', prompt)))));
+  return deltasOf(await read(await browser().transport().sendMessages(submit(name(), user('m1', prompt)))));
 }
 
 test('an answer comes with its name, its text, its facts and its end', async () => {
   const transport = browser().transport();
   const id = name();
   const chunks = await read(await transport.sendMessages(submit(id, user('m1', '/sim text="A tide." pace_ms=0 first_ms=0'))));
-  assert.equal(said(chunks), 'A tide.');
+  assert.equal(deltasOf(chunks), 'A tide.');
   assert.match(chunks[0].messageId, /^msg-/);
   const { finishReason, messageMetadata } = chunks.at(-1);
   assert.equal(finishReason, 'stop');
   assert.ok(messageMetadata.duration_ms >= 0 && messageMetadata.usage.output_tokens > 0);
   const second = await read(await transport.sendMessages(submit(id, user('m2', 'How many messages did I write?'))));
-  assert.match(said(second), /2 messages/);
+  assert.match(deltasOf(second), /2 messages/);
 });
 
 test('thinking comes before the text', async () => {
@@ -133,7 +133,7 @@ test('a failure is an error with a sentence, and the chat goes on', async () => 
   await assert.rejects(failing('/sim status=400 code=DataInspectionFailed'), /content filter/);
   await assert.rejects(failing('   '), /empty/);
   const next = await transport.sendMessages(submit(id, user('m2', '/sim text="fine" pace_ms=0 first_ms=0')));
-  assert.equal(said(await read(next)), 'fine');
+  assert.equal(deltasOf(await read(next)), 'fine');
 });
 
 test('a stop closes the upstream, and what was written stays', async () => {
@@ -153,7 +153,7 @@ test('a stop closes the upstream, and what was written stays', async () => {
   stop.abort();
   await until('the run is over', async () => (await running()) <= before);
   const next = await transport.sendMessages(submit(id, user('m2', 'How many messages did I write?')));
-  assert.match(said(await read(next)), /2 messages/);
+  assert.match(deltasOf(await read(next)), /2 messages/);
 });
 
 test('a reload in mid-answer gets all of it under the same name', async () => {
@@ -164,10 +164,10 @@ test('a reload in mid-answer gets all of it under the same name', async () => {
   const before = await read(await here.transport().sendMessages(submit(id, user('m1', prompt))), 20);
   here.cut();
   const after = await read(await here.transport().reconnectToStream({ chatId: id }));
-  assert.equal(said(after), expected);
+  assert.equal(deltasOf(after), expected);
   assert.equal(after[0].messageId, before[0].messageId);
   // It has ended, and can still be had; another browser knows of none.
-  assert.equal(said(await read(await here.transport().reconnectToStream({ chatId: id }))), expected);
+  assert.equal(deltasOf(await read(await here.transport().reconnectToStream({ chatId: id }))), expected);
   assert.equal(await browser().transport().reconnectToStream({ chatId: id }), null);
   assert.equal(await here.transport().reconnectToStream({ chatId: name() }), null);
 });
@@ -177,7 +177,7 @@ test('many chats share a socket', async () => {
   const transport = here.transport();
   const prompts = Array.from({ length: 20 }, (_, seed) => `/sim tokens=30 pace_ms=3 first_ms=0 seed=${seed}`);
   const streams = prompts.map(async prompt => read(await transport.sendMessages(submit(name(), user('m1', prompt)))));
-  const answers = (await Promise.all(streams)).map(said);
+  const answers = (await Promise.all(streams)).map(deltasOf);
   assert.equal(here.sockets.size, 1);
   const expected = await Promise.all(prompts.map(whole));
   assert.deepEqual(answers, expected);
@@ -219,7 +219,7 @@ test('useChat: a reload in mid-answer doubles nothing', async () => {
   assert.equal(second.status, 'ready');
 });
 
-test('useChat: a stop keeps the text, and a question that waits is told its place', async () => {
+test('useChat: a stop keeps the text, and a queued question gets its position', async () => {
   const here = browser();
   const id = name();
   const chat = here.chat(id);

@@ -1,6 +1,6 @@
 // How long after a stop, and after a lost socket, the model service sees its connection closed:
 //   NODE_PACKAGES=target/node node tests/sdk/stop.mjs target/release/tidegate [ROUNDS=400]
-// Both ends are in this process, so that one clock tells; what Node.js itself takes is counted too.
+// Both ends are in this process, so that one clock measures both; what Node.js itself takes is counted too.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -27,23 +27,23 @@ const gateway = spawn(program, ['serve', '--listen', '127.0.0.1:0', '--base-url'
   stdio: ['ignore', 'pipe', 'pipe'],
 });
 const address = await new Promise((resolve, reject) => {
-  let said = '';
+  let output = '';
   const hear = data => {
-    said += data;
-    const found = /127\.0\.0\.1:(\d+)/.exec(said.replace(base, ''));
+    output += data;
+    const found = /127\.0\.0\.1:(\d+)/.exec(output.replace(base, ''));
     if (found) resolve(found[0]);
   };
   gateway.stdout.on('data', hear);
   gateway.stderr.on('data', hear);
-  gateway.once('exit', code => reject(new Error(`the gateway ended with ${code}: ${said}`)));
+  gateway.once('exit', code => reject(new Error(`the gateway ended with ${code}: ${output}`)));
 });
 
 /** One answer in mid-stream, then `leave`; milliseconds until the service sees it. */
 async function round(path, question, leave) {
   const socket = new WebSocket(`ws://${address}${path}`);
-  const heard = new Promise(resolve => socket.on('message', data => data.includes('Hello') && resolve()));
+  const answered = new Promise(resolve => socket.on('message', data => data.includes('Hello') && resolve()));
   socket.once('open', () => socket.send(question));
-  await heard;
+  await answered;
   const closed = new Promise(resolve => (onClose = resolve));
   const since = process.hrtime.bigint();
   leave(socket);

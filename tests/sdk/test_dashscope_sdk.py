@@ -81,7 +81,7 @@ def test_old_incremental_stream(call):
 
 @old
 def test_old_cumulative_stream_of_the_server(call):
-    """Nothing is said about the mode, so the server's default holds."""
+    """The mode is not given, so the server's default holds."""
     items = call(messages=user('/sim text="One two three"'), stream=True)
     texts = [content(item) for item in items]
     assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:]))
@@ -107,9 +107,9 @@ def test_old_thinking(call):
     thoughts = [item.output.choices[0].message.get("reasoning_content", "") for item in items]
     answer = [content(item) for item in items]
     assert "The user writes" in "".join(thoughts) and "".join(answer).startswith("Hello")
-    first_said = next(at for at, text in enumerate(answer) if text)
-    assert not any(thoughts[first_said:]) and all(thoughts[:first_said])
-    assert items[-1].usage.output_tokens_details["reasoning_tokens"] == first_said
+    first_text = next(at for at, text in enumerate(answer) if text)
+    assert not any(thoughts[first_text:]) and all(thoughts[:first_text])
+    assert items[-1].usage.output_tokens_details["reasoning_tokens"] == first_text
 
 
 @old
@@ -272,28 +272,28 @@ def test_new_retries_until_the_fault_is_over(call):
 
 
 def test_new_error_in_mid_stream():
-    said = []
+    deltas = []
     with Client(api_key=KEY, base_url=URL) as client, pytest.raises(errors.ContentFilterError) as caught:
         for item in client.chat.completions.create(
             model="sim-chat", messages=user("/sim tokens=10 error_after=3 code=DataInspectionFailed"), stream=True
         ):
-            said.append(delta(item))
-    assert len(said) == 3 and caught.value.code == "DataInspectionFailed"
+            deltas.append(delta(item))
+    assert len(deltas) == 3 and caught.value.code == "DataInspectionFailed"
 
 
 def test_new_error_in_mid_stream_async():
-    said = []
+    deltas = []
 
     async def run():
         async with AsyncClient(api_key=KEY, base_url=URL) as client:
             async for item in await client.chat.completions.create(
                 model="sim-chat", messages=user("/sim tokens=10 error_after=3 code=DataInspectionFailed"), stream=True
             ):
-                said.append(delta(item))
+                deltas.append(delta(item))
 
     with pytest.raises(errors.ContentFilterError):
         asyncio.run(run())
-    assert len(said) == 3
+    assert len(deltas) == 3
 
 
 @new

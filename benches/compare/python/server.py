@@ -23,7 +23,7 @@ async def answer(socket: WebSocket, history: list) -> str:
         "input": {"messages": history},
         "parameters": {"result_format": "message", "incremental_output": True},
     }
-    said = []
+    parts = []
     async with client.stream("POST", URL, headers=HEADERS, json=body) as response:
         if response.status_code != 200:
             error = json.loads(await response.aread())
@@ -42,9 +42,9 @@ async def answer(socket: WebSocket, history: list) -> str:
                 return ""
             text = event["output"]["choices"][0]["message"]["content"]
             if text:
-                said.append(text)
+                parts.append(text)
                 await socket.send_text(text)
-    return "".join(said)
+    return "".join(parts)
 
 
 @app.websocket("/chat")

@@ -94,7 +94,7 @@ fn check_read_back(effective: &str) {
     assert_eq!(shown.len(), effective.lines().count());
     let mut flags = Flags::default();
     for (key, value) in &shown {
-        // Escapes are for people, and a key is not told.
+        // Escapes are for people, and a key is not shown.
         if !value.contains('\\') && !key.ends_with(".api_key") {
             let value = if value == "\"\"" { "" } else { value.as_str() };
             flags.set.push(format!("{key}={value}"));

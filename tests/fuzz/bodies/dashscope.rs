@@ -33,9 +33,9 @@ struct Head {
 
 const WIDE: Limits = Limits { line_bytes: 1 << 20, event_bytes: 1 << 20, answer_bytes: 1 << 20 };
 
-/// What came of a response.
+/// The result of reading a response.
 #[derive(Debug, PartialEq)]
-struct Heard {
+struct Received {
     text: String,
     thinking: String,
     /// Text and thinking in their order; `true` is text.
@@ -50,8 +50,8 @@ impl Head {
         dialect.reader(upstream::Head { status, content_type, retry_after: None, request_id: None }, limits)
     }
 
-    /// Reads a response as a run does, and has a session tell a person of it.
-    fn read<'a>(self, limits: Limits, chunks: impl IntoIterator<Item = &'a [u8]>) -> Heard {
+    /// Reads a response as a run does, with a session that shows it to one reader.
+    fn read<'a>(self, limits: Limits, chunks: impl IntoIterator<Item = &'a [u8]>) -> Received {
         let mut reader = self.reader(limits);
         let (mut listener, mut events) = (Listener::new(), Vec::new());
         for chunk in chunks {
@@ -62,7 +62,7 @@ impl Head {
             if let Err(error) = read {
                 assert!(!reader.finished(), "finished and failed");
                 assert_eq!(reader.feed(b"data:more\n\n", &mut events), Err(error), "not the same error");
-                assert!(events.is_empty(), "words after the failure");
+                assert!(events.is_empty(), "text after the failure");
                 break;
             }
         }
@@ -73,20 +73,20 @@ impl Head {
             reader.finished(),
             "complete without a finish, or the other way round"
         );
-        let heard = listener.end(end);
-        assert!(heard.text.len() + heard.thinking.len() <= limits.answer_bytes, "more than the bound");
-        heard
+        let received = listener.end(end);
+        assert!(received.text.len() + received.thinking.len() <= limits.answer_bytes, "more than the bound");
+        received
     }
 }
 
-/// A session with one person who reads at once.
+/// A session with one subscriber that reads at once.
 struct Listener {
     session: Session,
     run: RunId,
     text: String,
     thinking: String,
     turns: Vec<(bool, String)>,
-    /// What stood on the page.
+    /// The text shown on the page.
     shown: String,
     ends: Vec<TurnEnd>,
 }
@@ -120,15 +120,15 @@ impl Listener {
         listener
     }
 
-    /// What one network read has brought.
+    /// Takes the events of one network read.
     fn take(&mut self, events: &mut Vec<RunEvent>) {
         for event in events.drain(..) {
             let (is_text, text) = match &event {
                 RunEvent::Text { kind: TextKind::Answer, text } => (true, text),
                 RunEvent::Text { kind: TextKind::Reasoning, text } => (false, text),
-                other => panic!("a reader said {other:?}"),
+                other => panic!("a reader returned {other:?}"),
             };
-            assert!(!text.is_empty(), "a word of nothing");
+            assert!(!text.is_empty(), "an empty text");
             if is_text { &mut self.text } else { &mut self.thinking }.push_str(text);
             match self.turns.last_mut() {
                 Some((kind, open)) if *kind == is_text => open.push_str(text),
@@ -139,21 +139,21 @@ impl Listener {
         }
     }
 
-    fn end(mut self, end: RunEnd) -> Heard {
+    fn end(mut self, end: RunEnd) -> Received {
         assert!(self.ends.is_empty(), "an end before the end");
         let before = self.shown.clone();
-        assert_eq!(before, self.text, "shown is what was said");
+        assert_eq!(before, self.text, "all text is shown");
         let run = self.run;
         for _ in 0..2 {
             // The second one is of a run that is over.
             self.feed(Input::Run { run, event: RunEvent::End(Box::new(end.clone())) });
         }
-        let [told] = self.ends.as_slice() else { panic!("{} ends", self.ends.len()) };
+        let [sent] = self.ends.as_slice() else { panic!("{} ends", self.ends.len()) };
         let is_whole = end.outcome.is_ok() && !self.text.is_empty();
-        assert_eq!(told.outcome.is_ok(), is_whole, "told {:?} of {:?}", told.outcome, end.outcome);
-        let last_words = self.shown.strip_prefix(before.as_str()).expect("nothing is taken back");
-        assert_eq!(last_words.starts_with("Error: "), !is_whole, "a person sees {last_words:?}");
-        Heard { text: self.text, thinking: self.thinking, turns: self.turns, end }
+        assert_eq!(sent.outcome.is_ok(), is_whole, "sent {:?} for {:?}", sent.outcome, end.outcome);
+        let rest = self.shown.strip_prefix(before.as_str()).expect("nothing is taken back");
+        assert_eq!(rest.starts_with("Error: "), !is_whole, "the page shows {rest:?}");
+        Received { text: self.text, thinking: self.thinking, turns: self.turns, end }
     }
 
     fn feed(&mut self, input: Input) {
@@ -171,7 +171,7 @@ impl Listener {
                         self.ends.push(*end);
                     }
                 }
-                other => panic!("nobody asked for {other:?}"),
+                other => panic!("unexpected {other:?}"),
             }
         }
         if asked {

@@ -1,4 +1,4 @@
-//! The session machine under any order of inputs: one end for each turn, every reader told each text once and in
+//! The session under any order of inputs: one end for each turn, every reader receives each text once and in
 //! order, whenever it chooses to read.
 use super::Choices;
 use std::{
@@ -17,10 +17,10 @@ use tidegate::{
 
 const QUEUED: usize = 2;
 const BEHIND: usize = 40;
-/// A reader so many turns behind may be let go.
+/// A reader may be closed when it is more than this number of turns behind.
 const TURNS_BEHIND: usize = 16;
-/// So many words beside the answer are kept for a reader.
-const OWED: usize = 64;
+/// Notices beside the answer that are kept for a reader; later ones are dropped.
+const NOTICES_MAX: usize = 64;
 
 pub(crate) fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
@@ -30,11 +30,11 @@ pub(crate) fn run(data: &[u8]) {
     while !choices.is_empty() {
         world.step(&mut choices);
     }
-    world.everybody_reads();
+    world.all_read();
     world.check_end();
 }
 
-/// What a run has said, which is what every reader must be told.
+/// What a run has produced, which every reader must receive.
 #[derive(Debug, Default)]
 struct Truth {
     text: String,
@@ -42,20 +42,20 @@ struct Truth {
     outcome: Option<Result<FinishReason, RunErrorKind>>,
 }
 
-/// What one reader was told.
+/// What one reader has received.
 #[derive(Default)]
 struct Reader {
-    /// Runs before this one it need not know.
+    /// It receives only the runs after this one.
     since: u32,
     stuck: bool,
-    /// It was asked to say when it has read.
+    /// It was asked to report when it has read.
     asked: bool,
     open: Option<u32>,
     ended: u32,
     text: String,
     thinking: String,
     entry: u32,
-    /// Messages of its that were to be refused, and those that were.
+    /// Rejections that it must receive, and those that it has received.
     refusals: usize,
     refused: usize,
     closed: Option<Close>,
@@ -69,10 +69,10 @@ struct World {
     held: bool,
     readers: BTreeMap<u64, Reader>,
     next_reader: u64,
-    /// Who sent the messages that wait.
+    /// The senders of the queued messages.
     queue: VecDeque<u64>,
-    /// Turns that must have begun.
-    begun: u32,
+    /// Turns that must have started.
+    started: u32,
     drained: bool,
     /// Memory was short.
     gave_back: bool,
@@ -93,7 +93,7 @@ impl World {
             readers: BTreeMap::new(),
             next_reader: 1,
             queue: VecDeque::new(),
-            begun: 0,
+            started: 0,
             drained: false,
             gave_back: false,
             over: false,
@@ -126,7 +126,7 @@ impl World {
                 Input::Ready { subscriber: SubscriberId(id) }
             }),
             30 => return self.come_or_go(choices),
-            // Rarely: after it little can happen.
+            // Rare, because little can happen after it.
             _ if what == 31 => self.drain(),
             _ if what == 63 => {
                 self.gave_back = true;
@@ -142,17 +142,17 @@ impl World {
     fn message(&mut self, choices: &mut Choices<'_>) {
         let Some((id, _)) = self.some_reader(choices) else { return };
         if self.drained || (self.open.is_some() && self.queue.len() == QUEUED) {
-            self.owe_refusal(id);
+            self.expect_refusal(id);
         } else if self.open.is_some() {
             self.queue.push_back(id);
         } else {
-            self.begun += 1;
+            self.started += 1;
         }
         let frame = ClientFrame::Message { text: "m".repeat(1 + choices.below(90)) };
         self.feed(Input::Client { subscriber: SubscriberId(id), frame });
     }
 
-    fn owe_refusal(&mut self, id: u64) {
+    fn expect_refusal(&mut self, id: u64) {
         if let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.closed.is_none()) {
             reader.refusals += 1;
         }
@@ -161,7 +161,7 @@ impl World {
     fn drain(&mut self) -> Option<Input> {
         self.drained = true;
         while let Some(id) = self.queue.pop_front() {
-            self.owe_refusal(id);
+            self.expect_refusal(id);
         }
         Some(Input::Drain)
     }
@@ -181,22 +181,22 @@ impl World {
 
     fn end(&mut self, choices: &mut Choices<'_>) -> Option<Input> {
         let run = self.open.take()?;
-        let said = choices.pick(&[
+        let outcome = choices.pick(&[
             Ok(FinishReason::Stop),
             Ok(FinishReason::Length),
             Err(RunErrorKind::Interrupted),
             Err(RunErrorKind::OutputRefused),
         ]);
         let truth = self.truth.get_mut(&run)?;
-        // An answer without a word is none.
+        // An empty answer is an error.
         truth.outcome =
-            Some(if truth.text.is_empty() { said.and(Err(RunErrorKind::EmptyAnswer)) } else { said });
+            Some(if truth.text.is_empty() { outcome.and(Err(RunErrorKind::EmptyAnswer)) } else { outcome });
         self.held = false;
-        self.begun += u32::from(self.queue.pop_front().is_some());
-        Some(Input::Run { run: RunId(run), event: RunEvent::End(Box::new(ended(said))) })
+        self.started += u32::from(self.queue.pop_front().is_some());
+        Some(Input::Run { run: RunId(run), event: RunEvent::End(Box::new(ended(outcome))) })
     }
 
-    /// A run that is over may still talk.
+    /// A run that is over may still send events.
     fn over_run(&self, choices: &mut Choices<'_>) -> Option<Input> {
         let run = self.last_run.saturating_sub(u32::from(choices.byte() % 4));
         let event = match choices.below(2) {
@@ -211,11 +211,15 @@ impl World {
             let Some((id, _)) = self.some_reader(choices) else { return };
             self.readers.remove(&id);
             self.feed(Input::Detach { subscriber: SubscriberId(id) });
-            assert_eq!(self.over, self.readers.is_empty(), "over when the last one has gone, and not before");
+            assert_eq!(
+                self.over,
+                self.readers.is_empty(),
+                "over when the last reader has gone, and not before"
+            );
         } else {
             self.next_reader += 1;
             if !self.over {
-                // What is running when it comes is told from the next turn on.
+                // It receives nothing of the turn that is running when it comes.
                 self.readers.insert(self.next_reader, Reader { since: self.last_run, ..Reader::default() });
             }
             self.feed(Input::Attach { subscriber: SubscriberId(self.next_reader) });
@@ -237,15 +241,15 @@ impl World {
         self.perform(&mut effects);
         self.session.settle(&mut effects);
         self.perform(&mut effects);
-        assert_eq!(self.last_run, self.begun, "a message begins a turn when none is open, in order");
-        // Somebody who has read everything is never made to wait for those who have not.
+        assert_eq!(self.last_run, self.started, "a message starts a turn when none is open, in order");
+        // A reader that has read everything never waits for those that have not.
         let is_read = |reader: &Reader| {
-            let told = self.open.filter(|run| reader.open == Some(*run)).map(|run| &self.truth[&run]);
-            told.is_some_and(|t| {
+            let current = self.open.filter(|run| reader.open == Some(*run)).map(|run| &self.truth[&run]);
+            current.is_some_and(|t| {
                 t.text.len() == reader.text.len() && t.thinking.len() == reader.thinking.len()
             })
         };
-        assert!(!self.held || !self.readers.values().any(is_read), "held though somebody has read all");
+        assert!(!self.held || !self.readers.values().any(is_read), "held though a reader has read all");
     }
 
     fn perform(&mut self, effects: &mut Vec<Effect>) {
@@ -256,7 +260,7 @@ impl World {
                 match effect {
                     Effect::StartRun { run, .. } => {
                         assert_eq!(self.open, None, "one run at a time");
-                        assert!(!self.drained, "nothing begins in a drain");
+                        assert!(!self.drained, "nothing starts in a drain");
                         assert!(run.0 > self.last_run);
                         (self.open, self.last_run, self.held) = (Some(run.0), run.0, false);
                         self.truth.insert(run.0, Truth::default());
@@ -271,14 +275,14 @@ impl World {
                         self.held = false;
                     }
                     Effect::Push { subscriber: reader, outgoing, from, ask } => {
-                        let Some(told) = self.readers.get_mut(&reader.0) else { panic!("{reader} has gone") };
-                        if told.stuck {
+                        let Some(to) = self.readers.get_mut(&reader.0) else { panic!("{reader} has gone") };
+                        if to.stuck {
                             refused.push(Input::PushRefused { subscriber: reader, outgoing, from });
                             continue;
                         }
-                        assert!(!told.asked, "a push before the last one was read");
-                        told.asked = ask;
-                        told.hear(&outgoing, &self.truth);
+                        assert!(!to.asked, "a push before the last one was read");
+                        to.asked = ask;
+                        to.receive(&outgoing, &self.truth);
                     }
                     Effect::Release { .. } => {}
                     Effect::End => {
@@ -293,7 +297,7 @@ impl World {
         }
     }
 
-    fn everybody_reads(&mut self) {
+    fn all_read(&mut self) {
         let ids: Vec<u64> = self.readers.keys().copied().collect();
         for id in ids {
             while let Some(reader) = self.readers.get_mut(&id) {
@@ -312,25 +316,27 @@ impl World {
             match reader.closed {
                 Some(Close::Restart) => assert!(self.drained && self.open.is_none()),
                 Some(Close::Overloaded) => {
-                    assert!(self.gave_back && turns > 0, "let go for what nobody asked for");
+                    assert!(self.gave_back && turns > 0, "closed without a reason");
                     continue;
                 }
                 Some(close) => {
                     assert_eq!(close, Close::TooSlow);
-                    assert!(turns > TURNS_BEHIND, "let go for {turns} turns");
+                    assert!(turns > TURNS_BEHIND, "closed for {turns} turns");
                     continue;
                 }
-                None => assert!(!self.drained || self.open.is_some(), "a drain closes who has read all"),
+                None => {
+                    assert!(!self.drained || self.open.is_some(), "a drain closes a reader that has read all")
+                }
             }
             assert!(
-                reader.refused == reader.refusals || reader.refusals > OWED,
-                "every refusal is told once"
+                reader.refused == reader.refusals || reader.refusals > NOTICES_MAX,
+                "every refusal is sent once"
             );
             let last = self.truth.keys().rev().find(|run| Some(**run) != self.open).copied().unwrap_or(0);
             assert_eq!(
                 reader.ended.max(reader.since),
                 last.max(reader.since),
-                "every turn was told to its end"
+                "every turn was sent to its end"
             );
             let open = self.open.filter(|run| *run > reader.since);
             assert_eq!(reader.open, open);
@@ -345,7 +351,7 @@ impl World {
 }
 
 impl Reader {
-    fn hear(&mut self, outgoing: &Outgoing, truth: &BTreeMap<u32, Truth>) {
+    fn receive(&mut self, outgoing: &Outgoing, truth: &BTreeMap<u32, Truth>) {
         assert_eq!(self.closed, None, "nothing after the close");
         let frame = match outgoing {
             Outgoing::Close(close) => {
@@ -366,12 +372,15 @@ impl Reader {
                 let Some(run) = self.open else { panic!("text outside a turn") };
                 assert!(!text.is_empty() && *entry >= self.entry, "entry {entry} after {}", self.entry);
                 self.entry = *entry;
-                let (heard, said) = match kind {
+                let (received, produced) = match kind {
                     TextKind::Answer => (&mut self.text, &truth[&run].text),
                     TextKind::Reasoning => (&mut self.thinking, &truth[&run].thinking),
                 };
-                assert!(said[heard.len()..].starts_with(text.as_str()), "{text:?} is not what comes next");
-                heard.push_str(text);
+                assert!(
+                    produced[received.len()..].starts_with(text.as_str()),
+                    "{text:?} is not what comes next"
+                );
+                received.push_str(text);
             }
             ServerFrame::TurnEnd { run, end } => {
                 assert_eq!(self.open.take(), Some(run.0), "exactly one end");
@@ -390,7 +399,7 @@ impl Reader {
                 assert!(truth.contains_key(&run.0))
             }
             ServerFrame::Rejected { .. } => self.refused += 1,
-            _ => panic!("not a word to a reader of everything: {frame:?}"),
+            _ => panic!("not for a reader of the whole session: {frame:?}"),
         }
     }
 }

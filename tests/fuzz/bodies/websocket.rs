@@ -1,4 +1,4 @@
-//! A client's bytes: guard, codec and joined fragments against a simple reading of RFC 6455.
+//! A client's bytes: guard, codec and joined fragments against a simple implementation of RFC 6455.
 use super::{Choices, pieces};
 use actix_web_actors::ws::Frame;
 use tidegate::{
@@ -10,14 +10,14 @@ use tidegate::{
     },
 };
 
-/// What a connection hears.
+/// What a connection receives.
 #[derive(Debug, PartialEq)]
-enum Said {
+enum Received {
     Message(bool, Vec<u8>),
     Ping(Vec<u8>),
     Pong,
-    /// The client has closed; nothing after it counts.
-    Bye,
+    /// The client has closed; everything after it is ignored.
+    Closed,
     Refused(Close),
 }
 
@@ -29,52 +29,52 @@ pub(crate) fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let frame_bytes = 1 << choices.below(13);
     let (burst, fragments) = (u32::from(choices.byte()) / 9, 1 + u32::from(choices.byte()) % 9);
-    // Nothing of a burst is no limit; all frames come at one moment.
+    // A burst of zero means no limit; all frames arrive at one moment.
     let limits = Limits { frame_bytes, fragments, rate: Allowance::new(burst.min(1), burst, fragments) };
     let most = choices.byte();
     let bytes = if choices.one_in(2) { frames(&mut choices) } else { choices.rest().to_vec() };
-    let expected = simply(limits, &mut Account::new(burst, fragments), &bytes);
-    assert_eq!(heard(limits, &[&bytes]), expected, "in one piece");
-    assert_eq!(heard(limits, &pieces(&bytes, most)), expected, "in pieces of up to {most}");
+    let expected = reference(limits, &mut Account::new(burst, fragments), &bytes);
+    assert_eq!(decode(limits, &[&bytes]), expected, "in one piece");
+    assert_eq!(decode(limits, &pieces(&bytes, most)), expected, "in pieces of up to {most}");
 }
 
-/// As a connection hears it.
-fn heard(limits: Limits, chunks: &[&[u8]]) -> Vec<Said> {
-    let (mut inbound, mut fragments, mut said) = (Inbound::new(limits), Fragments::default(), Vec::new());
+/// Decodes the chunks as a connection does.
+fn decode(limits: Limits, chunks: &[&[u8]]) -> Vec<Received> {
+    let (mut inbound, mut fragments, mut received) = (Inbound::new(limits), Fragments::default(), Vec::new());
     let most = limits.frame_bytes as usize;
     for chunk in chunks {
         inbound.take(limits, 0, chunk);
         while let Some(frame) = inbound.frame() {
             match frame {
-                Ok(Frame::Text(payload)) => said.push(message(true, &payload, limits)),
-                Ok(Frame::Binary(payload)) => said.push(message(false, &payload, limits)),
+                Ok(Frame::Text(payload)) => received.push(message(true, &payload, limits)),
+                Ok(Frame::Binary(payload)) => received.push(message(false, &payload, limits)),
                 Ok(Frame::Continuation(item)) => {
                     let whole = fragments.join(item);
                     assert!(fragments.held() <= most, "{} bytes of a message", fragments.held());
-                    said.extend(whole.map(|(is_text, payload)| message(is_text, &payload, limits)));
+                    received.extend(whole.map(|(is_text, payload)| message(is_text, &payload, limits)));
                 }
-                Ok(Frame::Ping(payload)) => said.push(Said::Ping(payload.to_vec())),
-                Ok(Frame::Pong(_)) => said.push(Said::Pong),
+                Ok(Frame::Ping(payload)) => received.push(Received::Ping(payload.to_vec())),
+                Ok(Frame::Pong(_)) => received.push(Received::Pong),
                 Ok(Frame::Close(_)) => {
-                    said.push(Said::Bye);
-                    return said;
+                    received.push(Received::Closed);
+                    return received;
                 }
                 Err(close) => {
-                    said.push(Said::Refused(close));
-                    return said;
+                    received.push(Received::Refused(close));
+                    return received;
                 }
             }
         }
         match inbound.progress() {
             Some(progress) => assert!(progress.received <= progress.length, "{progress:?}"),
-            None => assert_eq!((inbound.held(), fragments.held()), (0, 0), "held and not watched"),
+            None => assert_eq!((inbound.held(), fragments.held()), (0, 0), "held without a deadline"),
         }
         assert!(inbound.held() < HEAD_BYTES + most.max(125), "{} bytes of a frame", inbound.held());
     }
-    said
+    received
 }
 
-fn message(is_text: bool, payload: &[u8], limits: Limits) -> Said {
+fn message(is_text: bool, payload: &[u8], limits: Limits) -> Received {
     assert!(payload.len() <= limits.frame_bytes as usize, "a message of {} bytes", payload.len());
     let limits = protocol::Limits { message_bytes: 20, client_system_prompt: false };
     match std::str::from_utf8(payload) {
@@ -86,10 +86,10 @@ fn message(is_text: bool, payload: &[u8], limits: Limits) -> Said {
         Err(_) if is_text => panic!("text that is not UTF-8 came through"),
         _ => {}
     }
-    Said::Message(is_text, payload.to_vec())
+    Received::Message(is_text, payload.to_vec())
 }
 
-/// What frames cost and what may be owed, in nanoseconds.
+/// The cost of a frame and of a fragment, and the credit left, in nanoseconds.
 struct Account {
     frame: u64,
     fragment: u64,
@@ -117,40 +117,40 @@ impl Account {
     }
 }
 
-/// The same by hand, with all bytes at once.
-fn simply(limits: Limits, account: &mut Account, bytes: &[u8]) -> Vec<Said> {
-    let (mut said, mut open, mut at) = (Vec::new(), None, 0);
+/// The reference decoder: all bytes at once.
+fn reference(limits: Limits, account: &mut Account, bytes: &[u8]) -> Vec<Received> {
+    let (mut received, mut open, mut at) = (Vec::new(), None, 0);
     while at < bytes.len() {
         match one_frame(limits, account, &bytes[at..], &mut open) {
             Ok(None) => break,
-            Ok(Some((length, words))) => {
+            Ok(Some((length, event))) => {
                 at += length;
-                let is_bye = words == Some(Said::Bye);
-                said.extend(words);
-                if is_bye {
+                let is_closed = event == Some(Received::Closed);
+                received.extend(event);
+                if is_closed {
                     break;
                 }
             }
             Err(close) => {
-                said.push(Said::Refused(close));
+                received.push(Received::Refused(close));
                 break;
             }
         }
     }
-    said
+    received
 }
 
 /// A message whose end is still to come: text or not, its payload, its frames.
 type Open = Option<(bool, Vec<u8>, u32)>;
 
-/// What the first frame of `bytes` says and its length, nothing if it is not whole, or why it is refused as
-/// soon as that can be seen.
+/// Length and content of the first frame of `bytes`, nothing while it is incomplete, or why it is rejected, as
+/// early as that can be known.
 fn one_frame(
     limits: Limits,
     account: &mut Account,
     bytes: &[u8],
     open: &mut Open,
-) -> Result<Option<(usize, Option<Said>)>, Close> {
+) -> Result<Option<(usize, Option<Received>)>, Close> {
     let fin = bytes[0] & 0x80 != 0;
     let opcode = bytes[0] & 0x0f;
     let is_control = opcode >= 8;
@@ -191,7 +191,8 @@ fn one_frame(
     let is_whole = payload.len() == length as usize;
     let size = 6 + extended + length as usize;
     if is_control {
-        return control(opcode, payload, is_whole).map(|said| said.map(|said| (size, Some(said))));
+        return control(opcode, payload, is_whole)
+            .map(|received| received.map(|received| (size, Some(received))));
     }
     let (is_text, mut whole, count) = open.take().unwrap_or((opcode == 1, Vec::new(), 0));
     whole.extend(payload);
@@ -202,13 +203,13 @@ fn one_frame(
         return Ok(None);
     }
     if fin {
-        return Ok(Some((size, Some(Said::Message(is_text, whole)))));
+        return Ok(Some((size, Some(Received::Message(is_text, whole)))));
     }
     *open = Some((is_text, whole, count + 1));
     Ok(Some((size, None)))
 }
 
-fn control(opcode: u8, payload: Vec<u8>, is_whole: bool) -> Result<Option<Said>, Close> {
+fn control(opcode: u8, payload: Vec<u8>, is_whole: bool) -> Result<Option<Received>, Close> {
     if opcode == 8
         && let Some((code, reason)) = payload.split_first_chunk::<2>()
     {
@@ -221,13 +222,13 @@ fn control(opcode: u8, payload: Vec<u8>, is_whole: bool) -> Result<Option<Said>,
         check_text(reason, is_whole)?;
     }
     Ok(is_whole.then_some(match opcode {
-        8 => Said::Bye,
-        9 => Said::Ping(payload),
-        _ => Said::Pong,
+        8 => Received::Closed,
+        9 => Received::Ping(payload),
+        _ => Received::Pong,
     }))
 }
 
-/// Refuses what cannot become UTF-8, or, once it is all there, what is not.
+/// Rejects bytes that cannot become UTF-8 or, once all of them are there, that are not.
 fn check_text(bytes: &[u8], is_all: bool) -> Result<(), Close> {
     match std::str::from_utf8(bytes) {
         Err(error) if is_all || error.error_len().is_some() => Err(Close::InvalidText),

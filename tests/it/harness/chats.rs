@@ -1,4 +1,4 @@
-//! A client of `/api/chat`: keeps its cookie, and puts answers together over as many sockets as it takes.
+//! A client of `/api/chat`: keeps its cookie, and assembles answers over any number of sockets.
 use super::{PATIENCE, within};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(crate) struct Chats {
 }
 
 impl Chats {
-    /// As a browser that was never here.
+    /// As a browser without a cookie.
     pub(crate) async fn connect(gateway: SocketAddr) -> Self {
         Self::connect_as(gateway, "").await
     }
@@ -36,7 +36,7 @@ impl Chats {
         Self::try_connect_on(socket, gateway, cookie).await
     }
 
-    /// As a browser that was never here, at another address of this machine.
+    /// As a browser without a cookie, at another address of this machine.
     pub(crate) async fn connect_from(gateway: SocketAddr, address: [u8; 4]) -> Self {
         Self::connect_from_as(gateway, address, "").await
     }
@@ -48,7 +48,7 @@ impl Chats {
         within("the handshake", PATIENCE, Self::try_connect_on(socket, gateway, cookie)).await.unwrap()
     }
 
-    /// With the smallest receive buffer: what is not read is soon the gateway's.
+    /// With the smallest receive buffer: unread data soon stays in the gateway.
     pub(crate) async fn connect_narrow(gateway: SocketAddr, cookie: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -73,7 +73,7 @@ impl Chats {
         self.socket.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// Asks as the first message of a chat; the message has the name of the request.
+    /// Asks with the first message of a chat; the message's id is that of the request.
     pub(crate) async fn ask(&mut self, request: &str, chat: &str, text: &str) {
         self.send_frame(&ask(request, chat, text)).await;
     }
@@ -86,7 +86,7 @@ impl Chats {
         self.send_frame(&json!({"type": "abort", "requestId": request})).await;
     }
 
-    /// The next frame; nothing where the socket is at its end.
+    /// The next frame, or nothing at the end of the socket.
     pub(crate) async fn try_next(&mut self) -> Option<Value> {
         loop {
             match within("a frame", PATIENCE, self.socket.next()).await {
@@ -101,12 +101,12 @@ impl Chats {
         self.try_next().await.expect("the socket is open")
     }
 
-    /// Says it where the gateway may have closed; whether it could.
+    /// Sends it when the gateway may have closed; returns whether that worked.
     pub(crate) async fn try_send_frame(&mut self, frame: &Value) -> bool {
         self.socket.send(Message::text(frame.to_string())).await.is_ok()
     }
 
-    /// Reads the answer to a request; nothing where the socket ends before it.
+    /// Reads the answer to a request, or nothing when the socket ends first.
     pub(crate) async fn try_read_answer(&mut self, request: &str) -> Option<Answer> {
         let mut answer = Answer::of(request);
         while answer.end.is_none() {
@@ -115,7 +115,7 @@ impl Chats {
         Some(answer)
     }
 
-    /// Reads one answer to its end. What belongs to other requests is left out.
+    /// Reads one answer to its end. Frames of other requests are ignored.
     pub(crate) async fn read_answer(&mut self, answer: &mut Answer) {
         while answer.end.is_none() {
             let frame = self.next().await;
@@ -152,7 +152,7 @@ pub(crate) fn ask(request: &str, chat: &str, text: &str) -> Value {
     ask_with(request, chat, request, text)
 }
 
-/// Asks with a message of this name.
+/// Asks with this message id.
 pub(crate) fn ask_with(request: &str, chat: &str, message: &str, text: &str) -> Value {
     json!({
         "type": "send", "requestId": request, "id": chat, "trigger": "submit-message",
@@ -169,7 +169,7 @@ pub(crate) fn resume(request: &str, chat: &str, after: Option<u64>) -> Value {
     frame
 }
 
-/// How an answer came to its end.
+/// How an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Whole,
@@ -179,7 +179,7 @@ pub(crate) enum End {
     NoActive,
 }
 
-/// One answer, held to what the stock client demands and to what a number promises: nothing is lost,
+/// One answer, checked for what the stock client requires and what the numbers promise: nothing is lost,
 /// doubled or out of order.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -193,7 +193,7 @@ pub(crate) struct Answer {
     open: HashSet<String>,
     last_chunk: String,
     pub(crate) end: Option<End>,
-    /// Chunks that are not stored: their types.
+    /// Types of the transient chunks.
     pub(crate) transient: Vec<String>,
 }
 
@@ -212,7 +212,7 @@ impl Answer {
         }
     }
 
-    /// Goes on under another request: what it sends as `lastSequence`.
+    /// Continues under another request; returns its `lastSequence`.
     pub(crate) fn go_on(&mut self, request: &str) -> Option<u64> {
         request.clone_into(&mut self.request);
         self.end = None;
@@ -223,13 +223,13 @@ impl Answer {
         self.last
     }
 
-    /// Begins from the beginning under another request, as the stock client does.
+    /// Starts over under another request, as the stock client does.
     pub(crate) fn again(&mut self, request: &str) {
         let message = self.message.take();
         *self = Answer { message, ..Answer::of(request) };
     }
 
-    /// Takes a frame, if it is of this request.
+    /// Takes a frame, if it belongs to this request.
     pub(crate) fn take(&mut self, frame: &Value) {
         if frame["requestId"] != self.request.as_str() {
             return;
@@ -275,7 +275,7 @@ impl Answer {
             "start" => {
                 let name = chunk["messageId"].as_str().unwrap().to_owned();
                 let known = self.message.get_or_insert_with(|| name.clone());
-                assert_eq!(*known, name, "an answer keeps its name");
+                assert_eq!(*known, name, "an answer keeps its id");
             }
             "text-start" => assert!(self.open.insert(id.to_owned()), "{frame} to {self:?}"),
             "text-delta" => {

@@ -15,7 +15,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::frame::coding::CloseCode},
 };
 
-/// A client of `/chat`. Prints what it said and heard when the test fails.
+/// A client of `/chat`. Prints what it sent and received when the test fails.
 pub(crate) struct TestClient {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     transcript: Vec<String>,
@@ -42,7 +42,7 @@ impl TestClient {
         within("the handshake", PATIENCE, handshake).await
     }
 
-    /// Has the simulator answer with a text, and hears it to its end. Whatever comes must be the beginning
+    /// Has the simulator answer with a text, and reads it to its end. What has arrived must always be a prefix
     /// of the text: nothing twice, nothing left out.
     pub(crate) async fn ask(&mut self, text: &str, switches: &str) -> Outcome {
         let message = format!("/sim text=\"{text}\" {switches}");
@@ -55,34 +55,34 @@ impl TestClient {
 
     /// The rest of an answer.
     pub(crate) async fn read_answer(&mut self, text: &str) -> Outcome {
-        let mut heard = String::new();
-        while heard != text {
+        let mut received = String::new();
+        while received != text {
             let message = within("an answer's end", PATIENCE, self.socket.next()).await;
             self.transcript.push(format!("< {message:?}"));
             match message {
                 Some(Ok(Message::Text(more))) if more.starts_with("Error: ") => {
                     return Outcome::Error(more.to_string());
                 }
-                Some(Ok(Message::Text(more))) => heard.push_str(&more),
+                Some(Ok(Message::Text(more))) => received.push_str(&more),
                 Some(Ok(Message::Close(frame))) => {
                     return Outcome::Closed(frame.map_or(1005, |frame| frame.code.into()));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Outcome::Lost,
             }
-            assert!(text.starts_with(&heard), "expected the beginning of {text:?}, got {heard:?}");
+            assert!(text.starts_with(&received), "expected the beginning of {text:?}, got {received:?}");
         }
         Outcome::Whole
     }
 
-    /// Over a connection that is there.
+    /// Over an existing connection.
     pub(crate) async fn over(url: &str, stream: TcpStream) -> Self {
         let handshake = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream));
         let (socket, _) = within("the handshake", PATIENCE, handshake).await.unwrap();
         TestClient { socket, transcript: Vec::new() }
     }
 
-    /// A long test needs no transcript of what went well.
+    /// Clears the transcript: a long test does not need the part that succeeded.
     pub(crate) fn forget(&mut self) {
         self.transcript.clear();
     }
@@ -117,42 +117,42 @@ impl TestClient {
         }
     }
 
-    /// Text messages, joined, until they are as long as `expected`, which they must equal.
+    /// Joins text messages until they are as long as `expected`, which they must equal.
     pub(crate) async fn expect(&mut self, expected: &str) {
-        let mut heard = String::new();
-        while heard.len() < expected.len() {
-            heard.push_str(&self.read_text().await);
+        let mut received = String::new();
+        while received.len() < expected.len() {
+            received.push_str(&self.read_text().await);
         }
-        assert_eq!(heard, expected);
+        assert_eq!(received, expected);
     }
 
-    /// Text messages, joined, until one begins with `Error: `; the text before it, and the error.
+    /// Joins text messages until one begins with `Error: `; returns the text before it, and the error.
     pub(crate) async fn until_error(&mut self) -> (String, String) {
-        let mut heard = String::new();
+        let mut received = String::new();
         loop {
             let text = self.read_text().await;
             if text.starts_with("Error: ") {
-                return (heard, text);
+                return (received, text);
             }
-            heard.push_str(&text);
+            received.push_str(&text);
         }
     }
 
-    /// Text messages, joined, until the error of this kind, which must be the first; the text.
-    /// Beside its sentence an error has a request id at most.
+    /// Joins text messages until the error of this kind, which must be the first; returns the text.
+    /// Apart from its sentence an error has at most a request id.
     pub(crate) async fn fails(&mut self, kind: RunErrorKind) -> String {
         let (text, error) = self.until_error().await;
         assert!(is_error(&error, kind), "expected {kind:?}, got {error:?}");
         text
     }
 
-    /// A turn with the simulator that works, so that nothing of the turn before is still to come.
+    /// A turn with the simulator that succeeds, so nothing of the previous turn is still to come.
     pub(crate) async fn still_works(&mut self) {
         self.send_text("/sim text=fine").await;
         self.expect("fine").await;
     }
 
-    /// How many pings come in so long. Each is answered.
+    /// The number of pings during `time`. Each is answered.
     pub(crate) async fn pings(&mut self, time: Duration) -> usize {
         let mut pings = 0;
         let count = async {
@@ -164,7 +164,7 @@ impl TestClient {
         pings
     }
 
-    /// Reads to the close frame; its code.
+    /// Reads to the close frame and returns its code.
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             match self.next().await {
@@ -195,7 +195,7 @@ impl TestClient {
     }
 }
 
-/// How an answer came to its end.
+/// How an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Whole,
@@ -205,8 +205,8 @@ pub(crate) enum Outcome {
     Lost,
 }
 
-/// Whether a message tells an error of this kind: its sentence, with a time where that has an end such
-/// as "in a moment", and perhaps a request id.
+/// Whether a message is an error of this kind: its sentence, with a time in place of an ending such
+/// as "in a moment", and an optional request id.
 pub(crate) fn is_error(message: &str, kind: RunErrorKind) -> bool {
     let Some(text) = message.strip_prefix("Error: ") else { return false };
     let (text, id) = match text.strip_suffix(')').and_then(|text| text.split_once(" (request ")) {
@@ -233,7 +233,7 @@ impl Drop for TestClient {
     }
 }
 
-/// A client that writes bytes as a test wants them.
+/// A client that writes arbitrary bytes.
 pub(crate) struct RawClient {
     pub(crate) stream: TcpStream,
 }
@@ -260,8 +260,8 @@ impl RawClient {
         RawClient { stream }
     }
 
-    /// Opens `/chat` with the smallest receive buffer, and segments of the size of an Ethernet: over
-    /// loopback's a reader's progress would be seen in steps of half its buffer.
+    /// Opens `/chat` with the smallest receive buffer and segments of Ethernet size: with those of
+    /// loopback a reader's progress would be visible only in steps of half its buffer.
     pub(crate) async fn upgrade_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -279,7 +279,7 @@ impl RawClient {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Sends a request; the head of the answer.
+    /// Sends a request and returns the head of the answer.
     pub(crate) async fn request(&mut self, request: &str) -> String {
         self.stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -292,7 +292,7 @@ impl RawClient {
         String::from_utf8(head).unwrap()
     }
 
-    /// Sends a request which may be refused before all of it is there; what is answered.
+    /// Sends a request that may be refused before all of it has arrived, and returns the answer.
     pub(crate) async fn answer(self, request: &str) -> String {
         let (mut from, mut to) = self.stream.into_split();
         let mut head = vec![0; 1024];
@@ -308,12 +308,12 @@ impl RawClient {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// The same where the server may have closed.
+    /// The same, when the server may have closed.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
-    /// What is there to be read, added to the rest; 0 bytes, or a reset, are the end.
+    /// Appends what can be read; 0 bytes, or a reset, mean the end.
     pub(crate) async fn read_some(&mut self, into: &mut Vec<u8>) -> usize {
         self.stream.read_buf(into).await.unwrap_or(0)
     }

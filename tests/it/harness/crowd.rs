@@ -24,10 +24,10 @@ pub(crate) fn short_or_long<T>(short: T, at_length: T) -> T {
     if long() { at_length } else { short }
 }
 
-/// What became of one turn.
+/// The result of one turn.
 #[derive(Clone, Debug)]
 pub(crate) struct Turn {
-    /// When it was asked, from the start of its load.
+    /// When it was asked, since the start of its load.
     pub(crate) asked: Duration,
     /// To the first text, or to the error.
     pub(crate) first: Duration,
@@ -42,14 +42,14 @@ impl Turn {
     }
 }
 
-/// Sessions that take turns in asking.
+/// Sessions that ask in turn.
 pub(crate) struct Crowd {
     idle: Arc<Mutex<Vec<TestClient>>>,
     size: usize,
 }
 
 impl Crowd {
-    /// So many sessions; `address` gives each its own.
+    /// Opens `size` sessions; `address` gives each its own address.
     pub(crate) async fn connect(
         gateway: SocketAddr,
         size: usize,
@@ -63,7 +63,7 @@ impl Crowd {
         Crowd { idle: Arc::new(Mutex::new(idle)), size }
     }
 
-    /// Asks at a steady rate, whatever becomes of it: `message` with an answer that ends with `last`.
+    /// Asks at a steady rate, however the turns end: `message` with an answer that ends with `last`.
     /// Returns when all is answered.
     pub(crate) async fn ask(&self, per_second: f64, time: Duration, message: &str, last: &str) -> Vec<Turn> {
         self.ask_in_turn(per_second, time, &[(message.to_owned(), last.to_owned())]).await
@@ -117,19 +117,19 @@ impl TestClient {
         Self::over(&format!("ws://{gateway}/chat"), stream).await
     }
 
-    /// One turn, whatever becomes of it.
+    /// One turn, however it ends.
     pub(crate) async fn turn(&mut self, start: Instant, message: &str, last: &str) -> Turn {
         let asked = Instant::now();
         self.send_text(message).await;
-        let (mut first, mut heard) = (None, String::new());
+        let (mut first, mut received) = (None, String::new());
         let error = loop {
             let text = self.read_text().await;
             first.get_or_insert(asked.elapsed());
             if text.starts_with("Error: ") {
                 break Some(text);
             }
-            heard.push_str(&text);
-            if heard.ends_with(last) {
+            received.push_str(&text);
+            if received.ends_with(last) {
                 break None;
             }
         };
@@ -146,8 +146,8 @@ impl TestClient {
     }
 }
 
-/// Opens `/chat` so many times, spread over `time`, as pages do that have lost their gateway: whoever is
-/// not let in comes again after a random pause. The sockets, and how long each took.
+/// Opens `/chat` `size` times, spread over `time`, as pages do that have lost their gateway: a client that is
+/// refused retries after a random pause. Returns the sockets, and how long each took.
 pub(crate) async fn come_back(
     gateway: SocketAddr,
     size: usize,

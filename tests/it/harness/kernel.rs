@@ -1,4 +1,4 @@
-//! What the kernel says of a process and of its sockets.
+//! What the kernel reports about a process and its sockets.
 use super::{Process, http_get};
 use std::{fs, net::SocketAddr, time::Duration};
 use tokio::process::Command;
@@ -90,7 +90,7 @@ pub(crate) fn threads(pid: u32) -> usize {
 /// What its descriptors are, as the kernel names them: `socket:[123]`.
 pub(crate) fn descriptors(pid: u32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    // One may be closed while we look.
+    // One may be closed meanwhile.
     let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
@@ -118,7 +118,7 @@ fn connections(pid: u32, column: usize, address: SocketAddr) -> usize {
     sockets.filter(|socket| own.contains(socket)).count()
 }
 
-/// Lets this process hold so many descriptors, as far as it may.
+/// Raises this process's limit of open descriptors to this number, as far as it is allowed to.
 pub(crate) fn allow_descriptors(wanted: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -96,7 +96,7 @@ impl Took {
     }
 }
 
-/// Waits for something that must come to pass. The machine's own pauses are not counted.
+/// Waits for something that must happen. The machine's own pauses are not counted.
 pub(crate) async fn within<T>(what: &str, patience: Duration, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let watch = Stopwatch::start();

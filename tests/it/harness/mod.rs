@@ -29,11 +29,11 @@ use std::time::Duration;
 /// Nothing in a test may take longer than this, the machine's own pauses not counted.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is done at once is done by then, on a machine that others use too. Whatever would be the other way to
-/// the same end, a timeout most of all, takes longer in every test that asks for this.
+/// The limit for what happens at once, on a shared machine. Any other cause of the same result, above all a
+/// timeout, takes longer in every test that uses this.
 pub(crate) const SOON: Duration = Duration::from_secs(2);
 
-/// Asks again and again until a condition holds.
+/// Polls until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     within(what, PATIENCE, async {
         while !holds().await {

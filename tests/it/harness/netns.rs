@@ -1,4 +1,4 @@
-//! A network of one's own: a namespace joined to this one by a cable of two ends, gone when dropped.
+//! A separate network: a namespace joined to this one by a veth pair, removed when dropped.
 use std::{
     fs,
     net::Ipv4Addr,
@@ -59,12 +59,12 @@ impl Namespace {
         fs::write(format!("{}/hosts", self.etc()), lines).unwrap();
     }
 
-    /// What goes out from inside to this port is lost without a word.
+    /// Packets sent from inside to this port are dropped silently.
     pub(crate) fn swallow(&self, port: u16) {
         self.run(&format!("iptables -w -A OUTPUT -p tcp --dport {port} -j DROP"));
     }
 
-    /// From now on nothing passes the cable, and neither end is told.
+    /// From now on nothing passes the cable, and neither end is notified.
     #[allow(dead_code, reason = "for tests of a lost network")]
     pub(crate) fn pull(&self) {
         let link = format!("{}i", self.name);
@@ -81,7 +81,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(self.etc());
-        let _ = fs::remove_dir("/etc/netns"); // Unless somebody else uses it.
+        let _ = fs::remove_dir("/etc/netns"); // Unless another test uses it.
         let _ = Command::new("ip").args(["link", "delete", &self.name]).output();
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
     }

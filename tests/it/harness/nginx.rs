@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// `nginx` by name, or in Debian's place for it, which is not in everybody's path.
+/// `nginx` by name, or at Debian's path for it, which is not in every user's PATH.
 pub(crate) fn command() -> Command {
     let debian = Path::new("/usr/sbin/nginx");
     let mut command = Command::new(if debian.exists() { debian } else { Path::new("nginx") });
@@ -20,7 +20,7 @@ pub(crate) fn shipped() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/nginx")
 }
 
-/// How a test wants its nginx.
+/// How a test configures its nginx.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wish {
     /// A master and a worker, as in production: only so there is a reload.
@@ -49,7 +49,7 @@ impl Nginx {
     }
 
     pub(crate) async fn as_wished(gateways: &[SocketAddr], wish: Wish) -> Self {
-        // nginx cannot choose a port by itself, and somebody may take the free one before it.
+        // nginx cannot choose a port by itself, and another process may take the free one first.
         for _ in 0..5 {
             let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
             let folder = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ impl Nginx {
         kill_process_group(self.pid(), Signal::KILL).unwrap();
         within("nginx is gone", PATIENCE, self.child.wait()).await.unwrap();
         let here = self.address;
-        until("nobody listens", async || TcpStream::connect(here).await.is_err()).await;
+        until("the port is free", async || TcpStream::connect(here).await.is_err()).await;
     }
 
     /// Starts it again on the same port.

@@ -26,7 +26,7 @@ pub(crate) struct Tidegate {
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// From the start to the line that tells the address, which means ready.
+    /// From the start to the log line with the address, which means ready.
     pub(crate) ready_after: Took,
     err: Output,
     folder: TempDir,
@@ -123,7 +123,7 @@ impl Tidegate {
         drop(self.command); // Its copies of the terminal.
         let mut master = tokio::fs::File::from_std(master.into());
         let (mut text, mut buffer) = (String::new(), [0; 4096]);
-        let address = within("the process tells its address", PATIENCE, async {
+        let address = within("the process logs its address", PATIENCE, async {
             loop {
                 let read = master.read(&mut buffer).await.expect("it runs");
                 text.push_str(&String::from_utf8_lossy(&buffer[..read]));
@@ -145,7 +145,7 @@ impl Tidegate {
         drop(child.stdout.take());
         let err = Output::of(child.stderr.take().unwrap());
         let mut address = None;
-        until("the process tells its address", async || {
+        until("the process logs its address", async || {
             assert!(!err.is_closed(), "it ended: {}", err.text());
             address = listening_address(&err.text());
             address.is_some()
@@ -162,7 +162,7 @@ pub(crate) struct Begun {
     out: Output,
     err: Output,
     watch: Stopwatch,
-    /// Goes when the process has ended.
+    /// Removed when the process has ended.
     folder: Option<TempDir>,
 }
 

@@ -1,4 +1,4 @@
-//! An upstream that sends exactly the bytes a test wants, and says when its sockets are closed.
+//! An upstream that sends exactly the bytes a test wants, and reports when its sockets are closed.
 use super::{PATIENCE, Stopwatch, Took, within};
 use std::{
     net::SocketAddr,
@@ -43,7 +43,7 @@ impl ScriptedUpstream {
         Connection { stream }
     }
 
-    /// Whether nobody connects for a while.
+    /// Whether no connection arrives for a while.
     pub(crate) async fn is_left_alone(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.listener.accept()).await.is_err()
     }
@@ -60,7 +60,7 @@ impl Connection {
         within("a request", PATIENCE, read_head(&mut self.stream)).await.unwrap()
     }
 
-    /// Says that no more is written, and reads the body of the request with this head.
+    /// Shuts down its writing side, and reads the body of the request with this head.
     pub(crate) async fn half_close(mut self, head: &str) {
         self.stream.shutdown().await.unwrap();
         let body = read_body(&mut self.stream, head);
@@ -195,7 +195,7 @@ pub(crate) fn good_answer(text: &str) -> String {
 pub(crate) fn json_answer(status: u16, body: &str) -> String {
     let length = body.len();
     format!(
-        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }
 

@@ -21,24 +21,24 @@ export async function start(command, args, { ready, env, cwd, input } = {}) {
   child.stdin.end(input ?? "");
   running.add(child);
   child.on("exit", () => running.delete(child));
-  let said = "";
+  let output = "";
   let found = null;
   const listening = new Promise((resolve, reject) => {
     const hear = (bytes) => {
-      said = (said + bytes).slice(-20_000);
-      found ??= ready ? ready.exec(said) : null;
+      output = (output + bytes).slice(-20_000);
+      found ??= ready ? ready.exec(output) : null;
       if (found) resolve(found);
     };
     child.stdout.on("data", hear);
     child.stderr.on("data", hear);
     child.on("error", reject);
-    child.on("exit", (code) => reject(new Error(`${command} ended with ${code}:\n${said}`)));
-    setTimeout(() => reject(new Error(`${command} is not ready:\n${said}`)), PATIENCE).unref();
+    child.on("exit", (code) => reject(new Error(`${command} ended with ${code}:\n${output}`)));
+    setTimeout(() => reject(new Error(`${command} is not ready:\n${output}`)), PATIENCE).unref();
   });
   listening.catch(() => {});
   const started = {
     child,
-    said: () => said,
+    output: () => output,
     found: () => found,
     ended: () => child.exitCode !== null || child.signalCode !== null,
     async stop(signal = "SIGKILL") {

@@ -34,7 +34,7 @@ export async function startNginx(gateways, { users } = {}) {
   const command = existsSync("/usr/sbin/nginx") ? "/usr/sbin/nginx" : "nginx";
   const child = await start(command, ["-e", "stderr", "-p", folder, "-c", join(folder, "main.conf")]);
   await until("nginx listens", () => child.ended() || answers(port));
-  if (child.ended()) throw new Error(`nginx ended: ${child.said()}`);
+  if (child.ended()) throw new Error(`nginx ended: ${child.output()}`);
   return {
     port,
     async stop() {

@@ -38,7 +38,7 @@ async function startGateway({ simulator, model, set }) {
   let child = await run();
   return {
     port,
-    log: () => child.said(),
+    log: () => child.output(),
     ended: () => child.ended(),
     /** Sends a signal without waiting. */
     signal: (name) => child.child.kill(name),

@@ -2,16 +2,16 @@
 
 /** Records all sockets of a page from now on. */
 export function listen(page) {
-  const heard = { sent: [], got: [], sockets: 0, closed: 0 };
+  const wire = { sent: [], got: [], sockets: 0, closed: 0 };
   page.on("websocket", (socket) => {
-    heard.sockets++;
-    socket.on("framesent", ({ payload }) => heard.sent.push({ at: Date.now(), ...parse(payload) }));
-    socket.on("framereceived", ({ payload }) => heard.got.push({ at: Date.now(), ...parse(payload) }));
-    socket.on("close", () => heard.closed++);
+    wire.sockets++;
+    socket.on("framesent", ({ payload }) => wire.sent.push({ at: Date.now(), ...parse(payload) }));
+    socket.on("framereceived", ({ payload }) => wire.got.push({ at: Date.now(), ...parse(payload) }));
+    socket.on("close", () => wire.closed++);
   });
-  heard.sends = () => heard.sent.filter((frame) => frame.type === "send");
-  heard.chat = () => heard.sends().at(-1)?.id ?? null;
-  return heard;
+  wire.sends = () => wire.sent.filter((frame) => frame.type === "send");
+  wire.chat = () => wire.sends().at(-1)?.id ?? null;
+  return wire;
 }
 
 function parse(payload) {

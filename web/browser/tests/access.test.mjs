@@ -1,4 +1,4 @@
-/** For everybody: axe finds nothing in any state, keys reach everything, and a screen reader is told what happens: G12. */
+/** Accessibility: axe finds nothing in any state, keys reach everything, and a screen reader announces what happens: G12. */
 import assert from "node:assert/strict";
 import { AxeBuilder } from "@axe-core/playwright";
 import { answered, articles, asked, composer, grown, open, say } from "../harness/chat.mjs";
@@ -217,25 +217,25 @@ test("a screen reader hears the beginning and the end, and no words between", {
   const stack = await t.stack();
   const page = await t.page(stack);
   await open(page, stack);
-  const said = await page.evaluateHandle(() => {
-    const said = [];
+  const announced = await page.evaluateHandle(() => {
+    const announced = [];
     const began = performance.now();
     for (const region of document.querySelectorAll("[aria-live], [role=status], [role=alert]")) {
       if (region.getAttribute("aria-live") === "off") continue;
       new MutationObserver(() => {
         const text = region.textContent.trim();
-        if (text && said.at(-1)?.text !== text) said.push({ at: performance.now() - began, text });
+        if (text && announced.at(-1)?.text !== text) announced.push({ at: performance.now() - began, text });
       }).observe(region, { childList: true, subtree: true, characterData: true });
     }
-    return said;
+    return announced;
   });
   assert.equal(await page.getByRole("log").getAttribute("aria-live"), "off");
   await say(page, counting(800, 10));
   await answered(page);
-  await until("the end is told", async () =>
-    (await said.jsonValue()).some((one) => /complete/.test(one.text)),
+  await until("the end is announced", async () =>
+    (await announced.jsonValue()).some((one) => /complete/.test(one.text)),
   );
-  const all = await said.jsonValue();
+  const all = await announced.jsonValue();
   assert.ok(
     all.every((one) => !/#\d+ /.test(one.text)),
     "no words of the answer",
@@ -245,7 +245,7 @@ test("a screen reader hears the beginning and the end, and no words between", {
     all.length <= 3 + seconds / 5,
     `${all.length} announcements in ${seconds} s: ${all.map((one) => one.text)}`,
   );
-  t.figure({ case: "announcements", said: all.length, seconds: Math.round(seconds) });
+  t.figure({ case: "announcements", announced: all.length, seconds: Math.round(seconds) });
 });
 
 test("less motion for those who want less", { goal: "G12" }, async (t) => {

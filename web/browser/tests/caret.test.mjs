@@ -79,15 +79,15 @@ test("after five seconds without a word the page says that it waits", {
   const stack = await t.stack({ nginx: false, pace: 1 });
   const page = await t.page(stack);
   await open(page, stack);
-  const said = await page.evaluateHandle(() => {
-    const said = [];
+  const announced = await page.evaluateHandle(() => {
+    const announced = [];
     const region = document.querySelector("[data-testid=announcer]");
-    new MutationObserver(() => said.push(region.textContent.trim())).observe(region, {
+    new MutationObserver(() => announced.push(region.textContent.trim())).observe(region, {
       childList: true,
       subtree: true,
       characterData: true,
     });
-    return said;
+    return announced;
   });
   const began = Date.now();
   await say(page, simText("At last.", "first_ms=7000"));
@@ -96,6 +96,6 @@ test("after five seconds without a word the page says that it waits", {
   assert.ok(Date.now() - began >= 4_900, "not before five seconds");
   await answered(page);
   assert.equal(await note.count(), 0);
-  const waits = (await said.jsonValue()).filter((text) => /waiting/.test(text));
-  assert.deepEqual(waits, ["Still waiting for the model."], "told once");
+  const waits = (await announced.jsonValue()).filter((text) => /waiting/.test(text));
+  assert.deepEqual(waits, ["Still waiting for the model."], "announced once");
 });

@@ -5,7 +5,7 @@ import { collecting, heapMb } from "../harness/measure.mjs";
 import { rich } from "../harness/prompts.mjs";
 import { test } from "../harness/registry.mjs";
 
-/** Eight hours of somebody who asks for a long answer every minute: each in a conversation of twenty. */
+/** Eight hours of a user who asks for a long answer every minute: each in a conversation of twenty. */
 const ANSWERS = 500;
 const IN_ONE = 20;
 /** 2.84 characters each: 20,000 in all. */

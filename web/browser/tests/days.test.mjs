@@ -24,7 +24,7 @@ async function between(page, change, hear = () => {}) {
 const ODD = [
   '{"type":"hologram","requestId":"r1"}',
   '{"type":"chunk"}',
-  '{"type":"chunk","requestId":"nobody","sequence":3,"chunk":{"type":"text-delta","id":"1","delta":"stray"}}',
+  '{"type":"chunk","requestId":"unknown","sequence":3,"chunk":{"type":"text-delta","id":"1","delta":"stray"}}',
   '{"type":"chunk","requestId":17,"sequence":"x","chunk":null}',
   "{}",
   "[]",
@@ -136,7 +136,7 @@ for (const { code, says, comesBack } of CODES) {
 }
 
 // faults: J125
-test("offline is told, and what is written meanwhile goes out later", {
+test("offline is shown, and what is written meanwhile is sent later", {
   goal: "J125",
   allow: NETWORK,
 }, async (t) => {

@@ -1,4 +1,4 @@
-/** Whoever opens the demo and clicks one of the four questions sees the page at its best. */
+/** A user who opens the demo and clicks one of the four questions sees the page at its best. */
 import assert from "node:assert/strict";
 import { answered, answers, open } from "../harness/chat.mjs";
 import { until } from "../harness/children.mjs";

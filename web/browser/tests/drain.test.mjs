@@ -36,7 +36,7 @@ async function drain(gateway) {
     "it drains",
     async () => (await fetch(`http://127.0.0.1:${gateway.port}/readyz`)).status === 503,
   );
-  // Its sessions are told half a second later; until then a chat that is known may still ask.
+  // Its sessions are notified half a second later; until then a known chat may still ask.
   await new Promise((resolve) => setTimeout(resolve, 1_000));
 }
 
@@ -48,7 +48,7 @@ test("while one of two gateways drains, a question in another chat is answered a
 }, async (t) => {
   const stack = await t.stack({ gateways: 2, set: LONG });
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await say(page, "my name is Ada");
   await answered(page);
@@ -64,10 +64,10 @@ test("while one of two gateways drains, a question in another chat is answered a
   await answered(page);
   const ms = Date.now() - since;
   // Put to the old gateway, refused, put to the other one.
-  const [refused, taken] = heard.sends().slice(-2);
+  const [refused, taken] = wire.sends().slice(-2);
   assert.equal(refused.id, taken.id);
-  assert.equal(heard.sockets, 2, "a second socket was opened");
-  assert.equal(heard.closed, 0, "the first one is still there");
+  assert.equal(wire.sockets, 2, "a second socket was opened");
+  assert.equal(wire.closed, 0, "the first one is still there");
   assert.match(other.log(), /socket opened/);
   // A chat that the stopping gateway has in its memory is rebuilt at the other one.
   await choose(page, "my name is Ada");
@@ -79,11 +79,11 @@ test("while one of two gateways drains, a question in another chat is answered a
   assert.equal(await answers(page).last().getAttribute("data-outcome"), "streaming");
   await say(page, "and then?");
   await until("it waits", async () => (await answers(page).count()) === 2);
-  assert.equal(heard.sends().length, 5, "it is not sent before its turn");
+  assert.equal(wire.sends().length, 5, "it is not sent before its turn");
   await answered(page, { count: 2, timeout: 40_000 });
   assertWhole(await textOf(answers(page).first()), 700);
   await until("the old gateway has ended in good order", () => own.ended());
-  assert.equal(heard.sockets, 2);
+  assert.equal(wire.sockets, 2);
   assert.equal(await page.getByTestId("connection").textContent(), "");
   t.figure(
     { case: "another gateway", moved_ms: taken.at - refused.at, answered_ms: ms },
@@ -92,14 +92,14 @@ test("while one of two gateways drains, a question in another chat is answered a
 });
 
 // faults: J125
-test("with nobody else there a question is tried once per Retry-After, and the answer is not touched", {
+test("without another gateway a question is tried once per Retry-After, and the answer is not touched", {
   goal: "J125",
   timeout: 90_000,
   allow: NETWORK,
 }, async (t) => {
   const stack = await t.stack({ set: LONG });
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   const tries = [];
   page.on("request", (request) => {
     if (request.url().endsWith("/api/config")) tries.push(Date.now());
@@ -123,12 +123,12 @@ test("with nobody else there a question is tried once per Retry-After, and the a
   const during = tries.length;
   const took = Date.now() - tries[0];
   assert.ok(during <= 2 + took / 5_000, `${during} tries in ${took} ms`);
-  assert.equal(heard.sockets, 1, "no handshake that could only fail");
+  assert.equal(wire.sockets, 1, "no handshake that could only fail");
   await until("the gateway has ended in good order", () => stack.gateways[0].ended());
   await stack.up();
   const back = Date.now();
   await choose(page, "a question that waits");
   await answered(page);
-  assert.equal(heard.sends().filter((frame) => /waits/.test(JSON.stringify(frame.messages))).length, 2);
-  t.figure({ case: "nobody else", tries: during, answered_ms: Date.now() - back });
+  assert.equal(wire.sends().filter((frame) => /waits/.test(JSON.stringify(frame.messages))).length, 2);
+  t.figure({ case: "no other gateway", tries: during, answered_ms: Date.now() - back });
 });

@@ -21,7 +21,7 @@ function alarm() {
   }
 }
 
-/** What no rendered text may hold, whoever wrote it. */
+/** What no rendered text may contain, whatever its source. */
 function audit() {
   const wrong = [];
   const log = document.querySelector('[role="log"]');

@@ -84,7 +84,7 @@ test("input method: Safari ends the composition before the key", { goal: "G13" }
     () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
   );
   assert.equal(await asked(page).count(), 0, "that Enter took the word");
-  await page.waitForTimeout(150); // Safari's order is told from a real Enter by time alone.
+  await page.waitForTimeout(150); // only the time distinguishes Safari's order from a real Enter.
   await page.keyboard.press("Enter");
   await asked(page).first().waitFor();
 });

@@ -77,12 +77,12 @@ test("ChatGPT's conversations are imported with their branches", {}, async (t) =
   const stack = await t.stack({ nginx: false });
   const page = await t.page(stack);
   await open(page, stack);
-  const said = (role, words) => ({ author: { role }, content: { content_type: "text", parts: [words] } });
+  const message = (role, words) => ({ author: { role }, content: { content_type: "text", parts: [words] } });
   const mapping = {
     root: { message: null, parent: null },
-    u: { message: said("user", "Why are there tides?"), parent: "root" },
-    a: { message: said("assistant", "Because of the **moon**."), parent: "u" },
-    b: { message: said("assistant", "Because of the sun."), parent: "u" },
+    u: { message: message("user", "Why are there tides?"), parent: "root" },
+    a: { message: message("assistant", "Because of the **moon**."), parent: "u" },
+    b: { message: message("assistant", "Because of the sun."), parent: "u" },
   };
   await give(page, JSON.stringify([{ title: "Tides", create_time: 1.7e9, mapping, current_node: "a" }]));
   await page.getByText("Imported conversations: 1.").waitFor();

@@ -1,4 +1,4 @@
-/** Chinese is complete, and everything that is counted or told by the clock speaks it: G15. */
+/** Chinese is complete, counts and times included: G15. */
 import assert from "node:assert/strict";
 import { answered, composer, grown, open, say } from "../harness/chat.mjs";
 import { until } from "../harness/children.mjs";

@@ -1,4 +1,4 @@
-/** Without a gateway the page is still there, with what was said; a new one takes its place quietly; the demo leaves nothing behind. */
+/** Without a gateway the page still loads, with its conversations; a new one takes its place quietly; the demo leaves nothing behind. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -57,7 +57,7 @@ for (const nginx of [false, true]) {
       .getByTestId("connection")
       .filter({ hasText: /connection is lost|does not answer/ })
       .waitFor();
-    // Written now, sent when there is somebody to read it.
+    // Written now, sent when there is a gateway again.
     await say(page, simText("The tide rises again."));
     await page.getByText(/Waiting for a connection/).waitFor();
     // In a new window too, from the list.
@@ -113,7 +113,7 @@ test("offline: a new release takes its place in mid-answer without a reload, and
   await until("the new release is there", async () => (await cached(page)).includes(fresh));
   assertWhole(await answered(page), 300);
   assert.equal(await page.evaluate(() => globalThis.isSame), true, "it was not loaded anew");
-  // The next page is the new one, and nobody is left for the old files.
+  // The next page is the new one, and no page needs the old files.
   await page.reload();
   await ready(page);
   assert.equal(await page.locator('meta[name="release"]').count(), 1);

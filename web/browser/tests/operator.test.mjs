@@ -40,10 +40,10 @@ test("the operator's title, notice and links are shown as text", {}, async (t) =
   assert.equal(await notice.count(), 0);
   await page.route("**/api/config", async (route) => {
     const answer = await route.fetch();
-    const told = await answer.json();
+    const configuration = await answer.json();
     await route.fulfill({
       response: answer,
-      json: { ...told, page: { ...told.page, notice: "Down on Friday." } },
+      json: { ...configuration, page: { ...configuration.page, notice: "Down on Friday." } },
     });
   });
   await page.reload();

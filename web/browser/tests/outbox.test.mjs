@@ -44,13 +44,13 @@ test("20 messages written offline, the tab killed", {
   await context.setOffline(false);
   stack.proxy.refuse(false);
   page = await context.newPage();
-  const heard = listen(page);
+  const wire = listen(page);
   await page.goto(address);
   await ready(page);
   await until(
     "all were answered",
     async () => {
-      const chat = heard.chat();
+      const chat = wire.chat();
       if (!chat) return false;
       const messages = (await remembered(page, stack, chat)) ?? [];
       const finished = messages.filter(
@@ -60,7 +60,7 @@ test("20 messages written offline, the tab killed", {
     },
     60_000,
   );
-  const messages = await remembered(page, stack, heard.chat());
+  const messages = await remembered(page, stack, wire.chat());
   const texts = messages.filter((one) => one.role === "user").map((one) => one.parts[0].text);
   assert.deepEqual(texts, ["hello", ...lines(20)], "each once, in order");
   assert.equal(await composer(page).inputValue(), "and a draft");
@@ -69,15 +69,15 @@ test("20 messages written offline, the tab killed", {
 test("a message whose receipt was lost is not sent twice", { goal: "G16", allow: NETWORK }, async (t) => {
   const stack = await t.stack({ first: 300 });
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await say(page, "first");
   // The frame has gone out and nothing has come back.
-  await until("it was sent", () => heard.sends().length > 0);
+  await until("it was sent", () => wire.sends().length > 0);
   await new Promise((resolve) => setTimeout(resolve, 60));
   stack.proxy.cut();
   await until("an answer", () => page.locator('article[data-outcome="done"]').count());
-  const messages = await remembered(page, stack, heard.chat());
+  const messages = await remembered(page, stack, wire.chat());
   assert.deepEqual(
     messages.map((one) => one.role),
     ["user", "assistant"],
@@ -115,7 +115,7 @@ test("a draft survives a killed tab, each in its conversation", {
   await until("the first draft", async () => (await composer(next).inputValue()) === "draft of the first");
 });
 
-test("nobody is there at the first visit", { goal: "G8", allow: NETWORK }, async (t) => {
+test("no gateway is there at the first visit", { goal: "G8", allow: NETWORK }, async (t) => {
   const stack = await t.stack();
   const context = await t.context(stack);
   const first = await context.newPage();

@@ -75,7 +75,7 @@ export const setHidden = (page, hidden) =>
 async function cutAnswer(t, stack, cuts, seed) {
   const random = chance(seed);
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   const deltas = 150 + cuts * 220;
   await say(page, counting(deltas, 5));
@@ -85,12 +85,12 @@ async function cutAnswer(t, stack, cuts, seed) {
   for (let cut = 0; cut < cuts; cut++) {
     await page.waitForTimeout(random() * 350);
     const way = ways[Math.floor(random() * ways.length)];
-    const before = heard.got.length;
+    const before = wire.got.length;
     const back = await WAYS[way]({ page, stack, random });
     const fresh = await until(
       `text after ${way} (cut ${cut} of answer ${seed})`,
       () =>
-        heard.got
+        wire.got
           .slice(before)
           .find(
             (frame) => frame.at >= back && frame.type === "chunk" && /delta|finish/.test(frame.chunk?.type),
@@ -101,7 +101,7 @@ async function cutAnswer(t, stack, cuts, seed) {
   }
   const shown = await answered(page, { timeout: 60_000 });
   assertWhole(shown, deltas);
-  const messages = await remembered(page, stack, heard.chat());
+  const messages = await remembered(page, stack, wire.chat());
   assert.equal(shown.trim(), wireText(messages.at(-1)).trim(), "what is shown is what the gateway has");
   assert.equal(messages.length, 2, "nothing was asked twice");
   // What was stored is the same: it is shown so when the page is opened anew.
@@ -158,14 +158,14 @@ function report(t, waits, most) {
 test("the gateway is killed in mid-answer and comes back", { goal: "G8", allow: NETWORK }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await say(page, counting(600, 10));
   await grown(page, 200);
   await composer(page).fill("a draft");
   await stack.down("SIGKILL");
   await stack.up();
-  // It cannot be had back: what was there stays, and it is said honestly.
+  // It cannot be recovered: the text so far stays, and the page says so.
   const shown = await answered(page, { outcome: "failed" });
   const before = shown.match(/#(\d+) /g).length;
   assertWhole(shown, before);
@@ -176,7 +176,7 @@ test("the gateway is killed in mid-answer and comes back", { goal: "G8", allow: 
     .click();
   assertWhole(await answered(page, { count: 1 }), 600);
   assert.equal(
-    heard.sends().filter((frame) => frame.trigger === "submit-message" && !frame.messageId).length <= 2,
+    wire.sends().filter((frame) => frame.trigger === "submit-message" && !frame.messageId).length <= 2,
     true,
   );
 });
@@ -191,7 +191,7 @@ test("the gateway restarts in good order between two questions", {
   await say(page, "my name is Ada");
   await answered(page);
   await stack.down("SIGTERM");
-  // Asked while nobody is there: it waits, and is answered later, with what was said before.
+  // Asked while no gateway is there: it waits, and is answered later, with the conversation so far.
   await say(page, "what is my name?");
   await stack.up();
   assert.match(await answered(page, { count: 2 }), /Ada/);
@@ -208,7 +208,7 @@ test("5,000 missed deltas come back at once", {
   await collecting(context);
   await timingReplay(context);
   const page = await context.newPage();
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await say(page, counting(20, 5));
   await answered(page);
@@ -216,7 +216,7 @@ test("5,000 missed deltas come back at once", {
   await grown(page, 30);
   stack.proxy.refuse(true);
   await until("the answer is written", async () => {
-    const messages = await remembered(page, stack, heard.chat());
+    const messages = await remembered(page, stack, wire.chat());
     return messages?.at(-1).parts.every((part) => part.state === "done");
   });
   await page.evaluate(() => {

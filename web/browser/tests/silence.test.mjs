@@ -46,13 +46,13 @@ test("a gateway that stops in mid-answer is noticed in 6 s and left at 10 s", {
 }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await say(page, counting(600, 15));
   await grown(page, 100);
   const since = Date.now();
   stack.signal("SIGSTOP");
-  const said = await noticed(page, since);
+  const noticed_ms = await noticed(page, since);
   assert.match(await banner(page).textContent(), /What you see is kept.*New connection in [2-6] s/);
   await givenUp(page);
   const left = Date.now() - since;
@@ -61,10 +61,10 @@ test("a gateway that stops in mid-answer is noticed in 6 s and left at 10 s", {
   const back = Date.now();
   assertWhole(await answered(page, { timeout: 60_000 }), 600);
   await banner(page).filter({ hasText: /^$/ }).waitFor({ state: "attached" });
-  assert.equal(heard.sends().length, 1);
-  assert.equal((await remembered(page, stack, heard.chat())).length, 2, "asked once");
-  t.figure({ case: "stopped", said_ms: said, left_ms: left, whole_ms: Date.now() - back });
-  within(t, "it was said", said, 5_000);
+  assert.equal(wire.sends().length, 1);
+  assert.equal((await remembered(page, stack, wire.chat())).length, 2, "asked once");
+  t.figure({ case: "stopped", noticed_ms, left_ms: left, whole_ms: Date.now() - back });
+  within(t, "it was shown", noticed_ms, 5_000);
   within(t, "it was left", left, 10_000);
 });
 
@@ -75,7 +75,7 @@ test("a gateway that goes on before it is given up loses neither words nor its s
 }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await say(page, counting(400, 10));
   await grown(page, 100);
@@ -85,28 +85,28 @@ test("a gateway that goes on before it is given up loses neither words nor its s
   assertWhole(await answered(page), 400);
   assert.equal(await banner(page).textContent(), "");
   assert.equal(await dot(page).getAttribute("aria-label"), "Connected");
-  assert.deepEqual([heard.sockets, heard.closed], [1, 0]);
+  assert.deepEqual([wire.sockets, wire.closed], [1, 0]);
 });
 
 // faults: J125
-test("a question that nobody takes is noticed too, and is put once", {
+test("a question without a reply is noticed too, and is sent once", {
   goal: "G8",
   timeout: 90_000,
   allow: NETWORK,
 }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await connected(page);
   stack.signal("SIGSTOP");
   const since = Date.now();
   await say(page, "is anybody there?");
-  within(t, "it was said", await noticed(page, since), 5_000);
+  within(t, "it was shown", await noticed(page, since), 5_000);
   await givenUp(page);
   stack.signal("SIGCONT");
   await answered(page);
-  assert.equal((await remembered(page, stack, heard.chat())).length, 2, "asked once");
+  assert.equal((await remembered(page, stack, wire.chat())).length, 2, "asked once");
   assert.equal(await answers(page).count(), 1);
 });
 
@@ -118,7 +118,7 @@ test("a quiet page notices in 25 s, a hidden one when it is shown again", {
 }, async (t) => {
   const stack = await t.stack();
   const [quiet, hidden] = [await t.page(stack), await t.page(stack)];
-  const heard = listen(hidden);
+  const wire = listen(hidden);
   for (const page of [quiet, hidden]) {
     await open(page, stack);
     await say(page, "hello");
@@ -129,14 +129,14 @@ test("a quiet page notices in 25 s, a hidden one when it is shown again", {
   await setHidden(hidden, true);
   const since = Date.now();
   stack.signal("SIGSTOP");
-  within(t, "it was said", await noticed(quiet, since), 18_000);
+  within(t, "it was shown", await noticed(quiet, since), 18_000);
   // Timers of hidden pages are late: it has asked nothing and judged nothing.
-  assert.equal(heard.sent.filter((frame) => frame.type === "ping" && frame.at > since).length, 0);
-  assert.deepEqual([heard.closed, await banner(hidden).textContent()], [0, ""]);
+  assert.equal(wire.sent.filter((frame) => frame.type === "ping" && frame.at > since).length, 0);
+  assert.deepEqual([wire.closed, await banner(hidden).textContent()], [0, ""]);
   const shown = Date.now();
   await setHidden(hidden, false);
   await banner(hidden).filter({ hasText: SILENT }).waitFor();
-  within(t, "shown again, it was said", Date.now() - shown, 4_500);
+  within(t, "shown again, it was shown", Date.now() - shown, 4_500);
   stack.signal("SIGCONT");
   assertWhole(await answered(hidden, { count: 2, timeout: 60_000 }), 2000);
   await say(quiet, "still there?");
@@ -151,7 +151,7 @@ const tellOffline = (page, isOffline) =>
   }, isOffline);
 
 // faults: J125
-test("offline, where the gateway is out of reach, is said after 1 s", {
+test("offline, where the gateway is out of reach, is shown after 1 s", {
   goal: "G8",
   allow: NETWORK,
 }, async (t) => {
@@ -164,7 +164,7 @@ test("offline, where the gateway is out of reach, is said after 1 s", {
   const since = Date.now();
   await tellOffline(page, true);
   await until("the dot says Offline", async () => (await dot(page).getAttribute("aria-label")) === "Offline");
-  within(t, "offline was said", Date.now() - since, 1_000);
+  within(t, "offline was shown", Date.now() - since, 1_000);
   await banner(page).filter({ hasText: "You are offline." }).waitFor();
   await composer(page).fill("a draft");
   stack.proxy.stall(false);
@@ -177,16 +177,16 @@ test("offline, where the gateway is out of reach, is said after 1 s", {
 test("offline, where the gateway answers, changes nothing", { goal: "G8" }, async (t) => {
   const stack = await t.stack();
   const page = await t.page(stack);
-  const heard = listen(page);
+  const wire = listen(page);
   await open(page, stack);
   await say(page, counting(300, 10));
   await grown(page, 50);
   await tellOffline(page, true);
-  await until("it was asked and answered", () => heard.got.some((frame) => frame.type === "pong"));
+  await until("it was asked and answered", () => wire.got.some((frame) => frame.type === "pong"));
   assertWhole(await answered(page), 300);
   await say(page, "and once more");
   await answered(page, { count: 2 });
   assert.equal(await dot(page).getAttribute("aria-label"), "Connected");
   assert.equal(await banner(page).textContent(), "");
-  assert.deepEqual([heard.sockets, heard.closed], [1, 0]);
+  assert.deepEqual([wire.sockets, wire.closed], [1, 0]);
 });

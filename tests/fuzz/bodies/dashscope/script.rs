@@ -3,7 +3,7 @@ use super::{Choices, Head, WIDE, pieces};
 use std::fmt::Write;
 use tidegate::chat::{FinishReason, RunErrorKind};
 
-/// Text that is hard on JSON, on UTF-8 and on whoever compares texts.
+/// Text that is hard on JSON, on UTF-8 and on code that compares texts.
 const WORDS: &[&str] = &[
     "Hello ",
     "a",
@@ -60,7 +60,7 @@ enum Last {
     Error,
 }
 
-/// A frame that is wholly there after so many bytes, and what is known then.
+/// A frame that is complete after this number of bytes, and what is known then.
 struct Mark {
     bytes: usize,
     text: usize,
@@ -84,27 +84,27 @@ pub(super) fn run(choices: &mut Choices<'_>) {
     let length = cut.map_or(stream.body.len(), |cut| cut % (stream.body.len() + 1));
     let body = &stream.body.as_bytes()[..length];
     let head = Head { incremental, status: 200, content_type: Some("text/event-stream;charset=UTF-8") };
-    let heard = head.read(WIDE, pieces(body, most));
-    assert_eq!(heard, head.read(WIDE, [body]), "in pieces of up to {most}");
+    let received = head.read(WIDE, pieces(body, most));
+    assert_eq!(received, head.read(WIDE, [body]), "in pieces of up to {most}");
 
     let there = stream.marks.iter().take_while(|mark| mark.bytes <= length).last();
     let (text, thinking) = there.map_or((0, 0), |mark| (mark.text, mark.thinking));
-    assert_eq!(heard.text, stream.text[..text]);
-    assert_eq!(heard.thinking, stream.thinking[..thinking]);
+    assert_eq!(received.text, stream.text[..text]);
+    assert_eq!(received.thinking, stream.thinking[..thinking]);
     let kind = match there.and_then(|mark| mark.last) {
-        Some(Last::Stop) => return assert_eq!(heard.end.outcome, Ok(FinishReason::Stop)),
-        Some(Last::Length) => return assert_eq!(heard.end.outcome, Ok(FinishReason::Length)),
+        Some(Last::Stop) => return assert_eq!(received.end.outcome, Ok(FinishReason::Stop)),
+        Some(Last::Length) => return assert_eq!(received.end.outcome, Ok(FinishReason::Length)),
         Some(Last::Tools) => RunErrorKind::ToolsNotSupported,
         Some(Last::Filter) => RunErrorKind::OutputRefused,
         Some(Last::Unknown) => RunErrorKind::UpstreamProtocol,
         Some(Last::Error) => RunErrorKind::RateLimited,
         // A cut may leave an error without its words; it stays an error.
         Some(Last::Nothing) | None => {
-            let kind = heard.end.outcome.map_err(|error| error.kind);
+            let kind = received.end.outcome.map_err(|error| error.kind);
             return assert!(kind.is_err(), "a cut answer is shown as complete");
         }
     };
-    assert_eq!(heard.end.outcome.map_err(|error| error.kind), Err(kind));
+    assert_eq!(received.end.outcome.map_err(|error| error.kind), Err(kind));
 }
 
 fn write(choices: &mut Choices<'_>, incremental: bool) -> Stream {
@@ -151,7 +151,7 @@ fn write(choices: &mut Choices<'_>, incremental: bool) -> Stream {
             stream.body.push_str(line_end);
         }
         if matches!(last, Some(Last::Filter | Last::Unknown | Last::Error)) {
-            // Its text may be that of an error, so nobody is shown it.
+            // Its text may be that of an error, so it is not shown.
             stream.text.truncate(before.0);
             stream.thinking.truncate(before.1);
         }
