@@ -94,7 +94,7 @@ test("more tabs than may follow: the oldest says so and can take over", {
     await grown(tab, 100);
     tabs.push(tab);
   }
-  const told = await until("one is told", async () => {
+  const behind = await until("one tab stops following", async () => {
     for (const tab of tabs) {
       const button = answers(tab)
         .last()
@@ -103,10 +103,10 @@ test("more tabs than may follow: the oldest says so and can take over", {
     }
     return null;
   });
-  const before = (await textOf(answers(told.tab).last())).length;
-  await told.button.first().click();
-  await grown(told.tab, before + 200);
-  const texts = await Promise.all([answered(told.tab, { count: 2 })]);
+  const before = (await textOf(answers(behind.tab).last())).length;
+  await behind.button.first().click();
+  await grown(behind.tab, before + 200);
+  const texts = await Promise.all([answered(behind.tab, { count: 2 })]);
   for (const text of texts) assertWhole(text, 1500);
-  assert.equal(await composer(told.tab).isEnabled(), true);
+  assert.equal(await composer(behind.tab).isEnabled(), true);
 });
