@@ -1,22 +1,22 @@
 //! The rules of sending to an actor, in one place.
 //!
-//! A mailbox has room for 16 messages, and every sender may have one more waiting in it: a sender (an
-//! `Addr` or a `Recipient`) is refused with `Full` while its previous message waits in a full mailbox. So a
-//! new sender is never refused for lack of room, and one that is kept and reused feels back-pressure.
-//! `Closed` means that the actor has ended: whoever waits for it learns of that in another way, because
-//! an actor that is dropped tells all that depend on it.
+//! A mailbox has room for 16 messages, and every sender may have one more queued: a sender (an `Addr` or a
+//! `Recipient`) gets `Full` only while its previous message waits in a full mailbox. So a new sender is never
+//! rejected for lack of room, and a reused one gets back-pressure. `Closed` means that the actor has ended.
+//! Senders need not handle it: an actor notifies everything that depends on it when it is dropped.
 //!
-//! So there are two ways to send, and no third: [`notify`] for what must arrive, [`offer`] for what can wait.
+//! There are two ways to send: [`notify`] for messages that must arrive, [`offer`] for messages that can
+//! wait.
 use actix::{dev::ToEnvelope, prelude::*};
 
-/// What messages can be sent to. A clone is a new sender.
+/// A destination of messages. A clone is a new sender.
 pub trait Sender<M>: Clone
 where
     M: Message + Send,
     M::Result: Send,
 {
     /// # Errors
-    /// The message comes back, see the module.
+    /// Returns the message, see the module.
     fn try_send(&self, message: M) -> Result<(), SendError<M>>;
 }
 
@@ -42,21 +42,21 @@ where
     }
 }
 
-/// Sends what must arrive, by a new sender. Only few of these may be under way to one actor, since the bound of its
-/// mailbox does not hold for them. When the actor has ended, the message is dropped.
+/// Sends a message that must arrive, from a new sender. Only a few of these may be in flight to one actor,
+/// because its mailbox does not bound them. The message is dropped if the actor has ended.
 pub fn notify<M>(to: &impl Sender<M>, message: M)
 where
     M: Message + Send,
     M::Result: Send,
 {
-    // Not `Full`, because the sender is new; and `Closed` is for others to notice.
+    // Never `Full`, because the sender is new; `Closed` is handled elsewhere, see the module.
     drop(to.clone().try_send(message));
 }
 
-/// Sends what can wait; it is lost when the actor has ended.
+/// Sends a message that can wait; it is dropped if the actor has ended.
 ///
 /// # Errors
-/// The mailbox is full: the message comes back, to be sent when there is room.
+/// The mailbox is full; returns the message, to be sent when there is room.
 pub fn offer<M>(to: &impl Sender<M>, message: M) -> Result<(), M>
 where
     M: Message + Send,

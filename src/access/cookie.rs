@@ -5,25 +5,26 @@ use crate::chat::Principal;
 use sha2::{Digest, Sha256};
 
 const COOKIE: &str = "tidegate_principal";
-/// What a proxy hashes by. It grants nothing and the gateway never reads it.
+/// The value that a proxy hashes. It grants nothing and the gateway never reads it.
 const ROUTE_COOKIE: &str = "tidegate_route";
-/// Separates the hash from any other that may once be made of a principal.
+/// Domain separation from any other hash of a principal.
 const ROUTE_TAG: &[u8] = b"tidegate_route\0";
 /// Lifetime of both cookies, renewed (the route) with each visit.
 const MAX_AGE_S: u32 = 30 * 24 * 60 * 60;
 /// Hexadecimal digits of 128 bits.
 const DIGITS: usize = 32;
-/// Of the 16 digits there are, a number with fewer different ones than this comes from no random generator.
+/// Minimum number of distinct hexadecimal digits in a principal; a number with fewer did not come from a
+/// random generator and is ignored.
 const DISTINCT_DIGITS_MIN: u32 = 5;
 
-/// What the `Cookie` headers of a request show; of several cookies of ours, the first well-formed one counts.
+/// The credential in the `Cookie` headers of a request: the first well-formed cookie of ours counts.
 pub fn credential<'a>(headers: impl IntoIterator<Item = &'a [u8]>) -> Credential {
     let mut cookies = headers.into_iter().flat_map(|cookies| cookies.split(|b| *b == b';'));
     cookies.find_map(read).map_or(Credential::Nothing, Credential::Cookie)
 }
 
-/// The values of `Set-Cookie` for the response: the principal's own cookie when it is new, and always the
-/// route, so that it lasts as long as the browser comes back. `secure`: the browser came over TLS.
+/// The `Set-Cookie` values for the response: the principal's cookie if it is new, and always the route, which
+/// is renewed with each visit. `secure`: the browser connected over TLS.
 pub fn set_cookies(credential: &Credential, principal: Principal, secure: bool) -> Vec<String> {
     let route = route_cookie(principal, secure);
     match credential {
@@ -32,7 +33,7 @@ pub fn set_cookies(credential: &Credential, principal: Principal, secure: bool) 
     }
 }
 
-/// A principal of 128 random bits, which a later request will be recognised by.
+/// A new principal of 128 random bits.
 pub(super) fn new_principal<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Principal, E> {
     loop {
         let mut bytes = [0; DIGITS / 2];
@@ -44,7 +45,7 @@ pub(super) fn new_principal<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>)
     }
 }
 
-/// One cookie, if it is ours and as we write it.
+/// Parses one cookie, if it is ours and in the form we write.
 fn read(cookie: &[u8]) -> Option<Principal> {
     let value = cookie.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?;
     let is_ours = value.len() == DIGITS && value.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -52,10 +53,10 @@ fn read(cookie: &[u8]) -> Option<Principal> {
     u128::from_str_radix(digits, 16).ok().filter(|number| looks_random(*number)).map(Principal::new)
 }
 
-/// Whether nobody would choose this number by hand: all zeros, one digit repeated, a few digits after
-/// zeros, a pattern written twice. What such a cookie grants, anybody could get who tries the obvious.
-/// Of real random numbers one in 10¹⁶ is rejected. It is a rule of the number alone, so that every
-/// replica gives the same answer for every cookie, before and after a restart.
+/// Rejects numbers that a person might choose by hand: all zeros, one digit repeated, a few digits after
+/// zeros, a pattern written twice. Others could guess such a cookie and get its chats. One in 10¹⁶ random
+/// numbers is rejected. The rule depends on the number alone, so every replica decides alike, before and
+/// after a restart.
 fn looks_random(number: u128) -> bool {
     let digits = (0..DIGITS).map(|at| 1_u16 << (number >> (4 * at) & 0xf));
     let distinct = digits.fold(0, |seen, digit| seen | digit).count_ones();
@@ -70,7 +71,7 @@ fn route_cookie(principal: Principal, secure: bool) -> String {
     set_cookie(ROUTE_COOKIE, &format!("{:016x}", route(principal)), secure)
 }
 
-/// 64 bits of a one-way hash: the same for a browser's every request, and no way back to the principal.
+/// 64 bits of a one-way hash: constant for a browser, and does not reveal the principal.
 fn route(principal: Principal) -> u64 {
     let hash =
         Sha256::new().chain_update(ROUTE_TAG).chain_update(principal.expose().to_be_bytes()).finalize();
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_we_write_it_is_no_cookie_of_ours() {
+    fn a_cookie_in_any_other_form_is_ignored() {
         for cookie in [
             String::new(),
             COOKIE.to_owned(),
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_harm_nobody_else() {
+    fn bytes_that_are_not_text_do_not_hide_other_cookies() {
         let bytes = [b"a=\xff\xfe; tidegate_principal=", GOOD.as_bytes()].concat();
         assert_eq!(credential([&bytes[..]]), Credential::Cookie(Principal::new(NUMBER)));
     }

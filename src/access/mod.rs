@@ -1,30 +1,31 @@
-//! Who asks: what a request shows becomes a pass, once, before a WebSocket is opened and for HTTP alike.
+//! Authentication: turns a request's credential into a pass, once, before a WebSocket is opened and for HTTP
+//! alike.
 pub mod cookie;
 
 use crate::chat::{FairShareKey, Principal, Source};
 use std::sync::Arc;
 
-/// What a client may act as. Made once for each request, and shared by its connection and by all that the
-/// connection asks for, down to the run.
+/// The identity that a client acts under. Created once per request and shared by its connection and
+/// everything that the connection starts, down to the run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pass {
     principal: Principal,
     source: Source,
 }
 
-/// What a request shows of the client that sent it.
+/// The credential of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// The cookie of a browser that was here before.
+    /// The cookie of a returning browser.
     Cookie(Principal),
-    /// Nothing: a new browser, or a program that keeps no cookies.
+    /// No credential: a new browser, or a program that keeps no cookies.
     Nothing,
 }
 
-/// Why a request gets no pass.
+/// Why a request is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// A number with less randomness could be guessed.
+    /// A principal with less randomness could be guessed.
     #[error("the operating system has no randomness for a cookie")]
     NoRandomness,
 }
@@ -34,8 +35,8 @@ impl Pass {
         Arc::new(Pass { principal, source })
     }
 
-    /// The pass for a credential that was shown from `source`. A client that shows nothing becomes a principal of
-    /// its own; `fill` provides the random bytes for it.
+    /// The pass for a credential presented from `source`. A client without one becomes a new principal;
+    /// `fill` provides its random bytes.
     ///
     /// # Errors
     /// There is no randomness.
@@ -51,7 +52,7 @@ impl Pass {
         Ok(Pass::new(principal, source))
     }
 
-    /// Whose the chats are.
+    /// The owner of the client's chats.
     pub fn principal(&self) -> Principal {
         self.principal
     }
@@ -61,7 +62,7 @@ impl Pass {
         self.source
     }
 
-    /// Under which slots and places in the queue are shared.
+    /// The key by which run slots and queue positions are shared.
     pub fn fair_share_key(&self) -> FairShareKey {
         FairShareKey::of_network(self.source)
     }
@@ -82,7 +83,7 @@ mod tests {
         let one = Pass::of(&Credential::Nothing, source, &mut fill).unwrap();
         let two = Pass::of(&Credential::Nothing, source, &mut fill).unwrap();
         assert_ne!(one.principal(), two.principal());
-        // Behind one address they share, as long as nobody is named.
+        // Anonymous clients behind one address share a key.
         assert_eq!(one.fair_share_key(), two.fair_share_key());
         let back = Pass::of(&Credential::Cookie(one.principal()), Source::numbered(8), &mut fill).unwrap();
         assert_eq!(back.principal(), one.principal());

@@ -49,15 +49,15 @@ pub struct Connection {
     /// The requests that are open, and the frames that were none: while there are any.
     requests: Option<Box<Requests>>,
     /// What was seen of a peer that owes a pong.
-    owes_pong: Option<Box<Progress>>,
+    unanswered_ping: Option<Box<Progress>>,
     /// Why it ended, once it has; nothing when the socket was lost.
     reason: Option<Close>,
 }
 
-/// This connection as a reader of its session.
+/// This connection as a subscriber of its session.
 struct Attached {
     session: SessionHandle,
-    reader: SubscriberId,
+    subscriber: SubscriberId,
 }
 
 /// All connections of one worker, and what they share.
@@ -109,7 +109,7 @@ impl Connection {
             messages: 0,
             session: None,
             requests: None,
-            owes_pong: None,
+            unanswered_ping: None,
             reason: None,
         }
     }
@@ -120,8 +120,8 @@ impl Connection {
     }
 
     /// Whether it is time to give up a peer: no frame came for too long, and nothing is seen of its
-    /// reading either. A slow reader has to read all that is before a ping until it can answer it.
-    fn is_gone(&mut self) -> bool {
+    /// reading either. A slow subscriber has to read all that is before a ping until it can answer it.
+    fn is_lost(&mut self) -> bool {
         let settings = &self.connections.worker.settings;
         let silent = TICK * self.connections.worker.clock.ticks_since(self.last_frame);
         // Inside a frame a client cannot answer a ping; its payload shows as much.
@@ -129,15 +129,15 @@ impl Connection {
         let upload = upload.map(|grew| self.connections.worker.now().saturating_sub(grew));
         let silent = upload.map_or(silent, |upload| silent.min(upload));
         if silent <= settings.ping {
-            self.owes_pong = None; // The usual case: the last ping was answered.
+            self.unanswered_ping = None; // The usual case: the last ping was answered.
             return false;
         }
-        let seen = peer_progress::look(&self.io);
-        let reads = match (&seen, &self.owes_pong) {
+        let seen = peer_progress::probe(&self.io);
+        let reads = match (&seen, &self.unanswered_ping) {
             (Some(now), Some(earlier)) => now.shows_reading_since(earlier),
             _ => false,
         };
-        self.owes_pong = seen.map(Box::new);
+        self.unanswered_ping = seen.map(Box::new);
         if reads {
             self.last_frame = self.connections.worker.clock.ticks();
         }
@@ -160,7 +160,7 @@ impl Connection {
             }
             Err(DecodeError { request, reason }) => {
                 let is_unreadable = reason.is_unreadable();
-                self.refuse(ctx, codec, request.as_ref(), reason);
+                self.reject(ctx, codec, request.as_ref(), reason);
                 if is_unreadable && self.count_bad_frame() {
                     self.close(ctx, Close::Unreadable);
                 }
@@ -173,10 +173,10 @@ impl Connection {
         let bytes = if let ClientFrame::Message { text } = &frame { text.len() } else { 0 };
         let account = match self.take_memory(bytes) {
             Ok(account) => account,
-            Err(reason) => return self.refuse(ctx, codec, None, reason),
+            Err(reason) => return self.reject(ctx, codec, None, reason),
         };
-        let (session, reader) = self.attach(ctx, codec);
-        match session.try_send(SessionMessage::Client { reader, frame, account }) {
+        let (session, subscriber) = self.attach(ctx, codec);
+        match session.try_send(SessionMessage::Client { subscriber, frame, account }) {
             Ok(()) => {}
             // Nothing is lost: this socket is not read until the session has room.
             Err(SendError::Full(message)) => {
@@ -209,7 +209,7 @@ impl Connection {
         codec.encoder(request).encode(frame, |text| ctx.text(text));
     }
 
-    fn refuse(
+    fn reject(
         &self,
         ctx: &mut SocketContext<Self>,
         codec: Codec,
@@ -223,15 +223,15 @@ impl Connection {
     /// The session of this socket; it begins with the first message.
     fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (SessionHandle, SubscriberId) {
         if self.session.is_none() {
-            let reader = SubscriberId(self.id);
+            let id = SubscriberId(self.id);
             let (sink, direct) = self.sink(ctx);
             let subscriber = Subscriber::new(sink, Some(direct), codec.encoder(None));
             let worker = &self.connections.worker;
-            let session = SessionActor::begin(worker, self.id, Arc::clone(&self.pass), reader, subscriber);
-            self.session = Some(Box::new(Attached { session, reader }));
+            let session = SessionActor::begin(worker, self.id, Arc::clone(&self.pass), id, subscriber);
+            self.session = Some(Box::new(Attached { session, subscriber: id }));
         }
         let Some(attached) = &self.session else { unreachable!("it was made just now") };
-        (attached.session.clone(), attached.reader)
+        (attached.session.clone(), attached.subscriber)
     }
 
     /// The way to this connection for sessions, and the shorter one for those on its thread.
@@ -263,7 +263,7 @@ impl Actor for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(attached) = self.session.take() {
-            attached.session.notify(SessionMessage::Detach { reader: attached.reader });
+            attached.session.notify(SessionMessage::Detach { subscriber: attached.subscriber });
         }
         self.leave_chats();
         if self.slot != SLOT_NONE {
@@ -311,14 +311,14 @@ impl Handler<Push> for Connection {
                 if let Some(close) = close {
                     self.close(ctx, close);
                 }
-                ctx.taken(cost);
+                ctx.add_unflushed(cost);
             }
-            Push::Finished { reader } => drop(self.forget(reader)),
-            Push::Lost { reader } => {
-                if self.session.take_if(|attached| attached.reader == reader).is_some() {
+            Push::Finished { subscriber } => drop(self.forget(subscriber)),
+            Push::Lost { subscriber } => {
+                if self.session.take_if(|attached| attached.subscriber == subscriber).is_some() {
                     self.close(ctx, Close::Internal);
                 } else {
-                    self.lose_request(ctx, reader);
+                    self.lose_request(ctx, subscriber);
                 }
             }
             Push::Returned(request) => self.on_returned(ctx, request),
@@ -332,7 +332,7 @@ impl Handler<ConnectionSignal> for Connection {
     fn handle(&mut self, signal: ConnectionSignal, ctx: &mut Self::Context) {
         match signal {
             ConnectionSignal::Heartbeat => {
-                if self.is_gone() {
+                if self.is_lost() {
                     self.close(ctx, Close::Silent);
                 } else {
                     ctx.ping();

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub enum SessionMessage {
     /// A frame of the client whose socket this session belongs to.
     Client {
-        reader: SubscriberId,
+        subscriber: SubscriberId,
         frame: ClientFrame,
         /// The memory for an answer.
         account: Account<1>,
@@ -28,11 +28,11 @@ pub enum SessionMessage {
     Attach(Attach),
     /// The connection of a subscriber is gone.
     Detach {
-        reader: SubscriberId,
+        subscriber: SubscriberId,
     },
     /// The user stops the turn that this subscriber follows.
     Stop {
-        reader: SubscriberId,
+        subscriber: SubscriberId,
     },
     /// Asks for the conversation so far. Changes nothing, and does not keep the session from ending.
     GetTranscript(oneshot::Sender<Transcript>),
@@ -149,9 +149,9 @@ pub enum Push {
         cost: usize,
     },
     /// A subscriber got everything that it asked for.
-    Finished { reader: SubscriberId },
+    Finished { subscriber: SubscriberId },
     /// The session of a subscriber ended without an end for it: it panicked or was evicted.
-    Lost { reader: SubscriberId },
+    Lost { subscriber: SubscriberId },
     /// No session took this request: the one that it was sent to was just ending.
     Returned(Box<AttachRequest>),
 }
@@ -186,10 +186,10 @@ impl AttachKind {
         }
     }
 
-    pub fn input(self, reader: SubscriberId) -> Input {
+    pub fn input(self, subscriber: SubscriberId) -> Input {
         match self {
-            AttachKind::Ask(turn) => Input::Ask { subscriber: reader, turn },
-            AttachKind::Resume { turn, after } => Input::Resume { subscriber: reader, turn, after },
+            AttachKind::Ask(turn) => Input::Ask { subscriber, turn },
+            AttachKind::Resume { turn, after } => Input::Resume { subscriber, turn, after },
         }
     }
 
@@ -204,7 +204,7 @@ impl AttachKind {
 
 /// A request on its way to the session of its chat.
 pub struct AttachRequest {
-    pub reader: SubscriberId,
+    pub subscriber: SubscriberId,
     pub request: RequestId,
     pub chat: ChatId,
     pub kind: AttachKind,

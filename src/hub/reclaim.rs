@@ -46,7 +46,7 @@ pub(super) fn tick(worker: &Worker) {
     }
     memory.reclaim(|demands| {
         let mut paid = HashMap::new();
-        for _ in 0..worker.sockets.uploads.give_back(worker.now(), demands, &mut paid) {
+        for _ in 0..worker.sockets.uploads.reclaim(worker.now(), demands, &mut paid) {
             worker.metrics.memory_reclaimed.inc(MESSAGES);
         }
         for id in worker.retained.take(demands, &mut paid) {

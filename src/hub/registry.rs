@@ -1,4 +1,4 @@
-//! Who is live: sessions by id, chats by name.
+//! The live sessions: by id, and by chat.
 use super::{
     chat_table::{ChatLimits, ChatTable, NoRoom},
     messages::{SessionHandle, SessionSignal, WeakSessionHandle},
@@ -10,24 +10,24 @@ use crate::{
 use dashmap::DashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Live sessions of all workers. An entry is written when a session actor starts and taken out when
-/// it is dropped, whether it ended or panicked.
+/// Live sessions of all workers. A session has an entry from its actor's start until its actor is dropped,
+/// whether it stopped or panicked.
 pub struct Registry {
     sessions: DashMap<SessionId, Entry>,
-    /// Sessions that are found by name. The address keeps them alive while they have no subscriber. The lock is taken a few
-    /// times for each question, never for a delta, and is not held while a session does anything.
+    /// Sessions by chat. The handle keeps a session alive while it has no subscriber. The lock is taken a few
+    /// times per question, never per delta, and is not held while a session runs.
     chats: Mutex<ChatTable<SessionHandle>>,
 }
 
-/// Where a session lives.
+/// A session and its worker.
 struct Entry {
     worker: usize,
     session: WeakSessionHandle,
 }
 
 impl Registry {
-    pub fn new(caps: ChatLimits) -> Self {
-        Registry { sessions: DashMap::new(), chats: Mutex::new(ChatTable::new(caps)) }
+    pub fn new(limits: ChatLimits) -> Self {
+        Registry { sessions: DashMap::new(), chats: Mutex::new(ChatTable::new(limits)) }
     }
 
     fn chats(&self) -> MutexGuard<'_, ChatTable<SessionHandle>> {
@@ -47,20 +47,20 @@ impl Registry {
         self.sessions.remove(&id);
     }
 
-    /// The session of a chat, where there is one. What is read from it does not keep it from being evicted.
+    /// Looks up the session of a chat, if it has one, without protecting it from eviction.
     pub fn chat(&self, key: &ChatKey) -> Option<SessionHandle> {
         self.chats().get(key).map(|(_, session)| session).filter(|session| session.is_live()).cloned()
     }
 
-    /// The session of a chat, where there is one, for a request that follows at once; the session answers it
-    /// with [`Registry::taken`].
+    /// Looks up the session of a chat, if it has one, for a request that is sent at once. The session
+    /// confirms it with [`Registry::delivered`].
     pub(super) fn send_to(&self, key: &ChatKey) -> Option<SessionHandle> {
         let mut chats = self.chats();
         chats.send_to(key, None).map(|(_, session)| session).filter(|session| session.is_live()).cloned()
     }
 
-    /// The session of a chat, for a question that follows at once; `make` makes it where there is none. Two
-    /// questions at once get the same one. Where a cap is reached, an idle chat is evicted.
+    /// Looks up the session of a chat, for a question that is sent at once, or creates it with `make`.
+    /// Concurrent questions get the same session. At a limit, an idle chat is evicted.
     pub(super) fn chat_or_make(
         &self,
         key: ChatKey,
@@ -73,7 +73,7 @@ impl Registry {
             if session.is_live() {
                 return Ok(session.clone());
             }
-            chats.remove(&key, known); // It has panicked, and was not taken out yet.
+            chats.remove(&key, known); // It has panicked and is not removed yet.
         }
         let evicted = chats.make_room(key.principal, source)?;
         let session = make(key.clone());
@@ -85,35 +85,35 @@ impl Registry {
         Ok(session)
     }
 
-    /// Ends a session that was taken out of the table.
+    /// Ends a session that was removed from the table.
     fn end(session: &SessionHandle) {
         session.signal(SessionSignal::Evict);
     }
 
-    /// A request has reached its session.
-    pub(super) fn taken(&self, key: &ChatKey, id: SessionId) {
-        self.chats().taken(key, id);
+    /// Records that a request has reached its session.
+    pub(super) fn delivered(&self, key: &ChatKey, id: SessionId) {
+        self.chats().delivered(key, id);
     }
 
-    /// What would be lost with a session has changed.
+    /// Records what an eviction of the session would lose.
     pub(super) fn report(&self, key: &ChatKey, id: SessionId, occupancy: Occupancy) {
         self.chats().report(key, id, occupancy);
     }
 
-    /// Requests do not find this session any more; another one that has its name stays.
+    /// Removes an ended session from the table. A newer session of the same chat stays.
     pub(super) fn forget_chat(&self, key: &ChatKey, id: SessionId) {
         let _gone = self.chats().remove(key, id);
     }
 
-    /// Evicts the longest idle chat of a source; false where all its chats are in use.
+    /// Evicts one idle chat of a source; false if all its chats are in use.
     pub fn evict_idle_of(&self, source: Source) -> bool {
         let evicted = self.chats().evict_of(source);
         evicted.as_ref().map(Self::end).is_some()
     }
 
-    /// Chats that count for a source.
+    /// Number of chats that count for a source.
     pub fn chats_of(&self, source: Source) -> usize {
-        self.chats().places_of(source)
+        self.chats().chats_of(source)
     }
 
     pub fn len(&self) -> usize {
@@ -124,7 +124,7 @@ impl Registry {
         self.sessions.is_empty()
     }
 
-    /// Those sessions of one worker that `which` chooses, for its heartbeat.
+    /// The sessions of one worker that `which` selects, for its heartbeat.
     pub(super) fn of_worker(&self, worker: usize, which: impl Fn(SessionId) -> bool) -> Vec<SessionHandle> {
         let here = self.sessions.iter().filter(|entry| entry.worker == worker && which(*entry.key()));
         here.filter_map(|entry| entry.session.upgrade()).collect()

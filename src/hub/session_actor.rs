@@ -28,64 +28,64 @@ pub struct SessionActor {
     worker: Rc<Worker>,
     id: SessionId,
     holdings: Holdings,
-    /// Of the client that asked last.
+    /// The pass of the client that asked last.
     pass: Arc<Pass>,
     session: Session,
     subscribers: Vec<Subscription>,
     run: Option<(RunId, Arc<RunChannel>)>,
-    /// Where it is found by its clients; a session of one socket is not.
+    /// The chat's entry in the registry; `None` for the session of a single socket.
     chat: Option<Box<ChatHandle>>,
-    /// When it asked to be woken.
+    /// The time at which it is to be woken.
     wake: Option<Duration>,
     ended: bool,
 }
 
-/// Where a session is found, and what was last reported to the registry.
+/// A session's chat, and what was last reported to the registry.
 struct ChatHandle {
     key: ChatKey,
     occupancy: Occupancy,
 }
 
-/// Takes what a run leaves for its session, for as long as that is the session's run. One of the
-/// actor's own futures: woken by the run, polled with the mailbox.
-struct Listener {
+/// Drains the run's channel for as long as it is the session's current run. A future of the actor: woken by
+/// the run, polled with the mailbox.
+struct RunTextStream {
     run: RunId,
     channel: Arc<RunChannel>,
 }
 
-/// A connection, or a request on one, that follows this session.
+/// A subscriber of this session: a connection, or a request on one.
 struct Subscription {
     id: SubscriberId,
     subscriber: Subscriber,
-    /// It refused a push of this batch, so it gets no later one of the same batch.
+    /// It rejected a push of this batch of effects, so it gets no later one of the same batch.
     behind: bool,
 }
 
-/// What a test does with a session, on its thread.
+/// A test's access to a session, on its thread.
 #[cfg(test)]
 pub type TestHook = Box<dyn FnOnce(&mut SessionActor, &mut Context<SessionActor>) + Send>;
 
 impl SessionActor {
-    /// Starts the session of one socket, on the socket's own thread, with its only reader.
+    /// Starts the session of one socket, on the socket's own thread, with its only subscriber.
     pub fn begin(
         worker: &Rc<Worker>,
-        id: u64,
+        connection: u64,
         pass: Arc<Pass>,
-        reader: SubscriberId,
+        id: SubscriberId,
         subscriber: Subscriber,
     ) -> SessionHandle {
         let address = Self::create(|ctx| {
-            let mut actor = Self::new(worker, SessionId(id.into()), pass, Lifetime::OfSocket, None);
-            actor.subscribers.push(Subscription { id: reader, subscriber, behind: false });
-            actor.feed(ctx, Input::Attach { subscriber: reader });
+            let mut actor = Self::new(worker, SessionId(connection.into()), pass, Lifetime::OfSocket, None);
+            actor.subscribers.push(Subscription { id, subscriber, behind: false });
+            actor.feed(ctx, Input::Attach { subscriber: id });
             actor
         });
         SessionHandle::new(address.recipient())
     }
 
-    /// Starts the session of a chat, on this thread, without readers.
+    /// Starts the session of a chat on this thread, without subscribers.
     pub fn begin_chat(worker: &Rc<Worker>, id: SessionId, pass: Arc<Pass>, key: ChatKey) -> SessionHandle {
-        // As the registry enters it: the question that it is made for is on its way.
+        // As in the registry: the question that creates it is in flight.
         let chat = ChatHandle { key, occupancy: Occupancy::InUse };
         let address = Self::new(worker, id, pass, Lifetime::OfChat, Some(Box::new(chat))).start();
         SessionHandle::new(address.recipient())
@@ -112,7 +112,7 @@ impl SessionActor {
         }
     }
 
-    /// One input, its effects, and what came back from them.
+    /// Handles one input, performs its effects, and handles what they return.
     fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
         let mut effects = self.worker.scratch.effects.take();
         let now = self.worker.now();
@@ -144,8 +144,8 @@ impl SessionActor {
             for effect in effects.drain(..) {
                 self.perform(ctx, effect, &mut refused);
             }
-            for attached in &mut self.subscribers {
-                attached.behind = false;
+            for subscription in &mut self.subscribers {
+                subscription.behind = false;
             }
             for input in refused.drain(..) {
                 self.session.handle(effects, self.worker.now(), input);
@@ -156,9 +156,9 @@ impl SessionActor {
 
     fn perform(&mut self, ctx: &mut Context<Self>, effect: Effect, refused: &mut Vec<Input>) {
         match effect {
-            Effect::Push { subscriber: reader, outgoing, from, ask } => {
-                if let Err(outgoing) = self.push(ctx, reader, outgoing, ask) {
-                    refused.push(Input::PushRefused { subscriber: reader, outgoing, from });
+            Effect::Push { subscriber, outgoing, from, ask } => {
+                if let Err(outgoing) = self.push(ctx, subscriber, outgoing, ask) {
+                    refused.push(Input::PushRefused { subscriber, outgoing, from });
                 }
             }
             Effect::StartRun { run, request } => {
@@ -176,7 +176,7 @@ impl SessionActor {
                     submitted: tokio::time::Instant::now(),
                 };
                 if self.worker.dispatcher.try_send(order).is_ok() {
-                    ctx.spawn(Listener { run, channel: Arc::clone(&channel) });
+                    ctx.spawn(RunTextStream { run, channel: Arc::clone(&channel) });
                     self.run = Some((run, channel));
                 } else {
                     let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
@@ -187,24 +187,25 @@ impl SessionActor {
             Effect::CancelRun { run } => self.cancel(run),
             Effect::HoldRun { .. } => self.with_run(RunChannel::hold),
             Effect::ContinueRun { .. } => self.with_run(RunChannel::resume),
-            Effect::Release { subscriber: reader } => {
-                if let Some(at) = self.subscribers.iter().position(|known| known.id == reader) {
-                    self.subscribers.remove(at).subscriber.finish(reader);
+            Effect::Release { subscriber } => {
+                if let Some(at) = self.subscribers.iter().position(|known| known.id == subscriber) {
+                    self.subscribers.remove(at).subscriber.finish(subscriber);
                 }
-                self.give_room_back();
+                self.shrink_subscribers();
             }
             Effect::End => self.end(ctx),
         }
     }
 
-    /// As in the session: a chat at rest keeps no room for readers.
-    fn give_room_back(&mut self) {
+    /// Frees the list when it is empty: an idle chat holds no capacity.
+    fn shrink_subscribers(&mut self) {
         if self.subscribers.is_empty() {
             self.subscribers = Vec::new();
         }
     }
 
-    /// From now on it cannot be found: requests in its mailbox are returned, and start a new session.
+    /// Removes the session from the registry and stops it: requests in its mailbox are returned, and start a
+    /// new session.
     fn end(&mut self, ctx: &mut Context<Self>) {
         self.ended = true;
         if let Some(chat) = &self.chat {
@@ -213,7 +214,7 @@ impl SessionActor {
         ctx.stop();
     }
 
-    /// Sends to a subscriber, or gives back what it cannot take.
+    /// Sends to a subscriber, or returns what it cannot take.
     fn push(
         &mut self,
         ctx: &Context<Self>,
@@ -221,10 +222,11 @@ impl SessionActor {
         outgoing: Outgoing,
         ask: bool,
     ) -> Result<(), Outgoing> {
-        let Some(attached) = self.subscribers.iter_mut().find(|attached| attached.id == id) else {
+        let Some(subscription) = self.subscribers.iter_mut().find(|subscription| subscription.id == id)
+        else {
             return Ok(());
         };
-        if attached.behind {
+        if subscription.behind {
             return Err(outgoing);
         }
         let (rejected, resumed) = match &outgoing {
@@ -236,15 +238,15 @@ impl SessionActor {
             _ => (None, None),
         };
         let session = || ctx.address().recipient();
-        let pushed = attached.subscriber.try_push(session, id, outgoing, ask);
-        pushed.inspect_err(|_| attached.behind = true)?;
-        // Counted once it is sent: what was not taken is pushed again.
+        let pushed = subscription.subscriber.try_push(session, id, outgoing, ask);
+        pushed.inspect_err(|_| subscription.behind = true)?;
+        // Counted once it is sent: a rejected push is retried.
         rejected.into_iter().for_each(|code| self.worker.metrics.messages_rejected.inc(code));
         resumed.into_iter().for_each(|outcome| self.worker.metrics.resumes.inc(outcome));
         Ok(())
     }
 
-    /// Takes the text that the run has left.
+    /// Takes the text that the run has produced.
     fn drain_run(&mut self, ctx: &mut Context<Self>) {
         let Some((run, channel)) = &self.run else { return };
         let run = *run;
@@ -256,7 +258,7 @@ impl SessionActor {
         self.worker.scratch.events.set(events);
     }
 
-    /// Before the session may cut its run short: what that has used so far.
+    /// Takes the run's usage so far, before the session may cancel it.
     fn take_usage(&mut self, ctx: &mut Context<Self>) {
         let Some((run, channel)) = &self.run else { return };
         let (run, usage) = (*run, channel.usage());
@@ -267,10 +269,10 @@ impl SessionActor {
 
     fn on_attach(&mut self, ctx: &mut Context<Self>, attach: Attach) {
         if self.ended {
-            return; // Dropped, it is returned.
+            return; // Dropping the request returns it.
         }
         let Some(request) = attach.take() else { return };
-        let AttachRequest { reader, request, kind, pass, account, codec, sink, .. } = *request;
+        let AttachRequest { subscriber: id, request, kind, pass, account, codec, sink, .. } = *request;
         self.holdings.run = account;
         if matches!(kind, AttachKind::Ask(_)) {
             self.holdings.transfer_to(pass.source());
@@ -278,11 +280,11 @@ impl SessionActor {
         }
         let direct = sink.socket.and_then(|socket| self.worker.direct_writer(socket));
         let subscriber = Subscriber::new(sink, direct, codec.encoder(Some(&request)));
-        self.subscribers.push(Subscription { id: reader, subscriber, behind: false });
-        self.feed(ctx, kind.input(reader));
+        self.subscribers.push(Subscription { id, subscriber, behind: false });
+        self.feed(ctx, kind.input(id));
         if let Some(chat) = &self.chat {
             // After the registry knows that the session is in use.
-            self.worker.registry.taken(&chat.key, self.id);
+            self.worker.registry.delivered(&chat.key, self.id);
         }
     }
 
@@ -295,14 +297,16 @@ impl SessionActor {
             }
             SessionSignal::GiveBack => self.feed(ctx, Input::GiveBack),
             SessionSignal::Drain => self.feed(ctx, Input::Drain),
-            // It was idle when the registry took it out, and nothing has reached it since.
+            // It was idle when the registry removed it, and nothing has reached it since.
             SessionSignal::Evict => {
                 debug_assert_ne!(self.session.occupancy(), Occupancy::InUse);
                 self.worker.metrics.sessions_evicted.inc();
-                self.subscribers.iter().for_each(|attached| attached.subscriber.lose(attached.id));
+                self.subscribers
+                    .iter()
+                    .for_each(|subscription| subscription.subscriber.lose(subscription.id));
                 self.end(ctx);
             }
-            // A session of one socket ends with that.
+            // The session of a single socket ends with its socket.
             SessionSignal::Close if self.chat.is_some() => self.end(ctx),
             SessionSignal::Close => {}
         }
@@ -317,13 +321,13 @@ impl SessionActor {
     fn cancel(&mut self, run: RunId) {
         if let Some((_, channel)) = self.run.take_if(|(current, _)| *current == run) {
             channel.cancel();
-            // Should this be refused, the dispatcher sees the cancelled run when its turn comes.
+            // If this is rejected, the dispatcher finds the cancelled run when it is due.
             let _ = self.worker.dispatcher.try_send(CancelQueued { session: self.id });
         }
     }
 }
 
-impl ActorFuture<SessionActor> for Listener {
+impl ActorFuture<SessionActor> for RunTextStream {
     type Output = ();
 
     fn poll(
@@ -351,7 +355,7 @@ impl Actor for SessionActor {
     }
 }
 
-/// However it ended: no run outlives its session, and no reader waits for one that is gone.
+/// Runs on every end, a panic included: cancels the run and notifies the subscribers.
 impl Drop for SessionActor {
     fn drop(&mut self) {
         if let Some((run, _)) = self.run {
@@ -365,8 +369,8 @@ impl Drop for SessionActor {
         self.holdings.leave(&self.worker, self.id);
         self.worker.metrics.sessions.dec();
         if !self.ended {
-            for attached in &self.subscribers {
-                attached.subscriber.lose(attached.id);
+            for subscription in &self.subscribers {
+                subscription.subscriber.lose(subscription.id);
             }
         }
     }
@@ -377,19 +381,19 @@ impl Handler<SessionMessage> for SessionActor {
 
     fn handle(&mut self, message: SessionMessage, ctx: &mut Self::Context) {
         match message {
-            SessionMessage::Client { reader, frame, account } => {
+            SessionMessage::Client { subscriber, frame, account } => {
                 self.holdings.run = Some(account);
-                self.feed(ctx, Input::Client { subscriber: reader, frame });
+                self.feed(ctx, Input::Client { subscriber, frame });
             }
             SessionMessage::Attach(attach) => self.on_attach(ctx, attach),
-            SessionMessage::Detach { reader } => {
-                self.subscribers.retain(|attached| attached.id != reader);
-                self.give_room_back();
-                self.feed(ctx, Input::Detach { subscriber: reader });
+            SessionMessage::Detach { subscriber } => {
+                self.subscribers.retain(|subscription| subscription.id != subscriber);
+                self.shrink_subscribers();
+                self.feed(ctx, Input::Detach { subscriber });
             }
-            SessionMessage::Stop { reader } => {
+            SessionMessage::Stop { subscriber } => {
                 self.take_usage(ctx);
-                self.feed(ctx, Input::Abort { subscriber: reader });
+                self.feed(ctx, Input::Abort { subscriber });
             }
             SessionMessage::GetTranscript(reply) => drop(reply.send(self.session.transcript())),
             SessionMessage::Signal(signal) => self.on_signal(ctx, signal),
@@ -411,7 +415,7 @@ impl Handler<RunUpdate> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, RunUpdate { run, event }: RunUpdate, ctx: &mut Self::Context) {
-        self.drain_run(ctx); // Text that was pushed before it.
+        self.drain_run(ctx); // Text that precedes the event.
         if matches!(event, RunEvent::End(_)) {
             self.run.take_if(|(current, _)| *current == run);
         }

@@ -35,7 +35,7 @@ impl Subscriber {
     pub fn try_push(
         &mut self,
         session: impl Fn() -> Recipient<Ready>,
-        reader: SubscriberId,
+        id: SubscriberId,
         outgoing: Outgoing,
         ask: bool,
     ) -> Result<(), Outgoing> {
@@ -49,9 +49,9 @@ impl Subscriber {
             return Ok(());
         }
         if ask {
-            self.window.wait(reader.0, &session);
+            self.window.wait(id.0, &session);
         }
-        if !self.window.has_room(reader.0, &session) {
+        if !self.window.has_room(id.0, &session) {
             return Err(outgoing);
         }
         let before = self.encoder.clone();
@@ -70,7 +70,7 @@ impl Subscriber {
         let Err(refused) = mailbox::offer(&self.recipient, Push::Frames { bytes, close, cost }) else {
             return Ok(());
         };
-        self.window.wait(reader.0, &session);
+        self.window.wait(id.0, &session);
         // The mailbox may have been emptied before the writer could see that we wait.
         mailbox::offer(&self.recipient, refused).map_err(|_| {
             self.window.refund(cost);
@@ -80,13 +80,13 @@ impl Subscriber {
     }
 
     /// The subscriber got everything that it asked for.
-    pub fn finish(self, reader: SubscriberId) {
-        mailbox::notify(&self.recipient, Push::Finished { reader });
+    pub fn finish(self, id: SubscriberId) {
+        mailbox::notify(&self.recipient, Push::Finished { subscriber: id });
     }
 
     /// The session ends without an end for this subscriber.
-    pub fn lose(&self, reader: SubscriberId) {
-        mailbox::notify(&self.recipient, Push::Lost { reader });
+    pub fn lose(&self, id: SubscriberId) {
+        mailbox::notify(&self.recipient, Push::Lost { subscriber: id });
     }
 }
 

@@ -46,23 +46,23 @@ pub(crate) fn open(
     let source = upgrade.pass.source();
     let mut account = Account::new(&worker.memory, source, [Kind::Connections, Kind::Output]);
     account.set(0, CONNECTION_BYTES);
-    let place = Place { account, _permit: upgrade.permit };
+    let resources = ConnectionResources { account, _permit: upgrade.permit };
     let Settings { socket, transcript_bytes, .. } = worker.settings;
     let frame_bytes = if upgrade.transcripts { transcript_bytes } else { socket.limits.frame_bytes };
     let upgraded = Upgraded { id: upgrade.id, io, head, early, source, frame_bytes };
-    handler::open(&Rc::clone(&worker.sockets), upgraded, place, |io| {
+    handler::open(&Rc::clone(&worker.sockets), upgraded, resources, |io| {
         Connection::new(connections, io, upgrade.id, upgrade.codec, upgrade.pass)
     });
 }
 
 /// What a socket has of what is shared by all.
-struct Place {
+struct ConnectionResources {
     account: Account<2>,
     _permit: ConnectionPermit,
 }
 
-impl task::Kept for Place {
-    fn waits(&mut self, bytes: usize) {
+impl task::Resources for ConnectionResources {
+    fn set_buffered_output(&mut self, bytes: usize) {
         self.account.set(1, bytes);
     }
 }

@@ -1,4 +1,4 @@
-//! One session's panic is nobody else's, and what leads from one thread to another.
+//! Isolation of panics, and messages between threads.
 use super::messages::{Attach, AttachKind, AttachRequest, Push, SessionHandle, SessionMessage, Sink};
 use crate::{
     access::Pass,
@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 /// Nothing in a test may take longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which the dispatcher answers with a panic.
+/// Makes the dispatcher panic.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Boom;
@@ -36,13 +36,13 @@ impl Handler<Boom> for Dispatcher {
     }
 }
 
-/// Lets a session panic; whether it did.
+/// Makes a session panic; returns whether it did.
 async fn panics(session: &SessionHandle) -> bool {
     let hook = SessionMessage::Test(Box::new(|_, _| panic!("as the test wants")));
     session.send(hook).await.is_err()
 }
 
-/// An upstream that takes a request, sends one delta and falls silent; says when it is closed.
+/// An upstream that accepts a request, sends one delta and stalls; reports when a connection is closed.
 async fn silent_upstream(listener: TcpListener, closed: tokio::sync::mpsc::UnboundedSender<()>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let closed = closed.clone();
@@ -136,8 +136,8 @@ pub(super) async fn open_chats(gateway: &Gateway) -> Browser {
     tokio_tungstenite::connect_async(request).await.unwrap().0
 }
 
-/// The next frame that holds this.
-pub(super) async fn hears(socket: &mut Browser, what: &str) -> String {
+/// Reads up to the next frame that contains `what`.
+pub(super) async fn read_until(socket: &mut Browser, what: &str) -> String {
     loop {
         let frame = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
         if let Frame::Text(text) = &frame
@@ -155,16 +155,16 @@ async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
     let (gateway, mut closes) = gateway().await;
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "first")).await.unwrap();
-    hears(&mut socket, "text-delta").await;
+    read_until(&mut socket, "text-delta").await;
     let bystander = gateway.site().registry.of_worker(0, |_| true);
     socket.send(request("send", "b", "second")).await.unwrap();
-    hears(&mut socket, "text-delta").await;
+    read_until(&mut socket, "text-delta").await;
     socket.send(request("resume", "c", "second")).await.unwrap();
-    hears(&mut socket, "text-delta").await;
+    read_until(&mut socket, "text-delta").await;
     let sessions = gateway.site().registry.of_worker(0, |_| true);
     let session = sessions.iter().find(|session| !bystander.iter().any(|other| other.is(session))).unwrap();
     assert!(panics(session).await);
-    let failed = [hears(&mut socket, "\"error\"").await, hears(&mut socket, "\"error\"").await];
+    let failed = [read_until(&mut socket, "\"error\"").await, read_until(&mut socket, "\"error\"").await];
     assert!(failed.iter().all(|frame| frame.contains("unavailable")), "{failed:?}");
     assert!(failed.iter().any(|frame| frame.contains("\"b\"")), "{failed:?}");
     assert!(failed.iter().any(|frame| frame.contains("\"c\"")), "{failed:?}");
@@ -172,9 +172,9 @@ async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
     assert_eq!(gateway.site().registry.len(), 1);
     // The first chat is alive, and the second may begin again.
     socket.send(request("resume", "d", "first")).await.unwrap();
-    assert!(hears(&mut socket, "\"d\"").await.contains("start"));
+    assert!(read_until(&mut socket, "\"d\"").await.contains("start"));
     socket.send(request("send", "e", "second")).await.unwrap();
-    hears(&mut socket, "text-delta").await;
+    read_until(&mut socket, "text-delta").await;
     drop(socket);
     gateway.stop(std::future::pending()).await;
 }
@@ -205,7 +205,7 @@ async fn a_sink_that_is_no_connection_follows_a_chat() {
     let (gateway, _closes) = gateway().await;
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "chat")).await.unwrap();
-    hears(&mut socket, "text-delta").await;
+    read_until(&mut socket, "text-delta").await;
     let session = gateway.site().registry.of_worker(0, |_| true).remove(0);
     let window = Arc::new(SendWindow::new(1024));
     let (pushes, mut pushed) = tokio::sync::mpsc::unbounded_channel();
@@ -213,7 +213,7 @@ async fn a_sink_that_is_no_connection_follows_a_chat() {
     let sink = Sink { recipient, window, socket: None };
     let attach = || {
         SessionMessage::Attach(Attach::new(Box::new(AttachRequest {
-            reader: SubscriberId(7),
+            subscriber: SubscriberId(7),
             request: RequestId::new("b").unwrap(),
             chat: ChatId::new("chat").unwrap(),
             kind: AttachKind::Resume { turn: None, after: None },
@@ -231,17 +231,17 @@ async fn a_sink_that_is_no_connection_follows_a_chat() {
         let Push::Frames { bytes, .. } = next().await else { panic!("frames") };
         text.push_str(&String::from_utf8_lossy(&bytes));
     }
-    // It learns of the session's end, and a session that has ended returns what it does not take.
+    // The sink is notified of the session's end, and an ended session returns requests.
     assert!(panics(&session).await);
-    assert!(matches!(next().await, Push::Lost { reader: SubscriberId(7) }));
+    assert!(matches!(next().await, Push::Lost { subscriber: SubscriberId(7) }));
     session.notify(attach());
-    assert!(matches!(next().await, Push::Returned(request) if request.reader == SubscriberId(7)));
+    assert!(matches!(next().await, Push::Returned(request) if request.subscriber == SubscriberId(7)));
     drop(socket);
     gateway.stop(std::future::pending()).await;
 }
 
-/// A session sends to sockets of both threads, whichever is its own, and a request to one that has just
-/// ended begins another.
+/// A session sends to sockets of either thread, and a request to a session that has just ended starts
+/// another.
 #[actix::test]
 async fn a_chat_is_followed_from_another_thread() {
     let (gateway, _closes) = gateway_of(2).await;
@@ -249,14 +249,14 @@ async fn a_chat_is_followed_from_another_thread() {
     let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
     for (socket, chat) in sockets.iter_mut().zip(["first", "second"]) {
         socket.send(request("send", "own", chat)).await.unwrap();
-        hears(socket, "text-delta").await;
+        read_until(socket, "text-delta").await;
     }
     let homes = [0, 1].map(|worker| registry.of_worker(worker, |_| true).len());
     assert_eq!(homes, [1, 1], "the listener gives its workers sockets in turn");
     for (socket, chat) in sockets.iter_mut().zip(["second", "first"]) {
         socket.send(request("resume", "other", chat)).await.unwrap();
-        let told = hears(socket, "text-delta").await;
-        assert!(told.contains("\"other\"") && told.contains("\"He\""), "{told}");
+        let frame = read_until(socket, "text-delta").await;
+        assert!(frame.contains("\"other\"") && frame.contains("\"He\""), "{frame}");
     }
     drop(sockets);
     gateway.stop(std::future::pending()).await;

@@ -1,4 +1,4 @@
-//! Our own actor context over a socket that was taken over: what the actor sends is encoded at once.
+//! An actor context over an upgraded socket: what the actor sends is encoded at once.
 //!
 //! It leans on `actix::dev::{ContextParts, Envelope}`, public but thinly documented; the tests in
 //! `socket::tests` hold what is relied on, and actix is pinned exactly. [`super::task`] drives it.
@@ -13,17 +13,17 @@ use tokio::sync::oneshot;
 
 pub struct SocketContext<A: Actor<Context = Self>> {
     parts: ContextParts<A>,
-    /// Frames of this poll.
+    /// Encoded frames of this poll.
     pub(super) out: Vec<u8>,
     pub(super) high_water: usize,
-    /// A close frame was written; nothing may follow it.
+    /// A close frame was written; later frames are discarded.
     pub(super) closed: bool,
-    /// Why the driver ended the socket.
+    /// Why the socket's task disconnected it.
     pub(super) cut: Option<Close>,
     window: Option<Arc<SendWindow>>,
-    /// What the session of this thread writes to, once there is one.
+    /// Used by sessions of the same thread, once there is one.
     pub(super) direct: Option<Rc<DirectWriter>>,
-    /// Cost of the pushes whose bytes are not yet with the kernel.
+    /// Cost of the pushes whose bytes the kernel has not accepted yet.
     unflushed: usize,
 }
 
@@ -50,7 +50,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for SocketContext<A> {
         self.parts.wait(fut);
     }
 
-    /// Also true at the high-water mark, which makes the mailbox and the frame stream pause.
+    /// Also true at the high-water mark, which pauses the mailbox and the frame stream.
     fn waiting(&self) -> bool {
         self.parts.waiting() || self.out.len() >= self.high_water
     }
@@ -118,7 +118,7 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         self.close_with(close.code(), close.reason());
     }
 
-    /// Answers a close frame with its own code and stops the actor.
+    /// Writes a close frame with this code and stops the actor.
     pub fn close_with(&mut self, code: u16, reason: &str) {
         let mut payload = [0; 64];
         let length = reason.len().min(payload.len() - 2);
@@ -132,27 +132,28 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         self.parts.stop();
     }
 
-    /// Why the driver cut the socket, once it has.
+    /// Why the socket's task disconnected it, if it did.
     pub fn cut(&self) -> Option<Close> {
         self.cut
     }
 
-    /// What pushes come through and on, for all readers of this socket; made when it is first asked for.
+    /// The send window and the direct writer, shared by all subscriptions of this socket; created on first
+    /// use.
     pub fn output(&mut self, direct: impl FnOnce() -> DirectWriter) -> (Arc<SendWindow>, Rc<DirectWriter>) {
         let high_water = self.high_water;
         let window = self.window.get_or_insert_with(|| Arc::new(SendWindow::new(high_water)));
         (Arc::clone(window), Rc::clone(self.direct.get_or_insert_with(|| Rc::new(direct()))))
     }
 
-    /// Writes frames that are spelled already.
+    /// Writes encoded frames.
     pub fn frames(&mut self, frames: &[u8]) {
         if !self.closed {
             self.out.extend_from_slice(frames);
         }
     }
 
-    /// A push of this cost was taken; the window learns when it has been written.
-    pub fn taken(&mut self, cost: usize) {
+    /// Adds the cost of a push; the window is credited when its bytes are written.
+    pub fn add_unflushed(&mut self, cost: usize) {
         self.unflushed += cost;
     }
 
@@ -162,7 +163,7 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         }
     }
 
-    /// Everything that was taken is with the kernel.
+    /// The kernel has accepted all output: credits the window.
     pub(super) fn flushed(&mut self) {
         if let Some(window) = &self.window {
             window.release(std::mem::take(&mut self.unflushed));

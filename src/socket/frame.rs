@@ -1,4 +1,4 @@
-//! How a frame is written, and the buffers that all sockets of a thread share.
+//! Encodes frames, and owns the buffers shared by all sockets of a thread.
 use std::{
     cell::{Cell, RefCell},
     thread::LocalKey,
@@ -8,16 +8,16 @@ use std::{
 const OUT_BYTES_MAX: usize = 256 * 1024;
 
 thread_local! {
-    /// The thread's output buffer, lent to a context for one poll: an idle socket has none.
+    /// The thread's output buffer, lent to a context for one poll, so an idle socket holds none.
     pub(crate) static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// Bytes that the thread's sockets took from and gave to the kernel since the last tick.
+    /// Bytes received and sent by the thread's sockets since the last tick.
     pub(crate) static RECEIVED: Cell<u64> = const { Cell::new(0) };
     pub(crate) static SENT: Cell<u64> = const { Cell::new(0) };
     /// The thread's input buffer.
     pub(crate) static IN: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 * 1024]);
 }
 
-/// The buffer goes back to the thread, unless one large answer has made it large.
+/// Returns the buffer to the thread, or frees it if a large message has enlarged it.
 pub(crate) fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() <= OUT_BYTES_MAX {
         buffer.clear();
@@ -25,7 +25,7 @@ pub(crate) fn give_back(mut buffer: Vec<u8>) {
     }
 }
 
-/// Adds to one of the thread's counters of bytes.
+/// Adds to one of the thread's byte counters.
 pub(crate) fn count(bytes: &'static LocalKey<Cell<u64>>, more: usize) {
     bytes.set(bytes.get() + more as u64);
 }

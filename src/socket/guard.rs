@@ -1,7 +1,7 @@
-//! Reads the client's frame headers as their bytes come, and refuses at the header. Pure.
+//! Validates the client's frames as bytes arrive, and rejects at the header. Pure.
 //!
-//! The codec behind it looks at a frame only once all of it is there, so that a header which claims
-//! 2 GiB would be believed. Here nothing is buffered: every byte is seen once. RFC 6455 §5, §8.1.
+//! The codec only looks at complete frames, so it would buffer whatever length a header announces, up to 2
+//! GiB and more. The guard buffers nothing and sees every byte once. RFC 6455 §5, §8.1.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{
     rate::{Allowance, Rate},
@@ -9,18 +9,18 @@ use super::{
 };
 use crate::protocol::Close;
 
-/// What a client may send.
+/// Limits on what a client sends; exceeding one closes the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Payload of a frame, and of a message in all its fragments, in bytes.
+    /// Maximum payload of a message over all its fragments, in bytes.
     pub frame_bytes: u32,
-    /// Frames of one message.
+    /// Maximum number of frames per message.
     pub fragments: u32,
-    /// Frames in a time.
+    /// Maximum frame rate.
     pub rate: Allowance,
 }
 
-/// RFC 6455 §5.5: payload of a control frame.
+/// Maximum payload of a control frame in bytes (RFC 6455 §5.5).
 pub(super) const CONTROL_BYTES_MAX: u64 = 125;
 
 const CONTINUATION: u8 = 0;
@@ -29,18 +29,18 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PONG: u8 = 10;
 
-/// Follows one connection's input.
+/// The validation state of one connection's input.
 #[derive(Debug, Default)]
 pub struct Guard {
     head: Head,
-    /// Payload of the current frame that is still to come.
+    /// Payload bytes of the current frame not received yet.
     left: u32,
-    /// Payload of the current frame that has come, for the mask and for close codes.
+    /// Payload bytes of the current frame received so far: the position in the mask and in a close frame.
     seen: u32,
-    /// The open message: its payload so far and its frames; text or not.
+    /// The unfinished message: payload bytes announced and frames so far.
     message_bytes: u32,
     fragments: u32,
-    /// Messages, and control frames between them, that are over.
+    /// Complete messages, and control frames between messages.
     finished: u32,
     open: bool,
     text: bool,
@@ -49,7 +49,7 @@ pub struct Guard {
     rate: Rate,
 }
 
-/// A frame header, byte by byte: two fixed bytes, an extended length, the mask.
+/// A partially received frame header: two fixed bytes, the extended length, the mask.
 #[derive(Debug, Default)]
 struct Head {
     first: u8,
@@ -60,9 +60,9 @@ struct Head {
 }
 
 impl Guard {
-    /// Looks at the next bytes, which came `now`, in nanoseconds since any moment. Returns how many of
-    /// them belong to good frames, and why the rest is refused. After a refusal the guard must not be
-    /// asked again.
+    /// Validates the next bytes, received at `now` (nanoseconds since an arbitrary origin). Returns the
+    /// number of valid bytes, and why the rest is rejected. After a rejection the guard must not be used
+    /// again.
     pub fn feed(&mut self, limits: Limits, now: u64, bytes: &[u8]) -> (usize, Option<Close>) {
         let mut rest = bytes;
         while let Some((first, behind)) = rest.split_first() {
@@ -81,7 +81,7 @@ impl Guard {
         (bytes.len(), None)
     }
 
-    /// What has arrived of a frame or message that is not complete; `None` between messages.
+    /// Progress of an incomplete frame or message; `None` between messages.
     pub fn progress(&self) -> Option<Progress> {
         let head = &self.head;
         if !self.open && head.have == 0 {
@@ -89,8 +89,8 @@ impl Guard {
         }
         let length_known = head.have >= 2 && head.have >= head.length_end();
         let (length, missing) = if head.have > 0 && length_known && !self.is_control() {
-            let begun = head.have == head.end();
-            (self.message_bytes, if begun { self.left } else { narrow(head.length) })
+            let has_started = head.have == head.end();
+            (self.message_bytes, if has_started { self.left } else { narrow(head.length) })
         } else if self.open {
             (self.message_bytes, 0)
         } else {
@@ -166,8 +166,8 @@ impl Guard {
         Ok(())
     }
 
-    /// A flood ends at the header of the first frame too many. Nothing follows a close frame, so it is
-    /// not counted.
+    /// Rejects a flood at the header of the first excess frame. Close frames are not counted, because nothing
+    /// may follow them.
     fn check_rate(&mut self, rate: Allowance, now: u64) -> Result<(), Close> {
         let allowed = match self.opcode() {
             CLOSE => true,
@@ -203,7 +203,7 @@ impl Guard {
         if self.left == 0 { self.end_frame() } else { Ok(()) }
     }
 
-    /// RFC 6455 §7.4: a code that may be sent, then a reason in UTF-8.
+    /// Validates a close frame's payload: a permitted status code, then a reason in UTF-8 (RFC 6455 §7.4).
     fn close_payload(&mut self, first: u32, plain: impl Iterator<Item = u8>) -> Result<(), Close> {
         let mut reason = if first < 2 { Utf8::default() } else { std::mem::take(&mut self.utf8) };
         for (byte, at) in plain.zip(first..) {
@@ -251,7 +251,7 @@ impl Guard {
 }
 
 impl Head {
-    /// Where its length ends: two bytes, and those of an extended length.
+    /// Header bytes up to the end of the length: two, plus those of an extended length.
     fn length_end(&self) -> u8 {
         match self.second & 0x7f {
             126 => 2 + 2,
@@ -260,18 +260,19 @@ impl Head {
         }
     }
 
-    /// Where it ends: behind the mask.
+    /// Header bytes up to the end of the mask.
     fn end(&self) -> u8 {
         self.length_end().saturating_add(4)
     }
 }
 
-/// A length that was checked against [`Limits::frame_bytes`].
+/// Narrows a length that was checked against [`Limits::frame_bytes`].
 fn narrow(length: u64) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// UTF-8 as it comes (RFC 3629 §4): how many bytes are to follow, and what the next may be.
+/// Incremental UTF-8 validation (RFC 3629 §4): the number of continuation bytes expected, and the range of
+/// the next one.
 #[derive(Debug, Default)]
 struct Utf8 {
     follow: u8,

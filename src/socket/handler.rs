@@ -1,9 +1,9 @@
-//! What stands behind a socket: an actor that is given whole messages. Control frames and closes are answered here,
-//! the same for all of them.
+//! The interface of an actor behind a socket, which receives complete messages. Control frames and closes are
+//! handled here, in the same way for all actors.
 use super::{
     context::SocketContext,
     stream::FrameStream,
-    task::{Kept, Socket},
+    task::{Resources, Socket},
     worker::SocketWorker,
 };
 use crate::{chat::Source, protocol::Close};
@@ -16,10 +16,10 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-/// Frames that are handled in one poll, before other futures of the actor get their turn.
+/// Frames handled per poll; after that many the task yields to the actor's other futures.
 const FRAMES_MAX: usize = 16;
 
-/// A whole message, whatever fragments it came in.
+/// A complete message, joined from its fragments.
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
     Text(&'a str),
@@ -29,55 +29,55 @@ pub enum Message<'a> {
 pub trait SocketHandler: Actor<Context = SocketContext<Self>> {
     fn on_message(&mut self, ctx: &mut SocketContext<Self>, message: Message<'_>);
 
-    /// A frame came, of any kind: the peer is alive.
+    /// Called for every frame, of any kind: the peer is alive.
     fn on_frame(&mut self) {}
 
-    /// The socket is about to be closed: the peer wants it, or has broken a rule.
+    /// The socket is about to be closed, by the peer or for a protocol violation.
     fn on_close(&mut self, close: Close) {
         let _ = close;
     }
 }
 
-/// A socket whose upgrade is agreed to.
+/// A socket after a successful upgrade.
 pub struct Upgraded<'a> {
-    /// Names the connection.
+    /// Identifies the connection.
     pub id: u64,
     pub io: TcpStream,
-    /// The answer to the upgrade request, written first.
+    /// The response to the upgrade request, written first.
     pub head: Vec<u8>,
-    /// What the client sent right behind its request.
+    /// Bytes that the client sent with its request.
     pub early: &'a [u8],
-    /// Where the client comes from, for its share of what the worker reads.
+    /// The client's network, for its share of the worker's read budget.
     pub source: Source,
-    /// Bytes of one message at most.
+    /// Maximum payload of one message in bytes.
     pub frame_bytes: u32,
 }
 
-/// Starts the task of a socket; `make` gives it its actor, and `kept` lives as long as the socket is open.
-pub fn open<H: SocketHandler, K: Kept + 'static>(
+/// Starts the task of a socket. `make` creates its actor; `resources` are dropped when the socket is closed.
+pub fn open<H: SocketHandler, R: Resources + 'static>(
     worker: &Rc<SocketWorker>,
     upgraded: Upgraded<'_>,
-    kept: K,
+    resources: R,
     make: impl FnOnce(Rc<TcpStream>) -> H,
 ) {
     let Upgraded { id, io, head, early, source, frame_bytes } = upgraded;
     let options = socket2::SockRef::from(&io);
-    // Without it a delta waits until the one before is acknowledged, which takes a peer up to 40 ms.
-    // actix-http sets it for HTTP/2 alone.
+    // Without it, Nagle's algorithm delays a delta until the one before is acknowledged, up to 40 ms.
+    // actix-http sets it for HTTP/2 only.
     let _ = options.set_tcp_nodelay(true);
-    // What it does not bound, the write deadline does; so a refusal by the kernel is no fault. There is
-    // no TCP_USER_TIMEOUT: it counts on over the small steps in which a slow reader opens its window.
+    // An error is ignored: the write timeout bounds what this does not. TCP_USER_TIMEOUT is not used: it
+    // keeps running across the small steps in which a slow peer opens its window.
     let _ = options.set_send_buffer_size(worker.settings.send_buffer);
     let io = Rc::new(io);
     let frames = FrameStream::new(Rc::clone(worker), Rc::clone(&io), id, source, frame_bytes, early);
-    let socket = Socket::new(Rc::clone(&io), head, worker.settings.bounds, kept, |ctx| {
+    let socket = Socket::new(Rc::clone(&io), head, worker.settings.bounds, resources, |ctx| {
         ctx.spawn(Reading { frames });
         make(io)
     });
     actix_rt::spawn(socket);
 }
 
-/// One of the actor's futures: hands it what the peer sends.
+/// A future of the actor that passes it the peer's frames.
 struct Reading {
     frames: FrameStream,
 }
@@ -103,7 +103,7 @@ impl<H: SocketHandler> ActorFuture<H> for Reading {
                 return Poll::Pending;
             }
         }
-        ctx.stop(); // The peer is gone without a close frame.
+        ctx.stop(); // The peer has disconnected without a close frame.
         Poll::Ready(())
     }
 }
@@ -116,7 +116,7 @@ fn handle<H: SocketHandler>(handler: &mut H, ctx: &mut SocketContext<H>, frame: 
             Err(_) => close(handler, ctx, Close::InvalidText),
         },
         Ok(Frame::Binary(payload)) => handler.on_message(ctx, Message::Binary(&payload)),
-        // Fragments are joined before they come here.
+        // The frame stream has joined the fragments.
         Ok(Frame::Continuation(_)) => {}
         Ok(Frame::Ping(payload)) => ctx.pong(&payload),
         Ok(Frame::Pong(_)) => {}

@@ -1,4 +1,4 @@
-//! Decodes a client's bytes: frames that the guard has passed, and fragments joined to messages.
+//! Decodes a client's bytes into frames, after the guard, and joins fragments into messages.
 use super::{
     guard::{CONTROL_BYTES_MAX, Guard, Limits},
     unfinished::Progress,
@@ -9,19 +9,19 @@ use actix_http::ws::Item;
 use actix_web_actors::ws::Frame;
 use bytes::{Bytes, BytesMut};
 
-/// Turns bytes of any split into frames. It holds bytes only while a frame is incomplete.
+/// Decodes input that may be split anywhere. Holds bytes only while a frame is incomplete.
 pub struct Inbound {
     codec: actix_http::ws::Codec,
     guard: Guard,
-    /// Bytes that the guard has passed and the codec has not yet used.
+    /// Bytes that the guard has accepted and the codec has not consumed.
     good: BytesMut,
-    /// What comes after the good bytes.
+    /// Why the input after the good bytes is rejected.
     refused: Option<Close>,
 }
 
 impl Inbound {
     pub fn new(limits: Limits) -> Self {
-        // The codec's bound is for control frames too, which the limits do not cover.
+        // The codec's limit also applies to control frames, which the guard's limit does not cover.
         let size = (limits.frame_bytes as usize).max(CONTROL_BYTES_MAX as usize);
         Inbound {
             codec: actix_http::ws::Codec::new().max_size(size),
@@ -31,21 +31,21 @@ impl Inbound {
         }
     }
 
-    /// Takes what was read `now`, in nanoseconds. The limits are those it was made with. Not to be called
-    /// again before [`Inbound::frame`] has nothing more.
+    /// Takes bytes read at `now` (nanoseconds), with the limits given to [`Inbound::new`]. Must not be called
+    /// again before [`Inbound::frame`] returns `None`.
     pub fn take(&mut self, limits: Limits, now: u64, bytes: &[u8]) {
         let (good, refused) = self.guard.feed(limits, now, bytes);
         self.good.extend_from_slice(&bytes[..good]);
         self.refused = refused;
     }
 
-    /// The next whole frame, or why there is none and the socket is to be closed.
+    /// The next complete frame, or why the socket must be closed.
     pub fn frame(&mut self) -> Option<Result<Frame, Close>> {
         if !self.good.is_empty() {
             match self.codec.decode(&mut self.good) {
                 Ok(Some(frame)) => return Some(Ok(frame)),
                 Ok(None) => {}
-                // The guard has looked at it before, so this is what it does not know of.
+                // The guard has accepted it, so this is a case that the guard does not cover.
                 Err(_) => return Some(Err(Close::Protocol)),
             }
         }
@@ -55,12 +55,12 @@ impl Inbound {
         self.refused.take().map(Err)
     }
 
-    /// What has arrived of a frame or message that is not complete.
+    /// Progress of an incomplete frame or message.
     pub fn progress(&self) -> Option<Progress> {
         self.guard.progress()
     }
 
-    /// Bytes of a frame that is not whole yet.
+    /// Bytes of the incomplete frame.
     pub fn held(&self) -> usize {
         self.good.len()
     }
@@ -71,24 +71,24 @@ impl Inbound {
     }
 }
 
-/// A buffer doubles when it grows, but the kernel gives memory only for what is written to: half as much
-/// again is counted for what its earlier, smaller selves left with the allocator.
+/// A buffer doubles when it grows, but the kernel only commits memory that is written. Half of the length is
+/// added for earlier, smaller buffers that the allocator still holds.
 fn footprint(buffer: &BytesMut) -> usize {
     buffer.capacity().min(buffer.len() + buffer.len() / 2)
 }
 
-/// Joins fragments; the guard bounds what they make together.
+/// Joins fragments; the guard bounds their total size.
 #[derive(Default)]
 pub struct Fragments(Option<Box<Partial>>);
 
-/// A message whose last fragment is still to come.
+/// A message whose last fragment has not arrived.
 struct Partial {
     is_text: bool,
     payload: BytesMut,
 }
 
 impl Fragments {
-    /// Takes the next fragment. With the last one the message is whole: whether it is text, and all of it.
+    /// Adds a fragment. The last one returns the message: whether it is text, and its payload.
     pub fn join(&mut self, item: Item) -> Option<(bool, Bytes)> {
         let payload = match item {
             Item::FirstText(payload) => return self.begin(true, &payload),
@@ -104,7 +104,7 @@ impl Fragments {
         Some((partial.is_text, partial.payload.freeze()))
     }
 
-    /// Bytes of the message that is not whole yet.
+    /// Bytes of the incomplete message.
     pub fn held(&self) -> usize {
         self.0.as_ref().map_or(0, |partial| partial.payload.len())
     }

@@ -1,56 +1,58 @@
-//! Shares what one worker reads from its sockets among client networks. Pure.
+//! Divides one worker's read budget among client networks. Pure.
 //!
-//! Unmasking, validating and parsing what clients send takes CPU time from every socket of the thread.
-//! Up to a part of the worker's rate nothing is counted, so ordinary use never waits here. Beyond it, each
-//! source has a share of a tick; a socket of a source that has used its share is not read until the next
-//! tick, and its peer feels that as TCP back-pressure. The last part of each tick belongs to sources that
-//! have read little.
+//! Unmasking, validating and parsing input takes CPU time from every socket of the thread. The budget is
+//! counted per tick. Up to one part of it nothing is charged to a source, so ordinary traffic never waits.
+//! Beyond that, each source has an equal share of the tick; a socket whose source has used its share is not
+//! read until the next tick, which its peer sees as TCP back-pressure. The last part of each tick is reserved
+//! for sources that have read little.
 use crate::chat::Source;
 use std::{
     collections::{BTreeMap, HashMap},
     task::Waker,
 };
 
-/// Parts of a tick's bytes: the first is not counted, the last is reserved for sources that read little.
+/// Parts of a tick's budget: the first is not charged, the last is reserved for sources that have read
+/// little.
 const PARTS: usize = 8;
-/// A source that reads less than this part of a tick reads little.
+/// A source has read little while it is charged no more than the budget divided by this.
 const LITTLE: usize = 64;
-/// A read counts as at least this much: the least frame costs about what it costs to parse this many bytes.
+/// Minimum charge of a read in bytes: the smallest frame costs about as much CPU time as parsing this many
+/// bytes.
 const READ_MIN: usize = 2 * 1024;
-/// Sockets that are let go on at a tick.
+/// Maximum number of waiting sockets resumed per tick; the rest stay queued.
 const WAKES_MAX: usize = 1024;
 
-/// What a worker reads, by tick of its coarse clock.
+/// The read budget of one worker, per tick of its coarse clock.
 #[derive(Debug)]
 pub struct Intake {
-    /// Bytes of a tick.
+    /// Budget per tick in bytes.
     bytes: usize,
     used: usize,
-    /// Counted bytes of this tick.
+    /// Bytes charged to each source in this tick.
     by_source: HashMap<Source, usize>,
-    /// What each source may read in this tick.
+    /// Share of each source in this tick, in bytes.
     share: usize,
-    /// The sockets that wait, by source.
+    /// Waiting sockets by source.
     waiting: HashMap<Source, Queue>,
-    /// The same sources in the order in which they are served.
+    /// The same sources in round-robin order.
     turns: BTreeMap<u64, Source>,
-    /// Numbers tickets and turns.
+    /// Next number of a ticket or turn.
     next: u64,
 }
 
-/// The sockets of one source that wait, in the order in which they began to.
+/// Waiting sockets of one source in order of arrival.
 #[derive(Debug)]
 struct Queue {
     turn: u64,
     sockets: BTreeMap<u64, Waker>,
 }
 
-/// The place of a socket that waits.
+/// The queue entry of a waiting socket.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Ticket(u64);
+pub struct WaitTicket(u64);
 
 impl Intake {
-    /// `bytes` may be read in a tick.
+    /// `bytes` is the budget per tick.
     pub fn new(bytes: usize) -> Self {
         let bytes = bytes.max(PARTS);
         Intake {
@@ -64,9 +66,9 @@ impl Intake {
         }
     }
 
-    /// Whether a socket of `source` may be read now. Where not, it waits and is woken at a later tick;
-    /// `ticket` is its place.
-    pub fn may_read(&mut self, source: Source, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
+    /// Whether a socket of `source` may be read now. If not, it is queued under `ticket` and woken in a later
+    /// tick.
+    pub fn may_read(&mut self, source: Source, ticket: &mut Option<WaitTicket>, waker: &Waker) -> bool {
         if self.has_room(source) {
             self.leave(source, ticket);
             return true;
@@ -76,18 +78,18 @@ impl Intake {
             self.turns.insert(number, source);
             Queue { turn: number, sockets: BTreeMap::new() }
         });
-        match ticket.as_ref().and_then(|Ticket(number)| queue.sockets.get_mut(number)) {
+        match ticket.as_ref().and_then(|WaitTicket(number)| queue.sockets.get_mut(number)) {
             Some(waiting) => waiting.clone_from(waker),
             None => {
                 queue.sockets.insert(number, waker.clone());
-                *ticket = Some(Ticket(number));
+                *ticket = Some(WaitTicket(number));
                 self.next += 1;
             }
         }
         false
     }
 
-    /// A socket of `source` was read.
+    /// Charges a read of `bytes` to `source`.
     pub fn count(&mut self, source: Source, bytes: usize) {
         let bytes = bytes.max(READ_MIN);
         if self.used >= self.bytes / PARTS {
@@ -96,9 +98,9 @@ impl Intake {
         self.used += bytes;
     }
 
-    /// A socket no longer waits, because it is read or gone.
-    pub fn leave(&mut self, source: Source, ticket: &mut Option<Ticket>) {
-        let Some(Ticket(number)) = ticket.take() else { return };
+    /// Removes a socket from the queue, because it may read or is closed.
+    pub fn leave(&mut self, source: Source, ticket: &mut Option<WaitTicket>) {
+        let Some(WaitTicket(number)) = ticket.take() else { return };
         let Some(queue) = self.waiting.get_mut(&source) else { return };
         queue.sockets.remove(&number);
         if queue.sockets.is_empty() {
@@ -107,7 +109,8 @@ impl Intake {
         }
     }
 
-    /// Begins the next tick; the wakers of those sockets that may try again, sources taking turns.
+    /// Starts the next tick. Returns the wakers of the sockets that may try again, taken from the sources in
+    /// turn.
     pub fn tick(&mut self) -> Vec<Waker> {
         let little = self.bytes / LITTLE;
         let waits = |source: &Source| self.waiting.contains_key(source);
@@ -147,7 +150,7 @@ impl Intake {
     }
 }
 
-/// The share of one of `sources` sources that read much, in bytes per tick.
+/// Share of each of `sources` heavy readers, in bytes per tick.
 fn share_of(bytes: usize, sources: usize) -> usize {
     let shared = bytes - 2 * (bytes / PARTS);
     shared / sources.max(1)

@@ -1,5 +1,5 @@
-//! WebSockets below the conversation (RFC 6455): the guard on frame headers, the bounds on what comes and
-//! goes, the actor context, and the task that drives one socket. Knows no chat.
+//! The WebSocket layer (RFC 6455): validation of frame headers, limits on input and output, the actor
+//! context, and the task of a socket. It does not depend on chats.
 pub mod context;
 pub mod direct;
 pub mod frame;

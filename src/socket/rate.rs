@@ -1,29 +1,30 @@
-//! How many frames a client may send: the generic cell rate algorithm, one number for each socket. Pure.
+//! Limits a client's frame rate with the generic cell rate algorithm: one number per socket. Pure.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
-/// What frames cost, in nanoseconds of waiting.
+/// The cost of frames in nanoseconds, and the burst allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     /// One frame; 0 = no limit.
     frame: u64,
-    /// A fragment after the first: those that one message may have cost a quarter of a burst together, so
-    /// that a message in as many fragments as allowed is no flood, and such messages without end are.
+    /// A fragment after the first. The fragments that one message may have cost a quarter of a burst
+    /// together, so a message in the maximum number of fragments is accepted, and an endless series of them
+    /// is not.
     fragment: u64,
-    /// What may be owed.
+    /// Maximum cost that may be outstanding.
     burst: u64,
 }
 
-/// One client's account.
+/// One client's state.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
-    /// When all that was sent is paid for by waiting.
+    /// The time at which everything sent so far has been paid for by waiting.
     paid_at: u64,
 }
 
 impl Allowance {
     pub const UNLIMITED: Allowance = Allowance { frame: 0, fragment: 0, burst: 0 };
 
-    /// `per_second` frames for ever and `burst` at once; 0 per second = no limit.
+    /// `per_second` frames sustained and `burst` at once; 0 per second means no limit.
     pub fn new(per_second: u32, burst: u32, fragments: u32) -> Self {
         let frame = 1_000_000_000_u64.checked_div(u64::from(per_second)).unwrap_or(0);
         let burst = frame.saturating_mul(u64::from(burst));
@@ -33,7 +34,7 @@ impl Allowance {
 }
 
 impl Rate {
-    /// Whether another frame is allowed, `now` in nanoseconds of a clock that does not go back.
+    /// Whether another frame is allowed at `now`, in nanoseconds of a monotonic clock.
     pub(super) fn frame(&mut self, allowance: Allowance, now: u64) -> bool {
         self.take(allowance.frame, allowance.burst, now)
     }
@@ -114,7 +115,7 @@ mod tests {
     }
 
     proptest! {
-        /// In no stretch of time, however frames come, are there more than a burst and the rate.
+        /// In any interval, at most a burst and the sustained rate are accepted.
         #[test]
         fn never_more_than_the_burst_and_the_rate(
             pauses in prop::collection::vec(0..SECOND / 4, 1..300),

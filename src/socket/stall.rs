@@ -7,40 +7,40 @@ use tokio::{
 };
 
 /// How often within the limit the kernel is asked whether there was progress after all.
-const LOOKS: u32 = 6;
-/// The first look, with which all later ones are compared, comes sooner by this factor.
-const FIRST: u32 = 4;
+const PROBES: u32 = 6;
+/// The first probe, with which all later ones are compared, comes sooner by this factor.
+const FIRST_PROBE_FACTOR: u32 = 4;
 
 /// The write deadline of one connection; it exists only while something waits to be written.
 ///
-/// The peer is given up once it has made no progress for the limit, and at most one look (a sixth of the limit)
+/// The peer is given up once it has made no progress for the limit, and at most one probe (a sixth of the limit)
 /// later.
 pub struct Stall {
     limit: Duration,
     check: Pin<Box<Sleep>>,
-    watch: Watch,
+    counter: ProgressCounter,
 }
 
 impl Stall {
     /// Begins now: the kernel has refused bytes.
     pub fn new(limit: Duration) -> Self {
-        let watch = Watch::default();
-        Stall { limit, check: Box::pin(sleep(watch.pause(limit))), watch }
+        let counter = ProgressCounter::default();
+        Stall { limit, check: Box::pin(sleep(counter.pause(limit))), counter }
     }
 
     /// The kernel has taken bytes.
     pub fn restart(&mut self) {
-        self.watch = Watch::default();
-        self.check.as_mut().reset(Instant::now() + self.watch.pause(self.limit));
+        self.counter = ProgressCounter::default();
+        self.check.as_mut().reset(Instant::now() + self.counter.pause(self.limit));
     }
 
-    /// Whether the time is up; otherwise the task is woken for the next look.
+    /// Whether the time is up; otherwise the task is woken for the next probe.
     pub fn poll(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> bool {
         while self.check.as_mut().poll(cx).is_ready() {
-            if self.watch.observe(peer_progress::look(io)) {
+            if self.counter.observe(peer_progress::probe(io)) {
                 return true;
             }
-            self.check.as_mut().reset(Instant::now() + self.watch.pause(self.limit));
+            self.check.as_mut().reset(Instant::now() + self.counter.pause(self.limit));
         }
         false
     }
@@ -48,19 +48,19 @@ impl Stall {
 
 /// The rule: counts looks in a row that saw no progress.
 #[derive(Debug, Default)]
-struct Watch {
-    /// There was a look, and what it saw: nothing where the kernel does not report it.
+struct ProgressCounter {
+    /// There was a probe, and what it saw: nothing where the kernel does not report it.
     seen: Option<Option<Progress>>,
     still: u32,
 }
 
-impl Watch {
-    /// Until the next look.
+impl ProgressCounter {
+    /// Until the next probe.
     fn pause(&self, limit: Duration) -> Duration {
-        if self.seen.is_none() { limit / (LOOKS * FIRST) } else { limit / LOOKS }
+        if self.seen.is_none() { limit / (PROBES * FIRST_PROBE_FACTOR) } else { limit / PROBES }
     }
 
-    /// Takes the next look; whether the peer is given up.
+    /// Takes the next probe; whether the peer is given up.
     fn observe(&mut self, now: Option<Progress>) -> bool {
         let progress = match (&now, &self.seen) {
             (_, None) => true, // The base line.
@@ -70,7 +70,7 @@ impl Watch {
         };
         self.still = if progress { 0 } else { self.still + 1 };
         self.seen = Some(now);
-        self.still >= LOOKS
+        self.still >= PROBES
     }
 }
 
@@ -81,30 +81,34 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(12);
 
     /// When a peer is given up whose progress, as the kernel tells it, is the time of its last step.
-    fn given_up(steps: &[Duration], kernel_tells: bool) -> Duration {
-        let mut watch = Watch::default();
-        let mut now = watch.pause(LIMIT);
+    fn given_up(steps: &[Duration], kernel_reports: bool) -> Duration {
+        let mut counter = ProgressCounter::default();
+        let mut now = counter.pause(LIMIT);
         loop {
             let done = steps.iter().filter(|step| **step <= now).count() as u64;
-            if watch.observe(kernel_tells.then(|| Progress::acked(done))) {
+            if counter.observe(kernel_reports.then(|| Progress::acked(done))) {
                 return now;
             }
-            now += watch.pause(LIMIT);
+            now += counter.pause(LIMIT);
         }
     }
 
     // faults: A17
     #[test]
     fn the_limit_is_the_limit_and_one_look_at_most() {
-        let look = LIMIT / LOOKS;
-        assert_eq!(given_up(&[], true), LIMIT + look / FIRST);
-        assert_eq!(given_up(&[], false), LIMIT + look / FIRST, "where the kernel tells nothing");
+        let probe = LIMIT / PROBES;
+        assert_eq!(given_up(&[], true), LIMIT + probe / FIRST_PROBE_FACTOR);
+        assert_eq!(
+            given_up(&[], false),
+            LIMIT + probe / FIRST_PROBE_FACTOR,
+            "where the kernel tells nothing"
+        );
         for last in (0..60_000).step_by(7) {
             let last = Duration::from_millis(last);
             // One step a second up to the last.
             let steps: Vec<_> = (0..=last.as_secs()).map(Duration::from_secs).chain([last]).collect();
             let after = given_up(&steps, true) - last;
-            assert!(after >= LIMIT && after <= LIMIT + look, "{last:?}: {after:?}");
+            assert!(after >= LIMIT && after <= LIMIT + probe, "{last:?}: {after:?}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! What a peer sends, as a stream of messages and control frames: read while its source may read and memory is not
-//! short.
+//! A peer's input as a stream of messages and control frames. Reads only while the source has budget and
+//! memory is not short.
 use super::{
     frame,
     guard::Limits,
     inbound::{Fragments, Inbound},
-    intake::Ticket,
-    uploads::State,
+    intake::WaitTicket,
+    uploads::UploadState,
     worker::SocketWorker,
 };
 use crate::{
@@ -27,16 +27,16 @@ use tokio::net::TcpStream;
 pub(super) struct FrameStream {
     io: Rc<TcpStream>,
     worker: Rc<SocketWorker>,
-    /// Of the connection.
+    /// The connection's id.
     id: u64,
     source: Source,
-    /// Its place while the source has read its share of a tick.
-    ticket: Option<Ticket>,
+    /// Its queue entry while the source has used its share of a tick.
+    ticket: Option<WaitTicket>,
     inbound: Inbound,
     fragments: Fragments,
-    /// The bound of this route.
+    /// Maximum message payload on this route, in bytes.
     frame_bytes: u32,
-    /// It is among the worker's [`Uploads`](super::uploads::Uploads).
+    /// It has an entry in the worker's [`Uploads`](super::uploads::Uploads).
     unfinished: bool,
 }
 
@@ -89,21 +89,22 @@ impl FrameStream {
         }
     }
 
-    /// There is nothing to read, or it has to wait. What has begun and is not complete is watched from here
-    /// on; the reason to close where that is at its end.
+    /// Nothing can be read now. Records an incomplete message so that its deadlines apply; returns why the
+    /// socket must be closed, if a deadline has passed.
     fn watch(&mut self, cx: &TaskContext<'_>, paused: bool) -> Option<Close> {
         let Some(progress) = self.inbound.progress() else {
             self.forget();
             return None;
         };
         self.unfinished = true;
-        let state = State { progress, held: self.inbound.footprint() + self.fragments.footprint(), paused };
+        let state =
+            UploadState { progress, held: self.inbound.footprint() + self.fragments.footprint(), paused };
         let (now, deadlines) = (self.worker.now(), &self.worker.settings.deadlines);
         let account = || Account::new(&self.worker.memory, self.source, [Kind::Inbound]);
         self.worker.uploads.note(self.id, now, &state, deadlines, cx.waker(), account)
     }
 
-    /// What is there of a message stays as it is while memory is short.
+    /// Whether to stop reading an incomplete message because memory is short.
     fn is_paused(&self) -> bool {
         let memory = &self.worker.memory;
         memory.level() != Level::Calm

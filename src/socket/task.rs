@@ -1,12 +1,12 @@
-//! The task of one socket that was taken over: drives its actor, and sees the socket to its end.
+//! The task of one upgraded socket: polls its actor, writes the actor's output, and closes the socket.
 //!
-//! It leans on `actix::dev::{ContextFut, Mailbox}`, public but thinly documented; the tests in
-//! `socket::tests` hold what is relied on, and actix is pinned exactly.
+//! Uses `actix::dev::{ContextFut, Mailbox}`, which are public but sparsely documented. The tests in
+//! `socket::tests` cover the behaviour relied on, and the actix version is pinned exactly.
 //!
-//! **Invariant:** while `high_water` bytes wait for the peer, the actor is not polled: it takes no
-//! message and reads no frame, its mailbox fills and refuses, and nothing is buffered beyond that.
-//! The write deadline does not need the actor: it is the socket's own, and exists only while
-//! something waits to be written.
+//! **Invariant:** while `high_water` bytes of output are pending, the actor is not polled: it handles no
+//! message and reads no frame, so its mailbox fills and rejects senders, and output does not grow further.
+//! The write timeout does not depend on the actor: it belongs to the socket, and exists only while output is
+//! pending.
 use super::{
     context::SocketContext,
     frame::{IN, OUT, SENT, count, give_back},
@@ -30,128 +30,128 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Bytes discarded while the peer answers our close; a peer that sends more is cut off.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
-/// How long the peer has to answer our close.
-const LINGER: Duration = Duration::from_secs(1);
+/// Bytes discarded while waiting for the peer's close; a peer that sends more is disconnected.
+const CLOSE_BYTES_MAX: usize = 256 * 1024;
+/// Time for the peer to close its side after our close frame; then the socket is dropped.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Multiple of the write timeout that the kernel may keep unsent data after an orderly close.
-const ORPHANED: u32 = 2;
-/// Rounds of one wake before other tasks of the thread get their turn.
-const ROUNDS_MAX: usize = 8;
+const ORPHAN_FACTOR: u32 = 2;
+/// Steps per wake-up; after that many the task yields to others of its thread.
+const STEPS_MAX: usize = 8;
 
 /// Bounds of a socket's output.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Bytes waiting for the peer beyond which the actor stands still.
+    /// Pending bytes at which the actor is no longer polled.
     pub high_water: usize,
-    /// How long a write may make no progress.
+    /// Time without progress of a write after which the peer is disconnected.
     pub slow_client: Duration,
 }
 
-/// What lives as long as a socket is open, and learns what waits for the peer.
-pub trait Kept {
-    /// So many bytes are held for the peer. Called after every poll.
-    fn waits(&mut self, bytes: usize);
+/// What a socket holds until it is closed, such as permits and memory accounts.
+pub trait Resources {
+    /// Sets the size of the output buffer in bytes. Called after every poll.
+    fn set_buffered_output(&mut self, bytes: usize);
 }
 
-impl Kept for () {
-    fn waits(&mut self, _: usize) {}
+impl Resources for () {
+    fn set_buffered_output(&mut self, _: usize) {}
 }
 
-/// The task of one socket: polls the actor, writes what it sent, and closes the socket.
-pub struct Socket<A: Actor<Context = SocketContext<A>>, K: Kept = ()> {
+/// The task of one socket.
+pub struct Socket<A: Actor<Context = SocketContext<A>>, R: Resources = ()> {
     io: Rc<TcpStream>,
     slow_client: Duration,
-    state: State<A>,
-    /// Dropped when the socket is closed, which may be later than the actor's end.
-    kept: K,
+    state: SocketState<A>,
+    /// Dropped when the socket is closed, which may be after the actor has stopped.
+    resources: R,
 }
 
 #[expect(clippy::large_enum_variant, reason = "the large variant is the one that there are thousands of")]
-enum State<A: Actor<Context = SocketContext<A>>> {
+enum SocketState<A: Actor<Context = SocketContext<A>>> {
     Running {
         actor: ContextFut<A, SocketContext<A>>,
         pending: Option<Box<Pending>>,
     },
-    /// The actor has ended; its last output is being written.
+    /// The actor has stopped; its last output is being written.
     Flushing(Box<Pending>),
-    /// Our side is closed; the peer has a moment to close its own.
-    Lingering {
+    /// Our side is shut down; waits for the peer to close its own.
+    AwaitingClose {
         timer: Pin<Box<Sleep>>,
         discarded: usize,
     },
 }
 
-/// Bytes that the kernel did not take, and until when the peer must take some.
+/// Output that the kernel has not accepted yet, with the write timeout.
 struct Pending {
     bytes: Vec<u8>,
     written: usize,
     stall: Stall,
 }
 
-/// The socket is of no use any more.
-struct Gone;
+/// The socket is finished: closed by both sides, failed, or timed out.
+struct Terminated;
 
-impl<A: Actor<Context = SocketContext<A>>, K: Kept> Socket<A, K> {
-    /// A socket whose first bytes out are `head`. `make` gets the context to add its frame stream;
-    /// `kept` lives as long as the socket is open.
+impl<A: Actor<Context = SocketContext<A>>, R: Resources> Socket<A, R> {
+    /// `head` is written first. `make` receives the context, to add the frame stream to it, and returns the
+    /// actor. `resources` are dropped when the socket is closed.
     pub fn new(
         io: Rc<TcpStream>,
         head: Vec<u8>,
         bounds: Bounds,
-        kept: K,
+        resources: R,
         make: impl FnOnce(&mut SocketContext<A>) -> A,
     ) -> Self {
         let mailbox = Mailbox::default();
         let mut ctx = SocketContext::new(&mailbox, bounds.high_water);
         let actor = make(&mut ctx);
         let pending = Some(Box::new(Pending::new(head, bounds.slow_client)));
-        let state = State::Running { actor: ContextFut::new(ctx, actor, mailbox), pending };
-        Socket { io, slow_client: bounds.slow_client, state, kept }
+        let state = SocketState::Running { actor: ContextFut::new(ctx, actor, mailbox), pending };
+        Socket { io, slow_client: bounds.slow_client, state, resources }
     }
 
-    /// Lets the session write to the socket directly while nothing waits to be written here.
+    /// Permits direct writes by sessions while no output is pending here.
     fn settle_direct(&mut self, cx: &mut TaskContext<'_>) {
-        let State::Running { actor, pending } = &mut self.state else { return };
+        let SocketState::Running { actor, pending } = &mut self.state else { return };
         let ctx = actor.ctx();
         if let Some(direct) = &ctx.direct {
             direct.settle(pending.is_some() || ctx.closed, cx.waker());
         }
     }
 
-    /// One step towards the end. `Ready(Ok(()))` asks for another.
-    fn step(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Gone>> {
+    /// Makes one step. `Ready(Ok(()))` means that another step should follow.
+    fn step(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Terminated>> {
         let (io, slow_client) = (&*self.io, self.slow_client);
         match &mut self.state {
-            State::Running { actor, pending } => match run(io, slow_client, actor, pending, cx) {
+            SocketState::Running { actor, pending } => match run(io, slow_client, actor, pending, cx) {
                 Poll::Ready(Ok(Next::Again)) => Poll::Ready(Ok(())),
                 Poll::Ready(Ok(Next::End)) => {
                     self.state = match pending.take() {
-                        Some(waiting) => State::Flushing(waiting),
-                        // Without a close frame there is no close handshake to wait for.
-                        None if actor.ctx().closed => lingering(io)?,
-                        None => return Poll::Ready(Err(Gone)),
+                        Some(waiting) => SocketState::Flushing(waiting),
+                        // Without a close frame there is no closing handshake to wait for.
+                        None if actor.ctx().closed => await_close(io)?,
+                        None => return Poll::Ready(Err(Terminated)),
                     };
                     Poll::Ready(Ok(()))
                 }
-                Poll::Ready(Err(Gone)) => Poll::Ready(Err(Gone)),
+                Poll::Ready(Err(Terminated)) => Poll::Ready(Err(Terminated)),
                 Poll::Pending => Poll::Pending,
             },
-            State::Flushing(waiting) => {
-                ready!(waiting.flush(io, cx)).map_err(|_| Gone)?;
-                self.state = lingering(io)?;
+            SocketState::Flushing(waiting) => {
+                ready!(waiting.flush(io, cx)).map_err(|_| Terminated)?;
+                self.state = await_close(io)?;
                 Poll::Ready(Ok(()))
             }
-            State::Lingering { timer, discarded } => {
+            SocketState::AwaitingClose { timer, discarded } => {
                 if timer.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(Gone));
+                    return Poll::Ready(Err(Terminated));
                 }
-                ready!(io.poll_read_ready(cx)).map_err(|_| Gone)?;
+                ready!(io.poll_read_ready(cx)).map_err(|_| Terminated)?;
                 match IN.with_borrow_mut(|buffer| io.try_read(buffer)) {
-                    Ok(read) if read > 0 && *discarded + read <= LINGER_BYTES_MAX => *discarded += read,
+                    Ok(read) if read > 0 && *discarded + read <= CLOSE_BYTES_MAX => *discarded += read,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    // The peer has closed its side too, or does not want to.
-                    Ok(_) | Err(_) => return Poll::Ready(Err(Gone)),
+                    // The peer has closed its side as well, the read failed, or it sent too much.
+                    Ok(_) | Err(_) => return Poll::Ready(Err(Terminated)),
                 }
                 Poll::Ready(Ok(()))
             }
@@ -159,22 +159,22 @@ impl<A: Actor<Context = SocketContext<A>>, K: Kept> Socket<A, K> {
     }
 }
 
-impl<A: Actor<Context = SocketContext<A>>, K: Kept> Future for Socket<A, K> {
+impl<A: Actor<Context = SocketContext<A>>, R: Resources> Future for Socket<A, R> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let mut rounds = 0;
+        let mut steps = 0;
         let step = loop {
             match this.step(cx) {
-                Poll::Ready(Ok(())) if rounds < ROUNDS_MAX => rounds += 1,
+                Poll::Ready(Ok(())) if steps < STEPS_MAX => steps += 1,
                 step => break step,
             }
         };
         match step {
-            Poll::Ready(Err(Gone)) => {
-                // The peer may read what the kernel still holds, but only for so long: no task watches it now.
-                let rest = Some(this.slow_client * ORPHANED);
+            Poll::Ready(Err(Terminated)) => {
+                // The kernel may go on sending what it holds, but for a limited time: no task watches it now.
+                let rest = Some(this.slow_client * ORPHAN_FACTOR);
                 let _ = socket2::SockRef::from(&*this.io).set_tcp_user_timeout(rest);
                 return Poll::Ready(());
             }
@@ -183,40 +183,40 @@ impl<A: Actor<Context = SocketContext<A>>, K: Kept> Future for Socket<A, K> {
         }
         this.settle_direct(cx);
         let waiting = match &this.state {
-            State::Running { pending: Some(pending), .. } | State::Flushing(pending) => {
+            SocketState::Running { pending: Some(pending), .. } | SocketState::Flushing(pending) => {
                 pending.bytes.capacity()
             }
-            State::Running { pending: None, .. } | State::Lingering { .. } => 0,
+            SocketState::Running { pending: None, .. } | SocketState::AwaitingClose { .. } => 0,
         };
-        this.kept.waits(waiting);
+        this.resources.set_buffered_output(waiting);
         Poll::Pending
     }
 }
 
 // `ContextFut` is used without pinning; nothing here is self-referential.
-impl<A: Actor<Context = SocketContext<A>>, K: Kept> Unpin for Socket<A, K> {}
+impl<A: Actor<Context = SocketContext<A>>, R: Resources> Unpin for Socket<A, R> {}
 
-/// What a running socket does next.
+/// What to do after [`run`].
 enum Next {
     Again,
     /// The actor has ended.
     End,
 }
 
-/// Writes what is pending, polls the actor unless too much is still pending, and writes what it sent.
+/// Writes pending output, polls the actor unless too much is still pending, and writes its new output.
 fn run<A: Actor<Context = SocketContext<A>>>(
     io: &TcpStream,
     slow_client: Duration,
     actor: &mut ContextFut<A, SocketContext<A>>,
     pending: &mut Option<Box<Pending>>,
     cx: &mut TaskContext<'_>,
-) -> Poll<Result<Next, Gone>> {
+) -> Poll<Result<Next, Terminated>> {
     let high_water = actor.ctx().high_water;
     if let Some(rest) =
         actor.ctx().direct.as_ref().map(|direct| direct.take_rest()).filter(|rest| !rest.is_empty())
     {
-        // It is used only while nothing is pending.
-        actor.ctx().taken(rest.len());
+        // Direct writes happen only while nothing is pending, so this comes first.
+        actor.ctx().add_unflushed(rest.len());
         pending.get_or_insert_with(|| Box::new(Pending::new(Vec::new(), slow_client))).bytes.extend(rest);
     }
     if let Some(waiting) = pending {
@@ -227,7 +227,7 @@ fn run<A: Actor<Context = SocketContext<A>>>(
             }
             Poll::Ready(Err(cut)) => {
                 actor.ctx().cut = cut;
-                return Poll::Ready(Err(Gone));
+                return Poll::Ready(Err(Terminated));
             }
             Poll::Pending if waiting.len() >= high_water => return Poll::Pending,
             Poll::Pending => {}
@@ -249,13 +249,13 @@ fn run<A: Actor<Context = SocketContext<A>>>(
         && waiting.poll_deadline(io, cx)
     {
         actor.ctx().cut = Some(Close::TooSlow);
-        return Poll::Ready(Err(Gone));
+        return Poll::Ready(Err(Terminated));
     }
-    // At the high-water mark the actor paused by itself, and only this task can wake it.
+    // At the high-water mark the actor pauses itself, and only this task can wake it.
     if paused && pending.is_none() { Poll::Ready(Ok(Next::Again)) } else { Poll::Pending }
 }
 
-/// Polls the actor with the thread's buffer: its output, and whether it has ended.
+/// Polls the actor with the thread's output buffer. Returns its output, and whether it has stopped.
 fn poll_actor<A: Actor<Context = SocketContext<A>>>(
     actor: &mut ContextFut<A, SocketContext<A>>,
     cx: &mut TaskContext<'_>,
@@ -265,13 +265,14 @@ fn poll_actor<A: Actor<Context = SocketContext<A>>>(
     (std::mem::take(&mut actor.ctx().out), ended)
 }
 
-fn lingering<A: Actor<Context = SocketContext<A>>>(io: &TcpStream) -> Result<State<A>, Gone> {
-    socket2::SockRef::from(io).shutdown(std::net::Shutdown::Write).map_err(|_| Gone)?;
-    Ok(State::Lingering { timer: Box::pin(sleep(LINGER)), discarded: 0 })
+fn await_close<A: Actor<Context = SocketContext<A>>>(io: &TcpStream) -> Result<SocketState<A>, Terminated> {
+    socket2::SockRef::from(io).shutdown(std::net::Shutdown::Write).map_err(|_| Terminated)?;
+    Ok(SocketState::AwaitingClose { timer: Box::pin(sleep(CLOSE_TIMEOUT)), discarded: 0 })
 }
 
-/// Writes as much as the kernel takes. Where that is not all, the task is woken when it takes more.
-fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize, Gone> {
+/// Writes as much as the kernel accepts. If that is not everything, the task is woken when the socket becomes
+/// writable.
+fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize, Terminated> {
     let mut written = 0;
     while written < bytes.len() {
         match io.try_write(&bytes[written..]) {
@@ -282,9 +283,9 @@ fn write(io: &TcpStream, bytes: &[u8], cx: &mut TaskContext<'_>) -> Result<usize
             Err(error) if error.kind() == ErrorKind::WouldBlock => match io.poll_write_ready(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Err(Gone),
+                Poll::Ready(Err(_)) => return Err(Terminated),
             },
-            Err(_) => return Err(Gone),
+            Err(_) => return Err(Terminated),
         }
     }
     Ok(written)
@@ -295,14 +296,14 @@ impl Pending {
         Pending { bytes, written: 0, stall: Stall::new(slow_client) }
     }
 
-    /// Bytes still to be written.
+    /// Bytes not yet written.
     fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
 
-    /// Writes on. An error is the end: `Some` when the peer was too slow.
+    /// Continues writing. An error ends the socket: `Some` if the peer was too slow.
     fn flush(&mut self, io: &TcpStream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Option<Close>>> {
-        let written = write(io, &self.bytes[self.written..], cx).map_err(|Gone| None)?;
+        let written = write(io, &self.bytes[self.written..], cx).map_err(|Terminated| None)?;
         self.written += written;
         if self.len() == 0 {
             return Poll::Ready(Ok(()));
@@ -317,11 +318,11 @@ impl Pending {
         if self.poll_deadline(io, cx) { Poll::Ready(Err(Some(Close::TooSlow))) } else { Poll::Pending }
     }
 
-    /// Whether the time is up; otherwise the task is woken for the next look.
+    /// Returns true if the write timeout has expired; otherwise the task is woken for the next check.
     fn poll_deadline(&mut self, io: &TcpStream, cx: &mut TaskContext<'_>) -> bool {
         let is_over = self.stall.poll(io, cx);
         if is_over {
-            // Nobody reads what the kernel holds: it is not to keep it.
+            // The peer does not read, so the kernel must not keep the unsent data.
             let _ = socket2::SockRef::from(io).set_linger(Some(Duration::ZERO));
         }
         is_over

@@ -1,8 +1,8 @@
-//! How long a message may take to arrive: a pause, and the whole of it. Pure.
+//! The deadlines of an incomplete message: the idle time and the total time. Pure.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::time::Duration;
 
-/// What has arrived of a message that is not complete.
+/// Progress of an incomplete message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Number of the message on its connection.
@@ -13,7 +13,7 @@ pub struct Progress {
     pub length: u32,
 }
 
-/// How long a message may take.
+/// Deadlines of a message; the connection is closed when one has passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
     /// Longest pause between two bytes of payload.
@@ -24,7 +24,7 @@ pub struct Deadlines {
     pub rate_min: u32,
 }
 
-/// When an incomplete message began and last grew.
+/// When an incomplete message started and last grew.
 #[derive(Clone, Copy, Debug)]
 pub struct Unfinished {
     progress: Progress,
@@ -33,12 +33,12 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// A message seen `now` for the first time; times are since any fixed moment.
+    /// A message first seen at `now`; times are relative to any fixed origin.
     pub fn new(now: Duration, progress: Progress) -> Self {
         Unfinished { progress, began: now, grew: now }
     }
 
-    /// What is there of it `now`.
+    /// Records the progress at `now`.
     pub fn note(&mut self, now: Duration, progress: Progress) {
         if progress.message != self.progress.message {
             *self = Unfinished::new(now, progress);
@@ -50,13 +50,13 @@ impl Unfinished {
         self.progress = progress;
     }
 
-    /// It could not grow for this long, through no fault of the client.
-    pub fn excuse(&mut self, time: Duration) {
+    /// Extends the deadlines by a time in which the gateway did not read.
+    pub fn extend(&mut self, time: Duration) {
         self.began = self.began.saturating_add(time);
         self.grew = self.grew.saturating_add(time);
     }
 
-    /// When it was first seen, without the time for which it was excused.
+    /// When it was first seen, moved by the extensions.
     pub fn began(&self) -> Duration {
         self.began
     }

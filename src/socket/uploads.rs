@@ -1,9 +1,9 @@
-//! The messages of one worker's sockets that have begun to arrive and are not complete.
+//! Incomplete messages of one worker's sockets.
 //!
-//! A socket is in this table only while its last read ended inside a frame or message: most messages
-//! arrive in one read and never are. The worker's clock looks through the table, so no socket has a
-//! timer. A socket that is to look at itself is woken, reads what is there, and asks [`Uploads::note`]
-//! again: a client is not blamed for a time in which the gateway did not read.
+//! A socket has an entry only while its last read ended inside a frame or message; most messages arrive in
+//! one read and never get one. The worker's clock scans the table, so sockets need no timers of their own. A
+//! due socket is woken, reads what is available, and calls [`Uploads::note`] again, so a client is not blamed
+//! for time in which the gateway did not read.
 use super::unfinished::{Deadlines, Progress, Unfinished};
 use crate::{
     chat::Source,
@@ -17,44 +17,44 @@ use std::{
     time::Duration,
 };
 
-/// A message that holds less is not given up before this time.
+/// Size in bytes below which a message is not evicted before it is `ARRIVAL` old.
 const SMALL_BYTES: usize = 32 << 10;
+/// Age at which a message of any size may be evicted.
 const ARRIVAL: Duration = Duration::from_secs(1);
 
-/// By connection.
+/// Incomplete messages by connection.
 #[derive(Default)]
 pub(crate) struct Uploads {
     table: RefCell<HashMap<u64, Upload>>,
-    /// Sockets whose close would end a running answer: their messages may have to wait, and are not given
-    /// up.
-    spared: RefCell<HashSet<u64>>,
+    /// Sockets whose close would end a running answer: their messages may be paused, but are not evicted.
+    protected: RefCell<HashSet<u64>>,
 }
 
 struct Upload {
     unfinished: Unfinished,
-    /// What it holds.
+    /// Memory held by the message.
     account: Account<1>,
-    /// The task of its socket.
+    /// Wakes the socket's task.
     task: Waker,
-    /// The task was woken, and has not been here since.
+    /// The task was woken and has not called [`Uploads::note`] since.
     woken: bool,
-    /// Since when it is not read, because memory is short.
+    /// Since when reading is paused for lack of memory.
     paused: Option<Duration>,
-    /// Its memory is taken back.
+    /// Chosen for eviction: the socket is closed when its task runs.
     evicted: bool,
 }
 
-/// What is known of a message when its socket comes to wait.
-pub(crate) struct State {
+/// State of an incomplete message when its socket has to wait.
+pub(crate) struct UploadState {
     pub progress: Progress,
-    /// Bytes that it takes.
+    /// Memory held, in bytes.
     pub held: usize,
-    /// There may be more to read, which has to wait.
+    /// Reading is paused: more input may be available.
     pub paused: bool,
 }
 
 impl Upload {
-    fn note(&mut self, now: Duration, state: &State, deadlines: &Deadlines) -> Option<Close> {
+    fn note(&mut self, now: Duration, state: &UploadState, deadlines: &Deadlines) -> Option<Close> {
         self.woken = false;
         self.account.set(0, state.held);
         if self.evicted {
@@ -65,35 +65,35 @@ impl Upload {
             return (now >= since + deadlines.idle).then_some(Close::Overloaded);
         }
         if let Some(since) = self.paused.take() {
-            self.unfinished.excuse(now.saturating_sub(since));
+            self.unfinished.extend(now.saturating_sub(since));
         }
         self.unfinished.note(now, state.progress);
         self.unfinished.is_overdue(now, deadlines).then_some(Close::Unfinished)
     }
 
-    /// A small one may be a message that is just arriving.
-    fn can_be_given_up(&self, now: Duration) -> bool {
+    /// Excludes small messages that may be just arriving.
+    fn is_evictable(&self, now: Duration) -> bool {
         let is_old = now >= self.unfinished.began() + ARRIVAL;
         !self.evicted && (is_old || self.account.held() >= SMALL_BYTES)
     }
 
-    /// Whether its socket is to look at it.
-    fn is_due(&self, now: Duration, deadlines: &Deadlines, pauses: impl Fn(Source) -> bool) -> bool {
+    /// Whether the socket should be woken.
+    fn is_due(&self, now: Duration, deadlines: &Deadlines, is_paused: impl Fn(Source) -> bool) -> bool {
         match self.paused {
-            Some(since) => now >= since + deadlines.idle || !pauses(self.account.source()),
+            Some(since) => now >= since + deadlines.idle || !is_paused(self.account.source()),
             None => self.unfinished.is_overdue(now, deadlines),
         }
     }
 }
 
 impl Uploads {
-    /// A socket has read all that there is, or may not read on, and a message is not complete. Returns why the
-    /// socket is to be closed, if it is.
+    /// Records an incomplete message of a socket that has read everything available or is paused. Returns why
+    /// the socket must be closed, if it must.
     pub(crate) fn note(
         &self,
         id: u64,
         now: Duration,
-        state: &State,
+        state: &UploadState,
         deadlines: &Deadlines,
         task: &Waker,
         account: impl FnOnce() -> Account<1>,
@@ -115,47 +115,48 @@ impl Uploads {
         let mut table = self.table.borrow_mut();
         table.remove(&id);
         if table.is_empty() {
-            *table = HashMap::new(); // A flood that is over leaves no room behind.
+            *table = HashMap::new(); // Frees the capacity that a flood left behind.
         }
     }
 
-    /// When the unfinished message of a connection last grew, if it has one; `now` while it may not grow.
+    /// When a connection's incomplete message last grew, if it has one; `now` while reading is paused.
     pub(crate) fn grew(&self, id: u64, now: Duration) -> Option<Duration> {
         let table = self.table.borrow();
         table.get(&id).map(|upload| if upload.paused.is_some() { now } else { upload.unfinished.grew() })
     }
 
-    /// Wakes the sockets whose messages have taken too long or may be read on, each once.
-    pub(crate) fn wake(&self, now: Duration, deadlines: &Deadlines, pauses: impl Fn(Source) -> bool) {
+    /// Wakes the sockets whose messages are overdue or may be resumed, each once.
+    pub(crate) fn wake(&self, now: Duration, deadlines: &Deadlines, is_paused: impl Fn(Source) -> bool) {
         let mut table = self.table.borrow_mut();
-        let due = |upload: &&mut Upload| !upload.woken && upload.is_due(now, deadlines, &pauses);
+        let due = |upload: &&mut Upload| !upload.woken && upload.is_due(now, deadlines, &is_paused);
         for upload in table.values_mut().filter(due) {
             upload.woken = true;
             upload.task.wake_by_ref();
         }
     }
 
-    /// Whether the close of this socket would end a running answer.
-    pub(crate) fn spare(&self, id: u64, spared: bool) {
-        let mut table = self.spared.borrow_mut();
-        if spared {
+    /// Sets whether closing this socket would end a running answer.
+    pub(crate) fn set_protected(&self, id: u64, protected: bool) {
+        let mut table = self.protected.borrow_mut();
+        if protected {
             table.insert(id);
         } else {
             table.remove(&id);
         }
     }
 
-    /// Has messages given up until the demands are met; how many, and what each source paid so.
-    pub(crate) fn give_back(
+    /// Evicts messages until the demands are met. Returns their number, and adds what each source released to
+    /// `paid`.
+    pub(crate) fn reclaim(
         &self,
         now: Duration,
         demands: &HashMap<Source, usize>,
         paid: &mut HashMap<Source, usize>,
     ) -> usize {
         let mut table = self.table.borrow_mut();
-        let spared = self.spared.borrow();
-        let there = table.iter().filter(|(_, upload)| upload.can_be_given_up(now));
-        let there = there.filter(|(id, _)| !spared.contains(*id));
+        let protected = self.protected.borrow();
+        let there = table.iter().filter(|(_, upload)| upload.is_evictable(now));
+        let there = there.filter(|(id, _)| !protected.contains(*id));
         let candidates = there.map(|(id, upload)| (upload.account.held(), upload.account.source(), *id));
         let chosen = memory::select_largest(candidates, demands, paid);
         for id in &chosen {

@@ -1,4 +1,4 @@
-//! Credit: how much may be on its way to one socket, from any sender on any thread.
+//! Flow-control credit: how many bytes may be in flight to one socket, from senders on any thread.
 use crate::mailbox;
 use actix::prelude::*;
 use std::sync::{
@@ -6,33 +6,33 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 
-/// How much one socket can still take. Shared by all that send to it and by the task that writes.
+/// The remaining credit of one socket, shared by its senders and its task.
 pub struct SendWindow {
-    /// Cost of what was sent and is not yet with the kernel.
+    /// Cost in bytes of what was sent and the kernel has not accepted.
     unflushed: AtomicUsize,
     /// The list of waiters is not empty.
     any_waits: AtomicBool,
     limit: usize,
-    /// Senders that were refused, each once, in the order of their refusal.
+    /// Rejected senders, each once, in order.
     waiters: Mutex<Vec<Waiter>>,
 }
 
-/// A sender that was refused.
+/// A rejected sender.
 struct Waiter {
     id: u64,
     recipient: Recipient<Ready>,
 }
 
-/// A sender that waited can send again.
+/// Notifies a waiting sender that it can send again.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Ready {
-    /// What the sender gave to [`SendWindow::wait`].
+    /// The id given to [`SendWindow::wait`].
     pub id: u64,
 }
 
 impl SendWindow {
-    /// Beyond `limit` bytes on their way, senders are refused.
+    /// Senders are rejected while `limit` bytes or more are in flight.
     pub fn new(limit: usize) -> Self {
         SendWindow {
             unflushed: AtomicUsize::new(0),
@@ -42,32 +42,32 @@ impl SendWindow {
         }
     }
 
-    /// Nothing is on its way.
+    /// Whether nothing is in flight.
     pub fn is_clear(&self) -> bool {
         self.unflushed.load(SeqCst) == 0
     }
 
-    /// Charges what is sent.
+    /// Charges a push.
     pub fn charge(&self, cost: usize) {
         if cost > 0 {
             self.unflushed.fetch_add(cost, SeqCst);
         }
     }
 
-    /// Takes a charge back: it was not sent after all.
+    /// Reverts a charge: the push was not sent.
     pub fn refund(&self, cost: usize) {
         self.unflushed.fetch_sub(cost, SeqCst);
     }
 
-    /// Whether there is room for a push; otherwise the sender waits. One push of each sender may go beyond the
-    /// limit, so the bound is the limit and one push for each thread.
+    /// Whether there is credit for a push; if not, the sender is queued. A push may exceed the limit, so the
+    /// bound is the limit plus one push per thread.
     pub fn has_room(&self, id: u64, recipient: impl FnOnce() -> Recipient<Ready>) -> bool {
         let has_room = || self.unflushed.load(SeqCst) < self.limit;
         if has_room() {
             return true;
         }
         self.wait(id, recipient);
-        // All may have been written in between, before the writer could see who waits.
+        // Everything may have been written in between, before the writer could see the waiter.
         has_room()
     }
 
@@ -81,13 +81,13 @@ impl SendWindow {
         self.any_waits.store(true, SeqCst);
     }
 
-    /// For the writer: what was charged with this cost is with the kernel.
+    /// Called by the writer when the kernel has accepted output of this cost.
     pub fn release(&self, cost: usize) {
         if cost > 0 {
             self.unflushed.fetch_sub(cost, SeqCst);
         }
         if self.any_waits.load(SeqCst) && self.any_waits.swap(false, SeqCst) {
-            // In order: one that is refused again waits behind the others.
+            // In order: a sender that is rejected again queues behind the others.
             for Waiter { id, recipient } in std::mem::take(&mut *self.waiters()) {
                 mailbox::notify(&recipient, Ready { id });
             }

@@ -1,4 +1,4 @@
-//! What all sockets of one thread share: their bounds, memory, and clock.
+//! State shared by all sockets of one thread: limits, memory, and clock.
 use super::{guard, intake::Intake, task, unfinished::Deadlines, uploads::Uploads};
 use crate::{
     memory::Memory,
@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 const TICKS_PER_SECOND: usize = (1000 / TICK.as_millis()) as usize;
 
-/// What a socket may do.
+/// Limits of a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub limits: guard::Limits,
     pub bounds: task::Bounds,
-    /// How long a message may take.
+    /// Deadlines of an incomplete message.
     pub deadlines: Deadlines,
-    /// What the kernel may hold for a peer that does not read (`SO_SNDBUF`), in bytes.
+    /// Kernel send buffer per socket (`SO_SNDBUF`), in bytes.
     pub send_buffer: usize,
-    /// Bytes per second that a worker reads at most; beyond it, sources take turns.
+    /// Maximum bytes per second read by a worker; beyond it, sources take turns.
     pub read_rate: usize,
 }
 
-/// One per thread, behind an `Rc`. At each tick of the clock [`SocketWorker::resume_reads`] and
-/// [`SocketWorker::check_uploads`] are to be called.
+/// One per thread, behind an `Rc`. [`SocketWorker::resume_reads`] and [`SocketWorker::check_uploads`] must be
+/// called at each tick of the clock.
 pub struct SocketWorker {
     pub settings: Settings,
     pub memory: Arc<Memory>,
@@ -46,7 +46,7 @@ impl SocketWorker {
         })
     }
 
-    /// Begins a new share of what the worker reads, and lets sockets read that had to wait; how many.
+    /// Starts the read budget of the next tick and wakes sockets that wait for it. Returns their number.
     pub fn resume_reads(&self) -> usize {
         let woken = self.intake.borrow_mut().tick();
         let count = woken.len();
@@ -54,7 +54,7 @@ impl SocketWorker {
         count
     }
 
-    /// Wakes the sockets whose unfinished messages have taken too long or may be read on.
+    /// Wakes the sockets whose incomplete messages are overdue or may be resumed.
     pub fn check_uploads(&self) {
         let pauses = |source| self.memory.pauses(source);
         self.uploads.wake(self.now(), &self.settings.deadlines, pauses);
@@ -65,7 +65,7 @@ impl SocketWorker {
         self.clock.now()
     }
 
-    /// The fine clock: nanoseconds since the worker began, enough for five centuries.
+    /// Nanoseconds since the worker started; wraps after five centuries.
     pub fn nanos(&self) -> u64 {
         self.began.elapsed().as_nanos() as u64
     }

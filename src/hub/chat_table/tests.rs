@@ -1,4 +1,4 @@
-//! The rules of the table as examples, and as properties against a model that looks at every chat each time.
+//! The rules of the table as examples, and as properties against a simple model.
 use super::*;
 use crate::chat::ChatId;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn table(chats: usize, per_principal: usize) -> ChatTable<SessionId> {
     ChatTable::new(ChatLimits { chats, per_principal })
 }
 
-/// As the registry does it: the session of a chat, one that is made where there is none, and who went for it.
+/// Does what the registry does for a question: returns the chat's session, and the evicted one if any.
 fn ask(
     table: &mut ChatTable<SessionId>,
     key: &ChatKey,
@@ -36,7 +36,7 @@ fn one_source_takes_every_place_and_ten_others_have_room() {
         next += 1;
         let (session, evicted) = ask(table, key, source, SessionId(next as u128)).unwrap();
         table.report(key, session, Occupancy::InUse);
-        table.taken(key, session);
+        table.delivered(key, session);
         table.report(key, session, rests);
         (session, evicted)
     };
@@ -60,45 +60,45 @@ fn one_source_takes_every_place_and_ten_others_have_room() {
         }
     }
     for user in 1..=10 {
-        assert_eq!(table.places_of(Source::numbered(user)), 3);
+        assert_eq!(table.chats_of(Source::numbered(user)), 3);
         assert!((0..3).all(|round| table.get(&key(1_000 + u128::from(user), round)).is_some()));
     }
-    assert_eq!((table.len(), table.places_of(flooder)), (1_000, 970));
+    assert_eq!((table.len(), table.chats_of(flooder)), (1_000, 970));
 }
 
 #[test]
-fn who_was_just_looked_up_is_not_evicted() {
+fn a_chat_that_was_just_looked_up_is_not_evicted() {
     let mut table = table(1, 1);
     let (one, two) = (Source::numbered(1), Source::numbered(2));
     let (a, b) = (key(1, 1), key(2, 1));
     ask(&mut table, &a, one, SessionId(1)).unwrap();
     table.report(&a, SessionId(1), Occupancy::Quiet);
     assert_eq!(ask(&mut table, &b, two, SessionId(2)), Err(NoRoom), "its question is on its way");
-    table.taken(&a, SessionId(1));
+    table.delivered(&a, SessionId(1));
     table.send_to(&a, None);
     // The session does not know of the second request yet.
     table.report(&a, SessionId(1), Occupancy::Quiet);
     assert_eq!(table.evict_of(one), None);
-    table.taken(&a, SessionId(1));
+    table.delivered(&a, SessionId(1));
     assert_eq!(ask(&mut table, &b, two, SessionId(2)), Ok((SessionId(2), Some(SessionId(1)))));
-    // Late words of the one that went change nothing.
+    // Late reports of the evicted session change nothing.
     table.report(&a, SessionId(1), Occupancy::Quiet);
-    table.taken(&b, SessionId(1));
+    table.delivered(&b, SessionId(1));
     assert_eq!(table.remove(&b, SessionId(1)), None);
     assert_eq!((table.len(), table.evict_of(two)), (1, None));
 }
 
 // faults: K139
 #[test]
-fn who_reads_slowly_keeps_no_place_from_a_source_with_fewer() {
+fn a_slow_subscriber_keeps_no_chat_from_a_source_with_fewer() {
     let mut table = table(4, 9);
     let (slow, other) = (Source::numbered(1), Source::numbered(2));
     for chat in 1..=4 {
         ask(&mut table, &key(1, chat), slow, SessionId(u128::from(chat))).unwrap();
-        table.taken(&key(1, chat), SessionId(u128::from(chat)));
+        table.delivered(&key(1, chat), SessionId(u128::from(chat)));
         table.report(&key(1, chat), SessionId(u128::from(chat)), Occupancy::Unread);
     }
-    assert_eq!(ask(&mut table, &key(2, 1), slow, SessionId(5)), Err(NoRoom), "not for its own kind");
+    assert_eq!(ask(&mut table, &key(2, 1), slow, SessionId(5)), Err(NoRoom), "not for its own source");
     assert_eq!(ask(&mut table, &key(3, 1), other, SessionId(6)), Ok((SessionId(6), Some(SessionId(1)))));
     table.report(&key(1, 4), SessionId(4), Occupancy::Retained);
     assert_eq!(ask(&mut table, &key(3, 2), other, SessionId(7)), Ok((SessionId(7), Some(SessionId(4)))));
@@ -106,15 +106,15 @@ fn who_reads_slowly_keeps_no_place_from_a_source_with_fewer() {
 }
 
 #[test]
-fn a_chat_counts_for_who_asked_in_it_last() {
+fn a_chat_counts_for_the_source_of_its_last_question() {
     let mut table = table(9, 9);
     let (home, train) = (Source::numbered(1), Source::numbered(2));
     let chat = key(1, 1);
     ask(&mut table, &chat, home, SessionId(1)).unwrap();
     table.send_to(&chat, None);
-    assert_eq!((table.places_of(home), table.places_of(train)), (1, 0), "to follow is not to ask");
+    assert_eq!((table.chats_of(home), table.chats_of(train)), (1, 0), "following does not move a chat");
     ask(&mut table, &chat, train, SessionId(2)).unwrap();
-    assert_eq!((table.places_of(home), table.places_of(train)), (0, 1));
+    assert_eq!((table.chats_of(home), table.chats_of(train)), (0, 1));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn at_the_cap_of_a_principal_its_own_quiet_chat_goes_and_never_a_kept_answer() {
     let source = Source::numbered(1);
     for chat in 1..=2 {
         ask(&mut table, &key(1, chat), source, SessionId(u128::from(chat))).unwrap();
-        table.taken(&key(1, chat), SessionId(u128::from(chat)));
+        table.delivered(&key(1, chat), SessionId(u128::from(chat)));
         table.report(&key(1, chat), SessionId(u128::from(chat)), Occupancy::Retained);
     }
     assert_eq!(ask(&mut table, &key(1, 3), source, SessionId(3)), Err(NoRoom));
@@ -132,20 +132,20 @@ fn at_the_cap_of_a_principal_its_own_quiet_chat_goes_and_never_a_kept_answer() {
     assert_eq!(ask(&mut table, &key(1, 3), source, SessionId(3)), Ok((SessionId(3), Some(SessionId(2)))));
 }
 
-/// What the model knows of a chat.
+/// The model's record of a chat.
 #[derive(Clone, Debug)]
 struct Known {
     key: ChatKey,
     session: SessionId,
     source: Source,
     occupancy: Occupancy,
-    on_their_way: u32,
+    in_flight: u32,
     since: u64,
 }
 
 impl Known {
     fn is_idle(&self) -> bool {
-        self.on_their_way == 0 && self.occupancy != Occupancy::InUse
+        self.in_flight == 0 && self.occupancy != Occupancy::InUse
     }
 }
 
@@ -176,7 +176,7 @@ impl Model {
         self.chats.iter().filter(|known| known.source == source).count()
     }
 
-    /// Who goes: of the source with the most places, nothing kept first, longest idle first.
+    /// The chat to evict: of the source with the most chats, in eviction order.
     fn victim(&self, of: impl Fn(&Known) -> bool) -> Option<SessionId> {
         let idle = self.chats.iter().filter(|known| known.is_idle() && of(known));
         let least = |known: &&Known| (Reverse(self.places(known.source)), known.occupancy, known.since);
@@ -188,20 +188,20 @@ impl Model {
         key: &ChatKey,
         source: Source,
         fresh: SessionId,
-        caps: ChatLimits,
+        limits: ChatLimits,
     ) -> Result<(), NoRoom> {
         self.time += 1;
         if self.at(key).is_some() {
-            self.change(key, |known| (known.on_their_way, known.source) = (known.on_their_way + 1, source));
+            self.change(key, |known| (known.in_flight, known.source) = (known.in_flight + 1, source));
             return Ok(());
         }
         let owner = key.principal;
-        if self.chats.iter().filter(|known| known.key.principal == owner).count() >= caps.per_principal {
+        if self.chats.iter().filter(|known| known.key.principal == owner).count() >= limits.per_principal {
             let own = |known: &Known| known.key.principal == owner && known.occupancy == Occupancy::Quiet;
             let idle = self.chats.iter().filter(|known| known.is_idle() && own(known));
             let victim = idle.min_by_key(|known| known.since).map(|known| known.session).ok_or(NoRoom)?;
             self.chats.retain(|known| known.session != victim);
-        } else if self.chats.len() >= caps.chats {
+        } else if self.chats.len() >= limits.chats {
             let victim = self.victim(|_| true).ok_or(NoRoom)?;
             let known = self.chats.iter().find(|known| known.session == victim).unwrap();
             if known.occupancy == Occupancy::Unread && self.places(known.source) < self.places(source) + 2 {
@@ -210,7 +210,7 @@ impl Model {
             self.chats.retain(|known| known.session != victim);
         }
         let (key, occupancy) = (key.clone(), Occupancy::InUse);
-        self.chats.push(Known { key, session: fresh, source, occupancy, on_their_way: 1, since: 0 });
+        self.chats.push(Known { key, session: fresh, source, occupancy, in_flight: 1, since: 0 });
         Ok(())
     }
 }
@@ -220,14 +220,14 @@ fn sessions(table: &ChatTable<SessionId>) -> BTreeSet<u128> {
 }
 
 proptest! {
-    /// It holds what the model holds: caps are kept, only idle chats go, of the largest source, and in order.
+    /// It holds what the model holds: limits are kept, only idle chats go, of the largest source, and in order.
     #[test]
     fn it_does_what_the_model_does(
         chats in 1..8usize,
         per_principal in 1..5usize,
         steps in prop::collection::vec((0..9u8, 0..4u128, 0..4u64, 0..4u64), 1..300),
     ) {
-        let caps = ChatLimits { chats, per_principal };
+        let limits = ChatLimits { chats, per_principal };
         let (mut table, mut model) = (table(chats, per_principal), Model::default());
         for (at, (step, principal, chat, source)) in steps.into_iter().enumerate() {
             let (key, source) = (key(principal, chat), Source::numbered(source));
@@ -235,17 +235,17 @@ proptest! {
             match step {
                 0..=2 => {
                     let fresh = SessionId(at as u128);
-                    let told = ask(&mut table, &key, source, fresh).map(|_| ());
-                    prop_assert_eq!(told, model.asked(&key, source, fresh, caps));
+                    let outcome = ask(&mut table, &key, source, fresh).map(|_| ());
+                    prop_assert_eq!(outcome, model.asked(&key, source, fresh, limits));
                 }
                 3 => {
                     let found = table.send_to(&key, None).map(|(session, _)| session);
                     prop_assert_eq!(found, model.at(&key).map(|known| known.session));
-                    model.change(&key, |known| known.on_their_way += 1);
+                    model.change(&key, |known| known.in_flight += 1);
                 }
                 4..=5 => {
-                    table.taken(&key, session);
-                    model.change(&key, |known| known.on_their_way = known.on_their_way.saturating_sub(1));
+                    table.delivered(&key, session);
+                    model.change(&key, |known| known.in_flight = known.in_flight.saturating_sub(1));
                 }
                 6..=7 => {
                     let all = [Occupancy::Quiet, Occupancy::Retained, Occupancy::Unread, Occupancy::InUse];
@@ -269,13 +269,13 @@ proptest! {
             let idle = model.chats.iter().filter(|known| known.is_idle());
             prop_assert_eq!(table.idle_by_source.len(), idle.count());
         }
-        // Nothing is forgotten, and nothing is left behind.
+        // Every chat can be removed, and the indexes are then empty.
         for known in model.chats {
             prop_assert!(table.remove(&known.key, known.session).is_some());
         }
         prop_assert!(table.is_empty() && table.slots.is_empty() && table.owners.is_empty());
         prop_assert!(table.sources.is_empty() && table.idle_by_source.is_empty());
-        prop_assert!(table.quiet_by_owner.is_empty() && table.by_places.is_empty());
+        prop_assert!(table.quiet_by_owner.is_empty() && table.by_count.is_empty());
     }
 
     /// While a source holds more places than every other one, no new chat of others is refused for want of one of
@@ -287,15 +287,15 @@ proptest! {
         busy in 0..8u64,
         more in prop::collection::vec((any::<bool>(), 0..6u64), 1..60),
     ) {
-        let caps = 40;
-        let mut table = table(caps, usize::MAX);
+        let limits = 40;
+        let mut table = table(limits, usize::MAX);
         let mut next = 0;
         let mut turn = |table: &mut ChatTable<SessionId>, source: u64, rests| {
             next += 1;
             let key = key(u128::from(source), next);
             let made = ask(table, &key, Source::numbered(source), SessionId(u128::from(next)));
             if made.is_ok() {
-                table.taken(&key, SessionId(u128::from(next)));
+                table.delivered(&key, SessionId(u128::from(next)));
                 table.report(&key, SessionId(u128::from(next)), rests);
             }
             made
@@ -305,17 +305,17 @@ proptest! {
                 turn(&mut table, user, Occupancy::Quiet).unwrap();
             }
         }
-        for n in 0..caps as u64 {
+        for n in 0..limits as u64 {
             let rests = if n < busy { Occupancy::InUse } else { Occupancy::Retained };
             turn(&mut table, 0, rests).unwrap();
         }
         let is_users = |table: &ChatTable<SessionId>| -> Vec<usize> {
-            (1..=users).map(|user| table.places_of(Source::numbered(user))).collect()
+            (1..=users).map(|user| table.chats_of(Source::numbered(user))).collect()
         };
         for (floods, user) in more {
             let before = is_users(&table);
             let largest = *before.iter().max().unwrap();
-            if table.places_of(Source::numbered(0)) <= largest.max(busy as usize) {
+            if table.chats_of(Source::numbered(0)) <= largest.max(busy as usize) {
                 break; // It is not the largest any more, or all that it has is in use.
             }
             if floods {

@@ -1,4 +1,4 @@
-//! The requests of one socket, each of them a reader of its chat's session.
+//! The requests of one socket, each of them a subscriber of its chat's session.
 use super::Connection;
 use crate::{
     chat::{ChatId, ChatKey, RequestId, SessionId, SubscriberId},
@@ -33,7 +33,7 @@ pub(super) struct Requests {
 
 /// Where a request was sent.
 pub(super) struct Open {
-    reader: SubscriberId,
+    subscriber: SubscriberId,
     session: SessionHandle,
     /// The client has stopped it.
     stopped: bool,
@@ -55,16 +55,16 @@ impl Connection {
             _ => None,
         };
         if let Some(reason) = refusal {
-            return self.refuse(ctx, codec, Some(&request), reason);
+            return self.reject(ctx, codec, Some(&request), reason);
         }
         let account = match kind.bytes().map(|bytes| self.take_memory(bytes)).transpose() {
             Ok(account) => account,
-            Err(reason) => return self.refuse(ctx, codec, Some(&request), reason),
+            Err(reason) => return self.reject(ctx, codec, Some(&request), reason),
         };
         let (sink, direct) = self.sink(ctx);
         self.connections.worker.direct_writers.borrow_mut().entry(self.id).or_insert(direct);
         let request = AttachRequest {
-            reader: SubscriberId(fastrand::u64(..)),
+            subscriber: SubscriberId(fastrand::u64(..)),
             request,
             chat,
             kind,
@@ -86,7 +86,7 @@ impl Connection {
         let session = if may_begin {
             let Ok(id) = new_session_id() else {
                 log::error!("the operating system has no randomness for a session");
-                return self.refuse(ctx, request.codec, Some(&request.request), Rejection::Unavailable);
+                return self.reject(ctx, request.codec, Some(&request.request), Rejection::Unavailable);
             };
             let make = |key| {
                 let pass = Arc::clone(&self.pass);
@@ -96,7 +96,7 @@ impl Connection {
                 Ok(session) => Some(session),
                 Err(NoRoom) => {
                     let reason = Rejection::TooManyChats;
-                    return self.refuse(ctx, request.codec, Some(&request.request), reason);
+                    return self.reject(ctx, request.codec, Some(&request.request), reason);
                 }
             }
         } else {
@@ -105,7 +105,7 @@ impl Connection {
         let Some(session) = session else {
             return match request.kind.without_session() {
                 ServerFrame::Rejected { reason } => {
-                    self.refuse(ctx, request.codec, Some(&request.request), reason)
+                    self.reject(ctx, request.codec, Some(&request.request), reason)
                 }
                 frame => {
                     self.connections.worker.metrics.resumes.inc("no_active");
@@ -113,7 +113,7 @@ impl Connection {
                 }
             };
         };
-        let open = Open { reader: request.reader, session: session.clone(), stopped: false };
+        let open = Open { subscriber: request.subscriber, session: session.clone(), stopped: false };
         self.requests.get_or_insert_default().open.insert(request.request.clone(), open);
         session.notify(SessionMessage::Attach(Attach::new(request)));
     }
@@ -122,15 +122,15 @@ impl Connection {
         let open = self.requests.as_mut().and_then(|requests| requests.open.get_mut(request));
         if let Some(open) = open.filter(|open| !open.stopped) {
             open.stopped = true;
-            open.session.notify(SessionMessage::Stop { reader: open.reader });
+            open.session.notify(SessionMessage::Stop { subscriber: open.subscriber });
         }
     }
 
-    /// Takes the request of a reader out.
-    pub(super) fn forget(&mut self, reader: SubscriberId) -> Option<(RequestId, Open)> {
+    /// Takes the request of a subscriber out.
+    pub(super) fn forget(&mut self, subscriber: SubscriberId) -> Option<(RequestId, Open)> {
         let requests = self.requests.as_mut()?;
         let request =
-            requests.open.iter().find(|(_, open)| open.reader == reader).map(|(id, _)| id.clone())?;
+            requests.open.iter().find(|(_, open)| open.subscriber == subscriber).map(|(id, _)| id.clone())?;
         let entry = requests.open.remove_entry(&request);
         if requests.open.is_empty() && requests.bad_frames.is_clean() {
             self.requests = None;
@@ -148,9 +148,9 @@ impl Connection {
         self.requests.get_or_insert_default().bad_frames.add(self.connections.worker.clock.ticks())
     }
 
-    pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, reader: SubscriberId) {
-        if let Some((request, _)) = self.forget(reader) {
-            self.refuse(ctx, self.codec, Some(&request), Rejection::Unavailable);
+    pub(super) fn lose_request(&mut self, ctx: &mut SocketContext<Self>, subscriber: SubscriberId) {
+        if let Some((request, _)) = self.forget(subscriber) {
+            self.reject(ctx, self.codec, Some(&request), Rejection::Unavailable);
         }
     }
 
@@ -158,16 +158,16 @@ impl Connection {
     pub(super) fn leave_chats(&mut self) {
         self.connections.worker.direct_writers.borrow_mut().remove(&self.id);
         for open in self.requests.take().into_iter().flat_map(|requests| requests.open.into_values()) {
-            open.session.notify(SessionMessage::Detach { reader: open.reader });
+            open.session.notify(SessionMessage::Detach { subscriber: open.subscriber });
         }
     }
 
     /// No session took a request; its chat may have a new one.
     pub(super) fn on_returned(&mut self, ctx: &mut SocketContext<Self>, mut request: Box<AttachRequest>) {
-        let Some((_, open)) = self.forget(request.reader) else { return };
+        let Some((_, open)) = self.forget(request.subscriber) else { return };
         request.returns += 1;
         if request.returns > RETURNS_MAX {
-            self.refuse(ctx, request.codec, Some(&request.request), Rejection::Unavailable);
+            self.reject(ctx, request.codec, Some(&request.request), Rejection::Unavailable);
         } else if !open.stopped {
             self.deliver(ctx, request);
         }

@@ -24,7 +24,7 @@ pub(super) struct Holdings {
     /// It ends with its socket.
     of_socket: bool,
     /// The worker knows that its socket is not to be closed over an answer.
-    spared: bool,
+    protected: bool,
 }
 
 impl Holdings {
@@ -36,7 +36,7 @@ impl Holdings {
             kept: 0,
             run: None,
             of_socket: lifetime == Lifetime::OfSocket,
-            spared: false,
+            protected: false,
         }
     }
 
@@ -67,8 +67,8 @@ impl Holdings {
         if self.kept > 0 {
             worker.retained.remove(id);
         }
-        if self.spared {
-            worker.sockets.uploads.spare(id.0 as u64, false);
+        if self.protected {
+            worker.sockets.uploads.set_protected(id.0 as u64, false);
         }
     }
 
@@ -85,10 +85,10 @@ impl Holdings {
             self.kept = kept;
             worker.retained.set(id, self.source(), kept);
         }
-        let spared = self.of_socket && session.is_answering();
-        if spared != self.spared {
-            self.spared = spared;
-            worker.sockets.uploads.spare(id.0 as u64, spared); // The session of a socket has its number.
+        let protected = self.of_socket && session.is_answering();
+        if protected != self.protected {
+            self.protected = protected;
+            worker.sockets.uploads.set_protected(id.0 as u64, protected); // The session of a socket has its number.
         }
     }
 }

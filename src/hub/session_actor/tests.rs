@@ -1,6 +1,6 @@
 //! What a session does with requests and pushes at moments that no client can choose.
 use super::*;
-use crate::hub::tests::{Browser, gateway_before, gateway_of, hears, open_chats, request};
+use crate::hub::tests::{Browser, gateway_before, gateway_of, open_chats, read_until, request};
 use futures_util::{SinkExt, StreamExt};
 use std::sync::mpsc;
 use tokio::{
@@ -12,13 +12,13 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 /// Nothing in a test may stand still for longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The session takes no request any more, and is still found; or it takes them again.
+/// Sets whether the session returns requests as if it had ended; it stays in the registry.
 async fn set_ended(session: &SessionHandle, ended: bool) {
     let hook: TestHook = Box::new(move |session, _| session.ended = ended);
     session.send(SessionMessage::Test(hook)).await.unwrap();
 }
 
-/// Lets the session's thread stand still until it is told to go on; then the session may end.
+/// Blocks the session's thread until the returned sender is used; with `end`, the session then ends.
 async fn hold(session: &SessionHandle, end: bool) -> mpsc::Sender<()> {
     let ((holds, holding), (go, go_on)) = (mpsc::channel(), mpsc::channel());
     let hook: TestHook = Box::new(move |session, ctx| {
@@ -34,10 +34,10 @@ async fn hold(session: &SessionHandle, end: bool) -> mpsc::Sender<()> {
     go
 }
 
-/// A pong says that the socket's thread has seen all that came before.
+/// A pong shows that the socket's thread has handled everything sent before.
 async fn is_read(socket: &mut Browser) {
     socket.send(Frame::text(r#"{"type":"ping","requestId":"p"}"#)).await.unwrap();
-    hears(socket, "pong").await;
+    read_until(socket, "pong").await;
 }
 
 #[actix::test]
@@ -46,15 +46,15 @@ async fn a_request_to_a_session_that_ends_begins_another() {
     let registry = &gateway.site().registry;
     let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
     sockets[0].send(request("send", "a", "chat")).await.unwrap();
-    hears(&mut sockets[0], "text-delta").await;
+    read_until(&mut sockets[0], "text-delta").await;
     let home = usize::from(registry.of_worker(0, |_| true).is_empty());
     let session = registry.of_worker(home, |_| true).remove(0);
     let go = hold(&session, true).await;
-    // From the other thread, into the mailbox of a session that will not take it.
+    // From the other thread, into the mailbox of a session that will return it.
     sockets[1].send(request("send", "b", "chat")).await.unwrap();
     is_read(&mut sockets[1]).await;
     go.send(()).unwrap();
-    assert!(hears(&mut sockets[1], "text-delta").await.contains("\"b\""));
+    assert!(read_until(&mut sockets[1], "text-delta").await.contains("\"b\""));
     let ended = tokio::time::timeout(PATIENCE, closes.recv()).await;
     ended.unwrap().unwrap(); // The run of the first one.
     assert_eq!(registry.of_worker(1 - home, |_| true).len(), 1);
@@ -67,24 +67,24 @@ async fn a_request_that_is_returned_too_often_is_refused_once() {
     let (gateway, _closes) = gateway_of(1).await;
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "chat")).await.unwrap();
-    hears(&mut socket, "text-delta").await;
+    read_until(&mut socket, "text-delta").await;
     let session = gateway.site().registry.of_worker(0, |_| true).remove(0);
     set_ended(&session, true).await;
     for name in ["b", "c"] {
         socket.send(request("resume", name, "chat")).await.unwrap();
-        let Some(Ok(Frame::Text(told))) = socket.next().await else { panic!("a frame") };
-        assert!(told.contains("unavailable") && told.contains(&format!("{name:?}")), "{told}");
+        let Some(Ok(Frame::Text(frame))) = socket.next().await else { panic!("a frame") };
+        assert!(frame.contains("unavailable") && frame.contains(&format!("{name:?}")), "{frame}");
         is_read(&mut socket).await;
     }
-    // It is no request any more: its name is free.
+    // The request is closed: its id may be used again.
     set_ended(&session, false).await;
     socket.send(request("resume", "b", "chat")).await.unwrap();
-    assert!(hears(&mut socket, "text-delta").await.contains("\"b\""));
+    assert!(read_until(&mut socket, "text-delta").await.contains("\"b\""));
     drop((socket, session));
     gateway.stop(std::future::pending()).await;
 }
 
-/// One answer: its head, then the texts that the test gives, then no end. Other requests get a word and silence.
+/// One answer: its head, then the texts that the test gives, without an end. Later requests get one delta.
 async fn upstream(listener: TcpListener, mut texts: tokio::sync::mpsc::UnboundedReceiver<String>) {
     let chunk = |text: &str| {
         let event = format!(
@@ -115,33 +115,33 @@ async fn a_push_that_a_full_mailbox_refuses_is_spelled_anew_without_a_gap() {
     let registry = &gateway.site().registry;
     let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
     sockets[0].send(request("send", "own", "first")).await.unwrap();
-    hears(&mut sockets[0], "text-delta").await;
+    read_until(&mut sockets[0], "text-delta").await;
     let home = usize::from(registry.of_worker(0, |_| true).is_empty());
     sockets[1].send(request("send", "own", "second")).await.unwrap();
-    hears(&mut sockets[1], "text-delta").await;
+    read_until(&mut sockets[1], "text-delta").await;
     sockets[1].send(request("resume", "far", "first")).await.unwrap();
-    let first = hears(&mut sockets[1], "text-delta").await;
+    let first = read_until(&mut sockets[1], "text-delta").await;
     assert!(first.contains("\"far\""), "{first}");
     let session = registry.of_worker(1 - home, |_| true).remove(0);
-    // The thread of the second socket stands still; what it is told fills its mailbox.
+    // The thread of the second socket is blocked; pushes to it fill its mailbox.
     let go = hold(&session, false).await;
     let words: Vec<_> = (0..60).map(|n| format!("w{n} ")).collect();
     for word in &words {
         give.send(word.clone()).unwrap();
-        hears(&mut sockets[0], word).await;
+        read_until(&mut sockets[0], word).await;
     }
     go.send(()).unwrap();
     let sequence = |frame: &str| -> u64 {
         let frame: serde_json::Value = serde_json::from_str(frame).unwrap();
         frame["sequence"].as_u64().unwrap()
     };
-    let (mut next, mut said, mut frames) = (sequence(&first) + 1, String::new(), 0);
-    while said != words.concat() {
-        let frame = hears(&mut sockets[1], "\"far\"").await;
+    let (mut next, mut received, mut frames) = (sequence(&first) + 1, String::new(), 0);
+    while received != words.concat() {
+        let frame = read_until(&mut sockets[1], "\"far\"").await;
         assert_eq!(sequence(&frame), next, "{frame}");
         let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
-        said.push_str(frame["chunk"]["delta"].as_str().unwrap());
-        assert!(words.concat().starts_with(&said), "{said}");
+        received.push_str(frame["chunk"]["delta"].as_str().unwrap());
+        assert!(words.concat().starts_with(&received), "{received}");
         (next, frames) = (next + 1, frames + 1);
     }
     assert!(frames < 60, "the mailbox was full");

@@ -2,14 +2,14 @@
 use super::*;
 use proptest::prelude::*;
 
-/// So many frames at once that only a test of the rate meets it.
+/// A burst large enough that only a test of the rate reaches it.
 const BURST: u32 = 200;
 
 fn limits() -> Limits {
     Limits { frame_bytes: 1_000, fragments: 8, rate: Allowance::new(20, BURST, 8) }
 }
 
-/// With high bits, so that the wrong byte of it makes text no text.
+/// With high bits, so that unmasking with the wrong byte yields invalid text.
 const MASK: [u8; 4] = [0x91, 0x42, 0xa3, 0x1c];
 
 /// A masked frame as a client sends it.

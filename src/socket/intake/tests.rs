@@ -1,4 +1,4 @@
-//! Who is read when a worker has more to read than it should.
+//! Which sockets are read when a worker has more input than budget.
 use super::*;
 use proptest::prelude::*;
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 
 const TICK: usize = 64 * 1024 * 8;
-/// What one read brings at most.
+/// Maximum bytes of one read.
 const READ: usize = 16 * 1024;
 
 /// A socket of a test: how often it was woken.
@@ -25,7 +25,7 @@ impl Wake for Woken {
 
 struct Socket {
     source: Source,
-    ticket: Option<Ticket>,
+    ticket: Option<WaitTicket>,
     woken: Arc<Woken>,
 }
 
@@ -38,7 +38,7 @@ impl Socket {
         intake.may_read(self.source, &mut self.ticket, &Arc::clone(&self.woken).into())
     }
 
-    /// Reads pieces for as long as it may, and at most so many; how many.
+    /// Reads up to `pieces` pieces while it may; returns their number.
     fn read(&mut self, intake: &mut Intake, pieces: usize) -> usize {
         (0..pieces)
             .take_while(|_| {
@@ -52,7 +52,7 @@ impl Socket {
     }
 }
 
-/// Sockets that wait.
+/// Number of waiting sockets.
 fn waiting(intake: &Intake) -> usize {
     intake.waiting.values().map(|queue| queue.sockets.len()).sum()
 }
