@@ -1,11 +1,11 @@
-//! Frames that cannot be read: a few are answered; many in a row are a broken client.
+//! Counts unreadable frames: a few are answered, many close the connection.
 
 /// Bad frames per window after which the connection is closed.
 pub(super) const BAD_FRAMES_MAX: u8 = 10;
 /// Length of a window: one minute, in ticks of 100 ms.
 pub(super) const WINDOW_TICKS: u32 = 600;
 
-/// Of one socket. The time is cut into windows that begin with a first bad frame.
+/// The counter of one socket. A window starts with its first bad frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BadFrameCounter {
     count: u8,
@@ -13,7 +13,7 @@ pub(super) struct BadFrameCounter {
 }
 
 impl BadFrameCounter {
-    /// Counts one; true: that was one too many.
+    /// Counts a bad frame; true if the connection must be closed.
     pub(super) fn add(&mut self, now: u32) -> bool {
         if self.count == 0 || now.wrapping_sub(self.since) >= WINDOW_TICKS {
             *self = BadFrameCounter { count: 0, since: now };

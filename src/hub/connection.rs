@@ -29,11 +29,11 @@ use slab::Slab;
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
 
-/// The slot of a connection that has none.
+/// Slot of a connection whose actor has not started.
 const SLOT_NONE: u32 = u32::MAX;
 
-/// About 1.3 KB with its task and its socket while it is idle: what only a conversation needs is
-/// behind `session`, what only an unfinished message needs in its frame stream.
+/// About 1.3 KB with its task and socket while idle. State that only a conversation needs is behind
+/// `session`; state that only an incomplete message needs is in the frame stream.
 pub struct Connection {
     connections: Rc<Connections>,
     io: Rc<TcpStream>,
@@ -42,28 +42,28 @@ pub struct Connection {
     pass: Arc<Pass>,
     slot: u32,
     opened: u32,
-    /// When a frame last came from the peer, in ticks.
+    /// When the last frame arrived, in ticks.
     last_frame: u32,
     messages: u32,
     session: Option<Box<Attached>>,
-    /// The requests that are open, and the frames that were none: while there are any.
+    /// Open requests and counted bad frames, while there are any.
     requests: Option<Box<Requests>>,
-    /// What was seen of a peer that owes a pong.
+    /// The last probe of a peer that has not answered a ping.
     unanswered_ping: Option<Box<Progress>>,
-    /// Why it ended, once it has; nothing when the socket was lost.
+    /// Why it was closed; `None` while it is open and when the socket was lost.
     reason: Option<Close>,
 }
 
-/// This connection as a subscriber of its session.
+/// This connection's own session, and its subscription.
 struct Attached {
     session: SessionHandle,
     subscriber: SubscriberId,
 }
 
-/// All connections of one worker, and what they share.
+/// All connections of one worker, and their shared state.
 pub struct Connections {
     pub worker: Rc<Worker>,
-    /// A weak address costs eight bytes and keeps nothing alive.
+    /// A weak address takes eight bytes and does not keep the actor alive.
     addresses: RefCell<Slab<WeakAddr<Connection>>>,
 }
 
@@ -76,7 +76,7 @@ impl Connections {
         self.addresses.borrow().len()
     }
 
-    /// Sends to the connections in those slots that `which` chooses.
+    /// Signals the connections whose slot `which` selects.
     pub(super) fn signal(&self, signal: ConnectionSignal, which: impl Fn(usize) -> bool) {
         let addresses = self.addresses.borrow();
         for (_, address) in addresses.iter().filter(|(slot, _)| which(*slot)) {
@@ -119,12 +119,12 @@ impl Connection {
         ctx.close(close);
     }
 
-    /// Whether it is time to give up a peer: no frame came for too long, and nothing is seen of its
-    /// reading either. A slow subscriber has to read all that is before a ping until it can answer it.
+    /// Whether the peer has timed out: no frame arrived for too long, and it does not read either. A slow
+    /// peer must read everything ahead of a ping before it can answer it.
     fn is_lost(&mut self) -> bool {
         let settings = &self.connections.worker.settings;
         let silent = TICK * self.connections.worker.clock.ticks_since(self.last_frame);
-        // Inside a frame a client cannot answer a ping; its payload shows as much.
+        // Within a frame a client cannot answer a ping; progress of the payload counts instead.
         let upload = self.connections.worker.sockets.uploads.grew(self.id, self.connections.worker.now());
         let upload = upload.map(|grew| self.connections.worker.now().saturating_sub(grew));
         let silent = upload.map_or(silent, |upload| silent.min(upload));
@@ -168,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// A message for the one conversation of this socket.
+    /// Handles a message of a socket with a single conversation.
     fn on_own_message(&mut self, ctx: &mut SocketContext<Self>, codec: Codec, frame: ClientFrame) {
         let bytes = if let ClientFrame::Message { text } = &frame { text.len() } else { 0 };
         let account = match self.take_memory(bytes) {
@@ -178,7 +178,7 @@ impl Connection {
         let (session, subscriber) = self.attach(ctx, codec);
         match session.try_send(SessionMessage::Client { subscriber, frame, account }) {
             Ok(()) => {}
-            // Nothing is lost: this socket is not read until the session has room.
+            // Nothing is lost: the socket is not read until the session has room.
             Err(SendError::Full(message)) => {
                 let sent = session.send(message).into_actor(self);
                 ctx.wait(sent.map(|sent, this, ctx| {
@@ -191,12 +191,12 @@ impl Connection {
         }
     }
 
-    /// Takes memory for the answer to a question, before anything is kept of that: the questions of thousands of
-    /// sockets may be read before the first of their sessions runs.
+    /// Reserves memory for the answer to a question before the question is kept: thousands of questions may
+    /// be read before the first of their sessions runs.
     fn take_memory(&self, bytes: usize) -> Result<Account<1>, Rejection> {
         let memory = &self.connections.worker.memory;
         if let Some(after) = memory.refuses(self.pass.source()) {
-            // Not all come back together.
+            // Jitter, so that clients do not retry together.
             return Err(Rejection::Overloaded { after: after.mul_f64(1.0 + fastrand::f64()) });
         }
         let mut account = Account::new(memory, self.pass.source(), [Kind::Requests]);
@@ -220,7 +220,7 @@ impl Connection {
         Self::reply(ctx, codec, request, &ServerFrame::Rejected { reason });
     }
 
-    /// The session of this socket; it begins with the first message.
+    /// The session of this socket, started by its first message.
     fn attach(&mut self, ctx: &mut SocketContext<Self>, codec: Codec) -> (SessionHandle, SubscriberId) {
         if self.session.is_none() {
             let id = SubscriberId(self.id);
@@ -234,7 +234,7 @@ impl Connection {
         (attached.session.clone(), attached.subscriber)
     }
 
-    /// The way to this connection for sessions, and the shorter one for those on its thread.
+    /// The sink for sessions of any thread, and the direct writer for those of this thread.
     fn sink(&self, ctx: &mut SocketContext<Self>) -> (Sink, Rc<DirectWriter>) {
         let (window, direct) = ctx.output(|| DirectWriter::new(Rc::clone(&self.io)));
         let socket = SocketKey { worker: self.connections.worker.index, connection: self.id };
@@ -247,7 +247,7 @@ impl Actor for Connection {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let slot = self.connections.addresses.borrow_mut().insert(ctx.address().downgrade());
-        self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // There are never that many sockets.
+        self.slot = u32::try_from(slot).unwrap_or(SLOT_NONE); // Never that many sockets.
         self.connections.worker.metrics.connections.inc();
         self.connections.worker.metrics.connections_opened.inc();
     }
@@ -259,7 +259,7 @@ impl Actor for Connection {
     }
 }
 
-/// Whatever ended the socket, a panic included.
+/// Runs on every end of the socket, a panic included.
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(attached) = self.session.take() {
@@ -338,7 +338,7 @@ impl Handler<ConnectionSignal> for Connection {
                     ctx.ping();
                 }
             }
-            // A session closes its socket itself, when its answer is out; a request ends with its own.
+            // A session closes its socket after its answer; a socket with requests closes after them.
             ConnectionSignal::Drain if self.session.is_none() && !self.has_requests() => {
                 self.close(ctx, Close::Restart)
             }

@@ -1,5 +1,5 @@
-//! What a worker does at each tick of its clock, instead of timers per socket: due sessions, pings and silence, the
-//! drain.
+//! Periodic work of a worker, at each tick of its clock and instead of timers per socket: session wake-ups,
+//! pings and timeouts, the drain.
 use super::{
     connection::Connections,
     messages::{ConnectionSignal, SessionSignal},
@@ -15,7 +15,7 @@ use crate::{
 use prometheus_client::metrics::histogram::Histogram;
 use std::{rc::Rc, time::Duration};
 
-/// Ticks between `/readyz` turning red and the first closed socket, for proxies to notice.
+/// Ticks between `/readyz` failing and the first closed socket, so that proxies can notice.
 const UNREADY: u32 = 5;
 /// Sockets per drain wave; one wave per tick, at most `WAVES_MAX` waves.
 const WAVE: usize = 100;
@@ -24,12 +24,12 @@ const WAVES_MAX: usize = 20;
 /// What a worker does at each tick of its clock.
 struct Heartbeat {
     connections: Rc<Connections>,
-    /// Ticks of the drain so far.
+    /// Ticks since the drain started.
     drained_for: u32,
     lag: Histogram,
 }
 
-/// From now on, for as long as the worker's clock ticks.
+/// Starts the heartbeat; it runs as long as the worker's clock.
 pub fn start(connections: &Rc<Connections>) {
     let worker = &connections.worker;
     let lag = worker.metrics.event_loop_lag(worker.index);
@@ -64,7 +64,7 @@ impl Heartbeat {
     }
 }
 
-/// Each tick a share of the sockets, so that each one gets its turn once in a ping period.
+/// Signals a share of the sockets per tick, so that each is checked once per ping period.
 fn beat(connections: &Connections) {
     let worker = &connections.worker;
     let period = period_of(worker.settings.ping);
@@ -77,8 +77,8 @@ fn period_of(ping: Duration) -> usize {
     (ping.as_millis() / TICK.as_millis()).max(1) as usize
 }
 
-/// One wave. They repeat until no socket is left, because sessions may begin on
-/// sockets that are open; a second signal changes nothing.
+/// Drains one wave. Waves repeat until no socket is left, because sessions may start on open sockets; a
+/// repeated signal has no effect.
 fn drain(connections: &Connections) {
     let worker = &connections.worker;
     let waves = (connections.len() / WAVE).clamp(1, WAVES_MAX);
@@ -87,7 +87,7 @@ fn drain(connections: &Connections) {
     connections.signal(ConnectionSignal::Drain, |slot| slot % waves == wave);
 }
 
-/// The grace period is over: all at once.
+/// Closes everything: the grace period is over.
 fn close(connections: &Connections) {
     connections.signal(ConnectionSignal::Close, |_| true);
     signal_sessions(&connections.worker, SessionSignal::Close, |_| true);

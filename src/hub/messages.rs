@@ -13,7 +13,7 @@ use actix::{MailboxError, WeakRecipient, prelude::*};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What a session is sent.
+/// A message to a session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum SessionMessage {
@@ -24,17 +24,17 @@ pub enum SessionMessage {
         /// The memory for an answer.
         account: Account<1>,
     },
-    /// A request wants to follow this session's chat.
+    /// A request to subscribe to this session's chat.
     Attach(Attach),
-    /// The connection of a subscriber is gone.
+    /// A subscriber's connection is closed.
     Detach {
         subscriber: SubscriberId,
     },
-    /// The user stops the turn that this subscriber follows.
+    /// The user stops the turn that the subscriber follows.
     Stop {
         subscriber: SubscriberId,
     },
-    /// Asks for the conversation so far. Changes nothing, and does not keep the session from ending.
+    /// Requests the conversation so far. Changes nothing, and does not protect the session from eviction.
     GetTranscript(oneshot::Sender<Transcript>),
     Signal(SessionSignal),
     #[cfg(test)]
@@ -44,23 +44,23 @@ pub enum SessionMessage {
 /// Signals of the worker's clock and the registry to a session.
 #[derive(Clone, Copy, Debug)]
 pub enum SessionSignal {
-    /// The time that the session asked for has come.
+    /// The session's timer is due.
     Wake,
     /// The process is stopping.
     Drain,
     /// The grace period is over.
     Close,
-    /// The session was evicted: another chat takes its place.
+    /// The session was evicted for another chat.
     Evict,
-    /// Memory is short: finished answers are to be given up.
+    /// Memory is short: finished answers must be released.
     GiveBack,
 }
 
-/// The way to a session, from any thread. A clone is a new sender, see [`mailbox`].
+/// Sends to a session from any thread. A clone is a new sender, see [`mailbox`].
 #[derive(Clone)]
 pub struct SessionHandle(Recipient<SessionMessage>);
 
-/// The same, without keeping the session alive.
+/// A handle that does not keep the session alive.
 pub struct WeakSessionHandle(WeakRecipient<SessionMessage>);
 
 impl SessionHandle {
@@ -77,13 +77,12 @@ impl SessionHandle {
         self.notify(SessionMessage::Signal(signal));
     }
 
-    /// # Errors
-    /// There is no room in its mailbox, or the session has ended; the message comes back.
+    /// The mailbox is full, or the session has ended; returns the message.
     pub fn try_send(&self, message: SessionMessage) -> Result<(), SendError<SessionMessage>> {
         self.0.try_send(message)
     }
 
-    /// Waits for room in its mailbox.
+    /// Sends when the mailbox has room.
     pub fn send(
         &self,
         message: SessionMessage,
@@ -91,7 +90,7 @@ impl SessionHandle {
         self.0.send(message)
     }
 
-    /// The conversation so far, unless the session ends before it answers.
+    /// The conversation so far; `None` if the session ends first.
     pub async fn transcript(&self) -> Option<Transcript> {
         let (reply, transcript) = oneshot::channel();
         self.send(SessionMessage::GetTranscript(reply)).await.ok()?;
@@ -103,7 +102,7 @@ impl SessionHandle {
         self.0 == other.0
     }
 
-    /// The session has not ended.
+    /// Whether the session has not ended.
     pub fn is_live(&self) -> bool {
         self.0.connected()
     }
@@ -119,40 +118,41 @@ impl WeakSessionHandle {
     }
 }
 
-/// Where a session sends what its subscribers are to get: a connection, or anything else that takes [`Push`].
+/// The destination of a subscriber's frames: a connection, or anything else that handles [`Push`].
 #[derive(Clone)]
 pub struct Sink {
     pub recipient: Recipient<Push>,
-    /// Credit for what is on its way, shared by all subscribers behind this sink.
+    /// Credit for frames in flight, shared by all subscribers behind this sink.
     pub window: Arc<SendWindow>,
-    /// A socket of this gateway that a session on the same thread can write to directly.
+    /// Set if the sink is a socket that sessions of its thread can write to directly.
     pub socket: Option<SocketKey>,
 }
 
-/// Finds a socket's direct writer on the thread that both are on.
+/// Identifies a socket's direct writer among those of its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKey {
     pub worker: usize,
     pub connection: u64,
 }
 
-/// What a session sends to a [`Sink`].
+/// A message from a session to a [`Sink`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum Push {
-    /// Encoded frames. Refused by a full mailbox, they come back to the session, and the subscriber is behind.
+    /// Encoded frames. If a full mailbox rejects them, they return to the session, which marks the subscriber
+    /// as behind.
     Frames {
         bytes: Vec<u8>,
-        /// Ends the socket behind the frames.
+        /// Closes the socket after the frames.
         close: Option<Close>,
-        /// What the [`SendWindow`] was charged; the receiver of the frames releases it when they are written.
+        /// The charge to the [`SendWindow`], released by the receiver when the frames are written.
         cost: usize,
     },
-    /// A subscriber got everything that it asked for.
+    /// The subscription is complete.
     Finished { subscriber: SubscriberId },
-    /// The session of a subscriber ended without an end for it: it panicked or was evicted.
+    /// The session ended before the subscription was complete: it panicked or was evicted.
     Lost { subscriber: SubscriberId },
-    /// No session took this request: the one that it was sent to was just ending.
+    /// The request's session ended before handling it.
     Returned(Box<AttachRequest>),
 }
 
@@ -160,7 +160,7 @@ pub enum Push {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub enum ConnectionSignal {
-    /// Time for a ping, or to notice that the peer is gone.
+    /// Send a ping, or close if the peer has timed out.
     Heartbeat,
     /// The process is stopping.
     Drain,
@@ -168,7 +168,7 @@ pub enum ConnectionSignal {
     Close,
 }
 
-/// What a request wants of its chat.
+/// What a request does with its chat.
 pub enum AttachKind {
     Ask(Box<TurnRequest>),
     Resume { turn: Option<MessageId>, after: Option<u32> },
@@ -193,7 +193,7 @@ impl AttachKind {
         }
     }
 
-    /// The answer where the chat has no session, and none is started.
+    /// The reply if the chat has no session and none is started.
     pub fn without_session(&self) -> ServerFrame {
         match self {
             AttachKind::Ask(_) => ServerFrame::Rejected { reason: Rejection::Draining },
@@ -202,7 +202,7 @@ impl AttachKind {
     }
 }
 
-/// A request on its way to the session of its chat.
+/// A request in flight to the session of its chat.
 pub struct AttachRequest {
     pub subscriber: SubscriberId,
     pub request: RequestId,
@@ -213,11 +213,11 @@ pub struct AttachRequest {
     pub account: Option<Account<1>>,
     pub codec: Codec,
     pub sink: Sink,
-    /// How often it was returned.
+    /// Times that it was returned.
     pub returns: u8,
 }
 
-/// A request in a session's mailbox. Dropped there, it is returned to its sink.
+/// A request in a session's mailbox. If it is dropped unhandled, it is returned to its sink.
 pub struct Attach(Option<Box<AttachRequest>>);
 
 impl Attach {

@@ -1,4 +1,5 @@
-//! Who follows which chat: connections and their requests, sessions, the registry, and the clock of a worker.
+//! Connects clients with chats: connections and their requests, sessions, the registry, and the worker's
+//! heartbeat.
 pub mod bad_frames;
 pub mod chat_table;
 pub mod connection;

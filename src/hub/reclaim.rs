@@ -1,5 +1,5 @@
-//! Takes memory back when it is short: performs what [`crate::memory`] decides. Runs on the workers' clock, so much
-//! at a time that no worker stands still over it.
+//! Reclaims memory under pressure: carries out the decisions of [`crate::memory`] on the workers' clock, in
+//! steps small enough not to block a worker.
 use super::{messages::SessionSignal, worker::Worker};
 use crate::{
     log_throttle::LogThrottle,
@@ -8,12 +8,12 @@ use crate::{
 };
 use std::{collections::HashMap, time::Duration};
 
-/// Chats that are evicted in one round, of which there are about three a second.
+/// Maximum chats evicted per round (about three rounds per second).
 const CHATS_MAX: usize = 512;
 /// At most one log line about short memory in this time.
 static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
 
-/// What the metric of things taken back counts.
+/// Labels of the metric of reclaimed memory.
 pub(super) const MESSAGES: &str = "messages";
 pub(super) const ANSWERS: &str = "answers";
 pub(super) const CHATS: &str = "chats";

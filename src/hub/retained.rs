@@ -1,11 +1,11 @@
-//! Which sessions of a worker keep finished answers that they could give back.
+//! Tracks which sessions of a worker retain finished answers that could be released.
 use crate::{
     chat::{SessionId, Source},
     memory,
 };
 use std::{cell::RefCell, collections::HashMap};
 
-/// One worker's sessions that keep finished answers.
+/// Sessions of one worker that retain finished answers.
 #[derive(Default)]
 pub struct RetainedAnswers(RefCell<HashMap<SessionId, Retained>>);
 
@@ -15,7 +15,7 @@ struct Retained {
 }
 
 impl RetainedAnswers {
-    /// What a session keeps from now on.
+    /// Sets the bytes that a session retains.
     pub fn set(&self, id: SessionId, source: Source, bytes: usize) {
         let mut table = self.0.borrow_mut();
         if bytes == 0 {
@@ -34,7 +34,7 @@ impl RetainedAnswers {
         }
     }
 
-    /// Takes out the sessions that are to give back what they keep, those with most first.
+    /// Removes and returns the sessions that must release their answers, the largest first.
     pub fn take(
         &self,
         demands: &HashMap<Source, usize>,

@@ -1,6 +1,6 @@
-//! The session's end of one subscription: encodes what the session sends and gives it to the subscriber's sink,
-//! within the sink's window. Where the sink is a socket of the session's own thread and nothing waits for that,
-//! frames are written to it directly; otherwise they are a message, and across threads only bytes travel.
+//! The session's end of one subscription: encodes frames and sends them to the subscriber's sink, within the
+//! sink's window. If the sink is a socket of the session's own thread without pending output, frames are
+//! written to it directly; otherwise they are sent as a message, so only bytes cross threads.
 use super::messages::{Push, Sink};
 use crate::{
     chat::SubscriberId,
@@ -19,7 +19,7 @@ use std::{rc::Rc, sync::Arc};
 pub struct Subscriber {
     recipient: Recipient<Push>,
     window: Arc<SendWindow>,
-    /// Where the socket is of the session's own thread.
+    /// Set if the socket belongs to the session's own thread.
     direct: Option<Rc<DirectWriter>>,
     encoder: FrameEncoder,
 }
@@ -30,8 +30,8 @@ impl Subscriber {
         Subscriber { recipient, window, direct, encoder }
     }
 
-    /// Sends, or gives back what the subscriber cannot take; then, and with `ask`, `session` gets [`Ready`]
-    /// when what is on its way has been written.
+    /// Sends, or returns what the subscriber cannot take. In that case, and with `ask`, `session` gets
+    /// [`Ready`] when the output in flight has been written.
     pub fn try_push(
         &mut self,
         session: impl Fn() -> Recipient<Ready>,
@@ -63,15 +63,15 @@ impl Subscriber {
         if bytes.is_empty() && close.is_none() && !ask {
             return Ok(()); // The dialect has no frame for it.
         }
-        // What has no bytes costs something too: a clear window is one with nothing on its way.
+        // A push without bytes has a cost too: a window is clear only if nothing is in flight.
         let cost = bytes.len().max(1);
         self.window.charge(cost);
-        // Where the subscriber is gone, its `Detach` is on the way.
+        // If the sink has ended, its `Detach` is in flight.
         let Err(refused) = mailbox::offer(&self.recipient, Push::Frames { bytes, close, cost }) else {
             return Ok(());
         };
         self.window.wait(id.0, &session);
-        // The mailbox may have been emptied before the writer could see that we wait.
+        // The mailbox may have been drained before the writer could see the waiter.
         mailbox::offer(&self.recipient, refused).map_err(|_| {
             self.window.refund(cost);
             self.encoder = before; // It was not sent.
@@ -79,12 +79,12 @@ impl Subscriber {
         })
     }
 
-    /// The subscriber got everything that it asked for.
+    /// Ends a complete subscription.
     pub fn finish(self, id: SubscriberId) {
         mailbox::notify(&self.recipient, Push::Finished { subscriber: id });
     }
 
-    /// The session ends without an end for this subscriber.
+    /// Ends a subscription that is not complete, because the session ends.
     pub fn lose(&self, id: SubscriberId) {
         mailbox::notify(&self.recipient, Push::Lost { subscriber: id });
     }

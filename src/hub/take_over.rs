@@ -1,8 +1,7 @@
-//! After the App has agreed to an upgrade: takes the socket over.
+//! Takes over the socket after an accepted upgrade.
 //!
-//! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the
-//! actor when the peer stops reading. Its upgrade hook hands the socket out, so that none of this
-//! stays behind.
+//! actix-http keeps two 8 KiB buffers and its dispatcher for every WebSocket, and stops polling the actor
+//! when the peer stops reading. Its upgrade hook hands out the bare socket, so all of this is freed.
 use super::{
     connection::{Connection, Connections},
     worker::Settings,
@@ -20,21 +19,21 @@ use crate::{
 use std::{rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
 
-/// A socket with its task and its actor, see [`Connection`].
+/// Memory accounted per connection, in bytes: its socket, task and actor, see [`Connection`].
 const CONNECTION_BYTES: usize = 2048;
 
-/// Left in the request's extensions by the handler that agreed to an upgrade.
+/// An accepted upgrade, passed in the request's extensions.
 pub struct Upgrade {
-    /// Names the connection in logs.
+    /// Identifies the connection in logs.
     pub id: u64,
     pub codec: Codec,
     pub pass: Arc<Pass>,
-    /// Its frames may hold whole conversations.
+    /// Whether its frames may hold whole conversations.
     pub transcripts: bool,
     pub permit: ConnectionPermit,
 }
 
-/// Starts the connection; `early` is what the client sent right behind its request.
+/// Starts the connection; `early` are bytes that the client sent with its request.
 pub(crate) fn open(
     connections: Rc<Connections>,
     upgrade: Upgrade,
@@ -55,7 +54,7 @@ pub(crate) fn open(
     });
 }
 
-/// What a socket has of what is shared by all.
+/// A connection's part of shared resources: memory and a connection permit.
 struct ConnectionResources {
     account: Account<2>,
     _permit: ConnectionPermit,

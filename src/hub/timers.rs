@@ -1,13 +1,13 @@
-//! When the sessions of one worker are to be woken: one ordered table instead of timers.
+//! Wake-up times of one worker's sessions: one ordered table instead of timers.
 use crate::chat::SessionId;
 use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 
-/// Read by the worker's heartbeat. A session is in it at most once.
+/// Polled by the worker's heartbeat. A session has at most one entry.
 #[derive(Default)]
 pub struct Timers(RefCell<BTreeSet<(Duration, SessionId)>>);
 
 impl Timers {
-    /// Moves a session from the time that it asked for before to the one that it asks for now.
+    /// Replaces a session's wake-up time.
     pub fn set(&self, id: SessionId, before: Option<Duration>, at: Option<Duration>) {
         self.forget(id, before);
         if let Some(at) = at {
@@ -21,7 +21,7 @@ impl Timers {
         }
     }
 
-    /// Takes those out whose time has come.
+    /// Removes and returns the sessions that are due.
     pub fn due(&self, now: Duration) -> Vec<SessionId> {
         let mut table = self.0.borrow_mut();
         let mut due = Vec::new();

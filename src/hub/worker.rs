@@ -1,4 +1,4 @@
-//! What all connections and sessions of one thread share.
+//! State shared by all connections and sessions of one thread.
 use super::{messages::SocketKey, registry::Registry, retained::RetainedAnswers, timers::Timers};
 use crate::{
     chat::RunEvent,
@@ -20,23 +20,23 @@ use std::{
     time::Duration,
 };
 
-/// What a connection may do.
+/// Limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub socket: socket::worker::Settings,
-    /// What a frame may hold where it may be a whole conversation, in place of `connection.frame_bytes_max`.
+    /// Maximum frame size in bytes on routes whose frames may hold a whole conversation, instead of
+    /// `connection.frame_bytes_max`.
     pub transcript_bytes: u32,
-    /// Requests that a socket may have open.
+    /// Maximum open requests per socket; more are rejected.
     pub requests: usize,
     pub messages: protocol::Limits,
     /// Time without any frame, pongs included, after which a peer counts as gone.
     pub silence: Duration,
-    /// How often a silent peer is pinged.
+    /// Interval of pings to a peer.
     pub ping: Duration,
 }
 
-/// Lists that all sessions of a thread use in turn: one of each for all of them stays in the cache, and
-/// a delta allocates none.
+/// Lists that all sessions of a thread reuse in turn: they stay in the cache, and a delta allocates none.
 #[derive(Default)]
 pub struct ScratchBuffers {
     pub effects: Cell<Vec<Effect>>,
@@ -44,9 +44,9 @@ pub struct ScratchBuffers {
     pub events: Cell<Vec<RunEvent>>,
 }
 
-/// What the workers of a process share.
+/// State shared by the workers of a process.
 pub struct Shared {
-    /// One address for all sessions of a worker; beyond its place the mailbox refuses.
+    /// One address for all sessions of a worker, so its single extra place bounds what they can queue.
     pub dispatcher: Addr<Dispatcher>,
     pub registry: Arc<Registry>,
     pub lifecycle: Arc<Lifecycle>,
@@ -54,7 +54,7 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
 }
 
-/// What all sockets and sessions of one worker share. One per worker thread, behind an `Rc`.
+/// State shared by all sockets and sessions of one worker. One per worker thread, behind an `Rc`.
 pub struct Worker {
     pub index: usize,
     pub settings: Settings,
@@ -66,17 +66,17 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     pub(super) scratch: ScratchBuffers,
     pub(super) timers: Timers,
-    /// What the sockets of this thread share.
+    /// State shared by the sockets of this thread.
     pub sockets: Rc<SocketWorker>,
     pub(super) retained: RetainedAnswers,
-    /// Of those connections that have sent a request: a session on this thread finds its subscriber's socket here.
+    /// Direct writers of connections that have sent a request, looked up by sessions on this thread.
     pub(super) direct_writers: RefCell<HashMap<u64, Rc<DirectWriter>>>,
     /// The coarse clock of this thread.
     pub clock: Rc<WorkerClock>,
 }
 
 impl Worker {
-    /// This thread's worker. Nothing is due in it until [`heartbeat::start`](super::heartbeat::start).
+    /// Creates this thread's worker. It is idle until [`heartbeat::start`](super::heartbeat::start).
     pub fn new(
         index: usize,
         settings: Settings,
@@ -108,7 +108,7 @@ impl Worker {
         self.clock.now()
     }
 
-    /// The direct writer of a socket, where that is on this thread.
+    /// The direct writer of a socket of this thread.
     pub(super) fn direct_writer(&self, socket: SocketKey) -> Option<Rc<DirectWriter>> {
         (socket.worker == self.index)
             .then(|| self.direct_writers.borrow().get(&socket.connection).cloned())

@@ -1,4 +1,4 @@
-//! When a peer that takes nothing is given up.
+//! Detects a peer that accepts no data.
 use super::peer_progress::{self, Progress};
 use std::{future::Future, pin::Pin, task::Context, time::Duration};
 use tokio::{
@@ -6,15 +6,15 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// How often within the limit the kernel is asked whether there was progress after all.
+/// Probes per write timeout: how often the kernel is asked whether there was progress.
 const PROBES: u32 = 6;
-/// The first probe, with which all later ones are compared, comes sooner by this factor.
+/// The first probe, the baseline of later ones, comes earlier by this factor.
 const FIRST_PROBE_FACTOR: u32 = 4;
 
-/// The write deadline of one connection; it exists only while something waits to be written.
+/// The write timeout of one connection; it exists only while output is pending.
 ///
-/// The peer is given up once it has made no progress for the limit, and at most one probe (a sixth of the limit)
-/// later.
+/// It expires when the peer has made no progress for the limit, at most one probe interval (a sixth of the
+/// limit) later.
 pub struct Stall {
     limit: Duration,
     check: Pin<Box<Sleep>>,
@@ -22,19 +22,19 @@ pub struct Stall {
 }
 
 impl Stall {
-    /// Begins now: the kernel has refused bytes.
+    /// Starts now: the kernel has rejected output.
     pub fn new(limit: Duration) -> Self {
         let counter = ProgressCounter::default();
         Stall { limit, check: Box::pin(sleep(counter.pause(limit))), counter }
     }
 
-    /// The kernel has taken bytes.
+    /// Restarts, because the kernel has accepted output.
     pub fn restart(&mut self) {
         self.counter = ProgressCounter::default();
         self.check.as_mut().reset(Instant::now() + self.counter.pause(self.limit));
     }
 
-    /// Whether the time is up; otherwise the task is woken for the next probe.
+    /// Returns true if the timeout has expired; otherwise the task is woken for the next probe.
     pub fn poll(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> bool {
         while self.check.as_mut().poll(cx).is_ready() {
             if self.counter.observe(peer_progress::probe(io)) {
@@ -46,27 +46,27 @@ impl Stall {
     }
 }
 
-/// The rule: counts looks in a row that saw no progress.
+/// The rule: counts consecutive probes without progress.
 #[derive(Debug, Default)]
 struct ProgressCounter {
-    /// There was a probe, and what it saw: nothing where the kernel does not report it.
+    /// The last probe, if any; the inner `None` if the kernel did not report it.
     seen: Option<Option<Progress>>,
     still: u32,
 }
 
 impl ProgressCounter {
-    /// Until the next probe.
+    /// Time until the next probe.
     fn pause(&self, limit: Duration) -> Duration {
         if self.seen.is_none() { limit / (PROBES * FIRST_PROBE_FACTOR) } else { limit / PROBES }
     }
 
-    /// Takes the next probe; whether the peer is given up.
+    /// Evaluates a probe; true if the timeout has expired.
     fn observe(&mut self, now: Option<Progress>) -> bool {
         let progress = match (&now, &self.seen) {
-            (_, None) => true, // The base line.
+            (_, None) => true, // The baseline.
             (Some(now), Some(Some(earlier))) => now.is_beyond(earlier),
             (Some(_), Some(None)) => true,
-            (None, Some(_)) => false, // Only what is written counts.
+            (None, Some(_)) => false, // Only writes count.
         };
         self.still = if progress { 0 } else { self.still + 1 };
         self.seen = Some(now);
@@ -80,7 +80,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(12);
 
-    /// When a peer is given up whose progress, as the kernel tells it, is the time of its last step.
+    /// When the timeout expires for a peer that progresses at `steps`, as the kernel reports it.
     fn given_up(steps: &[Duration], kernel_reports: bool) -> Duration {
         let mut counter = ProgressCounter::default();
         let mut now = counter.pause(LIMIT);
@@ -105,7 +105,7 @@ mod tests {
         );
         for last in (0..60_000).step_by(7) {
             let last = Duration::from_millis(last);
-            // One step a second up to the last.
+            // One step per second up to the last.
             let steps: Vec<_> = (0..=last.as_secs()).map(Duration::from_secs).chain([last]).collect();
             let after = given_up(&steps, true) - last;
             assert!(after >= LIMIT && after <= LIMIT + probe, "{last:?}: {after:?}");

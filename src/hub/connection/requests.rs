@@ -1,4 +1,4 @@
-//! The requests of one socket, each of them a subscriber of its chat's session.
+//! The requests of one socket; each is a subscriber of its chat's session.
 use super::Connection;
 use crate::{
     chat::{ChatId, ChatKey, RequestId, SessionId, SubscriberId},
@@ -14,24 +14,24 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-/// 128 bits of the operating system's randomness: the names of stored answers are made from it.
+/// 128 random bits from the operating system: names of stored answers are derived from it.
 fn new_session_id() -> Result<SessionId, getrandom::Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
     Ok(SessionId(u128::from_ne_bytes(bytes)))
 }
 
-/// How often a request may be returned by a session that is just ending.
+/// Times that a request may be returned by an ending session; then it is rejected.
 const RETURNS_MAX: u8 = 3;
 
-/// What a socket has that asked for something, or was not understood.
+/// Open requests and bad frames of one socket.
 #[derive(Default)]
 pub(super) struct Requests {
     open: HashMap<RequestId, Open>,
     bad_frames: BadFrameCounter,
 }
 
-/// Where a request was sent.
+/// An open request and its session.
 pub(super) struct Open {
     subscriber: SubscriberId,
     session: SessionHandle,
@@ -77,7 +77,8 @@ impl Connection {
         self.deliver(ctx, Box::new(request));
     }
 
-    /// Sends a request to the session of its chat. Only a question makes one, and not while we are leaving.
+    /// Sends a request to the session of its chat. Only a question starts a session, and not during the
+    /// drain.
     fn deliver(&mut self, ctx: &mut SocketContext<Self>, request: Box<AttachRequest>) {
         let key = ChatKey { principal: self.pass.principal(), chat: request.chat.clone() };
         let registry = &self.connections.worker.registry;
@@ -126,7 +127,7 @@ impl Connection {
         }
     }
 
-    /// Takes the request of a subscriber out.
+    /// Removes the request of a subscriber.
     pub(super) fn forget(&mut self, subscriber: SubscriberId) -> Option<(RequestId, Open)> {
         let requests = self.requests.as_mut()?;
         let request =
@@ -138,12 +139,12 @@ impl Connection {
         entry
     }
 
-    /// Something is asked for and not yet answered.
+    /// Whether a request is open.
     pub(super) fn has_requests(&self) -> bool {
         self.requests.as_ref().is_some_and(|requests| !requests.open.is_empty())
     }
 
-    /// A frame could not be read; true: it was one too many.
+    /// Counts an unreadable frame; true if the connection must be closed.
     pub(super) fn count_bad_frame(&mut self) -> bool {
         self.requests.get_or_insert_default().bad_frames.add(self.connections.worker.clock.ticks())
     }
@@ -154,7 +155,7 @@ impl Connection {
         }
     }
 
-    /// The socket is gone: detaches from all chats.
+    /// Detaches from all chats, because the socket is closed.
     pub(super) fn leave_chats(&mut self) {
         self.connections.worker.direct_writers.borrow_mut().remove(&self.id);
         for open in self.requests.take().into_iter().flat_map(|requests| requests.open.into_values()) {
@@ -162,7 +163,7 @@ impl Connection {
         }
     }
 
-    /// No session took a request; its chat may have a new one.
+    /// A session returned a request because it was ending: tries again, with a new session if need be.
     pub(super) fn on_returned(&mut self, ctx: &mut SocketContext<Self>, mut request: Box<AttachRequest>) {
         let Some((_, open)) = self.forget(request.subscriber) else { return };
         request.returns += 1;

@@ -1,4 +1,4 @@
-//! What one session holds of the memory of all, as far as that is written down.
+//! Accounting of the memory that one session holds.
 use crate::{
     chat::{RunRequest, SessionId, Source},
     dispatch::STREAM_BYTES,
@@ -7,23 +7,22 @@ use crate::{
     session::{Lifetime, Session},
 };
 
-/// Growth of an answer after which what a session holds is written down again; and the least that is worth
-/// to be taken back.
+/// Bytes by which an answer grows before the account is updated; also the minimum worth reclaiming.
 const STEP_BYTES: usize = 4096;
 
-/// The account of a session. It is for the source of its last question.
+/// A session's memory account. It belongs to the source of its last question.
 pub(super) struct Holdings {
-    /// Of history, waiting questions and replay logs.
+    /// Memory of history, queued questions and replay logs.
     account: Account<3>,
-    /// When the newest answer has grown to this, it is renewed.
+    /// Size of the newest answer at which the account is updated.
     renew_at: usize,
-    /// Bytes of finished answers that the worker knows to be kept here.
+    /// Bytes of finished answers reported to the worker.
     kept: usize,
-    /// What its connection took for the answer to the question that it is given; left over, it goes back.
+    /// Memory that the connection reserved for the next answer; released if unused.
     pub(super) run: Option<Account<1>>,
     /// It ends with its socket.
     of_socket: bool,
-    /// The worker knows that its socket is not to be closed over an answer.
+    /// The worker's uploads know that its socket must not be closed during an answer.
     protected: bool,
 }
 
@@ -48,7 +47,7 @@ impl Holdings {
         self.account.transfer_to(source);
     }
 
-    /// The account of a run of this session, with what it will take.
+    /// The account of a run of this session, charged with what the run will need.
     pub(super) fn of_run(&mut self, request: &RunRequest) -> Account<1> {
         let new = || Account::new(self.account.memory(), self.account.source(), [Kind::Requests]);
         let mut account = self.run.take().unwrap_or_else(new);
@@ -57,7 +56,7 @@ impl Holdings {
         account
     }
 
-    /// After text alone: whether enough has come for a renewal.
+    /// Whether the account must be updated after a delta.
     pub(super) fn is_due(&self, session: &Session) -> bool {
         session.newest_bytes() >= self.renew_at
     }
@@ -72,7 +71,7 @@ impl Holdings {
         }
     }
 
-    /// Writes down what the session holds; never for a delta alone.
+    /// Updates the account; not called for every delta.
     pub(super) fn renew(&mut self, worker: &Worker, id: SessionId, session: &Session) {
         self.run = None;
         let held = session.memory_use();
