@@ -11,10 +11,13 @@ use tokio::{
 /// Answers that are known, all different, with stamps.
 const PROMPT: &str = "/sim tokens=40 pace_ms=20 first_ms=20 stamp=1 seed={socket}{turn}";
 
+/// Runs take some seconds, searches several runs; a busy machine may need several times that.
+const RUN_PATIENCE: Duration = PATIENCE.saturating_mul(6);
+
 /// Runs the load tester against an address.
 async fn load(url: &str, more: &[&str]) -> Ended {
     let args: Vec<_> = ["load", url].iter().chain(more).copied().collect();
-    Tidegate::new(&args).run().await
+    Tidegate::new(&args).begin().ended(RUN_PATIENCE).await
 }
 
 fn report(ended: &Ended) -> Value {
@@ -117,10 +120,7 @@ async fn the_knee_is_found() {
         // What fails here is not time but room: the gateway refuses the sixth.
         let args =
             ["--sockets", "3", "--find-knee", "p99_delivery_ms<9999", "--step", "500ms", "--json", "-"];
-        let ended = Tidegate::new(&[&["load", &gateway.chat_url()], &args[..]].concat())
-            .begin()
-            .ended(3 * PATIENCE)
-            .await;
+        let ended = load(&gateway.chat_url(), &args).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let knee = &report(&ended)["knee"];
         let levels: Vec<_> = knee["levels"]
@@ -154,7 +154,7 @@ async fn a_server_that_dies_in_a_search_leaves_what_held_before() {
         let search = search.begin();
         until("the second level runs", async || gateway_runs(address).await == 4).await;
         gateway.kill().await;
-        let ended = search.ended(3 * PATIENCE).await;
+        let ended = search.ended(RUN_PATIENCE).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(report(&ended)["knee"]["sockets"].as_u64(), Some(2), "{ended:?}");
         assert!(ended.err.contains("no further: with ") && ended.err.contains("no process"), "{}", ended.err);
