@@ -118,8 +118,7 @@ async fn the_knee_is_found() {
         let simulator = Process::simulate().await;
         let gateway = Process::serve(&simulator, "sk-test", &["--set", "connection.count_max=5"]).await;
         // What fails here is not time but room: the gateway refuses the sixth.
-        let args =
-            ["--sockets", "3", "--find-knee", "p99_delivery_ms<9999", "--step", "500ms", "--json", "-"];
+        let args = ["--sockets", "3", "--find-knee", "p99_delivery_ms<9999", "--step", "1s", "--json", "-"];
         let ended = load(&gateway.chat_url(), &args).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let knee = &report(&ended)["knee"];
@@ -147,7 +146,7 @@ async fn a_server_that_dies_in_a_search_leaves_what_held_before() {
         let simulator = Process::simulate().await;
         let gateway = Process::serve(&simulator, "sk-test", &[]).await;
         let (url, pid, address) = (gateway.chat_url(), gateway.pid().to_string(), gateway.address);
-        let args = ["load", &url, "--sockets", "2", "--find-knee", "p99_delivery_ms<9999", "--step", "500ms"];
+        let args = ["load", &url, "--sockets", "2", "--find-knee", "p99_delivery_ms<9999", "--step", "1s"];
         let endless = "/sim tokens=100000 pace_ms=20 first_ms=0 stamp=1";
         let search =
             Tidegate::new(&[&args[..], &["--pid", &pid, "--prompt", endless, "--json", "-"]].concat());

@@ -266,7 +266,7 @@ async fn come_and_go(gateway: SocketAddr, how: u8) {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match timeout(Duration::from_secs(10), client.read_some(&mut head)).await {
-            Ok(Ok(read)) if read > 0 => {}
+            Ok(read) if read > 0 => {}
             _ => return,
         }
     }
