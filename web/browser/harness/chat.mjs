@@ -27,7 +27,8 @@ export async function answered(page, { outcome = "done", count, timeout = 30_000
   const last = page.locator(`article[data-role="assistant"][data-outcome="${outcome}"]`);
   if (count !== undefined)
     await until(`${count} answers`, async () => (await last.count()) >= count, timeout);
-  else await answers(page).last().and(last).waitFor({ state: "attached", timeout });
+  // A question below it is not answered yet.
+  else await articles(page).last().and(last).waitFor({ state: "attached", timeout });
   return await textOf(answers(page).last());
 }
 
@@ -38,12 +39,14 @@ export async function textOf(article) {
     .evaluateAll((parts) => parts.map((part) => part.textContent).join(""));
 }
 
-/** Waits until the last answer has at least this many characters. */
+/** Waits until the answer to the last question has at least this many characters. */
 export async function grown(page, characters, timeout = 30_000, polling = 50) {
   await page.waitForFunction(
     (least) => {
-      const all = document.querySelectorAll('article[data-role="assistant"] [data-part="text"]');
-      return (all[all.length - 1]?.textContent?.length ?? 0) >= least;
+      const last = [...document.querySelectorAll("article[data-message]")].at(-1);
+      if (last?.dataset.role !== "assistant") return false;
+      const texts = last.querySelectorAll('[data-part="text"]');
+      return (texts[texts.length - 1]?.textContent?.length ?? 0) >= least;
     },
     characters,
     { timeout, polling },
