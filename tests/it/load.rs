@@ -287,15 +287,15 @@ async fn agree(socket: &mut TcpStream) {
 #[tokio::test]
 async fn wrong_text_fails_a_run() {
     let text = "one two three four five six seven eight nine ten eleven twelve";
-    for (said, kind) in [
+    for (sent, kind) in [
         (text.replace(" four five six", ""), "lost_text"),
         (text.replace(" seven", " two three four five seven"), "doubled_text"),
-        (format!("{} the answer of somebody else", &text[..30]), "foreign_text"),
+        (format!("{} the answer of another client", &text[..30]), "foreign_text"),
         (format!("{text}{text}"), "doubled_text"),
         (text[..40].to_owned(), "lost_text"),
     ] {
-        let frame = [&[0x81, said.len() as u8][..], said.as_bytes()].concat();
-        assert!(said.len() < 126, "short frames only");
+        let frame = [&[0x81, sent.len() as u8][..], sent.as_bytes()].concat();
+        assert!(sent.len() < 126, "short frames only");
         let (url, task) = server(move |mut socket: TcpStream| {
             let frame = frame.clone();
             async move {
@@ -326,19 +326,19 @@ async fn wrong_text_fails_a_run() {
         ];
         let ended = load(&url, &args).await;
         assert_eq!(ended.code, Some(1), "{kind}: {ended:?}");
-        assert_eq!(report(&ended)["errors"][kind]["count"], 2, "{said}: {}", ended.out);
+        assert_eq!(report(&ended)["errors"][kind]["count"], 2, "{sent}: {}", ended.out);
         task.abort();
     }
 }
 
 #[tokio::test]
 async fn headers_and_cookies_reach_the_server() {
-    let (tell, mut told) = tokio::sync::mpsc::channel(1);
+    let (sender, mut heads) = tokio::sync::mpsc::channel(1);
     let (url, task) = server(move |mut socket: TcpStream| {
-        let tell = tell.clone();
+        let sender = sender.clone();
         async move {
             let head = read_head(&mut socket).await;
-            let _ = tell.try_send(head);
+            let _ = sender.try_send(head);
         }
     })
     .await;
@@ -353,7 +353,7 @@ async fn headers_and_cookies_reach_the_server() {
         "300ms",
     ];
     assert_eq!(load(&url, &args).await.code, Some(69), "it only looks at the request");
-    let head = told.recv().await.unwrap();
+    let head = heads.recv().await.unwrap();
     assert!(
         head.contains("\r\nOrigin: http://here\r\n") && head.contains("\r\nCookie: a=1; b=2\r\n"),
         "{head}"

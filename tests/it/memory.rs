@@ -43,7 +43,7 @@ async fn unfinished_messages_of_the_largest_source_pay_first() {
     // A user is in the middle of an answer, and another one in the middle of a message.
     let mut user = TestClient::connect(&gateway.chat_url()).await;
     user.send_text("/sim text=x tokens=60 pace_ms=50").await;
-    let mut heard = user.read_text().await;
+    let mut received = user.read_text().await;
     let mut sends = chats_from([127, 0, 0, 2], &gateway).await;
     sends.write(&frame_head(0x81, 300_000)).await;
     sends.write(&[b'x'; 100_000]).await;
@@ -65,26 +65,26 @@ async fn unfinished_messages_of_the_largest_source_pay_first() {
     until("they are closed", async || gateway.metric(closed).await > 40).await;
     assert!(gateway.memory_peak() < 64 * MIB * 11 / 10 + 64 * MIB, "{} MiB", gateway.memory_peak() >> 20);
     // The small ones have noticed nothing.
-    while heard.len() < 60 {
-        heard += &user.read_text().await;
+    while received.len() < 60 {
+        received += &user.read_text().await;
     }
-    assert_eq!(heard, "x".repeat(60));
+    assert_eq!(received, "x".repeat(60));
     sends.write(&vec![b'x'; 200_000]).await;
     let (opcode, answer) = sends.read_beyond_pings().await;
     assert_eq!(opcode, 0x81, "{}", String::from_utf8_lossy(&answer));
     user.still_works().await;
-    // Those that are left of the flood were told why, or are still there.
-    let mut told = 0;
+    // The clients of the flood got the reason for the close, or are still connected.
+    let mut closed = 0;
     for client in &mut flood {
         let mut bytes = Vec::new();
         if let Ok(read) = tokio::time::timeout(Duration::from_millis(1), client.read_some(&mut bytes)).await
             && read > 0
             && bytes.ends_with(b"\x03\xf5the service is short of memory")
         {
-            told += 1;
+            closed += 1;
         }
     }
-    assert!(told > 40, "{told} were told");
+    assert!(closed > 40, "{closed} got the reason");
     drop((flood, sends, user));
     let log = gateway.stop().await;
     let lines = log.lines().filter(|line| line.contains("memory is short")).count();
@@ -94,9 +94,10 @@ async fn unfinished_messages_of_the_largest_source_pay_first() {
 
 /// A question after a long conversation, of which the client has a copy.
 fn ask_after(kib: usize, request: &str, chat: &str, text: &str) -> Value {
-    let said = |id: &str, role: &str, text: &str| json!({"id": id, "role": role, "parts": [{"type": "text", "text": text}]});
+    let message = |id: &str, role: &str, text: &str| json!({"id": id, "role": role, "parts": [{"type": "text", "text": text}]});
     let long = "x".repeat(kib << 9);
-    let messages = [said("u", "user", &long), said("a", "assistant", &long), said(request, "user", text)];
+    let messages =
+        [message("u", "user", &long), message("a", "assistant", &long), message(request, "user", text)];
     json!({
         "type": "send", "requestId": request, "id": chat, "trigger": "submit-message",
         "messages": messages, "headers": {}, "body": {},
@@ -275,7 +276,7 @@ async fn talks(gateway: &Process, here: [u8; 4], end: Instant) -> (usize, usize)
             Some(End::Whole) if answer.text == "x".repeat(40) => whole += 1,
             Some(End::Failed(code)) if code == "overloaded" && answer.text.is_empty() => {
                 refused += 1;
-                sleep(Duration::from_millis(500)).await; // It is told to wait longer.
+                sleep(Duration::from_millis(500)).await; // The gateway asks for a longer wait.
             }
             end => panic!("{end:?} after {:?}", answer.text),
         }

@@ -186,7 +186,7 @@ impl Soak {
         counts.collect::<Vec<_>>().join(" ")
     }
 
-    /// Nobody is there and nothing is going on.
+    /// No client is connected and nothing is going on.
     async fn idle(&self) -> bool {
         let mut sum = 0;
         for name in ["tidegate_connections", "tidegate_sessions", "tidegate_runs", "tidegate_runs_queued"] {
@@ -366,7 +366,7 @@ async fn vanish(gateway: SocketAddr, reset: bool, after: u64) {
     }
 }
 
-/// Asks for more than anybody would buffer, and reads none of it.
+/// Asks for more than any buffer holds, and reads none of it.
 async fn stalled_reader(gateway: SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -424,7 +424,7 @@ async fn load(soak: &Rc<Soak>, plan: &Plan) -> Vec<Reading> {
                 add(&soak.counts.faults, 1);
             }
             _ = look_clock.tick() => readings.push(soak.look(since)),
-            Some(ended) = talkers.join_next() => panic!("somebody went early: {ended:?}"),
+            Some(ended) = talkers.join_next() => panic!("a client left early: {ended:?}"),
             Some(ended) = faults.join_next() => ended.unwrap(),
         }
         if since.elapsed().as_secs() >= minute * 60 {
