@@ -71,7 +71,7 @@ async fn check_prints_what_differs_and_everything_when_asked() {
 }
 
 #[tokio::test]
-async fn check_tells_what_this_machine_lowers() {
+async fn check_reports_limits_that_this_machine_lowers() {
     let check = Tidegate::under(&["prlimit", "--nofile=64:64"], &["check"]).env("API_KEY", "sk-test");
     let ended = check.run().await;
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
@@ -94,7 +94,7 @@ async fn the_example_is_a_configuration() {
 
 // faults: H109
 #[tokio::test]
-async fn a_key_that_everybody_can_read_is_warned_of() {
+async fn a_world_readable_key_file_is_warned_of() {
     let warned = async |process: Tidegate| {
         let ended = process.run().await;
         assert_eq!(ended.code, Some(0), "{}", ended.err);

@@ -276,7 +276,7 @@ async fn a_request_that_does_not_come_is_waited_for_five_seconds() {
 
 /// The socket room needs nothing of the chat: what the conformance suite talks to stands on it alone.
 #[tokio::test]
-async fn an_echo_on_the_socket_room_alone_says_everything_again() {
+async fn an_echo_on_the_socket_room_alone_returns_everything() {
     let address = echo();
     let mut client = TestClient::connect(&format!("ws://{address}/chat")).await;
     let many: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();

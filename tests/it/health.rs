@@ -91,7 +91,7 @@ async fn health_is_not_fooled_by_another_program() {
 }
 
 #[tokio::test]
-async fn health_tells_faults_of_the_configuration() {
+async fn health_reports_faults_of_the_configuration() {
     for (args, says) in [
         (&["--listen", "nowhere"][..], "server.listen = \"nowhere\""),
         (&["--listen", "127.0.0.1:0"], "server.listen has port 0"),

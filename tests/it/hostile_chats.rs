@@ -139,7 +139,7 @@ async fn ten_megabytes_close_and_ten_thousand_messages_are_taken() {
 
 // faults: A20
 #[tokio::test]
-async fn who_closes_half_in_mid_answer_is_gone_and_can_come_back() {
+async fn a_client_that_half_closes_in_mid_answer_is_dropped_and_can_reconnect() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut socket = Chats::connect(gateway.address).await;
     socket.ask("r1", "c1", "/sim text=\"one two three four five six\" pace_ms=100").await;

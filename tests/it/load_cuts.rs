@@ -154,7 +154,7 @@ fn answer(asked: &Value, from: usize, fault: Fault) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_server_that_tells_a_wrong_replay_fails_a_run() {
+async fn a_server_that_sends_a_wrong_replay_fails_a_run() {
     let faults = [
         (Fault::Nothing, None, 0),
         (Fault::Lost, Some("lost_text"), 1),

@@ -10,7 +10,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 // faults: A20
 #[tokio::test]
-async fn who_closes_half_and_reads_on_is_gone_without_a_busy_loop() {
+async fn a_half_closed_reader_is_dropped_without_a_busy_loop() {
     let upstream = ScriptedUpstream::bind().await;
     let base_url = format!("http://{}/api/v1", upstream.address);
     let gateway = Tidegate::new(&["serve", "--listen", "127.0.0.1:0", "--base-url", &base_url])

@@ -56,7 +56,7 @@ async fn a_frozen_replica_is_left_out_by_pages_and_sockets() {
 }
 
 #[tokio::test]
-async fn who_finds_a_gateway_full_is_taken_by_another() {
+async fn a_client_that_finds_a_gateway_full_is_accepted_by_another() {
     let (full, free) = (demo(&["--set", "connection.count_max=1"]).await, demo(&[]).await);
     let nginx = Nginx::start(&[full.address, free.address]).await;
     let held = RawClient::upgrade(full.address).await;

@@ -324,7 +324,7 @@ async fn one_address_that_floods_with_many_sessions_delays_no_other() {
 
 // faults: C40
 #[tokio::test]
-async fn everybody_comes_back_at_once_and_nothing_is_left_behind() {
+async fn all_clients_reconnect_at_once_and_nothing_is_left_behind() {
     let (size, time) = short_or_long((1_500, ms(900)), (8_000, ms(5_000)));
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;

@@ -231,7 +231,7 @@ async fn to_the_end(client: &mut TestClient) -> (String, u16) {
 
 // faults: G99
 #[tokio::test]
-async fn sigterm_lets_answers_finish_and_tells_every_socket() {
+async fn sigterm_lets_answers_finish_and_closes_every_socket() {
     let (sockets, answers) = (2_000, 500);
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;

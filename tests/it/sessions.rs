@@ -78,7 +78,7 @@ async fn an_answer_goes_on_after_its_socket_at_any_point_on_any_worker() {
 
 // faults: A21
 #[tokio::test]
-async fn a_resume_of_what_is_not_there_tells_nothing() {
+async fn a_resume_of_an_unknown_chat_reveals_nothing() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut socket = Chats::connect(gateway.address).await;
     socket.resume("none", "chat", None).await;
@@ -152,7 +152,7 @@ async fn rest_of(socket: &mut Chats, request: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_short_tells_its_figures_and_its_names() {
+async fn an_answer_that_is_cut_short_carries_its_figures_and_its_names() {
     let gateway = Gateway::spawn(|_| {}).await;
     let mut socket = Chats::connect(gateway.address).await;
     socket.ask("r1", "c1", SLOW).await;

@@ -574,7 +574,7 @@ async fn a_multimodal_model_is_asked_on_its_own_path_with_parts() {
 
 // faults: E86
 #[tokio::test]
-async fn what_a_finished_answer_still_says_is_not_the_next_answer() {
+async fn late_frames_of_a_finished_answer_do_not_reach_the_next_one() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| config.server.workers = 1).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
