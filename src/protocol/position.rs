@@ -20,7 +20,7 @@ pub struct ReplayPosition {
     /// the two are not told again. `None`: nothing, it is told from the beginning.
     pub after: Option<u32>,
     /// The beginning lies before the point.
-    pub begun: bool,
+    pub started: bool,
     /// Entries before it.
     pub entries: u32,
     /// Parts that begin before it.

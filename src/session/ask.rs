@@ -1,4 +1,4 @@
-//! Questions: which are taken, which were asked before, which wait, and which are taken back.
+//! Questions: which are accepted, which were asked before, which are queued, and which are withdrawn.
 use super::{
     Effect, Outgoing, Session, TurnLog,
     queue::{PendingTurn, QueueTicket},
@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 /// An earlier request for the same message.
 enum Earlier {
-    /// Not asked before, as far as is known.
+    /// No earlier request is known.
     Unknown,
-    /// It is being answered, or was: the number of its log.
+    /// It is being answered or was answered: the number of its log.
     Logged(u32),
     Queued(QueueTicket),
 }
@@ -38,11 +38,11 @@ impl Session {
         if self.draining {
             return Err(Rejection::Draining);
         }
-        let question = PendingTurn::Plain(text);
+        let turn = PendingTurn::Plain(text);
         if self.run.is_some() {
-            return self.queue.push(subscriber, question, self.settings.queued_messages_max).map(|_| ());
+            return self.queue.push(subscriber, turn, self.settings.queued_messages_max).map(|_| ());
         }
-        self.start_turn(fx, question);
+        self.start_turn(fx, turn);
         Ok(())
     }
 
@@ -70,8 +70,8 @@ impl Session {
             Earlier::Logged(log) => self.follow(fx, subscriber, log),
             Earlier::Queued(ticket) => self.await_answer(fx, subscriber, ticket),
             Earlier::Unknown if self.run.is_some() => {
-                let question = PendingTurn::Named { kind, message, model };
-                let ticket = self.queue.push(subscriber, question, self.settings.queued_messages_max)?;
+                let turn = PendingTurn::Named { kind, message, model };
+                let ticket = self.queue.push(subscriber, turn, self.settings.queued_messages_max)?;
                 self.await_answer(fx, subscriber, ticket);
             }
             Earlier::Unknown => {
@@ -82,8 +82,8 @@ impl Session {
         Ok(())
     }
 
-    /// A message that was lost on its way, or whose answer was, is sent again under its name. An edit that
-    /// says the same while its first one is not yet answered is taken for such a one too.
+    /// Finds an earlier request with the same message ID: a client sends a message again when it or its answer was
+    /// lost. An edit with the same text as one that is not yet answered also counts as a repetition.
     fn find_earlier(&mut self, kind: &TurnKind, message: &ChatMessage) -> Earlier {
         let is_edit = match kind {
             TurnKind::Submit => false,
@@ -95,13 +95,13 @@ impl Session {
         if self.run.is_some() && newest.as_ref().is_some_and(|newest| is_same(&newest.question.text)) {
             return Earlier::Logged(self.newest_log());
         }
-        let waits = self.queue.find(|question| match question {
+        let queued = self.queue.find(|turn| match turn {
             PendingTurn::Named {
-                kind: TurnKind::Submit | TurnKind::Edit { .. }, message: waiting, ..
-            } => waiting.id == message.id && is_same(&waiting.text),
+                kind: TurnKind::Submit | TurnKind::Edit { .. }, message: queued, ..
+            } => queued.id == message.id && is_same(&queued.text),
             PendingTurn::Named { .. } | PendingTurn::Plain(_) => false,
         });
-        if let Some(ticket) = waits {
+        if let Some(ticket) = queued {
             return Earlier::Queued(ticket);
         }
         let Some(newest) = newest.filter(|_| self.run.is_none()) else { return Earlier::Unknown };
@@ -117,7 +117,7 @@ impl Session {
         }
     }
 
-    /// Makes a log of an answer in the history, whose own log is gone.
+    /// Rebuilds the log of an answer in the history whose own log was dropped.
     fn rebuild_log(&mut self, question: MessageId, answer: ChatMessage) -> u32 {
         let ChatMessage { id, text, incomplete, .. } = answer;
         let outcome = match incomplete {
@@ -146,11 +146,12 @@ impl Session {
         }
     }
 
-    /// Takes a question out of the queue; others who wait for it learn that it was stopped.
+    /// Removes a question from the queue and notifies other subscribers that wait for it that it was stopped.
     fn withdraw_message(&mut self, fx: &mut Vec<Effect>, ticket: QueueTicket) {
         self.queue.remove(ticket);
         for at in 0..self.subscribers.len() {
-            if matches!(self.subscribers[at].scope, Scope::Queued { ticket: waits, .. } if waits == ticket) {
+            if matches!(self.subscribers[at].scope, Scope::Queued { ticket: queued, .. } if queued == ticket)
+            {
                 let end =
                     TurnEnd { outcome: Ok(FinishReason::Stopped), usage: None, timing: Timing::default() };
                 self.dismiss(fx, at, ServerFrame::TurnEnd { run: RunId(0), end: Box::new(end) });
@@ -161,16 +162,16 @@ impl Session {
 
     pub(super) fn on_drain(&mut self, fx: &mut Vec<Effect>) {
         self.draining = true;
-        let word = || ServerFrame::Rejected { reason: Rejection::Draining };
-        while let Some(waiting) = self.queue.pop() {
-            match waiting.question {
-                PendingTurn::Plain(_) => self.send_notice(fx, waiting.from, Outgoing::Frame(word())),
+        let rejection = || ServerFrame::Rejected { reason: Rejection::Draining };
+        while let Some(entry) = self.queue.pop() {
+            match entry.turn {
+                PendingTurn::Plain(_) => self.send_notice(fx, entry.from, Outgoing::Frame(rejection())),
                 PendingTurn::Named { .. } => {}
             }
         }
         for at in 0..self.subscribers.len() {
             if matches!(self.subscribers[at].scope, Scope::Queued { .. }) {
-                self.dismiss(fx, at, word());
+                self.dismiss(fx, at, rejection());
             }
         }
         self.pump_all(fx);

@@ -1,49 +1,49 @@
-//! What goes into the session machine, and what comes out of it.
+//! The inputs and effects of the session machine.
 use super::Cursor;
 use crate::{
     chat::{MessageId, RunEvent, RunId, RunRequest, SubscriberId, TurnRequest},
     protocol::{ClientFrame, Close, ServerFrame},
 };
 
-/// What can happen to a session.
+/// An input of a session.
 #[derive(Debug)]
 pub enum Input {
-    /// A connection joins and is told everything from now on.
+    /// A connection subscribes to every turn from now on.
     Attach { subscriber: SubscriberId },
-    /// A subscriber joins with a question and is told the one turn that answers it.
+    /// A subscriber joins with a question and follows the turn that answers it.
     Ask { subscriber: SubscriberId, turn: Box<TurnRequest> },
-    /// A subscriber joins and scope the newest turn, while it runs or is replay_until: what comes after number
-    /// `after` (see [`crate::protocol::ReplayPosition`]), or all of it. With `turn` only if that turn has this
-    /// question or this answer.
+    /// A subscriber joins and follows the newest turn, if it is running or kept for replay: from the frame after number
+    /// `after` (see [`crate::protocol::ReplayPosition`]), or from the start. With `turn`, only if that is the ID of the
+    /// turn's question or answer.
     Resume { subscriber: SubscriberId, turn: Option<MessageId>, after: Option<u32> },
-    /// A subscriber stops the turn that it is told, or takes back its question that waits.
+    /// A subscriber stops the turn that it follows, or withdraws its queued question.
     Abort { subscriber: SubscriberId },
-    /// The time that [`Session::settle`](super::Session::settle) returned has come.
+    /// The time returned by [`Session::settle`](super::Session::settle) is reached.
     Wake,
-    /// A connection is gone.
+    /// A connection is closed or lost.
     Detach { subscriber: SubscriberId },
-    /// A client said something.
+    /// A frame from a client.
     Client { subscriber: SubscriberId, frame: ClientFrame },
-    /// A run said something.
+    /// An event of a run.
     Run { run: RunId, event: RunEvent },
-    /// A subscriber that was refused an [`Effect::Push`] can take more.
+    /// A subscriber that refused an [`Effect::Push`] is ready for more.
     Ready { subscriber: SubscriberId },
-    /// A subscriber did not take what was pushed; it comes back untouched.
+    /// A subscriber refused a push; `outgoing` is returned unchanged.
     PushRefused { subscriber: SubscriberId, outgoing: Outgoing, from: Cursor },
-    /// Memory is short: finished answers are not kept any longer.
+    /// Memory is low: release finished answers.
     GiveBack,
-    /// The gateway is stopping: finish the answer, take nothing new, then close.
+    /// The gateway is shutting down: finish the running answer, accept nothing new, then close.
     Drain,
 }
 
 impl Input {
-    /// Text of a run, of which there is most.
+    /// Whether this is text of a run, the most frequent input.
     pub fn is_text(&self) -> bool {
         matches!(self, Input::Run { event: RunEvent::Text { .. }, .. })
     }
 }
 
-/// What a session wants done, in this order.
+/// An effect that a session asks for. Effects must be performed in order.
 #[derive(Debug)]
 pub enum Effect {
     StartRun {
@@ -60,19 +60,19 @@ pub enum Effect {
     ContinueRun {
         run: RunId,
     },
-    /// `from` is where the subscriber stood before; it comes back in [`Input::PushRefused`]. With `ask`
-    /// the subscriber gets nothing more until [`Input::Ready`] says that this push was written.
+    /// `from` is the subscriber's cursor before the push; it is returned in [`Input::PushRefused`]. With `ask`, nothing
+    /// more is pushed until [`Input::Ready`] reports that this push was written.
     Push {
         subscriber: SubscriberId,
         outgoing: Outgoing,
         from: Cursor,
         ask: bool,
     },
-    /// A subscriber that followed one turn has been told all of it, and is forgotten.
+    /// A subscriber that followed one turn was sent all of it and is removed.
     Release {
         subscriber: SubscriberId,
     },
-    /// It is over. The last effect.
+    /// The session has ended. The last effect.
     End,
 }
 
@@ -80,6 +80,6 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outgoing {
     Frame(ServerFrame),
-    /// The last thing that a subscriber gets.
+    /// Closes the subscriber; the last push to it.
     Close(Close),
 }

@@ -1,22 +1,22 @@
-//! What a session keeps in memory, and what of it can be given back while it goes on.
+//! Memory accounting of a session, and what it can release while it continues.
 use super::{Effect, Session, subscribers::Scope};
 use crate::protocol::Close;
 
-/// What a session costs beside its texts, with its actor and its places in tables.
+/// Estimated bytes of a session without its texts, including its actor and its table entries.
 const SESSION_BYTES: usize = 2048;
-/// What a subscriber costs, here, in the actor and on its connection.
+/// Estimated bytes of a subscriber: here, in the actor and on its connection.
 const SUBSCRIBER_BYTES: usize = 1024;
 
-/// Bytes that a session holds.
+/// Bytes that a session has allocated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// The conversation, and the session itself.
     pub history: usize,
-    /// Questions that wait.
+    /// Queued turns.
     pub queued: usize,
-    /// Answers that are written, read or kept.
+    /// Replay logs: answers being written, being read, or kept for replay.
     pub replay: usize,
-    /// The part of `replay` that [`Input::GiveBack`](super::Input::GiveBack) gives back.
+    /// The part of `replay` that [`Input::GiveBack`](super::Input::GiveBack) releases.
     pub retained: usize,
 }
 
@@ -31,28 +31,28 @@ impl Session {
         }
     }
 
-    /// An answer is being written.
+    /// Whether an answer is being written.
     pub fn is_answering(&self) -> bool {
         self.run.is_some()
     }
 
-    /// Text in the newest log: cheap, to see when it is time to ask for [`Session::held`] again.
+    /// Bytes of text in the newest log: a cheap way to see when to call [`Session::memory_use`] again.
     pub fn newest_bytes(&self) -> usize {
         self.logs.back().map_or(0, super::TurnLog::len)
     }
 
-    /// Logs that are there only for who may come, or for subscribers that are a turn or more behind.
+    /// The number of logs that are kept only for replay, or for subscribers that are at least one turn behind.
     fn retained_logs(&self) -> usize {
         match self.logs.len() {
             all if self.subscribers.is_empty() => all - usize::from(self.run.is_some()),
-            // To let its subscriber go would end the running answer.
+            // Closing the only subscriber would end the running answer.
             _ if self.retention.is_none() && self.run.is_some() => 0,
             all => all.saturating_sub(1),
         }
     }
 
-    /// Memory is short: finished answers are not kept any longer. A subscriber that is still in an earlier turn
-    /// than the newest is let go.
+    /// Releases finished answers because memory is low. A subscriber that is still reading an earlier turn than the newest
+    /// is closed.
     pub(super) fn give_back(&mut self, fx: &mut Vec<Effect>) {
         if let Some(retention) = &mut self.retention {
             retention.replay_until = None;

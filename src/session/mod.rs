@@ -1,6 +1,7 @@
-//! One conversation as a pure machine: inputs in, effects out, no world.
+//! One conversation as a pure state machine: inputs in, effects out, no I/O.
 //!
-//! Every rule about turns is here. The actor in `hub::session_actor` translates, calls and performs.
+//! All rules about turns are here. The actor in `hub::session_actor` translates messages into inputs and performs
+//! the effects.
 mod ask;
 mod event;
 mod memory;
@@ -30,29 +31,29 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use subscribers::Subscriber;
 use turn::Run;
 
-/// What a session may do.
+/// The limits and defaults of a session.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Messages that may wait while an answer is running.
+    /// Maximum number of queued messages; one more is rejected.
     pub queued_messages_max: usize,
-    /// Readers at the same time; the oldest goes when one more comes.
+    /// Maximum number of subscribers; when one more joins, the oldest is removed.
     pub subscribers_max: usize,
-    /// The model that answers, for the run and for [`TurnStart`](crate::protocol::TurnStart).
+    /// The model of a turn that asks for none, for the run and for [`TurnStart`](crate::protocol::TurnStart).
     pub model: Arc<str>,
-    /// How long a run goes on without subscribers.
+    /// How long a run continues without subscribers before it is cancelled.
     pub detached_timeout: Duration,
-    /// How long a conversation without subscribers and runs is kept.
+    /// How long a session without subscribers and runs is kept before it ends.
     pub idle_timeout: Duration,
-    /// How long a finished turn can be followed again.
+    /// How long a finished turn can be replayed.
     pub replay_time: Duration,
-    /// When every subscriber has at least this much text still to read, the run is held.
+    /// Bytes of unread text; when every subscriber has more than this, the run is held.
     pub lag_bytes_max: usize,
     pub system_prompt: Option<Text>,
     pub history: Budget,
 }
 
 impl Settings {
-    /// About what the gateway has by default, for tests, fuzzing and benchmarks: each changes what it is about.
+    /// Roughly the gateway's defaults, for tests, fuzzing and benchmarks; each overrides the fields it tests.
     #[doc(hidden)]
     pub fn for_test() -> Self {
         Settings {
@@ -69,52 +70,52 @@ impl Settings {
     }
 }
 
-/// A text that is pushed in one piece has at most this many bytes; beyond it the subscriber is asked
-/// again, so that what one subscriber can hold up is bounded.
+/// Maximum text in one push, in bytes. After that much the subscriber must report that it is ready for more, so that
+/// the memory for unwritten pushes is bounded.
 pub const PUSH_BYTES_MAX: usize = 16 * 1024;
 
-/// What each pushed frame counts beside its text. Who reads slowly is asked again after so many frames: what it
-/// does not take is made anew, so a whole answer at once would be made as often as there is room for a part of it.
+/// Bytes that each pushed frame counts in addition to its text, against [`PUSH_BYTES_MAX`]. A refused push is built
+/// again later, so without this a slow subscriber could cause a long answer of small frames to be built many times.
 const FRAME_COST: usize = 256;
 
-/// Finished turns that are kept for a subscriber that has not seen their end. A subscriber that is
-/// further behind than this is let go.
+/// Maximum number of finished turns kept for slow subscribers. A subscriber that is further behind is closed with
+/// [`Close::TooSlow`](crate::protocol::Close::TooSlow).
 const LOGS_MAX: usize = 16;
 
-/// Words beside the answer (refusals) that may wait for one subscriber.
+/// Maximum number of pending notices (rejections) of one subscriber; beyond it the oldest is dropped.
 const PENDING_NOTICES_MAX: usize = 64;
 
-/// Readers that were sent away and could not yet be told; beyond it the oldest is not told.
+/// Maximum number of rejected subscribers whose rejection is not yet sent; beyond it the oldest is released unsent.
 const LEAVING_MAX: usize = 64;
 
-/// What a session lives as long as.
+/// What the lifetime of a session is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// The socket that it began with: when the last subscriber goes, it ends and its run is cancelled.
+    /// The connection that started it: when the last subscriber leaves, the session ends and its run is cancelled.
     OfSocket,
-    /// Its conversation: sockets come and go, see [`Settings::detached_timeout`] and [`Settings::idle_timeout`].
+    /// The chat: connections come and go, see [`Settings::detached_timeout`] and [`Settings::idle_timeout`].
     OfChat,
 }
 
-/// What would be lost with a session, least first.
+/// What would be lost if a session ended, in increasing order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Occupancy {
-    /// Nothing: its page has the whole conversation, from which it can be rebuilt.
+    /// Nothing: the client has the whole conversation, from which the session can be rebuilt.
     Quiet,
-    /// A finished answer that a client can still follow again, see [`Settings::replay_time`].
+    /// A finished answer that a client can still replay, see [`Settings::replay_time`].
     Retained,
-    /// A finished answer that a slow subscriber is still being told.
+    /// A finished answer that a slow subscriber has not read completely.
     Unread,
-    /// An answer is being written or waits.
+    /// An answer that is being written or is queued.
     InUse,
 }
 
-/// A conversation as it can be read at one moment.
+/// The messages of a conversation at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
     /// Oldest first.
     pub messages: Vec<ChatMessage>,
-    /// The last of them is an answer that is still being written.
+    /// The last message is an answer that is still being written.
     pub is_writing: bool,
 }
 
@@ -124,22 +125,22 @@ pub struct Session {
     settings: Arc<Settings>,
     history: History,
     subscribers: Vec<Subscriber>,
-    /// The running turn's log last; before it the finished ones that some subscriber has not read, or the
-    /// one that is kept for who may come.
+    /// The log of the running turn is the last one. Before it are finished turns that some subscriber has not read
+    /// completely, or the one that is kept for replay.
     logs: VecDeque<TurnLog>,
-    /// Number of the log at the front.
+    /// Number of the first log in `logs`.
     first_log: u32,
     queue: Queue,
     run: Option<Run>,
     last_run: RunId,
-    /// Of a session that outlives its subscribers.
+    /// Only for a session that outlives its subscribers ([`Lifetime::OfChat`]).
     retention: Option<Box<Retention>>,
     draining: bool,
     ended: bool,
 }
 
 impl Session {
-    /// `id` is what the names of its answers are made from.
+    /// The IDs of the session's answers are derived from `id`.
     pub fn new(settings: Arc<Settings>, id: SessionId, lifetime: Lifetime) -> Self {
         let history = History::new(id, settings.system_prompt.clone(), settings.history);
         Session {
@@ -158,13 +159,13 @@ impl Session {
         }
     }
 
-    /// Takes one input; every consequence is pushed as an [`Effect`]. A push that was not taken comes
-    /// back as [`Input::PushRefused`] before any other input; then [`Session::settle`] is called.
+    /// Handles one input and appends the resulting effects to `fx`. A refused push must be returned as
+    /// [`Input::PushRefused`] before any other input; after that, [`Session::settle`] must be called.
     ///
-    /// `now` is the time since any fixed moment; it may be coarse, and never goes back.
+    /// `now` is the time since any fixed moment; it may be coarse, but must not decrease.
     pub fn handle(&mut self, fx: &mut Vec<Effect>, now: Duration, input: Input) {
         if self.ended {
-            return; // Late words to a session that is over.
+            return; // Late inputs after the end.
         }
         if let Some(retention) = &mut self.retention {
             retention.now = now;
@@ -175,12 +176,12 @@ impl Session {
             Input::Client { subscriber, frame: ClientFrame::Message { text } } => {
                 self.on_message(fx, subscriber, text)
             }
-            // The connection says these in words of their own.
+            // The connection sends these as inputs of their own.
             Input::Client { .. } => {}
             Input::Ask { subscriber, turn } => self.on_ask(fx, subscriber, *turn),
             Input::Resume { subscriber, turn, after } => self.on_resume(fx, subscriber, turn.as_ref(), after),
             Input::Abort { subscriber } => self.on_abort(fx, subscriber),
-            Input::Wake => {} // What is due is found by `settle`.
+            Input::Wake => {} // `settle` applies the timeouts.
             Input::Run { run, event } => self.on_run(fx, run, event),
             Input::Ready { subscriber } => self.on_ready(fx, subscriber),
             Input::PushRefused { subscriber, outgoing, from } => {
@@ -210,7 +211,7 @@ impl Session {
         self.retention.as_ref().and_then(|retention| retention.wake_at(&self.settings))
     }
 
-    /// All that is remembered of the conversation and has a name, oldest first, and what is being written.
+    /// All messages of the history that have an ID, oldest first, and the answer that is being written.
     pub fn transcript(&self) -> Transcript {
         let mut messages = self.history.transcript();
         let log = self.run.as_ref().and_then(|_| self.logs.back());
@@ -218,7 +219,7 @@ impl Session {
         Transcript { messages, is_writing: log.is_some() }
     }
 
-    /// What would be lost if it ended now.
+    /// What would be lost if the session ended now.
     pub fn occupancy(&self) -> Occupancy {
         let keeps = || self.retention.as_ref().is_some_and(|retention| retention.replay_until.is_some());
         if self.run.is_some() {

@@ -1,4 +1,4 @@
-//! What is kept for subscribers, and how far a run may be ahead of them.
+//! Which logs are kept for subscribers, and how far a run may be ahead of them.
 use super::{Cursor, Effect, LOGS_MAX, Session};
 use crate::protocol::Close;
 use std::collections::VecDeque;
@@ -9,8 +9,8 @@ impl Session {
         (self.first_log + self.logs.len() as u32).wrapping_sub(1)
     }
 
-    /// Forgets finished logs that every subscriber has read, but not the newest while it is kept for who may
-    /// come; and lets a subscriber go that is so far behind that it would keep too many.
+    /// Drops finished logs that every subscriber has read, except the newest while it is kept for replay. Closes a
+    /// subscriber that is more than [`LOGS_MAX`] turns behind.
     pub(super) fn drop_read_logs(&mut self, fx: &mut Vec<Effect>) {
         let finished = self.logs.len() - usize::from(self.run.is_some());
         if finished > LOGS_MAX {
@@ -35,21 +35,21 @@ impl Session {
             self.first_log += 1;
         }
         if self.logs.is_empty() {
-            self.logs = VecDeque::new(); // A conversation at rest keeps no room for logs.
+            self.logs = VecDeque::new(); // Frees the memory: most sessions are idle.
         }
         for subscriber in &mut self.subscribers {
             subscriber.cursor = subscriber.cursor.max(Cursor::start_of(self.first_log));
         }
     }
 
-    /// Holds the run while all who follow it are behind by more than the bound. Where nobody does, it
-    /// goes on: an answer is not longer than its own bound.
+    /// Holds the run while every subscriber that follows it is further behind than the limit. Without such subscribers
+    /// the run continues: the length of an answer is limited anyway.
     pub(super) fn pace_run(&mut self, fx: &mut Vec<Effect>) {
         let newest = self.newest_log();
         let (Some(run), Some(log)) = (self.run.as_mut(), self.logs.back()) else { return };
         let followers = self.subscribers.iter().filter(|subscriber| subscriber.wants(newest));
         let unread = followers.map(|subscriber| log.unread(newest, subscriber.cursor)).min().unwrap_or(0);
-        // Between the two bounds it stays as it is, so that it does not flutter.
+        // Hysteresis: between the two bounds the state does not change.
         if !run.held && unread > self.settings.lag_bytes_max {
             run.held = true;
             fx.push(Effect::HoldRun { run: run.id });

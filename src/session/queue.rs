@@ -1,24 +1,24 @@
-//! Questions that wait for the running answer, in order.
+//! Turns that wait until the running one has ended, in order.
 use crate::{
     chat::{ChatMessage, SubscriberId, TurnKind},
     protocol::Rejection,
 };
 use std::{collections::VecDeque, sync::Arc};
 
-/// What a turn begins with.
+/// A turn that has not started.
 #[derive(Debug)]
 pub(super) enum PendingTurn {
-    /// Of a plain conversation.
+    /// A message of a plain conversation.
     Plain(String),
     Named {
         kind: TurnKind,
         message: ChatMessage,
-        /// `None`: the default one.
+        /// `None`: the default model.
         model: Option<Arc<str>>,
     },
 }
 
-/// Names a question while it waits.
+/// Identifies a queued turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct QueueTicket(u32);
 
@@ -26,71 +26,71 @@ pub(super) struct QueueTicket(u32);
 pub(super) struct QueueEntry {
     pub ticket: QueueTicket,
     pub from: SubscriberId,
-    pub question: PendingTurn,
+    pub turn: PendingTurn,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: VecDeque<QueueEntry>,
+    entries: VecDeque<QueueEntry>,
     tickets: u32,
 }
 
 impl Queue {
-    /// Takes a question, or refuses it when `limit` are waiting.
+    /// Appends a turn, or rejects it when `limit` turns are queued.
     pub(super) fn push(
         &mut self,
         from: SubscriberId,
-        question: PendingTurn,
+        turn: PendingTurn,
         limit: usize,
     ) -> Result<QueueTicket, Rejection> {
-        if self.waiting.len() >= limit {
+        if self.entries.len() >= limit {
             return Err(Rejection::QueueFull { limit });
         }
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = QueueTicket(self.tickets);
-        self.waiting.push_back(QueueEntry { ticket, from, question });
+        self.entries.push_back(QueueEntry { ticket, from, turn });
         Ok(ticket)
     }
 
     pub(super) fn pop(&mut self) -> Option<QueueEntry> {
-        let next = self.waiting.pop_front();
-        self.give_room_back();
+        let next = self.entries.pop_front();
+        self.shrink();
         next
     }
 
-    /// Takes a question back.
+    /// Removes a turn.
     pub(super) fn remove(&mut self, ticket: QueueTicket) {
-        self.waiting.retain(|waiting| waiting.ticket != ticket);
-        self.give_room_back();
+        self.entries.retain(|entry| entry.ticket != ticket);
+        self.shrink();
     }
 
     pub(super) fn clear(&mut self) {
-        self.waiting = VecDeque::new();
+        self.entries = VecDeque::new();
     }
 
-    /// Most conversations never have a question that waits, and one at rest keeps no room for them.
-    fn give_room_back(&mut self) {
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
+    /// Frees the memory of an empty queue: most sessions never queue a turn again.
+    fn shrink(&mut self) {
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
         }
     }
 
-    /// The position of a question, counting from 1.
+    /// The position of a turn, counting from 1.
     pub(super) fn position(&self, ticket: QueueTicket) -> Option<u32> {
-        let at = self.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
+        let at = self.entries.iter().position(|entry| entry.ticket == ticket)?;
         Some(at as u32 + 1)
     }
 
-    /// Bytes held.
+    /// Allocated bytes.
     pub(super) fn capacity(&self) -> usize {
-        let each = |waiting: &QueueEntry| match &waiting.question {
+        let each = |entry: &QueueEntry| match &entry.turn {
             PendingTurn::Plain(text) => text.capacity(),
             PendingTurn::Named { message, .. } => message.text.len() + message.id.as_str().len(),
         };
-        self.waiting.iter().map(each).sum::<usize>() + self.waiting.capacity() * size_of::<QueueEntry>()
+        self.entries.iter().map(each).sum::<usize>() + self.entries.capacity() * size_of::<QueueEntry>()
     }
 
     pub(super) fn find(&self, wanted: impl Fn(&PendingTurn) -> bool) -> Option<QueueTicket> {
-        self.waiting.iter().find(|waiting| wanted(&waiting.question)).map(|waiting| waiting.ticket)
+        self.entries.iter().find(|entry| wanted(&entry.turn)).map(|entry| entry.ticket)
     }
 }

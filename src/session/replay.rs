@@ -1,10 +1,9 @@
-//! The replay log: the one place where an answer's text lives while it is written and read.
+//! The replay log: the only place where an answer's text is stored while it is written and read.
 //!
-//! Append-only. The answer is one string, the reasoning another; an entry is where a delta ended, four
-//! bytes for each, since most of an answer's deltas are shorter than what one could note of them.
-//! A subscriber has a cursor. While no subscriber can take more, text gathers in the open entry, so that a
-//! slow client gets fewer and larger deltas and the numbers stay free of gaps. No entry is larger than a
-//! push: a cursor never stands inside one.
+//! Append-only. The answer is one string, the reasoning another; an entry is the offset where a delta ended (four
+//! bytes), because most deltas are so short that a larger record would outweigh the text. Each subscriber has a
+//! cursor. While no subscriber is ready, text is appended to the open entry, so that a slow client gets fewer and
+//! larger deltas and the numbers have no gaps. No entry is larger than a push, so a cursor is never inside one.
 use super::{
     PUSH_BYTES_MAX,
     snapshot::{RunSnapshot, RunState},
@@ -18,22 +17,22 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Where a subscriber stands: log by log, and in a log by entries. Ordered by what has been read.
+/// A subscriber's position: a log, and an entry in it. Ordered by reading progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     log: u32,
-    /// The turn's beginning has been told.
-    begun: bool,
+    /// The start of the turn was sent.
+    started: bool,
     /// Entries read.
     entries: u32,
 }
 
 impl Cursor {
     pub(super) fn start_of(log: u32) -> Self {
-        Cursor { log, begun: false, entries: 0 }
+        Cursor { log, started: false, entries: 0 }
     }
 
-    /// Where who is not told any turn stands: behind all logs.
+    /// The position of a subscriber that follows no turn: after all logs.
     pub(super) fn nowhere() -> Self {
         Cursor::start_of(u32::MAX)
     }
@@ -43,23 +42,23 @@ impl Cursor {
     }
 }
 
-/// One turn as it is told: its beginning, its entries, its end.
+/// The log of one turn: its start, its entries, its end.
 #[derive(Debug)]
 pub struct TurnLog {
     run: RunId,
-    /// The ID of its question; a plain conversation has none.
+    /// The ID of its question; `None` in a plain conversation.
     question: Option<MessageId>,
     start: Arc<TurnStart>,
     text: String,
     reasoning: String,
-    /// Where each entry ends, in bytes of both texts together.
+    /// The end of each entry, in bytes of both texts together.
     ends: Vec<u32>,
-    /// Entries of one kind that follow each other: hardly ever more than two such parts, but a model may change
-    /// between thinking and text with every delta.
+    /// Runs of consecutive entries of one kind: rarely more than two, but a model may switch between reasoning and
+    /// answer with every delta.
     parts: Vec<Part>,
-    /// The last entry may still grow, because nobody has been told of it.
+    /// The last entry may still grow, because no subscriber has read it.
     open: bool,
-    /// Made from the history when the log itself was gone: its entries are not those that were told.
+    /// Rebuilt from the history: its entries differ from those that were sent before.
     is_rebuilt: bool,
     end: Option<Box<TurnEnd>>,
 }
@@ -71,16 +70,16 @@ struct Part {
     entry: u32,
     /// Bytes of both texts before it.
     total: u32,
-    /// Bytes of its kind's text before it.
+    /// Bytes of the text of its own kind before it.
     begin: u32,
 }
 
-/// A text that is full grows by this part of itself, and by this much at least: doubling would
-/// leave half of it empty, for each of thousands of answers.
+/// A full text buffer grows by one part in this many. Doubling would leave half of it unused, for thousands of answers.
 const GROWTH: usize = 4;
+/// Minimum growth of a text buffer, in bytes.
 const GROWTH_MIN: usize = 256;
 
-/// The opening and the end of a turn.
+/// Estimated bytes of a turn's start and end, for [`TurnLog::capacity`].
 const FIXED_BYTES: usize = 256;
 
 impl TurnLog {
@@ -99,22 +98,22 @@ impl TurnLog {
         }
     }
 
-    /// The log of an answer whose own log is gone.
+    /// A log for an answer from the history.
     pub fn rebuild(question: MessageId, start: Arc<TurnStart>, text: String, end: TurnEnd) -> Self {
         let mut log = TurnLog { text, is_rebuilt: true, ..TurnLog::new(RunId(0), Some(question), start) };
         if !log.text.is_empty() {
             log.parts.push(Part { kind: TextKind::Answer, entry: 0, total: 0, begin: 0 });
         }
-        let mut told = 0;
-        while told < log.text.len() {
-            told += log.text[told..].floor_char_boundary(PUSH_BYTES_MAX);
-            log.ends.push(told as u32);
+        let mut end_of_entry = 0;
+        while end_of_entry < log.text.len() {
+            end_of_entry += log.text[end_of_entry..].floor_char_boundary(PUSH_BYTES_MAX);
+            log.ends.push(end_of_entry as u32);
         }
         log.end(end);
         log
     }
 
-    /// The answer's name.
+    /// The ID of the answer.
     pub fn answer(&self) -> &MessageId {
         &self.start.answer
     }
@@ -128,7 +127,7 @@ impl TurnLog {
         self.run
     }
 
-    /// How the turn ended, once it has.
+    /// How the turn ended; `None` while it runs.
     pub(super) fn ended(&self) -> Option<&TurnEnd> {
         self.end.as_deref()
     }
@@ -173,7 +172,7 @@ impl TurnLog {
         self.text.len() + self.reasoning.len()
     }
 
-    /// Bytes held.
+    /// Allocated bytes.
     pub(super) fn capacity(&self) -> usize {
         let lists = self.ends.capacity() * size_of::<u32>() + self.parts.capacity() * size_of::<Part>();
         let question = self.question.as_ref().map_or(0, |id| id.as_str().len());
@@ -204,23 +203,23 @@ impl TurnLog {
             self.open = false;
             self.parts.push(Part { kind, entry: self.ends.len() as u32, total: total as u32, begin });
         }
-        let mut told = if self.open { self.fill(text) } else { 0 };
-        while told < text.len() {
-            told += text[told..].floor_char_boundary(PUSH_BYTES_MAX);
-            self.ends.push((total + told) as u32);
+        let mut appended = if self.open { self.fill(text) } else { 0 };
+        while appended < text.len() {
+            appended += text[appended..].floor_char_boundary(PUSH_BYTES_MAX);
+            self.ends.push((total + appended) as u32);
         }
         self.open = !cut;
         self.ends.len() as u32
     }
 
-    /// Lets the open entry grow by as much of a text as fits into it; returns how much that is.
+    /// Extends the open entry with as much of `text` as fits, and returns that number of bytes.
     fn fill(&mut self, text: &str) -> usize {
         let Some(last) = self.ends.len().checked_sub(1) else { return 0 };
         let begin = self.total_before(last);
         let room = PUSH_BYTES_MAX - (self.ends[last] as usize - begin);
-        let told = text.floor_char_boundary(room);
-        self.ends[last] += told as u32;
-        told
+        let fitting = text.floor_char_boundary(room);
+        self.ends[last] += fitting as u32;
+        fitting
     }
 
     pub fn end(&mut self, end: TurnEnd) {
@@ -228,16 +227,16 @@ impl TurnLog {
         self.open = false;
     }
 
-    /// Where a subscriber stands that has been told everything but the end.
+    /// The cursor of a subscriber that has read everything but the end.
     pub(super) fn end_cursor(&self, log: u32) -> Cursor {
-        Cursor { log, begun: true, entries: self.ends.len() as u32 }
+        Cursor { log, started: true, entries: self.ends.len() as u32 }
     }
 
-    /// What comes next for a subscriber that stands at `from`, and where it stands then: neighbouring
-    /// entries of one kind in one frame of at most `bytes_max` bytes. `None` when there is nothing.
+    /// The next frame for a subscriber at `from`, and its cursor afterwards. Adjacent entries of one kind are merged into
+    /// one frame of at most `bytes_max` bytes. `None` if there is nothing to read.
     pub fn read(&mut self, from: Cursor, bytes_max: usize) -> Option<(ServerFrame, Cursor)> {
-        if !from.begun {
-            let next = Cursor { begun: true, ..from };
+        if !from.started {
+            let next = Cursor { started: true, ..from };
             let start = Arc::clone(&self.start);
             return Some((ServerFrame::Accepted { run: self.run, start }, next));
         }
@@ -246,7 +245,7 @@ impl TurnLog {
             let end = self.end.clone()?;
             return Some((ServerFrame::TurnEnd { run: self.run, end }, Cursor::start_of(from.log + 1)));
         }
-        self.open = false; // From now on somebody knows of the last entry.
+        self.open = false; // The last entry is read from now on, so it must not grow.
         let number = self.parts.partition_point(|part| part.entry as usize <= at).checked_sub(1)?;
         let part = self.parts[number];
         let last = self.parts.get(number + 1).map_or(self.ends.len(), |part| part.entry as usize);
@@ -267,8 +266,8 @@ impl TurnLog {
         ))
     }
 
-    /// Where a subscriber goes on that has been told everything up to number `after`; `None` when there is no
-    /// such number.
+    /// The position at which a subscriber continues that has received everything up to number `after`; `None` if the
+    /// log has no such number.
     pub fn position(&mut self, after: Option<u32>) -> Option<ReplayPosition> {
         let mut entries = 0;
         if let Some(after) = after {
@@ -277,26 +276,26 @@ impl TurnLog {
             }
             entries = self.entries_up_to(after);
         }
-        // Somebody may know of the last entry.
+        // The last entry may have been received, so it must not grow.
         self.open = false;
         let before = self.parts.partition_point(|part| part.entry < entries);
         Some(ReplayPosition {
             run: self.run,
             answer: self.start.answer.clone(),
             after,
-            begun: after.is_some_and(|after| after + 1 >= BEGINNING),
+            started: after.is_some_and(|after| after + 1 >= BEGINNING),
             entries,
             parts: before as u32,
             open: before.checked_sub(1).map(|part| self.parts[part].kind),
         })
     }
 
-    /// Where a subscriber stands that begins at a place in this log, which is number `log`.
+    /// The cursor for a replay position in this log, which has the number `log`.
     pub(super) fn cursor_at(log: u32, position: &ReplayPosition) -> Cursor {
-        Cursor { log, begun: position.begun, entries: position.entries }
+        Cursor { log, started: position.started, entries: position.entries }
     }
 
-    /// The highest number that has been written.
+    /// The highest number in the log so far.
     fn last_number(&self) -> u32 {
         let (entries, parts) = (self.ends.len() as u32, self.parts.len() as u32);
         let last = if entries == 0 { BEGINNING - 1 } else { position::number(entries, parts) };
@@ -304,10 +303,10 @@ impl TurnLog {
         last + self.end.as_ref().map_or(0, |_| closing + ENDING)
     }
 
-    /// Entries whose numbers are not above this one.
+    /// The number of entries whose numbers are at most `number`.
     fn entries_up_to(&self, number: u32) -> u32 {
         let first = |at: usize| position::number(self.parts[at].entry + 1, at as u32 + 1);
-        // The parts whose first entry is among them, by bisection: their numbers grow.
+        // Binary search for the parts that start at or before `number`.
         let (mut parts, mut beyond) = (0, self.parts.len());
         while parts < beyond {
             let middle = parts.midpoint(beyond);
@@ -321,7 +320,7 @@ impl TurnLog {
         (self.parts[part].entry + 1 + (number - first(part))).min(end)
     }
 
-    /// Bytes of this log, which is number `log`, that a subscriber has not been given.
+    /// Bytes of this log, which has the number `log`, that the subscriber has not read.
     pub fn unread(&self, log: u32, cursor: Cursor) -> usize {
         let all = self.text.len() + self.reasoning.len();
         if cursor.log < log {

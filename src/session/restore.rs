@@ -1,4 +1,4 @@
-//! A session to a snapshot, and back.
+//! Conversion of a session to a snapshot and back.
 use super::{Lifetime, RunState, Session, Settings, Snapshot, replay::TurnLog};
 use crate::{
     chat::{ChatTurn, RunError, RunErrorKind, SessionId, Timing},
@@ -7,8 +7,8 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 impl Session {
-    /// The session as data; `None` for one of a socket, whose messages have no IDs. As a read does, this closes the
-    /// open entry of the log.
+    /// The session as data; `None` for a session of a connection, whose messages have no IDs. Like a read, this closes
+    /// the open entry of the log.
     pub fn snapshot(&mut self) -> Option<Snapshot> {
         let retention = self.retention.as_ref()?;
         let left = retention
@@ -28,8 +28,8 @@ impl Session {
         Some(Snapshot { history, run, last_run: self.last_run })
     }
 
-    /// A session of a chat as it was, without subscribers, at the time `now`. `id` is new: the names of the
-    /// answers so far stay as they are.
+    /// Restores the session of a chat, without subscribers, at the time `now`. `id` is new; the IDs of existing answers
+    /// do not change.
     pub fn restore(settings: Arc<Settings>, id: SessionId, snapshot: Snapshot, now: Duration) -> Self {
         let Snapshot { mut history, run, last_run } = snapshot;
         let mut replay_time = settings.replay_time;

@@ -1,39 +1,39 @@
-//! How long a conversation outlives its subscribers, and how often it may be joined: rules of time.
+//! How long a session outlives its subscribers, and how often subscribers may join.
 use std::time::Duration;
 
 use super::Settings;
 
-/// Readers that may join in [`ATTACH_WINDOW`].
+/// Maximum number of subscribers that may join per [`ATTACH_WINDOW`]; one more is rejected with the time to wait.
 const ATTACHES_MAX: usize = 10;
 const ATTACH_WINDOW: Duration = Duration::from_secs(1);
 
-/// What a session of [`Lifetime::OfChat`](super::Lifetime::OfChat) has beside the others.
+/// The clock and timeouts of a session with [`Lifetime::OfChat`](super::Lifetime::OfChat).
 #[derive(Debug, Default)]
 pub(super) struct Retention {
     /// The time of the last input.
     pub now: Duration,
-    /// When the last subscribers joined; the oldest is overwritten.
+    /// When the last subscribers joined; a ring that overwrites the oldest.
     attaches: [Option<Duration>; ATTACHES_MAX],
     next_attach: usize,
-    /// Since when there is no subscriber.
+    /// When the last subscriber left; `None` while there is one.
     detached_since: Option<Duration>,
-    /// Since when there is neither subscriber nor run.
+    /// Since when there has been neither a subscriber nor a run.
     idle_since: Option<Duration>,
-    /// How long the newest finished turn is kept.
+    /// Until when the newest finished turn is kept for replay.
     pub replay_until: Option<Duration>,
 }
 
-/// What is overdue.
+/// Which timeout has expired.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Expired {
-    /// Nobody has come for the run.
+    /// The run had no subscriber for [`Settings::detached_timeout`].
     Detached,
-    /// Nobody has come for the conversation.
+    /// The session had neither subscriber nor run for [`Settings::idle_timeout`].
     Idle,
 }
 
 impl Retention {
-    /// Counts a subscriber that joins, or says how long it is to wait.
+    /// Counts a subscriber that joins, or returns how long it has to wait.
     pub(super) fn admit(&mut self) -> Result<(), Duration> {
         let slot = &mut self.attaches[self.next_attach];
         let free = slot.map_or(Duration::ZERO, |joined| joined + ATTACH_WINDOW);
@@ -45,18 +45,18 @@ impl Retention {
         Ok(())
     }
 
-    /// A turn is over.
+    /// Keeps the turn that has just ended for replay.
     pub(super) fn retain(&mut self, settings: &Settings) {
         self.replay_until = Some(self.now + settings.replay_time);
     }
 
-    /// Whether the newest finished turn is to be kept for who may come; forgets it when its time is over.
+    /// Whether the newest finished turn is still kept for replay.
     pub(super) fn keeps(&mut self) -> bool {
         self.replay_until.take_if(|until| *until <= self.now);
         self.replay_until.is_some()
     }
 
-    /// Notes who is there, after every input.
+    /// Updates the timers; called after every input.
     pub(super) fn observe(&mut self, has_subscribers: bool, has_run: bool) {
         let now = self.now;
         let since = |when: &mut Option<Duration>, holds: bool| match holds {
@@ -75,7 +75,7 @@ impl Retention {
         (is_over && self.idle_since.is_none()).then_some(Expired::Detached)
     }
 
-    /// When the next of these times is over; `None`: nothing will expire as things are.
+    /// When the next timeout expires; `None` if none is running.
     pub(super) fn wake_at(&self, settings: &Settings) -> Option<Duration> {
         let left = match (self.idle_since, self.detached_since) {
             (Some(since), _) => Some(since + settings.idle_timeout),
@@ -102,7 +102,7 @@ mod tests {
             assert_eq!(admitted(at * 50), Ok(()));
         }
         for _ in 0..100 {
-            assert_eq!(admitted(500), Err(500), "who is refused does not make it longer");
+            assert_eq!(admitted(500), Err(500), "a rejected attempt does not extend the wait");
         }
         assert_eq!(admitted(999), Err(1));
         assert_eq!(admitted(1_000), Ok(()));

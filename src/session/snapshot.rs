@@ -1,8 +1,8 @@
-//! A session as plain data, out and in: what of a conversation survives its process.
+//! A session as plain data: the part of a conversation that survives the process.
 //!
-//! Subscribers and queued messages are not part of it: clients come back, and send again what was not answered. An
-//! unfinished run is closed when the session is restored: with text it becomes an incomplete answer, without any it
-//! was never asked.
+//! Subscribers and queued messages are not included: clients reconnect and send unanswered messages again. An
+//! unfinished run ends when the session is restored: with text it becomes an incomplete answer, without text it is
+//! discarded as if it had never been asked.
 use crate::{
     chat::{ChatMessage, HistorySnapshot, MessageId, RunId, TextKind, Usage},
     protocol::{TurnEnd, TurnStart},
@@ -41,7 +41,7 @@ pub enum RunState {
         question: ChatMessage,
         /// The index of the first turn that the answer replaces; the number of turns if it replaces none.
         cut: usize,
-        /// What it had used so far.
+        /// The usage so far.
         usage: Option<Usage>,
     },
     Ended {
@@ -52,7 +52,7 @@ pub enum RunState {
 }
 
 impl RunSnapshot {
-    /// The answer so far, if there is any text of it; reasoning detached_since is none.
+    /// The answer so far, if it has any text; reasoning alone does not count.
     pub(super) fn answer(&self) -> Option<ChatMessage> {
         let entries = self.entries.iter().filter(|(kind, _)| *kind == TextKind::Answer);
         let text: String = entries.map(|(_, text)| text.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Who is told what: subscribers with their cursors, those that come and go, and what is pushed to them.
+//! Subscribers: how they join and leave, their cursors, and what is pushed to them.
 use super::{
     Cursor, Effect, FRAME_COST, LEAVING_MAX, Outgoing, PENDING_NOTICES_MAX, PUSH_BYTES_MAX, Session, TurnLog,
     queue::QueueTicket,
@@ -9,33 +9,34 @@ use crate::{
 };
 use std::collections::VecDeque;
 
-/// Somebody who is told something.
+/// One subscription to the session.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     pub id: SubscriberId,
-    /// Where it stands in the logs; behind all of them while it follows none.
+    /// Its position in the logs; [`Cursor::nowhere`] while it follows none.
     pub cursor: Cursor,
     pub scope: Scope,
-    /// It took the last push; otherwise it is behind until [`Input::Ready`](super::Input::Ready).
+    /// It accepted the last push; otherwise nothing is pushed until [`Input::Ready`](super::Input::Ready).
     pub ready: bool,
-    /// It is to be closed, whatever it has read.
+    /// If set, it is closed with this reason, whatever it has read.
     pub close_reason: Option<Close>,
-    /// The end was pushed; it gets nothing more.
+    /// The close was pushed; nothing more is sent.
     closed: bool,
-    /// Words that are not part of a turn and have no place in a log.
+    /// Frames that are not part of a turn's log.
     pending_notices: VecDeque<Outgoing>,
 }
 
-/// What a subscriber is told.
+/// What a subscriber follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Every turn.
     Session,
     /// The turn of the log with this number.
     Turn(u32),
-    /// The turn that will answer a question; `told` is the place that it was told, 0 none.
+    /// The turn that will answer a queued question. `last_sent_position` is the queue position that was last sent, 0 if
+    /// none was.
     Queued { ticket: QueueTicket, last_sent_position: u32 },
-    /// Nothing more, beside its pending notices.
+    /// Nothing; its pending notices are still sent.
     Leaving,
 }
 
@@ -52,7 +53,7 @@ impl Subscriber {
         }
     }
 
-    /// It is told of the log with this number, or will be.
+    /// Whether the log with this number is to be sent to it, now or later.
     pub(super) fn wants(&self, log: u32) -> bool {
         self.cursor.log() <= log
             && match self.scope {
@@ -62,19 +63,19 @@ impl Subscriber {
             }
     }
 
-    /// Its question is to be answered now.
+    /// The answer to its question starts.
     pub(super) fn begin_turn(&mut self, log: u32) {
         (self.scope, self.cursor) = (Scope::Turn(log), Cursor::start_of(log));
     }
 
-    /// It scope one turn, and was told all that there is for it.
+    /// Whether it followed one turn and was sent all of it.
     fn is_done(&self) -> bool {
-        let told = match self.scope {
+        let has_read_all = match self.scope {
             Scope::Turn(turn) => turn < self.cursor.log(),
             Scope::Leaving => true,
             Scope::Session | Scope::Queued { .. } => false,
         };
-        told && self.pending_notices.is_empty() && self.close_reason.is_none()
+        has_read_all && self.pending_notices.is_empty() && self.close_reason.is_none()
     }
 }
 
@@ -120,19 +121,19 @@ impl Session {
         self.join(fx, subscriber);
     }
 
-    /// Lets a subscriber follow one turn from its beginning.
+    /// Adds a subscriber that follows one turn from its start.
     pub(super) fn follow(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, log: u32) {
         self.join(fx, Subscriber::new(id, Cursor::start_of(log), Scope::Turn(log)));
     }
 
-    /// Lets a subscriber wait for the turn that will answer a question.
+    /// Adds a subscriber that waits for the answer to a queued question.
     pub(super) fn await_answer(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, ticket: QueueTicket) {
         let scope = Scope::Queued { ticket, last_sent_position: 0 };
         self.join(fx, Subscriber::new(id, Cursor::nowhere(), scope));
         self.send_positions(fx);
     }
 
-    /// One more subscriber; the oldest has to go when there are too many.
+    /// Adds a subscriber; when there are too many, the oldest is dismissed.
     fn join(&mut self, fx: &mut Vec<Effect>, subscriber: Subscriber) {
         let is_subscriber = |subscriber: &Subscriber| subscriber.scope != Scope::Leaving;
         if self.subscribers.iter().filter(|subscriber| is_subscriber(subscriber)).count()
@@ -145,36 +146,36 @@ impl Session {
         self.pump_one(fx, self.subscribers.len() - 1);
     }
 
-    /// Whether one more subscriber may join just now.
+    /// Checks the rate at which subscribers may join.
     pub(super) fn admit(&mut self) -> Result<(), Rejection> {
         let admitted = self.retention.as_mut().map_or(Ok(()), |retention| retention.admit());
         admitted.map_err(|after| Rejection::TooOften { after })
     }
 
-    /// Tells a subscriber that came for one turn that there is none for it.
-    pub(super) fn reject(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, word: ServerFrame) {
+    /// Answers a subscriber that asked for one turn with a single frame and releases it.
+    pub(super) fn reject(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, frame: ServerFrame) {
         let is_leaving = |subscriber: &Subscriber| subscriber.scope == Scope::Leaving;
         if self.subscribers.iter().filter(|subscriber| is_leaving(subscriber)).count() >= LEAVING_MAX
             && let Some(oldest) = self.subscribers.iter().position(is_leaving)
         {
-            let subscriber = self.subscribers.remove(oldest).id; // It asks without reading, and is about to be cut.
+            let subscriber = self.subscribers.remove(oldest).id; // It sends without reading, and will soon be closed.
             fx.push(Effect::Release { subscriber });
         }
         self.subscribers.push(Subscriber::new(id, Cursor::nowhere(), Scope::Leaving));
-        self.dismiss(fx, self.subscribers.len() - 1, word);
+        self.dismiss(fx, self.subscribers.len() - 1, frame);
     }
 
-    /// The last word to a subscriber of one turn, whatever it was still to be told.
-    pub(super) fn dismiss(&mut self, fx: &mut Vec<Effect>, at: usize, word: ServerFrame) {
+    /// Sends a subscriber of one turn its last frame; whatever was pending is dropped.
+    pub(super) fn dismiss(&mut self, fx: &mut Vec<Effect>, at: usize, frame: ServerFrame) {
         let subscriber = &mut self.subscribers[at];
         subscriber.scope = Scope::Leaving;
         subscriber.cursor = Cursor::nowhere();
         subscriber.pending_notices.clear();
-        subscriber.pending_notices.push_back(Outgoing::Frame(word));
+        subscriber.pending_notices.push_back(Outgoing::Frame(frame));
         self.pump_one(fx, at);
     }
 
-    /// Forgets subscribers that followed one turn and were told everything.
+    /// Removes subscribers that followed one turn and were sent all of it.
     pub(super) fn release_subscribers(&mut self, fx: &mut Vec<Effect>) {
         self.subscribers.retain(|subscriber| {
             let done = subscriber.is_done();
@@ -184,7 +185,7 @@ impl Session {
             !done
         });
         if self.subscribers.is_empty() {
-            self.subscribers = Vec::new(); // A conversation at rest keeps no room for them.
+            self.subscribers = Vec::new(); // Frees the memory: most sessions are idle.
         }
     }
 
@@ -207,12 +208,12 @@ impl Session {
             return subscriber.pending_notices.push_back(outgoing);
         }
         match outgoing {
-            // What stands in a log is read again from there.
+            // Content of a log is read again from the log.
             Outgoing::Frame(
                 ServerFrame::Accepted { .. } | ServerFrame::Text { .. } | ServerFrame::TurnEnd { .. },
             ) => subscriber.cursor = subscriber.cursor.min(from),
             Outgoing::Close(_) => subscriber.closed = false,
-            // A retry or a place for a slot is old news by the time it could be read.
+            // A retry or a queue position is outdated by the time it could be sent.
             Outgoing::Frame(
                 ServerFrame::Queued { .. } | ServerFrame::Retrying { .. } | ServerFrame::Pong,
             ) => {}
@@ -229,7 +230,7 @@ impl Session {
         }
     }
 
-    /// Pushes a word that is not part of a turn, or remembers it while the subscriber is behind.
+    /// Pushes a frame that is not part of a turn, or keeps it until the subscriber is ready.
     pub(super) fn send_notice(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, outgoing: Outgoing) {
         let Some(subscriber) = self.subscribers.iter_mut().find(|subscriber| subscriber.id == id) else {
             return;
@@ -238,13 +239,13 @@ impl Session {
             fx.push(Effect::Push { subscriber: id, outgoing, from: subscriber.cursor, ask: false });
         } else {
             if subscriber.pending_notices.len() >= PENDING_NOTICES_MAX {
-                subscriber.pending_notices.pop_front(); // It sends without reading, and is about to be cut for that.
+                subscriber.pending_notices.pop_front(); // It sends without reading, and will soon be closed for that.
             }
             subscriber.pending_notices.push_back(outgoing);
         }
     }
 
-    /// Tells those who follow the newest turn and can take it.
+    /// Pushes a frame to all ready subscribers of the newest turn.
     pub(super) fn broadcast(&mut self, fx: &mut Vec<Effect>, frame: &ServerFrame) {
         let newest = self.newest_log();
         for subscriber in &self.subscribers {
@@ -260,7 +261,7 @@ impl Session {
         }
     }
 
-    /// Tells those who wait where their questions stand, as far as they do not know.
+    /// Sends waiting subscribers the queue positions that have changed.
     pub(super) fn send_positions(&mut self, fx: &mut Vec<Effect>) {
         for subscriber in self.subscribers.iter_mut().filter(|subscriber| subscriber.ready) {
             let Scope::Queued { ticket, last_sent_position } = &mut subscriber.scope else { continue };
@@ -288,8 +289,9 @@ impl Session {
         Self::pump(fx, &mut self.subscribers[at], self.first_log, &mut self.logs, restart);
     }
 
-    /// Pushes what a subscriber has not been told, as far as it can take it: [`PUSH_BYTES_MAX`] at a time, so that
-    /// the work of a replay grows with the answer and not with its square. With `restart`, one that scope everything is closed once it has been told everything.
+    /// Pushes what a subscriber has not read yet, at most about [`PUSH_BYTES_MAX`] at a time, so that the cost of a replay
+    /// is linear in the length of the answer. With `restart`, a subscriber of the whole session is closed once it has
+    /// read everything.
     pub(super) fn pump(
         fx: &mut Vec<Effect>,
         subscriber: &mut Subscriber,
@@ -323,9 +325,9 @@ impl Session {
                 return;
             }
         }
-        let told_all = subscriber.cursor.log() == first_log + logs.len() as u32;
+        let has_read_all = subscriber.cursor.log() == first_log + logs.len() as u32;
         let follows_session = subscriber.scope == Scope::Session;
-        if let Some(close) = restart.filter(|_| told_all && follows_session) {
+        if let Some(close) = restart.filter(|_| has_read_all && follows_session) {
             subscriber.closed = true;
             let (outgoing, from) = (Outgoing::Close(close), subscriber.cursor);
             fx.push(Effect::Push { subscriber: id, outgoing, from, ask: false });

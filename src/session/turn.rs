@@ -1,4 +1,4 @@
-//! A turn from its beginning to its end: what its run says, and how it is stopped.
+//! A turn from start to end: the events of its run, and how it is stopped.
 use super::{
     Effect, Outgoing, PUSH_BYTES_MAX, Session, TurnLog,
     queue::PendingTurn,
@@ -13,34 +13,34 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// The one open run.
+/// The run of the current turn.
 #[derive(Debug)]
 pub(super) struct Run {
     pub id: RunId,
     pub held: bool,
-    /// What [`History::prompt`](crate::chat::History::prompt) thought of its request.
+    /// The size of its prompt as estimated by [`History::prompt`](crate::chat::History::prompt).
     estimated_tokens: u32,
-    /// When it was asked for, and when its first text came, where time is known.
+    /// When it was requested, and when its first text arrived; zero and `None` for a session without a clock.
     started: Duration,
     first_text: Option<Duration>,
-    /// What it had used when that was last told.
+    /// The usage that the run last reported.
     usage: Option<Usage>,
 }
 
 impl Run {
-    /// What it had used when that was last reported.
+    /// The usage that the run last reported.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.usage
     }
 }
 
 impl Session {
-    /// Begins the turn that answers a question; who waits for it scope it.
-    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, question: PendingTurn) {
+    /// Starts a turn. Subscribers that waited for it already follow it.
+    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, turn: PendingTurn) {
         self.last_run = RunId(self.last_run.0.wrapping_add(1));
         let answer = MessageId::of_answer(self.id, self.last_run);
         let mut model = Arc::clone(&self.settings.model);
-        let question = match question {
+        let question = match turn {
             PendingTurn::Plain(text) => {
                 self.history.begin(&text);
                 None
@@ -64,20 +64,20 @@ impl Session {
         let start = TurnStart { answer, model: Arc::clone(&model), omitted_turns: prompt.omitted_turns };
         self.logs.push_back(TurnLog::new(self.last_run, question, Arc::new(start)));
         if let Some(retention) = &mut self.retention {
-            retention.replay_until = None; // Only the newest turn can be followed.
+            retention.replay_until = None; // Only the newest turn can be replayed.
         }
         self.pump_all(fx);
         let request = RunRequest { model, messages: prompt.messages, omitted_turns: prompt.omitted_turns };
         fx.push(Effect::StartRun { run: self.last_run, request });
     }
 
-    /// Cuts the history where the question wants it, and says what is to be answered then.
+    /// Truncates the history as the kind of turn requires, and returns the message to answer.
     fn cut_history(&mut self, kind: &TurnKind, message: ChatMessage) -> ChatMessage {
         match kind {
             TurnKind::Submit => {
                 let newest = self.history.newest();
                 if newest.is_some_and(|newest| newest.question.id == message.id && newest.answer.is_none()) {
-                    self.history.withdraw(); // It was stopped before its first word, and is asked anew.
+                    self.history.withdraw(); // It was stopped before any text, and is asked again.
                 }
                 message
             }
@@ -99,7 +99,7 @@ impl Session {
 
     pub(super) fn on_run(&mut self, fx: &mut Vec<Effect>, run: RunId, event: RunEvent) {
         if self.run.as_ref().is_none_or(|current| current.id != run) {
-            return; // A run that was cancelled may still talk for a moment.
+            return; // A cancelled run may still send a few events.
         }
         match event {
             RunEvent::Queued { position } => self.broadcast(fx, &ServerFrame::Queued { run, position }),
@@ -135,7 +135,7 @@ impl Session {
         for at in 0..last {
             let subscriber = &mut self.subscribers[at];
             if fits && subscriber.ready && subscriber.cursor == before {
-                // The common case: this subscriber has read everything, so it gets the delta as it came.
+                // The common case: this subscriber is up to date, so it gets the delta unchanged.
                 let piece = if at + 1 == last { text.take() } else { text.clone() };
                 subscriber.cursor = after;
                 let outgoing =
@@ -154,7 +154,7 @@ impl Session {
         }
         let outcome = match end.outcome {
             Ok(FinishReason::Stop | FinishReason::Length) if log.text().is_empty() => {
-                Err(RunError::new(RunErrorKind::EmptyAnswer, "the model ended without a word"))
+                Err(RunError::new(RunErrorKind::EmptyAnswer, "the model ended without any text"))
             }
             outcome => outcome,
         };
@@ -162,16 +162,16 @@ impl Session {
         self.next_turn(fx);
     }
 
-    /// A subscriber of the turn wants no more of it: not an error, and nothing is withdrawn.
+    /// Stops the turn at a subscriber's request: not an error, and the text so far stays in the history.
     pub(super) fn stop_run(&mut self, fx: &mut Vec<Effect>) {
         self.cancel_run(fx, Ok(FinishReason::Stopped));
         self.next_turn(fx);
     }
 
-    /// Nobody has come back for as long as a run lingers.
+    /// Cancels the run because there was no subscriber for [`Settings::detached_timeout`](super::Settings::detached_timeout).
     pub(super) fn abandon_run(&mut self, fx: &mut Vec<Effect>) {
         self.queue.clear();
-        self.cancel_run(fx, Err(RunError::new(RunErrorKind::Interrupted, "nobody was left to read it")));
+        self.cancel_run(fx, Err(RunError::new(RunErrorKind::Interrupted, "no subscriber was left")));
     }
 
     fn cancel_run(&mut self, fx: &mut Vec<Effect>, outcome: Result<FinishReason, RunError>) {
@@ -190,7 +190,7 @@ impl Session {
         let Some(log) = self.logs.back_mut() else { return };
         let is_silent = log.text().is_empty();
         match &end.outcome {
-            // The message stays, and is not sent to the model.
+            // The message stays in the history but is not sent to the model.
             Ok(FinishReason::Stopped) if is_silent => self.history.leave_unanswered(),
             Err(error) if error.kind.is_filtered() || is_silent => self.history.withdraw(),
             outcome => {
@@ -209,11 +209,11 @@ impl Session {
     fn next_turn(&mut self, fx: &mut Vec<Effect>) {
         let Some(next) = self.queue.pop() else { return };
         let number = self.newest_log().wrapping_add(1);
-        let waits = |subscriber: &&mut Subscriber| matches!(subscriber.scope, Scope::Queued { ticket, .. } if ticket == next.ticket);
-        for subscriber in self.subscribers.iter_mut().filter(waits) {
+        let is_waiting = |subscriber: &&mut Subscriber| matches!(subscriber.scope, Scope::Queued { ticket, .. } if ticket == next.ticket);
+        for subscriber in self.subscribers.iter_mut().filter(is_waiting) {
             subscriber.begin_turn(number);
         }
-        self.start_turn(fx, next.question);
+        self.start_turn(fx, next.turn);
         self.send_positions(fx);
     }
 }

@@ -61,7 +61,7 @@ struct Client {
     target: Option<u32>,
     /// The run that it was told of.
     run: Option<u32>,
-    begun: bool,
+    started: bool,
     bytes: usize,
     entry: u32,
     parts: u32,
@@ -106,7 +106,7 @@ struct World {
     history: Vec<Turn>,
     /// The history as it is again when nothing comes of the open run.
     before: Vec<Turn>,
-    /// What is to be begun next, when anything is.
+    /// What is to be started next, when anything is.
     begins: Option<Question>,
     admitted: Vec<u64>,
     alone: Option<u64>,
@@ -695,9 +695,9 @@ impl Client {
                 let name = start.answer.as_str().rsplit('-').next().expect("a name");
                 let number = name.parse().expect("made from the run's number");
                 self.remade = run.0 == 0;
-                assert!(!self.begun && (self.remade || run.0 == number));
+                assert!(!self.started && (self.remade || run.0 == number));
                 assert!(self.run.is_none_or(|resumed| resumed == number));
-                (self.run, self.begun) = (Some(number), true);
+                (self.run, self.started) = (Some(number), true);
             }
             ServerFrame::Text { kind: TextKind::Answer, entry, text } => {
                 self.read(TextKind::Answer, entry, &text, runs)
@@ -707,7 +707,7 @@ impl Client {
             }
             ServerFrame::TurnEnd { end, .. } => {
                 let truth = &runs[&self.run.expect("a turn")];
-                assert!(self.begun);
+                assert!(self.started);
                 let outcome = end.outcome.map_err(|error| error.kind);
                 if self.remade {
                     assert_eq!(self.bytes, truth.answer().len(), "all of it, before its end");
@@ -727,8 +727,8 @@ impl Client {
         let number = name.parse().expect("made from the run's number");
         let truth = &runs[&number];
         self.remade = position.run.0 == 0;
-        (self.run, self.begun) = (Some(number), position.after.is_some_and(|after| after > 0));
-        assert_eq!(position.begun, self.begun);
+        (self.run, self.started) = (Some(number), position.after.is_some_and(|after| after > 0));
+        assert_eq!(position.started, self.started);
         let known = truth.numbers.range(..=position.after.unwrap_or(0)).next_back();
         if let Some((_, (bytes, entries, parts, kind))) = known {
             (self.bytes, self.entry, self.parts, self.kind) = (*bytes, *entries, *parts, Some(*kind));
@@ -738,7 +738,7 @@ impl Client {
 
     fn read(&mut self, kind: TextKind, entry: u32, text: &str, runs: &mut BTreeMap<u32, Truth>) {
         let truth = runs.get_mut(&self.run.expect("a turn")).expect("a run");
-        assert!(self.begun && !text.is_empty() && text.len() <= PUSH_BYTES_MAX);
+        assert!(self.started && !text.is_empty() && text.len() <= PUSH_BYTES_MAX);
         assert!(entry > self.entry, "numbers go up: {entry} after {}", self.entry);
         if self.remade {
             assert!(truth.answer()[self.bytes..].starts_with(text));

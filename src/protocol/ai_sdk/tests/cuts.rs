@@ -41,8 +41,8 @@ impl Answer {
     }
 
     /// The words from the point before entry `from` on; `sizes` says how many entries make one word.
-    fn words(&self, begun: bool, from: usize, sizes: &[usize]) -> Vec<ServerFrame> {
-        let mut words: Vec<_> = (!begun).then(|| self.start()).into_iter().collect();
+    fn words(&self, started: bool, from: usize, sizes: &[usize]) -> Vec<ServerFrame> {
+        let mut words: Vec<_> = (!started).then(|| self.start()).into_iter().collect();
         let (mut at, mut sizes) = (from, sizes.iter().cycle());
         while let Some((kind, _)) = self.entries.get(at) {
             let run = self.entries[at..].iter().take_while(|(other, _)| other == kind).count();
@@ -79,7 +79,7 @@ impl Answer {
             run: RUN,
             answer: MessageId::new("a1").unwrap(),
             after,
-            begun: reached >= 2,
+            started: reached >= 2,
             entries: entries as u32,
             parts: parts as u32,
             open: told.last().map(|(kind, _)| *kind),
@@ -164,11 +164,11 @@ proptest! {
         for cut in 0..=whole.len() {
             let after = cut.checked_sub(1).map(|after| after as u32);
             let position = answer.position(after);
-            let (begun, entries) = (position.begun, position.entries as usize);
+            let (started, entries) = (position.started, position.entries as usize);
             let mut encoder = encoder();
             let told = spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
             prop_assert_eq!((&told[0]["type"], &told[0]["messageId"]), (&"start".into(), &"a1".into()));
-            let rest = spell(&mut encoder, &answer.words(begun, entries, &[1]));
+            let rest = spell(&mut encoder, &answer.words(started, entries, &[1]));
             check_sequence(&rest, cut as u64);
             prop_assert_eq!(chunks(&rest), &whole[cut..], "after {:?}", after);
             prop_assert_eq!(rest.last().unwrap()["type"].as_str().unwrap(), last);
@@ -187,7 +187,7 @@ proptest! {
         let (mut got, mut after) = (Vec::new(), None);
         for (round, cut) in cuts.iter().copied().chain([usize::MAX]).enumerate() {
             let (mut encoder, position) = (encoder(), answer.position(after));
-            let mut words = answer.words(position.begun, position.entries as usize, &sizes);
+            let mut words = answer.words(position.started, position.entries as usize, &sizes);
             for (at, what) in beside.iter().enumerate().take(words.len()).rev() {
                 match what {
                     1 => words.insert(at, ServerFrame::Waiting { position: 2 }),

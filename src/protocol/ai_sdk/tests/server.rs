@@ -42,9 +42,9 @@ fn over(outcome: Result<FinishReason, RunError>, usage: Option<Usage>, timing: T
 
 fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<TextKind>) -> ServerFrame {
     let answer = MessageId::new("msg-0000000000000000000000000000002a-1").unwrap();
-    let begun = after.is_some_and(|after| after > 0);
+    let started = after.is_some_and(|after| after > 0);
     ServerFrame::Resumed {
-        position: Box::new(ReplayPosition { run: RUN, answer, after, begun, entries, parts, open }),
+        position: Box::new(ReplayPosition { run: RUN, answer, after, started, entries, parts, open }),
     }
 }
 
