@@ -225,7 +225,7 @@ impl RunError {
 /// Endings of sentences that a known time replaces.
 const VAGUE: [&str; 2] = [" Try again in a few seconds.", " Try again in a moment."];
 
-/// A longer wait is treated as unknown: nobody waits that long, and a browser's timer overflows.
+/// A longer wait is treated as unknown: no user waits that long, and a browser's timer overflows.
 const WAIT_MAX: Duration = Duration::from_secs(360_000);
 
 /// A wait in words, rounded up; `None` if it is longer than [`WAIT_MAX`].
@@ -315,7 +315,7 @@ mod tests {
 
     // faults: C38, D54, K146
     #[test]
-    fn a_rejected_client_is_told_how_long_to_wait() {
+    fn a_rejected_client_learns_how_long_to_wait() {
         for (kind, ms, text) in [
             (RunErrorKind::Overloaded, 0, "The service is busy. Try again in 1 s."),
             (RunErrorKind::Overloaded, 1_001, "The service is busy. Try again in 2 s."),

@@ -41,7 +41,7 @@ pub struct History {
 /// Stands for the beginning that all names of our own answers have; no name has this letter.
 const OWN: char = '#';
 
-/// So many turns more are made room for at a time: doubling would leave a lot of it empty.
+/// Number of turns by which the capacity grows; doubling would leave much of it unused.
 const TURNS_GROWTH: usize = 4;
 
 /// A turn whose messages have IDs.
@@ -242,14 +242,14 @@ impl History {
         }
     }
 
-    /// Nothing was ever said here, as far as is known.
+    /// Whether the history is empty.
     pub fn is_empty(&self) -> bool {
         self.turns.is_empty() && self.forgotten == 0
     }
 
     /// Takes over a client's copy of the conversation, oldest first, within the budget. An assistant's
     /// message answers the user's message right before it; one that follows no such message is dropped, and a
-    /// user's message that nobody answered stays as a turn without an answer. What the system said
+    /// user's message without an answer stays as a turn without an answer. A system message
     /// joins the system prompt. Messages without text are as if they were not there, but still
     /// stand between their neighbours.
     pub fn rebuild(&mut self, transcript: Vec<ChatMessage>) {
@@ -318,12 +318,12 @@ impl History {
         }
         let omitted = (0..from).filter(|at| is_sent(*at)).count();
         let turns = (from..self.turns.len()).filter(|at| is_sent(*at)).map(|at| &self.turns[at]);
-        let said = turns.flat_map(|turn| {
+        let past = turns.flat_map(|turn| {
             let question = PromptMessage { role: Role::User, text: turn.question() };
             let answer = turn.answer().map(|text| PromptMessage { role: Role::Assistant, text });
             [Some(question), answer].into_iter().flatten()
         });
-        let messages = self.system.clone().into_iter().chain(said).collect();
+        let messages = self.system.clone().into_iter().chain(past).collect();
         Prompt { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
     }
 
@@ -480,9 +480,9 @@ mod tests {
             assert_eq!(history.newest().unwrap().answer_id, id(answer));
             history.complete("answer", false);
         }
-        let said: Vec<String> = history.transcript().iter().map(|said| said.id.to_string()).collect();
-        assert_eq!(said.iter().step_by(2).collect::<Vec<_>>(), ["u0", "u1", "u2", "u3", "u4"]);
-        assert_eq!(said.iter().skip(1).step_by(2).collect::<Vec<_>>(), names);
+        let ids: Vec<String> = history.transcript().iter().map(|message| message.id.to_string()).collect();
+        assert_eq!(ids.iter().step_by(2).collect::<Vec<_>>(), ["u0", "u1", "u2", "u3", "u4"]);
+        assert_eq!(ids.iter().skip(1).step_by(2).collect::<Vec<_>>(), names);
         assert_eq!(history.cut_before_answer(&own).unwrap().id, id("u1"));
     }
 

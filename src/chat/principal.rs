@@ -2,7 +2,7 @@
 use super::ChatId;
 use std::fmt;
 
-/// A person, or a browser that nobody knows by name. It is a secret where it is anonymous: whoever knows it
+/// A person, or an anonymous browser. It is a secret where it is anonymous: a client that knows it
 /// may read its chats. So it has no `Display`, and its `Debug` says nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Principal(u128);

@@ -1,4 +1,4 @@
-//! One upstream generation: what is asked, what is heard, and how it can end.
+//! One upstream generation: its request, its events, and how it can end.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{PromptMessage, RunError};
 use std::{sync::Arc, time::Duration};
@@ -112,7 +112,7 @@ pub enum FinishReason {
     Length,
     /// The model wants a tool to be called.
     ToolCalls,
-    /// Somebody who follows the answer stopped it. Never said by an upstream.
+    /// A subscriber of the answer stopped it. Never reported by an upstream.
     Stopped,
 }
 

@@ -19,7 +19,7 @@ impl Source {
 }
 
 /// Under which a client shares slots, places in the queue and the right to judge the model service with others:
-/// its network while nobody is named.
+/// its network while there is no named principal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FairShareKey(Source);
 

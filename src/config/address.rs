@@ -24,7 +24,7 @@ fn base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// What is wrong with a path that belongs to another API, or is an endpoint and not a base.
+/// The fault of a path that belongs to another API, or that is an endpoint and not a base.
 fn other_api(url: &Url, path: &str) -> Option<String> {
     let base = |path: &str| {
         let mut base = url.clone();
@@ -47,8 +47,8 @@ fn other_api(url: &Url, path: &str) -> Option<String> {
 
 const MAINLAND: &str = "https://dashscope.aliyuncs.com/api/v1";
 
-/// What base URLs and origins have in common. The parser repairs backslashes, line breaks and
-/// blanks silently; an operator rather wants to know.
+/// The checks that base URLs and origins share. The parser silently repairs backslashes, line breaks
+/// and blanks; here they are reported.
 fn http_url(text: &str) -> Result<Url, String> {
     if text.is_empty() {
         return Err("is empty".to_owned());
@@ -167,7 +167,7 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(url.origin().ascii_serialization())
 }
 
-/// Exactly one host each: what `*.example.com` would let in is not only the operator's to decide.
+/// Exactly one host each: the operator does not control every host that `*.example.com` would allow.
 fn host_name(text: &str) -> Result<String, String> {
     let problem = if text.is_empty() {
         "is empty"

@@ -34,7 +34,7 @@ pub(super) const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
 /// Folders of secrets in containers, and the variable in which systemd names its own.
 const CREDENTIALS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-/// Longest file with a secret, in bytes.
+/// Maximum bytes of a file with a secret; a longer one is rejected.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
 pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
@@ -81,7 +81,7 @@ pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
     entries
 }
 
-/// The part of the environment that concerns us, and what was read from it.
+/// The gateway's variables of the environment, and the values read from them.
 pub(super) struct FromEnvironment {
     pub(super) entries: Vec<Entry>,
     /// The value of `TIDEGATE_CONFIG`.
@@ -216,7 +216,7 @@ pub(super) fn old_names(entries: &[Entry], faults: &mut Vec<Fault>) -> Vec<OldNa
     found
 }
 
-/// Whether a file that holds a secret is there for everybody to read.
+/// Whether a file that holds a secret is readable by all users.
 pub(super) fn is_exposed(path: &Path, source: &dyn Environment) -> bool {
     !is_credential(path, source) && source.is_readable_by_all(path)
 }
@@ -267,8 +267,8 @@ pub(super) fn unknown(name: &str, origin: Origin, what: &str, known: &[String]) 
     Fault { key: name.to_owned(), ..unnamed(origin, &format!("{what}{hint}")) }
 }
 
-/// The known name most like this one, when one is like it at all. Groups are often forgotten, so
-/// that what follows the last dot is compared by itself as well.
+/// The most similar known name, if any is similar enough. Section names are often forgotten, so the
+/// part after the last dot is also compared by itself.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let mut best = (LIKE, None);
     for candidate in known {
@@ -281,12 +281,12 @@ fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     best.1
 }
 
-/// Below this, two names have nothing to do with each other.
+/// Minimum similarity (0 to 1) of two names; below it no name is suggested.
 const LIKE: f64 = 0.55;
-/// How much a likeness of the last part alone counts.
+/// Weight of the similarity of the last parts alone.
 const LAST: f64 = 0.9;
 
-/// Without the prefix that all variables share, which would make any two of them alike.
+/// The name without the prefix that all variables share, which would make any two of them similar.
 fn without_prefix(name: &str) -> &str {
     name.strip_prefix(PREFIX).unwrap_or(name)
 }

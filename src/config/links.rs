@@ -5,9 +5,11 @@ use super::{
 };
 use url::Url;
 
-/// Most links of the page: they share the foot of its list with other things.
+/// Maximum number of links of the page; more are rejected.
 const LINKS_MAX: usize = 8;
+/// Maximum bytes of a label; a longer one is rejected.
 const LABEL_BYTES: usize = 60;
+/// Maximum bytes of an address; a longer one is rejected.
 const URL_BYTES: usize = 1024;
 
 /// One link of the page.
@@ -20,13 +22,13 @@ pub struct Link {
 
 pub type Links = Vec<Link>;
 
-/// Reads one line of text for people: no line break, nothing that is not seen.
+/// Reads one line of visible text: no line break, no invisible characters.
 pub(super) fn line(text: &str, bytes_max: usize) -> Result<String, String> {
     let text = text.trim();
     if text.len() > bytes_max {
         return Err("too long".to_owned());
     }
-    // What turns the direction of a text could make it look like another one.
+    // Characters that change the text direction could make a text look like another one.
     let is_hidden = |c: char| {
         c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };

@@ -70,7 +70,7 @@ impl Setting for String {
             ValueKind::Line(max) => links::line(text, max),
             ValueKind::Word(min, _) if text.is_empty() && min > 0 => Err("is empty".to_owned()),
             ValueKind::Word(_, max) | ValueKind::Text(max) if text.len() > max => Err("too long".to_owned()),
-            // It goes into a header or a path, where anything else would be a hole.
+            // It goes into a header or a path, where other characters would allow injection.
             ValueKind::Word(..) if !text.bytes().all(|b| b.is_ascii_graphic()) => {
                 Err("has a character that is not allowed".to_owned())
             }
@@ -112,7 +112,7 @@ impl Setting for Option<SocketAddr> {
     }
 }
 
-/// Longest key that is believed to be one.
+/// Maximum bytes of a secret; a longer one is rejected.
 const SECRET_BYTES: usize = 4096;
 
 impl Setting for Option<SecretString> {
@@ -140,9 +140,9 @@ impl Setting for Option<SecretString> {
     }
 }
 
-/// An enum whose values are words of the configuration.
+/// An enum whose values have names in the configuration.
 pub(super) trait Choice: Copy + PartialEq + 'static {
-    /// The words, in the order of [`Choice::VALUES`].
+    /// The names, in the order of [`Choice::VALUES`].
     const NAMES: &'static [&'static str];
     const VALUES: &'static [Self];
 }
@@ -165,10 +165,10 @@ impl Choice for Endpoint {
     const VALUES: &'static [Self] = &[Endpoint::Auto, Endpoint::Text, Endpoint::Multimodal];
 }
 
-/// Whether the model is asked to think before it answers.
+/// Whether the model is asked to reason before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thinking {
-    /// Nothing is sent; the model's own habit.
+    /// Nothing is sent: the model's own default.
     Default,
     On,
     Off,

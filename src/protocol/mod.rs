@@ -1,4 +1,4 @@
-//! The words between gateway and client; each spelling of them is one file.
+//! The frames between gateway and client; each wire format is one file.
 pub mod ai_sdk;
 pub mod close;
 pub mod codec;
@@ -18,7 +18,7 @@ use crate::chat::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// What a client says.
+/// A frame from a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientFrame {
     /// A user message for the one conversation of this socket, as it is to enter the history: not
@@ -35,8 +35,8 @@ pub enum ClientFrame {
     Ping { request: Option<RequestId> },
 }
 
-/// What a client is told. A session sends the same words in every dialect; a dialect may have
-/// no spelling for some of them.
+/// A frame to a client. A session sends the same frames in every dialect; a dialect may not encode
+/// some of them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServerFrame {
     /// A message was taken and its run was started: number one of a turn's log.
@@ -62,7 +62,7 @@ pub enum ServerFrame {
     Pong,
 }
 
-/// What is known when a turn begins.
+/// The data of a turn that are known at its start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnStart {
     /// Names the answer; the same in every replay.

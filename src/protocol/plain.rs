@@ -80,8 +80,8 @@ mod tests {
     fn a_binary_message_is_refused() {
         let refused = Codec::Plain.decode(Incoming::Binary, LIMITS);
         assert_eq!(refused.map_err(|e| e.reason), Err(Rejection::Binary));
-        let told = spelled(ServerFrame::Rejected { reason: Rejection::Binary });
-        assert_eq!(told, ["Error: Binary messages are not understood. Send text."]);
+        let frames = spelled(ServerFrame::Rejected { reason: Rejection::Binary });
+        assert_eq!(frames, ["Error: Binary messages are not understood. Send text."]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Where a reader stands in an answer, as a number that both sides can name.
+//! A position in an answer, as a number that both sides know.
 //!
-//! The words of a turn are numbered from 0 without gaps, the same for every reader: its beginning (two
-//! numbers), then for each part, a run of entries of one kind, its opening, its entries and its closing,
-//! and its end (two numbers). A dialect that needs fewer words leaves numbers out; none needs more.
+//! The frames of a turn are numbered from 0 without gaps, the same for every subscriber: the start (two
+//! numbers), then for each part (a run of entries of one kind) its opening, its entries and its closing,
+//! and the end (two numbers). A dialect that needs fewer frames skips numbers; none needs more.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{MessageId, RunId, TextKind};
 
@@ -11,21 +11,21 @@ pub const BEGINNING: u32 = 2;
 /// Numbers after the last part.
 pub const ENDING: u32 = 2;
 
-/// A point between two entries of a turn, where a reader begins to follow.
+/// A point between two entries of a turn at which a subscriber starts to read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayPosition {
     pub run: RunId,
     pub answer: MessageId,
-    /// What the reader has: everything up to this number, which may lie beyond the point: words between
-    /// the two are not told again. `None`: nothing, it is told from the beginning.
+    /// The subscriber has everything up to this number, which may be after the point; frames between the two
+    /// are not sent again. `None`: it has nothing and starts at the beginning.
     pub after: Option<u32>,
-    /// The beginning lies before the point.
+    /// The start of the turn is before the point.
     pub started: bool,
     /// Entries before it.
     pub entries: u32,
-    /// Parts that begin before it.
+    /// Parts that start before it.
     pub parts: u32,
-    /// Kind of the part that is open there.
+    /// The kind of the part that is open at the point.
     pub open: Option<TextKind>,
 }
 

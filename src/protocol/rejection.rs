@@ -3,13 +3,13 @@ use crate::chat::IdFault;
 use std::{fmt, time::Duration};
 
 /// Whether the same message may be accepted later.
-enum Retry {
+enum Retryable {
     No,
     Yes,
     /// After this time.
     After(Duration),
 }
-use Retry::{After, No, Yes};
+use Retryable::{After, No, Yes};
 
 /// Declares [`Rejection`]: for each reason its fields, code, retry and sentence.
 macro_rules! rejections {
@@ -33,7 +33,7 @@ macro_rules! rejections {
             }
 
             #[expect(unused_variables, reason = "most rows use no field here")]
-            fn retry(&self) -> Retry {
+            fn retry(&self) -> Retryable {
                 match self {
                     $(Rejection::$Reason $({ $($field),* })? => $retry,)*
                 }

@@ -165,7 +165,7 @@ async fn the_head_can_be_wrong_in_many_ways() {
 }
 
 #[actix_web::test]
-async fn faults_end_after_so_many_requests() {
+async fn faults_end_after_their_number_of_requests() {
     let simulator = spawn();
     let mut statuses = Vec::new();
     for _ in 0..3 {

@@ -47,7 +47,7 @@ use tokio::time::Instant;
 /// A pooled connection that was not used for this long is not used again: a little less than the minute
 /// after which many services and load balancers close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(50);
-/// No connection is used longer than this, so that changed addresses are found.
+/// Maximum age of a connection; an older one is replaced, so that changed addresses take effect.
 const LIFETIME: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
@@ -246,7 +246,7 @@ impl Client {
         }
     }
 
-    /// Says for the log which host could not be reached: the errors of the library do not.
+    /// Adds the host that could not be reached for the log: the library's errors do not contain it.
     fn named(&self, mut failed: OpenError) -> OpenError {
         if failed.error.kind == RunErrorKind::UpstreamUnreachable {
             failed.error.detail = format!("{}: {}", self.config.authority(), failed.error.detail);
@@ -272,7 +272,7 @@ impl Client {
 fn redact(text: &mut String, key: &str) {
     /// Length of the prefix that all keys share; only longer beginnings of a key are removed.
     const PREFIX: usize = 3;
-    // Where the letters stand is not changed by this.
+    // This does not change the offsets of the letters.
     let (mut lower, key) = (text.to_ascii_lowercase(), key.to_ascii_lowercase());
     let cut = (PREFIX + 1..key.len()).rev().filter_map(|end| key.get(..end)).find(|cut| lower.ends_with(cut));
     if let Some(cut) = cut.filter(|_| !lower.ends_with(&key)) {
@@ -423,7 +423,7 @@ mod tests {
     // faults: I119
     #[test]
     fn a_key_is_taken_out_whole_and_in_part() {
-        for (said, left) in [
+        for (text, left) in [
             ("nothing", "nothing"),
             ("wrong key sk-abcdef!", "wrong key ***!"),
             ("sk-abcdef sk-abcdef", "*** ***"),
@@ -432,7 +432,7 @@ mod tests {
             ("sk-abcdef", "***"),
             ("ask-", "ask-"),
         ] {
-            let mut text = said.to_owned();
+            let mut text = text.to_owned();
             super::redact(&mut text, "sk-abcdef");
             assert_eq!(text, left);
         }

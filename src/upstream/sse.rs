@@ -16,7 +16,7 @@ pub enum Line<'a> {
     Field { name: &'a [u8], value: &'a [u8] },
 }
 
-/// A line passed its bound before its end was seen.
+/// A line is longer than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line of the event stream is longer than {limit} bytes")]
 pub struct LineTooLong {
@@ -29,7 +29,7 @@ impl From<LineTooLong> for RunError {
     }
 }
 
-/// Where the colon of nearly every line is found.
+/// Length of the prefix that is searched for the colon first, in bytes; beyond it a slower search is used.
 const NAME_BYTES: usize = 8;
 
 /// Cuts an event stream into lines (WHATWG HTML §9.2, server-sent events), with one deviation:

@@ -1,4 +1,4 @@
-//! Bad values of every kind, contradictions, and that all of them are told at once.
+//! Bad values of every kind, contradictions, and that all of them are reported at once.
 use super::*;
 use expect_test::expect;
 
@@ -126,7 +126,7 @@ fn wrong_types_in_the_file() {
 
 // faults: H108
 #[test]
-fn all_faults_are_told_at_once() {
+fn all_faults_are_reported_at_once() {
     let source = toml("[connection]\nidle_timeout = '10x'\npong_interval = 3\n")
         .variable("TIDEGATE_SERVER__WORKERS", "lots")
         .variable("TIDEGATE_SERVR__DRAIN_TIMEOUT", "1s")
@@ -185,7 +185,7 @@ fn contradictions_name_both_keys() {
 
 // faults: H108
 #[test]
-fn an_overridden_fault_is_still_told() {
+fn an_overridden_fault_is_still_reported() {
     let source =
         toml("connection.ping_interval = '15'").variable("TIDEGATE_CONNECTION__PING_INTERVAL", "15s");
     check(

@@ -1,4 +1,4 @@
-//! Precedence, the file's forms, and names that nobody knows.
+//! Precedence, the forms of the file, and unknown names.
 use super::*;
 use expect_test::expect;
 use std::io::ErrorKind;
@@ -241,7 +241,7 @@ fn a_broken_file_tells_the_lines() {
 }
 
 #[test]
-fn service_links_of_kubernetes_are_nobodys_mistake() {
+fn service_links_of_kubernetes_are_ignored() {
     let source = variables(&[
         ("TIDEGATE_SERVICE_HOST", "10.0.0.7"),
         ("TIDEGATE_SERVICE_PORT", "8000"),

@@ -1,4 +1,4 @@
-//! Tests of the configuration: what is read from where, what is refused and how it is said.
+//! Tests of the configuration: what is read from where, what is rejected and how that is reported.
 mod addresses;
 mod faults;
 mod layers;

@@ -49,8 +49,8 @@ fn links_of_the_page() {
         (format!("{}=https://a.example", "x".repeat(61)), "too long"),
         (format!("Help=https://a.example/{}", "x".repeat(1024)), "the address is too long"),
     ] {
-        let told = table("page.links", &[&value], &[]);
-        assert!(told.trim_end().ends_with(problem), "{told}");
+        let shown = table("page.links", &[&value], &[]);
+        assert!(shown.trim_end().ends_with(problem), "{shown}");
     }
 }
 

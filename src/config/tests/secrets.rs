@@ -1,4 +1,4 @@
-//! The upstream's key: where it may come from, and that it is never told.
+//! The upstream's key: where it may come from, and that it is never shown.
 use super::*;
 use expect_test::expect;
 use secrecy::ExposeSecret;

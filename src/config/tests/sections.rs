@@ -65,7 +65,7 @@ fn sections_of_a_kind_are_apart() {
 }
 
 #[test]
-fn there_is_one_upstream_and_its_service_is_nobody_elses() {
+fn there_is_one_upstream_and_it_has_its_own_service() {
     let source =
         toml("[upstream]\nbase_url = 'https://a.example'\n[upstream.a]\n[upstream.b]\nmodel = 'm'\n")
             .variable("API_KEY", "sk-CANARY")

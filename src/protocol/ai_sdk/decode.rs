@@ -5,7 +5,7 @@ use super::{
         ClientFrame, DecodeError, Incoming, Limits, Rejection,
         incoming::{check_message, is_blank},
     },
-    parse::{self, Field, Frame, MISSING, Said},
+    parse::{self, ClientMessage, Field, Frame, MISSING},
 };
 use crate::chat::{ChatId, ChatMessage, IdFault, MessageId, RequestId, Role, TurnKind, TurnRequest};
 use std::borrow::Cow;
@@ -55,8 +55,12 @@ fn convert(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<Cl
     Ok(ClientFrame::Ask { request, chat, turn: Box::new(turn) })
 }
 
-/// The last message is the one to be answered; the others are what was said before it.
-fn turn(kind: TurnKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<TurnRequest, Rejection> {
+/// The last message is the one to be answered; the others are the transcript before it.
+fn turn(
+    kind: TurnKind,
+    mut messages: Vec<ClientMessage<'_>>,
+    limits: Limits,
+) -> Result<TurnRequest, Rejection> {
     let last = messages.pop().filter(|last| last.role == Role::User);
     let last = last.ok_or(malformed(parse::MESSAGES, "must end with a message of the user"))?;
     if let Some(kind) = last.foreign {
@@ -65,14 +69,14 @@ fn turn(kind: TurnKind, mut messages: Vec<Said<'_>>, limits: Limits) -> Result<T
     check_message(&last.text, limits)?;
     let message = ChatMessage::user(id(parse::ID, &last.id, MessageId::new)?, last.text);
     let mut transcript = Vec::with_capacity(messages.len());
-    for said in messages {
-        if said.role == Role::System && !limits.client_system_prompt {
+    for message in messages {
+        if message.role == Role::System && !limits.client_system_prompt {
             return Err(malformed(parse::ROLE, "must not be `system`"));
         }
-        let id = id(parse::ID, &said.id, MessageId::new)?;
+        let id = id(parse::ID, &message.id, MessageId::new)?;
         // A message of files or tools alone, which the model is not given.
-        if !is_blank(&said.text) {
-            transcript.push(ChatMessage::new(id, said.role, said.text));
+        if !is_blank(&message.text) {
+            transcript.push(ChatMessage::new(id, message.role, message.text));
         }
     }
     Ok(TurnRequest { kind, message, model: None, transcript })

@@ -1,4 +1,4 @@
-//! Frames to a client.
+//! Encodes the frames to a client.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::json::{push_escaped, push_number, push_string};
 use crate::{
@@ -7,12 +7,12 @@ use crate::{
 };
 use std::{cell::Cell, time::Duration};
 
-/// Spells the words to one request.
+/// Encodes the frames for one request.
 #[derive(Clone, Debug)]
 pub struct ChunkEncoder {
     /// How the frame of every chunk begins; the request's name stands in it.
     prefix: Box<str>,
-    /// The answer that is told, once that is known.
+    /// The answer that is being sent, once it is known.
     answer: Option<MessageId>,
     at: ChunkPosition,
 }
@@ -20,19 +20,19 @@ pub struct ChunkEncoder {
 const PREFIX: &str = "{\"type\":\"chunk\",\"requestId\":\"";
 const SEQUENCE: &str = "\",\"sequence\":";
 
-/// What a encoder has said.
+/// The state of an encoder that a checkpoint saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkPosition {
     /// The next chunk's place on the wire, which has no gaps.
     sequence: u32,
-    /// Number of the last word that the reader has.
-    told: Option<u32>,
+    /// The number of the last frame that the subscriber has.
+    received: Option<u32>,
     entries: u32,
     parts: u32,
     open: Option<TextKind>,
 }
 
-/// A buffer that has grown larger is given back.
+/// Bytes of the buffer that is kept between frames; a larger one is freed after use.
 const BUFFER_MAX: usize = 64 * 1024;
 
 thread_local! {
@@ -51,7 +51,7 @@ impl ChunkEncoder {
         self.at
     }
 
-    /// Forgets what was spelled since then, because it was not taken.
+    /// Discards what was encoded since then, because it was not accepted.
     pub fn rewind(&mut self, position: ChunkPosition) {
         self.at = position;
     }
@@ -120,7 +120,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         self.encoder.answer = Some(position.answer.clone());
         self.encoder.at = ChunkPosition {
             sequence: position.after.map_or(0, |after| after.saturating_add(1)),
-            told: position.after,
+            received: position.after,
             entries: position.entries,
             parts: position.parts,
             open: position.open,
@@ -220,7 +220,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         number.saturating_add(1)
     }
 
-    /// The run whose answer is told, as the log has it.
+    /// The run whose answer is being sent, by its number in the log.
     fn run(&self) -> Option<Box<str>> {
         self.encoder.answer.as_ref()?.as_str().strip_prefix("msg-").map(Into::into)
     }
@@ -228,10 +228,10 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
     /// Sends word `number` of the answer, and says whether it was one that the reader did not have.
     fn chunk(&mut self, number: u32, write: impl FnOnce(&mut String)) -> bool {
         let at = &mut self.encoder.at;
-        if at.told.is_some_and(|told| number <= told) {
+        if at.received.is_some_and(|received| number <= received) {
             return false;
         }
-        at.told = Some(number);
+        at.received = Some(number);
         self.send_chunk(write);
         true
     }
@@ -251,9 +251,9 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         out.clear();
         out.push_str(&self.encoder.prefix);
         push_number(out, u64::from(at.sequence));
-        match at.told {
-            Some(told) if told == at.sequence => {}
-            Some(told) => push_field(out, ",\"entry\":", u64::from(told)),
+        match at.received {
+            Some(received) if received == at.sequence => {}
+            Some(received) => push_field(out, ",\"entry\":", u64::from(received)),
             None => out.push_str(",\"entry\":null"),
         }
         at.sequence = at.sequence.saturating_add(1);

@@ -1,4 +1,4 @@
-//! Reads a client's JSON in one pass, so that a long transcript is looked at once, and says which field was wrong.
+//! Parses a client's JSON in one pass, so that a long transcript is read only once, and reports which field is invalid.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::super::Rejection;
 use crate::chat::Role;
@@ -44,11 +44,11 @@ pub(super) struct Frame<'a> {
     pub trigger: Option<Cow<'a, str>>,
     pub message: Option<Cow<'a, str>>,
     pub last_sequence: Option<u32>,
-    pub messages: Option<Vec<Said<'a>>>,
+    pub messages: Option<Vec<ClientMessage<'a>>>,
 }
 
 /// A message of the client's copy of the conversation.
-pub(super) struct Said<'a> {
+pub(super) struct ClientMessage<'a> {
     pub id: Cow<'a, str>,
     pub role: Role,
     /// The text of all its text parts.
@@ -91,9 +91,9 @@ impl<'de> Visitor<'de> for RequestVisitor<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Text(key)) = map.next_key()? {
+        while let Some(JsonText(key)) = map.next_key()? {
             if key == REQUEST.0 {
-                self.0.set(Some(map.next_value::<Text<'de>>()?.0));
+                self.0.set(Some(map.next_value::<JsonText<'de>>()?.0));
                 return Ok(());
             }
             map.next_value::<IgnoredAny>()?;
@@ -135,9 +135,9 @@ impl Reading {
 }
 
 /// A string, borrowed from the frame where it holds no escapes.
-struct Text<'a>(Cow<'a, str>);
+struct JsonText<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Text<'de> {
+impl<'de> serde::Deserialize<'de> for JsonText<'de> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         json.deserialize_str(TextVisitor)
     }
@@ -146,18 +146,18 @@ impl<'de> serde::Deserialize<'de> for Text<'de> {
 struct TextVisitor;
 
 impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
+    type Value = JsonText<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(STRING)
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Borrowed(text)))
+        Ok(JsonText(Cow::Borrowed(text)))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
+        Ok(JsonText(Cow::Owned(text.to_owned())))
     }
 }
 
@@ -183,11 +183,11 @@ impl<'de> Visitor<'de> for Object {
     }
 }
 
-fn maybe_text<'de>() -> PhantomData<Option<Text<'de>>> {
+fn maybe_text<'de>() -> PhantomData<Option<JsonText<'de>>> {
     PhantomData
 }
 
-fn text<'de>() -> PhantomData<Text<'de>> {
+fn text<'de>() -> PhantomData<JsonText<'de>> {
     PhantomData
 }
 
@@ -214,7 +214,7 @@ impl<'de> Visitor<'de> for FrameSeed<'_> {
         let (mut message, mut last_sequence, mut messages) = (None, None, None);
         let (mut headers, mut body) = (None, None);
         let object = || PhantomData::<Option<Object>>;
-        while let Some(Text(key)) = map.next_key()? {
+        while let Some(JsonText(key)) = map.next_key()? {
             match key.as_ref() {
                 "type" => reading.value(&mut map, TYPE, &mut kind, text())?,
                 "requestId" => reading.value(&mut map, REQUEST, &mut request, maybe_text())?,
@@ -246,7 +246,7 @@ impl<'de> Visitor<'de> for FrameSeed<'_> {
 struct MessagesSeed<'r>(&'r Reading);
 
 impl<'de> DeserializeSeed<'de> for MessagesSeed<'_> {
-    type Value = Vec<Said<'de>>;
+    type Value = Vec<ClientMessage<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_seq(self)
@@ -254,7 +254,7 @@ impl<'de> DeserializeSeed<'de> for MessagesSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for MessagesSeed<'_> {
-    type Value = Vec<Said<'de>>;
+    type Value = Vec<ClientMessage<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(LIST)
@@ -274,24 +274,24 @@ impl<'de> Visitor<'de> for MessagesSeed<'_> {
 struct MessageSeed<'r>(&'r Reading);
 
 impl<'de> DeserializeSeed<'de> for MessageSeed<'_> {
-    type Value = Said<'de>;
+    type Value = ClientMessage<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Said<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<ClientMessage<'de>, D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for MessageSeed<'_> {
-    type Value = Said<'de>;
+    type Value = ClientMessage<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(OBJECT)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Said<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ClientMessage<'de>, A::Error> {
         let reading = self.0;
         let (mut id, mut role, mut parts) = (None, None, None);
-        while let Some(Text(key)) = map.next_key()? {
+        while let Some(JsonText(key)) = map.next_key()? {
             match key.as_ref() {
                 "id" => reading.value(&mut map, ID, &mut id, text())?,
                 "role" => reading.value(&mut map, ROLE, &mut role, text())?,
@@ -308,7 +308,7 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
             "system" => Role::System,
             _ => return Err(reading.fail(ROLE, "must be `user` or `assistant`")),
         };
-        Ok(Said { id, role, text, foreign })
+        Ok(ClientMessage { id, role, text, foreign })
     }
 }
 
@@ -371,8 +371,8 @@ impl<'de> Visitor<'de> for PartSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part<'de>, A::Error> {
         let reading = self.0;
-        let (mut kind, mut text): (Option<Text<'de>>, Option<Option<Cow<'de, str>>>) = (None, None);
-        while let Some(Text(key)) = map.next_key()? {
+        let (mut kind, mut text): (Option<JsonText<'de>>, Option<Option<Cow<'de, str>>>) = (None, None);
+        while let Some(JsonText(key)) = map.next_key()? {
             match key.as_ref() {
                 "type" => reading.value(&mut map, PART_TYPE, &mut kind, self::text())?,
                 "text" if kind.as_ref().is_none_or(|kind| kind.0 == "text") => {

@@ -15,7 +15,7 @@ fn decode(text: &str) -> Result<ClientFrame, DecodeError> {
 }
 
 /// What was understood, in a line.
-fn told(frame: &ClientFrame) -> String {
+fn summary(frame: &ClientFrame) -> String {
     match frame {
         ClientFrame::Message { .. } => "a message of another dialect".to_owned(),
         ClientFrame::Ask { request, chat, turn } => {
@@ -51,7 +51,7 @@ fn good_frames_are_understood() {
     let good = fixture(include_str!("../../../tests/fixtures/ai_sdk/client_good.json"));
     assert!(good.len() > 10);
     for case in good {
-        let frame = decode(&case["frame"].to_string()).map(|frame| told(&frame));
+        let frame = decode(&case["frame"].to_string()).map(|frame| summary(&frame));
         assert_eq!(frame.as_deref(), Ok(case["told"].as_str().unwrap()), "{}", case["name"]);
     }
 }
@@ -64,10 +64,10 @@ fn a_bad_frame_is_answered_for_its_request_with_the_field_that_is_wrong() {
     for case in bad {
         let text = case["text"].as_str().map_or_else(|| case["frame"].to_string(), str::to_owned);
         let DecodeError { request, reason } = decode(&text).expect_err(&text);
-        let said = (request.as_ref().map(|name| name.as_str()), reason.code(), reason.to_string());
+        let error = (request.as_ref().map(|name| name.as_str()), reason.code(), reason.to_string());
         let right =
             (case["request"].as_str(), case["code"].as_str().unwrap(), case["says"].as_str().unwrap());
-        assert_eq!((said.0, said.1, said.2.as_str()), right, "{text}");
+        assert_eq!((error.0, error.1, error.2.as_str()), right, "{text}");
     }
 }
 
@@ -86,9 +86,9 @@ fn what_is_huge_or_deep_is_answered_too() {
         let frame = format!("{{\"{field}\":{deep},\"type\":\"send\",\"requestId\":\"r1\"}}");
         assert_eq!(refused(&frame), (Some("r1".to_owned()), malformed(field, must)));
     }
-    // Where nothing is done with it, its depth is nobody's matter.
+    // In an ignored field the depth does not matter.
     let ignored = format!("{{\"metadata\":{deep},\"type\":\"abort\",\"requestId\":\"r1\"}}");
-    assert_eq!(decode(&ignored).map(|frame| told(&frame)).as_deref(), Ok("r1 abort"));
+    assert_eq!(decode(&ignored).map(|frame| summary(&frame)).as_deref(), Ok("r1 abort"));
     for (field, request) in [("requestId", None), ("id", Some("r1".to_owned()))] {
         let mut frame = serde_json::json!({"type": "resume", "requestId": "r1", "id": "c1"});
         frame[field] = "x".repeat(10_000_000).into();
@@ -121,6 +121,6 @@ fn a_message_of_the_system_is_taken_where_that_is_allowed() {
     let case = bad.iter().find(|case| case["name"] == "a message of the system").unwrap();
     let limits = Limits { client_system_prompt: true, ..LIMITS };
     let frame = Codec::AiSdk.decode(Incoming::Text(&case["frame"].to_string()), limits);
-    let told = frame.map(|frame| told(&frame));
-    assert_eq!(told.as_deref(), Ok("r1 c1 submit: m1 \"hi\" after [system s1 \"Be brief.\"]"));
+    let summary = frame.map(|frame| summary(&frame));
+    assert_eq!(summary.as_deref(), Ok("r1 c1 submit: m1 \"hi\" after [system s1 \"Be brief.\"]"));
 }

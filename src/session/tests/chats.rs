@@ -1,9 +1,9 @@
-//! A conversation that outlives its subscribers.
+//! A session that outlives its subscribers.
 use super::*;
 
 // faults: A13, A14
 #[test]
-fn a_question_waits_is_told_its_place_and_can_be_taken_back() {
+fn a_queued_question_receives_its_position_and_can_be_withdrawn() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -37,7 +37,7 @@ fn a_question_waits_is_told_its_place_and_can_be_taken_back() {
 
 // faults: A14
 #[test]
-fn a_stop_tells_what_its_own_run_had_used() {
+fn a_stop_reports_the_usage_of_its_own_run() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -66,7 +66,7 @@ fn a_stop_tells_what_its_own_run_had_used() {
 
 // faults: A14
 #[test]
-fn a_stop_keeps_what_was_said_and_is_told_to_all_who_follow() {
+fn a_stop_keeps_the_text_so_far_and_reaches_all_subscribers() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -101,7 +101,7 @@ fn a_stop_keeps_what_was_said_and_is_told_to_all_who_follow() {
 
 // faults: A14
 #[test]
-fn who_leaves_does_not_stop() {
+fn leaving_does_not_stop_the_run() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -185,14 +185,14 @@ fn a_question_that_is_sent_again_is_not_answered_twice() {
 
 // faults: A21
 #[test]
-fn a_reader_goes_on_at_any_number_that_was_written() {
+fn a_subscriber_resumes_at_any_number_that_was_written() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
             start run=1 [user 'a']
-        run 1 think 'h'
+        run 1 reasoning 'h'
             1 <- reasoning #1 'h'
-        run 1 think 'm'
+        run 1 reasoning 'm'
             1 <- reasoning #2 'm'
         run 1 delta 'A'
             1 <- delta #3 'A'
@@ -232,12 +232,12 @@ fn a_reader_goes_on_at_any_number_that_was_written() {
 
 // faults: A21
 #[test]
-fn a_reader_goes_on_at_any_number_of_an_answer_that_has_ended() {
+fn a_subscriber_resumes_at_any_number_of_an_answer_that_has_ended() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
             start run=1 [user 'a']
-        run 1 think 'hm'
+        run 1 reasoning 'hm'
             1 <- reasoning #1 'hm'
         run 1 delta 'A'
             1 <- delta #2 'A'
@@ -326,7 +326,7 @@ fn a_seam_in_a_growing_answer_loses_nothing() {
 
 // faults: A21
 #[test]
-fn a_reader_that_claims_more_than_it_was_told_misses_nothing_that_follows() {
+fn a_subscriber_that_claims_more_than_it_received_misses_nothing_that_follows() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -385,16 +385,16 @@ fn two_tabs_read_one_answer_at_their_own_pace_and_the_oldest_goes_when_there_are
 fn a_chat_is_joined_ten_times_a_second_at_most() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
     shell.feed(parse("ask 1 a 'a'"));
-    let mut told = Vec::new();
+    let mut replies = Vec::new();
     for subscriber in 2..=30 {
         shell.out.clear();
         shell.feed(parse(&format!("resume {subscriber}")));
-        told.push(show(&shell.out[0]));
+        replies.push(show(&shell.out[0]));
         shell.feed(parse(&format!("detach {subscriber}")));
     }
-    let refused = told.iter().filter(|word| word.ends_with("refused too_often")).count();
-    assert_eq!((refused, told.len()), (20, 29));
-    assert_eq!(shell.session.subscribers.len(), 1, "nothing is left of them");
+    let refused = replies.iter().filter(|reply| reply.ends_with("refused too_often")).count();
+    assert_eq!((refused, replies.len()), (20, 29));
+    assert_eq!(shell.session.subscribers.len(), 1, "the others are removed");
     shell.now = Duration::from_secs(1);
     shell.out.clear();
     shell.feed(parse("resume 40"));
@@ -434,7 +434,7 @@ fn an_edit_cuts_the_history() {
 }
 
 #[test]
-fn a_second_answer_takes_the_place_of_the_first() {
+fn a_regenerated_answer_replaces_the_first() {
     check_chat(expect![[r#"
         answered 1 a 'a' 'A'
         answered 2 b 'b' 'B'
@@ -459,7 +459,7 @@ fn a_second_answer_takes_the_place_of_the_first() {
 }
 
 #[test]
-fn a_drain_lets_who_waits_go_and_ends_with_the_answer() {
+fn a_drain_releases_queued_subscribers_and_ends_with_the_answer() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -490,7 +490,7 @@ fn a_drain_lets_who_waits_go_and_ends_with_the_answer() {
 }
 
 #[test]
-fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
+fn a_client_transcript_is_used_when_the_history_is_empty() {
     let past = |role, name: &str, text: &str| ChatMessage::new(id(name), role, text);
     let ask = |name: &str, transcript| Input::Ask {
         subscriber: SubscriberId(name.len() as u64),
@@ -507,7 +507,7 @@ fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
     };
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
     let transcript = vec![
-        past(Role::Assistant, "a0", "nobody asked"),
+        past(Role::Assistant, "a0", "without a question"),
         past(Role::User, "u1", "one"),
         past(Role::User, "u2", "two"),
         past(Role::Assistant, "a2", "2"),
@@ -523,6 +523,6 @@ fn a_copy_of_the_client_is_taken_when_nothing_is_known() {
     shell.feed(parse("run 1 delta 'Q'"));
     shell.feed(parse("run 1 stop"));
     shell.feed(ask("q2", vec![past(Role::User, "w", "what the client thinks")]));
-    let told = "start run=2 [user 'two', assistant '2', user 'q', assistant 'Q', user 'q2']";
-    assert_eq!(sent(&mut shell).unwrap(), told, "what is known here wins");
+    let expected = "start run=2 [user 'two', assistant '2', user 'q', assistant 'Q', user 'q2']";
+    assert_eq!(sent(&mut shell).unwrap(), expected, "the server's history wins");
 }

@@ -1,9 +1,9 @@
-//! What a session holds, and what it gives back when memory is short.
+//! The memory of a session, and what it releases when memory is low.
 use super::*;
 
 // faults: K144
 #[test]
-fn a_kept_answer_is_given_back_and_a_running_one_is_not() {
+fn a_retained_answer_is_released_and_a_running_one_is_not() {
     check_chat(expect![[r#"
         answered 1 a 'a' 'A'
         give_back
@@ -33,7 +33,7 @@ fn a_kept_answer_is_given_back_and_a_running_one_is_not() {
 
 // faults: K144
 #[test]
-fn a_reader_that_is_a_turn_behind_is_let_go_and_others_are_not() {
+fn a_subscriber_that_is_a_turn_behind_is_closed_and_others_are_not() {
     check(expect![[r#"
         attach 1
         attach 2
@@ -61,7 +61,7 @@ fn a_reader_that_is_a_turn_behind_is_let_go_and_others_are_not() {
 
 // faults: K144
 #[test]
-fn a_reader_of_the_newest_turn_keeps_what_it_has_not_read() {
+fn a_subscriber_of_the_newest_turn_keeps_what_it_has_not_read() {
     check(expect![[r#"
         attach 1
         client 1 'a'
@@ -79,7 +79,7 @@ fn a_reader_of_the_newest_turn_keeps_what_it_has_not_read() {
 
 // faults: K144
 #[test]
-fn what_is_held_follows_what_is_there() {
+fn the_memory_use_follows_the_content() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
     let base = shell.session.memory_use();
     assert_eq!((base.queued, base.replay, base.retained), (0, 0, 0));
@@ -94,7 +94,7 @@ fn what_is_held_follows_what_is_there() {
     shell.feed(parse("abort 2"));
     assert_eq!(shell.session.memory_use().queued, 0);
     shell.feed(parse("run 1 stop"));
-    // Nobody reads: it is kept for who may come.
+    // Without subscribers it is kept for replay.
     let kept = shell.session.memory_use();
     assert_eq!((kept.retained, kept.replay >= 3_000), (kept.replay, true), "{kept:?}");
     assert!(kept.history >= base.history + 6_000, "{kept:?}");

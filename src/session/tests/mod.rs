@@ -1,4 +1,4 @@
-//! Scripts against the session machine, and properties that random scripts attack.
+//! Scripts for the session machine, and properties that are checked with random scripts.
 mod chats;
 mod memory;
 mod model;
@@ -20,13 +20,13 @@ use crate::{
 use expect_test::{Expect, expect};
 use std::{collections::HashSet, fmt::Write, time::Duration};
 
-/// Small, so that scripts reach every bound.
+/// Small limits, so that scripts reach all of them.
 fn settings() -> Settings {
     let history = Budget { tokens: 10_000, bytes: 10_000, messages: 100 };
     Settings { queued_messages_max: 2, lag_bytes_max: 40, history, ..Settings::for_test() }
 }
 
-/// A shell without a world: performs effects on a list, refuses pushes to subscribers that are stuck.
+/// A shell without I/O: collects effects in a list, and refuses pushes to stuck subscribers.
 struct Shell {
     session: Session,
     now: Duration,
@@ -165,7 +165,7 @@ fn parse(line: &str) -> Input {
         "run" => {
             let event = match words[2] {
                 "delta" => RunEvent::answer(text),
-                "think" => RunEvent::reasoning(text),
+                "reasoning" => RunEvent::reasoning(text),
                 "queued" => RunEvent::Queued { position: number(3) },
                 "retrying" => RunEvent::Retrying { attempt: number(3), after: Duration::ZERO },
                 "used" => RunEvent::Usage(Usage { output_tokens: number(3).into(), ..Usage::default() }),
@@ -200,7 +200,7 @@ fn check(script: Expect) {
     play(&mut Shell::new(settings()), script);
 }
 
-/// The same in a conversation that outlives its subscribers; `at SECONDS` sets the time.
+/// The same for a session that outlives its subscribers; `at SECONDS` sets the time.
 fn check_chat(script: Expect) {
     play(&mut Shell::of(settings(), Lifetime::OfChat), script);
 }
@@ -242,7 +242,7 @@ impl Shell {
         self.feed(parse(line));
     }
 
-    /// `READER NAME 'question' 'answer'`: a whole turn whose outputs are not shown, as a script's beginning.
+    /// `READER NAME 'question' 'answer'`: a whole turn whose outputs are not shown, as the start of a script.
     fn answered(&mut self, words: &str) {
         let (question, answer) = words.rsplit_once(" '").expect("an answer");
         self.feed(parse(&format!("ask {question}")));

@@ -2,7 +2,7 @@
 use super::*;
 
 #[test]
-fn a_turn_runs_on_the_model_that_it_asks_for_also_after_it_has_waited() {
+fn a_turn_runs_on_the_requested_model_also_after_it_was_queued() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
     for (at, model) in [(1, None), (2, Some("big")), (3, None)] {
         let message = ChatMessage::user(id(&format!("q{at}")), "q");
@@ -14,15 +14,15 @@ fn a_turn_runs_on_the_model_that_it_asks_for_also_after_it_has_waited() {
     shell.step("run 1 stop");
     shell.step("run 2 delta 'B'");
     shell.step("run 2 stop");
-    let (mut asked, mut told) = (Vec::new(), Vec::new());
+    let (mut requested, mut announced) = (Vec::new(), Vec::new());
     for effect in &shell.out {
         match effect {
-            Effect::StartRun { request, .. } => asked.push(&*request.model),
+            Effect::StartRun { request, .. } => requested.push(&*request.model),
             Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Accepted { start, .. }), .. } => {
-                told.push(&*start.model);
+                announced.push(&*start.model);
             }
             _ => {}
         }
     }
-    assert_eq!((asked, told), (vec!["m", "big", "m"], vec!["m", "big", "m"]));
+    assert_eq!((requested, announced), (vec!["m", "big", "m"], vec!["m", "big", "m"]));
 }

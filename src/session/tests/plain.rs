@@ -1,10 +1,10 @@
-//! A conversation that lives with its socket: scripts, and a property.
+//! A session bound to its connection: scripts, and a property.
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
 #[test]
-fn the_history_goes_along_on_every_turn() {
+fn every_turn_sends_the_history() {
     check(expect![[r#"
         attach 1
         client 1 'hi'
@@ -90,7 +90,7 @@ fn a_failed_turn_leaves_history_as_if_not_asked_unless_text_was_shown() {
 
 // faults: E86
 #[test]
-fn a_run_that_is_over_may_still_talk() {
+fn late_events_of_an_ended_run_are_ignored() {
     check(expect![[r#"
         attach 1
         client 1 'a'
@@ -148,7 +148,7 @@ fn a_slow_reader_gets_fewer_larger_deltas_and_then_holds_the_run() {
         stick 1
         run 1 delta 'two '
         run 1 delta 'three '
-        run 1 think 'hm'
+        run 1 reasoning 'hm'
         run 1 delta 'and then a text that is longer than the bound'
             hold run=1
         ready 1
@@ -256,7 +256,7 @@ fn a_drain_closes_an_idle_session_and_waits_for_a_reader_that_is_behind() {
 }
 
 #[test]
-fn a_reader_that_is_too_many_turns_behind_is_let_go() {
+fn a_subscriber_that_is_too_many_turns_behind_is_closed() {
     let mut shell = Shell::new(settings());
     shell.feed(parse("attach 1"));
     shell.feed(parse("attach 2"));
@@ -269,8 +269,8 @@ fn a_reader_that_is_too_many_turns_behind_is_let_go() {
     shell.out.clear();
     shell.stuck.clear();
     shell.feed(parse("ready 2"));
-    let told: Vec<_> = shell.out.iter().map(show).collect();
-    assert_eq!(told, ["2 <- close 1013"]);
+    let effects: Vec<_> = shell.out.iter().map(show).collect();
+    assert_eq!(effects, ["2 <- close 1013"]);
     assert!(shell.session.logs.is_empty());
     shell.out.clear();
     shell.feed(parse("client 1 'x'"));
@@ -279,7 +279,7 @@ fn a_reader_that_is_too_many_turns_behind_is_let_go() {
 }
 
 #[test]
-fn a_reader_that_is_just_not_too_many_turns_behind_is_told_all() {
+fn a_subscriber_at_the_limit_of_turns_behind_receives_everything() {
     let mut shell = Shell::new(settings());
     shell.feed(parse("attach 1"));
     shell.feed(parse("attach 2"));
@@ -293,13 +293,13 @@ fn a_reader_that_is_just_not_too_many_turns_behind_is_told_all() {
     shell.out.clear();
     shell.stuck.clear();
     shell.feed(parse("ready 2"));
-    let told: Vec<_> = shell.out.iter().map(show).collect();
-    assert_eq!(told.len(), 3 * LOGS_MAX + 1, "{told:?}");
-    assert_eq!(told.last().map(String::as_str), Some("2 <- accepted run=17"));
+    let effects: Vec<_> = shell.out.iter().map(show).collect();
+    assert_eq!(effects.len(), 3 * LOGS_MAX + 1, "{effects:?}");
+    assert_eq!(effects.last().map(String::as_str), Some("2 <- accepted run=17"));
 }
 
 #[test]
-fn the_queue_and_second_attempts_are_told_to_those_who_listen() {
+fn queue_positions_and_retries_are_sent_to_ready_subscribers() {
     check(expect![[r#"
         attach 1
         attach 2
@@ -318,11 +318,11 @@ fn the_queue_and_second_attempts_are_told_to_those_who_listen() {
 
 // faults: A17
 #[test]
-fn refusals_wait_for_who_does_not_read_up_to_a_bound() {
+fn rejections_wait_for_a_slow_subscriber_up_to_a_limit() {
     let mut shell = Shell::new(Settings { queued_messages_max: 0, ..settings() });
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'a'"));
-    for (sent, told) in
+    for (sent, kept) in
         [(3, 3), (PENDING_NOTICES_MAX, PENDING_NOTICES_MAX), (PENDING_NOTICES_MAX + 9, PENDING_NOTICES_MAX)]
     {
         shell.stuck.insert(1);
@@ -333,12 +333,12 @@ fn refusals_wait_for_who_does_not_read_up_to_a_bound() {
         shell.stuck.clear();
         shell.feed(parse("ready 1"));
         let refusals = shell.out.drain(..).filter(|effect| show(effect) == "1 <- refused queue_full").count();
-        assert_eq!(refusals, told, "of {sent}");
+        assert_eq!(refusals, kept, "of {sent}");
     }
 }
 
 #[test]
-fn a_delta_is_handed_on_without_a_copy_to_who_has_read_everything() {
+fn a_delta_is_passed_without_a_copy_to_a_subscriber_that_is_up_to_date() {
     let mut shell = Shell::new(settings());
     for line in ["attach 1", "client 1 'a'", "run 1 delta 'A'", "run 1 stop", "attach 2", "client 1 'b'"] {
         shell.feed(parse(line));
@@ -352,32 +352,32 @@ fn a_delta_is_handed_on_without_a_copy_to_who_has_read_everything() {
         other => panic!("{}", show(other)),
     };
     let places: Vec<_> = shell.out.iter().map(place_of).collect();
-    assert_eq!((places.len(), places.last()), (2, Some(&place)), "the last subscriber gets the very bytes");
+    assert_eq!((places.len(), places.last()), (2, Some(&place)), "the last subscriber gets the same buffer");
 }
 
 // faults: A18
 #[test]
-fn a_run_is_held_beyond_the_bound_and_goes_on_at_half_of_it() {
-    let told = |shell: &mut Shell| -> Vec<String> {
+fn a_run_is_held_beyond_the_limit_and_continues_at_half_of_it() {
+    let pacing = |shell: &mut Shell| -> Vec<String> {
         shell.out.drain(..).map(|effect| show(&effect)).filter(|effect| effect.ends_with("run=1")).collect()
     };
     let mut shell = Shell::new(Settings { lag_bytes_max: 3 * PUSH_BYTES_MAX, ..settings() });
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'a'"));
     shell.out.clear();
-    // The first piece leaves at once; what is left is just the bound, and then more.
+    // The first piece is pushed at once; the rest is exactly the limit, and then more.
     shell.feed(Input::Run { run: RunId(1), event: RunEvent::answer("x".repeat(4 * PUSH_BYTES_MAX)) });
-    assert_eq!(told(&mut shell), Vec::<String>::new());
+    assert_eq!(pacing(&mut shell), Vec::<String>::new());
     shell.feed(parse("run 1 delta 'y'"));
-    assert_eq!(told(&mut shell), ["hold run=1"]);
+    assert_eq!(pacing(&mut shell), ["hold run=1"]);
     shell.feed(parse("ready 1"));
-    assert_eq!(told(&mut shell), Vec::<String>::new(), "two pieces are left, more than half of the bound");
+    assert_eq!(pacing(&mut shell), Vec::<String>::new(), "two pieces are left, more than half of the limit");
     shell.feed(parse("ready 1"));
-    assert_eq!(told(&mut shell), ["continue run=1"]);
+    assert_eq!(pacing(&mut shell), ["continue run=1"]);
 }
 
 #[test]
-fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
+fn a_large_text_is_pushed_in_pieces_as_the_subscriber_is_ready() {
     let mut shell = Shell::new(settings());
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'x'"));
@@ -388,10 +388,10 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     let pieces = text.len().div_ceil(PUSH_BYTES_MAX);
     let mut got = String::new();
     for piece in 1..=pieces {
-        let told = deltas(&mut shell);
-        let [(entry, text, ask)] = told.as_slice() else { panic!("one piece at a time: {}", told.len()) };
+        let pushed = deltas(&mut shell);
+        let [(entry, text, ask)] = pushed.as_slice() else { panic!("one piece at a time: {}", pushed.len()) };
         assert!(text.len() <= PUSH_BYTES_MAX);
-        assert_eq!(*ask, piece < pieces, "it is asked as long as there is more");
+        assert_eq!(*ask, piece < pieces, "readiness is asked for while there is more");
         // Each piece is an entry of its own; what follows joins the last one.
         assert_eq!(*entry as usize, if *ask { piece } else { piece + 1 });
         got.push_str(text);
@@ -402,7 +402,7 @@ fn a_large_text_goes_in_pieces_that_the_reader_asks_for() {
     assert_eq!(deltas(&mut shell), [(6, "the end".to_owned(), false)]);
 }
 
-/// The answer's pieces that were pushed: entry, text, and whether the subscriber is to say when it has it.
+/// The pushed pieces of the answer: entry, text, and whether the subscriber must report when it has read it.
 fn deltas(shell: &mut Shell) -> Vec<(u32, String, bool)> {
     let delta = |effect| match effect {
         Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Text { entry, text, .. }), ask, .. } => {
@@ -414,7 +414,7 @@ fn deltas(shell: &mut Shell) -> Vec<(u32, String, bool)> {
 }
 
 #[test]
-fn text_gathers_while_nobody_reads_and_comes_in_one() {
+fn text_is_merged_while_no_subscriber_is_ready() {
     let mut shell = Shell::new(Settings { lag_bytes_max: 1 << 20, ..settings() });
     shell.feed(parse("attach 1"));
     shell.feed(parse("client 1 'x'"));
@@ -424,18 +424,18 @@ fn text_gathers_while_nobody_reads_and_comes_in_one() {
     }
     shell.stuck.clear();
     shell.feed(parse("ready 1"));
-    // One that was refused, and all others in one entry; so little is not asked about.
+    // One that was refused, and all others in one entry; readiness is not asked for after so little.
     assert_eq!(deltas(&mut shell), [(2, "ten bytes.".repeat(1_000), false)]);
 }
 
-/// What random scripts are made of. Mostly the current run, tiny texts.
+/// A step of a random script: mostly events of the current run, with short texts.
 #[derive(Clone, Debug)]
 enum Step {
     Attach,
     Detach(u8),
     Message(u8),
     Delta(String),
-    Think(String),
+    Reasoning(String),
     End(bool),
     OldRun,
     Stick(u8),
@@ -449,7 +449,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..4u8).prop_map(Step::Detach),
         4 => (0..4u8).prop_map(Step::Message),
         8 => "[a-c水]{1,9}".prop_map(Step::Delta),
-        2 => "[a-c]{1,5}".prop_map(Step::Think),
+        2 => "[a-c]{1,5}".prop_map(Step::Reasoning),
         3 => any::<bool>().prop_map(Step::End),
         1 => Just(Step::OldRun),
         3 => (0..4u8).prop_map(Step::Stick),
@@ -459,7 +459,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What one subscriber was told, checked as it comes.
+/// What one subscriber has received, checked frame by frame.
 #[derive(Default)]
 struct Witness {
     open: Option<RunId>,
@@ -470,7 +470,7 @@ struct Witness {
 }
 
 impl Witness {
-    fn hear(&mut self, outgoing: &Outgoing) {
+    fn receive(&mut self, outgoing: &Outgoing) {
         assert!(!self.closed, "nothing after the close");
         match outgoing {
             Outgoing::Close(_) => self.closed = true,
@@ -481,7 +481,7 @@ impl Witness {
             }
             Outgoing::Frame(ServerFrame::Text { entry, text, .. }) => {
                 assert!(self.open.is_some() && !text.is_empty());
-                assert!(*entry >= self.entry, "numbers go up");
+                assert!(*entry >= self.entry, "numbers increase");
                 self.entry = *entry;
                 if matches!(outgoing, Outgoing::Frame(ServerFrame::Text { kind: TextKind::Answer, .. })) {
                     self.answer.push_str(text);
@@ -499,18 +499,18 @@ impl Witness {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// One open run at most, and none after the end; every subscriber is told every turn since it came,
-    /// each text whole, in order and once, whenever it chooses to read.
+    /// At most one open run, and none after the end; every subscriber receives every turn since it joined, each text
+    /// completely, in order and once, whenever it reads.
     // faults: A14
     #[test]
-    fn nobody_misses_or_repeats_a_word(script in steps()) {
+    fn no_subscriber_misses_or_repeats_text(script in steps()) {
         let mut shell = Shell::new(settings());
-        // The model: what each run has said, which is the truth that every subscriber must be told.
+        // The model: the text of each run, which every subscriber must receive.
         let mut truth: HashMap<RunId, String> = HashMap::new();
         let mut open: Option<RunId> = None;
         let mut witnesses: HashMap<u64, (Witness, RunId)> = HashMap::new();
         let mut ended = false;
-        let mut next_reader = 0u64;
+        let mut next_subscriber = 0u64;
         let mut last_run = RunId(0);
         let mut script = script;
         script.insert(0, Step::Attach);
@@ -522,11 +522,11 @@ proptest! {
         for step in script {
             let input = match step {
                 Step::Attach => {
-                    next_reader += 1;
+                    next_subscriber += 1;
                     if !ended {
-                        witnesses.insert(next_reader, (Witness::default(), last_run));
+                        witnesses.insert(next_subscriber, (Witness::default(), last_run));
                     }
-                    Some(Input::Attach { subscriber: SubscriberId(next_reader) })
+                    Some(Input::Attach { subscriber: SubscriberId(next_subscriber) })
                 }
                 Step::Detach(n) => nth(&witnesses, n).map(|subscriber| {
                     witnesses.remove(&subscriber.0);
@@ -541,7 +541,7 @@ proptest! {
                     truth.entry(run).or_default().push_str(&text);
                     Input::Run { run, event: RunEvent::answer(text) }
                 }),
-                Step::Think(text) => open.map(|run| Input::Run { run, event: RunEvent::reasoning(text) }),
+                Step::Reasoning(text) => open.map(|run| Input::Run { run, event: RunEvent::reasoning(text) }),
                 Step::End(good) => open.take().map(|run| {
                     let outcome = if good { Ok(FinishReason::Stop) } else { Err(RunErrorKind::UpstreamError) };
                     Input::Run { run, event: end(outcome, None) }
@@ -578,7 +578,7 @@ proptest! {
                     Effect::HoldRun { run } | Effect::ContinueRun { run } => prop_assert_eq!(open, Some(run)),
                     Effect::Push { subscriber, outgoing, .. } => {
                         if let Some((witness, _)) = witnesses.get_mut(&subscriber.0) {
-                            witness.hear(&outgoing);
+                            witness.receive(&outgoing);
                         }
                     }
                     Effect::Release { .. } => {}
@@ -586,14 +586,14 @@ proptest! {
                 }
             }
         }
-        // Now everybody reads to the end.
+        // Finally all subscribers read to the end.
         shell.stuck.clear();
         for subscriber in witnesses.keys().copied().collect::<Vec<_>>() {
             shell.feed(Input::Ready { subscriber: SubscriberId(subscriber) });
             for effect in shell.out.drain(..) {
                 if let Effect::Push { subscriber, outgoing, .. } = effect
                     && let Some((witness, _)) = witnesses.get_mut(&subscriber.0) {
-                    witness.hear(&outgoing);
+                    witness.receive(&outgoing);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Random asks, cuts, resumes, stops and waits against a model that knows only the truth: what each run was
-//! asked and has said, who is there, and what time it is.
+//! Random questions, cuts, resumes, stops and pauses, compared with a model that knows only the question and text of
+//! each run, the subscribers and the time.
 use super::*;
 use crate::protocol::Rejection;
 use proptest::prelude::*;
@@ -7,59 +7,58 @@ use std::collections::{BTreeMap, VecDeque};
 
 const QUEUED: usize = 2;
 const READERS: usize = 3;
-const LINGER: u64 = 5_000;
+const DETACHED: u64 = 5_000;
 const IDLE: u64 = 20_000;
 const RETAIN: u64 = 3_000;
 
-/// What one run was asked and has said, both kinds of text one after the other as they came.
+/// The question of one run and its output, both kinds of text in the order in which they arrived.
 #[derive(Default)]
 struct Truth {
     asked: String,
-    said: Vec<(TextKind, String)>,
+    output: Vec<(TextKind, String)>,
     outcome: Option<Result<FinishReason, RunErrorKind>>,
-    /// What stands behind each number that somebody was told: bytes of all text up to it, entries and
-    /// parts, and the kind of its text.
+    /// For each number that a subscriber received: the bytes, entries and parts up to it, and the kind of its text.
     numbers: BTreeMap<u32, (usize, u32, u32, TextKind)>,
 }
 
 impl Truth {
-    fn say(&mut self, kind: TextKind, text: &str) {
-        match self.said.last_mut() {
+    fn append(&mut self, kind: TextKind, text: &str) {
+        match self.output.last_mut() {
             Some((last, all)) if *last == kind => all.push_str(text),
-            _ => self.said.push((kind, text.to_owned())),
+            _ => self.output.push((kind, text.to_owned())),
         }
     }
 
     fn bytes(&self) -> usize {
-        self.said.iter().map(|(_, text)| text.len()).sum()
+        self.output.iter().map(|(_, text)| text.len()).sum()
     }
 
     fn answer(&self) -> String {
-        let answer = self.said.iter().filter(|(kind, _)| *kind == TextKind::Answer);
+        let answer = self.output.iter().filter(|(kind, _)| *kind == TextKind::Answer);
         answer.map(|(_, text)| text.as_str()).collect()
     }
 
-    /// Whether this text of this kind is what comes at a position.
+    /// Whether the output at a position starts with this text of this kind.
     fn has(&self, at: usize, kind: TextKind, text: &str) -> bool {
         let mut before = 0;
-        self.said.iter().any(|(said, all)| {
+        self.output.iter().any(|(part, all)| {
             let here = at.checked_sub(before).filter(|here| *here < all.len());
             before += all.len();
-            here.is_some_and(|here| *said == kind && all[here..].starts_with(text))
+            here.is_some_and(|here| *part == kind && all[here..].starts_with(text))
         })
     }
 }
 
-/// What one subscriber came for and was told.
+/// What one subscriber asked for and has received.
 #[derive(Default)]
 struct Client {
     /// It resumed after this number.
     resumed: Option<Option<u32>>,
     /// The question that it waits for.
     ticket: u64,
-    /// The run that it must be told of.
+    /// The run that it must receive.
     target: Option<u32>,
-    /// The run that it was told of.
+    /// The run that it has received.
     run: Option<u32>,
     started: bool,
     bytes: usize,
@@ -68,16 +67,16 @@ struct Client {
     kind: Option<TextKind>,
     position: u32,
     stuck: bool,
-    /// It is to say when it has read.
+    /// It has to report when it has read the push.
     asks: bool,
-    /// The only word that it may still hear.
+    /// The only frame that it may still receive.
     leaving: Option<&'static str>,
     last: Option<String>,
-    /// Its log was made from the history, with numbers of its own.
-    remade: bool,
+    /// Its log was rebuilt from the history, with other numbers.
+    rebuilt: bool,
 }
 
-/// A question of the model's history.
+/// A turn in the model's history.
 #[derive(Clone)]
 struct Turn {
     text: String,
@@ -85,7 +84,7 @@ struct Turn {
     answer: Option<String>,
 }
 
-/// A question that waits or is to begin, named by the subscriber that asked it.
+/// A question that is queued or about to start, identified by the subscriber that asked it.
 #[derive(Clone)]
 struct Question {
     ticket: u64,
@@ -104,17 +103,17 @@ struct World {
     questions: u32,
     queue: VecDeque<Question>,
     history: Vec<Turn>,
-    /// The history as it is again when nothing comes of the open run.
+    /// The history to return to if the open run ends without text.
     before: Vec<Turn>,
-    /// What is to be started next, when anything is.
-    begins: Option<Question>,
+    /// The question that must start next, if any.
+    starting: Option<Question>,
     admitted: Vec<u64>,
     alone: Option<u64>,
     quiet: Option<u64>,
-    /// The turn of the newest log, and whether the log was made from the history.
+    /// The turn of the newest log, and whether the log was rebuilt from the history.
     newest: Option<(u32, bool)>,
     retained: Option<u64>,
-    /// A log may be there only because somebody still reads it.
+    /// The log may be kept only because a subscriber is still reading it.
     unsure: bool,
     wake: Option<u64>,
     stops: bool,
@@ -127,7 +126,7 @@ impl World {
         let settings = Settings {
             queued_messages_max: QUEUED,
             subscribers_max: READERS,
-            detached_timeout: Duration::from_millis(LINGER),
+            detached_timeout: Duration::from_millis(DETACHED),
             idle_timeout: Duration::from_millis(IDLE),
             replay_time: Duration::from_millis(RETAIN),
             history: Budget { tokens: 10_000_000, bytes: 10_000_000, messages: 10_000 },
@@ -145,7 +144,7 @@ impl World {
             queue: VecDeque::new(),
             history: Vec::new(),
             before: Vec::new(),
-            begins: None,
+            starting: None,
             admitted: Vec::new(),
             alone: None,
             quiet: None,
@@ -189,7 +188,7 @@ impl World {
         self.clients.iter_mut().nth(a as usize % count).map(|(id, client)| (*id, client))
     }
 
-    /// Whether one more subscriber may join, by the rule: ten in any second.
+    /// Whether one more subscriber may join: at most ten in any second.
     fn admit(&mut self) -> bool {
         let recent = self.admitted.iter().filter(|at| **at + 1_000 > self.now).count();
         let free = recent < 10;
@@ -199,7 +198,7 @@ impl World {
         free
     }
 
-    /// One more subscriber; the oldest goes when there are too many.
+    /// Adds a subscriber; when there are too many, the oldest is removed.
     fn join(&mut self, client: Client) -> u64 {
         if client.leaving.is_none() {
             let staying: Vec<u64> =
@@ -215,7 +214,7 @@ impl World {
         self.next
     }
 
-    /// What is asked: something new, the same again, an edit, another answer.
+    /// Picks a question: a new one, a repetition, an edit, or another answer.
     fn choose(&self, a: u8, b: u8) -> (String, TurnKind) {
         let newest = self.runs.last_key_value().map(|(run, truth)| (*run, truth.asked.clone()));
         let fresh = || format!("q{}", self.questions + 1);
@@ -243,13 +242,13 @@ impl World {
         let submit = kind == TurnKind::Submit;
         let newest_known = self.history.last().filter(|turn| turn.text == text).cloned();
         let is_first =
-            |waits: &&Question| waits.text == text && !matches!(waits.kind, TurnKind::Regenerate { .. });
-        let waiting = self.queue.iter().find(is_first).map(|waits| waits.ticket);
+            |queued: &&Question| queued.text == text && !matches!(queued.kind, TurnKind::Regenerate { .. });
+        let queued = self.queue.iter().find(is_first).map(|queued| queued.ticket);
         let again = submit
-            && (waiting.is_some()
+            && (queued.is_some()
                 || newest_known.as_ref().is_some_and(|turn| self.open.is_some() || turn.answer.is_some()));
-        // Who is stopped before the first word can be told so for a while.
-        let may_be_told = submit && newest_known.as_ref().is_some_and(|turn| turn.answer.is_none());
+        // A turn that was stopped before any text can be replayed for a while.
+        let may_replay = submit && newest_known.as_ref().is_some_and(|turn| turn.answer.is_none());
         let ticket = self.next + 1;
         let question = Question { ticket, text: text.clone(), kind: kind.clone() };
         let mut client = Client { ticket, ..Client::default() };
@@ -257,29 +256,29 @@ impl World {
             client.leaving = Some("draining");
         } else if !self.admit() {
             client.leaving = Some("too_often");
-        } else if again || may_be_told && self.open.is_none() {
+        } else if again || may_replay && self.open.is_none() {
             if newest_known.is_none() {
-                client.ticket = waiting.unwrap_or(ticket);
+                client.ticket = queued.unwrap_or(ticket);
             } else {
                 client.target = newest_known.as_ref().map(|turn| turn.run);
             }
             if newest_known.is_none() {
-                client.ticket = waiting.unwrap_or(ticket);
+                client.ticket = queued.unwrap_or(ticket);
             } else {
                 client.target = newest_known.as_ref().map(|turn| turn.run);
             }
             if self.open.is_none() && self.retained.is_none_or(|until| until <= self.now) {
                 self.retained = None;
             }
-            if may_be_told && self.open.is_none() {
-                self.begins = Some(question);
-                // Only the newest turn's log is kept, and that may be of a turn of which nothing came.
-                let is_told = self.retained.is_some_and(|until| self.now < until);
+            if may_replay && self.open.is_none() {
+                self.starting = Some(question);
+                // Only the newest turn's log is kept, which may belong to a turn without text.
+                let is_retained = self.retained.is_some_and(|until| self.now < until);
                 let newest = self.newest.map(|(run, _)| run);
-                client.target = client.target.filter(|run| is_told && newest == Some(*run));
+                client.target = client.target.filter(|run| is_retained && newest == Some(*run));
             }
         } else if self.open.is_none() {
-            self.begins = Some(question);
+            self.starting = Some(question);
         } else if self.queue.len() >= QUEUED {
             client.leaving = Some("queue_full");
         } else {
@@ -299,11 +298,11 @@ impl World {
                 _ => {}
             }
         }
-        let must_begin = self.begins.is_some() && !may_be_told;
+        let must_start = self.starting.is_some() && !may_replay;
         let subscriber = SubscriberId(self.join(client));
         self.feed(super::ask(subscriber, kind, &text, text.clone()));
-        assert!(!must_begin || self.begins.is_none(), "a question begins when nothing runs");
-        self.begins = None;
+        assert!(!must_start || self.starting.is_none(), "a question starts when no run is open");
+        self.starting = None;
     }
 
     fn resume(&mut self, a: u8, b: u8) {
@@ -315,17 +314,17 @@ impl World {
         }
         let is_kept = self.retained.is_some_and(|until| self.now < until);
         let newest = self.newest.filter(|_| self.open.is_some() || is_kept);
-        let target = newest.map(|(run, remade)| (run, &self.runs[&run], remade));
-        let someone = !self.clients.is_empty();
+        let target = newest.map(|(run, rebuilt)| (run, &self.runs[&run], rebuilt));
+        let has_clients = !self.clients.is_empty();
         let mut after = None;
         let mut expected = target.is_some().then_some(());
-        if let Some((_, truth, remade)) = target {
+        if let Some((_, truth, rebuilt)) = target {
             let pick = truth.numbers.iter().nth(b as usize % truth.numbers.len().max(1));
             after = match a % 6 {
                 0 => None,
                 1 => Some(u32::from(b % 2)),
                 2 | 3 => pick.map(|(number, _)| *number),
-                // The closing and the start between two parts, where both sides of them are known.
+                // The closing and the opening between two parts, if both sides of them are known.
                 4 => pick.and_then(|(number, (_, _, parts, _))| {
                     let next = truth.numbers.range(number + 1..).next();
                     next.filter(|(n, (_, _, p, _))| **n == number + 3 && *p == parts + 1)?;
@@ -333,11 +332,11 @@ impl World {
                 }),
                 _ => Some(100_000),
             };
-            if after == Some(100_000) || (remade && after.is_some()) {
+            if after == Some(100_000) || (rebuilt && after.is_some()) {
                 expected = None;
             }
         }
-        // Named after its question, after its answer, after another turn, or not at all.
+        // By the ID of its question, of its answer, of another turn, or without an ID.
         let turn = match (b / 4 % 8, target) {
             (0, Some((_, truth, _))) => Some(id(&truth.asked)),
             (1, Some((run, ..))) => Some(MessageId::of_answer(SessionId(1), RunId(run))),
@@ -356,15 +355,15 @@ impl World {
             None
         } else if after.is_some() {
             Some("bad_resume")
-        } else if self.drained || someone || self.runs.is_empty() {
-            // What nobody has to keep may be kept for somebody who still reads it.
+        } else if self.drained || has_clients || self.runs.is_empty() {
+            // An expired log may still exist because a subscriber is reading it.
             Some(if self.runs.is_empty() { "no_active" } else { "" })
         } else {
             Some("no_active")
         };
         if client.leaving == Some("") {
             self.admitted.pop();
-            return; // Either would be right.
+            return; // Both outcomes are correct.
         }
         let subscriber = SubscriberId(self.join(client));
         self.feed(Input::Resume { subscriber, turn, after });
@@ -376,7 +375,7 @@ impl World {
         let unit = ["a", "bc ", "水", "é", "😀"][a as usize % 5];
         let text = if b == 255 { unit.repeat(17_000) } else { unit.repeat(1 + b as usize % 6) };
         let text = format!("{text}{}", a % 10);
-        self.runs.get_mut(&run).expect("a run").say(kind, &text);
+        self.runs.get_mut(&run).expect("a run").append(kind, &text);
         let event = match kind {
             TextKind::Reasoning => RunEvent::reasoning(text),
             TextKind::Answer => RunEvent::answer(text),
@@ -385,7 +384,7 @@ impl World {
     }
 
     fn notice(&mut self, a: u8) {
-        // A run that is over may still talk.
+        // A run may still send events after its end.
         let run = self.runs.len() as u32 - u32::from(a.is_multiple_of(2)).min(self.runs.len() as u32);
         let event = if Some(run) == self.open {
             RunEvent::Queued { position: 1 + u32::from(a) }
@@ -404,15 +403,15 @@ impl World {
             _ => Ok(FinishReason::Stop),
         };
         let is_silent = self.runs[&run].answer().is_empty();
-        let told = if is_silent { outcome.and(Err(RunErrorKind::EmptyAnswer)) } else { outcome };
+        let reported = if is_silent { outcome.and(Err(RunErrorKind::EmptyAnswer)) } else { outcome };
         let is_kept = !is_silent && outcome != Err(RunErrorKind::OutputRefused);
-        self.over_with(run, told, is_kept);
+        self.finish_turn(run, reported, is_kept);
         self.feed(Input::Run { run: RunId(run), event: super::end(outcome, None) });
-        assert_eq!(self.begins.take().map(|next| next.text), None, "who waits is next");
+        assert_eq!(self.starting.take().map(|next| next.text), None, "the queued question starts next");
     }
 
-    /// What a turn's end does to the conversation.
-    fn over_with(&mut self, run: u32, outcome: Result<FinishReason, RunErrorKind>, is_kept: bool) {
+    /// Applies a turn's end to the history.
+    fn finish_turn(&mut self, run: u32, outcome: Result<FinishReason, RunErrorKind>, is_kept: bool) {
         let truth = self.runs.get_mut(&run).expect("a run");
         truth.outcome = Some(outcome);
         let stopped = outcome == Ok(FinishReason::Stopped);
@@ -424,7 +423,7 @@ impl World {
         self.open = None;
         self.held = false;
         self.retained = Some(self.now + RETAIN);
-        self.begins = self.queue.pop_front();
+        self.starting = self.queue.pop_front();
     }
 
     fn abort(&mut self, a: u8) {
@@ -444,12 +443,12 @@ impl World {
             } else if follows_open && let Some(run) = self.open {
                 self.stops = true;
                 let is_kept = !self.runs[&run].answer().is_empty();
-                self.over_with(run, Ok(FinishReason::Stopped), is_kept);
+                self.finish_turn(run, Ok(FinishReason::Stopped), is_kept);
             }
         }
         self.feed(Input::Abort { subscriber: SubscriberId(id) });
-        assert!(!self.stops, "a stop stops");
-        assert_eq!(self.begins.take().map(|next| next.text), None, "who waits is next");
+        assert!(!self.stops, "a stop cancels the run");
+        assert_eq!(self.starting.take().map(|next| next.text), None, "the queued question starts next");
     }
 
     fn detach(&mut self, a: u8) {
@@ -464,7 +463,7 @@ impl World {
         self.feed(Input::Ready { subscriber: SubscriberId(id) });
     }
 
-    /// Time passes; who asked to be woken is.
+    /// Advances the time, and wakes the session if it asked for it.
     fn pass(&mut self, a: u8, b: u8) {
         self.now = match (self.wake, a % 4) {
             (Some(at), 0) => at.max(self.now),
@@ -495,7 +494,7 @@ impl World {
         self.perform(&mut fx);
         self.wake = self.session.settle(&mut fx).map(|at| at.as_millis() as u64);
         self.perform(&mut fx);
-        self.look();
+        self.check();
     }
 
     fn perform(&mut self, fx: &mut Vec<Effect>) {
@@ -505,17 +504,16 @@ impl World {
                 assert!(!self.over, "nothing after the end");
                 match effect {
                     Effect::Push { subscriber, outgoing, from, ask } => {
-                        let client =
-                            self.clients.get_mut(&subscriber.0).expect("who has gone is told nothing");
+                        let client = self.clients.get_mut(&subscriber.0).expect("no push after a detach");
                         if client.stuck {
                             refused.push(Input::PushRefused { subscriber, outgoing, from });
                             continue;
                         }
                         assert!(!client.asks, "a push before the last one was read");
                         client.asks = ask;
-                        client.hear(outgoing, &mut self.runs);
+                        client.receive(outgoing, &mut self.runs);
                     }
-                    Effect::StartRun { run, request } => self.begin(run.0, &request.messages),
+                    Effect::StartRun { run, request } => self.start_run(run.0, &request.messages),
                     Effect::CancelRun { run } => self.cancel(run.0),
                     Effect::HoldRun { run } => {
                         assert_eq!((self.open, self.held), (Some(run.0), false));
@@ -527,12 +525,12 @@ impl World {
                     }
                     Effect::Release { subscriber } => {
                         if let Some(client) = self.clients.remove(&subscriber.0) {
-                            assert!(client.last.is_some(), "{subscriber} is let go without a last word");
+                            assert!(client.last.is_some(), "{subscriber} is released without a last frame");
                         }
                     }
                     Effect::End => {
                         assert_eq!(self.open, None, "no run outlives its session");
-                        assert!(self.clients.is_empty(), "nobody is left alone");
+                        assert!(self.clients.is_empty(), "no client remains at the end");
                         let is_idle = self.quiet.is_some_and(|quiet| quiet + IDLE <= self.now);
                         assert!(self.drained || is_idle, "an early end");
                         self.over = true;
@@ -545,13 +543,13 @@ impl World {
         }
     }
 
-    fn begin(&mut self, run: u32, messages: &[crate::chat::PromptMessage]) {
+    fn start_run(&mut self, run: u32, messages: &[crate::chat::PromptMessage]) {
         assert_eq!(self.open, None, "one run at a time");
         assert!(!self.drained && run > self.runs.last_key_value().map_or(0, |(last, _)| *last));
-        let Question { ticket, mut text, kind } = self.begins.take().expect("nobody asked for this run");
+        let Question { ticket, mut text, kind } = self.starting.take().expect("a question for this run");
         let is_again = self.history.last().is_some_and(|turn| turn.text == text && turn.answer.is_none());
         if matches!(kind, TurnKind::Submit) && is_again {
-            self.history.pop(); // Stopped before its first word, and asked again.
+            self.history.pop(); // Stopped before any text, and asked again.
         }
         self.before.clone_from(&self.history);
         match kind {
@@ -559,7 +557,7 @@ impl World {
             TurnKind::Edit { replaces } => self.cut(replaces.as_str()),
             TurnKind::Regenerate { answer } => {
                 let at = self.history.iter().rposition(|turn| turn.text == text);
-                // An answer is known by the run that wrote it.
+                // The ID of an answer contains the number of its run.
                 let name = answer.as_ref().and_then(|name| name.as_str().rsplit('-').next()?.parse().ok());
                 let by_answer = || self.history.iter().rposition(|turn| Some(turn.run) == name);
                 if let Some(at) = at.or_else(by_answer) {
@@ -573,10 +571,10 @@ impl World {
         let sent = self.history.iter().enumerate().filter(|(at, turn)| *at == last || turn.answer.is_some());
         let expected: Vec<String> =
             sent.flat_map(|(_, turn)| [Some(turn.text.clone()), turn.answer.clone()]).flatten().collect();
-        let told: Vec<String> = messages.iter().map(|message| message.text.to_string()).collect();
-        assert!(told == expected, "{} messages instead of {}", told.len(), expected.len());
-        let waits = |client: &&mut Client| client.target.is_none() && client.ticket == ticket;
-        self.clients.values_mut().filter(waits).for_each(|client| client.target = Some(run));
+        let prompt: Vec<String> = messages.iter().map(|message| message.text.to_string()).collect();
+        assert!(prompt == expected, "{} messages instead of {}", prompt.len(), expected.len());
+        let is_waiting = |client: &&mut Client| client.target.is_none() && client.ticket == ticket;
+        self.clients.values_mut().filter(is_waiting).for_each(|client| client.target = Some(run));
         self.runs.insert(run, Truth { asked: text, ..Truth::default() });
         (self.open, self.held, self.retained) = (Some(run), false, None);
         (self.newest, self.unsure) = (Some((run, false)), false);
@@ -593,51 +591,54 @@ impl World {
             return;
         }
         assert_eq!(self.open, Some(run));
-        assert!(self.alone.is_some_and(|alone| alone + LINGER <= self.now), "a run is cancelled too early");
+        assert!(self.alone.is_some_and(|alone| alone + DETACHED <= self.now), "a run is cancelled too early");
         self.queue.clear();
         let is_kept = !self.runs[&run].answer().is_empty();
-        self.over_with(run, Err(RunErrorKind::Interrupted), is_kept);
+        self.finish_turn(run, Err(RunErrorKind::Interrupted), is_kept);
         self.quiet = None;
     }
 
-    /// What holds after every input.
-    fn look(&mut self) {
+    /// Checks the invariants after every input.
+    fn check(&mut self) {
         if self.over {
             return;
         }
         let since = |when: Option<u64>, holds: bool| holds.then(|| when.unwrap_or(self.now));
         self.alone = since(self.alone, self.clients.is_empty());
         self.quiet = since(self.quiet, self.clients.is_empty() && self.open.is_none());
-        assert!(!(self.drained && self.quiet.is_some()), "it ends when it is drained");
+        assert!(!(self.drained && self.quiet.is_some()), "a drained session ends");
         if let Some(quiet) = self.quiet {
-            assert!(quiet + IDLE > self.now, "it ends when nobody comes");
-            assert!(self.wake.is_some_and(|at| at <= quiet + IDLE), "nobody would end it");
+            assert!(quiet + IDLE > self.now, "an idle session ends in time");
+            assert!(self.wake.is_some_and(|at| at <= quiet + IDLE), "no wake-up for the idle timeout");
         } else if let Some(alone) = self.alone {
-            assert!(alone + LINGER > self.now, "a run is not cancelled in time");
-            assert!(self.wake.is_some_and(|at| at <= alone + LINGER), "nobody would cancel it");
+            assert!(alone + DETACHED > self.now, "a run is not cancelled in time");
+            assert!(
+                self.wake.is_some_and(|at| at <= alone + DETACHED),
+                "no wake-up for the detached timeout"
+            );
         }
         if let Some(until) = self.retained.filter(|until| *until > self.now && self.open.is_none()) {
-            assert!(self.wake.is_some_and(|at| at <= until), "a log would be kept for ever");
+            assert!(self.wake.is_some_and(|at| at <= until), "no wake-up for the end of the replay time");
         }
         for client in self.clients.values().filter(|client| !client.stuck && client.leaving.is_none()) {
-            if let Some(at) = self.queue.iter().position(|waits| waits.ticket == client.ticket)
+            if let Some(at) = self.queue.iter().position(|queued| queued.ticket == client.ticket)
                 && client.target.is_none()
             {
-                assert!(client.asks || client.position as usize == at + 1, "the position is told");
+                assert!(client.asks || client.position as usize == at + 1, "the position is sent");
             }
         }
         for client in self.clients.values().filter(|client| client.leaving.is_none()) {
-            assert!(client.run.is_none() || client.run == client.target, "told of another turn");
+            assert!(client.run.is_none() || client.run == client.target, "frames of another turn");
         }
         if let (true, Some(open)) = (self.held, self.open) {
             let bytes = self.runs[&open].bytes();
             let has_read = |c: &Client| c.leaving.is_none() && c.run == Some(open) && c.bytes == bytes;
-            assert!(!self.clients.values().any(has_read), "held though somebody has read all");
+            assert!(!self.clients.values().any(has_read), "held although a subscriber is up to date");
         }
     }
 
-    /// Now everybody reads, and what runs and waits comes to its end.
-    fn everybody_reads(&mut self) {
+    /// Lets all clients read, and finishes all open and queued turns.
+    fn read_to_end(&mut self) {
         loop {
             for id in self.clients.keys().copied().collect::<Vec<_>>() {
                 while self.clients.contains_key(&id) {
@@ -653,16 +654,16 @@ impl World {
             self.text(1, 2);
             self.end(3);
         }
-        assert!(self.clients.is_empty(), "somebody waits for ever");
+        assert!(self.clients.is_empty(), "a client waits for ever");
     }
 }
 
 impl Client {
-    fn hear(&mut self, outgoing: Outgoing, runs: &mut BTreeMap<u32, Truth>) {
+    fn receive(&mut self, outgoing: Outgoing, runs: &mut BTreeMap<u32, Truth>) {
         let Outgoing::Frame(frame) = outgoing else {
-            panic!("nobody is closed");
+            panic!("no client is closed");
         };
-        assert_eq!(self.last, None, "nothing after the last word");
+        assert_eq!(self.last, None, "nothing after the last frame");
         match frame {
             ServerFrame::Rejected { reason } => {
                 assert_eq!(self.leaving, Some(reason.code()));
@@ -677,7 +678,9 @@ impl Client {
                 assert_eq!(end.outcome, Ok(FinishReason::Stopped));
                 self.last = Some("stopped".into());
             }
-            _ if self.leaving.is_some() => panic!("{frame:?} to somebody who has to go: {:?}", self.leaving),
+            _ if self.leaving.is_some() => {
+                panic!("{frame:?} to a client that is leaving: {:?}", self.leaving)
+            }
             ServerFrame::Waiting { position } => {
                 assert!(
                     self.run.is_none()
@@ -694,8 +697,8 @@ impl Client {
             ServerFrame::Accepted { run, start } => {
                 let name = start.answer.as_str().rsplit('-').next().expect("a name");
                 let number = name.parse().expect("made from the run's number");
-                self.remade = run.0 == 0;
-                assert!(!self.started && (self.remade || run.0 == number));
+                self.rebuilt = run.0 == 0;
+                assert!(!self.started && (self.rebuilt || run.0 == number));
                 assert!(self.run.is_none_or(|resumed| resumed == number));
                 (self.run, self.started) = (Some(number), true);
             }
@@ -709,7 +712,7 @@ impl Client {
                 let truth = &runs[&self.run.expect("a turn")];
                 assert!(self.started);
                 let outcome = end.outcome.map_err(|error| error.kind);
-                if self.remade {
+                if self.rebuilt {
                     assert_eq!(self.bytes, truth.answer().len(), "all of it, before its end");
                 } else {
                     assert_eq!(self.bytes, truth.bytes(), "all of it, before its end");
@@ -721,12 +724,12 @@ impl Client {
     }
 
     fn resume(&mut self, position: &ReplayPosition, runs: &BTreeMap<u32, Truth>) {
-        assert_eq!(self.resumed, Some(position.after), "who asks for a position gets that position");
+        assert_eq!(self.resumed, Some(position.after), "the position is the one that was asked for");
         assert!(self.run.is_none());
         let name = position.answer.as_str().rsplit('-').next().expect("a name");
         let number = name.parse().expect("made from the run's number");
         let truth = &runs[&number];
-        self.remade = position.run.0 == 0;
+        self.rebuilt = position.run.0 == 0;
         (self.run, self.started) = (Some(number), position.after.is_some_and(|after| after > 0));
         assert_eq!(position.started, self.started);
         let known = truth.numbers.range(..=position.after.unwrap_or(0)).next_back();
@@ -739,8 +742,8 @@ impl Client {
     fn read(&mut self, kind: TextKind, entry: u32, text: &str, runs: &mut BTreeMap<u32, Truth>) {
         let truth = runs.get_mut(&self.run.expect("a turn")).expect("a run");
         assert!(self.started && !text.is_empty() && text.len() <= PUSH_BYTES_MAX);
-        assert!(entry > self.entry, "numbers go up: {entry} after {}", self.entry);
-        if self.remade {
+        assert!(entry > self.entry, "numbers increase: {entry} after {}", self.entry);
+        if self.rebuilt {
             assert!(truth.answer()[self.bytes..].starts_with(text));
         } else {
             assert!(truth.has(self.bytes, kind, text), "{text:?} is not what comes next");
@@ -750,18 +753,18 @@ impl Client {
         if self.kind.replace(kind) != Some(kind) {
             self.parts += 1;
         }
-        if self.remade {
+        if self.rebuilt {
             return;
         }
-        // The beginning, an opening and a closing for each part but the last one's closing, the entries.
+        // The start, an opening and a closing for each part except the last one's closing, and the entries.
         let number = 2 + (2 * self.parts - 1) + (entry - 1);
         let stands = (self.bytes, entry, self.parts, kind);
         let known = *truth.numbers.entry(number).or_insert(stands);
-        assert_eq!(known, stands, "a number means the same to everybody");
+        assert_eq!(known, stands, "a number means the same to every subscriber");
     }
 }
 
-/// Few enough for every day; `PROPTEST_CASES=100000` asks for more.
+/// A default that is fast enough for every run; `PROPTEST_CASES=100000` runs more.
 fn cases() -> u32 {
     ProptestConfig::default().cases.max(2_000)
 }
@@ -769,8 +772,8 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
-    /// Nothing is lost, doubled or reordered over any cuts; one run at a time; one end for each question that was
-    /// taken; queue, subscribers, linger, retention and idle times as they are set.
+    /// No text is lost, repeated or reordered by any cut; one run at a time; one end for each accepted question; the
+    /// limits of queue and subscribers and the detached, replay and idle times hold as set.
     // faults: A13, A14, A15, A21, A22, A23, A24
     #[test]
     fn a_chat_survives_its_readers(script in prop::collection::vec(any::<(u8, u8, u8)>(), 1..150)) {
@@ -779,6 +782,6 @@ proptest! {
         for (what, a, b) in script {
             world.step(what, a, b);
         }
-        world.everybody_reads();
+        world.read_to_end();
     }
 }

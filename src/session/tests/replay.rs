@@ -1,5 +1,5 @@
-//! The work of a replay grows with the answer, not with its square, also where thinking and text change places
-//! with every delta.
+//! The cost of a replay is linear in the length of the answer, also when reasoning and answer alternate with every
+//! delta.
 use super::*;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -7,7 +7,7 @@ fn alternating(entries: usize) -> impl Iterator<Item = TextKind> {
     [TextKind::Reasoning, TextKind::Answer].into_iter().cycle().take(entries)
 }
 
-/// The least of several measurements of this thread's own time.
+/// The minimum of several measurements of this thread's CPU time.
 fn cpu_time(mut work: impl FnMut()) -> Duration {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -30,8 +30,8 @@ fn log_of(entries: usize) -> TurnLog {
     log
 }
 
-/// Sixteen times the entries may cost 64 times the work; by search from one end it would be 256 times.
-fn grows_gently(work: impl Fn(&mut TurnLog)) {
+/// Sixteen times the entries may cost up to 64 times the work; a linear search would cost 256 times.
+fn is_not_quadratic(work: impl Fn(&mut TurnLog)) {
     let [few, many] = [2_000, 32_000].map(|entries| {
         let mut log = log_of(entries);
         cpu_time(|| work(&mut log))
@@ -42,7 +42,7 @@ fn grows_gently(work: impl Fn(&mut TurnLog)) {
 // faults: K145
 #[test]
 fn reading_a_log_of_many_parts_does_not_search_for_each() {
-    grows_gently(|log| {
+    is_not_quadratic(|log| {
         let (mut cursor, mut read) = (Cursor::start_of(0), 0);
         while let Some((_, next)) = log.read(cursor, PUSH_BYTES_MAX) {
             (cursor, read) = (next, read + 1);
@@ -53,8 +53,8 @@ fn reading_a_log_of_many_parts_does_not_search_for_each() {
 
 // faults: K145
 #[test]
-fn finding_a_place_in_a_log_of_many_parts_does_not_look_at_each() {
-    grows_gently(|log| {
+fn finding_a_position_in_a_log_of_many_parts_does_not_visit_each() {
+    is_not_quadratic(|log| {
         let mut last = 0;
         while let Some(position) = log.position(Some(last)) {
             assert!(position.entries <= last);
@@ -78,7 +78,7 @@ fn a_prompt_of_many_pieces_is_not_copied_for_each() {
     assert!(many < 64 * few, "{few:?} for 1,000 pieces, {many:?} for 16,000");
 }
 
-/// Pushes that are made until a subscriber has all of an answer that takes so many of them at a time.
+/// The number of pushes until a subscriber that accepts `at_a_time` of them at a time has the whole answer.
 fn pushes(entries: usize, at_a_time: usize) -> usize {
     let mut session = Session::new(Arc::new(settings()), SessionId(1), Lifetime::OfChat);
     let (mut fx, mut now) = (Vec::new(), Duration::ZERO);
@@ -90,14 +90,14 @@ fn pushes(entries: usize, at_a_time: usize) -> usize {
             TextKind::Reasoning => RunEvent::reasoning("x"),
             TextKind::Answer => RunEvent::answer("x"),
         };
-        // Pieces of one entry each: somebody who reads all would cut them so.
+        // Pieces of one entry each, as a subscriber that is up to date would cut them.
         session.handle(&mut fx, now, Input::Run { run: RunId(1), event });
     }
     session.handle(&mut fx, now, Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
     fx.clear();
-    let (mut made, mut is_told) = (0, false);
+    let (mut made, mut is_complete) = (0, false);
     session.handle(&mut fx, now, Input::Resume { subscriber: SubscriberId(2), turn: None, after: None });
-    while !is_told {
+    while !is_complete {
         let mut room = at_a_time;
         while !fx.is_empty() {
             let mut refused = Vec::new();
@@ -109,7 +109,7 @@ fn pushes(entries: usize, at_a_time: usize) -> usize {
                     continue;
                 }
                 room -= 1;
-                is_told |= matches!(outgoing, Outgoing::Frame(ServerFrame::TurnEnd { .. }));
+                is_complete |= matches!(outgoing, Outgoing::Frame(ServerFrame::TurnEnd { .. }));
             }
             for input in refused {
                 session.handle(&mut fx, now, input);
@@ -125,10 +125,10 @@ fn pushes(entries: usize, at_a_time: usize) -> usize {
 
 // faults: K145
 #[test]
-fn a_slow_reader_of_many_parts_costs_pushes_by_their_number() {
+fn the_pushes_to_a_slow_subscriber_grow_with_the_number_of_parts() {
     for (entries, at_a_time) in [(1_000, 7), (1_000, 100), (8_000, 7), (8_000, 100)] {
         let made = pushes(entries, at_a_time);
-        // What is refused is made again: once for each time that there is room for some.
+        // A refused push is built again each time there is room for some.
         let most =
             (entries + 3) * (1 + PUSH_BYTES_MAX / FRAME_COST / at_a_time.min(PUSH_BYTES_MAX / FRAME_COST));
         assert!(

@@ -1,4 +1,4 @@
-//! A resume that names its turn.
+//! A resume with the ID of its turn.
 use super::*;
 
 #[test]
@@ -50,7 +50,7 @@ fn a_resume_of_another_turn_than_the_newest_follows_nothing() {
 }
 
 #[test]
-fn a_question_that_waits_is_not_the_newest_turn_until_it_is_answered() {
+fn a_queued_question_is_not_the_newest_turn_until_it_starts() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -95,7 +95,7 @@ fn a_turn_that_failed_without_text_is_found_by_its_question() {
 }
 
 #[test]
-fn an_answer_from_the_history_has_the_names_of_its_turn() {
+fn an_answer_from_the_history_is_found_by_the_ids_of_its_turn() {
     check_chat(expect![[r#"
         answered 1 a 'a' 'A'
         at 130
@@ -126,7 +126,7 @@ fn an_answer_from_the_history_has_the_names_of_its_turn() {
 }
 
 #[test]
-fn another_answer_to_a_question_has_a_name_of_its_own() {
+fn another_answer_to_a_question_has_its_own_id() {
     check_chat(expect![[r#"
         answered 1 a 'a' 'A'
         regenerate 2 a 'a'

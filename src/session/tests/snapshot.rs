@@ -1,4 +1,4 @@
-//! Two sessions, one of them restored from a snapshot of the other, behave alike from then on.
+//! A session and one restored from its snapshot behave alike from then on.
 use super::*;
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ fn chat_settings() -> Settings {
     }
 }
 
-/// What a script's next input depends on. Both sessions get the same inputs.
+/// The state on which a script's next input depends. Both sessions get the same inputs.
 #[derive(Clone, Default)]
 struct Stage {
     clients: Vec<u64>,
@@ -28,7 +28,7 @@ struct Stage {
 type Op = (u8, u8, u8);
 
 impl Stage {
-    /// The line of a script for three random numbers; `None` if nothing fits.
+    /// The script line for three random numbers; `None` if none is possible.
     fn line(&mut self, (what, a, b): Op) -> Option<String> {
         let client = |stage: &Stage| stage.clients.get(a as usize % stage.clients.len().max(1)).copied();
         let known = |stage: &Stage| format!("q{}", u32::from(b) % stage.questions.max(1) + 1);
@@ -52,7 +52,7 @@ impl Stage {
                 _ => format!("resume {} q{} {}", self.join(), self.questions, a % 12),
             },
             10..=16 => {
-                let kind = if b.is_multiple_of(4) { "think" } else { "delta" };
+                let kind = if b.is_multiple_of(4) { "reasoning" } else { "delta" };
                 let text = ["a", "bc ", "水", "é", "😀"][a as usize % 5].repeat(1 + b as usize % 7);
                 format!("run {} {kind} '{text}'", self.open?)
             }
@@ -96,7 +96,7 @@ impl Stage {
     }
 }
 
-/// Performs a line of a script, some of them of this file's own.
+/// Performs a line of a script; some commands exist only in this file.
 fn perform(shell: &mut Shell, line: &str, time: Duration) -> Vec<Effect> {
     shell.now = time;
     match line.split_whitespace().collect::<Vec<_>>()[..] {
@@ -111,7 +111,7 @@ fn perform(shell: &mut Shell, line: &str, time: Duration) -> Vec<Effect> {
     std::mem::take(&mut shell.out)
 }
 
-/// What was done, with the IDs of answers.
+/// The effects as text, with the IDs of answers.
 fn shown(effects: &[Effect], id: SessionId) -> Vec<String> {
     let lines = effects.iter().map(|effect| {
         let name = match effect {
@@ -128,7 +128,7 @@ fn shown(effects: &[Effect], id: SessionId) -> Vec<String> {
     lines.map(|line| without_session(&line, id)).collect()
 }
 
-/// The first session's names and the restored one's are made from different IDs.
+/// The answer IDs of the two sessions are derived from different session IDs.
 fn without_session(text: &str, id: SessionId) -> String {
     text.replace(&id.to_string(), "S").replace(&SessionId(1).to_string(), "S")
 }
@@ -137,7 +137,7 @@ fn transcript(shell: &Shell, id: SessionId) -> String {
     without_session(&format!("{:?}", shell.session.transcript()), id)
 }
 
-/// Plays a script, takes a snapshot, and removes all clients. Some conversations begin with a client's copy.
+/// Plays a script, takes a snapshot, and removes all clients. Some conversations start with a client's transcript.
 fn first_half(script: &[Op]) -> (Shell, Stage, Snapshot) {
     let mut shell = Shell::of(chat_settings(), Lifetime::OfChat);
     let mut stage = Stage::default();
@@ -164,25 +164,25 @@ fn first_half(script: &[Op]) -> (Shell, Stage, Snapshot) {
     (shell, stage, snapshot)
 }
 
-/// Whether a session that is restored after `script` does the same as the one that lived on, over the rest.
+/// Whether a session restored after `script` behaves like the one that continued, over the rest.
 fn check_twins(script: &[Op], rest: &[Op], spoil: impl Fn(&mut Snapshot)) -> Result<(), String> {
     let (mut one, mut stage, mut snapshot) = first_half(script);
     spoil(&mut snapshot);
     let id = SessionId(2);
     let mut restored_at = one.now;
     if stage.open.take().is_some() {
-        // A restored session has no run: that of the other one ends because nobody came back for it.
+        // A restored session has no run; the other one's run ends because no subscriber returned.
         restored_at += DETACHED;
         let effects = perform(&mut one, "pass", restored_at);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::CancelRun { .. })));
         if one.session.logs.back().is_none_or(|log| log.text().is_empty()) {
-            perform(&mut one, "give_back", restored_at); // A restored session forgets a run without text.
+            perform(&mut one, "give_back", restored_at); // A restored session discards a run without text.
         }
     }
     one.stuck.clear();
     let mut two = Shell::of(chat_settings(), Lifetime::OfChat);
     two.session = Session::restore(Arc::new(chat_settings()), id, snapshot, restored_at);
-    // Later than the rate of attaches remembers.
+    // Later than the window of the attach rate limit.
     let mut now = restored_at + Duration::from_secs(1);
     for shell in [&mut one, &mut two] {
         perform(shell, "pass", now);
@@ -208,8 +208,8 @@ fn check_twins(script: &[Op], rest: &[Op], spoil: impl Fn(&mut Snapshot)) -> Res
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2_000), ..ProptestConfig::default() })]
 
-    /// Whatever happened before a snapshot, a session restored from it answers, replays, numbers and forgets like
-    /// the one that lived on.
+    /// Whatever happened before a snapshot, a session restored from it answers, replays, numbers and expires like the
+    /// one that continued.
     #[test]
     fn a_restored_session_behaves_like_the_one_before(
         script in prop::collection::vec(any::<Op>(), 1..60),
@@ -218,7 +218,7 @@ proptest! {
         check_twins(&script, &rest, |_| ()).map_err(TestCaseError::fail)?;
     }
 
-    /// A snapshot of a restored session is the one that it was restored from, as long as nothing was unfinished.
+    /// A snapshot of a restored session equals the one it was restored from, unless a run was unfinished.
     #[test]
     fn a_snapshot_of_a_restored_session_is_the_same(script in prop::collection::vec(any::<Op>(), 1..60)) {
         let (shell, _, snapshot) = first_half(&script);
@@ -231,7 +231,7 @@ proptest! {
     }
 }
 
-/// The comparison above notices each part of a snapshot that is wrong.
+/// The comparison above detects an error in any part of a snapshot.
 #[test]
 fn a_restored_session_that_lost_something_does_not_behave_alike() {
     fn run(snapshot: &mut Snapshot, spoil: impl Fn(&mut RunSnapshot)) {
@@ -293,7 +293,7 @@ fn a_restored_session_that_lost_something_does_not_behave_alike() {
     }
 }
 
-/// What was stored keeps its numbers while the session goes on.
+/// Stored entries keep their numbers while the session continues.
 #[test]
 fn no_entry_of_a_snapshot_grows() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
@@ -340,7 +340,7 @@ fn an_unfinished_answer_is_restored_as_interrupted_under_its_numbers() {
 #[test]
 fn an_unfinished_run_without_text_is_as_if_not_asked() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
-    for line in ["answered 1 a 'a' 'A'", "edit 2 b a 'b'", "run 2 think 'hm'"] {
+    for line in ["answered 1 a 'a' 'A'", "edit 2 b a 'b'", "run 2 reasoning 'hm'"] {
         shell.step(line);
     }
     let snapshot = shell.session.snapshot().expect("a snapshot");
@@ -360,6 +360,6 @@ fn an_unfinished_run_without_text_is_as_if_not_asked() {
 }
 
 #[test]
-fn a_session_of_a_socket_has_no_snapshot() {
+fn a_session_of_a_connection_has_no_snapshot() {
     assert_eq!(Shell::new(settings()).session.snapshot(), None);
 }

@@ -1,8 +1,8 @@
-//! How long a run goes on alone, a conversation is kept, and an answer can be followed again.
+//! How long a run continues without subscribers, a session is kept, and an answer can be replayed.
 use super::*;
 
 #[test]
-fn a_run_that_nobody_follows_is_cancelled_after_the_linger_time() {
+fn a_run_without_subscribers_is_cancelled_after_the_detached_timeout() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -31,7 +31,7 @@ fn a_run_that_nobody_follows_is_cancelled_after_the_linger_time() {
 }
 
 #[test]
-fn who_comes_back_in_time_keeps_the_run() {
+fn a_subscriber_that_returns_in_time_keeps_the_run() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -71,7 +71,7 @@ fn a_finished_answer_is_kept_for_a_while_and_the_conversation_for_longer() {
 }
 
 #[test]
-fn it_asks_to_be_woken_for_what_is_next() {
+fn it_asks_to_be_woken_at_the_next_timeout() {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
     let mut wake = |line: &str, at: u64| {
         shell.now = Duration::from_secs(at);
@@ -84,5 +84,5 @@ fn it_asks_to_be_woken_for_what_is_next() {
     assert_eq!(wake("resume 2", 30), None);
     assert_eq!(wake("run 1 stop", 40), Some(160), "the answer is kept that long");
     assert_eq!(wake("wake", 160), Some(1840), "and the conversation that long");
-    assert_eq!(wake("wake", 200), Some(1840), "it was woken for nothing");
+    assert_eq!(wake("wake", 200), Some(1840), "an early wake-up changes nothing");
 }

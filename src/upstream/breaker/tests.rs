@@ -192,7 +192,7 @@ fn failures_that_a_message_provokes_need_three_sources_and_a_session_counts_once
         // Of one source three count, where five open it.
         (NO_ANSWER, &[(1, 1), (1, 2), (1, 3), (1, 4), (2, 5), (3, 6)], Some(6)),
         (NO_ANSWER, &[(2, 2), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], None),
-        // The first two do not count: nobody else had failed yet.
+        // The first two do not count: no other source had failed yet.
         (REPORTED, &[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7)], Some(7)),
         (REPORTED, &[(1, 1), (2, 2), (3, 3), (1, 1), (2, 2), (4, 4), (5, 5)], Some(7)),
         (REPORTED, &[(1, 1), (2, 2), (1, 3), (2, 4), (1, 5), (2, 6), (1, 7)], None),
@@ -243,7 +243,7 @@ fn a_share_of_failures_must_show_without_the_source_that_fails_the_most() {
     let mut bench = Bench::new(never_in_a_row);
     let opened =
         (0..40).find(|n| bench.request(*n, if n % 3 == 0 { Answered } else { NO_ANSWER }) == State::Open);
-    assert_eq!(opened, Some(20), "as soon as twenty others were heard of");
+    assert_eq!(opened, Some(20), "as soon as twenty other results were recorded");
 }
 
 // faults: K138
@@ -262,7 +262,7 @@ fn the_trial_is_of_a_source_that_did_not_fail() {
     let second = bench.pass_of(10_000, asker(7, 7)).expect("a second trial");
     assert_eq!(bench.report(10_100, second, REPORTED), State::HalfOpen);
     assert_eq!(bench.report(10_200, trial, Answered), State::Closed, "the first one was only slow");
-    // Nobody else is there: the source that failed is let through after another pause.
+    // There is no other source: the source that failed is let through after another pause.
     for source in 1..=5 {
         bench.request_of(20_000, asker(source, source), NO_ANSWER);
     }

@@ -1,5 +1,5 @@
 //! A connection to the model service, and what is needed to notice that a kept one is dead: whether a
-//! request uses a connection that was made for it, and what the kernel is told of the peer's silence.
+//! request uses a connection that was made for it, and the kernel's limits for a silent peer.
 use actix_rt::net::{ActixStream, Ready};
 use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, ConnectorService, Resolver};
@@ -19,8 +19,8 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Probes in a row that a peer leaves unanswered before an idle or silent connection is given up: so many
-/// that a stream survives a minute without network.
+/// Unanswered keepalive probes in a row after which the kernel closes a connection: enough for a stream to survive a
+/// minute without network.
 const PROBES: u32 = 27;
 
 /// Whether the request that is being polled made its connection. Set around each poll of a request; the

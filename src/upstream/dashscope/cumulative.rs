@@ -1,4 +1,4 @@
-//! Cumulative answers: what is new in a frame that carries the whole text so far.
+//! Cumulative answers: finds the new text in a frame that carries the whole text so far.
 use std::mem;
 
 use crate::upstream::{
@@ -33,12 +33,12 @@ pub(super) struct Cumulative {
 }
 
 impl Cumulative {
-    /// One that goes on after these texts.
+    /// Continues after these texts.
     pub(super) fn after(text: String, reasoning: String) -> Self {
         Cumulative { parts: Some(text).filter(|text| !text.is_empty()), reasoning, ..Cumulative::default() }
     }
 
-    /// A text did not begin with the text so far.
+    /// Whether a text did not begin with the text so far.
     pub(super) fn was_rewritten(&self) -> bool {
         self.was_rewritten
     }

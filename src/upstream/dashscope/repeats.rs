@@ -12,14 +12,14 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// Pieces in a row that begin with the text so far.
+/// Number of consecutive pieces that must begin with the text so far.
 const IN_A_ROW: u8 = 3;
-/// A text of no more characters may begin so by chance: "1", "11", "111".
+/// Maximum characters of a text that may repeat by chance: "1", "11", "111"; such texts do not count.
 const CHANCE: usize = 8;
-/// Pieces after which nothing more is expected: by then a text so far would have grown beyond chance.
+/// Maximum number of pieces examined; after that the answer counts as ordinary.
 const PIECES_MAX: u8 = 16;
 
-/// What one answer shows. An answer is taken for the text so far when, from its first piece on, each piece begins
+/// The observation of one answer. An answer is taken as cumulative when, from its first piece on, each piece begins
 /// with the whole of the one before, [`IN_A_ROW`] of them were longer than that, and the last has more than
 /// [`CHANCE`] characters. The first piece that does not fit settles the matter, in an ordinary answer the second.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ impl Repeats {
         Ok(Cumulative::after(decoded(&self.answer.last)?, decoded(&self.reasoning.last)?))
     }
 
-    /// It is not the text so far after all.
+    /// The guess was wrong: the answer is not cumulative.
     pub(super) fn withdraw(&mut self) {
         (self.is_guess, self.shown) = (false, Some(false));
         self.answer.settle();

@@ -310,7 +310,7 @@ impl Answer {
         }
     }
 
-    /// An error of the service as the error of the run. `event_status`: what its event said of the status.
+    /// An error of the service as the error of the run. `event_status`: the status given by its event.
     fn error(&self, error: ServiceError, event_status: Option<u16>) -> RunError {
         let code = error.code.as_deref();
         let numeric = code.and_then(|code| code.parse::<u16>().ok());

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_retries_are_free_and_saved_up_and_no_more() {
+    fn free_and_saved_retries_are_limited() {
         let mut budget = Budget::new(10);
         assert_eq!(all(&mut budget), 10);
         for _ in 0..9 {

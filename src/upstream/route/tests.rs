@@ -208,7 +208,7 @@ fn ends() -> impl Strategy<Value = End> {
 
 proptest! {
     /// Runs of any luck, one after the other: each ends once, within its bounds, and none leaves a breaker behind
-    /// that lets nobody through.
+    /// that lets no request through.
     #[test]
     fn every_run_ends_within_its_bounds(
         runs in prop::collection::vec((0..6_u64, prop::collection::vec((ends(), 0..4_000_u64), 8)), 1..40),

@@ -72,9 +72,9 @@ impl Answer {
     fn position(&self, after: Option<u32>) -> ReplayPosition {
         let reached = after.map_or(0, |after| after as usize + 1);
         let entries = self.numbered().iter().take(reached).flatten().count();
-        let told = &self.entries[..entries];
+        let sent = &self.entries[..entries];
         let parts =
-            told.iter().enumerate().filter(|(at, (kind, _))| *at == 0 || told[at - 1].0 != *kind).count();
+            sent.iter().enumerate().filter(|(at, (kind, _))| *at == 0 || sent[at - 1].0 != *kind).count();
         ReplayPosition {
             run: RUN,
             answer: MessageId::new("a1").unwrap(),
@@ -82,7 +82,7 @@ impl Answer {
             started: reached >= 2,
             entries: entries as u32,
             parts: parts as u32,
-            open: told.last().map(|(kind, _)| *kind),
+            open: sent.last().map(|(kind, _)| *kind),
         }
     }
 }
@@ -166,8 +166,8 @@ proptest! {
             let position = answer.position(after);
             let (started, entries) = (position.started, position.entries as usize);
             let mut encoder = encoder();
-            let told = spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
-            prop_assert_eq!((&told[0]["type"], &told[0]["messageId"]), (&"start".into(), &"a1".into()));
+            let frames = spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
+            prop_assert_eq!((&frames[0]["type"], &frames[0]["messageId"]), (&"start".into(), &"a1".into()));
             let rest = spell(&mut encoder, &answer.words(started, entries, &[1]));
             check_sequence(&rest, cut as u64);
             prop_assert_eq!(chunks(&rest), &whole[cut..], "after {:?}", after);

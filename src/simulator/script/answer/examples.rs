@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn every_footnote_is_told_and_every_fold_and_fence_closed() {
+    fn every_footnote_is_defined_and_every_fold_and_fence_closed() {
         let texts = EXAMPLES.iter().map(|(_, answer)| *answer);
         for text in texts.chain([SHOWCASE, SHOWCASE_ZH]) {
             for name in text.split("[^").skip(1).filter_map(|rest| rest.split(']').next()) {

@@ -216,7 +216,7 @@ fn a_long_line_has_its_length() {
 }
 
 #[test]
-fn a_fault_holds_for_so_many_requests_and_the_table_is_bounded() {
+fn a_fault_holds_for_its_number_of_requests_and_the_table_is_bounded() {
     let mut times = Times::default();
     let faulty: Vec<bool> = (0..4).map(|_| times.is_faulty("/sim cut_after=1 times=2", 2)).collect();
     assert_eq!(faulty, [true, true, false, false]);

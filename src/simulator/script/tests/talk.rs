@@ -15,7 +15,7 @@ fn answer(messages: &[&str]) -> String {
 }
 
 #[test]
-fn it_remembers_what_was_said() {
+fn it_remembers_the_conversation() {
     let messages = ["My name is Ada.", "Tell me about tides", "What did I say first?"];
     assert!(answer(&messages).contains("My name is Ada."));
     assert!(answer(&[messages[0], messages[1], "What is my name?"]).contains("**Ada**"));
@@ -41,7 +41,7 @@ fn it_writes_markdown_of_the_wanted_shape() {
 }
 
 #[test]
-fn the_examples_of_the_page_are_answered_whatever_was_said_before() {
+fn the_examples_of_the_page_are_answered_in_any_conversation() {
     let question = "Compare HTTP streaming and WebSocket in a table";
     assert!(answer(&[question]).contains("```mermaid"));
     assert_eq!(answer(&["My name is Ada.", question]), answer(&[question]));

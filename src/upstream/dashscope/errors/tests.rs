@@ -31,7 +31,7 @@ fn keys_and_rights_are_the_operators_matter() {
 
 // faults: D52
 #[test]
-fn a_long_conversation_is_told_from_other_bad_parameters() {
+fn a_long_conversation_is_distinguished_from_other_bad_parameters() {
     let long = "Range of input length should be [1, 98304]";
     check("InvalidParameter", 400, long, (InputTooLong, Retry::No));
     check(

@@ -340,7 +340,7 @@ fn text_that_looks_like_something_else() {
 #[test]
 fn payloads_that_are_no_json_are_text() {
     check("plain_text.sse", STREAM);
-    // An empty line inside such a text is a line of it; where nothing was said it says nothing.
+    // An empty line inside such a text is a line of it; without any text it adds nothing.
     let (events, end) = STREAM.read(LIMITS, [&b"data: a\ndata:\ndata: b\n\n"[..]]);
     assert_eq!(
         (answer(&events).as_str(), end.outcome.unwrap_err().kind),

@@ -31,7 +31,7 @@ fn data(text: &str, finish: &str, usage: &str) -> String {
 
 // faults: K146
 #[test]
-fn counts_that_no_answer_has_are_unknown_and_cost_nobody_the_answer() {
+fn impossible_counts_are_unknown_and_do_not_fail_the_answer() {
     let usage = |count: &str| {
         format!(
             "{{\"total_tokens\":{count},\"input_tokens\":7,\"output_tokens\":{count},\

@@ -199,10 +199,10 @@ proptest! {
         // Event by event both modes say the same.
         let [mut one, mut other] = [STREAM.reader(LIMITS), CUMULATIVE.reader(LIMITS)];
         for (increment, whole) in incremental.split_inclusive("\n\n").zip(cumulative.split_inclusive("\n\n")) {
-            let [mut said, mut compared] = [Vec::new(), Vec::new()];
-            one.feed(increment.as_bytes(), &mut said).unwrap();
+            let [mut direct, mut compared] = [Vec::new(), Vec::new()];
+            one.feed(increment.as_bytes(), &mut direct).unwrap();
             other.feed(whole.as_bytes(), &mut compared).unwrap();
-            prop_assert_eq!(compared, said);
+            prop_assert_eq!(compared, direct);
         }
     }
 
@@ -236,7 +236,7 @@ proptest! {
 
     // faults: E84
     #[test]
-    fn an_answer_is_cut_at_its_bound_and_said_to_be(steps in steps(), bound in 0usize..40) {
+    fn an_answer_is_cut_at_its_limit_and_reported_as_cut(steps in steps(), bound in 0usize..40) {
         let (text, incremental, cumulative) = streams(&steps);
         let limits = Limits { answer_bytes: bound, ..LIMITS };
         for (head, body) in [(STREAM, &incremental), (CUMULATIVE, &cumulative)] {

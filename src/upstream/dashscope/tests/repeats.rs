@@ -52,16 +52,19 @@ fn text(pieces: &[&str]) -> (String, Option<bool>) {
 // faults: K142
 #[test]
 fn what_repeats_the_text_so_far_three_times_in_a_row_is_read_so() {
-    let told = |text: &str| (text.to_owned(), Some(true));
-    assert_eq!(text(&["You ", "You are", "You are here", "You are here,"]), told("You You areYou are here,"));
+    let guessed = |text: &str| (text.to_owned(), Some(true));
+    assert_eq!(
+        text(&["You ", "You are", "You are here", "You are here,"]),
+        guessed("You You areYou are here,")
+    );
     assert_eq!(
         text(&["You ", "You are", "You are", "", "You are here", "You are here, no", "You are here, now"]),
-        told("You You areYou areYou are here, now"),
+        guessed("You You areYou areYou are here, now"),
         "the same once more, or nothing, is no sign of either"
     );
     assert_eq!(
         text(&["1", "1\n", "1\n2", "1\n2\n\"", "1\n2\n\"34", "1\n2\n\"3456", "1\n2\n\"34567"]),
-        told("11\n1\n21\n2\n\"1\n2\n\"34567"),
+        guessed("11\n1\n21\n2\n\"1\n2\n\"34567"),
         "beyond eight characters, however they are spelled"
     );
     // Only then. A short answer that repeats stays as it came.
@@ -118,7 +121,7 @@ fn what_was_seen_once_is_expected_and_given_up_without_a_loss() {
     assert_eq!(read(&pieces, true), (["You are here and here again".into(), String::new()], Some(false)));
     let habit = Habit::default();
     assert_eq!((habit.note(None), habit.repeats()), (false, false));
-    assert_eq!((habit.note(Some(true)), habit.repeats()), (true, true), "the operator is told");
+    assert_eq!((habit.note(Some(true)), habit.repeats()), (true, true), "the operator is warned");
     assert_eq!((habit.note(Some(true)), habit.note(Some(false)), habit.repeats()), (false, false, false));
     assert_eq!((habit.note(Some(true)), habit.repeats()), (false, true), "and only once");
 }

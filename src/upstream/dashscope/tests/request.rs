@@ -58,7 +58,7 @@ fn multimodal_generation_with_everything_set() {
 }
 
 #[test]
-fn the_mode_is_always_said() {
+fn the_mode_is_always_sent() {
     let parameters = |settings: Settings| {
         let sent: serde_json::Value =
             serde_json::from_slice(&body::body(&settings, "m", &request())).unwrap();
