@@ -175,7 +175,7 @@ proptest! {
         }
     }
 
-    /// A reader that is behind and is told other things in between, cut after any frame, and again.
+    /// A subscriber that is behind and receives other frames in between, cut after any frame, and again.
     #[test]
     fn merged_words_and_words_beside_the_answer_do_not_disturb(
         answer in answers(),
@@ -199,7 +199,7 @@ proptest! {
             if round > 0 {
                 spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
             }
-            // Some pushes are refused, and told once more.
+            // Some pushes are refused and sent again.
             let mut frames = Vec::new();
             for (at, word) in words.iter().enumerate() {
                 let checkpoint = encoder.checkpoint();
