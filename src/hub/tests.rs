@@ -170,7 +170,7 @@ async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
     assert!(failed.iter().any(|frame| frame.contains("\"c\"")), "{failed:?}");
     timeout(PATIENCE, closes.recv()).await.unwrap().unwrap();
     assert_eq!(gateway.site().registry.len(), 1);
-    // The first chat is alive, and the second may begin again.
+    // The first chat still works, and the second can be started again.
     socket.send(request("resume", "d", "first")).await.unwrap();
     assert!(read_until(&mut socket, "\"d\"").await.contains("start"));
     socket.send(request("send", "e", "second")).await.unwrap();

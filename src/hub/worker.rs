@@ -30,7 +30,7 @@ pub struct Settings {
     /// Maximum open requests per socket; more are rejected.
     pub requests: usize,
     pub messages: protocol::Limits,
-    /// Time without any frame, pongs included, after which a peer counts as gone.
+    /// Time without any frame, pongs included, after which a connection is closed.
     pub silence: Duration,
     /// Interval of pings to a peer.
     pub ping: Duration,

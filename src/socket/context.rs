@@ -1,7 +1,8 @@
 //! An actor context over an upgraded socket: what the actor sends is encoded at once.
 //!
-//! It leans on `actix::dev::{ContextParts, Envelope}`, public but thinly documented; the tests in
-//! `socket::tests` hold what is relied on, and actix is pinned exactly. [`super::task`] drives it.
+//! Uses `actix::dev::{ContextParts, Envelope}`, which are public but sparsely documented. The tests in
+//! `socket::tests` cover the behaviour relied on, and the actix version is pinned exactly. [`super::task`]
+//! drives it.
 use super::{direct::DirectWriter, frame::write_frame, window::SendWindow};
 use crate::protocol::Close;
 use actix::{

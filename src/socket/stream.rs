@@ -75,7 +75,7 @@ impl FrameStream {
         self.inbound.take(limits, self.worker.nanos(), bytes);
     }
 
-    /// The next message or control frame, or why the socket is to be closed.
+    /// The next message or control frame, or why the socket must be closed.
     fn next(&mut self) -> Option<Result<Frame, Close>> {
         loop {
             match self.inbound.frame()? {

@@ -278,8 +278,8 @@ proptest! {
         prop_assert!(table.quiet_by_owner.is_empty() && table.by_count.is_empty());
     }
 
-    /// While a source holds more places than every other one, no new chat of others is refused for want of one of
-    /// its idle chats, and none of theirs goes.
+    /// While one source has more chats than every other, new chats of others are accepted at the expense of
+    /// its idle chats, and none of theirs is evicted.
     #[test]
     fn the_largest_source_pays(
         users in 1..6u64,

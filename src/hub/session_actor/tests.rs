@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-/// Nothing in a test may stand still for longer than this.
+/// Maximum time that a test blocks a thread.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sets whether the session returns requests as if it had ended; it stays in the registry.
@@ -107,7 +107,7 @@ async fn upstream(listener: TcpListener, mut texts: tokio::sync::mpsc::Unbounded
 }
 
 #[actix::test]
-async fn a_push_that_a_full_mailbox_refuses_is_spelled_anew_without_a_gap() {
+async fn a_push_that_a_full_mailbox_refuses_is_encoded_again_without_a_gap() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (give, texts) = tokio::sync::mpsc::unbounded_channel();
     let gateway = gateway_before(&listener, 2).await;

@@ -145,7 +145,7 @@ fn text_that_is_not_utf8_is_refused_at_the_byte() {
 }
 
 proptest! {
-    /// Any split of the bytes gives the same verdict, and text is refused exactly when it is not UTF-8.
+    /// Any split of the bytes gives the same result, and text is rejected exactly when it is not UTF-8.
     #[test]
     fn splits_do_not_matter(
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..4),
@@ -184,7 +184,7 @@ fn what_is_just_within_the_limits_passes() {
     fine(&frame(0x89, &[0; 125]));
     fine(&[frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 400])].concat());
     fine(&[frame(0x01, b"x"), frame(0x00, b"x").repeat(6), frame(0x80, b"x")].concat());
-    // The count begins anew with each message.
+    // The count restarts with each message.
     fine(&[frame(0x02, &[0; 999]), frame(0x80, b"x")].concat().repeat(3));
     // A length in more bytes than it needs is a length.
     for (code, length) in [(126, 3u64.to_be_bytes()[6..].to_vec()), (127, 300u64.to_be_bytes().to_vec())] {
@@ -254,7 +254,7 @@ fn progress_is_the_payload_of_the_message_under_way() {
     assert_eq!(feed(&text[4..8]), Some((0, 0, 300)));
     assert_eq!(feed(&text[8..18]), Some((0, 10, 300)));
     assert_eq!(feed(&text[18..]), None);
-    // Half a header of the next message says nothing of the length of the last one.
+    // Half a header of the next message does not reveal the length of the last one.
     let first = frame(0x01, b"first");
     assert_eq!(feed(&first[..1]), Some((1, 0, 0)));
     assert_eq!(feed(&first[1..]), Some((1, 5, 5)), "its end is still to come");
