@@ -307,8 +307,8 @@ sections! {
         lag_bytes_max: usize = "32KiB", ValueKind::Bytes(KIB, 16 * MIB),
             "how far all subscribers may be behind before the upstream has to wait";
         detached_timeout: Duration = "60s", time(100 * MS, HOUR),
-            "how long an answer goes on when nobody follows it";
-        idle_timeout: Duration = "30m", time(SEC, 24 * HOUR), "how long a conversation that nobody follows is kept";
+            "how long an answer goes on without a subscriber";
+        idle_timeout: Duration = "30m", time(SEC, 24 * HOUR), "how long a conversation without subscribers is kept";
         replay_time: Duration = "120s", time(SEC, HOUR), "how long a finished answer can be followed again";
     }
     /// How much of a conversation goes to the model.

@@ -4,7 +4,7 @@ use super::{
     meter::Meter,
     recorder::Recorder,
     router::AttemptGuard,
-    shared::Shared,
+    shared::LaneShared,
     stream::{Step, Stream},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// A request with a body of this length is sent next.
-    pub(super) fn start(shared: &Shared, permit: BreakerPermit, body_bytes: usize) -> Self {
+    pub(super) fn start(shared: &LaneShared, permit: BreakerPermit, body_bytes: usize) -> Self {
         Attempt {
             guard: AttemptGuard::new(&shared.router, permit),
             meter: Meter::start(&shared.metrics, body_bytes),
@@ -58,7 +58,7 @@ impl Attempt {
     /// Sends the request and waits for the head of a response.
     pub(super) async fn open(
         &mut self,
-        shared: &Shared,
+        shared: &LaneShared,
         order: &SubmitRun,
         outbound: &Outbound,
         key: Key,
@@ -76,7 +76,7 @@ impl Attempt {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        shared: &Shared,
+        shared: &LaneShared,
         order: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
@@ -91,7 +91,7 @@ impl Attempt {
         &mut self,
         cx: &mut Context<'_>,
         events: &mut Vec<RunEvent>,
-        shared: &Shared,
+        shared: &LaneShared,
         order: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
@@ -139,7 +139,7 @@ impl Attempt {
     }
 
     /// Drops the response, whose usage counts.
-    pub(super) fn close(&mut self, shared: &Shared, recorder: &mut Recorder) {
+    pub(super) fn close(&mut self, shared: &LaneShared, recorder: &mut Recorder) {
         if let Some(stream) = self.stream.take() {
             recorder.usage(stream.reader.usage());
             if let Some(warning) = shared.settings.dialect.learn(&stream.reader) {

@@ -1,6 +1,6 @@
 //! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
 use super::{
-    Permit, Router, RunSinks, Settings, SubmitRun, run, shared::Shared, stream_deadlines::StreamDeadlines,
+    Permit, Router, RunSinks, Settings, SubmitRun, run, shared::LaneShared, stream_deadlines::StreamDeadlines,
 };
 use crate::{metrics::Metrics, upstream::client::Client, worker_clock::WorkerClock};
 use actix::prelude::*;
@@ -15,7 +15,7 @@ pub(super) struct Start {
 }
 
 pub struct Lane {
-    shared: Rc<Shared>,
+    shared: Rc<LaneShared>,
 }
 
 impl Lane {
@@ -28,7 +28,7 @@ impl Lane {
         clock: &Rc<WorkerClock>,
     ) -> Self {
         let (deadlines, events) = (StreamDeadlines::start(clock), Cell::default());
-        let shared = Shared { client, settings, router, metrics, sinks, deadlines, events };
+        let shared = LaneShared { client, settings, router, metrics, sinks, deadlines, events };
         Lane { shared: Rc::new(shared) }
     }
 }

@@ -3,7 +3,7 @@ use super::{
     Permit, RunUpdate, SubmitRun,
     attempt::{Attempt, Outcome},
     recorder::Recorder,
-    shared::{STREAM_BYTES, Shared},
+    shared::{LaneShared, STREAM_BYTES},
     stream::NOT_TAKEN,
 };
 use crate::{
@@ -23,7 +23,7 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 /// Executes a run to its end, or drops it as soon as it is cancelled.
-pub(super) async fn execute(shared: Rc<Shared>, order: SubmitRun, permit: Permit) {
+pub(super) async fn execute(shared: Rc<LaneShared>, order: SubmitRun, permit: Permit) {
     let channel = order.channel.clone();
     let sink = order.sink.clone();
     let run = order.run;
@@ -45,7 +45,7 @@ pub(super) async fn execute(shared: Rc<Shared>, order: SubmitRun, permit: Permit
 /// In a box, and with a box for each future that it awaits now and then: what it is while it reads is
 /// in memory thousands of times, and few lines of a cache.
 struct Run {
-    shared: Rc<Shared>,
+    shared: Rc<LaneShared>,
     order: SubmitRun,
     /// The request at the target of the last attempt; another attempt there repeats it.
     outbound: Option<(Target, Outbound)>,
@@ -66,7 +66,7 @@ impl Drop for Run {
 }
 
 impl Run {
-    fn new(shared: Rc<Shared>, order: SubmitRun) -> Box<Self> {
+    fn new(shared: Rc<LaneShared>, order: SubmitRun) -> Box<Self> {
         let started = Instant::now();
         let waited = started.saturating_duration_since(order.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());

@@ -26,7 +26,7 @@ pub struct Settings {
 }
 
 /// What all runs of a lane share.
-pub(super) struct Shared {
+pub(super) struct LaneShared {
     pub(super) client: Client,
     pub(super) settings: Arc<Settings>,
     pub(super) router: Arc<Router>,

@@ -5,7 +5,7 @@
 //! the kernel. So nothing is parsed, and nothing can be lost or mixed up, behind a request that is still
 //! open, asks for the end of the connection or becomes a WebSocket. Where a request ends is found by
 //! `super::framing`.
-use super::framing::{Chunks, Framing, Head};
+use super::framing::{Chunks, Framing, HeadScan};
 use std::time::{Duration, Instant};
 
 /// Bounds of a connection.
@@ -81,7 +81,7 @@ enum Phase {
         until: Instant,
         /// Bytes of it that the parser has.
         bytes: usize,
-        scan: Head,
+        scan: HeadScan,
         /// An end was found, and the parser has not looked yet.
         unseen: bool,
         /// It is the first of the connection.
@@ -118,7 +118,7 @@ enum Body {
 impl Exchange {
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
         let until = now + limits.header_timeout;
-        let phase = Phase::Waiting { until, bytes: 0, scan: Head::default(), unseen: false, first: true };
+        let phase = Phase::Waiting { until, bytes: 0, scan: HeadScan::default(), unseen: false, first: true };
         Exchange { limits, phase }
     }
 
@@ -238,7 +238,9 @@ impl Exchange {
         let until = now + self.limits.idle_timeout;
         self.phase = match closes {
             true => Phase::Closing,
-            false => Phase::Waiting { until, bytes: 0, scan: Head::default(), unseen: false, first: false },
+            false => {
+                Phase::Waiting { until, bytes: 0, scan: HeadScan::default(), unseen: false, first: false }
+            }
         };
         true
     }

@@ -13,14 +13,14 @@ pub(super) enum Framing {
 
 /// Looks for the end of a head: an empty line behind one that is not.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) struct HeadScan {
     /// There was a line that is not empty.
     begun: bool,
     /// There is something on the current line.
     line: bool,
 }
 
-impl Head {
+impl HeadScan {
     /// How many of the bytes belong to the head, if it ends in them.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
@@ -120,7 +120,7 @@ mod tests {
             ("GET / HTTP/1.1\r\na: b\r\n", None),
             ("\r\n\r\n\n\n", None),
         ] {
-            check(bytes, expected, Head::end);
+            check(bytes, expected, HeadScan::end);
         }
     }
 

@@ -22,7 +22,7 @@ pub use door::Door;
 
 use crate::{
     dispatch::{DispatchState, Dispatcher, Router},
-    hub::{Connections, Registry, Shared},
+    hub::{Connections, Registry, SharedParts},
     lifecycle::Lifecycle,
     log_throttle::LogThrottle,
     memory::Memory,
@@ -104,8 +104,8 @@ pub struct AppState {
 
 impl AppState {
     /// What workers share.
-    pub(crate) fn shared(&self) -> Shared {
-        Shared {
+    pub(crate) fn shared(&self) -> SharedParts {
+        SharedParts {
             dispatcher: self.dispatcher.clone(),
             registry: Arc::clone(&self.registry),
             lifecycle: Arc::clone(&self.lifecycle),

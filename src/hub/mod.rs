@@ -19,4 +19,4 @@ pub mod worker;
 pub use chat_table::ChatLimits;
 pub use connection::{Connection, Connections};
 pub use registry::Registry;
-pub use worker::{Settings, Shared, Worker};
+pub use worker::{Settings, SharedParts, Worker};

@@ -45,7 +45,7 @@ pub struct ScratchBuffers {
 }
 
 /// State shared by the workers of a process.
-pub struct Shared {
+pub struct SharedParts {
     /// One address for all sessions of a worker, so its single extra place bounds what they can queue.
     pub dispatcher: Addr<Dispatcher>,
     pub registry: Arc<Registry>,
@@ -81,10 +81,10 @@ impl Worker {
         index: usize,
         settings: Settings,
         session_settings: Arc<session::Settings>,
-        shared: Shared,
+        shared: SharedParts,
         clock: Rc<WorkerClock>,
     ) -> Rc<Self> {
-        let Shared { dispatcher, registry, lifecycle, memory, metrics } = shared;
+        let SharedParts { dispatcher, registry, lifecycle, memory, metrics } = shared;
         Rc::new(Worker {
             index,
             settings,

@@ -245,7 +245,7 @@ impl Metrics {
                 "what",
                 RECLAIMED,
             ),
-            lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines lost because nobody took them"),
+            lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines dropped because the output was blocked"),
             bytes,
             inference,
             upstream_errors,

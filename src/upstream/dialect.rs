@@ -56,7 +56,7 @@ impl Dialect {
 /// Feed it the body, then call [`Reader::end`] once: when the body has ended, or after an error.
 #[derive(Debug)]
 pub enum Reader {
-    DashScope(dashscope::Reader),
+    DashScope(dashscope::BodyReader),
 }
 
 impl Reader {

@@ -11,7 +11,7 @@ mod response;
 
 #[cfg(test)]
 pub(super) use frame::WireFrame;
-pub use reader::Reader;
+pub use reader::BodyReader;
 pub use region::{advice, other_region};
 
 use super::exchange::{Head, Header, Limits, Outbound};
@@ -49,12 +49,12 @@ impl DashScope {
 
     /// The reader of a response to such a request. It expects the text so far in each event where that was asked for,
     /// or where other answers have shown it.
-    pub fn reader(&self, head: Head<'_>, limits: Limits) -> Reader {
-        Reader::new(&self.settings, self.habit.repeats(), head, limits)
+    pub fn reader(&self, head: Head<'_>, limits: Limits) -> BodyReader {
+        BodyReader::new(&self.settings, self.habit.repeats(), head, limits)
     }
 
     /// Notes what a response that is over has shown; a warning for the operator, once.
-    pub fn learn(&self, reader: &Reader) -> Option<&'static str> {
+    pub fn learn(&self, reader: &BodyReader) -> Option<&'static str> {
         self.habit.note(reader.shown()).then_some(
             "the model service sends the whole text so far in each event although only new text was asked for; \
              answers are read accordingly from now on; set upstream.incremental to false to ask for it",

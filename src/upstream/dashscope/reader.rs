@@ -13,7 +13,7 @@ use crate::upstream::{frame::ServiceError, sse::Decoder};
 /// of the shapes that the service and the proxies before it give one (DashScope API reference:
 /// error codes, streaming output).
 #[derive(Debug)]
-pub struct Reader {
+pub struct BodyReader {
     status: u16,
     retry_after: Option<Duration>,
     limits: Limits,
@@ -38,10 +38,10 @@ enum Body {
     Foreign(String),
 }
 
-impl Reader {
+impl BodyReader {
     /// A reader for the response to a request with these settings. `repeats`: the service was seen to repeat the text
     /// so far in other answers, so this one is read so from its first frame on.
-    pub(super) fn new(settings: &Settings, repeats: bool, head: Head<'_>, limits: Limits) -> Reader {
+    pub(super) fn new(settings: &Settings, repeats: bool, head: Head<'_>, limits: Limits) -> BodyReader {
         let Head { status, content_type, retry_after, request_id } = head;
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         let body = match essence.to_ascii_lowercase().as_str() {
@@ -51,7 +51,7 @@ impl Reader {
             other => Body::Foreign(other.to_owned()),
         };
         let source = FrameSource::new(settings.is_incremental(), repeats);
-        Reader {
+        BodyReader {
             status,
             retry_after,
             limits,

@@ -141,12 +141,12 @@ pub(super) struct Habit {
 }
 
 impl Habit {
-    /// Whether the service was seen to repeat the text so far, see [`super::Reader::new`].
+    /// Whether the service was seen to repeat the text so far, see [`super::BodyReader::new`].
     pub(super) fn repeats(&self) -> bool {
         self.repeats.load(Relaxed)
     }
 
-    /// Notes what an answer has shown, see [`super::Reader::shown`]. True: the operator is to be warned, once.
+    /// Notes what an answer has shown, see [`super::BodyReader::shown`]. True: the operator is to be warned, once.
     pub(super) fn note(&self, shown: Option<bool>) -> bool {
         let Some(repeats) = shown else { return false };
         self.repeats.store(repeats, Relaxed);

@@ -10,7 +10,7 @@ pub use judge::{Blame, judge};
 
 use super::breaker::{self, Asker, AttemptResult, Breaker, BreakerPermit, State};
 use crate::chat::{FairShareKey, RunError, RunErrorKind};
-use retry::Budget;
+use retry::RetryBudget;
 use std::{
     mem,
     sync::Arc,
@@ -41,7 +41,7 @@ pub struct Settings {
 pub struct Route {
     target: Target,
     retry: retry::Settings,
-    budget: Budget,
+    budget: RetryBudget,
     breaker: Breaker,
 }
 
@@ -134,7 +134,7 @@ impl Route {
         Route {
             target: settings.target,
             retry: settings.retry,
-            budget: Budget::new(settings.retry.budget_percent),
+            budget: RetryBudget::new(settings.retry.budget_percent),
             breaker: Breaker::new(settings.breaker),
         }
     }

@@ -45,22 +45,22 @@ impl Settings {
 /// sources (each a [`FairShareKey`]) without a recent retry, so that one client whose messages make the service fail
 /// cannot use up the retries of the others.
 #[derive(Debug)]
-pub struct Budget {
+pub struct RetryBudget {
     percent: i64,
     /// Hundredths of a retry.
     balance: i64,
-    /// The sources of the last retries, at most [`Budget::LATELY`].
+    /// The sources of the last retries, at most [`RetryBudget::LATELY`].
     lately: VecDeque<FairShareKey>,
 }
 
-impl Budget {
+impl RetryBudget {
     /// Retries available at the start; also the most that can be saved up.
     const RESERVE: i64 = 10;
     /// Number of last retries whose sources are remembered; beyond it the oldest is forgotten.
     const LATELY: usize = 10;
 
     pub fn new(percent: u32) -> Self {
-        Budget { percent: i64::from(percent), balance: Self::RESERVE * 100, lately: VecDeque::new() }
+        RetryBudget { percent: i64::from(percent), balance: Self::RESERVE * 100, lately: VecDeque::new() }
     }
 
     /// A run begins.
@@ -126,13 +126,13 @@ mod tests {
     }
 
     /// How often one can be had, each time for another source.
-    fn all(budget: &mut Budget) -> usize {
+    fn all(budget: &mut RetryBudget) -> usize {
         (0..100).filter(|n| budget.withdraw(FairShareKey::numbered(*n))).count()
     }
 
     #[test]
     fn free_and_saved_retries_are_limited() {
-        let mut budget = Budget::new(10);
+        let mut budget = RetryBudget::new(10);
         assert_eq!(all(&mut budget), 10);
         for _ in 0..9 {
             budget.deposit();
@@ -149,7 +149,7 @@ mod tests {
     // faults: K138
     #[test]
     fn one_source_leaves_half_of_the_retries_to_the_others() {
-        let (mut budget, greedy) = (Budget::new(10), FairShareKey::numbered(1_000));
+        let (mut budget, greedy) = (RetryBudget::new(10), FairShareKey::numbered(1_000));
         for _ in 0..1_000 {
             budget.deposit();
             budget.withdraw(greedy);
@@ -161,7 +161,7 @@ mod tests {
         }
         assert!(budget.withdraw(FairShareKey::numbered(2_000)) && !budget.withdraw(greedy));
         // A gateway with one user has its retries: one for ten runs.
-        let mut budget = Budget::new(10);
+        let mut budget = RetryBudget::new(10);
         let taken = (0..1_000).filter(|_| {
             budget.deposit();
             budget.withdraw(greedy)
@@ -172,7 +172,7 @@ mod tests {
     // faults: C45
     #[test]
     fn an_outage_is_not_multiplied() {
-        let mut budget = Budget::new(10);
+        let mut budget = RetryBudget::new(10);
         let mut retries = 0;
         for n in 0..1_000 {
             budget.deposit();
