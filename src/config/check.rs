@@ -154,7 +154,7 @@ impl Config {
         (!self.server.listen.ip().to_canonical().is_loopback()).then(|| {
             format!(
                 "server.listen = {} is open to other machines, and there is no log-in: \
-                 whoever reaches this address spends your quota",
+                 anyone who reaches this address spends your quota",
                 self.server.listen
             )
         })

@@ -57,7 +57,7 @@ fn url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|_| "the address is none".to_owned())?;
     match url.scheme() {
         "mailto" if url.path().contains('@') => Ok(url),
-        "mailto" => Err("the address names nobody".to_owned()),
+        "mailto" => Err("the address has no recipient".to_owned()),
         // The parser forgives `https:host`.
         "http" | "https" if !text.contains("://") => {
             Err("the address has no `//` after the scheme".to_owned())

@@ -176,7 +176,7 @@ impl<T> Admission<T> {
     /// The next waiting run that may have a slot, which it has taken then. To be asked until there is none,
     /// whenever a slot came free or a run left the queue.
     pub fn start_next(&mut self) -> Option<T> {
-        // Whoever holds more may not start either.
+        // A key that holds more may not start either.
         let (running, turn, source) = *self.by_need.first()?;
         if !self.may_start(running, self.sources.len()) {
             return None;

@@ -110,7 +110,7 @@ impl Attempt {
                     return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
                 }
                 let Some(end) = stream.reader.finish() else { return Poll::Pending };
-                return Poll::Ready(Outcome::Ended(Box::new(end))); // Nobody waits for the body to end.
+                return Poll::Ready(Outcome::Ended(Box::new(end))); // The end of the body is not awaited.
             }
             Step::End => Ok(()),
             Step::Failed(error) => Err(error),

@@ -146,7 +146,7 @@ impl RunChannel {
         self.drained.load(Ordering::Relaxed)
     }
 
-    /// Nothing in here can be half done, whoever panicked.
+    /// Nothing in here can be half done, so a poisoned lock is taken all the same.
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,7 +19,7 @@ pub struct Router {
 }
 
 /// The permit of the attempt under way. Dropped before anything was reported, as with a cancelled run, it reports
-/// that the attempt blames nobody.
+/// that the attempt is counted neither way.
 pub(super) struct AttemptGuard {
     router: Arc<Router>,
     permit: BreakerPermit,

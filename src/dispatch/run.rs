@@ -7,7 +7,7 @@ use super::{
     stream::NOT_TAKEN,
 };
 use crate::{
-    chat::{RunEnd, RunError, RunErrorKind, RunEvent, Usage},
+    chat::{Fault, RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     upstream::{
         Outbound,
         breaker::Asker,
@@ -205,9 +205,8 @@ impl Run {
     async fn end(mut self: Box<Self>, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
         end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
-        // Nothing was asked of an upstream that is left alone, and a session's fault is not its own.
-        let not_its_own = [RunErrorKind::UpstreamDown, RunErrorKind::Overloaded];
-        if let Some(error) = end.outcome.as_ref().err().filter(|e| !not_its_own.contains(&e.kind)) {
+        // An error of the gateway's own, before anything was sent, is none of the upstream's.
+        if let Some(error) = end.outcome.as_ref().err().filter(|e| e.kind.fault() != Fault::NotSent) {
             self.note_error(error);
         }
         end.timing = self.recorder.finish(&end);
@@ -221,10 +220,10 @@ impl Run {
     }
 
     /// Reads what is left of a response behind its finished answer, whose end carried this usage.
-    async fn read_tail(&mut self, told: Usage) {
+    async fn read_tail(&mut self, reported: Usage) {
         let Some(attempt) = &mut self.attempt else { return };
         if let Some(usage) = attempt.read_tail().await {
-            self.shared.metrics.inference.used(usage.beyond(told));
+            self.shared.metrics.inference.used(usage.beyond(reported));
         }
     }
 

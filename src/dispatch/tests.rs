@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A session with one place in its mailbox that takes its time, or takes nothing after the first word.
 struct Slow {
-    told: Rc<std::cell::RefCell<Vec<RunEvent>>>,
+    received: Rc<std::cell::RefCell<Vec<RunEvent>>>,
     channel: Arc<RunChannel>,
     pause: Duration,
 }
@@ -36,10 +36,10 @@ struct Slow {
 impl Slow {
     /// Takes the text that was left, and then nothing for a while.
     fn hear(&mut self, ctx: &mut Context<Self>) {
-        let mut heard = Vec::new();
-        self.channel.drain(&mut heard);
-        if !heard.is_empty() {
-            self.told.borrow_mut().append(&mut heard);
+        let mut drained = Vec::new();
+        self.channel.drain(&mut drained);
+        if !drained.is_empty() {
+            self.received.borrow_mut().append(&mut drained);
             ctx.wait(sleep(self.pause).into_actor(self));
         }
     }
@@ -77,7 +77,7 @@ impl Handler<RunUpdate> for Slow {
 
     fn handle(&mut self, update: RunUpdate, ctx: &mut Self::Context) {
         self.hear(ctx);
-        self.told.borrow_mut().push(update.event);
+        self.received.borrow_mut().push(update.event);
     }
 }
 
@@ -149,12 +149,16 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
     dispatcher
 }
 
-/// A run for a session that pauses so long after each word; all that it was told, once there is an end.
-async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<RunEvent>, Arc<Metrics>) {
+/// A run for a session that pauses after each event; all events that it received, once there is an end.
+async fn received_by_a_slow_session(
+    texts: &[String],
+    pause: Duration,
+    delivery: Duration,
+) -> (Vec<RunEvent>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let dispatcher = dispatcher(upstream(texts.to_vec()).await, delivery, &metrics);
-    let (told, channel) = (Rc::default(), Arc::<RunChannel>::default());
-    let session = Slow { told: Rc::clone(&told), channel: Arc::clone(&channel), pause }.start();
+    let (received, channel) = (Rc::default(), Arc::<RunChannel>::default());
+    let session = Slow { received: Rc::clone(&received), channel: Arc::clone(&channel), pause }.start();
     let memory = Memory::new(Limit::new(0, |_| None), Instant::now().into_std());
     let memory = Arc::new(memory);
     let order = SubmitRun {
@@ -174,19 +178,21 @@ async fn told(texts: &[String], pause: Duration, delivery: Duration) -> (Vec<Run
     };
     dispatcher.send(order).await.unwrap();
     let ended = async {
-        while !told.borrow().iter().any(|event| matches!(event, RunEvent::End(_))) || metrics.runs.get() > 0 {
+        while !received.borrow().iter().any(|event| matches!(event, RunEvent::End(_)))
+            || metrics.runs.get() > 0
+        {
             sleep(Duration::from_millis(2)).await;
         }
     };
     timeout(PATIENCE, ended).await.expect("the run ends and gives its slot back");
-    let told = told.borrow().clone();
-    (told, metrics)
+    let received = received.borrow().clone();
+    (received, metrics)
 }
 
-fn text_of(told: &[RunEvent]) -> String {
+fn text_of(received: &[RunEvent]) -> String {
     let text =
         |event: &RunEvent| if let RunEvent::Text { text, .. } = event { text.clone() } else { String::new() };
-    told.iter().map(text).collect()
+    received.iter().map(text).collect()
 }
 
 // faults: C43
@@ -194,27 +200,33 @@ fn text_of(told: &[RunEvent]) -> String {
 async fn a_run_waits_for_a_session_that_takes_its_time_and_skips_nothing() {
     // Each is an eighth of what may wait.
     let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
-    let (told, _) = told(&texts, Duration::from_millis(10), PATIENCE).await;
-    assert_eq!(text_of(&told), texts.concat());
-    assert!(told.len() < texts.len() / 2, "it waited: {} words for {} texts", told.len(), texts.len());
+    let (received, _) = received_by_a_slow_session(&texts, Duration::from_millis(10), PATIENCE).await;
+    assert_eq!(text_of(&received), texts.concat());
+    assert!(
+        received.len() < texts.len() / 2,
+        "it waited: {} events for {} texts",
+        received.len(),
+        texts.len()
+    );
     // What may wait, and what one read brings on top of it.
     assert!(
-        told.iter().all(|event| event.text_bytes() <= 2 * 64 * 1024),
+        received.iter().all(|event| event.text_bytes() <= 2 * 64 * 1024),
         "and never for more than its bound"
     );
-    let Some(RunEvent::End(end)) = told.last() else { panic!("the end is last: {told:?}") };
+    let Some(RunEvent::End(end)) = received.last() else { panic!("the end is last: {received:?}") };
     assert_eq!(end.outcome, Ok(FinishReason::Stop));
-    assert_eq!(told.iter().filter(|event| matches!(event, RunEvent::End(_))).count(), 1);
+    assert_eq!(received.iter().filter(|event| matches!(event, RunEvent::End(_))).count(), 1);
 }
 
 // faults: C43
 #[actix::test]
 async fn a_session_that_takes_nothing_for_too_long_is_told_the_end_and_its_slot_is_free() {
     let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
-    let (told, metrics) = told(&texts, Duration::from_secs(1), Duration::from_millis(300)).await;
-    let text = text_of(&told);
+    let (received, metrics) =
+        received_by_a_slow_session(&texts, Duration::from_secs(1), Duration::from_millis(300)).await;
+    let text = text_of(&received);
     assert!(texts.concat().starts_with(&text), "nothing is skipped before the end");
-    let Some(RunEvent::End(end)) = told.last() else { panic!("the end is last: {told:?}") };
+    let Some(RunEvent::End(end)) = received.last() else { panic!("the end is last: {received:?}") };
     assert_eq!(end.outcome.as_ref().unwrap_err().kind, RunErrorKind::Overloaded);
     assert_eq!(metrics.runs_ended("overloaded"), 1);
 }

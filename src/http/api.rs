@@ -210,7 +210,7 @@ impl ApiError {
             ApiError::ForeignOrigin => (
                 StatusCode::FORBIDDEN,
                 "foreign_origin",
-                "Pages of this origin may not read this. Whoever runs this gateway allows them with server.origins.",
+                "Pages of this origin may not read this. The gateway's operator allows them with server.origins.",
             ),
             ApiError::WrongMethod => {
                 (StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "Only GET and HEAD are allowed.")

@@ -45,7 +45,7 @@ pub(super) fn caller(request: &HttpRequest, settings: &Settings) -> Result<Calle
 
 impl Caller {
     /// The cookies that the response is to set where the route keeps a client's chats. Marked as sensitive, so
-    /// that nobody prints them by accident.
+    /// that they are not printed by accident.
     pub(super) fn set_cookies(&self) -> impl Iterator<Item = HeaderValue> {
         let cookies = cookie::set_cookies(&self.credential, self.pass.principal(), self.secure);
         cookies.into_iter().filter_map(|cookie| {

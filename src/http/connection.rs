@@ -144,7 +144,7 @@ impl HttpStream {
         if let Some(io) = &self.io {
             let socket = SockRef::from(io);
             if self.stall.is_some() {
-                // Nobody reads what the kernel holds: it is not to keep it.
+                // The peer does not read what the kernel holds, so the kernel discards it.
                 let _ = socket.set_linger(Some(Duration::ZERO));
             } else if let Some(status) = status(cut).filter(|_| self.exchange.borrow().may_answer()) {
                 let _ = socket.send(status);
@@ -251,7 +251,7 @@ impl AsyncWrite for HttpStream {
             // For the next request, which may be here already, or the end.
             cx.waker().wake_by_ref();
         }
-        // What the routes have said since the last look has made another deadline.
+        // Progress reported by the routes since the last poll has moved the deadline.
         Poll::Ready(this.check(cx))
     }
 

@@ -1,8 +1,7 @@
 //! Which plain HTTP connections there may be, in all and of one client network.
 //!
-//! A newcomer is never kept waiting by those that only wait: when there are too many, the connection goes that has
-//! waited for its client since it was accepted first, of the source that has the most. So a stranger who opens
-//! connections takes places from nobody but himself.
+//! A new connection is never rejected because of idle ones. At the limit, the source with the most connections loses
+//! the one that has waited for its client longest, so a source that opens many takes slots only from itself.
 use super::{
     LOG_PERIOD,
     exchange::{Cut, Limits},
@@ -297,7 +296,7 @@ mod tests {
         // Now all have as many as one another but for the greedy one: it goes on paying.
         let _later = enter(&door, "192.0.2.3").expect("a place");
         assert!(is_evicted(&greedy[2]) && !is_evicted(&greedy[0]) && !is_evicted(&calm));
-        // Of equals the oldest goes, whoever that is.
+        // Among equals the oldest is closed.
         let _last = enter(&door, "192.0.2.4").expect("a place");
         assert!(is_evicted(&calm) && !is_evicted(&late));
         drop(greedy);

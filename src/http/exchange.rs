@@ -111,7 +111,7 @@ enum Body {
         taken: u64,
         scan: Chunks,
     },
-    /// Nobody reads it.
+    /// Its bytes are discarded.
     Refused,
 }
 
@@ -250,7 +250,7 @@ impl Exchange {
         self.phase = Phase::Closing;
     }
 
-    /// Whether a status can still be told: a request was begun, and no answer.
+    /// Whether a status can still be sent: a request has begun, its response has not.
     pub(super) fn may_answer(&self) -> bool {
         match self.phase {
             Phase::Waiting { bytes, .. } => bytes > 0,

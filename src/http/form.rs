@@ -89,7 +89,7 @@ fn too_large(takes_bodies: bool) -> Fault {
 fn fault(request: &ServiceRequest) -> Option<Fault> {
     let bad = |text| Some(Fault { status: StatusCode::BAD_REQUEST, text });
     let headers = request.headers();
-    // Somebody else's proxy would be asked this way; a name here that differs from `Host` is a trick.
+    // Only requests to a forward proxy have this form; a name here that differs from `Host` is a trick.
     if request.uri().authority().is_some() {
         return bad("the target must be a path, without a host");
     }

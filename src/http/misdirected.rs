@@ -11,8 +11,7 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-/// For people: whoever sees this either runs the gateway or was led here by a stranger's page. Nothing of the
-/// request is repeated.
+/// Read by operators, and by users whom a foreign page led here. Repeats nothing of the request.
 const BODY: &str = "This gateway does not know the name by which it was asked.\n\
     \n\
     If you run it: list the name that stands in the browser's address bar in server.hosts and restart it.\n\

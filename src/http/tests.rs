@@ -1,4 +1,4 @@
-//! What orchestrators are told in every state of the process.
+//! What the probes answer in every state of the process.
 use super::*;
 use crate::{
     dispatch::{Load, RunSinks, SILENCE_MAX, admission},
@@ -113,7 +113,7 @@ async fn liveness_and_readiness_in_every_state() {
     let health = call_and_read_body(&app, TestRequest::get().uri("/health").to_request()).await;
     assert!(String::from_utf8(health.to_vec()).unwrap().contains("\"state\":\"open\""));
     is("breaker open", 200, 200).await;
-    // Full is not unready: it is told to those who look closer.
+    // Full is not unready: only the verbose form shows it.
     site.dispatch_state.set_load(Load { running: 1, queued: 2 });
     let health: serde_json::Value =
         call_and_read_body_json(&app, TestRequest::get().uri("/health").to_request()).await;
@@ -122,7 +122,7 @@ async fn liveness_and_readiness_in_every_state() {
     is("queue full and no permit left", 200, 200).await;
     for path in ["/-/ready", "/-/ready?verbose"] {
         let body = call_and_read_body(&app, TestRequest::get().uri(path).to_request()).await;
-        assert_eq!(body, "not ready\n", "nothing more is told to strangers");
+        assert_eq!(body, "not ready\n", "strangers learn nothing more");
     }
     let verbose = TestRequest::get().uri("/readyz?verbose").to_request();
     let verbose: serde_json::Value = call_and_read_body_json(&app, verbose).await;

@@ -8,8 +8,8 @@ use actix_web::{
 };
 use actix_web_actors::ws;
 
-/// The subprotocol of both routes. Nobody has to offer it, but a browser that offers any gives the socket up
-/// unless one of its offers is chosen.
+/// The subprotocol of both routes. It is optional, but a browser that offers any closes the socket
+/// unless one of its offers is chosen (RFC 6455 §4.1).
 const SUBPROTOCOL: &str = "tidegate";
 
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -93,7 +93,7 @@ impl UpgradeError {
             UpgradeError::Handshake(fault) => (StatusCode::BAD_REQUEST, fault),
             UpgradeError::Origin => (
                 StatusCode::FORBIDDEN,
-                "pages of this origin may not connect; whoever runs this gateway allows them with server.origins",
+                "pages of this origin may not connect; the gateway's operator allows them with server.origins",
             ),
             UpgradeError::NoPermit(Refused::Draining) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is restarting")
@@ -151,7 +151,7 @@ fn accept(
 /// of 16 bytes, version 13.
 fn check_handshake(request: &HttpRequest) -> Result<(), UpgradeError> {
     let upgrade = values(request, &header::UPGRADE);
-    // Only GET opens a WebSocket (RFC 6455 §4.1); HEAD is told what it would be told without an upgrade.
+    // Only GET opens a WebSocket (RFC 6455 §4.1); HEAD gets the answer that it would get without an upgrade.
     if upgrade.is_empty() || request.method() != Method::GET {
         return Err(UpgradeError::NoUpgrade);
     }

@@ -22,7 +22,7 @@ impl Process {
     pub(super) fn declare(registry: &mut Registry) -> Self {
         let mut of = Declare(registry);
         let started: Real = of.one("process_start_time_seconds", "Start of the process since the epoch");
-        #[expect(clippy::disallowed_methods, reason = "the start is told as a time of day")]
+        #[expect(clippy::disallowed_methods, reason = "the start is exported as a time of day")]
         let now = std::time::SystemTime::now();
         started.set(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         Process {

@@ -180,7 +180,7 @@ async fn faults_end_after_their_number_of_requests() {
 async fn a_kept_connection_is_closed_while_idle() {
     let simulator = spawn();
     let mut socket = send(&simulator, "sk-x", "/sim tokens=1 close_idle_ms=20").await;
-    let (text, end) = read_until(&mut socket, "never said").await;
+    let (text, end) = read_until(&mut socket, "never sent").await;
     assert!(text.ends_with("0\r\n\r\n") && end.is_ok());
     assert_eq!(simulator.stats().completed(), 1);
     simulator.stop().await;

@@ -190,7 +190,7 @@ async fn a_page_of_another_origin_gets_nothing() {
         for origin in ["http://evil.test", "null", "https://127.0.0.1", &format!("{own}.evil.test")] {
             let (status, head, body) = get_with(here, path, &[("origin", origin)]).await;
             assert_eq!(status, 403, "{path} {origin}: {head}");
-            let refusal = r#"{"code":"foreign_origin","message":"Pages of this origin may not read this. Whoever runs this gateway allows them with server.origins."}"#;
+            let refusal = r#"{"code":"foreign_origin","message":"Pages of this origin may not read this. The gateway's operator allows them with server.origins."}"#;
             assert_eq!(body, refusal, "{path} {origin}");
             assert_eq!(set_cookie(&head), None, "{path} {origin}");
         }

@@ -130,7 +130,7 @@ async fn a_world_readable_key_file_is_warned_of() {
 
 #[tokio::test]
 async fn a_gateway_that_strangers_reach_says_what_it_costs() {
-    let says = "whoever reaches this address spends your quota";
+    let says = "anyone who reaches this address spends your quota";
     let base_url = ["--base-url", "http://127.0.0.1:1/api/v1"];
     for (listen, expected) in
         [("0.0.0.0:0", true), ("[::]:0", true), ("127.0.0.1:0", false), ("[::1]:0", false)]

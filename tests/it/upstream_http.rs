@@ -141,6 +141,12 @@ async fn what_a_person_must_change_first_is_not_tried_again() {
     .await;
 }
 
+/// The service takes the gateway's own disconnect for a cancellation, and may report one that was none.
+#[tokio::test]
+async fn a_cancellation_that_the_service_reports_ends_the_run() {
+    refusals(&[("status=400 code=ClientDisconnect", 1, Kind::Cancelled)]).await;
+}
+
 // faults: D54
 #[tokio::test]
 async fn rates_are_tried_again_unless_it_takes_too_long_or_is_a_bill() {

@@ -41,7 +41,7 @@ fn links_of_the_page() {
         Help=https://user:CANARY@help.example.com -> REFUSED entry 1: the address has a user name or a password
         Help=https://help.example.com/a b -> REFUSED entry 1: the address has a blank, a control character or a backslash
         Help=https:\\help.example.com -> REFUSED entry 1: the address has a blank, a control character or a backslash
-        Help=mailto: -> REFUSED entry 1: the address names nobody
+        Help=mailto: -> REFUSED entry 1: the address has no recipient
         a=http://a,b=http://a,c=http://a,d=http://a,e=http://a,f=http://a,g=http://a,h=http://a,i=http://a -> REFUSED more than 8
     "#]].assert_eq(&table("page.links", &rows, &[]));
     for (value, problem) in [

@@ -102,7 +102,7 @@ fn a_listener_for_everybody_is_warned_of() {
         let config = load(&set(&[&format!("server.listen={listen}")]), &Map::default()).unwrap();
         let warning = config.open_to_strangers();
         assert_eq!(warning.is_some(), is_open, "{listen}");
-        let says = "whoever reaches this address spends your quota";
+        let says = "anyone who reaches this address spends your quota";
         assert!(warning.is_none_or(|warning| warning.contains(listen) && warning.ends_with(says)));
     }
 }

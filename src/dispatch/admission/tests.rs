@@ -222,10 +222,10 @@ impl Model {
         assert!(self.held(source) <= self.most(), "{source} holds {}", self.held(source));
     }
 
-    fn submitted(&mut self, now: Instant, source: u64, session: u64, said: Admitted<u64>) {
+    fn submitted(&mut self, now: Instant, source: u64, session: u64, admitted: Admitted<u64>) {
         let waits = self.waiting.iter().any(|known| known.session == session);
         let may_start = self.may_start(source) && !waits;
-        match said {
+        match admitted {
             Admitted::Start(_) => {
                 assert!(may_start);
                 self.starts(source);
@@ -298,8 +298,8 @@ proptest! {
             let source = if session < 32 { 0 } else { session % 6 };
             match step {
                 0..=2 => {
-                    let said = gate.submit(now, FairShareKey::numbered(source), SessionId(u128::from(session)), session);
-                    model.submitted(now, source, session, said);
+                    let admitted = gate.submit(now, FairShareKey::numbered(source), SessionId(u128::from(session)), session);
+                    model.submitted(now, source, session, admitted);
                 }
                 3 | 4 if model.running() > 0 => {
                     let holders: BTreeSet<_> = model.holds.keys().copied().collect();
@@ -351,8 +351,8 @@ proptest! {
         for (step, session) in steps {
             match step {
                 0 | 1 => {
-                    let said = gate.submit(now, A, SessionId(u128::from(session)), A);
-                    held += usize::from(matches!(said, Admitted::Start(_)));
+                    let admitted = gate.submit(now, A, SessionId(u128::from(session)), A);
+                    held += usize::from(matches!(admitted, Admitted::Start(_)));
                 }
                 2 if held > 0 => {
                     gate.finish(now, A);

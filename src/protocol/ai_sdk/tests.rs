@@ -52,7 +52,7 @@ fn good_frames_are_understood() {
     assert!(good.len() > 10);
     for case in good {
         let frame = decode(&case["frame"].to_string()).map(|frame| summary(&frame));
-        assert_eq!(frame.as_deref(), Ok(case["told"].as_str().unwrap()), "{}", case["name"]);
+        assert_eq!(frame.as_deref(), Ok(case["decoded"].as_str().unwrap()), "{}", case["name"]);
     }
 }
 

@@ -168,12 +168,12 @@ export const en = {
   keySheet: "This sheet",
   keySidebar: "Show or hide conversations",
 
-  saidSent: "Sent.",
-  saidAnswering: "Answering.",
-  saidStill: "Still answering.",
-  saidWaiting: "Still waiting for the model.",
-  saidDone: "The answer is complete, {count} words.",
-  saidStopped: "Stopped.",
+  announceSent: "Sent.",
+  announceAnswering: "Answering.",
+  announceStill: "Still answering.",
+  announceWaiting: "Still waiting for the model.",
+  announceDone: "The answer is complete, {count} words.",
+  announceStopped: "Stopped.",
   newVersion: "There is a new version of this page.",
   reload: "Reload",
 

@@ -167,12 +167,12 @@ export const zh: Dictionary = {
   keySheet: "显示本表",
   keySidebar: "显示或隐藏对话列表",
 
-  saidSent: "已发送。",
-  saidAnswering: "正在回答。",
-  saidStill: "仍在回答。",
-  saidWaiting: "仍在等待模型。",
-  saidDone: "回答完成，共 {count} 个词。",
-  saidStopped: "已停止。",
+  announceSent: "已发送。",
+  announceAnswering: "正在回答。",
+  announceStill: "仍在回答。",
+  announceWaiting: "仍在等待模型。",
+  announceDone: "回答完成，共 {count} 个词。",
+  announceStopped: "已停止。",
   newVersion: "页面有新版本。",
   reload: "刷新",
 

@@ -44,10 +44,11 @@ export function Announcer({ conversation }: { conversation: string }) {
     if (known === null || (known.id !== answer.id && outcome !== "waiting" && outcome !== "streaming"))
       return;
     if (known.id === answer.id && known.outcome === outcome) return;
-    if (outcome === "waiting") setAnnouncement(words.saidSent);
-    else if (outcome === "streaming") setAnnouncement(words.saidAnswering);
-    else if (outcome === "done") setAnnouncement(fill(words.saidDone, { count: countWords(answer.text) }));
-    else if (outcome === "stopped") setAnnouncement(words.saidStopped);
+    if (outcome === "waiting") setAnnouncement(words.announceSent);
+    else if (outcome === "streaming") setAnnouncement(words.announceAnswering);
+    else if (outcome === "done")
+      setAnnouncement(fill(words.announceDone, { count: countWords(answer.text) }));
+    else if (outcome === "stopped") setAnnouncement(words.announceStopped);
     if (outcome === "failed") setAlarm(words.faults[answer.fault?.code ?? ""] ?? words.failed);
     else setAlarm("");
   }, [answer, outcome, words, fill]);
@@ -55,7 +56,10 @@ export function Announcer({ conversation }: { conversation: string }) {
   useEffect(() => {
     if (outcome !== "streaming" || isSilent) return;
     const timer = setInterval(
-      () => setAnnouncement((old) => (old === words.saidStill ? `${words.saidStill} ` : words.saidStill)),
+      () =>
+        setAnnouncement((old) =>
+          old === words.announceStill ? `${words.announceStill} ` : words.announceStill,
+        ),
       STILL_MS,
     );
     return () => clearInterval(timer);
@@ -64,7 +68,7 @@ export function Announcer({ conversation }: { conversation: string }) {
   useEffect(() => {
     if (!isSilent || waitedFor.current === answerId) return;
     waitedFor.current = answerId;
-    setAnnouncement(words.saidWaiting);
+    setAnnouncement(words.announceWaiting);
   }, [isSilent, answerId, words]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: another conversation begins in silence.
