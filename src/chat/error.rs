@@ -202,7 +202,7 @@ impl RunError {
         RunError { retry_after: Some(after), ..RunError::new(kind, detail) }
     }
 
-    /// When to try again, if that is known and at most [`WAIT_MAX`].
+    /// When to try again, if that is known and at most `WAIT_MAX`.
     pub fn retry_time(&self) -> Option<Duration> {
         self.retry_after.filter(|after| *after <= WAIT_MAX)
     }

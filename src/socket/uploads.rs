@@ -2,7 +2,7 @@
 //!
 //! A socket has an entry only while its last read ended inside a frame or message; most messages arrive in
 //! one read and never get one. The worker's clock scans the table, so sockets need no timers of their own. A
-//! due socket is woken, reads what is available, and calls [`Uploads::note`] again, so a client is not blamed
+//! due socket is woken, reads what is available, and calls `Uploads::note` again, so a client is not blamed
 //! for time in which the gateway did not read.
 use super::unfinished::{Deadlines, Progress, Unfinished};
 use crate::{
