@@ -42,7 +42,7 @@ mod tests {
     use std::io::{Error, ErrorKind};
 
     #[test]
-    fn errors_are_told_in_plain_words() {
+    fn errors_have_plain_messages() {
         for (error, text) in [
             (Error::from_raw_os_error(2), "no such file or directory"),
             (ErrorKind::NotFound.into(), "no such file or directory"),

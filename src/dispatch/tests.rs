@@ -220,7 +220,7 @@ async fn a_run_waits_for_a_session_that_takes_its_time_and_skips_nothing() {
 
 // faults: C43
 #[actix::test]
-async fn a_session_that_takes_nothing_for_too_long_is_told_the_end_and_its_slot_is_free() {
+async fn a_session_that_takes_nothing_for_too_long_gets_the_end_and_its_slot_is_free() {
     let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
     let (received, metrics) =
         received_by_a_slow_session(&texts, Duration::from_secs(1), Duration::from_millis(300)).await;
@@ -257,7 +257,7 @@ impl Handler<Block> for Lane {
 
 // faults: C42
 #[actix::test]
-async fn a_worker_that_stands_still_is_told_of_and_the_others_serve() {
+async fn a_stalled_worker_is_reported_and_the_others_serve() {
     const SOCKETS: usize = 8;
     let mut config = Config::default();
     config.server.listen = ([127, 0, 0, 1], 0).into();

@@ -62,7 +62,7 @@ mod tests {
     use std::{cell::RefCell, future::poll_fn, rc::Rc};
 
     #[actix_web::test]
-    async fn a_body_comes_whole_in_slices_and_its_end_is_told() {
+    async fn a_body_comes_whole_in_slices_and_its_end_is_reported() {
         let now = tokio::time::Instant::now().into_std();
         let shared = Rc::new(RefCell::new(Exchange::new(limits(), now)));
         shared.borrow_mut().received(now, Framing::None, false);

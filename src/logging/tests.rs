@@ -175,7 +175,7 @@ impl Write for Stuck {
 
 // faults: I115
 #[test]
-fn a_reader_who_stops_reading_stops_nobody() {
+fn a_blocked_output_blocks_no_caller() {
     static DROPPED: AtomicU64 = AtomicU64::new(0);
     let (permits, stuck) = mpsc::channel();
     let mut queue = Queue::spawn(Stuck(stuck), 4, &DROPPED).unwrap();

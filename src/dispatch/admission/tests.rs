@@ -37,7 +37,7 @@ fn beyond_the_slots_runs_wait_in_order_and_beyond_the_queue_they_are_refused() {
 }
 
 #[test]
-fn nobody_waits_longer_than_allowed() {
+fn no_run_waits_longer_than_allowed() {
     let now = Instant::now();
     let mut gate = Admission::new(settings(1, 9));
     gate.submit(now, A, SessionId(1), 1);
@@ -77,7 +77,7 @@ fn addresses_take_turns_and_the_one_with_the_most_makes_room() {
 
 // faults: C38
 #[test]
-fn whoever_is_refused_is_told_how_long_what_waits_will_take() {
+fn a_rejection_says_how_long_the_queue_will_take() {
     let start = Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
     let mut gate = Admission::new(settings(2, 8));
@@ -341,7 +341,7 @@ proptest! {
     /// However one source asks, another one that has nothing gets a slot at once; and as long as it asks for
     /// no more than its share, it gets a slot before the first one gets another.
     #[test]
-    fn one_source_holds_nobody_up(
+    fn one_source_holds_no_other_up(
         runs in 4..64usize,
         steps in prop::collection::vec((0..4u8, 0..200u64), 1..400),
     ) {
