@@ -29,6 +29,7 @@ pub use state::{DispatchState, Load, SILENCE_MAX};
 use crate::{
     access::Pass,
     chat::{FairShareKey, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRecord, RunRequest, SessionId},
+    mailbox,
     memory::Account,
     metrics::Metrics,
 };
@@ -99,8 +100,6 @@ struct Finished {
 
 /// A taken slot. Dropping it gives the slot back, whatever became of the run.
 pub struct Permit {
-    /// An address of its own: each has one place in the mailbox for itself, so that the one
-    /// message it sends is never refused.
     dispatcher: Addr<Dispatcher>,
     /// Whose slot it is.
     source: FairShareKey,
@@ -108,8 +107,7 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Closed means that the process is ending.
-        let _ = self.dispatcher.try_send(Finished { source: self.source });
+        mailbox::notify(&self.dispatcher, Finished { source: self.source });
     }
 }
 
@@ -165,7 +163,7 @@ impl Dispatcher {
         self.after_change(ctx);
     }
 
-    /// Ends a run that never started. The session's mailbox has room for it: it waits for nothing else.
+    /// Ends a run that never started.
     fn refuse(&self, order: &SubmitRun, error: RunError) {
         let waited = order.submitted.elapsed();
         self.sinks.record(&RunRecord::rejected(
@@ -175,8 +173,7 @@ impl Dispatcher {
             waited,
         ));
         let event = RunEvent::End(Box::new(RunEnd::failed(error)));
-        // Only a session that is gone does not take it.
-        let _ = order.sink.clone().try_send(RunUpdate { run: order.run, event });
+        mailbox::notify(&order.sink, RunUpdate { run: order.run, event });
     }
 
     /// Why a run is not even tried: the upstream is left alone.

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     chat::{Fault, RunEnd, RunError, RunErrorKind, RunEvent, Usage},
+    mailbox,
     upstream::{
         Outbound,
         breaker::Asker,
@@ -189,9 +190,8 @@ impl Run {
         }
         let end = RunEnd::failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN));
         self.recorder.finish(&end);
-        // A new address has a place of its own in the mailbox.
         let event = RunEvent::End(Box::new(end));
-        let _ = self.order.sink.clone().try_send(RunUpdate { run: self.order.run, event });
+        mailbox::notify(&self.order.sink, RunUpdate { run: self.order.run, event });
         false
     }
 

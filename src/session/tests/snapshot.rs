@@ -307,15 +307,24 @@ fn no_entry_of_a_snapshot_grows() {
     assert!(after.starts_with(&before) && after.len() == 2, "{after:?}");
 }
 
-#[test]
-fn an_unfinished_answer_is_restored_as_interrupted_under_its_numbers() {
+/// A session restored from the snapshot that one had after these steps.
+fn restored_after(steps: &[&str]) -> Shell {
     let mut shell = Shell::of(settings(), Lifetime::OfChat);
-    for line in ["answered 1 a 'a' 'A'", "regenerate 2 a 'a'", "run 2 delta 'He'", "run 2 delta 'llo'"] {
-        shell.step(line);
-    }
+    steps.iter().for_each(|step| shell.step(step));
     let snapshot = shell.session.snapshot().expect("a snapshot");
     let mut restored = Shell::of(settings(), Lifetime::OfChat);
     restored.session = Session::restore(Arc::new(settings()), SessionId(2), snapshot, Duration::ZERO);
+    restored
+}
+
+#[test]
+fn an_unfinished_answer_is_restored_as_interrupted_under_its_numbers() {
+    let mut restored = restored_after(&[
+        "answered 1 a 'a' 'A'",
+        "regenerate 2 a 'a'",
+        "run 2 delta 'He'",
+        "run 2 delta 'llo'",
+    ]);
     play(
         &mut restored,
         expect![[r#"
@@ -339,13 +348,7 @@ fn an_unfinished_answer_is_restored_as_interrupted_under_its_numbers() {
 
 #[test]
 fn an_unfinished_run_without_text_is_as_if_not_asked() {
-    let mut shell = Shell::of(settings(), Lifetime::OfChat);
-    for line in ["answered 1 a 'a' 'A'", "edit 2 b a 'b'", "run 2 reasoning 'hm'"] {
-        shell.step(line);
-    }
-    let snapshot = shell.session.snapshot().expect("a snapshot");
-    let mut restored = Shell::of(settings(), Lifetime::OfChat);
-    restored.session = Session::restore(Arc::new(settings()), SessionId(2), snapshot, Duration::ZERO);
+    let mut restored = restored_after(&["answered 1 a 'a' 'A'", "edit 2 b a 'b'", "run 2 reasoning 'hm'"]);
     play(
         &mut restored,
         expect![[r#"
