@@ -52,8 +52,8 @@ pub enum SessionSignal {
     Close,
     /// The session was evicted for another chat.
     Evict,
-    /// Memory is short: finished answers must be released.
-    GiveBack,
+    /// Memory is low: finished answers that are kept for replay must be released.
+    ReleaseRetained,
 }
 
 /// Sends to a session from any thread. A clone is a new sender, see [`mailbox`].

@@ -52,7 +52,7 @@ pub(super) fn tick(worker: &Worker) {
         for id in worker.retained.take(demands, &mut paid) {
             if let Some(session) = worker.registry.session(id) {
                 worker.metrics.memory_reclaimed.inc(ANSWERS);
-                session.signal(SessionSignal::GiveBack);
+                session.signal(SessionSignal::ReleaseRetained);
             }
         }
         paid

@@ -295,7 +295,7 @@ impl SessionActor {
                 self.take_usage(ctx);
                 self.feed(ctx, Input::Wake);
             }
-            SessionSignal::GiveBack => self.feed(ctx, Input::GiveBack),
+            SessionSignal::ReleaseRetained => self.feed(ctx, Input::ReleaseRetained),
             SessionSignal::Drain => self.feed(ctx, Input::Drain),
             // It was idle when the registry removed it, and nothing has reached it since.
             SessionSignal::Evict => {

@@ -30,8 +30,8 @@ pub enum Input {
     Ready { subscriber: SubscriberId },
     /// A subscriber refused a push; `outgoing` is returned unchanged.
     PushRefused { subscriber: SubscriberId, outgoing: Outgoing, from: Cursor },
-    /// Memory is low: release finished answers.
-    GiveBack,
+    /// Memory is low: release the finished answers that are kept for replay.
+    ReleaseRetained,
     /// The gateway is shutting down: finish the running answer, accept nothing new, then close.
     Drain,
 }

@@ -16,7 +16,7 @@ pub struct MemoryUse {
     pub queued: usize,
     /// Replay logs: answers being written, being read, or kept for replay.
     pub replay: usize,
-    /// The part of `replay` that [`Input::GiveBack`](super::Input::GiveBack) releases.
+    /// The part of `replay` that [`Input::ReleaseRetained`](super::Input::ReleaseRetained) releases.
     pub retained: usize,
 }
 
@@ -53,7 +53,7 @@ impl Session {
 
     /// Releases finished answers because memory is low. A subscriber that is still reading an earlier turn than the newest
     /// is closed.
-    pub(super) fn give_back(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn release_retained(&mut self, fx: &mut Vec<Effect>) {
         if let Some(retention) = &mut self.retention {
             retention.replay_until = None;
         }

@@ -187,7 +187,7 @@ impl Session {
             Input::PushRefused { subscriber, outgoing, from } => {
                 self.on_push_refused(subscriber, outgoing, from)
             }
-            Input::GiveBack => self.give_back(fx),
+            Input::ReleaseRetained => self.release_retained(fx),
             Input::Drain => self.on_drain(fx),
         }
     }

@@ -6,7 +6,7 @@ use super::*;
 fn a_retained_answer_is_released_and_a_running_one_is_not() {
     check_chat(expect![[r#"
         answered 1 a 'a' 'A'
-        give_back
+        release_retained
         resume 2
             2 <- no_active
             release 2
@@ -15,7 +15,7 @@ fn a_retained_answer_is_released_and_a_running_one_is_not() {
             start run=2 [user 'a', assistant 'A', user 'b']
         run 2 delta 'B'
             3 <- delta #1 'B'
-        give_back
+        release_retained
         resume 4
             4 <- resumed run=2 after=None entries=0 parts=0 open=None
             4 <- accepted run=2
@@ -50,10 +50,10 @@ fn a_subscriber_that_is_a_turn_behind_is_closed_and_others_are_not() {
             start run=2 [user 'a', assistant 'A', user 'b']
         run 2 delta 'B'
             1 <- delta #1 'B'
-        give_back
+        release_retained
         run 2 stop
             1 <- turn_end run=2 stop
-        give_back
+        release_retained
         ready 2
             2 <- close 1013
     "#]]);
@@ -70,7 +70,7 @@ fn a_subscriber_of_the_newest_turn_keeps_what_it_has_not_read() {
         stick 1
         run 1 delta 'A'
         run 1 stop
-        give_back
+        release_retained
         ready 1
             1 <- delta #1 'A'
             1 <- turn_end run=1 stop
@@ -98,7 +98,7 @@ fn the_memory_use_follows_the_content() {
     let kept = shell.session.memory_use();
     assert_eq!((kept.retained, kept.replay >= 3_000), (kept.replay, true), "{kept:?}");
     assert!(kept.history >= base.history + 6_000, "{kept:?}");
-    shell.feed(Input::GiveBack);
+    shell.feed(Input::ReleaseRetained);
     let quiet = shell.session.memory_use();
     assert_eq!((quiet.replay, quiet.retained, quiet.history), (0, 0, kept.history));
     assert_eq!(shell.session.occupancy(), Occupancy::Quiet);

@@ -147,7 +147,7 @@ fn parse(line: &str) -> Input {
         "client" => Input::Client { subscriber: subscriber(), frame: ClientFrame::Message { text } },
         "ready" => Input::Ready { subscriber: subscriber() },
         "drain" => Input::Drain,
-        "give_back" => Input::GiveBack,
+        "release_retained" => Input::ReleaseRetained,
         "ask" => ask(subscriber(), TurnKind::Submit, words[2], text),
         "edit" => ask(subscriber(), TurnKind::Edit { replaces: id(words[3]) }, words[2], text),
         "regenerate" => {

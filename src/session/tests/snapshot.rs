@@ -73,7 +73,7 @@ impl Stage {
             }
             24..=25 => format!("stick {}", client(self)?),
             26..=27 => format!("ready {}", client(self)?),
-            28 => "give_back".to_owned(),
+            28 => "release_retained".to_owned(),
             _ => "pass".to_owned(),
         })
     }
@@ -176,7 +176,7 @@ fn check_twins(script: &[Op], rest: &[Op], spoil: impl Fn(&mut Snapshot)) -> Res
         let effects = perform(&mut one, "pass", restored_at);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::CancelRun { .. })));
         if one.session.logs.back().is_none_or(|log| log.text().is_empty()) {
-            perform(&mut one, "give_back", restored_at); // A restored session discards a run without text.
+            perform(&mut one, "release_retained", restored_at); // A restored session discards a run without text.
         }
     }
     one.stuck.clear();

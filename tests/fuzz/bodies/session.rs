@@ -130,7 +130,7 @@ impl World {
             _ if what == 31 => self.drain(),
             _ if what == 63 => {
                 self.gave_back = true;
-                Some(Input::GiveBack)
+                Some(Input::ReleaseRetained)
             }
             _ => None,
         };
