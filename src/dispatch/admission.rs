@@ -1,89 +1,90 @@
-//! The gate before the upstream: slots, a bounded fair queue, deadlines. Pure.
+//! Decides which runs get a slot: a limit on concurrent runs, a bounded fair queue, and deadlines. Pure.
 //!
-//! Slots and places in the queue are shared between sources (each with a [`FairShareKey`]), so that no
-//! source can take what belongs to all:
+//! Slots and queue positions are divided between clients, where everything with the same [`FairShareKey`] is one
+//! client, so that no client can use up the capacity of all:
 //!
-//! - A source never holds more than seven eighths of the slots. The last eighth is open only to sources
-//!   that hold less than their share, which is all slots divided by the sources that run or wait.
-//! - A slot that comes free goes to the waiting source that holds the fewest, in turns among equals.
-//! - A full queue makes room for a source with fewer entries at the expense of the one with the most.
+//! - A client never holds more than seven eighths of the slots. The last eighth is open only to clients that hold
+//!   less than their share: all slots divided by the number of clients with running or queued runs.
+//! - A free slot goes to the waiting client that holds the fewest slots; clients with equally many take turns.
+//! - When the queue is full, the client with the most entries loses one to a client with fewer.
 //!
-//! A session has one run at a time, so one session that floods holds one slot or one place.
+//! A session has one run at a time, so a session that floods the gateway occupies one slot or one queue position.
 use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
-/// The `Retry-After` of a refusal as long as no slot has come free yet.
+/// The retry time sent with a rejection before any slot has become free, so that the rate is unknown.
 const WAIT_GUESS: Duration = Duration::from_secs(5);
+/// Shortest retry time sent with a rejection; shorter estimates are raised to it.
 const WAIT_MIN: Duration = Duration::from_secs(1);
-/// A place in the queue is counted up to here.
+/// Largest queue position that is computed; runs further back are reported at the next one.
 const PLACE_MAX: usize = 10_000;
-/// One slot in this many is reserved for sources below their share.
+/// One slot in this many is reserved for clients below their share, rounded up.
 const RESERVE: usize = 8;
 
-/// What is let through.
+/// Bounds of the admission.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Runs that may stream at the same time.
     pub runs_max: usize,
-    /// Runs that may wait for a slot; the next one is refused, or takes the place of another source's run.
+    /// Runs that may wait for a slot; the next one is rejected, or takes the position of another client's run.
     pub queue_max: usize,
-    /// How long a run may wait; then it is refused.
+    /// How long a run may wait for a slot; then it is rejected.
     pub queue_timeout: Duration,
 }
 
 impl Settings {
-    /// Slots that are reserved for sources below their share: an eighth, rounded up. Fewer than four slots
-    /// are not divided, because a reserved one would be a third of them or more.
+    /// Slots that are reserved for clients below their share: an eighth, rounded up. Nothing is reserved of fewer
+    /// than four slots, because a single reserved slot would be a third of them or more.
     fn reserved(&self) -> usize {
         if self.runs_max < 4 { 0 } else { self.runs_max.div_ceil(RESERVE) }
     }
 }
 
-/// What became of a submitted run.
+/// The outcome of [`Admission::submit`].
 #[derive(Debug, PartialEq)]
 pub enum Admitted<T> {
-    /// A slot is taken; [`Admission::finish`] gives it back.
+    /// The run has a slot, which [`Admission::finish`] frees.
     Start(T),
-    /// It waits; `place` counts from 1. If the queue was full, `out` is the run that left it instead: the
-    /// newest one of the source with the most entries.
+    /// The run waits at position `place`, counted from 1. If the queue was full, `out` is the run that was removed
+    /// for it: the newest one of the client with the most entries.
     Queued { place: u32, out: Option<T> },
-    /// No slot and no place in the queue.
-    Refused(T),
+    /// There is neither a slot nor a queue position for it.
+    Rejected(T),
 }
 
 #[derive(Debug)]
 pub struct Admission<T> {
     settings: Settings,
     running: usize,
-    /// Waiting runs by turn: a source has one in each round.
+    /// Waiting runs by turn: each client has at most one per round.
     queue: BTreeMap<Turn, Waiting<T>>,
-    /// The round of each by arrival. Arrival order is deadline order, because all wait equally long.
+    /// The round of each waiting run by its arrival. Arrival order is deadline order, since all have the same timeout.
     arrivals: BTreeMap<u64, u64>,
     turn_of: HashMap<SessionId, Turn>,
-    /// What each source has here. A source with nothing running and nothing waiting is absent.
-    sources: HashMap<FairShareKey, Holding>,
-    /// Waiting sources by the number of their entries.
+    /// The slots and queue entries of each client. A client without any is absent.
+    clients: HashMap<FairShareKey, Holding>,
+    /// Clients with queued runs, by the number of those.
     by_size: BTreeSet<(usize, FairShareKey)>,
-    /// Waiting sources in the order in which they get a slot: by slots held, then by their first turn.
+    /// Clients with queued runs, in the order in which they get a slot: by slots held, then by first turn.
     by_need: BTreeSet<(usize, Turn, FairShareKey)>,
-    /// The latest round from which a run was let through.
+    /// The latest round from which a run was started.
     round: u64,
     next_arrival: u64,
     pace: Pace,
 }
 
-/// The round of a waiting run, and in the round its arrival.
+/// The position of a waiting run: its round, and within the round its arrival number.
 type Turn = (u64, u64);
 
-/// What one source has.
+/// The slots and queue entries of one client.
 #[derive(Debug, Default)]
 struct Holding {
-    /// Slots.
+    /// Slots held.
     running: usize,
-    /// Entries in the queue: arrivals by round.
+    /// Queued runs: arrival number by round.
     rounds: BTreeMap<u64, u64>,
 }
 
@@ -96,16 +97,16 @@ impl Holding {
 #[derive(Debug)]
 struct Waiting<T> {
     session: SessionId,
-    source: FairShareKey,
+    client: FairShareKey,
     deadline: Instant,
     item: T,
 }
 
-/// How fast slots come free while all are taken.
+/// Measures how often a slot becomes free while all are taken.
 #[derive(Debug, Default)]
 struct Pace {
     last: Option<Instant>,
-    /// Between two of them, averaged.
+    /// Moving average of the time between two freed slots.
     interval: Option<Duration>,
 }
 
@@ -118,7 +119,8 @@ impl Pace {
         self.last = all_taken.then_some(now);
     }
 
-    /// How long it takes until so many have come free; a standstill since the last one counts.
+    /// Estimated time until `slots` slots have become free. If none has for longer than the average, that time is
+    /// used instead.
     fn until(&self, now: Instant, slots: usize) -> Option<Duration> {
         let since = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let interval = self.interval?.max(since);
@@ -134,7 +136,7 @@ impl<T> Admission<T> {
             queue: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             turn_of: HashMap::new(),
-            sources: HashMap::new(),
+            clients: HashMap::new(),
             by_size: BTreeSet::new(),
             by_need: BTreeSet::new(),
             round: 0,
@@ -143,58 +145,58 @@ impl<T> Admission<T> {
         }
     }
 
-    /// Asks for a slot. A second run of a session that already waits is refused.
-    pub fn submit(&mut self, now: Instant, source: FairShareKey, session: SessionId, item: T) -> Admitted<T> {
+    /// Requests a slot for a run. A second run of a session that already waits is rejected.
+    pub fn submit(&mut self, now: Instant, client: FairShareKey, session: SessionId, item: T) -> Admitted<T> {
         if self.turn_of.contains_key(&session) {
-            return Admitted::Refused(item);
+            return Admitted::Rejected(item);
         }
-        let holding = self.sources.get(&source);
+        let holding = self.clients.get(&client);
         let (running, is_new) = (holding.map_or(0, |holding| holding.running), holding.is_none());
-        // What waits may not have a slot now, else it would have one: nothing is overtaken.
-        if self.may_start(running, self.sources.len() + usize::from(is_new)) {
+        // No waiting run may start now, or it would have been started. So this run overtakes none.
+        if self.may_start(running, self.clients.len() + usize::from(is_new)) {
             self.running += 1;
-            self.change(source, |holding| holding.running += 1);
+            self.change(client, |holding| holding.running += 1);
             return Admitted::Start(item);
         }
         let mut out = None;
         if self.queue.len() >= self.settings.queue_max {
-            let Some(turn) = self.gives_way_to(source) else { return Admitted::Refused(item) };
+            let Some(turn) = self.run_to_displace_for(client) else { return Admitted::Rejected(item) };
             out = self.take(turn).map(|waiting| waiting.item);
         }
         let place = self
-            .insert(source, Waiting { session, source, deadline: now + self.settings.queue_timeout, item });
+            .insert(client, Waiting { session, client, deadline: now + self.settings.queue_timeout, item });
         Admitted::Queued { place, out }
     }
 
-    /// Gives the slot of a run of `source` back. [`Admission::start_next`] tells which run takes it.
-    pub fn finish(&mut self, now: Instant, source: FairShareKey) {
+    /// Frees the slot of a run of `client`. [`Admission::start_next`] returns the run that gets it.
+    pub fn finish(&mut self, now: Instant, client: FairShareKey) {
         self.pace.finished(now, self.running >= self.settings.runs_max || !self.queue.is_empty());
         self.running = self.running.saturating_sub(1);
-        self.change(source, |holding| holding.running = holding.running.saturating_sub(1));
+        self.change(client, |holding| holding.running = holding.running.saturating_sub(1));
     }
 
-    /// The next waiting run that may have a slot, which it has taken then. To be asked until there is none,
-    /// whenever a slot came free or a run left the queue.
+    /// Gives a slot to the next waiting run that may have one. To be called until it returns `None`, whenever a slot
+    /// became free or a run left the queue.
     pub fn start_next(&mut self) -> Option<T> {
-        // A key that holds more may not start either.
-        let (running, turn, source) = *self.by_need.first()?;
-        if !self.may_start(running, self.sources.len()) {
+        // If the first client may not start a run, none may: all others hold at least as many slots.
+        let (running, turn, client) = *self.by_need.first()?;
+        if !self.may_start(running, self.clients.len()) {
             return None;
         }
         self.running += 1;
         self.round = self.round.max(turn.0);
-        // Before it leaves the queue, so that its source stays known.
-        self.change(source, |holding| holding.running += 1);
+        // Before the run leaves the queue, so that the entry of its client is not removed and made again.
+        self.change(client, |holding| holding.running += 1);
         self.take(turn).map(|next| next.item)
     }
 
-    /// Takes a waiting run out of the queue.
+    /// Removes the waiting run of a session from the queue.
     pub fn withdraw(&mut self, session: SessionId) -> Option<T> {
         let turn = *self.turn_of.get(&session)?;
         self.take(turn).map(|waiting| waiting.item)
     }
 
-    /// Takes out the first run whose time is up.
+    /// Removes one run whose deadline has passed.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
         let turn = self.oldest()?;
         if self.queue.get(&turn)?.deadline > now {
@@ -203,12 +205,12 @@ impl<T> Admission<T> {
         self.take(turn).map(|waiting| waiting.item)
     }
 
-    /// When [`Admission::expire`] has something to do.
+    /// When [`Admission::expire`] must be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         Some(self.queue.get(&self.oldest()?)?.deadline)
     }
 
-    /// When a refused client should try again: when what waits now is through.
+    /// When a rejected client should try again: the estimated time until all runs that wait now have started.
     pub fn busy_for(&self, now: Instant) -> Duration {
         let wait = self.pace.until(now, self.queue.len() + 1).unwrap_or(WAIT_GUESS);
         wait.clamp(WAIT_MIN, self.settings.queue_timeout.max(WAIT_MIN))
@@ -222,57 +224,57 @@ impl<T> Admission<T> {
         self.queue.len()
     }
 
-    /// Whether a source that holds this many slots may have another one, where so many sources run or wait.
-    fn may_start(&self, held: usize, sources: usize) -> bool {
+    /// Whether a client that holds `held` slots may take another one, if `clients` clients run or wait.
+    fn may_start(&self, held: usize, clients: usize) -> bool {
         let open_to_all = self.settings.runs_max - self.settings.reserved();
         if self.running < open_to_all {
             return true;
         }
         self.running < self.settings.runs_max
             && held < open_to_all
-            && held.saturating_mul(sources) < self.settings.runs_max
+            && held.saturating_mul(clients) < self.settings.runs_max
     }
 
     fn oldest(&self) -> Option<Turn> {
         self.arrivals.first_key_value().map(|(arrival, round)| (*round, *arrival))
     }
 
-    /// Which run leaves a full queue so that one of `source` may wait: only where that makes the shares
-    /// more equal, so that no source puts out its own runs.
-    fn gives_way_to(&self, source: FairShareKey) -> Option<Turn> {
-        let mine = self.sources.get(&source).map_or(0, |holding| holding.rounds.len());
+    /// When the queue is full: the run to remove so that one of `client` can wait, the newest of the client with the
+    /// most entries. `None` unless that client has at least two more entries than `client`.
+    fn run_to_displace_for(&self, client: FairShareKey) -> Option<Turn> {
+        let mine = self.clients.get(&client).map_or(0, |holding| holding.rounds.len());
         let (size, largest) = self.by_size.last()?;
-        let newest = self.sources.get(largest)?.rounds.last_key_value();
+        let newest = self.clients.get(largest)?.rounds.last_key_value();
         newest.filter(|_| *size > mine + 1).map(|(round, arrival)| (*round, *arrival))
     }
 
-    /// Changes what a source has, and its places in the orders with it.
-    fn change(&mut self, source: FairShareKey, change: impl FnOnce(&mut Holding)) {
-        let holding = self.sources.entry(source).or_default();
+    /// Changes the holding of a client and updates the indexes `by_size` and `by_need`.
+    fn change(&mut self, client: FairShareKey, change: impl FnOnce(&mut Holding)) {
+        let holding = self.clients.entry(client).or_default();
         if let Some(turn) = holding.first_turn() {
-            self.by_size.remove(&(holding.rounds.len(), source));
-            self.by_need.remove(&(holding.running, turn, source));
+            self.by_size.remove(&(holding.rounds.len(), client));
+            self.by_need.remove(&(holding.running, turn, client));
         }
         change(holding);
         match holding.first_turn() {
             Some(turn) => {
-                self.by_size.insert((holding.rounds.len(), source));
-                self.by_need.insert((holding.running, turn, source));
+                self.by_size.insert((holding.rounds.len(), client));
+                self.by_need.insert((holding.running, turn, client));
             }
             None if holding.running == 0 => {
-                self.sources.remove(&source);
+                self.clients.remove(&client);
             }
             None => {}
         }
     }
 
-    /// Puts a run behind all others of its source; its place.
-    fn insert(&mut self, source: FairShareKey, waiting: Waiting<T>) -> u32 {
+    /// Queues a run behind all others of its client and returns its position.
+    fn insert(&mut self, client: FairShareKey, waiting: Waiting<T>) -> u32 {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
-        let own = self.sources.get(&source).and_then(|holding| holding.rounds.last_key_value());
+        let own = self.clients.get(&client).and_then(|holding| holding.rounds.last_key_value());
         let turn = (own.map_or(self.round, |(round, _)| self.round.max(*round)) + 1, arrival);
-        self.change(source, |holding| {
+        self.change(client, |holding| {
             holding.rounds.insert(turn.0, arrival);
         });
         self.arrivals.insert(arrival, turn.0);
@@ -286,7 +288,7 @@ impl<T> Admission<T> {
         let waiting = self.queue.remove(&turn)?;
         self.arrivals.remove(&turn.1);
         self.turn_of.remove(&waiting.session);
-        self.change(waiting.source, |holding| {
+        self.change(waiting.client, |holding| {
             holding.rounds.remove(&turn.0);
         });
         Some(waiting)

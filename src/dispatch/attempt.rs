@@ -59,7 +59,7 @@ impl Attempt {
     pub(super) async fn open(
         &mut self,
         shared: &LaneShared,
-        order: &SubmitRun,
+        submission: &SubmitRun,
         outbound: &Outbound,
         key: Key,
         deadline: Instant,
@@ -67,7 +67,7 @@ impl Attempt {
         let response = shared.client.send(outbound, key, deadline).await?;
         let reader = shared.settings.dialect.reader(response.head(), shared.settings.limits);
         let (stall, delivery) = (shared.settings.stall, shared.settings.delivery);
-        let guard = shared.deadlines.add(stall, delivery, deadline, order.channel.clone());
+        let guard = shared.deadlines.add(stall, delivery, deadline, submission.channel.clone());
         self.stream = Some(Stream::new(response, reader, guard));
         Ok(())
     }
@@ -77,12 +77,12 @@ impl Attempt {
         &mut self,
         cx: &mut Context<'_>,
         shared: &LaneShared,
-        order: &SubmitRun,
+        submission: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
         // Empty but for this poll: what is in it is passed on before the poll ends.
         let mut events = shared.events.take();
-        let polled = self.poll_events(cx, &mut events, shared, order, recorder);
+        let polled = self.poll_events(cx, &mut events, shared, submission, recorder);
         shared.events.set(events);
         polled
     }
@@ -92,20 +92,20 @@ impl Attempt {
         cx: &mut Context<'_>,
         events: &mut Vec<RunEvent>,
         shared: &LaneShared,
-        order: &SubmitRun,
+        submission: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
         let Attempt { stream: Some(stream), guard, meter } = self else {
             unreachable!("a response is read after it was opened");
         };
-        let outcome = match ready!(stream.poll_step(cx, order.channel.is_held(), events)) {
+        let outcome = match ready!(stream.poll_step(cx, submission.channel.is_held(), events)) {
             Step::More => {
                 guard.report(Ok(()));
                 meter.read(mem::take(&mut stream.received));
                 if !events.is_empty() {
                     meter.chunk();
                 }
-                pass_on(events, stream.reader.usage(), order, recorder, &shared.metrics);
+                pass_on(events, stream.reader.usage(), submission, recorder, &shared.metrics);
                 if !stream.is_finished() {
                     return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
                 }
@@ -130,7 +130,7 @@ impl Attempt {
         if !events.is_empty() {
             meter.chunk();
         }
-        pass_on(events, end.usage, order, recorder, &shared.metrics);
+        pass_on(events, end.usage, submission, recorder, &shared.metrics);
         self.close(shared, recorder);
         Poll::Ready(match end.outcome {
             Err(error) if !recorder.has_text() => Outcome::Failed { error, lost: None },
@@ -178,15 +178,15 @@ impl Attempt {
 fn pass_on(
     events: &mut Vec<RunEvent>,
     usage: Option<Usage>,
-    order: &SubmitRun,
+    submission: &SubmitRun,
     recorder: &mut Recorder,
     metrics: &Metrics,
 ) {
     if !events.is_empty() {
         if let Some(usage) = usage {
-            order.channel.note_usage(usage);
+            submission.channel.note_usage(usage);
         }
         events.iter().for_each(|event| recorder.delta(event, metrics));
-        order.channel.push(events);
+        submission.channel.push(events);
     }
 }

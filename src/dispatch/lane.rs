@@ -10,7 +10,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Start {
-    pub(super) order: SubmitRun,
+    pub(super) submission: SubmitRun,
     pub(super) permit: Permit,
 }
 
@@ -44,9 +44,9 @@ impl Actor for Lane {
 impl Handler<Start> for Lane {
     type Result = ();
 
-    fn handle(&mut self, Start { order, permit }: Start, _: &mut Self::Context) {
+    fn handle(&mut self, Start { submission, permit }: Start, _: &mut Self::Context) {
         // A task of its own, never one of the actor's: an actor polls all of its futures on every
         // wake. The permit goes back when the task ends, however it ends.
-        actix::spawn(run::execute(Rc::clone(&self.shared), order, permit));
+        actix::spawn(run::execute(Rc::clone(&self.shared), submission, permit));
     }
 }

@@ -37,7 +37,7 @@ use actix::prelude::*;
 use admission::{Admission, Admitted};
 use std::{sync::Arc, time::Instant};
 
-/// Messages that may wait for the dispatcher; beyond it a run is refused as overloaded.
+/// Capacity of the dispatcher's mailbox in messages; when it is full, a run is rejected as overloaded.
 const MAILBOX: usize = 4096;
 
 /// A run that a session wants. Sent by a session actor; a drop means that the session is gone.
@@ -91,23 +91,23 @@ pub struct HealthCheck;
 #[rtype(result = "usize")]
 pub struct CountLanes;
 
-/// A slot is free again.
+/// A slot was freed.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Finished {
-    source: FairShareKey,
+    client: FairShareKey,
 }
 
-/// A taken slot. Dropping it gives the slot back, whatever became of the run.
+/// The right to a slot; dropping it frees the slot, however the run ended.
 pub struct Permit {
     dispatcher: Addr<Dispatcher>,
-    /// Whose slot it is.
-    source: FairShareKey,
+    /// The client that the slot counts for.
+    client: FairShareKey,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        mailbox::notify(&self.dispatcher, Finished { source: self.source });
+        mailbox::notify(&self.dispatcher, Finished { client: self.client });
     }
 }
 
@@ -140,72 +140,75 @@ impl Dispatcher {
         Arc::clone(&self.state)
     }
 
-    fn start_run(&mut self, ctx: &mut Context<Self>, order: SubmitRun) {
-        let permit = Permit { dispatcher: ctx.address(), source: order.pass.fair_share_key() };
-        let lane = self.lanes.get(order.worker).and_then(Option::as_ref);
+    fn start_run(&mut self, ctx: &mut Context<Self>, submission: SubmitRun) {
+        let permit = Permit { dispatcher: ctx.address(), client: submission.pass.fair_share_key() };
+        let lane = self.lanes.get(submission.worker).and_then(Option::as_ref);
         let Some(lane) = lane else {
-            return self.refuse(&order, RunError::new(RunErrorKind::Internal, "the worker has no lane"));
+            return self.reject(&submission, RunError::new(RunErrorKind::Internal, "the worker has no lane"));
         };
-        if let Err(error) = lane.try_send(lane::Start { order, permit }) {
+        if let Err(error) = lane.try_send(lane::Start { submission, permit }) {
             let (kind, detail) = match &error {
                 SendError::Full(_) => (RunErrorKind::Overloaded, "the lane's mailbox is full"),
                 SendError::Closed(_) => (RunErrorKind::Internal, "the lane is dead"),
             };
-            self.refuse(&error.into_inner().order, RunError::new(kind, detail));
+            self.reject(&error.into_inner().submission, RunError::new(kind, detail));
         }
     }
 
     fn expire(&mut self, ctx: &mut Context<Self>) {
         self.expiry = None;
-        while let Some(order) = self.admission.expire(now()) {
-            self.refuse(&order, RunError::new(RunErrorKind::QueueTimeout, ""));
+        while let Some(submission) = self.admission.expire(now()) {
+            self.reject(&submission, RunError::new(RunErrorKind::QueueTimeout, ""));
         }
         self.after_change(ctx);
     }
 
-    /// Ends a run that never started.
-    fn refuse(&self, order: &SubmitRun, error: RunError) {
-        let waited = order.submitted.elapsed();
+    /// Ends a run that was never started.
+    fn reject(&self, submission: &SubmitRun, error: RunError) {
+        let waited = submission.submitted.elapsed();
         self.sinks.record(&RunRecord::rejected(
-            (order.session, order.run),
-            &order.request.model,
+            (submission.session, submission.run),
+            &submission.request.model,
             error.clone(),
             waited,
         ));
         let event = RunEvent::End(Box::new(RunEnd::failed(error)));
-        mailbox::notify(&order.sink, RunUpdate { run: order.run, event });
+        mailbox::notify(&submission.sink, RunUpdate { run: submission.run, event });
     }
 
-    /// Why a run is not even tried: the upstream is left alone.
-    fn down(&self, source: FairShareKey) -> Option<RunError> {
-        self.router.refuses(source)
+    /// Why no run of this client may be tried now: the breaker is open.
+    fn upstream_down(&self, client: FairShareKey) -> Option<RunError> {
+        self.router.rejection(client)
     }
 
-    /// The refusal for want of a place. A random time is added, so that not all come back together.
+    /// The error of a run without a slot and a queue position. Its retry time is random, so that rejected clients do not
+    /// all come back at once.
     fn busy(&self, detail: &str) -> RunError {
         let after = self.admission.busy_for(now()).mul_f64(1.0 + fastrand::f64());
         RunError::wait(RunErrorKind::Overloaded, after, detail)
     }
 
-    /// A slot came free or a run left the queue: the next waiting runs take the slots that they may have.
+    /// Starts waiting runs while there are slots that they may have. For use after a slot was freed or a run left the
+    /// queue.
     fn start_waiting(&mut self, ctx: &mut Context<Self>) {
-        while let Some(order) = self.admission.start_next() {
-            if order.channel.is_cancelled() {
-                self.admission.finish(now(), order.pass.fair_share_key());
+        while let Some(submission) = self.admission.start_next() {
+            if submission.channel.is_cancelled() {
+                self.admission.finish(now(), submission.pass.fair_share_key());
                 continue;
             }
-            match self.down(order.pass.fair_share_key()) {
-                None => self.start_run(ctx, order),
+            match self.upstream_down(submission.pass.fair_share_key()) {
+                None => self.start_run(ctx, submission),
                 // No run waits for an upstream whose breaker is open.
                 Some(error) => {
-                    self.refuse(&order, error);
-                    self.admission.finish(now(), order.pass.fair_share_key());
+                    self.reject(&submission, error);
+                    self.admission.finish(now(), submission.pass.fair_share_key());
                 }
             }
         }
     }
 
-    /// Updates slots, the visible load and the one timer.
+    /// To be called after every change of the admission: starts waiting runs, publishes the load, and sets the timer
+    /// of the next expiry.
     fn after_change(&mut self, ctx: &mut Context<Self>) {
         self.start_waiting(ctx);
         let load = Load { running: self.admission.running(), queued: self.admission.queued() };
@@ -259,22 +262,24 @@ impl Handler<CountLanes> for Dispatcher {
 impl Handler<SubmitRun> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, order: SubmitRun, ctx: &mut Self::Context) {
-        if order.channel.is_cancelled() {
+    fn handle(&mut self, submission: SubmitRun, ctx: &mut Self::Context) {
+        if submission.channel.is_cancelled() {
             return;
         }
-        if let Some(error) = self.down(order.pass.fair_share_key()) {
-            return self.refuse(&order, error);
+        if let Some(error) = self.upstream_down(submission.pass.fair_share_key()) {
+            return self.reject(&submission, error);
         }
-        let (sink, run) = (order.sink.clone(), order.run);
-        match self.admission.submit(now(), order.pass.fair_share_key(), order.session, order) {
-            Admitted::Start(order) => self.start_run(ctx, order),
-            Admitted::Refused(order) => self.refuse(&order, self.busy("no slot and no place")),
+        let (sink, run) = (submission.sink.clone(), submission.run);
+        match self.admission.submit(now(), submission.pass.fair_share_key(), submission.session, submission) {
+            Admitted::Start(submission) => self.start_run(ctx, submission),
+            Admitted::Rejected(submission) => {
+                self.reject(&submission, self.busy("no slot and no queue position"))
+            }
             Admitted::Queued { place, out } => {
-                if let Some(order) = out {
-                    self.refuse(&order, self.busy("others of its address have enough places"));
+                if let Some(submission) = out {
+                    self.reject(&submission, self.busy("its client has enough queue positions"));
                 }
-                // The position is a courtesy; a session whose mailbox is full does without.
+                // Informative only, so a session whose mailbox is full does not get it.
                 let _ = sink.try_send(RunUpdate { run, event: RunEvent::Queued { position: place } });
             }
         }
@@ -294,8 +299,8 @@ impl Handler<CancelQueued> for Dispatcher {
 impl Handler<Finished> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Finished { source }: Finished, ctx: &mut Self::Context) {
-        self.admission.finish(now(), source);
+    fn handle(&mut self, Finished { client }: Finished, ctx: &mut Self::Context) {
+        self.admission.finish(now(), client);
         self.after_change(ctx);
     }
 }

@@ -37,9 +37,9 @@ impl Router {
         self.route.lock().unwrap_or_else(PoisonError::into_inner).state()
     }
 
-    /// Why no target would take a request of this source now, see [`Route::refuses`].
-    pub(super) fn refuses(&self, source: FairShareKey) -> Option<RunError> {
-        self.route.lock().unwrap_or_else(PoisonError::into_inner).refuses(now(), source)
+    /// Why no target accepts a request of this client now, see [`Route::rejection`].
+    pub(super) fn rejection(&self, client: FairShareKey) -> Option<RunError> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner).rejection(now(), client)
     }
 
     /// What a run does next, see [`Route::pick`].
@@ -52,7 +52,7 @@ impl Router {
     pub(crate) fn trip(&self) {
         use crate::{chat::SessionId, upstream::breaker::Asker};
         self.with(|route| {
-            let asker = Asker { source: FairShareKey::default(), session: SessionId(0) };
+            let asker = Asker { client: FairShareKey::default(), session: SessionId(0) };
             let mut request = RouteRequest::new(Arc::default(), asker, now());
             let Pick::Go(go) = route.pick(now(), 0.0, &mut request) else {
                 panic!("the breaker is open already")

@@ -24,11 +24,11 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 /// Executes a run to its end, or drops it as soon as it is cancelled.
-pub(super) async fn execute(shared: Rc<LaneShared>, order: SubmitRun, permit: Permit) {
-    let channel = order.channel.clone();
-    let sink = order.sink.clone();
-    let run = order.run;
-    let mut task = pin!(Some(AssertUnwindSafe(Run::new(shared, order).drive()).catch_unwind()));
+pub(super) async fn execute(shared: Rc<LaneShared>, submission: SubmitRun, permit: Permit) {
+    let channel = submission.channel.clone();
+    let sink = submission.sink.clone();
+    let run = submission.run;
+    let mut task = pin!(Some(AssertUnwindSafe(Run::new(shared, submission).drive()).catch_unwind()));
     let ended = poll_fn(|cx| match (channel.poll_cancelled(cx), task.as_mut().as_pin_mut()) {
         (false, Some(task)) => task.poll(cx).map(Some),
         _ => Poll::Ready(None),
@@ -47,7 +47,7 @@ pub(super) async fn execute(shared: Rc<LaneShared>, order: SubmitRun, permit: Pe
 /// in memory thousands of times, and few lines of a cache.
 struct Run {
     shared: Rc<LaneShared>,
-    order: SubmitRun,
+    submission: SubmitRun,
     /// The request at the target of the last attempt; another attempt there repeats it.
     outbound: Option<(Target, Outbound)>,
     route: RouteRequest,
@@ -67,16 +67,16 @@ impl Drop for Run {
 }
 
 impl Run {
-    fn new(shared: Rc<LaneShared>, order: SubmitRun) -> Box<Self> {
+    fn new(shared: Rc<LaneShared>, submission: SubmitRun) -> Box<Self> {
         let started = Instant::now();
-        let waited = started.saturating_duration_since(order.submitted);
+        let waited = started.saturating_duration_since(submission.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
-        let (name, model) = ((order.session, order.run), &order.request.model);
-        let recorder = Recorder::new(&shared.sinks, name, model, order.submitted, waited);
+        let (name, model) = ((submission.session, submission.run), &submission.request.model);
+        let recorder = Recorder::new(&shared.sinks, name, model, submission.submitted, waited);
         let deadline = started + shared.settings.run_time;
-        let asker = Asker { source: order.pass.fair_share_key(), session: order.session };
-        let route = RouteRequest::new(Arc::clone(&order.request.model), asker, deadline.into_std());
-        Box::new(Run { shared, order, outbound: None, route, attempt: None, deadline, recorder })
+        let asker = Asker { client: submission.pass.fair_share_key(), session: submission.session };
+        let route = RouteRequest::new(Arc::clone(&submission.request.model), asker, deadline.into_std());
+        Box::new(Run { shared, submission, outbound: None, route, attempt: None, deadline, recorder })
     }
 
     /// The one loop of a run: attempts and pauses, as the route picks them.
@@ -122,8 +122,8 @@ impl Run {
     async fn pause(&mut self, after: Duration, error: RunError) -> bool {
         self.note_error(&error);
         log::info!(
-            session:% = self.order.session,
-            run:% = self.order.run,
+            session:% = self.submission.session,
+            run:% = self.submission.run,
             attempt = self.route.attempts(),
             pause_ms = after.as_millis() as u64,
             error = error.kind.code(),
@@ -144,26 +144,26 @@ impl Run {
 
     /// Sends the request of an attempt and waits for the head of a response.
     async fn open(&mut self, go: Go) -> Result<(), OpenError> {
-        let Run { shared, order, outbound, .. } = self;
+        let Run { shared, submission, outbound, .. } = self;
         let (_, outbound) = match outbound.take() {
             Some(made) if made.0 == go.target => outbound.insert(made),
             _ => {
-                let made = shared.settings.dialect.request(&go.target.model, &order.request);
-                order.account.set(0, made.body.len() + STREAM_BYTES);
+                let made = shared.settings.dialect.request(&go.target.model, &submission.request);
+                submission.account.set(0, made.body.len() + STREAM_BYTES);
                 outbound.insert((go.target, made))
             }
         };
         let attempt = self.attempt.insert(Attempt::start(shared, go.permit, outbound.body.len()));
-        attempt.open(shared, order, outbound, go.key, self.deadline).await
+        attempt.open(shared, submission, outbound, go.key, self.deadline).await
     }
 
     /// Reads the response to its end. A session that is gone has cancelled the run.
     async fn read(&mut self) -> Outcome {
         poll_fn(|cx| {
-            let Run { attempt: Some(attempt), shared, order, recorder, .. } = &mut *self else {
+            let Run { attempt: Some(attempt), shared, submission, recorder, .. } = &mut *self else {
                 unreachable!("an attempt is opened before it is read");
             };
-            attempt.poll_read(cx, shared, order, recorder)
+            attempt.poll_read(cx, shared, submission, recorder)
         })
         .await
     }
@@ -180,18 +180,18 @@ impl Run {
     /// Sends what is not text; whether the session is still there. Waits when its mailbox is full, but
     /// a session that takes nothing for too long gets the end in place of it.
     async fn tell(&mut self, event: RunEvent) -> bool {
-        let update = match self.order.sink.try_send(RunUpdate { run: self.order.run, event }) {
+        let update = match self.submission.sink.try_send(RunUpdate { run: self.submission.run, event }) {
             Ok(()) => return true,
             Err(SendError::Closed(_)) => return false,
             Err(SendError::Full(update)) => update,
         };
-        if let Ok(sent) = timeout(self.shared.settings.delivery, self.order.sink.send(update)).await {
+        if let Ok(sent) = timeout(self.shared.settings.delivery, self.submission.sink.send(update)).await {
             return sent.is_ok();
         }
         let end = RunEnd::failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN));
         self.recorder.finish(&end);
         let event = RunEvent::End(Box::new(end));
-        mailbox::notify(&self.order.sink, RunUpdate { run: self.order.run, event });
+        mailbox::notify(&self.submission.sink, RunUpdate { run: self.submission.run, event });
         false
     }
 

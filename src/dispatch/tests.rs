@@ -161,7 +161,7 @@ async fn received_by_a_slow_session(
     let session = Slow { received: Rc::clone(&received), channel: Arc::clone(&channel), pause }.start();
     let memory = Memory::new(Limit::new(0, |_| None), Instant::now().into_std());
     let memory = Arc::new(memory);
-    let order = SubmitRun {
+    let submission = SubmitRun {
         pass: Pass::new(Principal::new(1), Source::default()),
         account: Account::new(&memory, Source::default(), [Kind::Requests]),
         session: SessionId(1),
@@ -176,7 +176,7 @@ async fn received_by_a_slow_session(
         channel,
         submitted: Instant::now(),
     };
-    dispatcher.send(order).await.unwrap();
+    dispatcher.send(submission).await.unwrap();
     let ended = async {
         while !received.borrow().iter().any(|event| matches!(event, RunEvent::End(_)))
             || metrics.runs.get() > 0

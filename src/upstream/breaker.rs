@@ -4,13 +4,13 @@
 //! All clients share the breaker, so one client must neither open it nor keep it open. No message can cause a failure
 //! to connect, so those count unconditionally. Any other failure may be caused by the message that was sent:
 //!
-//! - Such failures open the breaker only if at least three sources (each a [`FairShareKey`]) failed. A session counts
-//!   once, a source contributes at most two fewer consecutive failures than are needed, and the failure rate must be
-//!   reached without the source that fails most often.
-//! - An error that the service reported itself (status 5xx with a code) counts only while two other sources have
+//! - Such failures open the breaker only if at least three clients (each a [`FairShareKey`]) failed. A session counts
+//!   once, a client contributes at most two fewer consecutive failures than are needed, and the failure rate must be
+//!   reached without the client that fails most often.
+//! - An error that the service reported itself (status 5xx with a code) counts only while two other clients have
 //!   failed.
-//! - The trial is a request of a source that has not failed; if none arrives for another `open_time`, of any source.
-//!   While a trial hangs, another source may begin a second one.
+//! - The trial is a request of a client that has not failed; if none arrives for another `open_time`, of any client.
+//!   While a trial hangs, another client may begin a second one.
 use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -21,12 +21,12 @@ use std::{
 const ANSWERS_MIN: u32 = 20;
 /// Parts of the window; the oldest is dropped as time passes.
 const PARTS: u32 = 10;
-/// Minimum number of failing sources for failures that a message could have caused.
-const SOURCES_MIN: usize = 3;
-/// Failing sources that are counted individually in one part of the window. Beyond it the least failing one is
+/// Minimum number of failing clients for failures that a message could have caused.
+const CLIENTS_MIN: usize = 3;
+/// Failing clients that are counted individually in one part of the window. Beyond it the least failing one is
 /// replaced, so the most failing one is always among them.
 const KEPT_APART: usize = 8;
-/// Sources that are kept from the trial; beyond it the one that failed longest ago may take it again.
+/// Clients that are kept from the trial; beyond it the one that failed longest ago may take it again.
 const BLAMED_MAX: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,7 +67,7 @@ impl State {
 /// Whose attempt it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    pub source: FairShareKey,
+    pub client: FairShareKey,
     pub session: SessionId,
 }
 
@@ -76,7 +76,7 @@ pub struct Asker {
 pub struct BreakerPermit {
     epoch: u64,
     asker: Asker,
-    /// Its source is one of those kept from the trial.
+    /// Its client is one of those kept from the trial.
     by_blamed: bool,
 }
 
@@ -112,11 +112,11 @@ pub struct Breaker {
     /// Failures to connect since the last success.
     connects: u32,
     /// Other failures that count since the last answer: each session once. Fewer than twice
-    /// `settings.failures`, because of one source it takes two fewer than that.
+    /// `settings.failures`, because of one client it takes two fewer than that.
     row: Vec<Asker>,
     /// At most [`PARTS`] and one, the oldest first.
     parts: VecDeque<Part>,
-    /// While it is open: sources that failed or had their trial, the latest first. They come after others.
+    /// While it is open: clients that failed or had their trial, the latest first. They come after others.
     blamed: VecDeque<FairShareKey>,
 }
 
@@ -131,9 +131,9 @@ enum Phase {
 /// When the next trial may begin.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
-    /// By a source that is not blamed.
+    /// By a client that is not blamed.
     others: Instant,
-    /// By any source.
+    /// By any client.
     anyone: Instant,
 }
 
@@ -144,52 +144,52 @@ struct Part {
     answers: u32,
     connects: u32,
     failures: u32,
-    /// Failing sources, [`KEPT_APART`] at most; where there are more, a new one takes the place and the
+    /// Failing clients, [`KEPT_APART`] at most; where there are more, a new one takes the place and the
     /// rank of the lowest (the algorithm Space-Saving), so that the worst one is always among them.
-    sources: Vec<Failing>,
+    clients: Vec<Failing>,
 }
 
-/// A source that failed.
+/// A client that failed.
 #[derive(Clone, Copy, Debug)]
 struct Failing {
-    source: FairShareKey,
+    client: FairShareKey,
     /// The last one to fail, unless it had an answer since.
     session: Option<SessionId>,
     /// Failures that count and answers, both since it is known.
     failures: u32,
     answers: u32,
-    /// Its failures, and those of the sources that had its place before.
+    /// Its failures, and those of the clients that had its place before.
     rank: u32,
 }
 
 impl Part {
     fn failed(&mut self, asker: Asker, counts: bool) {
         self.failures += u32::from(counts);
-        let at = match self.sources.iter().position(|known| known.source == asker.source) {
+        let at = match self.clients.iter().position(|known| known.client == asker.client) {
             Some(at) => at,
-            None => self.make_known(asker.source),
+            None => self.make_known(asker.client),
         };
-        let failing = &mut self.sources[at];
+        let failing = &mut self.clients[at];
         failing.session = Some(asker.session);
         failing.failures += u32::from(counts);
         failing.rank += u32::from(counts);
     }
 
-    /// Where a source stands from now on that was not among those kept apart.
-    fn make_known(&mut self, source: FairShareKey) -> usize {
-        let new = |rank| Failing { source, session: None, failures: 0, answers: 0, rank };
-        if self.sources.len() < KEPT_APART {
-            self.sources.push(new(0));
-            return self.sources.len() - 1;
+    /// Where a client stands from now on that was not among those kept apart.
+    fn make_known(&mut self, client: FairShareKey) -> usize {
+        let new = |rank| Failing { client, session: None, failures: 0, answers: 0, rank };
+        if self.clients.len() < KEPT_APART {
+            self.clients.push(new(0));
+            return self.clients.len() - 1;
         }
-        let lowest = (0..self.sources.len()).min_by_key(|at| self.sources[*at].rank).unwrap_or_default();
-        self.sources[lowest] = new(self.sources[lowest].rank);
+        let lowest = (0..self.clients.len()).min_by_key(|at| self.clients[*at].rank).unwrap_or_default();
+        self.clients[lowest] = new(self.clients[lowest].rank);
         lowest
     }
 
-    fn answered(&mut self, source: FairShareKey) {
+    fn answered(&mut self, client: FairShareKey) {
         self.answers += 1;
-        if let Some(failing) = self.sources.iter_mut().find(|failing| failing.source == source) {
+        if let Some(failing) = self.clients.iter_mut().find(|failing| failing.client == client) {
             failing.answers += 1;
         }
     }
@@ -216,27 +216,27 @@ impl Breaker {
         }
     }
 
-    /// How long a client of this source has to wait, if it is not let through now.
-    pub fn refuses(&self, now: Instant, source: FairShareKey) -> Option<Duration> {
+    /// How long this client must wait before its requests are admitted; `None` if they are admitted now.
+    pub fn wait_for(&self, now: Instant, client: FairShareKey) -> Option<Duration> {
         let (Phase::Open(gate) | Phase::Probing(gate, _)) = self.phase else { return None };
-        let from = if self.blamed.contains(&source) { gate.anyone } else { gate.others };
+        let from = if self.blamed.contains(&client) { gate.anyone } else { gate.others };
         Some(from.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
     /// Leave to send a request, or how long to wait. The first one after the pause is the trial.
     pub fn admit(&mut self, now: Instant, asker: Asker) -> Result<BreakerPermit, Duration> {
-        if let Some(wait) = self.refuses(now, asker.source) {
+        if let Some(wait) = self.wait_for(now, asker.client) {
             return Err(wait);
         }
-        let by_blamed = self.blamed.contains(&asker.source);
+        let by_blamed = self.blamed.contains(&asker.client);
         if let Phase::Open(gate) | Phase::Probing(gate, _) = self.phase {
             let gate = self.gate_behind(now, gate, by_blamed);
             match &mut self.phase {
                 Phase::Probing(current, trials) => (*current, *trials) = (gate, trials.saturating_add(1)),
                 Phase::Open(_) | Phase::Closed => self.enter(Phase::Probing(gate, 1)),
             }
-            // Also if it is cancelled: one source must not take the trial again and again.
-            self.blame(asker.source);
+            // Also if it is cancelled: one client must not take the trial again and again.
+            self.blame(asker.client);
         }
         Ok(BreakerPermit { epoch: self.epoch, asker, by_blamed })
     }
@@ -257,7 +257,7 @@ impl Breaker {
             }
             (Phase::Probing(gate, trials), result) => {
                 if result == AttemptResult::Failed(Failure::Connect) {
-                    self.blamed.retain(|source| *source != permit.asker.source);
+                    self.blamed.retain(|client| *client != permit.asker.client);
                 }
                 let gate = match result {
                     AttemptResult::Failed(_) => self.gate_behind(now, gate, permit.by_blamed),
@@ -274,7 +274,7 @@ impl Breaker {
         }
     }
 
-    /// The gate after a trial has begun or failed. Others do not wait for one by a source that is blamed.
+    /// The gate after a trial has begun or failed. Others do not wait for one by a client that is blamed.
     fn gate_behind(&self, now: Instant, gate: Gate, by_blamed: bool) -> Gate {
         let others = if by_blamed { gate.others } else { now + self.settings.open_time };
         Gate { others, anyone: others.max(now) + self.settings.open_time }
@@ -283,10 +283,10 @@ impl Breaker {
     fn answered(&mut self, now: Instant, asker: Asker) {
         self.connects = 0;
         self.row.clear();
-        for known in self.parts.iter_mut().flat_map(|part| &mut part.sources) {
+        for known in self.parts.iter_mut().flat_map(|part| &mut part.clients) {
             known.session = known.session.filter(|session| *session != asker.session);
         }
-        self.part(now).answered(asker.source);
+        self.part(now).answered(asker.client);
     }
 
     fn failed(&mut self, now: Instant, asker: Asker, failure: Failure) {
@@ -295,7 +295,7 @@ impl Breaker {
             self.part(now).connects += 1;
         } else {
             self.part(now);
-            let counts = failure == Failure::Answer || self.others_failed(asker.source);
+            let counts = failure == Failure::Answer || self.others_failed(asker.client);
             let is_known = |known: &Failing| known.failures > 0 && known.session == Some(asker.session);
             let again = self.in_window().any(is_known);
             self.part(now).failed(asker, counts && !again);
@@ -316,23 +316,23 @@ impl Breaker {
         }
     }
 
-    /// Adds a failure to the row, once for a session, and two fewer of one source than open the breaker.
+    /// Adds a failure to the row, once for a session, and two fewer of one client than open the breaker.
     fn join_row(&mut self, asker: Asker) {
         let most = self.settings.failures.saturating_sub(2).max(1) as usize;
-        let of_source = self.row.iter().filter(|known| known.source == asker.source).count();
-        if of_source < most && !self.row.iter().any(|known| known.session == asker.session) {
+        let of_client = self.row.iter().filter(|known| known.client == asker.client).count();
+        if of_client < most && !self.row.iter().any(|known| known.session == asker.session) {
             self.row.push(asker);
         }
     }
 
     fn row_is_long(&self) -> bool {
         let length = self.connects as usize + self.row.len();
-        let sources: BTreeSet<_> = self.row.iter().map(|asker| asker.source).collect();
-        length >= self.settings.failures as usize && sources.len() >= SOURCES_MIN
+        let clients: BTreeSet<_> = self.row.iter().map(|asker| asker.client).collect();
+        length >= self.settings.failures as usize && clients.len() >= CLIENTS_MIN
     }
 
     /// Whether failures make their share of the window: failures to connect as such, all of them without
-    /// the source that fails the most.
+    /// the client that fails the most.
     fn share_is_large(&self) -> bool {
         let sum = |count: fn(&Part) -> u32| self.parts.iter().map(count).fold(0, u32::saturating_add);
         let (answers, connects, failures) =
@@ -345,41 +345,41 @@ impl Breaker {
         if is_large(connects, answers.saturating_add(failures)) {
             return true;
         }
-        let sources: BTreeSet<_> =
-            self.in_window().filter(|failing| failing.failures > 0).map(|failing| failing.source).collect();
-        let of = |source: &FairShareKey| {
-            let own = self.in_window().filter(|failing| failing.source == *source);
+        let clients: BTreeSet<_> =
+            self.in_window().filter(|failing| failing.failures > 0).map(|failing| failing.client).collect();
+        let of = |client: &FairShareKey| {
+            let own = self.in_window().filter(|failing| failing.client == *client);
             own.fold((0_u32, 0_u32), |(failures, answers), own| {
                 (failures.saturating_add(own.failures), answers.saturating_add(own.answers))
             })
         };
-        let worst = sources.iter().map(of).max().unwrap_or_default();
+        let worst = clients.iter().map(of).max().unwrap_or_default();
         let failures = connects.saturating_add(failures.saturating_sub(worst.0));
-        sources.len() >= SOURCES_MIN && is_large(failures, answers.saturating_sub(worst.1))
+        clients.len() >= CLIENTS_MIN && is_large(failures, answers.saturating_sub(worst.1))
     }
 
-    /// Whether two other sources have failed within the window.
-    fn others_failed(&self, source: FairShareKey) -> bool {
+    /// Whether two other clients have failed within the window.
+    fn others_failed(&self, client: FairShareKey) -> bool {
         let others: BTreeSet<_> =
-            self.in_window().map(|known| known.source).filter(|other| *other != source).collect();
-        others.len() >= SOURCES_MIN - 1
+            self.in_window().map(|known| known.client).filter(|other| *other != client).collect();
+        others.len() >= CLIENTS_MIN - 1
     }
 
-    /// Failing sources, once for each part of the window, the latest part first.
+    /// Failing clients, once for each part of the window, the latest part first.
     fn in_window(&self) -> impl Iterator<Item = &Failing> {
-        self.parts.iter().rev().flat_map(|part| &part.sources)
+        self.parts.iter().rev().flat_map(|part| &part.clients)
     }
 
     fn blame_all(&mut self) {
-        let all: Vec<_> = self.in_window().map(|known| known.source).collect();
-        for source in all.into_iter().rev() {
-            self.blame(source);
+        let all: Vec<_> = self.in_window().map(|known| known.client).collect();
+        for client in all.into_iter().rev() {
+            self.blame(client);
         }
     }
 
-    fn blame(&mut self, source: FairShareKey) {
-        self.blamed.retain(|known| *known != source);
-        self.blamed.push_front(source);
+    fn blame(&mut self, client: FairShareKey) {
+        self.blamed.retain(|known| *known != client);
+        self.blamed.push_front(client);
         self.blamed.truncate(BLAMED_MAX);
     }
 
@@ -390,8 +390,8 @@ impl Breaker {
         }
         let length = self.settings.window / PARTS;
         if self.parts.back().is_none_or(|part| part.since + length <= now) {
-            let (answers, connects, failures, sources) = Default::default();
-            self.parts.push_back(Part { since: now, answers, connects, failures, sources });
+            let (answers, connects, failures, clients) = Default::default();
+            self.parts.push_back(Part { since: now, answers, connects, failures, clients });
         }
         let last = self.parts.len() - 1;
         &mut self.parts[last]

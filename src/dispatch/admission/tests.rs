@@ -11,9 +11,9 @@ const A: FairShareKey = FairShareKey::numbered(1);
 const B: FairShareKey = FairShareKey::numbered(2);
 const C: FairShareKey = FairShareKey::numbered(3);
 
-/// A run of `source` ends; the run that takes its slot.
-fn turn_over<T>(gate: &mut Admission<T>, now: Instant, source: FairShareKey) -> Option<T> {
-    gate.finish(now, source);
+/// A run of `client` ends; the run that takes its slot.
+fn turn_over<T>(gate: &mut Admission<T>, now: Instant, client: FairShareKey) -> Option<T> {
+    gate.finish(now, client);
     gate.start_next()
 }
 
@@ -29,7 +29,7 @@ fn beyond_the_slots_runs_wait_in_order_and_beyond_the_queue_they_are_refused() {
     assert_eq!(gate.submit(now, A, SessionId(1), "a"), Admitted::Start("a"));
     assert_eq!(gate.submit(now, A, SessionId(2), "b"), queued(1));
     assert_eq!(gate.submit(now, A, SessionId(3), "c"), queued(2));
-    assert_eq!(gate.submit(now, A, SessionId(4), "d"), Admitted::Refused("d"));
+    assert_eq!(gate.submit(now, A, SessionId(4), "d"), Admitted::Rejected("d"));
     assert_eq!(gate.withdraw(SessionId(2)), Some("b"));
     assert_eq!(gate.withdraw(SessionId(2)), None);
     assert_eq!(turn_over(&mut gate, now, A), Some("c"));
@@ -59,17 +59,17 @@ fn addresses_take_turns_and_the_one_with_the_most_makes_room() {
     for (session, name) in [(1, "a1"), (2, "a2"), (3, "a3"), (4, "a4")] {
         assert_eq!(gate.submit(now, A, SessionId(session as u128), name), queued(session as u32));
     }
-    assert_eq!(gate.submit(now, A, SessionId(5), "a5"), Admitted::Refused("a5"));
+    assert_eq!(gate.submit(now, A, SessionId(5), "a5"), Admitted::Rejected("a5"));
     let out = gate.submit(now, B, SessionId(6), "b1");
     assert_eq!(out, Admitted::Queued { place: 2, out: Some("a4") });
     let out = gate.submit(now, C, SessionId(7), "c1");
     assert_eq!(out, Admitted::Queued { place: 3, out: Some("a3") });
     // Two, one and one of four: no other share would be more equal.
-    assert_eq!(gate.submit(now, B, SessionId(8), "b2"), Admitted::Refused("b2"));
+    assert_eq!(gate.submit(now, B, SessionId(8), "b2"), Admitted::Rejected("b2"));
     let mut order = Vec::new();
-    let mut source = A;
-    while let Some(name) = turn_over(&mut gate, now, source) {
-        source = [A, B, C][usize::from(name.as_bytes()[0] - b'a')];
+    let mut client = A;
+    while let Some(name) = turn_over(&mut gate, now, client) {
+        client = [A, B, C][usize::from(name.as_bytes()[0] - b'a')];
         order.push(name);
     }
     assert_eq!(order, ["a1", "b1", "c1", "a2"]);
@@ -99,15 +99,15 @@ fn a_rejection_says_how_long_the_queue_will_take() {
 
 // faults: K140
 #[test]
-fn one_source_never_takes_the_slots_of_all() {
+fn one_client_never_takes_the_slots_of_all() {
     for (runs, most) in [(1, 1), (2, 2), (3, 3), (4, 3), (7, 6), (8, 7), (20, 17), (4096, 3584)] {
         let now = Instant::now();
         let mut gate = Admission::new(settings(runs, 2 * runs));
         let mut next_session = 0;
-        let mut submit = |gate: &mut Admission<u64>, source| {
+        let mut submit = |gate: &mut Admission<u64>, client| {
             next_session += 1;
             matches!(
-                gate.submit(now, source, SessionId(u128::from(next_session)), next_session),
+                gate.submit(now, client, SessionId(u128::from(next_session)), next_session),
                 Admitted::Start(_)
             )
         };
@@ -119,14 +119,14 @@ fn one_source_never_takes_the_slots_of_all() {
         // What comes free goes to them, and not to the one that has the most and has waited the longest.
         assert!(!submit(&mut gate, B));
         assert!(turn_over(&mut gate, now, A).is_some());
-        let running = gate.sources[&B].running;
+        let running = gate.clients[&B].running;
         assert_eq!(running, usize::from(runs > 1), "of {runs} slots; one is had in turns");
     }
 }
 
 // faults: K140
 #[test]
-fn two_sources_come_to_equal_shares_as_slots_come_free() {
+fn two_clients_come_to_equal_shares_as_slots_come_free() {
     let now = Instant::now();
     let mut gate = Admission::new(settings(20, 100));
     for session in 0..40 {
@@ -135,11 +135,11 @@ fn two_sources_come_to_equal_shares_as_slots_come_free() {
     for session in 40..80 {
         gate.submit(now, B, SessionId(session as u128), B);
     }
-    assert_eq!([A, B].map(|source| gate.sources[&source].running), [17, 3], "the reserve is B's at once");
+    assert_eq!([A, B].map(|client| gate.clients[&client].running), [17, 3], "the reserve is B's at once");
     for _ in 0..7 {
         assert_eq!(turn_over(&mut gate, now, A), Some(B));
     }
-    assert_eq!([A, B].map(|source| gate.sources[&source].running), [10, 10]);
+    assert_eq!([A, B].map(|client| gate.clients[&client].running), [10, 10]);
     // In turns from here on.
     assert_eq!(turn_over(&mut gate, now, A), Some(A));
     assert_eq!(turn_over(&mut gate, now, B), Some(B));
@@ -151,33 +151,33 @@ fn two_sources_come_to_equal_shares_as_slots_come_free() {
         gate.finish(now, A);
         while gate.start_next().is_some() {}
     }
-    assert!(!gate.sources.contains_key(&A));
-    assert_eq!((gate.sources[&B].running, gate.queued()), (17, 22));
+    assert!(!gate.clients.contains_key(&A));
+    assert_eq!((gate.clients[&B].running, gate.queued()), (17, 22));
 }
 
 /// What the property knows of a run that waits.
 #[derive(Debug)]
 struct Known {
     session: u64,
-    source: u64,
+    client: u64,
     since: Instant,
 }
 
 /// A list that follows what the gate says, and judges it by the rules as they are written down.
 struct Model {
     limits: Settings,
-    /// Slots that each source holds; a source without one is absent.
+    /// Slots that each client holds; a client without one is absent.
     holds: HashMap<u64, usize>,
     waiting: Vec<Known>,
 }
 
 impl Model {
-    fn count(&self, source: u64) -> usize {
-        self.waiting.iter().filter(|known| known.source == source).count()
+    fn count(&self, client: u64) -> usize {
+        self.waiting.iter().filter(|known| known.client == client).count()
     }
 
-    fn held(&self, source: u64) -> usize {
-        self.holds.get(&source).copied().unwrap_or(0)
+    fn held(&self, client: u64) -> usize {
+        self.holds.get(&client).copied().unwrap_or(0)
     }
 
     fn running(&self) -> usize {
@@ -192,20 +192,20 @@ impl Model {
         }
     }
 
-    fn sources(&self, with: u64) -> usize {
-        let waiting = self.waiting.iter().map(|known| known.source);
+    fn clients(&self, with: u64) -> usize {
+        let waiting = self.waiting.iter().map(|known| known.client);
         self.holds.keys().copied().chain(waiting).chain([with]).collect::<BTreeSet<_>>().len()
     }
 
-    fn is_below_its_share(&self, source: u64) -> bool {
-        (self.held(source) as f64) < self.limits.runs_max as f64 / self.sources(source) as f64
+    fn is_below_its_share(&self, client: u64) -> bool {
+        (self.held(client) as f64) < self.limits.runs_max as f64 / self.clients(client) as f64
     }
 
-    fn may_start(&self, source: u64) -> bool {
+    fn may_start(&self, client: u64) -> bool {
         self.running() < self.most()
             || self.running() < self.limits.runs_max
-                && self.held(source) < self.most()
-                && self.is_below_its_share(source)
+                && self.held(client) < self.most()
+                && self.is_below_its_share(client)
     }
 
     fn remove(&mut self, session: u64) -> Known {
@@ -214,47 +214,47 @@ impl Model {
     }
 
     fn largest(&self) -> usize {
-        self.waiting.iter().map(|known| self.count(known.source)).max().unwrap_or(0)
+        self.waiting.iter().map(|known| self.count(known.client)).max().unwrap_or(0)
     }
 
-    fn starts(&mut self, source: u64) {
-        *self.holds.entry(source).or_default() += 1;
-        assert!(self.held(source) <= self.most(), "{source} holds {}", self.held(source));
+    fn starts(&mut self, client: u64) {
+        *self.holds.entry(client).or_default() += 1;
+        assert!(self.held(client) <= self.most(), "{client} holds {}", self.held(client));
     }
 
-    fn submitted(&mut self, now: Instant, source: u64, session: u64, admitted: Admitted<u64>) {
+    fn submitted(&mut self, now: Instant, client: u64, session: u64, admitted: Admitted<u64>) {
         let waits = self.waiting.iter().any(|known| known.session == session);
-        let may_start = self.may_start(source) && !waits;
+        let may_start = self.may_start(client) && !waits;
         match admitted {
             Admitted::Start(_) => {
                 assert!(may_start);
-                self.starts(source);
+                self.starts(client);
             }
             Admitted::Queued { place, out } => {
                 assert!(!may_start && !waits);
                 assert!(
-                    self.held(source) > 0 || self.running() == self.limits.runs_max,
+                    self.held(client) > 0 || self.running() == self.limits.runs_max,
                     "none, and one is free"
                 );
                 if let Some(out) = out {
                     assert!(self.waiting.len() == self.limits.queue_max);
-                    assert!(self.largest() > self.count(source) + 1, "shares become more equal");
+                    assert!(self.largest() > self.count(client) + 1, "shares become more equal");
                     let victim = self.waiting.iter().rposition(|known| known.session == out).unwrap();
-                    assert_eq!(self.count(self.waiting[victim].source), self.largest());
-                    let newest = self.waiting.iter().rposition(|k| k.source == self.waiting[victim].source);
+                    assert_eq!(self.count(self.waiting[victim].client), self.largest());
+                    let newest = self.waiting.iter().rposition(|k| k.client == self.waiting[victim].client);
                     assert_eq!(newest, Some(victim));
                     self.remove(out);
                 }
-                self.waiting.push(Known { session, source, since: now });
+                self.waiting.push(Known { session, client, since: now });
                 assert!(
                     self.waiting.len() <= self.limits.queue_max
                         && (1..=self.waiting.len()).contains(&(place as usize))
                 );
             }
-            Admitted::Refused(_) => {
+            Admitted::Rejected(_) => {
                 assert!(!may_start);
                 let full = self.waiting.len() == self.limits.queue_max;
-                assert!(waits || full && self.largest() <= self.count(source) + 1);
+                assert!(waits || full && self.largest() <= self.count(client) + 1);
             }
         }
     }
@@ -263,20 +263,20 @@ impl Model {
     fn settle(&mut self, gate: &mut Admission<u64>) {
         while let Some(session) = gate.start_next() {
             let chosen = self.remove(session);
-            let held = self.held(chosen.source);
+            let held = self.held(chosen.client);
             for other in &self.waiting {
-                assert!(self.held(other.source) >= held, "{other:?} holds less than {chosen:?}");
-                assert!(other.source != chosen.source || other.since >= chosen.since, "in order");
+                assert!(self.held(other.client) >= held, "{other:?} holds less than {chosen:?}");
+                assert!(other.client != chosen.client || other.since >= chosen.since, "in order");
             }
-            let sources = self.sources(chosen.source);
+            let clients = self.clients(chosen.client);
             assert!(
                 self.running() < self.most()
-                    || self.running() < self.limits.runs_max && held * sources < self.limits.runs_max
+                    || self.running() < self.limits.runs_max && held * clients < self.limits.runs_max
             );
-            self.starts(chosen.source);
+            self.starts(chosen.client);
         }
         // Slots are not left empty for nothing.
-        assert!(!self.waiting.iter().any(|known| self.may_start(known.source)), "one may start and waits");
+        assert!(!self.waiting.iter().any(|known| self.may_start(known.client)), "one may start and waits");
     }
 }
 
@@ -294,18 +294,18 @@ proptest! {
         let mut model = Model { limits, holds: HashMap::new(), waiting: Vec::new() };
         for (at, (step, session)) in steps.into_iter().enumerate() {
             let now = start + Duration::from_secs(at as u64);
-            // Half of the sessions are of one source.
-            let source = if session < 32 { 0 } else { session % 6 };
+            // Half of the sessions are of one client.
+            let client = if session < 32 { 0 } else { session % 6 };
             match step {
                 0..=2 => {
-                    let admitted = gate.submit(now, FairShareKey::numbered(source), SessionId(u128::from(session)), session);
-                    model.submitted(now, source, session, admitted);
+                    let admitted = gate.submit(now, FairShareKey::numbered(client), SessionId(u128::from(session)), session);
+                    model.submitted(now, client, session, admitted);
                 }
                 3 | 4 if model.running() > 0 => {
                     let holders: BTreeSet<_> = model.holds.keys().copied().collect();
-                    let source = *holders.iter().nth(session as usize % holders.len()).unwrap();
-                    gate.finish(now, FairShareKey::numbered(source));
-                    *model.holds.get_mut(&source).unwrap() -= 1;
+                    let client = *holders.iter().nth(session as usize % holders.len()).unwrap();
+                    gate.finish(now, FairShareKey::numbered(client));
+                    *model.holds.get_mut(&client).unwrap() -= 1;
                     model.holds.retain(|_, held| *held > 0);
                 }
                 5 => {
@@ -327,21 +327,21 @@ proptest! {
             prop_assert_eq!((gate.running(), gate.queued()), (model.running(), model.waiting.len()));
         }
         // Nothing is forgotten, and nothing is left behind.
-        while let Some(source) = model.holds.keys().next().copied() {
-            gate.finish(start, FairShareKey::numbered(source));
-            *model.holds.get_mut(&source).unwrap() -= 1;
+        while let Some(client) = model.holds.keys().next().copied() {
+            gate.finish(start, FairShareKey::numbered(client));
+            *model.holds.get_mut(&client).unwrap() -= 1;
             model.holds.retain(|_, held| *held > 0);
             model.settle(&mut gate);
         }
         prop_assert!(model.waiting.is_empty());
-        prop_assert!(gate.sources.is_empty() && gate.by_size.is_empty() && gate.by_need.is_empty());
+        prop_assert!(gate.clients.is_empty() && gate.by_size.is_empty() && gate.by_need.is_empty());
         prop_assert!(gate.arrivals.is_empty() && gate.turn_of.is_empty());
     }
 
-    /// However one source asks, another one that has nothing gets a slot at once; and as long as it asks for
+    /// However one client asks, another one that has nothing gets a slot at once; and as long as it asks for
     /// no more than its share, it gets a slot before the first one gets another.
     #[test]
-    fn one_source_holds_no_other_up(
+    fn one_client_holds_no_other_up(
         runs in 4..64usize,
         steps in prop::collection::vec((0..4u8, 0..200u64), 1..400),
     ) {
@@ -368,8 +368,8 @@ proptest! {
                 }
                 _ => {}
             }
-            while let Some(source) = gate.start_next() {
-                prop_assert_eq!(source, A);
+            while let Some(client) = gate.start_next() {
+                prop_assert_eq!(client, A);
                 held += 1;
             }
         }

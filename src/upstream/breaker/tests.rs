@@ -21,28 +21,28 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A session of a source.
-fn asker(source: u64, session: u64) -> Asker {
-    Asker { source: FairShareKey::numbered(source), session: SessionId(u128::from(session)) }
+/// A session of a client.
+fn asker(client: u64, session: u64) -> Asker {
+    Asker { client: FairShareKey::numbered(client), session: SessionId(u128::from(session)) }
 }
 
 /// A breaker and its clock.
 struct Bench {
     breaker: Breaker,
     start: Instant,
-    /// The last source that was used where each request is of another one.
-    source: u64,
+    /// The last client that was used where each request is of another one.
+    client: u64,
 }
 
 impl Bench {
     fn new(settings: Settings) -> Self {
-        Bench { breaker: Breaker::new(settings), start: Instant::now(), source: 1_000 }
+        Bench { breaker: Breaker::new(settings), start: Instant::now(), client: 1_000 }
     }
 
-    /// Leave for a request of a source of its own.
+    /// Leave for a request of a client of its own.
     fn pass(&mut self, at: u64) -> Result<BreakerPermit, Duration> {
-        self.source += 1;
-        self.pass_of(at, asker(self.source, self.source))
+        self.client += 1;
+        self.pass_of(at, asker(self.client, self.client))
     }
 
     fn pass_of(&mut self, at: u64, asker: Asker) -> Result<BreakerPermit, Duration> {
@@ -180,8 +180,8 @@ fn nought_means_never() {
 
 // faults: K138
 #[test]
-fn failures_that_a_message_provokes_need_three_sources_and_a_session_counts_once() {
-    // Sources and sessions that fail, in this order; after which of them it opens.
+fn failures_that_a_message_provokes_need_three_clients_and_a_session_counts_once() {
+    // Clients and sessions that fail, in this order; after which of them it opens.
     type Row<'a> = (AttemptResult, &'a [(u64, u64)], Option<usize>);
     let rows: &[Row<'_>] = &[
         (NO_ANSWER, &[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8)], None),
@@ -189,10 +189,10 @@ fn failures_that_a_message_provokes_need_three_sources_and_a_session_counts_once
         (NO_ANSWER, &[(1, 1), (2, 2), (3, 3), (1, 1), (2, 2), (3, 3), (1, 1), (2, 2)], None),
         (NO_ANSWER, &[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)], Some(5)),
         (NO_ANSWER, &[(1, 1), (2, 2), (3, 3), (1, 4), (2, 5)], Some(5)),
-        // Of one source three count, where five open it.
+        // Of one client three count, where five open it.
         (NO_ANSWER, &[(1, 1), (1, 2), (1, 3), (1, 4), (2, 5), (3, 6)], Some(6)),
         (NO_ANSWER, &[(2, 2), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], None),
-        // The first two do not count: no other source had failed yet.
+        // The first two do not count: no other client had failed yet.
         (REPORTED, &[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7)], Some(7)),
         (REPORTED, &[(1, 1), (2, 2), (3, 3), (1, 1), (2, 2), (4, 4), (5, 5)], Some(7)),
         (REPORTED, &[(1, 1), (2, 2), (1, 3), (2, 4), (1, 5), (2, 6), (1, 7)], None),
@@ -200,8 +200,8 @@ fn failures_that_a_message_provokes_need_three_sources_and_a_session_counts_once
     ];
     for (verdict, askers, opens) in rows {
         let mut bench = Bench::new(SETTINGS);
-        for (n, (source, session)) in askers.iter().enumerate() {
-            let state = bench.request_of(n as u64, asker(*source, *session), *verdict);
+        for (n, (client, session)) in askers.iter().enumerate() {
+            let state = bench.request_of(n as u64, asker(*client, *session), *verdict);
             let expected = if Some(n + 1) == *opens { State::Open } else { State::Closed };
             assert_eq!(state, expected, "{verdict:?} {askers:?} at {n}");
             assert!(bench.breaker.row.len() < 2 * SETTINGS.failures as usize);
@@ -213,8 +213,8 @@ fn failures_that_a_message_provokes_need_three_sources_and_a_session_counts_once
 #[test]
 fn a_reported_error_counts_only_while_others_fail_too() {
     let mut bench = Bench::new(SETTINGS);
-    for source in 1..=2 {
-        bench.request_of(0, asker(source, source), NO_ANSWER);
+    for client in 1..=2 {
+        bench.request_of(0, asker(client, client), NO_ANSWER);
     }
     // They have failed too long ago.
     for session in 10..20 {
@@ -225,9 +225,9 @@ fn a_reported_error_counts_only_while_others_fail_too() {
 
 // faults: K138
 #[test]
-fn a_share_of_failures_must_show_without_the_source_that_fails_the_most() {
+fn a_share_of_failures_must_show_without_the_client_that_fails_the_most() {
     let never_in_a_row = Settings { failures: 1_000, ..SETTINGS };
-    // One source of which most fails, two that fail once, and many that are answered.
+    // One client of which most fails, two that fail once, and many that are answered.
     let mut bench = Bench::new(never_in_a_row);
     for n in 0..2_000 {
         let verdict = if n % 10 < 8 { NO_ANSWER } else { REPORTED };
@@ -248,23 +248,23 @@ fn a_share_of_failures_must_show_without_the_source_that_fails_the_most() {
 
 // faults: K138
 #[test]
-fn the_trial_is_of_a_source_that_did_not_fail() {
+fn the_trial_is_of_a_client_that_did_not_fail() {
     let mut bench = Bench::new(SETTINGS);
-    for source in 1..=5 {
-        bench.request_of(0, asker(source, source), NO_ANSWER);
+    for client in 1..=5 {
+        bench.request_of(0, asker(client, client), NO_ANSWER);
     }
     assert_eq!(bench.breaker.state(), State::Open);
-    assert_eq!(bench.pass_of(5_000, asker(5, 99)), Err(ms(5_000)), "another session of a source that failed");
+    assert_eq!(bench.pass_of(5_000, asker(5, 99)), Err(ms(5_000)), "another session of a client that failed");
     let trial = bench.pass_of(5_000, asker(6, 6)).expect("the trial");
-    // One that hangs keeps others out for no longer than a pause, and its source until then too.
+    // One that hangs keeps others out for no longer than a pause, and its client until then too.
     assert_eq!(bench.pass_of(9_999, asker(7, 7)), Err(ms(1)));
     assert_eq!(bench.pass_of(10_000, asker(6, 6)), Err(ms(5_000)));
     let second = bench.pass_of(10_000, asker(7, 7)).expect("a second trial");
     assert_eq!(bench.report(10_100, second, REPORTED), State::HalfOpen);
     assert_eq!(bench.report(10_200, trial, Answered), State::Closed, "the first one was only slow");
-    // There is no other source: the source that failed is let through after another pause.
-    for source in 1..=5 {
-        bench.request_of(20_000, asker(source, source), NO_ANSWER);
+    // There is no other client: the client that failed is let through after another pause.
+    for client in 1..=5 {
+        bench.request_of(20_000, asker(client, client), NO_ANSWER);
     }
     assert_eq!(bench.pass_of(29_999, asker(1, 1)), Err(ms(1)));
     let trial = bench.pass_of(30_000, asker(1, 1)).expect("anybody");
@@ -286,14 +286,14 @@ proptest! {
     ) {
         let mut bench = Bench::new(Settings { failures, ..SETTINGS });
         let (mut at, mut under_way) = (0, Vec::new());
-        for (step, which, wait, source) in steps {
+        for (step, which, wait, client) in steps {
             at += if which % 4 == 0 { wait } else { wait / 100 };
             let before = bench.breaker.state();
             if step == 0 || under_way.is_empty() {
-                match bench.pass_of(at, asker(source, at)) {
+                match bench.pass_of(at, asker(client, at)) {
                     Ok(pass) => under_way.push((pass, before != State::Closed)),
                     Err(wait) => {
-                        prop_assert!(before != State::Closed, "closed, and refuses");
+                        prop_assert!(before != State::Closed, "closed, and admits no request");
                         prop_assert!(wait > Duration::ZERO && wait <= 2 * SETTINGS.open_time);
                     }
                 }
@@ -310,7 +310,7 @@ proptest! {
             let trials = under_way.iter().filter(trials).count();
             prop_assert_eq!(trials > 0, bench.breaker.state() == State::HalfOpen);
             prop_assert!(bench.breaker.blamed.len() <= BLAMED_MAX && bench.breaker.row.len() <= 2 * 6);
-            prop_assert!(bench.breaker.parts.iter().all(|part| part.sources.len() <= KEPT_APART));
+            prop_assert!(bench.breaker.parts.iter().all(|part| part.clients.len() <= KEPT_APART));
         }
         // Whatever was: once all are back and the pause is over, one good answer closes it.
         for (pass, _) in under_way {
@@ -320,10 +320,10 @@ proptest! {
         prop_assert_eq!(bench.request(at, Answered), State::Closed);
     }
 
-    /// Whatever one source sends and however that ends: the breaker does not open, also if two others fail
-    /// now and then, and an open one lets another source try within three pauses.
+    /// Whatever one client sends and however that ends: the breaker does not open, also if two others fail
+    /// now and then, and an open one lets another client try within three pauses.
     #[test]
-    fn one_source_neither_opens_it_nor_keeps_it_open(
+    fn one_client_neither_opens_it_nor_keeps_it_open(
         failures in 3..9u32,
         begins_open in any::<bool>(),
         steps in prop::collection::vec((0..8u8, 0..5usize, 0..400u64), 1..400),

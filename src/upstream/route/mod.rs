@@ -144,9 +144,9 @@ impl Route {
         self.breaker.state()
     }
 
-    /// Why no target would take a request of this source now; `None` where one would.
-    pub fn refuses(&self, now: Instant, source: FairShareKey) -> Option<RunError> {
-        self.breaker.refuses(now, source).map(is_down)
+    /// Why no target accepts a request of this client now; `None` if one does.
+    pub fn rejection(&self, now: Instant, client: FairShareKey) -> Option<RunError> {
+        self.breaker.wait_for(now, client).map(is_down)
     }
 
     /// What a run does next: at its start, after [`RouteRequest::fail`], and after a pause. `random` is in 0..1.
@@ -190,7 +190,7 @@ impl Route {
         let is_excused = lost.is_some()
             && !request.has_excused
             && request.attempts == 1
-            && self.budget.withdraw(request.asker.source);
+            && self.budget.withdraw(request.asker.client);
         request.has_excused |= is_excused;
         is_excused
     }
@@ -204,12 +204,12 @@ impl Route {
         FailedAttempt { permit, error, lost }: FailedAttempt,
     ) -> Pick {
         self.record(now, permit, Err(judge(&error, false, lost.is_some())));
-        let source = request.asker.source;
+        let client = request.asker.client;
         match self.retry.next_pause(request.attempts, &error, random) {
             Some(after)
                 if now + after < request.deadline
-                    && self.breaker.refuses(now, source).is_none()
-                    && self.budget.withdraw(source) =>
+                    && self.breaker.wait_for(now, client).is_none()
+                    && self.budget.withdraw(client) =>
             {
                 Pick::Wait { after, error }
             }

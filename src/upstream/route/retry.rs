@@ -42,21 +42,21 @@ impl Settings {
 }
 
 /// Retry budget of one upstream: every run adds its share, every retry takes a whole one. The last half is reserved for
-/// sources (each a [`FairShareKey`]) without a recent retry, so that one client whose messages make the service fail
+/// clients (each a [`FairShareKey`]) without a recent retry, so that one client whose messages make the service fail
 /// cannot use up the retries of the others.
 #[derive(Debug)]
 pub struct RetryBudget {
     percent: i64,
     /// Hundredths of a retry.
     balance: i64,
-    /// The sources of the last retries, at most [`RetryBudget::LATELY`].
+    /// The clients of the last retries, at most [`RetryBudget::LATELY`].
     lately: VecDeque<FairShareKey>,
 }
 
 impl RetryBudget {
     /// Retries available at the start; also the most that can be saved up.
     const RESERVE: i64 = 10;
-    /// Number of last retries whose sources are remembered; beyond it the oldest is forgotten.
+    /// Number of last retries whose clients are remembered; beyond it the oldest is forgotten.
     const LATELY: usize = 10;
 
     pub fn new(percent: u32) -> Self {
@@ -68,15 +68,15 @@ impl RetryBudget {
         self.balance = self.balance.saturating_add(self.percent).min(Self::RESERVE * 100);
     }
 
-    /// Takes one retry for a client of this source, if there is one left for it.
-    pub fn withdraw(&mut self, source: FairShareKey) -> bool {
-        let least = if self.lately.contains(&source) { Self::RESERVE * 50 } else { 0 };
+    /// Takes one retry for this client, if there is one left for it.
+    pub fn withdraw(&mut self, client: FairShareKey) -> bool {
+        let least = if self.lately.contains(&client) { Self::RESERVE * 50 } else { 0 };
         let rest = self.balance.saturating_sub(100);
         if rest < least {
             return false;
         }
         self.balance = rest;
-        self.lately.push_back(source);
+        self.lately.push_back(client);
         if self.lately.len() > Self::LATELY {
             self.lately.pop_front();
         }
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(pauses(&error(Retry::No, Some(3))), [None, None, None]);
     }
 
-    /// How often one can be had, each time for another source.
+    /// How often one can be had, each time for another client.
     fn all(budget: &mut RetryBudget) -> usize {
         (0..100).filter(|n| budget.withdraw(FairShareKey::numbered(*n))).count()
     }
@@ -148,7 +148,7 @@ mod tests {
 
     // faults: K138
     #[test]
-    fn one_source_leaves_half_of_the_retries_to_the_others() {
+    fn one_client_leaves_half_of_the_retries_to_the_others() {
         let (mut budget, greedy) = (RetryBudget::new(10), FairShareKey::numbered(1_000));
         for _ in 0..1_000 {
             budget.deposit();
@@ -176,8 +176,8 @@ mod tests {
         let mut retries = 0;
         for n in 0..1_000 {
             budget.deposit();
-            let source = FairShareKey::numbered(n % 50);
-            retries += u32::from(budget.withdraw(source)) + u32::from(budget.withdraw(source));
+            let client = FairShareKey::numbered(n % 50);
+            retries += u32::from(budget.withdraw(client)) + u32::from(budget.withdraw(client));
         }
         assert!((100..=110).contains(&retries), "{retries} retries for 1,000 runs");
         assert!(budget.lately.len() <= 10);

@@ -41,9 +41,9 @@ impl Bench {
         Bench { route: Route::new(settings()), request: request(7, now + ms(300_000)), now }
     }
 
-    /// Another run, of another source.
-    fn next_run(&mut self, source: u64) {
-        self.request = request(source, self.now + ms(300_000));
+    /// Another run, of another client.
+    fn next_run(&mut self, client: u64) {
+        self.request = request(client, self.now + ms(300_000));
     }
 
     fn pick(&mut self) -> Pick {
@@ -82,12 +82,12 @@ impl Bench {
     }
 }
 
-fn request(source: u64, deadline: Instant) -> RouteRequest {
-    RouteRequest::new("m".into(), asker(source), deadline)
+fn request(client: u64, deadline: Instant) -> RouteRequest {
+    RouteRequest::new("m".into(), asker(client), deadline)
 }
 
-fn asker(source: u64) -> Asker {
-    Asker { source: FairShareKey::numbered(source), session: SessionId(u128::from(source)) }
+fn asker(client: u64) -> Asker {
+    Asker { client: FairShareKey::numbered(client), session: SessionId(u128::from(client)) }
 }
 
 fn error(kind: RunErrorKind) -> RunError {
@@ -126,8 +126,8 @@ fn no_pause_reaches_beyond_the_deadline() {
 fn a_dead_reused_connection_is_replaced_once_and_costs_nothing() {
     let mut bench = Bench::new();
     let lost = error(RunErrorKind::UpstreamUnreachable);
-    for source in 100..200 {
-        bench.route.budget.withdraw(FairShareKey::numbered(source));
+    for client in 100..200 {
+        bench.route.budget.withdraw(FairShareKey::numbered(client));
     }
     assert_eq!(bench.fail(&lost, Some(Reused)), "attempt 1 again: Reused");
     assert_eq!(bench.fail(&lost, Some(Reused)), "end upstream_unreachable", "and the budget is empty");
@@ -176,13 +176,13 @@ fn an_open_breaker_ends_runs_and_is_asked_before_a_pause_and_after_it() {
     let refused = error(RunErrorKind::UpstreamUnreachable);
     assert_eq!(bench.fail(&refused, None), "wait 500");
     let waiting = std::mem::replace(&mut bench.request, request(8, bench.now + ms(300_000)));
-    for source in 9..12 {
+    for client in 9..12 {
         assert_eq!(bench.fail(&refused, None), "wait 500");
-        bench.next_run(source);
+        bench.next_run(client);
     }
-    assert!(bench.route.refuses(bench.now, FairShareKey::numbered(99)).is_none());
+    assert!(bench.route.rejection(bench.now, FairShareKey::numbered(99)).is_none());
     assert_eq!(bench.fail(&refused, None), "end upstream_unreachable", "the fifth in a row opens it");
-    let down = bench.route.refuses(bench.now, FairShareKey::numbered(99)).expect("no target");
+    let down = bench.route.rejection(bench.now, FairShareKey::numbered(99)).expect("no target");
     assert_eq!((down.kind, down.retry_after), (RunErrorKind::UpstreamDown, Some(ms(5_000))));
     bench.request = waiting;
     assert_eq!(bench.describe(), "end upstream_down", "the pause was over too late");
@@ -214,8 +214,8 @@ proptest! {
         runs in prop::collection::vec((0..6_u64, prop::collection::vec((ends(), 0..4_000_u64), 8)), 1..40),
     ) {
         let mut bench = Bench::new();
-        for (source, attempts) in runs {
-            bench.next_run(source);
+        for (client, attempts) in runs {
+            bench.next_run(client);
             let deadline = bench.request.deadline;
             let mut luck = attempts.into_iter();
             let mut sent = 0;
