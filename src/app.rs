@@ -7,7 +7,7 @@ pub use settings::{Machine, Settings};
 use crate::{
     descriptors,
     dispatch::{self, Dispatcher, Lane, Router, RunSinks},
-    http::{self, Door},
+    http::{self, ConnectionLimiter},
     hub::{self, Connections, Registry, Worker, heartbeat},
     lifecycle::{Lifecycle, Phase},
     listen::{self, BACKLOG, bind},
@@ -44,7 +44,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct Gateway {
     pub address: SocketAddr,
     pub ops_address: Option<SocketAddr>,
-    site: Arc<http::AppState>,
+    app_state: Arc<http::AppState>,
     server: actix_server::ServerHandle,
     drain: Duration,
     /// Why the gateway cannot continue, once it cannot.
@@ -71,7 +71,7 @@ struct WorkerParts {
     hub: hub::Settings,
     session: Arc<session::Settings>,
     next_worker: Arc<AtomicUsize>,
-    site: Arc<http::AppState>,
+    app_state: Arc<http::AppState>,
 }
 
 impl Gateway {
@@ -87,7 +87,7 @@ impl Gateway {
         let ops_listener = ops_listen.map(|address| bind(address, listen::OPS_FLAG)).transpose()?;
         let (workers, drain) = (settings.workers, settings.drain_timeout);
         let parts = worker_parts(settings, client);
-        let site = Arc::clone(&parts.site);
+        let app_state = Arc::clone(&parts.app_state);
         let address = listener.local_addr()?;
         let ops_address = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let server = serve(listener, ops_listener, workers, parts)?;
@@ -98,8 +98,8 @@ impl Gateway {
             }
         });
         let (broke, broken) = watch::channel(None);
-        actix::spawn(watch_dispatcher(Arc::clone(&site), broke));
-        let gateway = Gateway { address, ops_address, site, server: handle, drain, broken };
+        actix::spawn(watch_dispatcher(Arc::clone(&app_state), broke));
+        let gateway = Gateway { address, ops_address, app_state, server: handle, drain, broken };
         gateway.wait_for_lanes(workers).await?;
         Ok(gateway)
     }
@@ -107,18 +107,18 @@ impl Gateway {
     /// Ready means that every worker has its lane.
     async fn wait_for_lanes(&self, workers: usize) -> anyhow::Result<()> {
         let started = async {
-            while self.site.dispatcher.send(dispatch::CountLanes).await? < workers {
+            while self.app_state.dispatcher.send(dispatch::CountLanes).await? < workers {
                 sleep(Duration::from_millis(2)).await;
             }
             Ok::<(), MailboxError>(())
         };
         timeout(START, started).await.context("the workers did not start in time")??;
-        self.site.lifecycle.enter(Phase::Ready);
+        self.app_state.lifecycle.enter(Phase::Ready);
         Ok(())
     }
 
-    pub fn site(&self) -> &Arc<http::AppState> {
-        &self.site
+    pub fn app_state(&self) -> &Arc<http::AppState> {
+        &self.app_state
     }
 
     /// Resolves when the gateway cannot go on.
@@ -137,11 +137,11 @@ impl Gateway {
     /// Stops in order: unready, no new sockets, running answers finish, sockets are closed with
     /// 1012, the rest is cut when the grace period is over or `hurry` resolves.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> Ended {
-        let lifecycle = &self.site.lifecycle;
+        let lifecycle = &self.app_state.lifecycle;
         lifecycle.enter(Phase::Draining);
         log::info!(sockets = lifecycle.sockets(), grace_ms = self.drain.as_millis() as u64; "draining");
         let all_closed = async || {
-            while lifecycle.sockets() > 0 || !self.site.registry.is_empty() {
+            while lifecycle.sockets() > 0 || !self.app_state.registry.is_empty() {
                 sleep(Duration::from_millis(10)).await;
             }
         };
@@ -184,12 +184,12 @@ fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts
     );
     let (dispatch_state, dispatcher) = (dispatcher.state(), dispatcher.start());
     let lifecycle = Lifecycle::new(settings.connections_max, settings.connections_per_source_max);
-    let site = http::AppState {
+    let app_state = http::AppState {
         settings: settings.http,
         lifecycle: Arc::new(lifecycle),
         memory: Arc::new(memory),
         registry: Arc::new(Registry::new(settings.chats)),
-        door: Arc::new(Door::new(settings.door, Arc::clone(&metrics))),
+        limiter: Arc::new(ConnectionLimiter::new(settings.http_connections, Arc::clone(&metrics))),
         metrics,
         dispatcher,
         dispatch_state,
@@ -203,7 +203,7 @@ fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts
         hub: settings.hub,
         session: settings.session,
         next_worker: Arc::default(),
-        site: Arc::new(site),
+        app_state: Arc::new(app_state),
     }
 }
 
@@ -213,19 +213,19 @@ fn serve(
     workers: usize,
     parts: WorkerParts,
 ) -> std::io::Result<actix_server::Server> {
-    let ops_site = Arc::clone(&parts.site);
-    let connections_max = descriptors::for_connections(parts.site.door.connections_max());
+    let ops_state = Arc::clone(&parts.app_state);
+    let connections_max = descriptors::for_connections(parts.app_state.limiter.connections_max());
     let mut server = actix_server::Server::build()
         .workers(workers)
         .backlog(BACKLOG as u32)
         .disable_signals()
         .shutdown_timeout(1)
-        // The door makes room long before; this is for connections that wait to come to it. Taken-over
+        // The limiter closes idle connections long before; this bounds those that wait for it. Taken-over
         // sockets are not counted.
         .max_concurrent_connections(connections_max.div_ceil(workers))
-        .listen("gateway", listener, move || http::service(Arc::clone(&parts.site), worker(&parts)))?;
+        .listen("gateway", listener, move || http::service(Arc::clone(&parts.app_state), worker(&parts)))?;
     if let Some(listener) = ops_listener {
-        server = server.listen("ops", listener, move || http::ops_service(Arc::clone(&ops_site)))?;
+        server = server.listen("ops", listener, move || http::ops_service(Arc::clone(&ops_state)))?;
     }
     Ok(server.run())
 }
@@ -233,28 +233,28 @@ fn serve(
 /// Makes this thread's worker: its clock, its lane, and what its sockets share.
 fn worker(parts: &WorkerParts) -> Rc<Connections> {
     let index = parts.next_worker.fetch_add(1, Relaxed);
-    let site = &parts.site;
+    let app_state = &parts.app_state;
     let client = client::Client::new(parts.client.clone());
-    let (settings, router) = (Arc::clone(&parts.runs), Arc::clone(&site.router));
-    let (metrics, sinks) = (Arc::clone(&site.metrics), parts.sinks.clone());
+    let (settings, router) = (Arc::clone(&parts.runs), Arc::clone(&app_state.router));
+    let (metrics, sinks) = (Arc::clone(&app_state.metrics), parts.sinks.clone());
     let clock = WorkerClock::start();
     let lane = Lane::new(client, settings, router, metrics, sinks, &clock).start();
-    if site.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
+    if app_state.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!(worker = index; "a worker could not register its lane");
     }
-    let worker = Worker::new(index, parts.hub, Arc::clone(&parts.session), site.shared(), clock);
+    let worker = Worker::new(index, parts.hub, Arc::clone(&parts.session), app_state.shared(), clock);
     let connections = Connections::new(worker);
     heartbeat::start(&connections);
     connections
 }
 
 /// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.
-async fn watch_dispatcher(site: Arc<http::AppState>, broke: watch::Sender<Option<&'static str>>) {
+async fn watch_dispatcher(app_state: Arc<http::AppState>, broke: watch::Sender<Option<&'static str>>) {
     while !broke.is_closed() {
         sleep(WATCH).await;
-        let why = match timeout(WATCH, site.dispatcher.send(dispatch::HealthCheck)).await {
+        let why = match timeout(WATCH, app_state.dispatcher.send(dispatch::HealthCheck)).await {
             Ok(Ok(true)) => {
-                site.dispatch_state.dispatcher_answered(Instant::now());
+                app_state.dispatch_state.dispatcher_answered(Instant::now());
                 None
             }
             Ok(Ok(false)) => Some("a lane is dead"),

@@ -205,7 +205,7 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
         env!("CARGO_PKG_VERSION"),
         gateway.address
     );
-    log::info!("memory.max is {}", gateway.site().memory.limit());
+    log::info!("memory.max is {}", gateway.app_state().memory.limit());
     for warning in config.warnings() {
         log::warn!("{warning}");
     }

@@ -4,7 +4,7 @@ use crate::{
     config::{self, Config},
     descriptors::{self, Shares},
     dispatch::{self, admission},
-    http::{self, door, exchange},
+    http::{self, connection_limiter, exchange},
     hub::{self, ChatLimits},
     memory, protocol, session,
     socket::{guard, rate, task, unfinished, worker},
@@ -57,7 +57,7 @@ pub struct Settings {
     pub route: route::Settings,
     pub hub: hub::Settings,
     pub session: Arc<session::Settings>,
-    pub door: door::Settings,
+    pub http_connections: connection_limiter::Settings,
     pub http: http::Settings,
     /// What is lower than configured, because of the machine.
     pub warnings: Vec<String>,
@@ -97,7 +97,7 @@ impl Settings {
             },
             hub: hub_settings(config),
             session: Arc::new(session_settings(config)),
-            door: door_settings(config, shares.connections),
+            http_connections: limiter_settings(config, shares.connections),
             http: http_settings(config, simulated),
             warnings: reduced
                 .map(|(key, wanted, effective)| {
@@ -221,9 +221,9 @@ fn session_settings(config: &Config) -> session::Settings {
     }
 }
 
-fn door_settings(config: &Config, connections_max: usize) -> door::Settings {
+fn limiter_settings(config: &Config, connections_max: usize) -> connection_limiter::Settings {
     let http = &config.http;
-    door::Settings {
+    connection_limiter::Settings {
         limits: exchange::Limits {
             header_timeout: http.header_timeout,
             header_bytes_max: http.header_bytes_max,
@@ -318,12 +318,18 @@ mod tests {
     fn settings_fit_the_machine() {
         let mut config = Config::default();
         let plenty = Settings::new(&config, Machine { cores: 3, descriptors: 1 << 20 }, false);
-        assert_eq!((plenty.workers, plenty.connections_max, plenty.door.connections_max), (3, 18_000, 4_096));
+        assert_eq!(
+            (plenty.workers, plenty.connections_max, plenty.http_connections.connections_max),
+            (3, 18_000, 4_096)
+        );
         assert!(plenty.warnings.is_empty() && !plenty.http.simulated, "{:?}", plenty.warnings);
         // One derivation: what the keys ask for, within what the machine has.
         config.server.workers = 2;
         let little = Settings::new(&config, Machine { cores: 3, descriptors: 64 }, true);
-        assert_eq!((little.workers, little.connections_max, little.door.connections_max), (2, 12, 6));
+        assert_eq!(
+            (little.workers, little.connections_max, little.http_connections.connections_max),
+            (2, 12, 6)
+        );
         assert!(little.http.simulated);
         expect_test::expect![[r#"
             connection.count_max is 12 instead of 18000: only 64 files may be open; raise the hard limit (ulimit -Hn) or lower the key

@@ -269,10 +269,10 @@ async fn a_stalled_worker_is_reported_and_the_others_serve() {
     for _ in 0..SOCKETS {
         sockets.push(tokio_tungstenite::connect_async(&url).await.unwrap().0);
     }
-    let stalls = &gateway.site().metrics.worker_stalls;
+    let stalls = &gateway.app_state().metrics.worker_stalls;
     assert_eq!(stalls.get(), 0);
     let since = Instant::now();
-    gateway.site().dispatcher.send(Block { worker: 0, time: Duration::from_secs(2) }).await.unwrap();
+    gateway.app_state().dispatcher.send(Block { worker: 0, time: Duration::from_secs(2) }).await.unwrap();
     // The command goes round by one more thread.
     sleep(Duration::from_millis(100)).await;
     let answers = sockets.iter_mut().map(async |socket| {
@@ -280,7 +280,7 @@ async fn a_stalled_worker_is_reported_and_the_others_serve() {
         while !matches!(timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap(), Frame::Text(_)) {}
         since.elapsed()
     });
-    let state = Arc::clone(&gateway.site().dispatch_state);
+    let state = Arc::clone(&gateway.app_state().dispatch_state);
     // What a probe would find, had it stood still for so much longer.
     let found = |longer: u64| state.worker_fault(Instant::now() + Duration::from_millis(longer));
     let probe = async {

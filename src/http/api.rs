@@ -1,4 +1,4 @@
-//! HTTP endpoints for pages: the configuration of this gateway, and the transcript of a chat.
+//! HTTP endpoints for pages: the configuration of the gateway, and the transcript of a chat.
 use super::{AppState, auth, auth::NotAdmitted, methods, page};
 use crate::{
     access::Denied,
@@ -16,9 +16,9 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Longest wait for a session's transcript.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// When what is not there now may be asked for again, in seconds.
+/// Longest wait for a session's transcript; then the response is 503.
+const TRANSCRIPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// `Retry-After` of temporary errors, in seconds.
 const RETRY_AFTER: &str = "5";
 
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -27,7 +27,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(methods::read_only("/api/chats/{id}", chat).default_service(web::to(wrong_method)));
 }
 
-/// The bounds that a page should know before it meets them.
+/// The limits that a page should respect.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Limits {
     pub message_bytes: usize,
@@ -43,21 +43,21 @@ pub struct Limits {
     pub silence_ms: u64,
 }
 
-/// What a page may offer to its user.
+/// The functions that a page may offer.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Features {
     pub stop: bool,
     pub resume: bool,
     pub regenerate: bool,
     pub edit: bool,
-    /// Messages may wait behind an answer.
+    /// Messages can be sent while an answer is being written.
     pub queue: bool,
-    /// The model's thinking may be shown.
+    /// The model's reasoning is sent.
     pub reasoning: bool,
     pub client_system_prompt: bool,
 }
 
-/// The operator's words on the page: plain text. Empty ones are left out.
+/// Texts of the operator for the page, as plain text. Empty ones are omitted.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Page {
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -79,26 +79,26 @@ pub struct PageLink {
 struct BuiltPage<'a> {
     build: &'static str,
     #[serde(flatten)]
-    words: &'a Page,
+    texts: &'a Page,
 }
 
-async fn page_config(request: HttpRequest, site: Data<AppState>) -> HttpResponse {
-    let settings = &site.settings;
+async fn page_config(request: HttpRequest, state: Data<AppState>) -> HttpResponse {
+    let settings = &state.settings;
     let caller = match auth::caller(&request, settings) {
         Ok(caller) => caller,
         Err(why) => return ApiError::from(why).response(),
     };
-    // A page that asks is about to open a socket, which it would not get here; a proxy asks another gateway.
-    if site.lifecycle.phase() >= Phase::Draining {
+    // The page is about to open a socket, which a draining gateway rejects; with the error a proxy tries another one.
+    if state.lifecycle.phase() >= Phase::Draining {
         return ApiError::Draining.response();
     }
-    let mut response = ours(StatusCode::OK);
+    let mut response = private_response(StatusCode::OK);
     for cookie in caller.set_cookies() {
         response.append_header((header::SET_COOKIE, cookie));
     }
     response.json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "page": BuiltPage { build: page::BUILD_ID, words: &settings.page },
+        "page": BuiltPage { build: page::BUILD_ID, texts: &settings.page },
         "simulated": settings.simulated,
         "models": [{ "id": settings.model }],
         "limits": settings.limits,
@@ -112,32 +112,34 @@ async fn page_config(request: HttpRequest, site: Data<AppState>) -> HttpResponse
     }))
 }
 
-/// A chat of another principal gets the same response as one that does not exist.
-async fn chat(request: HttpRequest, site: Data<AppState>, id: Path<String>) -> HttpResponse {
-    match transcript(&request, &site, &id).await {
-        Ok((chat, transcript)) => ours(StatusCode::OK).json(Conversation::new(&chat, &transcript)),
+/// The transcript of a chat. For a chat of another principal the response is that for a chat that does not exist.
+async fn chat(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> HttpResponse {
+    match transcript(&request, &state, &id).await {
+        Ok((chat, transcript)) => {
+            private_response(StatusCode::OK).json(Conversation::new(&chat, &transcript))
+        }
         Err(error) => error.response(),
     }
 }
 
 async fn transcript(
     request: &HttpRequest,
-    site: &AppState,
+    state: &AppState,
     id: &str,
 ) -> Result<(ChatId, Transcript), ApiError> {
-    let caller = auth::caller(request, &site.settings)?;
+    let caller = auth::caller(request, &state.settings)?;
     let chat = ChatId::new(id).map_err(|_| ApiError::BadId)?;
     let key = ChatKey { principal: caller.pass.principal(), chat };
-    let session = site.registry.chat(&key).ok_or(ApiError::UnknownChat)?;
-    match timeout(PATIENCE, session.transcript()).await {
+    let session = state.registry.chat(&key).ok_or(ApiError::UnknownChat)?;
+    match timeout(TRANSCRIPT_TIMEOUT, session.transcript()).await {
         Ok(Some(transcript)) => Ok((key.chat, transcript)),
-        // It has just ended.
+        // The session has just ended.
         Ok(None) => Err(ApiError::UnknownChat),
         Err(_) => Err(ApiError::Unavailable),
     }
 }
 
-/// A chat as the AI SDK's pages keep it.
+/// A chat in the format of the AI SDK's pages.
 #[derive(Serialize)]
 struct Conversation<'a> {
     id: &'a str,
@@ -182,7 +184,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Why there is no answer.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug)]
 enum ApiError {
     ForeignOrigin,
@@ -235,7 +237,7 @@ impl ApiError {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. Try again.")
             }
         };
-        let mut response = ours(status);
+        let mut response = private_response(status);
         match self {
             ApiError::WrongMethod => {
                 response.insert_header((header::ALLOW, methods::ALLOWED));
@@ -249,8 +251,8 @@ impl ApiError {
     }
 }
 
-/// A response for one browser alone: no cache keeps it, and no page of another origin may read it.
-fn ours(status: StatusCode) -> HttpResponseBuilder {
+/// A response for one browser: caches do not store it, and pages of other origins cannot read it.
+fn private_response(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -268,7 +270,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn a_fault_of_ours_has_a_code_and_a_sentence() {
+    async fn an_internal_error_has_a_code_and_a_sentence() {
         let response = ApiError::Internal.response();
         assert_eq!(response.status(), 500);
         let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();

@@ -1,5 +1,5 @@
-//! Who sent a request: its origin is checked, and what it shows becomes a pass. Every route that belongs to a
-//! client starts here.
+//! Identifies the client of a request: checks the origin, and makes a pass from the credentials. Every route that serves
+//! a client's data starts here.
 use super::{Settings, client_address, origin_is_allowed};
 use crate::{
     access::{Credential, Denied, Pass, cookie},
@@ -21,7 +21,7 @@ pub(super) struct Caller {
     secure: bool,
 }
 
-/// Why a request is not served for anybody.
+/// Why no client is identified; the request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotAdmitted {
     /// It comes from a page of another origin.
@@ -44,8 +44,8 @@ pub(super) fn caller(request: &HttpRequest, settings: &Settings) -> Result<Calle
 }
 
 impl Caller {
-    /// The cookies that the response is to set where the route keeps a client's chats. Marked as sensitive, so
-    /// that they are not printed by accident.
+    /// The cookies to set in responses of routes with the client's chats. Marked as sensitive, so that they are not
+    /// printed by accident.
     pub(super) fn set_cookies(&self) -> impl Iterator<Item = HeaderValue> {
         let cookies = cookie::set_cookies(&self.credential, self.pass.principal(), self.secure);
         cookies.into_iter().filter_map(|cookie| {
@@ -56,13 +56,13 @@ impl Caller {
     }
 }
 
-/// Whether a trusted proxy states that the browser came over TLS. Our own listener speaks none.
+/// Whether a trusted proxy reports that the browser uses TLS. Our own listener does not support it.
 fn came_over_tls(request: &HttpRequest, settings: &Settings) -> bool {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
     if !peer.is_some_and(|peer| settings.trusts(&peer)) {
         return false;
     }
-    // Where each proxy appends its own scheme, the first is of the one that the browser spoke to.
+    // If every proxy appends its scheme, the first one is the browser's.
     let schemes = request.headers().get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
     let first = schemes.and_then(|schemes| schemes.split(',').next());
     first.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn secure_is_set_only_where_a_trusted_proxy_saw_tls() {
+    fn secure_is_set_only_if_a_trusted_proxy_reports_tls() {
         let is_secure = |peer: &str, proto: &[&str]| {
             let mut request = TestRequest::get().peer_addr(peer.parse().unwrap());
             for proto in proto {

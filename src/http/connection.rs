@@ -1,11 +1,11 @@
-//! The stream of one plain HTTP connection: between the socket and the library's parser, until the connection
-//! ends or becomes a WebSocket.
+//! The stream of one HTTP connection, between the socket and the library's parser, until the connection ends or becomes
+//! a WebSocket.
 //!
-//! The library polls it whenever it polls the connection's task: each poll of the task reads, writes or flushes
-//! at least once. So every call looks at the deadlines first, and leaves the task woken for the next one.
+//! Whenever the connection's task is polled, the library reads, writes or flushes the stream at least once. So each of
+//! these calls checks the deadlines first and arranges for the task to be woken at the next one.
 use super::{
-    door::{Door, Place},
-    exchange::{Appetite, Cut, Exchange},
+    connection_limiter::{ConnectionLimiter, HttpPermit},
+    exchange::{EarlyClose, Exchange, ParserInput},
 };
 use crate::socket::stall::Stall;
 use bytes::{Buf, BytesMut};
@@ -28,62 +28,67 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Bytes that are read ahead of the parser, to notice that the client has gone; the rest waits in the kernel.
+/// Bytes that are read before the parser may have them, in order to notice that the client has disconnected; more stays
+/// in the kernel.
 const AHEAD_BYTES_MAX: usize = 8 * 1024;
-/// How long the client has to close its side after ours is closed, and what is read of it meanwhile: with unread
-/// bytes the kernel would send a reset, which can destroy the answer on its way (RFC 9112 §9.6).
+/// How long the client has to close its side after we closed ours. Until then its bytes are read and discarded: if some
+/// were unread, the kernel would send a reset, which can destroy the response in flight (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that are discarded meanwhile; if there are more, the socket is closed.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
-/// What the routes report to the stream of their connection.
-pub(super) type Shared = Rc<RefCell<Exchange>>;
+/// The state of the current request, shared by the connection's stream and the request handlers.
+pub(super) type SharedExchange = Rc<RefCell<Exchange>>;
 
 pub(crate) struct HttpStream {
-    /// Nothing only once it was given away.
+    /// `None` after it was handed over.
     io: Option<TcpStream>,
-    exchange: Shared,
-    /// Bytes that came before it was their turn.
+    exchange: SharedExchange,
+    /// Bytes that were read before the parser may have them.
     ahead: BytesMut,
     /// The client has closed its side.
     is_ended: bool,
     timer: Pin<Box<Sleep>>,
-    /// There is output that the kernel does not take.
+    /// Set while there is output that the kernel does not accept.
     stall: Option<Stall>,
     state: State,
-    place: Place,
-    door: Arc<Door>,
+    permit: HttpPermit,
+    limiter: Arc<ConnectionLimiter>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
-    /// Our side is closed; bytes discarded since.
+    /// Our side is closed; counts the bytes discarded since.
     Lingering {
         discarded: usize,
     },
-    /// Nothing is left to be done.
-    Over,
+    /// The connection was closed early.
+    Closed,
 }
 
 impl HttpStream {
-    /// Admits a connection and makes room for it where that is needed.
+    /// Admits a connection, if need be by closing an idle one.
     ///
     /// # Errors
-    /// There is no room. The client has got a 503.
-    pub(crate) fn new(io: TcpStream, door: &Arc<Door>) -> io::Result<(Self, Option<SocketAddr>)> {
+    /// There is no room for it. The client was sent a 503.
+    pub(crate) fn new(
+        io: TcpStream,
+        limiter: &Arc<ConnectionLimiter>,
+    ) -> io::Result<(Self, Option<SocketAddr>)> {
         let peer = io.peer_addr().ok();
         let socket = SockRef::from(&io);
-        let Some(place) = door.enter(peer.map(|peer| peer.ip())) else {
+        let Some(permit) = limiter.admit(peer.map(|peer| peer.ip())) else {
             let _ = socket.send(FULL);
             end_cleanly(&io);
             return Err(ErrorKind::ConnectionRefused.into());
         };
-        // Without it the last segment of an answer may wait for the acknowledgement of those before.
+        // Otherwise the last segment of a response may wait until the previous ones are acknowledged.
         let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_send_buffer_size(door.settings.send_buffer);
+        let _ = socket.set_send_buffer_size(limiter.settings.send_buffer);
         let now = Instant::now();
-        let exchange = Exchange::new(door.settings.limits, now.into_std());
-        let timer = Box::pin(sleep_until(now + door.settings.limits.header_timeout));
+        let exchange = Exchange::new(limiter.settings.limits, now.into_std());
+        let timer = Box::pin(sleep_until(now + limiter.settings.limits.header_timeout));
         let stream = HttpStream {
             io: Some(io),
             exchange: Rc::new(RefCell::new(exchange)),
@@ -92,34 +97,34 @@ impl HttpStream {
             timer,
             stall: None,
             state: State::Running,
-            place,
-            door: Arc::clone(door),
+            permit,
+            limiter: Arc::clone(limiter),
         };
         Ok((stream, peer))
     }
 
-    pub(super) fn exchange(&self) -> &Shared {
+    pub(super) fn exchange(&self) -> &SharedExchange {
         &self.exchange
     }
 
-    /// The socket, and what its client has sent behind its last request.
+    /// The socket, and the bytes received after the last request.
     pub(crate) fn into_parts(mut self) -> Option<(TcpStream, BytesMut)> {
         let ahead = std::mem::take(&mut self.ahead);
         self.io.take().map(|io| (io, ahead))
     }
 
-    /// Looks whether the connection's time is up; otherwise the task is woken when it is.
+    /// Fails if the connection was evicted or a limit is exceeded; otherwise the task is woken when that happens.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.state == State::Over {
+        if self.state == State::Closed {
             return Err(ErrorKind::TimedOut.into());
         }
-        if self.place.poll_evicted(cx) {
-            return Err(self.cut(Cut::Evicted));
+        if self.permit.poll_evicted(cx) {
+            return Err(self.close_early(EarlyClose::Evicted));
         }
         if let (Some(stall), Some(io)) = (&mut self.stall, &self.io)
             && stall.poll(io, cx)
         {
-            return Err(self.cut(Cut::WriteTimeout));
+            return Err(self.close_early(EarlyClose::WriteTimeout));
         }
         loop {
             let Some(deadline) = self.exchange.borrow().deadline() else { return Ok(()) };
@@ -132,21 +137,21 @@ impl HttpStream {
             }
             let overdue = self.exchange.borrow().overdue(Instant::now().into_std());
             if let Some(cut) = overdue {
-                return Err(self.cut(cut));
+                return Err(self.close_early(cut));
             }
         }
     }
 
-    /// Ends the connection. A client that waits for an answer gets a status where none was begun.
-    fn cut(&mut self, cut: Cut) -> io::Error {
-        self.state = State::Over;
-        self.door.cut(cut, self.place.peer());
+    /// Closes the connection before its client did. If no response has started, the client is sent a status.
+    fn close_early(&mut self, reason: EarlyClose) -> io::Error {
+        self.state = State::Closed;
+        self.limiter.count_closed(reason, self.permit.peer());
         if let Some(io) = &self.io {
             let socket = SockRef::from(io);
             if self.stall.is_some() {
-                // The peer does not read what the kernel holds, so the kernel discards it.
+                // The peer does not read, so the kernel discards its unsent data.
                 let _ = socket.set_linger(Some(Duration::ZERO));
-            } else if let Some(status) = status(cut).filter(|_| self.exchange.borrow().may_answer()) {
+            } else if let Some(status) = status(reason).filter(|_| self.exchange.borrow().may_answer()) {
                 let _ = socket.send(status);
             }
         }
@@ -169,7 +174,7 @@ impl HttpStream {
         if ends { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Gives the parser what it may have.
+    /// Passes on the bytes that the parser may have.
     fn poll_feed(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
         let now = Instant::now().into_std();
@@ -196,7 +201,7 @@ impl HttpStream {
             }
             taken
         };
-        Poll::Ready(taken.map(drop).map_err(|cut| self.cut(cut)))
+        Poll::Ready(taken.map(drop).map_err(|cut| self.close_early(cut)))
     }
 }
 
@@ -204,22 +209,22 @@ impl AsyncRead for HttpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
-        let appetite = this.exchange.borrow_mut().appetite();
-        match appetite {
-            Appetite::Some => {
+        let parser_input = this.exchange.borrow_mut().parser_input();
+        match parser_input {
+            ParserInput::Bytes => {
                 let fed = this.poll_feed(cx, into);
-                this.place.set_waiting(fed.is_pending());
+                this.permit.set_waiting(fed.is_pending());
                 fed
             }
-            Appetite::AfterLook => {
+            ParserInput::AfterParse => {
                 let ended = this.poll_ahead(cx);
                 if !this.ahead.is_empty() {
                     cx.waker().wake_by_ref();
                 }
                 ended
             }
-            Appetite::AfterAnswer => this.poll_ahead(cx),
-            Appetite::End => Poll::Ready(Ok(())),
+            ParserInput::AfterAnswer => this.poll_ahead(cx),
+            ParserInput::EndOfStream => Poll::Ready(Ok(())),
         }
     }
 }
@@ -231,16 +236,20 @@ impl AsyncWrite for HttpStream {
         let Some(io) = &mut this.io else { return Poll::Ready(Err(ErrorKind::NotConnected.into())) };
         if let Poll::Ready(written) = Pin::new(&mut *io).poll_write(cx, bytes) {
             this.stall = None;
-            this.place.set_waiting(false);
-            this.exchange.borrow_mut().wrote();
+            this.permit.set_waiting(false);
+            this.exchange.borrow_mut().output_written();
             return Poll::Ready(written);
         }
         if this.stall.is_none() {
-            this.place.set_waiting(true);
+            this.permit.set_waiting(true);
         }
-        let stall = this.stall.get_or_insert_with(|| Stall::new(this.door.settings.write_timeout));
-        // The time begins now, and the task must be woken when it is up.
-        if stall.poll(io, cx) { Poll::Ready(Err(this.cut(Cut::WriteTimeout))) } else { Poll::Pending }
+        let stall = this.stall.get_or_insert_with(|| Stall::new(this.limiter.settings.write_timeout));
+        // The timeout starts now, so the task must be woken when it ends.
+        if stall.poll(io, cx) {
+            Poll::Ready(Err(this.close_early(EarlyClose::WriteTimeout)))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -248,14 +257,14 @@ impl AsyncWrite for HttpStream {
         this.check(cx)?;
         let answered = this.exchange.borrow_mut().flushed(Instant::now().into_std());
         if answered {
-            // For the next request, which may be here already, or the end.
+            // To read the next request, which may have been read ahead, or the end.
             cx.waker().wake_by_ref();
         }
-        // Progress reported by the routes since the last poll has moved the deadline.
+        // The deadline may have moved since the last poll: the request handlers report progress.
         Poll::Ready(this.check(cx))
     }
 
-    /// Closes our side, and waits a moment for the client to close its own.
+    /// Closes our side and waits up to [`LINGER`] for the client to close its own.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
@@ -263,7 +272,7 @@ impl AsyncWrite for HttpStream {
         let State::Lingering { discarded } = &mut this.state else {
             ready!(Pin::new(io).poll_shutdown(cx))?;
             this.exchange.borrow_mut().end();
-            this.place.set_waiting(true);
+            this.permit.set_waiting(true);
             this.timer.as_mut().reset(Instant::now() + LINGER);
             this.state = State::Lingering { discarded: this.ahead.len() };
             return Pin::new(this).poll_shutdown(cx);
@@ -290,8 +299,8 @@ impl Drop for HttpStream {
     }
 }
 
-/// Closes our side and discards what is there to be read, without waiting: an answer is not to be destroyed by the
-/// reset that unread bytes would make of the close.
+/// Closes our side and discards what was received, without waiting: if bytes were unread, the close would become a
+/// reset, which can destroy the response in flight.
 fn end_cleanly(io: &TcpStream) {
     let socket = SockRef::from(io);
     let _ = socket.shutdown(Shutdown::Write);
@@ -306,21 +315,21 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconn
                       content-type: text/plain; charset=utf-8\r\ncontent-length: 30\r\n\r\n\
                       too many connections are open\n";
 
-/// The response to a client whose unfinished request is not waited for.
-fn status(cut: Cut) -> Option<&'static [u8]> {
-    match cut {
-        Cut::HeaderTimeout | Cut::BodyTimeout => Some(
+/// The response to a request that exceeded a limit. None for a connection without an unfinished request.
+fn status(reason: EarlyClose) -> Option<&'static [u8]> {
+    match reason {
+        EarlyClose::HeaderTimeout | EarlyClose::BodyTimeout => Some(
             b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
-        Cut::HeaderBytes => Some(
+        EarlyClose::HeaderBytes => Some(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
-        Cut::BodyBytes => {
+        EarlyClose::BodyBytes => {
             Some(b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         }
-        Cut::RequestTimeout => Some(
+        EarlyClose::RequestTimeout => Some(
             b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
-        Cut::Evicted | Cut::WriteTimeout | Cut::IdleTimeout => None,
+        EarlyClose::Evicted | EarlyClose::WriteTimeout | EarlyClose::IdleTimeout => None,
     }
 }

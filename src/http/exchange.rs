@@ -1,34 +1,33 @@
-//! The rules of one plain HTTP connection: one request at a time, with a bound on every wait and every size.
+//! The rules of one HTTP connection: one request at a time, with a limit on every wait and every size. Pure.
 //!
-//! Requests are parsed by the library; what is decided here is only when its parser gets more bytes, and when
-//! the connection ends. A request and its body are passed on; what follows them waits until the answer is with
-//! the kernel. So nothing is parsed, and nothing can be lost or mixed up, behind a request that is still
-//! open, asks for the end of the connection or becomes a WebSocket. Where a request ends is found by
-//! `super::framing`.
-use super::framing::{Chunks, Framing, HeadScan};
+//! The library parses requests; this module only decides when its parser gets more bytes and when the connection ends.
+//! A request and its body are passed on; the bytes after it are held back until its response was written to the kernel.
+//! So no pipelined request is parsed, lost or mixed up while a request is open, and none after a request that closes the
+//! connection or becomes a WebSocket. `super::framing` finds the end of a request.
+use super::framing::{ChunkScan, Framing, HeadScan};
 use std::time::{Duration, Instant};
 
-/// Bounds of a connection.
+/// Limits of a connection. When one is exceeded, the connection is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the first byte of a request, or from the connection for the first, to the end of its head.
+    /// From the first byte of a request to the end of its head; for the first request, from the connection's start.
     pub header_timeout: Duration,
     pub header_bytes_max: usize,
     /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
-    /// As it is sent, with the framing of chunks.
+    /// Bytes of a body as sent, including the framing of chunks.
     pub body_bytes_max: u64,
-    /// Whether any route takes a body; otherwise every one is refused.
+    /// Whether any route accepts a body; otherwise every request with one is rejected.
     pub takes_bodies: bool,
-    /// From the end of the head to the last byte of the answer.
+    /// From the end of the head to the last byte of the response.
     pub request_timeout: Duration,
-    /// From the answer to the first byte of the next request.
+    /// From the end of the response to the first byte of the next request.
     pub idle_timeout: Duration,
 }
 
-/// Why a connection was ended before its client did.
+/// Why the gateway closed a connection before its client did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum EarlyClose {
     HeaderTimeout,
     HeaderBytes,
     BodyTimeout,
@@ -36,36 +35,36 @@ pub enum Cut {
     RequestTimeout,
     WriteTimeout,
     IdleTimeout,
-    /// It waited for its client longest when there were too many.
+    /// There were too many connections, and this one was idle.
     Evicted,
 }
 
-impl Cut {
+impl EarlyClose {
     pub fn reason(self) -> &'static str {
         match self {
-            Cut::HeaderTimeout => "header_timeout",
-            Cut::HeaderBytes => "header_bytes",
-            Cut::BodyTimeout => "body_timeout",
-            Cut::BodyBytes => "body_bytes",
-            Cut::RequestTimeout => "request_timeout",
-            Cut::WriteTimeout => "write_timeout",
-            Cut::IdleTimeout => "idle_timeout",
-            Cut::Evicted => "evicted",
+            EarlyClose::HeaderTimeout => "header_timeout",
+            EarlyClose::HeaderBytes => "header_bytes",
+            EarlyClose::BodyTimeout => "body_timeout",
+            EarlyClose::BodyBytes => "body_bytes",
+            EarlyClose::RequestTimeout => "request_timeout",
+            EarlyClose::WriteTimeout => "write_timeout",
+            EarlyClose::IdleTimeout => "idle_timeout",
+            EarlyClose::Evicted => "evicted",
         }
     }
 }
 
-/// What the parser is given next.
+/// What the parser gets next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Appetite {
-    /// What [`Exchange::take`] lets through.
-    Some,
-    /// Nothing now; a head may just be complete, so the parser looks before it gets more.
-    AfterLook,
-    /// Nothing until the answer is with the kernel.
+pub(super) enum ParserInput {
+    /// As many bytes as [`Exchange::take`] allows.
+    Bytes,
+    /// Nothing yet: a head may just have become complete, and the parser must process it first.
+    AfterParse,
+    /// Nothing until the response was written to the kernel.
     AfterAnswer,
-    /// The end of the stream, whatever the client still sends.
-    End,
+    /// The end of the stream, even if the client sends more.
+    EndOfStream,
 }
 
 #[derive(Debug)]
@@ -76,85 +75,86 @@ pub(super) struct Exchange {
 
 #[derive(Debug)]
 enum Phase {
-    /// For a request.
+    /// A request is awaited or incomplete.
     Waiting {
         until: Instant,
-        /// Bytes of it that the parser has.
+        /// Bytes of the request that the parser has.
         bytes: usize,
         scan: HeadScan,
-        /// An end was found, and the parser has not looked yet.
-        unseen: bool,
-        /// It is the first of the connection.
+        /// The end of the head was found, and the parser has not processed it yet.
+        unparsed: bool,
+        /// It is the first request of the connection.
         first: bool,
     },
-    /// A request is with the routes, or its answer is on its way.
+    /// A request is being handled, or its response is being written.
     Open {
         until: Instant,
         body: Body,
         body_until: Instant,
         closes: bool,
-        /// Something of the answer is with the kernel.
-        begun: bool,
-        /// The whole answer is encoded.
+        /// Part of the response was written to the kernel.
+        started: bool,
+        /// The whole response is encoded.
         answered: bool,
     },
-    /// Nothing is read any more.
+    /// No more input is parsed.
     Closing,
 }
 
-/// What is still to come of a body.
+/// The part of a body that was not received yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
-    Whole,
+    Complete,
     Length(u64),
     Chunked {
         taken: u64,
-        scan: Chunks,
+        scan: ChunkScan,
     },
-    /// Its bytes are discarded.
-    Refused,
+    /// It is not read, and the connection is closed after the response.
+    Rejected,
 }
 
 impl Exchange {
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
         let until = now + limits.header_timeout;
-        let phase = Phase::Waiting { until, bytes: 0, scan: HeadScan::default(), unseen: false, first: true };
+        let phase =
+            Phase::Waiting { until, bytes: 0, scan: HeadScan::default(), unparsed: false, first: true };
         Exchange { limits, phase }
     }
 
-    pub(super) fn appetite(&mut self) -> Appetite {
+    pub(super) fn parser_input(&mut self) -> ParserInput {
         match &mut self.phase {
-            Phase::Waiting { unseen, .. } => match std::mem::take(unseen) {
-                true => Appetite::AfterLook,
-                false => Appetite::Some,
+            Phase::Waiting { unparsed, .. } => match std::mem::take(unparsed) {
+                true => ParserInput::AfterParse,
+                false => ParserInput::Bytes,
             },
             Phase::Open { body: Body::Length(_) | Body::Chunked { .. }, answered: false, .. } => {
-                Appetite::Some
+                ParserInput::Bytes
             }
-            Phase::Open { .. } => Appetite::AfterAnswer,
-            Phase::Closing => Appetite::End,
+            Phase::Open { .. } => ParserInput::AfterAnswer,
+            Phase::Closing => ParserInput::EndOfStream,
         }
     }
 
-    /// How many of these bytes the parser gets.
-    pub(super) fn take(&mut self, now: Instant, offered: &[u8]) -> Result<usize, Cut> {
+    /// Returns how many of these bytes the parser gets.
+    pub(super) fn take(&mut self, now: Instant, offered: &[u8]) -> Result<usize, EarlyClose> {
         match &mut self.phase {
-            Phase::Waiting { until, bytes, scan, unseen, first } => {
+            Phase::Waiting { until, bytes, scan, unparsed, first } => {
                 if *bytes == 0 && !offered.is_empty() && !*first {
                     *until = now + self.limits.header_timeout;
                 }
                 let end = scan.end(offered);
                 let taken = end.unwrap_or(offered.len());
-                *unseen = end.is_some();
+                *unparsed = end.is_some();
                 *bytes += taken;
-                if *bytes > self.limits.header_bytes_max { Err(Cut::HeaderBytes) } else { Ok(taken) }
+                if *bytes > self.limits.header_bytes_max { Err(EarlyClose::HeaderBytes) } else { Ok(taken) }
             }
             Phase::Open { body, .. } => match body {
                 Body::Length(left) => {
                     let taken = offered.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= taken as u64;
                     if *left == 0 {
-                        *body = Body::Whole;
+                        *body = Body::Complete;
                     }
                     Ok(taken)
                 }
@@ -163,61 +163,61 @@ impl Exchange {
                     let more = end.unwrap_or(offered.len());
                     *taken += more as u64;
                     if *taken > self.limits.body_bytes_max {
-                        return Err(Cut::BodyBytes);
+                        return Err(EarlyClose::BodyBytes);
                     }
                     if end.is_some() {
-                        *body = Body::Whole;
+                        *body = Body::Complete;
                     }
                     Ok(more)
                 }
-                Body::Whole | Body::Refused => Ok(0),
+                Body::Complete | Body::Rejected => Ok(0),
             },
             Phase::Closing => Ok(0),
         }
     }
 
-    /// A head is complete. Whether its body may come; `closes` says that the connection ends with this request.
-    pub(super) fn received(&mut self, now: Instant, framing: Framing, closes: bool) -> bool {
+    /// A head was parsed. Returns whether its body is accepted. `closes`: the connection ends with this request.
+    pub(super) fn head_received(&mut self, now: Instant, framing: Framing, closes: bool) -> bool {
         let (body, closes) = match framing {
-            Framing::None | Framing::Length(0) => (Body::Whole, closes),
-            _ if !self.limits.takes_bodies => (Body::Refused, true),
-            Framing::Length(length) if length > self.limits.body_bytes_max => (Body::Refused, true),
+            Framing::None | Framing::Length(0) => (Body::Complete, closes),
+            _ if !self.limits.takes_bodies => (Body::Rejected, true),
+            Framing::Length(length) if length > self.limits.body_bytes_max => (Body::Rejected, true),
             Framing::Length(length) => (Body::Length(length), closes),
-            Framing::Chunked => (Body::Chunked { taken: 0, scan: Chunks::default() }, closes),
+            Framing::Chunked => (Body::Chunked { taken: 0, scan: ChunkScan::default() }, closes),
         };
         self.phase = Phase::Open {
             until: now + self.limits.request_timeout,
             body,
             body_until: now + self.limits.body_timeout,
             closes,
-            begun: false,
+            started: false,
             answered: false,
         };
-        body != Body::Refused
+        body != Body::Rejected
     }
 
     pub(super) fn takes_bodies(&self) -> bool {
         self.limits.takes_bodies
     }
 
-    /// The connection ends with this request.
+    /// Ends the connection after the response to this request.
     pub(super) fn close(&mut self) {
         if let Phase::Open { closes, .. } = &mut self.phase {
             *closes = true;
         }
     }
 
-    /// Whether the answer must say that the connection ends with it (RFC 9112 §9.6).
+    /// Whether the response must carry `Connection: close` (RFC 9112 §9.6).
     pub(super) fn closes(&self) -> bool {
         match self.phase {
             Phase::Waiting { .. } => false,
-            // An answer that does not wait for the body: what is left of it is not read.
-            Phase::Open { body, closes, .. } => closes || body != Body::Whole,
+            // The response does not wait for the rest of the body, which is then not read.
+            Phase::Open { body, closes, .. } => closes || body != Body::Complete,
             Phase::Closing => true,
         }
     }
 
-    /// The whole answer is encoded, or will not be.
+    /// The response is fully encoded, or was abandoned.
     pub(super) fn answered(&mut self) {
         let ends = self.closes();
         if let Phase::Open { closes, answered, .. } = &mut self.phase {
@@ -225,65 +225,65 @@ impl Exchange {
         }
     }
 
-    /// The kernel has taken something.
-    pub(super) fn wrote(&mut self) {
-        if let Phase::Open { begun, .. } = &mut self.phase {
-            *begun = true;
+    /// The kernel accepted some output.
+    pub(super) fn output_written(&mut self) {
+        if let Phase::Open { started, .. } = &mut self.phase {
+            *started = true;
         }
     }
 
-    /// The kernel has taken everything that is encoded. Whether that was the end of an answer.
+    /// The kernel accepted all encoded output. Returns whether that was the end of a response.
     pub(super) fn flushed(&mut self, now: Instant) -> bool {
         let Phase::Open { answered: true, closes, .. } = self.phase else { return false };
         let until = now + self.limits.idle_timeout;
         self.phase = match closes {
             true => Phase::Closing,
             false => {
-                Phase::Waiting { until, bytes: 0, scan: HeadScan::default(), unseen: false, first: false }
+                Phase::Waiting { until, bytes: 0, scan: HeadScan::default(), unparsed: false, first: false }
             }
         };
         true
     }
 
-    /// Nothing is read any more.
+    /// Stops parsing input.
     pub(super) fn end(&mut self) {
         self.phase = Phase::Closing;
     }
 
-    /// Whether a status can still be sent: a request has begun, its response has not.
+    /// Whether an error status can still be sent: a request has started and its response has not.
     pub(super) fn may_answer(&self) -> bool {
         match self.phase {
             Phase::Waiting { bytes, .. } => bytes > 0,
-            Phase::Open { begun, .. } => !begun,
+            Phase::Open { started, .. } => !started,
             Phase::Closing => false,
         }
     }
 
-    /// Whether the end of the client's stream ends the request too: nothing of an answer is on its way.
+    /// Whether the end of the client's stream also ends the request: none of the response was written.
     pub(super) fn ends_with_client(&self) -> bool {
-        !matches!(self.phase, Phase::Open { begun: true, .. })
+        !matches!(self.phase, Phase::Open { started: true, .. })
     }
 
-    /// Until when something must happen. Nothing while it closes: that has a time of its own.
+    /// When the current phase times out. `None` while closing, which [`super::connection`] limits.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.next().map(|(until, _)| until)
     }
 
-    /// What is overdue.
-    pub(super) fn overdue(&self, now: Instant) -> Option<Cut> {
+    /// The limit that was exceeded, if any.
+    pub(super) fn overdue(&self, now: Instant) -> Option<EarlyClose> {
         self.next().filter(|(until, _)| *until <= now).map(|(_, cut)| cut)
     }
 
-    fn next(&self) -> Option<(Instant, Cut)> {
+    fn next(&self) -> Option<(Instant, EarlyClose)> {
         match self.phase {
-            Phase::Waiting { until, bytes: 0, first: false, .. } => Some((until, Cut::IdleTimeout)),
-            Phase::Waiting { until, .. } => Some((until, Cut::HeaderTimeout)),
+            Phase::Waiting { until, bytes: 0, first: false, .. } => Some((until, EarlyClose::IdleTimeout)),
+            Phase::Waiting { until, .. } => Some((until, EarlyClose::HeaderTimeout)),
             Phase::Open { until, body: Body::Length(_) | Body::Chunked { .. }, body_until, .. }
                 if body_until < until =>
             {
-                Some((body_until, Cut::BodyTimeout))
+                Some((body_until, EarlyClose::BodyTimeout))
             }
-            Phase::Open { until, .. } => Some((until, Cut::RequestTimeout)),
+            Phase::Open { until, .. } => Some((until, EarlyClose::RequestTimeout)),
             Phase::Closing => None,
         }
     }

@@ -1,7 +1,7 @@
-//! Where a request ends in a stream of bytes (RFC 9112 §2.1, §6, §7.1). Pure.
+//! Finds the end of a request in a stream of bytes (RFC 9112 §2.1, §6, §7.1). Pure.
 //!
-//! The parser decides what a request says; this only tells how far it may read. Where both disagree the parser waits for
-//! more, or refuses what it gets.
+//! The library's parser interprets the request; this module only limits how far the parser reads. Where the two
+//! disagree, the parser waits for more bytes or rejects what it got.
 
 /// The body that a head announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,23 +11,23 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// Looks for the end of a head: an empty line behind one that is not.
+/// Finds the end of a head: the first empty line after a line that is not empty.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
-    /// There was a line that is not empty.
-    begun: bool,
-    /// There is something on the current line.
+    /// There was a non-empty line.
+    started: bool,
+    /// The current line is not empty.
     line: bool,
 }
 
 impl HeadScan {
-    /// How many of the bytes belong to the head, if it ends in them.
+    /// If the head ends within these bytes: how many of them belong to it.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
-                b'\n' if self.begun && !self.line => return Some(at + 1),
+                b'\n' if self.started && !self.line => return Some(at + 1),
                 b'\n' => {
-                    self.begun |= self.line;
+                    self.started |= self.line;
                     self.line = false;
                 }
                 b'\r' => {}
@@ -38,60 +38,61 @@ impl HeadScan {
     }
 }
 
-/// Looks for the end of a body in chunks.
+/// Finds the end of a chunked body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Chunks {
-    at: At,
+pub(super) struct ChunkScan {
+    state: ChunkState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    /// The digits of a chunk's length.
+enum ChunkState {
+    /// In the digits of a chunk's length; the length so far.
     Size(u64),
-    /// What follows them on their line.
+    /// After the digits, on the same line; the chunk's length.
     Extension(u64),
+    /// In a chunk; the bytes that are left of it.
     Data(u64),
-    /// The line end behind a chunk.
+    /// In the line end after a chunk.
     DataEnd,
-    /// Behind the last chunk; whether there is something on the current line.
+    /// After the last chunk; whether the current line is not empty.
     Trailer(bool),
 }
 
-impl Default for At {
+impl Default for ChunkState {
     fn default() -> Self {
-        At::Size(0)
+        ChunkState::Size(0)
     }
 }
 
-impl Chunks {
-    /// How many of the bytes belong to the body, if it ends in them.
+impl ChunkScan {
+    /// If the body ends within these bytes: how many of them belong to it.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut next = 0;
         while let Some(byte) = bytes.get(next) {
             next += 1;
-            self.at = match self.at {
-                At::Size(size) | At::Extension(size) if *byte == b'\n' => match size {
-                    0 => At::Trailer(false),
-                    _ => At::Data(size),
+            self.state = match self.state {
+                ChunkState::Size(size) | ChunkState::Extension(size) if *byte == b'\n' => match size {
+                    0 => ChunkState::Trailer(false),
+                    _ => ChunkState::Data(size),
                 },
-                At::Size(size) => match char::from(*byte).to_digit(16) {
-                    // One that no integer holds never ends.
-                    Some(digit) => At::Size(size.saturating_mul(16).saturating_add(digit.into())),
-                    None => At::Extension(size),
+                ChunkState::Size(size) => match char::from(*byte).to_digit(16) {
+                    // A length that overflows saturates: such a chunk never ends.
+                    Some(digit) => ChunkState::Size(size.saturating_mul(16).saturating_add(digit.into())),
+                    None => ChunkState::Extension(size),
                 },
-                At::Extension(size) => At::Extension(size),
-                At::Data(left) => {
+                ChunkState::Extension(size) => ChunkState::Extension(size),
+                ChunkState::Data(left) => {
                     let here = (bytes.len() - next + 1).min(usize::try_from(left).unwrap_or(usize::MAX));
                     next += here - 1;
                     match left - here as u64 {
-                        0 => At::DataEnd,
-                        left => At::Data(left),
+                        0 => ChunkState::DataEnd,
+                        left => ChunkState::Data(left),
                     }
                 }
-                At::DataEnd if *byte == b'\n' => At::Size(0),
-                At::DataEnd => At::DataEnd,
-                At::Trailer(false) if *byte == b'\n' => return Some(next),
-                At::Trailer(line) => At::Trailer(*byte != b'\n' && (line || *byte != b'\r')),
+                ChunkState::DataEnd if *byte == b'\n' => ChunkState::Size(0),
+                ChunkState::DataEnd => ChunkState::DataEnd,
+                ChunkState::Trailer(false) if *byte == b'\n' => return Some(next),
+                ChunkState::Trailer(line) => ChunkState::Trailer(*byte != b'\n' && (line || *byte != b'\r')),
             };
         }
         None
@@ -102,7 +103,7 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    /// The end in one piece, which must be the same one byte at a time.
+    /// Checks where the end is found, in one piece and byte by byte.
     fn check<T: Default>(bytes: &str, expected: Option<usize>, end: fn(&mut T, &[u8]) -> Option<usize>) {
         assert_eq!(end(&mut T::default(), bytes.as_bytes()), expected, "{bytes:?}");
         let mut state = T::default();
@@ -137,7 +138,7 @@ mod tests {
             ("5\r\nabc", None),
             ("ffffffffffffffffffffff\r\n0\r\n\r\n", None),
         ] {
-            check(bytes, expected, Chunks::end);
+            check(bytes, expected, ChunkScan::end);
         }
     }
 }

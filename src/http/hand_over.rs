@@ -1,5 +1,5 @@
-//! The upgrade hook: a 101 of ours gives the socket to its connection; every other answer is written, and ends the
-//! connection.
+//! The upgrade hook: after our 101 the socket is handed over to a WebSocket connection; any other response is written,
+//! and the connection closed.
 use super::connection::HttpStream;
 use crate::hub::{
     Connections,
@@ -46,7 +46,7 @@ pub(super) async fn hand_over<B: MessageBody>(
     if !is_head {
         parts.write_buf.extend_from_slice(&body);
     }
-    // A client that is gone or does not read is no fault of the hook's, and is counted where it is noticed.
+    // That the client has disconnected or does not read is no error here; the stream counts it.
     if parts.io.write_all(&parts.write_buf).await.is_ok() {
         let _ = parts.io.shutdown().await;
     }

@@ -1,7 +1,9 @@
-//! Which names in `Host` are the gateway's own. Pure. A page whose name a stranger's DNS points at this
-//! machine is of the same origin as what it reads here (DNS rebinding): only the name gives it away,
-//! and the browser sends the name in `Host`. No stranger can own an IP address, a name without a dot
-//! or one of a reserved domain; every other name has to be listed.
+//! Decides which names in `Host` belong to the gateway. Pure.
+//!
+//! This prevents DNS rebinding: an attacker can point a name of theirs at this machine, and a page under that name is
+//! then of the same origin as the gateway. Only the name reveals it, and the browser sends the name in `Host`. IP
+//! addresses, names without a dot and names below a reserved domain cannot belong to an attacker; every other name must
+//! be listed.
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Domains that public DNS does not have: RFC 6761 §6.3, RFC 6762 §3, ICANN's reservation of 2024,
@@ -18,14 +20,14 @@ pub(super) fn is_own(header: &str, names: &[String]) -> bool {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     }
     let host = host.strip_suffix('.').unwrap_or(host);
-    // Only as browsers write it: they turn every other spelling into this one before they ask.
+    // Browsers convert all other notations of an address to this one.
     if host.parse::<Ipv4Addr>().is_ok() {
         return true;
     }
     is_name(host) && (!host.contains('.') || is_reserved(host) || is_listed(host, names))
 }
 
-/// The header's host, brackets included; nothing where behind it is something other than a port.
+/// The host of the header, including brackets. `None` if something other than a port follows it.
 fn without_port(header: &str) -> Option<&str> {
     let end = match header.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
@@ -36,8 +38,8 @@ fn without_port(header: &str) -> Option<&str> {
     digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit())).then_some(host)
 }
 
-/// A DNS name of letters, digits, `-` and `_`. One whose last label is a number is an IPv4 address in
-/// another spelling (`127.1`, `0x7f000001`), which no browser sends.
+/// Whether this is a DNS name of letters, digits, `-` and `_`. If the last label is a number, it is an IPv4 address in
+/// another notation (`127.1`, `0x7f000001`), which no browser sends.
 fn is_name(host: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
@@ -71,7 +73,7 @@ mod tests {
 
     // faults: K137
     #[test]
-    fn addresses_local_names_and_what_is_listed_are_own() {
+    fn addresses_local_names_and_listed_names_are_own() {
         for host in [
             "127.0.0.1",
             "127.0.0.1:8000",
@@ -122,7 +124,7 @@ mod tests {
             "home.arpa.test",
             "arpa.home",
             "evil.arpa",
-            // Spellings of addresses that are not those of browsers, and what is no host at all.
+            // Notations of addresses that browsers do not use, and values that are no host.
             "127.1",
             "127.0.0.1.1",
             "0127.0.0.1",
@@ -168,7 +170,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands before a public domain, it is no name of ours, and never a panic.
+        /// No prefix makes a name below a public domain our own, or panics.
         #[test]
         fn nothing_below_a_public_domain_is_own(
             before in "[a-zA-Z0-9._@%\\[\\]-]{0,40}",
@@ -182,8 +184,8 @@ mod tests {
             prop_assert!(!is_own(&host, &names), "{host}");
         }
 
-        /// What a browser's parser takes for a name with a dot, and is neither reserved nor listed, is not own,
-        /// however it is written.
+        /// A name with a dot that is neither reserved nor listed is not our own, in any notation that a browser's parser
+        /// reads as that name.
         #[test]
         fn no_spelling_of_a_public_name_is_own(
             host in prop_oneof![

@@ -4,8 +4,7 @@ use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, http::h
 /// `Allow` of these routes.
 pub(super) const ALLOWED: &str = "GET, HEAD";
 
-/// A route that only reads: GET, and HEAD, which is answered alike but without the body (RFC 9110 §9.3.2).
-/// Other methods get 405.
+/// A read-only route: GET, and HEAD with the same response but no body (RFC 9110 §9.3.2). Other methods get 405.
 pub(super) fn read_only<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -15,7 +14,7 @@ where
     web::resource(path).get(handler.clone()).head(handler).default_service(web::to(async || refused()))
 }
 
-/// RFC 9110 §15.5.6.
+/// The response to other methods (RFC 9110 §15.5.6).
 pub(super) fn refused() -> HttpResponse {
     HttpResponse::MethodNotAllowed()
         .insert_header((header::ALLOW, ALLOWED))

@@ -1,4 +1,4 @@
-//! Refuses what is meant for another host (RFC 9110 §15.5.20), before every route of both listeners.
+//! Rejects requests for another host (RFC 9110 §15.5.20), before all routes of both listeners.
 use super::{AppState, LOG_PERIOD, client_address, host, shown};
 use crate::log_throttle::LogThrottle;
 use actix_web::{
@@ -11,7 +11,7 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-/// Read by operators, and by users whom a foreign page led here. Repeats nothing of the request.
+/// For operators, and for users of a foreign page that points here. Contains nothing of the request.
 const BODY: &str = "This gateway does not know the name by which it was asked.\n\
     \n\
     If you run it: list the name that stands in the browser's address bar in server.hosts and restart it.\n\
@@ -26,17 +26,17 @@ const BODY: &str = "This gateway does not know the name by which it was asked.\n
 
 static THROTTLE: LogThrottle = LogThrottle::new(LOG_PERIOD);
 
-/// Passes on what names one of our hosts, or none: a browser always names one, HTTP/1.0 need not.
+/// Passes on requests with one of our hosts or without `Host`. Browsers always send `Host`; HTTP/1.0 clients need not.
 pub(super) async fn check(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(site) = request.app_data::<Data<AppState>>().filter(|site| !is_meant(site, &request)) else {
+    let Some(state) = request.app_data::<Data<AppState>>().filter(|state| !is_meant(state, &request)) else {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
-    site.metrics.hosts_rejected.inc();
+    state.metrics.hosts_rejected.inc();
     if let Some(omitted) = THROTTLE.due(Instant::now().into_std()) {
-        let address = client_address(&site.settings, request.request());
+        let address = client_address(&state.settings, request.request());
         log::warn!(
             address:% = shown(address), omitted = omitted;
             "request refused: its Host is none of this gateway's names; if people open the gateway by a name, \
@@ -49,10 +49,10 @@ pub(super) async fn check(
     Ok(request.into_response(response.body(BODY)))
 }
 
-fn is_meant(site: &AppState, request: &ServiceRequest) -> bool {
-    let (Some(names), Some(header)) = (&site.settings.hosts, request.headers().get(header::HOST)) else {
+fn is_meant(state: &AppState, request: &ServiceRequest) -> bool {
+    let (Some(names), Some(header)) = (&state.settings.hosts, request.headers().get(header::HOST)) else {
         return true;
     };
-    // The parser has made sure that there is only one.
+    // The parser ensures that there is only one.
     header.to_str().is_ok_and(|header| host::is_own(header, names))
 }

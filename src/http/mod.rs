@@ -1,11 +1,10 @@
-//! The HTTP side: routes, the checks before an upgrade, health, metrics and the page.
-mod answer;
+//! HTTP: the connections, the checks before routing and before an upgrade, and the routes for probes, metrics, chats and
+//! the page.
 pub mod api;
 mod auth;
 mod connection;
-pub mod door;
+pub mod connection_limiter;
 pub mod exchange;
-mod form;
 mod framing;
 mod hand_over;
 mod host;
@@ -14,11 +13,13 @@ mod misdirected;
 pub mod ops;
 mod origin;
 pub mod page;
+mod request_check;
+mod response_body;
 #[cfg(test)]
 mod tests;
 mod upgrade;
 
-pub use door::Door;
+pub use connection_limiter::ConnectionLimiter;
 
 use crate::{
     dispatch::{DispatchState, Dispatcher, Router},
@@ -46,28 +47,27 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Bytes of an answer that wait in user space before the socket is asked to take them.
+/// Size of a connection's write buffer, in bytes; when it is full, it is written to the socket.
 const WRITE_BUFFER: usize = 16 * 1024;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Origins that may open a WebSocket; empty: those of the request's own host.
+    /// Origins that may open a WebSocket; empty: only those with the request's own host.
     pub origins: Vec<String>,
     pub allow_any_origin: bool,
-    /// Names under which the gateway may be asked, in addition to those that public DNS does not have; `None`:
-    /// under any name.
+    /// Accepted values of `Host`, in addition to names that public DNS does not have; `None`: any.
     pub hosts: Option<Vec<String>>,
-    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are used.
     pub trusted_proxies: Vec<IpNet>,
-    /// The model that answers.
+    /// The model, for clients to see.
     pub model: String,
-    /// Host of the model service, for `/health` on the operator's own address.
+    /// Host of the model service, shown by `/health` on the operator's listener only.
     pub upstream: String,
-    /// The answers come from the built-in simulator.
+    /// Whether the answers come from the built-in simulator.
     pub simulated: bool,
-    /// Runs that may wait, for `/readyz?verbose`.
+    /// Capacity of the queue of runs, for `/readyz?verbose`.
     pub queue: usize,
-    /// The operator's routes are on another address.
+    /// Whether the operator's routes have a listener of their own.
     pub separate_ops: bool,
     /// For `/api/config`.
     pub limits: api::Limits,
@@ -76,7 +76,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether this address is a proxy's whose word is taken.
+    /// Whether this is the address of a trusted proxy.
     fn trusts(&self, address: &std::net::IpAddr) -> bool {
         is_among(&self.trusted_proxies, address)
     }
@@ -87,13 +87,13 @@ fn is_among(networks: &[IpNet], address: &std::net::IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 
-/// What the routes of all workers share.
+/// State that the routes of all workers share.
 pub struct AppState {
     pub settings: Settings,
     pub lifecycle: Arc<Lifecycle>,
     pub memory: Arc<Memory>,
     pub registry: Arc<Registry>,
-    pub door: Arc<Door>,
+    pub limiter: Arc<ConnectionLimiter>,
     pub metrics: Arc<Metrics>,
     pub dispatcher: Addr<Dispatcher>,
     /// For the probes.
@@ -103,7 +103,7 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// What workers share.
+    /// The parts of it that sessions and connections need.
     pub(crate) fn shared(&self) -> SharedParts {
         SharedParts {
             dispatcher: self.dispatcher.clone(),
@@ -115,70 +115,70 @@ impl AppState {
     }
 }
 
-/// The service of one worker's public listener.
+/// The service of the public listener, for one worker.
 pub fn service(
-    site: Arc<AppState>,
+    state: Arc<AppState>,
     sockets: Rc<Connections>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
-    let door = Arc::clone(&site.door);
+    let limiter = Arc::clone(&state.limiter);
     let routes = move |config: &mut web::ServiceConfig| {
         upgrade::configure(config);
         api::configure(config);
         page::configure(config);
         ops::configure_models(config);
         ops::configure_proxy_probe(config);
-        if !site.settings.separate_ops {
+        if !state.settings.separate_ops {
             ops::configure(config, ops::Listener::Public);
         }
-        config.app_data(web::Data::from(Arc::clone(&site)));
+        config.app_data(web::Data::from(Arc::clone(&state)));
     };
-    with_sockets(sockets, door, routes)
+    with_sockets(sockets, limiter, routes)
 }
 
-/// A listener whose routes may open WebSockets: an App for HTTP, and the same App in front of the
-/// upgrade hook for whatever asks for an upgrade.
+/// A service whose routes may open WebSockets: one App for HTTP requests, and another of the same routes, followed by the
+/// upgrade hook, for upgrade requests.
 fn with_sockets(
     sockets: Rc<Connections>,
-    door: Arc<Door>,
+    limiter: Arc<ConnectionLimiter>,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + 'static,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let app = || {
         let app = App::new().configure(routes.clone());
-        let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(form::check));
+        let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(request_check::check));
         let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
         map_config(app, |()| AppConfig::default())
     };
-    let patience = door.settings.limits.request_timeout;
+    let request_timeout = limiter.settings.limits.request_timeout;
     let upgrade = apply_fn_factory(
         app().map_err(|_| ErrorInternalServerError("")),
         move |(request, framed): (Request, Framed<HttpStream, h1::Codec>), app: &_| {
-            let answer = timeout(patience, Service::<Request>::call(app, request));
+            let response = timeout(request_timeout, Service::<Request>::call(app, request));
             let sockets = Rc::clone(&sockets);
             async move {
-                match answer.await {
-                    Ok(answer) => hand_over::hand_over(sockets, answer?, framed).await,
+                match response.await {
+                    Ok(response) => hand_over::hand_over(sockets, response?, framed).await,
                     Err(_) => Ok(()),
                 }
             }
         },
     );
-    connections(door, builder().upgrade(upgrade).h1(app()))
+    connections(limiter, builder().upgrade(upgrade).h1(app()))
 }
 
-/// The service of one worker's operator listener.
+/// The service of the operator's listener, for one worker.
 pub fn ops_service(
-    site: Arc<AppState>,
+    state: Arc<AppState>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
-    let door = Arc::clone(&site.door);
+    let limiter = Arc::clone(&state.limiter);
     let routes = |config: &mut web::ServiceConfig| ops::configure(config, ops::Listener::Ops);
-    let app = App::new().app_data(web::Data::from(site)).configure(routes);
-    let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(form::check));
+    let app = App::new().app_data(web::Data::from(state)).configure(routes);
+    let app = app.wrap(from_fn(misdirected::check)).wrap(from_fn(request_check::check));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
-    connections(door, builder().h1(map_config(app, |()| AppConfig::default())))
+    connections(limiter, builder().h1(map_config(app, |()| AppConfig::default())))
 }
 
-/// What is common to all listeners. All time limits are those of [`HttpStream`]: the library's own know neither the
-/// second request of a connection, nor a body, nor a client that does not read.
+/// Settings of the library that all listeners share. Its timeouts are turned off in favour of those of [`HttpStream`],
+/// because they do not cover later requests of a connection, bodies, and clients that do not read.
 fn builder<S>() -> HttpServiceBuilder<HttpStream, S>
 where
     S: ServiceFactory<Request, Config = ()>,
@@ -187,7 +187,7 @@ where
     <S::Service as Service<Request>>::Future: 'static,
 {
     HttpServiceBuilder::default()
-        .on_connect_ext(form::share)
+        .on_connect_ext(request_check::share_exchange)
         .keep_alive(KeepAlive::Os)
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(Duration::ZERO)
@@ -195,9 +195,9 @@ where
         .h1_write_buffer_size(WRITE_BUFFER)
 }
 
-/// Admits connections, and puts a stream of ours between the socket and the library.
+/// Admits connections and wraps each socket in an [`HttpStream`] before the library gets it.
 fn connections<S>(
-    door: Arc<Door>,
+    limiter: Arc<ConnectionLimiter>,
     service: S,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
 where
@@ -210,21 +210,21 @@ where
         > + 'static,
 {
     fn_service(move |io: TcpStream| {
-        let stream = HttpStream::new(io, &door).map_err(DispatchError::Io);
+        let stream = HttpStream::new(io, &limiter).map_err(DispatchError::Io);
         async move { stream }
     })
     .and_then(service)
 }
 
-/// Time between two log lines of one kind that strangers can cause.
+/// Minimum time between two log lines of a kind that clients can provoke; those in between are counted.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 static FOREIGN_ORIGINS: LogThrottle = LogThrottle::new(LOG_PERIOD);
 
-/// Whether a page of this request's origin may have an answer. Its refusal is logged.
+/// Whether pages of this request's origin are allowed. If not, that is logged.
 fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> bool {
     let values = |name| {
-        // One that is not ASCII is no origin and no host.
+        // A value that is not ASCII is neither a valid origin nor a valid host.
         request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>()
     };
     let hosts = values(header::HOST);
@@ -247,8 +247,8 @@ fn shown(address: Option<std::net::IpAddr>) -> String {
     address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
-/// The client's address: the peer's, unless the peer is a trusted proxy that names another. Read
-/// from the right, because everything left of the last trusted hop can be forged.
+/// The client's address: the peer's, or the one that a trusted proxy reports. `X-Forwarded-For` is read from the right,
+/// because everything to the left of the first untrusted hop can be forged.
 fn client_address(settings: &Settings, request: &actix_web::HttpRequest) -> Option<std::net::IpAddr> {
     let peer = request.peer_addr().map(|peer: SocketAddr| peer.ip().to_canonical())?;
     if !settings.trusts(&peer) {

@@ -1,4 +1,4 @@
-//! For operators and orchestrators: alive, ready, health, metrics; and the list of models.
+//! Routes for operators and orchestrators (liveness, readiness, health, metrics), and the list of models.
 use super::{AppState, methods};
 use crate::lifecycle::Phase;
 use actix_web::{
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// Which listener serves the operator's routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listener {
-    /// Open to strangers: `/health` does not name the upstream's host.
+    /// Open to everyone: `/health` does not show the upstream's host.
     Public,
     Ops,
 }
@@ -22,11 +22,11 @@ pub(super) fn configure(config: &mut ServiceConfig, listener: Listener) {
     config
         .service(methods::read_only("/livez", livez))
         .service(methods::read_only("/readyz", readyz))
-        .service(methods::read_only("/health", move |site| health(site, listener)))
+        .service(methods::read_only("/health", move |state| health(state, listener)))
         .service(methods::read_only("/metrics", metrics));
 }
 
-/// For the proxy in front, so on the public listener wherever the operator's routes are.
+/// For the proxy in front of the gateway; always on the public listener.
 pub(super) fn configure_proxy_probe(config: &mut ServiceConfig) {
     config.service(methods::read_only("/-/ready", accepts_sockets));
 }
@@ -35,9 +35,9 @@ pub(super) fn configure_models(config: &mut ServiceConfig) {
     config.service(methods::read_only("/v1/models", models));
 }
 
-/// Whether the process should go on: red means that only a restart helps.
-async fn livez(site: Data<AppState>) -> HttpResponse {
-    answer(&vital_checks(&site), false)
+/// Liveness: a failure means that only a restart helps.
+async fn livez(state: Data<AppState>) -> HttpResponse {
+    answer(&vital_checks(&state), false)
 }
 
 #[derive(Deserialize)]
@@ -45,11 +45,11 @@ struct ReadyQuery {
     verbose: Option<String>,
 }
 
-/// Whether new sockets are welcome.
-async fn readyz(site: Data<AppState>, query: Query<ReadyQuery>) -> HttpResponse {
-    let mut checks = ready_checks(&site);
+/// Readiness: whether new sockets are accepted.
+async fn readyz(state: Data<AppState>, query: Query<ReadyQuery>) -> HttpResponse {
+    let mut checks = ready_checks(&state);
     if query.verbose.is_some() {
-        checks.extend(load(&site));
+        checks.extend(load(&state));
     }
     answer(&checks, query.verbose.is_some())
 }
@@ -69,8 +69,7 @@ fn answer(checks: &[Check], verbose: bool) -> HttpResponse {
 #[derive(Serialize)]
 struct Check {
     name: &'static str,
-    /// Nothing where it only informs: a full process is no reason to send its load to the others, which
-    /// would then be full too.
+    /// `None` if informative only. A full process stays ready: otherwise its load would move to the others and fill them.
     #[serde(skip_serializing_if = "Option::is_none")]
     ok: Option<bool>,
     says: String,
@@ -86,31 +85,31 @@ fn passed(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.ok != Some(false))
 }
 
-/// Conditions of being alive.
-fn vital_checks(site: &AppState) -> Vec<Check> {
+/// Conditions of liveness.
+fn vital_checks(state: &AppState) -> Vec<Check> {
     let now = Instant::now();
-    let dispatcher = if site.dispatcher.connected() {
-        site.dispatch_state.dispatcher_fault(now).map(|fault| fault.to_string())
+    let dispatcher = if state.dispatcher.connected() {
+        state.dispatch_state.dispatcher_fault(now).map(|fault| fault.to_string())
     } else {
         Some("the dispatcher is dead".to_owned())
     };
-    let worker = site.dispatch_state.worker_fault(now).map(|fault| fault.to_string());
+    let worker = state.dispatch_state.worker_fault(now).map(|fault| fault.to_string());
     vec![Check::of("dispatcher", dispatcher, "answers"), Check::of("workers", worker, "answer")]
 }
 
-/// Conditions of being ready.
-fn ready_checks(site: &AppState) -> Vec<Check> {
-    let phase = site.lifecycle.phase();
+/// Conditions of readiness.
+fn ready_checks(state: &AppState) -> Vec<Check> {
+    let phase = state.lifecycle.phase();
     let fault = (phase != Phase::Ready).then(|| phase.as_str().to_owned());
     let mut checks = vec![Check::of("phase", fault, phase.as_str())];
-    checks.extend(vital_checks(site));
+    checks.extend(vital_checks(state));
     checks
 }
 
-/// How full it is.
-fn load(site: &AppState) -> [Check; 2] {
-    let (sockets, sockets_max) = (site.lifecycle.sockets(), site.lifecycle.sockets_max());
-    let (queued, queue) = (site.dispatch_state.load().queued, site.settings.queue);
+/// Informative checks of the load.
+fn load(state: &AppState) -> [Check; 2] {
+    let (sockets, sockets_max) = (state.lifecycle.sockets(), state.lifecycle.sockets_max());
+    let (queued, queue) = (state.dispatch_state.load().queued, state.settings.queue);
     let says = |name, says| Check { name, ok: None, says };
     [
         says("sockets", format!("{sockets} of {sockets_max} sockets open")),
@@ -118,39 +117,39 @@ fn load(site: &AppState) -> [Check; 2] {
     ]
 }
 
-/// Whether a socket opened now would be accepted. A full gateway is as good as none to a proxy that
-/// has others to ask; an orchestrator must not take it out of service for that (`/readyz`).
-async fn accepts_sockets(site: Data<AppState>) -> HttpResponse {
-    if passed(&ready_checks(&site)) && site.lifecycle.sockets() < site.lifecycle.sockets_max() {
+/// Whether a socket opened now would be accepted. Unlike `/readyz` this fails when all sockets are in use: a proxy should
+/// then choose another gateway, but an orchestrator must not take this one out of service.
+async fn accepts_sockets(state: Data<AppState>) -> HttpResponse {
+    if passed(&ready_checks(&state)) && state.lifecycle.sockets() < state.lifecycle.sockets_max() {
         return HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n");
     }
     HttpResponse::ServiceUnavailable().content_type(ContentType::plaintext()).body("not ready\n")
 }
 
-async fn health(site: Data<AppState>, listener: Listener) -> HttpResponse {
-    let status = match site.lifecycle.phase() {
-        Phase::Ready if passed(&vital_checks(&site)) => "ok",
+async fn health(state: Data<AppState>, listener: Listener) -> HttpResponse {
+    let status = match state.lifecycle.phase() {
+        Phase::Ready if passed(&vital_checks(&state)) => "ok",
         Phase::Ready => "failing",
         phase => phase.as_str(),
     };
     let mut upstream = json!({
         "name": "default",
-        "model": site.settings.model,
-        "state": site.router.state().as_str(),
+        "model": state.settings.model,
+        "state": state.router.state().as_str(),
     });
     if listener == Listener::Ops {
-        upstream["host"] = site.settings.upstream.as_str().into();
+        upstream["host"] = state.settings.upstream.as_str().into();
     }
-    let load = site.dispatch_state.load();
+    let load = state.dispatch_state.load();
     HttpResponse::Ok().json(json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime_s": site.started.elapsed().as_secs(),
-        "model": site.settings.model,
-        "simulated": site.settings.simulated,
-        "sockets": site.lifecycle.sockets(),
-        "sockets_max": site.lifecycle.sockets_max(),
-        "sessions": site.registry.len(),
+        "uptime_s": state.started.elapsed().as_secs(),
+        "model": state.settings.model,
+        "simulated": state.settings.simulated,
+        "sockets": state.lifecycle.sockets(),
+        "sockets_max": state.lifecycle.sockets_max(),
+        "sessions": state.registry.len(),
         "runs": load.running,
         "queued": load.queued,
         "upstreams": [upstream],
@@ -160,12 +159,12 @@ async fn health(site: Data<AppState>, listener: Listener) -> HttpResponse {
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-async fn metrics(site: Data<AppState>, request: HttpRequest) -> HttpResponse {
+async fn metrics(state: Data<AppState>, request: HttpRequest) -> HttpResponse {
     let accept = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
     let (kind, text) = if prefers_openmetrics(accept) {
-        (OPENMETRICS, site.metrics.openmetrics())
+        (OPENMETRICS, state.metrics.openmetrics())
     } else {
-        (PROMETHEUS_TEXT, site.metrics.text())
+        (PROMETHEUS_TEXT, state.metrics.text())
     };
     match text {
         Ok(text) => HttpResponse::Ok().content_type(kind).insert_header((header::VARY, "accept")).body(text),
@@ -173,8 +172,8 @@ async fn metrics(site: Data<AppState>, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Whether `Accept` names OpenMetrics 1.0, and Prometheus' text no more than it (RFC 9110 §12.5.1).
-/// A client that accepts anything gets the text, which every tool reads.
+/// Whether `Accept` contains OpenMetrics 1.0 and does not prefer Prometheus' text format (RFC 9110 §12.5.1). A client that
+/// accepts anything gets the text format, which every tool reads.
 fn prefers_openmetrics<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     let (mut openmetrics, mut text) = (0.0_f32, 0.0_f32);
     for range in accept.flat_map(|value| value.split(',')) {
@@ -197,12 +196,12 @@ fn prefers_openmetrics<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     openmetrics > 0.0 && openmetrics >= text
 }
 
-/// As `GET /v1/models` of the OpenAI API.
-async fn models(site: Data<AppState>) -> HttpResponse {
-    let owner = if site.settings.simulated { "tidegate-simulator" } else { "dashscope" };
+/// `GET /v1/models`, as in the OpenAI API.
+async fn models(state: Data<AppState>) -> HttpResponse {
+    let owner = if state.settings.simulated { "tidegate-simulator" } else { "dashscope" };
     HttpResponse::Ok().json(json!({
         "object": "list",
-        "data": [{ "id": site.settings.model, "object": "model", "created": 0, "owned_by": owner }],
+        "data": [{ "id": state.settings.model, "object": "model", "created": 0, "owned_by": owner }],
     }))
 }
 
@@ -211,8 +210,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openmetrics_is_for_those_who_ask_for_it() {
-        // Prometheus 2.42 and 3.5 as they ask, then what people and other tools send.
+    fn openmetrics_is_sent_only_on_request() {
+        // Requests of Prometheus 2.42 and 3.5, then those of other tools and people.
         for (accept, expected) in [
             (
                 "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\

@@ -1,9 +1,9 @@
-//! Which pages may open a WebSocket or read what is a browser's own. Pure. A browser sends `Origin` and cannot be made not to;
-//! what sends none is no browser and brings no cookies of a stranger (RFC 6455 §10.2).
+//! Decides which pages may open a WebSocket or read the data of a browser's user. Pure. A page cannot prevent its browser
+//! from sending `Origin`; a client without it is no browser, and carries no cookies of another user (RFC 6455 §10.2).
 use url::Url;
 
-/// Whether the request's `Origin` headers are allowed: all of `allowed` and nothing else, or,
-/// where that is empty, the request's own host.
+/// Whether the `Origin` of a request is allowed. If `allowed` is empty, only the request's own host is; otherwise only the
+/// listed origins are. More than one `Origin` header is never allowed.
 pub(super) fn is_allowed(allowed: &[String], any: bool, origins: &[&str], host: Option<&str>) -> bool {
     let origin = match origins {
         [] => return true,
@@ -19,14 +19,13 @@ pub(super) fn is_allowed(allowed: &[String], any: bool, origins: &[&str], host: 
     host.is_some_and(|host| is_same_host(origin, host))
 }
 
-/// Whether an origin names the host and port of a `Host` header. The origin must be spelled as
-/// browsers spell it.
+/// Whether an origin has the host and port of a `Host` header. The origin must be in the form that browsers send.
 fn is_same_host(origin: &str, host: &str) -> bool {
     let Ok(url) = Url::parse(origin) else { return false };
     if !matches!(url.scheme(), "http" | "https") || url.origin().ascii_serialization() != origin {
         return false;
     }
-    // The scheme is the origin's: behind nginx we do not see how the browser came.
+    // The scheme is taken from the origin: behind nginx we do not see which one the browser used.
     let Ok(here) = Url::parse(&format!("{}://{host}", url.scheme())) else { return false };
     let is_bare = here.path() == "/" && here.query().is_none() && here.fragment().is_none();
     let is_plain = is_bare && here.username().is_empty() && here.password().is_none();

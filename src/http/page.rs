@@ -1,4 +1,4 @@
-//! The page: files that were embedded when the program was built, each as plain, gzip and brotli.
+//! The page: its files, embedded in the binary, each uncompressed and, where that is smaller, with gzip and brotli.
 use super::methods;
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -17,17 +17,17 @@ use std::borrow::Cow;
 #[folder = "$WEB_DIR"]
 struct Files;
 
-/// Names what is embedded: the digest of its source.
+/// Identifies the embedded page: the digest of its source.
 pub const BUILD_ID: &str = env!("WEB_BUILD_ID");
 
-/// Only what comes from here, and no way from a text to HTML or to a script: the one policy passes the service worker's address
-/// alone (web/src/app/offline.ts).
+/// Content security policy: everything from this origin only, and no conversion of strings to HTML or scripts. The one
+/// trusted-types policy accepts nothing but the URL of the service worker (web/src/app/offline.ts).
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
                       font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types tidegate";
 
-/// The same on every file; nginx says them too where it serves the files itself (nginx/page.conf).
+/// Sent with every file. nginx/page.conf has the same ones, for an nginx that serves the files itself.
 const HEADERS: [(&str, &str); 6] = [
     ("Content-Security-Policy", POLICY),
     ("X-Content-Type-Options", "nosniff"),
@@ -38,10 +38,10 @@ const HEADERS: [(&str, &str); 6] = [
 ];
 
 const INDEX: &str = "index.html";
-/// Their names change with their content.
+/// Folder of the files whose names change with their content, so that they can be cached for good.
 const ASSETS: &str = "assets/";
 
-/// A route for every file, so that no path leads anywhere else.
+/// Adds one route per file, so that no other path can reach a file.
 pub(super) fn configure(config: &mut ServiceConfig) {
     for name in names() {
         let path = if name == INDEX { String::from("/") } else { format!("/{name}") };
@@ -52,12 +52,12 @@ pub(super) fn configure(config: &mut ServiceConfig) {
     }
 }
 
-/// Files as they are addressed: without those that are only another spelling of one.
+/// Names of the files, without the compressed variants.
 fn names() -> impl Iterator<Item = String> {
     Files::iter().filter(|name| !name.ends_with(".br") && !name.ends_with(".gz")).map(String::from)
 }
 
-/// All files with their content, spellings included, as nginx wants them in a folder.
+/// All files with their content, including the compressed variants, as nginx needs them in a folder.
 pub fn files() -> impl Iterator<Item = (String, Vec<u8>)> {
     Files::iter().filter_map(|name| Some((name.to_string(), Files::get(&name)?.data.into_owned())))
 }
@@ -102,7 +102,7 @@ fn describe(response: &mut HttpResponseBuilder, name: &str) {
     response.insert_header((header::CACHE_CONTROL, caching));
 }
 
-/// The spelling that the client likes best, of those there are, and whether there is more than one.
+/// The existing variant of a file that the client prefers, its encoding, and whether there are several variants.
 fn choose(request: &HttpRequest, name: &str) -> Option<(EmbeddedFile, Option<ContentEncoding>, bool)> {
     let plain = Files::get(name)?;
     let brotli = Files::get(&format!("{name}.br"));

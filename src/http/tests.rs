@@ -1,4 +1,4 @@
-//! What the probes answer in every state of the process.
+//! The probes in every state of the process, and request bodies.
 use super::*;
 use crate::{
     dispatch::{Load, RunSinks, SILENCE_MAX, admission},
@@ -42,8 +42,8 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-fn door_settings() -> door::Settings {
-    door::Settings {
+fn limiter_settings() -> connection_limiter::Settings {
+    connection_limiter::Settings {
         limits: exchange::tests::limits(),
         write_timeout: Duration::from_secs(1),
         send_buffer: 32 << 10,
@@ -53,7 +53,7 @@ fn door_settings() -> door::Settings {
     }
 }
 
-fn site() -> Arc<AppState> {
+fn state() -> Arc<AppState> {
     let second = Duration::from_secs(1);
     let metrics = Arc::new(Metrics::default());
     let breaker =
@@ -66,7 +66,7 @@ fn site() -> Arc<AppState> {
     Arc::new(AppState {
         settings: settings(),
         lifecycle: Arc::new(Lifecycle::new(1, 0)),
-        door: Arc::new(Door::new(door_settings(), Arc::clone(&metrics))),
+        limiter: Arc::new(ConnectionLimiter::new(limiter_settings(), Arc::clone(&metrics))),
         memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
         registry: Arc::new(Registry::new(ChatLimits::default())),
         dispatch_state: dispatcher.state(),
@@ -77,10 +77,10 @@ fn site() -> Arc<AppState> {
     })
 }
 
-fn routes(site: &Arc<AppState>, listener: ops::Listener) -> impl FnOnce(&mut web::ServiceConfig) {
-    let site = web::Data::from(Arc::clone(site));
+fn routes(state: &Arc<AppState>, listener: ops::Listener) -> impl FnOnce(&mut web::ServiceConfig) {
+    let state = web::Data::from(Arc::clone(state));
     move |config| {
-        config.app_data(site);
+        config.app_data(state);
         ops::configure(config, listener);
         ops::configure_proxy_probe(config);
     }
@@ -89,16 +89,16 @@ fn routes(site: &Arc<AppState>, listener: ops::Listener) -> impl FnOnce(&mut web
 // faults: G107, C45
 #[actix::test]
 async fn liveness_and_readiness_in_every_state() {
-    let site = site();
-    let app = init_service(App::new().configure(routes(&site, ops::Listener::Public))).await;
+    let state = state();
+    let app = init_service(App::new().configure(routes(&state, ops::Listener::Public))).await;
     let status = async |path: &str| {
         call_service(&app, TestRequest::get().uri(path).to_request()).await.status().as_u16()
     };
-    let is = async |state: &str, live: u16, ready: u16| {
-        assert_eq!((status("/livez").await, status("/readyz").await), (live, ready), "{state}");
-        // A proxy asks for a place: only of a gateway that is full, it hears something else.
-        let probe = if site.lifecycle.sockets() == 0 { ready } else { 503 };
-        assert_eq!(status("/-/ready").await, probe, "{state}");
+    let is = async |name: &str, live: u16, ready: u16| {
+        assert_eq!((status("/livez").await, status("/readyz").await), (live, ready), "{name}");
+        // The probe of a proxy differs only while all sockets are in use.
+        let probe = if state.lifecycle.sockets() == 0 { ready } else { 503 };
+        assert_eq!(status("/-/ready").await, probe, "{name}");
     };
     let says = async |part: &str| {
         let body = call_and_read_body(&app, TestRequest::get().uri("/readyz").to_request()).await;
@@ -107,19 +107,19 @@ async fn liveness_and_readiness_in_every_state() {
     };
     is("start", 200, 503).await;
     says("starting").await;
-    site.lifecycle.enter(Phase::Ready);
+    state.lifecycle.enter(Phase::Ready);
     is("serving", 200, 200).await;
-    site.router.trip();
+    state.router.trip();
     let health = call_and_read_body(&app, TestRequest::get().uri("/health").to_request()).await;
     assert!(String::from_utf8(health.to_vec()).unwrap().contains("\"state\":\"open\""));
     is("breaker open", 200, 200).await;
-    // Full is not unready: only the verbose form shows it.
-    site.dispatch_state.set_load(Load { running: 1, queued: 2 });
+    // A full gateway is ready: only the verbose form shows that it is full.
+    state.dispatch_state.set_load(Load { running: 1, queued: 2 });
     let health: serde_json::Value =
         call_and_read_body_json(&app, TestRequest::get().uri("/health").to_request()).await;
     assert_eq!((&health["runs"], &health["queued"]), (&json!(1), &json!(2)), "state, not gauges");
-    let permit = site.lifecycle.admit(None, false).unwrap();
-    is("queue full and no permit left", 200, 200).await;
+    let permit = state.lifecycle.admit(None, false).unwrap();
+    is("queue and sockets full", 200, 200).await;
     for path in ["/-/ready", "/-/ready?verbose"] {
         let body = call_and_read_body(&app, TestRequest::get().uri(path).to_request()).await;
         assert_eq!(body, "not ready\n", "strangers learn nothing more");
@@ -137,23 +137,23 @@ async fn liveness_and_readiness_in_every_state() {
     assert_eq!(verbose, json!({ "ready": true, "checks": checks }));
     drop(permit);
     let long_ago = Instant::now() - SILENCE_MAX - Duration::from_secs(1);
-    site.dispatch_state.worker_answered(3, long_ago);
+    state.dispatch_state.worker_answered(3, long_ago);
     is("a worker silent", 503, 503).await;
     says("worker 3 has not answered for 11 s").await;
-    site.dispatch_state.worker_answered(3, Instant::now());
+    state.dispatch_state.worker_answered(3, Instant::now());
     is("it answers again", 200, 200).await;
-    site.dispatch_state.dispatcher_answered(long_ago);
+    state.dispatch_state.dispatcher_answered(long_ago);
     is("dispatcher silent", 503, 503).await;
     says("the dispatcher has not answered for 11 s").await;
-    site.dispatch_state.dispatcher_answered(Instant::now());
+    state.dispatch_state.dispatcher_answered(Instant::now());
     is("it answers again", 200, 200).await;
-    assert!(site.dispatcher.send(Die).await.is_err());
+    assert!(state.dispatcher.send(Die).await.is_err());
     is("dispatcher dead", 503, 503).await;
     says("the dispatcher is dead").await;
-    let site = self::site();
-    site.lifecycle.enter(Phase::Ready);
-    site.lifecycle.enter(Phase::Draining);
-    let app = init_service(App::new().configure(routes(&site, ops::Listener::Public))).await;
+    let state = self::state();
+    state.lifecycle.enter(Phase::Ready);
+    state.lifecycle.enter(Phase::Draining);
+    let app = init_service(App::new().configure(routes(&state, ops::Listener::Public))).await;
     for (path, expected) in [("/livez", 200), ("/readyz", 503), ("/-/ready", 503)] {
         let status = call_service(&app, TestRequest::get().uri(path).to_request()).await.status();
         assert_eq!(status, expected, "drain: {path}");
@@ -161,9 +161,9 @@ async fn liveness_and_readiness_in_every_state() {
 }
 
 #[actix::test]
-async fn only_the_operators_own_address_names_the_host_of_the_upstream() {
+async fn only_the_operators_listener_shows_the_host_of_the_upstream() {
     for (listener, host) in [(ops::Listener::Public, json!(null)), (ops::Listener::Ops, json!("u"))] {
-        let app = init_service(App::new().configure(routes(&site(), listener))).await;
+        let app = init_service(App::new().configure(routes(&state(), listener))).await;
         let request = TestRequest::get().uri("/health").to_request();
         let health: serde_json::Value = call_and_read_body_json(&app, request).await;
         let upstream = &health["upstreams"][0];
@@ -171,18 +171,18 @@ async fn only_the_operators_own_address_names_the_host_of_the_upstream() {
     }
 }
 
-/// Bodies are taken where a route takes them.
+/// Bodies are accepted by routes that read them.
 // faults: K128
 #[actix::test]
-async fn a_route_that_takes_a_body_gets_it_however_it_is_sent() {
-    let door = Arc::new(Door::new(door_settings(), Arc::new(Metrics::default())));
+async fn a_route_that_reads_a_body_gets_it_in_any_framing() {
+    let limiter = Arc::new(ConnectionLimiter::new(limiter_settings(), Arc::new(Metrics::default())));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let service = move || {
         let app = App::new().route("/", web::post().to(async |body: web::Bytes| body));
-        let app = app.wrap(from_fn(form::check)).into_factory();
+        let app = app.wrap(from_fn(request_check::check)).into_factory();
         let app = app.map_err(|error: actix_web::Error| error.error_response());
-        connections(Arc::clone(&door), builder().h1(map_config(app, |()| AppConfig::default())))
+        connections(Arc::clone(&limiter), builder().h1(map_config(app, |()| AppConfig::default())))
     };
     let server = actix_server::Server::build().workers(1).disable_signals();
     let server = server.listen("bodies", listener, service).unwrap().run();

@@ -1,4 +1,4 @@
-//! The checks before the 101: the handshake itself, the origin, the caps, the drain.
+//! The checks before the 101: the handshake, the origin, the limits, the phase of the process.
 use super::{AppState, auth, auth::NotAdmitted, methods, shown};
 use crate::{access::Denied, hub::take_over::Upgrade, lifecycle::Refused, protocol::Codec};
 use actix_web::{
@@ -8,48 +8,48 @@ use actix_web::{
 };
 use actix_web_actors::ws;
 
-/// The subprotocol of both routes. It is optional, but a browser that offers any closes the socket
-/// unless one of its offers is chosen (RFC 6455 §4.1).
+/// The subprotocol of both routes. Clients need not offer it, but a browser that offers subprotocols closes the socket
+/// unless one of them is selected (RFC 6455 §4.1).
 const SUBPROTOCOL: &str = "tidegate";
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(methods::read_only("/chat", chat)).service(methods::read_only("/api/chat", chats));
 }
 
-/// What a route wants of its sockets.
+/// The properties of a route's sockets.
 #[derive(Clone, Copy)]
 struct UpgradeRequest {
     codec: Codec,
-    /// The chats belong to the browser, which is recognised by cookies.
+    /// The browser is recognized by cookies, since the chats are its own.
     sets_cookies: bool,
-    /// Frames may hold whole conversations.
+    /// Frames may contain whole conversations.
     transcripts: bool,
 }
 
 /// `GET /chat`: the plain dialect.
-async fn chat(request: HttpRequest, site: Data<AppState>) -> HttpResponse {
+async fn chat(request: HttpRequest, state: Data<AppState>) -> HttpResponse {
     let codec = Codec::Plain;
-    enter(&request, &site, UpgradeRequest { codec, sets_cookies: false, transcripts: false })
+    open(&request, &state, UpgradeRequest { codec, sets_cookies: false, transcripts: false })
 }
 
 /// `GET /api/chat`: the dialect of the AI SDK.
-async fn chats(request: HttpRequest, site: Data<AppState>) -> HttpResponse {
+async fn chats(request: HttpRequest, state: Data<AppState>) -> HttpResponse {
     let codec = Codec::AiSdk;
-    enter(&request, &site, UpgradeRequest { codec, sets_cookies: true, transcripts: true })
+    open(&request, &state, UpgradeRequest { codec, sets_cookies: true, transcripts: true })
 }
 
-/// Agrees to an upgrade or rejects it. The upgrade hook does the rest.
-fn enter(request: &HttpRequest, site: &AppState, wanted: UpgradeRequest) -> HttpResponse {
-    accept(request, site, wanted).unwrap_or_else(|error| reject(request, site, error))
+/// Accepts an upgrade or rejects it. The upgrade hook takes over the socket.
+fn open(request: &HttpRequest, state: &AppState, wanted: UpgradeRequest) -> HttpResponse {
+    accept(request, state, wanted).unwrap_or_else(|error| reject(request, state, error))
 }
 
-fn reject(request: &HttpRequest, site: &AppState, error: UpgradeError) -> HttpResponse {
-    site.metrics.upgrades_rejected.inc(error.reason());
-    log::debug!(reason = error.reason(), address:? = request.peer_addr(); "socket refused");
+fn reject(request: &HttpRequest, state: &AppState, error: UpgradeError) -> HttpResponse {
+    state.metrics.upgrades_rejected.inc(error.reason());
+    log::debug!(reason = error.reason(), address:? = request.peer_addr(); "socket rejected");
     error.response()
 }
 
-/// Why a WebSocket was not opened. A browser sees none of this, only that it failed.
+/// Why a WebSocket was not opened. A browser's page sees only that it failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum UpgradeError {
     NoUpgrade,
@@ -57,7 +57,7 @@ enum UpgradeError {
     Handshake(&'static str),
     Origin,
     NoPermit(Refused),
-    /// There is no randomness for a cookie.
+    /// The system has no randomness for a cookie.
     Internal,
 }
 
@@ -121,15 +121,15 @@ impl UpgradeError {
 
 fn accept(
     request: &HttpRequest,
-    site: &AppState,
+    state: &AppState,
     wanted: UpgradeRequest,
 ) -> Result<HttpResponse, UpgradeError> {
     check_handshake(request)?;
-    let settings = &site.settings;
+    let settings = &state.settings;
     let caller = auth::caller(request, settings)?;
     let address = caller.address;
     let is_shared = address.is_some_and(|address| address.is_loopback() || settings.trusts(&address));
-    let permit = site.lifecycle.admit(address, is_shared).map_err(UpgradeError::NoPermit)?;
+    let permit = state.lifecycle.admit(address, is_shared).map_err(UpgradeError::NoPermit)?;
     let mut response = ws::handshake(request)
         .map_err(|_| UpgradeError::Handshake("the handshake is not that of a WebSocket"))?;
     if offers_subprotocol(request) {
@@ -147,11 +147,11 @@ fn accept(
     Ok(response.finish())
 }
 
-/// RFC 6455 §4.2.1, more strictly than the handshake of the library: one exact `websocket`, one key
-/// of 16 bytes, version 13.
+/// Checks the handshake by RFC 6455 §4.2.1, more strictly than the library: exactly one `websocket`, one key of 16 bytes,
+/// version 13.
 fn check_handshake(request: &HttpRequest) -> Result<(), UpgradeError> {
     let upgrade = values(request, &header::UPGRADE);
-    // Only GET opens a WebSocket (RFC 6455 §4.1); HEAD gets the answer that it would get without an upgrade.
+    // Only GET opens a WebSocket (RFC 6455 §4.1); HEAD gets the same response as without an upgrade.
     if upgrade.is_empty() || request.method() != Method::GET {
         return Err(UpgradeError::NoUpgrade);
     }
@@ -170,21 +170,21 @@ fn check_handshake(request: &HttpRequest) -> Result<(), UpgradeError> {
     }
 }
 
-/// Whether [`SUBPROTOCOL`] is among what the client offers, in one header or several (RFC 6455 §11.3.4).
-/// Others are passed over: a client that insists on one of them notices that none was chosen.
+/// Whether the client offers [`SUBPROTOCOL`], in one header or several (RFC 6455 §11.3.4). Other subprotocols are ignored:
+/// a client that needs one notices that none was selected.
 fn offers_subprotocol(request: &HttpRequest) -> bool {
     let offers = values(request, &header::SEC_WEBSOCKET_PROTOCOL);
     offers.iter().flat_map(|offer| offer.split(',')).any(|name| name.trim() == SUBPROTOCOL)
 }
 
-/// Base64 of 16 bytes: 22 letters and two signs of padding.
+/// Whether this is 16 bytes in base64: 22 characters and two of padding.
 fn is_key(key: &str) -> bool {
     key.strip_suffix("==").is_some_and(|letters| {
         letters.len() == 22 && letters.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
     })
 }
 
-/// All values of a header; one that is not ASCII counts as empty.
+/// All values of a header; a value that is not ASCII counts as empty.
 fn values<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Vec<&'a str> {
     request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default()).collect()
 }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn a_rejection_that_is_our_fault_says_what_to_do() {
+    async fn an_internal_error_says_what_to_do() {
         let response = UpgradeError::Internal.response();
         assert_eq!(response.status(), 500);
         let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();

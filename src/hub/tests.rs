@@ -91,11 +91,11 @@ async fn a_panic_in_one_session_closes_its_socket_and_upstream_and_harms_no_othe
     let (mut other, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
     other.send(Frame::text("hi")).await.unwrap();
     assert_eq!(timeout(PATIENCE, other.next()).await.unwrap().unwrap().unwrap(), Frame::text("He"));
-    let bystander = gateway.site().registry.of_worker(0, |_| true);
+    let bystander = gateway.app_state().registry.of_worker(0, |_| true);
     let (mut victim, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
     victim.send(Frame::text("hi")).await.unwrap();
     assert_eq!(timeout(PATIENCE, victim.next()).await.unwrap().unwrap().unwrap(), Frame::text("He"));
-    let sessions = gateway.site().registry.of_worker(0, |_| true);
+    let sessions = gateway.app_state().registry.of_worker(0, |_| true);
     let session = sessions.iter().find(|session| !bystander.iter().any(|other| other.is(session))).unwrap();
     assert!(panics(session).await);
     let Frame::Close(Some(close)) = timeout(PATIENCE, victim.next()).await.unwrap().unwrap().unwrap() else {
@@ -103,7 +103,7 @@ async fn a_panic_in_one_session_closes_its_socket_and_upstream_and_harms_no_othe
     };
     assert_eq!(u16::from(close.code), 1011);
     timeout(PATIENCE, closes.recv()).await.unwrap().unwrap();
-    assert_eq!(gateway.site().registry.len(), 1);
+    assert_eq!(gateway.app_state().registry.len(), 1);
     // The other one is alive: its ping is answered.
     other.send(Frame::Ping(b"x".to_vec().into())).await.unwrap();
     assert_eq!(
@@ -156,12 +156,12 @@ async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "first")).await.unwrap();
     read_until(&mut socket, "text-delta").await;
-    let bystander = gateway.site().registry.of_worker(0, |_| true);
+    let bystander = gateway.app_state().registry.of_worker(0, |_| true);
     socket.send(request("send", "b", "second")).await.unwrap();
     read_until(&mut socket, "text-delta").await;
     socket.send(request("resume", "c", "second")).await.unwrap();
     read_until(&mut socket, "text-delta").await;
-    let sessions = gateway.site().registry.of_worker(0, |_| true);
+    let sessions = gateway.app_state().registry.of_worker(0, |_| true);
     let session = sessions.iter().find(|session| !bystander.iter().any(|other| other.is(session))).unwrap();
     assert!(panics(session).await);
     let failed = [read_until(&mut socket, "\"error\"").await, read_until(&mut socket, "\"error\"").await];
@@ -169,7 +169,7 @@ async fn a_panic_in_one_chat_fails_its_requests_and_no_other_of_the_socket() {
     assert!(failed.iter().any(|frame| frame.contains("\"b\"")), "{failed:?}");
     assert!(failed.iter().any(|frame| frame.contains("\"c\"")), "{failed:?}");
     timeout(PATIENCE, closes.recv()).await.unwrap().unwrap();
-    assert_eq!(gateway.site().registry.len(), 1);
+    assert_eq!(gateway.app_state().registry.len(), 1);
     // The first chat still works, and the second can be started again.
     socket.send(request("resume", "d", "first")).await.unwrap();
     assert!(read_until(&mut socket, "\"d\"").await.contains("start"));
@@ -206,7 +206,7 @@ async fn a_sink_that_is_no_connection_follows_a_chat() {
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "chat")).await.unwrap();
     read_until(&mut socket, "text-delta").await;
-    let session = gateway.site().registry.of_worker(0, |_| true).remove(0);
+    let session = gateway.app_state().registry.of_worker(0, |_| true).remove(0);
     let window = Arc::new(SendWindow::new(1024));
     let (pushes, mut pushed) = tokio::sync::mpsc::unbounded_channel();
     let recipient = Collector { pushes, window: Arc::clone(&window) }.start().recipient();
@@ -245,7 +245,7 @@ async fn a_sink_that_is_no_connection_follows_a_chat() {
 #[actix::test]
 async fn a_chat_is_followed_from_another_thread() {
     let (gateway, _closes) = gateway_of(2).await;
-    let registry = &gateway.site().registry;
+    let registry = &gateway.app_state().registry;
     let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
     for (socket, chat) in sockets.iter_mut().zip(["first", "second"]) {
         socket.send(request("send", "own", chat)).await.unwrap();
@@ -275,7 +275,7 @@ async fn a_dead_dispatcher_turns_liveness_red_and_ends_the_process() {
         answer
     };
     assert!(get("/livez").await.starts_with("HTTP/1.1 200 "));
-    assert!(gateway.site().dispatcher.send(Boom).await.is_err());
+    assert!(gateway.app_state().dispatcher.send(Boom).await.is_err());
     let answer = get("/livez").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(get("/readyz").await.starts_with("HTTP/1.1 503 "));

@@ -261,7 +261,7 @@ async fn read_chat(address: SocketAddr, cookie: &str, chat: &str) -> (u16, Value
 
 /// Conversations are kept, so that the gateway is not idle at the end.
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("no socket is left", async || gateway.app_state.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 

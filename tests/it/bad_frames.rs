@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("no socket is left", async || gateway.app_state.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 
@@ -114,11 +114,11 @@ async fn a_flood_of_requests_is_closed_and_others_do_not_feel_it() {
         }
     };
     within("both are done", 2 * PATIENCE, async { tokio::join!(flood, talk) }).await;
-    until("the flood is gone", async || gateway.site.lifecycle.sockets() == 1).await;
-    let closed = gateway.site.metrics.connections_closed.get("too_many_frames");
+    until("the flood is gone", async || gateway.app_state.lifecycle.sockets() == 1).await;
+    let closed = gateway.app_state.metrics.connections_closed.get("too_many_frames");
     assert_eq!(closed, 1);
     // What was asked of nothing has made nothing.
-    assert_eq!(gateway.site.registry.len(), 1);
+    assert_eq!(gateway.app_state.registry.len(), 1);
     drop((flooding, other));
     drain(gateway).await;
 }

@@ -227,7 +227,7 @@ async fn a_reader_that_stops_is_bounded_and_cut_and_its_upstream_closed() {
     // Kernel buffers of both legs, the replay log's bound and one read: nothing like "without end".
     assert!(sent < 16 << 20, "{sent} bytes were taken for a reader that does not read");
     until("the socket is gone", async || gateway.is_idle()).await;
-    assert_eq!(gateway.site.metrics.connections_closed.get("slow"), 1);
+    assert_eq!(gateway.app_state.metrics.connections_closed.get("slow"), 1);
     drop(client);
     gateway.stop().await;
 }
@@ -314,7 +314,7 @@ async fn what_is_no_handshake_gets_a_status_and_no_actor() {
             assert!(answer.to_lowercase().contains("sec-websocket-version: 13\r\n"), "{answer}");
         }
     }
-    assert_eq!(gateway.site.metrics.connections_opened.get(), 0, "no actor was made");
+    assert_eq!(gateway.app_state.metrics.connections_opened.get(), 0, "no actor was made");
     let own = format!("http://{}", gateway.address);
     let mut client = RawClient::connect(gateway.address).await;
     let answer = client.request(&handshake(gateway.address, &[("origin", &own)])).await;

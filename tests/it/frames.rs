@@ -131,7 +131,7 @@ async fn endless_messages_end_with_1009_at_their_bound() {
     client.write(&fragments(usize::MAX)).await;
     client.write(&frame(0x80, b"")).await;
     expect_close(&mut client, "1,025 fragments", 1009).await;
-    until("every socket is gone", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("every socket is gone", async || gateway.app_state.lifecycle.sockets() == 0).await;
     gateway.stop().await;
 }
 
@@ -174,7 +174,8 @@ async fn every_close_gets_its_answer_and_later_frames_are_ignored() {
 async fn a_close_that_is_answered_late_or_never_holds_nothing_for_long() {
     on_a_steady_machine(async || {
         let gateway = Gateway::spawn(|_| {}).await;
-        let gone = async || until("the socket is gone", async || gateway.site.lifecycle.sockets() == 0).await;
+        let gone =
+            async || until("the socket is gone", async || gateway.app_state.lifecycle.sockets() == 0).await;
         for answers in [true, false] {
             let mut client = RawClient::upgrade(gateway.address).await;
             client.write(&[0xc1]).await;
@@ -182,7 +183,7 @@ async fn a_close_that_is_answered_late_or_never_holds_nothing_for_long() {
             let watch = Stopwatch::start();
             if answers {
                 sleep(Duration::from_millis(200)).await;
-                assert_eq!(gateway.site.lifecycle.sockets(), 1, "it is given a moment");
+                assert_eq!(gateway.app_state.lifecycle.sockets(), 1, "it is given a moment");
                 client.write(&frame(0x88, &1002u16.to_be_bytes())).await;
                 client.stream.shutdown().await.unwrap();
             }

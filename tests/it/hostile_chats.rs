@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("no socket is left", async || gateway.app_state.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 
@@ -145,7 +145,7 @@ async fn a_client_that_half_closes_in_mid_answer_is_dropped_and_can_reconnect() 
     socket.ask("r1", "c1", "/sim text=\"one two three four five six\" pace_ms=100").await;
     socket.next().await;
     socket.socket.get_mut().shutdown().await.unwrap();
-    until("it is gone", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("it is gone", async || gateway.app_state.lifecycle.sockets() == 0).await;
     let mut back = Chats::connect_as(gateway.address, &socket.cookie).await;
     back.resume("r2", "c1", None).await;
     let mut answer = Answer::of("r2");
@@ -216,7 +216,7 @@ async fn an_address_that_sends_all_it_can_waits_for_itself_alone() {
             answer.text
         }));
     }
-    let deferred = &gateway.site.metrics.reads_deferred;
+    let deferred = &gateway.app_state.metrics.reads_deferred;
     until("the flood waits", async || deferred.get() > 0).await;
     let mut other = Chats::connect_from(gateway.address, [127, 0, 0, 10]).await;
     for turn in 0..5 {

@@ -58,11 +58,11 @@ async fn exchange(mut client: RawClient, request: &str) -> (Vec<u8>, Took) {
 }
 
 fn open_now(gateway: &Gateway) -> i64 {
-    gateway.site.metrics.http_connections.get()
+    gateway.app_state.metrics.http_connections.get()
 }
 
 fn closed(gateway: &Gateway, reason: &'static str) -> u64 {
-    gateway.site.metrics.http_connections_closed.get(reason)
+    gateway.app_state.metrics.http_connections_closed.get(reason)
 }
 
 // faults: K128

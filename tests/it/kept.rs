@@ -106,12 +106,12 @@ async fn kept_connections_that_all_died_cost_no_answer() {
         );
         state.forgets.store(true, SeqCst);
     }
-    let metrics = &gateway.site.metrics;
+    let metrics = &gateway.app_state.metrics;
     let resets = upstream.state.resets.load(SeqCst);
     assert!(resets > 0);
     assert_eq!(metrics.upstream_dead_connections.get(), resets as u64);
     assert_eq!(metrics.retries.get(), 0);
-    assert_eq!(gateway.site.router.state().as_str(), "closed");
+    assert_eq!(gateway.app_state.router.state().as_str(), "closed");
     for client in clients {
         client.close().await;
     }
@@ -148,8 +148,8 @@ async fn a_dead_connection_is_no_attempt_and_leaves_the_budget_alone() {
     connection.request().await;
     connection.send(good_answer("good")).await;
     client.expect("good").await;
-    assert_eq!(gateway.site.metrics.retries.get(), 1);
-    assert_eq!(gateway.site.metrics.upstream_dead_connections.get(), 15);
+    assert_eq!(gateway.app_state.metrics.retries.get(), 1);
+    assert_eq!(gateway.app_state.metrics.upstream_dead_connections.get(), 15);
     client.close().await;
     gateway.stop().await;
 }
@@ -183,10 +183,10 @@ async fn an_answer_ends_with_its_finish_and_not_with_its_body() {
         assert_eq!(answer.text, "Hello");
         assert!(watch.took().is_in(..Duration::from_secs(1)), "{:?}", watch.took());
         // The slot is kept until the service has let go of the answer, or had a second for it.
-        assert_eq!(gateway.site.metrics.runs.get(), 1);
+        assert_eq!(gateway.app_state.metrics.runs.get(), 1);
         connection.closed().await;
         assert!(watch.took().is_in(..Duration::from_secs(4)), "{:?}", watch.took());
-        until("the slot is free", async || gateway.site.metrics.runs.get() == 0).await;
+        until("the slot is free", async || gateway.app_state.metrics.runs.get() == 0).await;
         // A body that ends a little later leaves a connection that can be used again.
         socket.ask("r2", "c1", "hi").await;
         let mut connection = upstream.accept().await;
@@ -195,8 +195,8 @@ async fn an_answer_ends_with_its_finish_and_not_with_its_body() {
         connection.chunk(event("Hello", "stop")).await;
         socket.read_answer(&mut Answer::of("r2")).await;
         connection.send("0\r\n\r\n").await;
-        until("the slot is free", async || gateway.site.metrics.runs.get() == 0).await;
-        assert_eq!(gateway.site.metrics.runs_ended("stop"), 2);
+        until("the slot is free", async || gateway.app_state.metrics.runs.get() == 0).await;
+        assert_eq!(gateway.app_state.metrics.runs_ended("stop"), 2);
         drop(socket);
         stop(gateway).await;
     })
@@ -236,7 +236,7 @@ async fn usage_after_the_finish_is_sent_if_it_is_quick_and_counted_in_any_case()
                 connection.chunk(frame("", "stop", USAGE)).await;
             }
             connection.send("0\r\n\r\n").await;
-            until("the run is over", async || gateway.site.metrics.runs.get() == 0).await;
+            until("the run is over", async || gateway.app_state.metrics.runs.get() == 0).await;
             let metrics = gateway.get("/metrics").await.1;
             for (name, value) in [("input", 7), ("output", 5)] {
                 let name = format!("gen_ai_client_inference_usage_{name}_tokens_total");

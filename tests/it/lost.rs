@@ -84,7 +84,7 @@ async fn a_hundred_sockets_that_come_speak_and_are_lost_in_a_second_leave_nothin
 
 /// Runs that ended, however they did.
 fn runs_ended(gateway: &Gateway) -> u64 {
-    let text = gateway.site.metrics.text().unwrap();
+    let text = gateway.app_state.metrics.text().unwrap();
     let ended = text.lines().filter_map(|line| line.strip_prefix("tidegate_runs_ended_total{"));
     ended.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("no socket is left", async || gateway.app_state.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 
@@ -34,7 +34,7 @@ async fn a_thousand_chats_share_a_socket() {
     for (name, answer) in answers {
         assert_eq!(answer.text, format!("this is {name} and no other"));
     }
-    assert_eq!(gateway.site.metrics.sessions.get(), 1000);
+    assert_eq!(gateway.app_state.metrics.sessions.get(), 1000);
     drop(socket);
     drain(gateway).await;
 }
@@ -119,7 +119,7 @@ async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
             text == "fine"
         })
         .await;
-        until("two at most", async || gateway.site.registry.len() <= 2).await;
+        until("two at most", async || gateway.app_state.registry.len() <= 2).await;
     }
     let displaced = async || {
         let (_, metrics) = gateway.get("/metrics").await;
@@ -158,7 +158,7 @@ async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
     let mut two = Chats::connect(gateway.address).await;
     two.ask("a", "busy-a", "/sim tokens=300 pace_ms=20").await;
     two.ask("b", "busy-b", "/sim tokens=300 pace_ms=20").await;
-    until("all four answer", async || gateway.site.registry.len() == 4).await;
+    until("all four answer", async || gateway.app_state.registry.len() == 4).await;
     let mut three = Chats::connect(gateway.address).await;
     assert_eq!(refused(&mut three, "first").await, "too_many_chats");
     // As soon as one is quiet, its place is free for anybody.
@@ -205,7 +205,7 @@ async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_oth
         }
         flooders.push(flooder);
     }
-    until("every place is taken", async || gateway.site.registry.len() == PLACES).await;
+    until("every place is taken", async || gateway.app_state.registry.len() == PLACES).await;
     for user in &mut users {
         assert_eq!(user.turn("r2", "new", quick).await.text, "fine", "ten of ten");
         user.resume("r3", "own", None).await;
@@ -244,8 +244,8 @@ async fn a_client_that_reads_slowly_keeps_no_place_from_others() {
         // Each of them more than the gateway and both kernels hold for a socket.
         slow.ask(name, name, "/sim tokens=40000 pace_ms=0 first_ms=0").await;
     }
-    until("all are finished", async || gateway.site.metrics.runs_ended("stop") == 4).await;
-    assert_eq!(gateway.site.registry.len(), 4);
+    until("all are finished", async || gateway.app_state.metrics.runs_ended("stop") == 4).await;
+    assert_eq!(gateway.app_state.registry.len(), 4);
     let mut other = Chats::connect_from(gateway.address, [127, 0, 3, 1]).await;
     assert_eq!(other.turn("r1", "c1", "/sim text=fine").await.text, "fine");
     let mut ends = Vec::new();
@@ -365,5 +365,5 @@ async fn the_end_of_the_grace_period_cuts_what_still_runs() {
     let ended = gateway.begin_drain();
     assert_eq!(busy.closed().await, 1012);
     assert_eq!(ended.await.unwrap(), tidegate::app::Ended::GraceOver(1));
-    until("the upstream is closed", async || gateway.site.metrics.sessions.get() == 0).await;
+    until("the upstream is closed", async || gateway.app_state.metrics.sessions.get() == 0).await;
 }

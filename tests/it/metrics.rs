@@ -169,7 +169,7 @@ async fn resumes_are_counted_by_what_became_of_them() {
     socket.resume("r3", "chat", None).await;
     assert_ne!(socket.next().await["type"], "no-active");
     socket.resume("r4", "chat", Some(1_000_000)).await;
-    let count = |outcome: &'static str| gateway.site.metrics.resumes.get(outcome);
+    let count = |outcome: &'static str| gateway.app_state.metrics.resumes.get(outcome);
     until("all three are counted", async || ["no_active", "replayed", "refused"].map(count) == [1, 1, 1])
         .await;
     drop(socket);

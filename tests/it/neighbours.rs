@@ -70,8 +70,8 @@ async fn messages_of_one_user_that_make_the_service_fail_leave_the_breaker_close
             client.close().await;
         });
         join_all(users).await;
-        assert_eq!(gateway.site.router.state().as_str(), "closed", "{message}");
-        assert_eq!(gateway.site.metrics.runs_ended("upstream_down"), 0, "{message}");
+        assert_eq!(gateway.app_state.router.state().as_str(), "closed", "{message}");
+        assert_eq!(gateway.app_state.metrics.runs_ended("upstream_down"), 0, "{message}");
         attack.shutdown().await;
         gateway.stop().await;
     }
@@ -92,7 +92,8 @@ async fn one_address_that_holds_its_slots_for_long_leaves_others_theirs() {
         attackers.push(client);
     }
     let gauge = |running: i64, queued: i64| {
-        (gateway.site.metrics.runs.get(), gateway.site.metrics.runs_queued.get()) == (running, queued)
+        (gateway.app_state.metrics.runs.get(), gateway.app_state.metrics.runs_queued.get())
+            == (running, queued)
     };
     until("it holds all that it may, and wants more", async || gauge(17, 23)).await;
     let others = (0..3).map(async |n| {
@@ -177,7 +178,7 @@ async fn begin(attacking: Attack, gateway: &Gateway) -> JoinSet<()> {
                     std::future::pending::<()>().await;
                 });
             }
-            let metrics = &gateway.site.metrics;
+            let metrics = &gateway.app_state.metrics;
             until("it holds what it may", async || {
                 metrics.runs.get() >= 175 && metrics.runs_queued.get() > 20
             })
@@ -201,7 +202,7 @@ async fn begin(attacking: Attack, gateway: &Gateway) -> JoinSet<()> {
                     }
                 });
             }
-            let sessions = &gateway.site.metrics.sessions;
+            let sessions = &gateway.app_state.metrics.sessions;
             until("there are many", async || sessions.get() >= if principals == 1 { 20 } else { 100 }).await;
             attack
         }

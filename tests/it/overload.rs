@@ -160,7 +160,7 @@ async fn a_probe_whose_client_goes_makes_room_for_the_next() {
         .await;
         let crowd = Crowd::connect(gateway.address, 10, everywhere).await;
         crowd.ask(1_000.0, ms(10), "/sim status=500", "never").await;
-        let state = || gateway.site.router.state().as_str();
+        let state = || gateway.app_state.router.state().as_str();
         assert_eq!(state(), "open");
         let mut probe = TestClient::connect(&gateway.chat_url()).await;
         until("a probe is under way", async || {
@@ -249,7 +249,7 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     assert!(after.iter().all(Turn::is_good), "{:?}", outcomes(&after));
     let normal = 2 * first_text(&at_capacity, 0.5) + ms(200);
     assert!(first_text(&after, 0.5) < normal, "{after:?}");
-    assert_eq!(gateway.site.metrics.runs_queued.get(), 0);
+    assert_eq!(gateway.app_state.metrics.runs_queued.get(), 0);
     // Each turn was accepted or refused, and none twice.
     let turns = at_capacity.len() + overloaded.len() + after.len();
     assert_eq!(sum(&gateway.get("/metrics").await.1, "tidegate_runs_ended_total"), turns);

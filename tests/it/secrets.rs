@@ -224,7 +224,7 @@ async fn what_a_stranger_puts_into_a_request_is_in_no_log() {
         let log = gateway.stop().await;
         let found = log.lines().find(|line| line.contains("shibboleth"));
         assert!(found.is_none(), "{}", found.unwrap_or_default());
-        let all = ["trace", "socket refused"].iter().all(|word| log.to_lowercase().contains(word));
+        let all = ["trace", "socket rejected"].iter().all(|word| log.to_lowercase().contains(word));
         assert!(all, "the log is complete");
         let forged = log.chars().find(|c| c.is_control() && *c != '\n');
         assert!(forged.is_none(), "{forged:?} in the log");

@@ -32,7 +32,7 @@ async fn a_question_is_answered_and_two_chats_share_a_socket() {
 
 /// Conversations are kept, so that the gateway is not idle at the end.
 async fn drain(mut gateway: Gateway) {
-    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("no socket is left", async || gateway.app_state.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 
@@ -52,7 +52,7 @@ async fn an_answer_goes_on_after_its_socket_at_any_point_on_any_worker() {
                 answer.take(&frame);
             }
         }
-        until("it was taken", async || gateway.site.registry.len() > number).await;
+        until("it was taken", async || gateway.app_state.registry.len() > number).await;
         socket.reset();
         let mut copies = Vec::new();
         for tab in 0..4 {
@@ -83,7 +83,7 @@ async fn a_resume_of_an_unknown_chat_reveals_nothing() {
     let mut socket = Chats::connect(gateway.address).await;
     socket.resume("none", "chat", None).await;
     assert_eq!(socket.next().await, json!({"type": "no-active", "requestId": "none"}));
-    assert!(gateway.site.registry.is_empty(), "nothing was made for it");
+    assert!(gateway.app_state.registry.is_empty(), "nothing was made for it");
     let answer = socket.turn("r1", "chat", "/sim text=secret").await;
     // Another browser knows the chat's name, and gets the same response as for an unknown chat.
     let mut other = Chats::connect(gateway.address).await;

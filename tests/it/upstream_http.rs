@@ -36,7 +36,7 @@ async fn refusals(rows: &[(&str, u64, Kind)]) {
         client.still_works().await;
         let messages = gateway.last_messages();
         assert!(messages.iter().all(|(role, text)| role == "assistant" || text == "/sim text=fine"));
-        assert!(gateway.site.metrics.runs_ended(kind.code()) > 0, "{switches}");
+        assert!(gateway.app_state.metrics.runs_ended(kind.code()) > 0, "{switches}");
     }
     client.close().await;
     gateway.stop().await;
@@ -70,7 +70,7 @@ async fn a_refused_connection_is_retried_and_the_host_is_not_revealed() {
     client.send_text("hi").await;
     let error = client.read_text().await;
     assert_eq!(error, "Error: The model service cannot be reached. Try again later.");
-    assert_eq!(gateway.site.metrics.retries.get(), 2);
+    assert_eq!(gateway.app_state.metrics.retries.get(), 2);
     client.close().await;
     gateway.stop().await;
 }
@@ -96,7 +96,7 @@ async fn a_connection_that_is_never_answered_is_given_up_and_tried_once_more() {
     assert_eq!(client.read_text().await, "Error: The model service cannot be reached. Try again later.");
     let took = watch.took();
     assert!(took.is_in(Duration::from_millis(800)..Duration::from_secs(4)), "{took:?}");
-    assert_eq!(gateway.site.metrics.retries.get(), 1);
+    assert_eq!(gateway.app_state.metrics.retries.get(), 1);
     client.close().await;
     gateway.stop().await;
 }
@@ -403,7 +403,7 @@ async fn a_kept_connection_that_is_closed_just_then_is_replaced_in_silence() {
     assert!(body.contains("\"four\""), "{body}");
     connection.send(good_answer("good")).await;
     client.expect("good").await;
-    assert_eq!(gateway.site.metrics.retries.get(), 0);
+    assert_eq!(gateway.app_state.metrics.retries.get(), 0);
     client.close().await;
     gateway.stop().await;
 }
@@ -469,7 +469,7 @@ async fn more_runs_than_a_client_has_connections_by_default_stream_at_the_same_t
     for client in &mut clients {
         client.expect("first ").await;
     }
-    assert_eq!(gateway.site.metrics.runs.get(), RUNS as i64);
+    assert_eq!(gateway.app_state.metrics.runs.get(), RUNS as i64);
     for stream in &mut streams {
         stream.delta("last").await;
         stream.finish().await;
@@ -501,7 +501,7 @@ async fn beyond_the_slots_a_run_waits_and_beyond_the_queue_it_is_refused_at_once
         streams.push(stream);
     }
     clients[2].send_text("message 2").await;
-    until("the third waits", async || gateway.site.metrics.runs_queued.get() == 1).await;
+    until("the third waits", async || gateway.app_state.metrics.runs_queued.get() == 1).await;
     let watch = Stopwatch::start();
     clients[3].send_text("message 3").await;
     assert_eq!(clients[3].fails(Kind::Overloaded).await, "");
@@ -630,9 +630,9 @@ async fn a_client_that_goes_ends_its_run_wherever_that_stands() {
         // This one waits for the only slot, and goes as well.
         let mut waiting = TestClient::connect(&gateway.chat_url()).await;
         waiting.send_text("/sim text=never").await;
-        until("the other waits", async || gateway.site.metrics.runs_queued.get() == 1).await;
+        until("the other waits", async || gateway.app_state.metrics.runs_queued.get() == 1).await;
         drop(waiting);
-        until("it does not wait any more", async || gateway.site.metrics.runs_queued.get() == 0).await;
+        until("it does not wait any more", async || gateway.app_state.metrics.runs_queued.get() == 0).await;
         drop(client);
         let closed = async || upstream.open_streams() == 0 && gateway.is_idle();
         until("upstream and slot are free", closed).await;
@@ -696,6 +696,6 @@ async fn a_wait_that_overflows_an_integer_is_not_reported() {
     }
     assert_eq!(upstream.requests(), endless.len(), "none of them was waited for");
     drop(client);
-    until("no socket is left", async || gateway.site.lifecycle.sockets() == 0).await;
+    until("no socket is left", async || gateway.app_state.lifecycle.sockets() == 0).await;
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }

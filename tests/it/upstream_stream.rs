@@ -583,7 +583,7 @@ async fn late_frames_of_a_finished_answer_do_not_reach_the_next_one() {
     first.request().await;
     first.send(good_answer("first")).await;
     client.expect("first").await;
-    until("the run is over", async || gateway.site.metrics.runs.get() == 0).await;
+    until("the run is over", async || gateway.app_state.metrics.runs.get() == 0).await;
     first.send(good_answer("late")).await;
     client.send_text("two").await;
     // Unsolicited bytes make a kept connection unfit for use.

@@ -177,7 +177,7 @@ async fn a_kept_connection_over_tls_that_died_costs_no_answer() {
         client.send_text("hi").await;
         client.expect("over TLS").await;
     }
-    assert_eq!(gateway.site.metrics.upstream_dead_connections.get(), 11);
+    assert_eq!(gateway.app_state.metrics.upstream_dead_connections.get(), 11);
     assert_eq!((upstream.requests.load(SeqCst), upstream.connections.load(SeqCst)), (12, 12));
     client.close().await;
     gateway.stop().await;

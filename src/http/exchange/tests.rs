@@ -14,7 +14,7 @@ pub(in crate::http) fn limits() -> Limits {
     }
 }
 
-/// A connection, and the time since it began, in seconds.
+/// A connection, and the time since its start.
 struct Check {
     exchange: Exchange,
     began: Instant,
@@ -37,129 +37,129 @@ impl Check {
         self
     }
 
-    fn bytes(&mut self, bytes: &str) -> Result<usize, Cut> {
-        assert_eq!(self.exchange.appetite(), Appetite::Some);
+    fn bytes(&mut self, bytes: &str) -> Result<usize, EarlyClose> {
+        assert_eq!(self.exchange.parser_input(), ParserInput::Bytes);
         self.exchange.take(self.now(), bytes.as_bytes())
     }
 
     fn head(&mut self, framing: Framing) -> &mut Self {
         let taken = self.bytes("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET").unwrap();
         assert_eq!(taken, 27);
-        assert_eq!(self.exchange.appetite(), Appetite::AfterLook);
-        self.exchange.received(self.now(), framing, false);
+        assert_eq!(self.exchange.parser_input(), ParserInput::AfterParse);
+        self.exchange.head_received(self.now(), framing, false);
         self
     }
 
     fn answer(&mut self) -> &mut Self {
-        self.exchange.wrote();
+        self.exchange.output_written();
         assert!(!self.exchange.flushed(self.now()), "there is more to come");
         self.exchange.answered();
         assert!(self.exchange.flushed(self.now()));
         self
     }
 
-    /// When it is overdue, and why.
-    fn ends(&self, cut: Cut, seconds: u64) {
+    /// Asserts that it times out after `seconds`, and with which reason.
+    fn ends(&self, reason: EarlyClose, seconds: u64) {
         let until = self.began + Duration::from_secs(seconds);
         assert_eq!(self.exchange.deadline(), Some(until), "{:?}", self.exchange);
         assert_eq!(self.exchange.overdue(until - Duration::from_millis(1)), None);
-        assert_eq!(self.exchange.overdue(until), Some(cut));
+        assert_eq!(self.exchange.overdue(until), Some(reason));
     }
 }
 
 // faults: K130
 #[test]
-fn a_head_has_its_time_and_then_silence_has_its_own() {
+fn the_head_and_the_wait_for_the_next_request_have_their_own_timeouts() {
     let mut check = Check::new(limits());
-    check.ends(Cut::HeaderTimeout, 5);
+    check.ends(EarlyClose::HeaderTimeout, 5);
     check.at(3).bytes("GET").unwrap();
-    check.ends(Cut::HeaderTimeout, 5);
-    check.at(4).head(Framing::None).ends(Cut::RequestTimeout, 64);
-    check.at(10).answer().ends(Cut::IdleTimeout, 17);
-    // Bytes do not make the time longer, one after the other.
+    check.ends(EarlyClose::HeaderTimeout, 5);
+    check.at(4).head(Framing::None).ends(EarlyClose::RequestTimeout, 64);
+    check.at(10).answer().ends(EarlyClose::IdleTimeout, 17);
+    // Further bytes do not extend the timeout.
     check.at(16).bytes("G").unwrap();
-    check.ends(Cut::HeaderTimeout, 21);
+    check.ends(EarlyClose::HeaderTimeout, 21);
     check.at(20).bytes("E").unwrap();
-    check.ends(Cut::HeaderTimeout, 21);
-    // Each request has its time, not the connection.
+    check.ends(EarlyClose::HeaderTimeout, 21);
+    // The timeout is for each request, not for the connection.
     let mut check = Check::new(limits());
     for request in 0..100 {
-        check.at(request * 5).head(Framing::None).ends(Cut::RequestTimeout, request * 5 + 60);
+        check.at(request * 5).head(Framing::None).ends(EarlyClose::RequestTimeout, request * 5 + 60);
         check.answer();
     }
 }
 
 // faults: K128
 #[test]
-fn a_body_has_its_time_and_its_size() {
+fn a_body_has_a_timeout_and_a_maximum_size() {
     let mut check = Check::new(limits());
-    check.head(Framing::Length(10)).ends(Cut::BodyTimeout, 10);
+    check.head(Framing::Length(10)).ends(EarlyClose::BodyTimeout, 10);
     assert_eq!(check.at(9).bytes("123456789"), Ok(9));
-    check.ends(Cut::BodyTimeout, 10);
+    check.ends(EarlyClose::BodyTimeout, 10);
     assert_eq!(check.bytes("0GET / HTTP/1.1"), Ok(1), "what follows is not the body");
-    assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer);
-    check.ends(Cut::RequestTimeout, 60);
-    check.at(30).answer().ends(Cut::IdleTimeout, 37);
+    assert_eq!(check.exchange.parser_input(), ParserInput::AfterAnswer);
+    check.ends(EarlyClose::RequestTimeout, 60);
+    check.at(30).answer().ends(EarlyClose::IdleTimeout, 37);
 
     let mut check = Check::new(limits());
-    check.head(Framing::Chunked).ends(Cut::BodyTimeout, 10);
+    check.head(Framing::Chunked).ends(EarlyClose::BodyTimeout, 10);
     assert_eq!(check.bytes("5\r\nhel"), Ok(6));
-    check.ends(Cut::BodyTimeout, 10);
+    check.ends(EarlyClose::BodyTimeout, 10);
     assert_eq!(check.bytes("lo\r\n0\r\n\r\nGET"), Ok(9), "what follows is not the body");
-    check.ends(Cut::RequestTimeout, 60);
-    assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer);
-    check.at(30).answer().ends(Cut::IdleTimeout, 37);
+    check.ends(EarlyClose::RequestTimeout, 60);
+    assert_eq!(check.exchange.parser_input(), ParserInput::AfterAnswer);
+    check.at(30).answer().ends(EarlyClose::IdleTimeout, 37);
 
     let mut check = Check::new(limits());
     check.head(Framing::Chunked);
     assert_eq!(check.bytes("ff\r\n"), Ok(4));
     assert_eq!(check.bytes(&"x".repeat(46)), Ok(46));
-    assert_eq!(check.bytes("x"), Err(Cut::BodyBytes));
+    assert_eq!(check.bytes("x"), Err(EarlyClose::BodyBytes));
 
-    // A body of which the route wants nothing, or not the rest.
+    // A body that the route does not read, or not to its end.
     let mut check = Check::new(limits());
     check.head(Framing::Length(50));
     check.bytes("x").unwrap();
     assert!(check.exchange.closes(), "the answer says so");
-    assert_eq!(check.answer().exchange.appetite(), Appetite::End);
+    assert_eq!(check.answer().exchange.parser_input(), ParserInput::EndOfStream);
     for (limits, framing) in [
         (limits(), Framing::Length(51)),
         (Limits { takes_bodies: false, ..limits() }, Framing::Length(1)),
         (Limits { takes_bodies: false, ..limits() }, Framing::Chunked),
     ] {
         let mut check = Check::new(limits);
-        assert!(!check.exchange.received(check.now(), framing, false));
-        assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer, "nothing of it is read");
+        assert!(!check.exchange.head_received(check.now(), framing, false));
+        assert_eq!(check.exchange.parser_input(), ParserInput::AfterAnswer, "nothing of it is read");
         assert!(check.exchange.closes());
-        assert_eq!(check.answer().exchange.appetite(), Appetite::End);
+        assert_eq!(check.answer().exchange.parser_input(), ParserInput::EndOfStream);
     }
     let mut check = Check::new(Limits { takes_bodies: false, ..limits() });
-    assert!(check.exchange.received(check.now(), Framing::Length(0), false));
+    assert!(check.exchange.head_received(check.now(), Framing::Length(0), false));
 }
 
 // faults: K130
 #[test]
-fn a_head_has_a_size() {
+fn a_head_has_a_maximum_size() {
     let mut check = Check::new(limits());
     assert_eq!(check.bytes(&"x".repeat(100)), Ok(100));
-    assert_eq!(check.bytes("x"), Err(Cut::HeaderBytes));
+    assert_eq!(check.bytes("x"), Err(EarlyClose::HeaderBytes));
     assert!(check.exchange.may_answer());
 }
 
 // faults: K133
 #[test]
-fn nothing_is_read_behind_the_last_request() {
+fn nothing_is_read_after_the_last_request() {
     let mut check = Check::new(limits());
-    check.exchange.received(check.now(), Framing::None, true);
-    assert_eq!(check.exchange.appetite(), Appetite::AfterAnswer);
-    assert_eq!(check.answer().exchange.appetite(), Appetite::End);
+    check.exchange.head_received(check.now(), Framing::None, true);
+    assert_eq!(check.exchange.parser_input(), ParserInput::AfterAnswer);
+    assert_eq!(check.answer().exchange.parser_input(), ParserInput::EndOfStream);
     assert_eq!(check.exchange.take(check.now(), b"GET / HTTP/1.1\r\n\r\n"), Ok(0));
     assert_eq!(check.exchange.deadline(), None, "the close has a time of its own");
 }
 
 proptest! {
-    /// However requests come in pieces, the parser gets them whole, in order, and each after the answer to the one
-    /// before it; and nothing behind the one that ends the connection.
+    /// However requests are split, the parser gets them whole, in order, each after the response to the one before it,
+    /// and nothing after the one that ends the connection.
     // faults: K132, K133
     #[test]
     fn one_request_at_a_time(
@@ -176,8 +176,8 @@ proptest! {
         let stream: Vec<u8> = wire.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
         let (mut at, mut parsed, mut served) = (0, Vec::new(), 0);
         for piece in pieces.into_iter().cycle().take(2_000) {
-            match check.exchange.appetite() {
-                Appetite::Some => {
+            match check.exchange.parser_input() {
+                ParserInput::Bytes => {
                     if at == stream.len() {
                         break;
                     }
@@ -186,17 +186,17 @@ proptest! {
                     parsed.extend_from_slice(&offered[..taken]);
                     at += taken;
                 }
-                Appetite::AfterLook => {
+                ParserInput::AfterParse => {
                     let (bytes, body) = &wire[served];
                     let before: usize = wire[..served].iter().map(|(bytes, _)| bytes.len()).sum();
                     prop_assert_eq!(parsed.len(), before + bytes.len() - *body as usize, "a head and no more");
-                    check.exchange.received(check.now(), Framing::Length(*body), served == last);
+                    check.exchange.head_received(check.now(), Framing::Length(*body), served == last);
                 }
-                Appetite::AfterAnswer => {
+                ParserInput::AfterAnswer => {
                     check.answer();
                     served += 1;
                 }
-                Appetite::End => break,
+                ParserInput::EndOfStream => break,
             }
         }
         let asked = (last + 1).min(wire.len());

@@ -43,7 +43,7 @@ async fn is_read(socket: &mut Browser) {
 #[actix::test]
 async fn a_request_to_a_session_that_ends_begins_another() {
     let (gateway, mut closes) = gateway_of(2).await;
-    let registry = &gateway.site().registry;
+    let registry = &gateway.app_state().registry;
     let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
     sockets[0].send(request("send", "a", "chat")).await.unwrap();
     read_until(&mut sockets[0], "text-delta").await;
@@ -68,7 +68,7 @@ async fn a_request_that_is_returned_too_often_is_refused_once() {
     let mut socket = open_chats(&gateway).await;
     socket.send(request("send", "a", "chat")).await.unwrap();
     read_until(&mut socket, "text-delta").await;
-    let session = gateway.site().registry.of_worker(0, |_| true).remove(0);
+    let session = gateway.app_state().registry.of_worker(0, |_| true).remove(0);
     set_ended(&session, true).await;
     for name in ["b", "c"] {
         socket.send(request("resume", name, "chat")).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_push_that_a_full_mailbox_refuses_is_encoded_again_without_a_gap() {
     let (give, texts) = tokio::sync::mpsc::unbounded_channel();
     let gateway = gateway_before(&listener, 2).await;
     actix::spawn(upstream(listener, texts));
-    let registry = &gateway.site().registry;
+    let registry = &gateway.app_state().registry;
     let mut sockets = [open_chats(&gateway).await, open_chats(&gateway).await];
     sockets[0].send(request("send", "own", "first")).await.unwrap();
     read_until(&mut sockets[0], "text-delta").await;

@@ -22,7 +22,7 @@ use tokio::{
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) ops_address: Option<SocketAddr>,
-    pub(crate) site: Arc<AppState>,
+    pub(crate) app_state: Arc<AppState>,
     stats: Option<Arc<Stats>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<app::Ended>>,
@@ -31,7 +31,7 @@ pub(crate) struct Gateway {
 struct Started {
     address: SocketAddr,
     ops_address: Option<SocketAddr>,
-    site: Arc<AppState>,
+    app_state: Arc<AppState>,
     stats: Option<Arc<Stats>>,
 }
 
@@ -84,9 +84,9 @@ impl Gateway {
                 let settings = app::Settings::new(&config, machine, false);
                 let gateway = app::Gateway::start(settings).await.unwrap();
                 let stats = simulator.as_ref().map(|simulator| Arc::clone(simulator.stats()));
-                let site = Arc::clone(gateway.site());
+                let app_state = Arc::clone(gateway.app_state());
                 let (address, ops_address) = (gateway.address, gateway.ops_address);
-                started.send(Started { address, ops_address, site, stats }).unwrap();
+                started.send(Started { address, ops_address, app_state, stats }).unwrap();
                 let _ = stopped.await;
                 let ended = gateway.stop(std::future::pending()).await;
                 if let Some(simulator) = simulator {
@@ -96,9 +96,9 @@ impl Gateway {
             })
             .unwrap()
         });
-        let Started { address, ops_address, site, stats } =
+        let Started { address, ops_address, app_state, stats } =
             tokio::task::spawn_blocking(move || starting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
-        Gateway { address, ops_address, site, stats, stop: Some(stop), thread: Some(thread) }
+        Gateway { address, ops_address, app_state, stats, stop: Some(stop), thread: Some(thread) }
     }
 
     pub(crate) fn chat_url(&self) -> String {
@@ -146,9 +146,9 @@ impl Gateway {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        let metrics = &self.site.metrics;
-        self.site.lifecycle.sockets() == 0
-            && self.site.registry.is_empty()
+        let metrics = &self.app_state.metrics;
+        self.app_state.lifecycle.sockets() == 0
+            && self.app_state.registry.is_empty()
             && metrics.runs.get() == 0
             && metrics.runs_queued.get() == 0
             && metrics.connections.get() == 0

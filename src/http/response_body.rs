@@ -1,5 +1,5 @@
-//! The body of an answer: in slices, and with word of its end for the connection.
-use super::connection::Shared;
+//! The body of a response: passed on in slices, and reported to the connection at its end.
+use super::connection::SharedExchange;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 use std::{
@@ -7,12 +7,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// Bytes of a body that are handed on at once: the library copies each piece into the connection's buffer, where it
-/// stays until the client reads.
+/// Largest slice of a body, in bytes; more is passed on in several. The library copies each slice into the connection's
+/// buffer, where it stays until the client reads.
 const SLICE_BYTES: usize = 8 * 1024;
 
-/// While it lives the request is open; dropped, all of its answer is encoded that ever will be.
-pub(super) struct OpenRequest(pub(super) Shared);
+/// Lives as long as its request is open. Dropped when the response is fully encoded or was abandoned.
+pub(super) struct OpenRequest(pub(super) SharedExchange);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
@@ -20,20 +20,20 @@ impl Drop for OpenRequest {
     }
 }
 
-pub(super) struct Answer {
+pub(super) struct ResponseBody {
     body: BoxBody,
-    /// Of the last piece of the body.
+    /// The rest of the last piece of `body`.
     rest: Bytes,
     _request: OpenRequest,
 }
 
-impl Answer {
+impl ResponseBody {
     pub(super) fn new(body: BoxBody, request: OpenRequest) -> Self {
-        Answer { body, rest: Bytes::new(), _request: request }
+        ResponseBody { body, rest: Bytes::new(), _request: request }
     }
 }
 
-impl MessageBody for Answer {
+impl MessageBody for ResponseBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -62,12 +62,12 @@ mod tests {
     use std::{cell::RefCell, future::poll_fn, rc::Rc};
 
     #[actix_web::test]
-    async fn a_body_comes_whole_in_slices_and_its_end_is_reported() {
+    async fn a_body_is_sent_whole_in_slices_and_its_end_is_reported() {
         let now = tokio::time::Instant::now().into_std();
         let shared = Rc::new(RefCell::new(Exchange::new(limits(), now)));
-        shared.borrow_mut().received(now, Framing::None, false);
+        shared.borrow_mut().head_received(now, Framing::None, false);
         let text: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
-        let mut answer = Answer::new(BoxBody::new(text.clone()), OpenRequest(Rc::clone(&shared)));
+        let mut answer = ResponseBody::new(BoxBody::new(text.clone()), OpenRequest(Rc::clone(&shared)));
         assert_eq!(answer.size(), BodySize::Sized(100_000));
         let mut whole = Vec::new();
         while let Some(slice) = poll_fn(|cx| Pin::new(&mut answer).poll_next(cx)).await {

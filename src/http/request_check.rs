@@ -1,8 +1,8 @@
-//! The check before routing: what the parser lets through and no honest client sends is refused.
+//! The check before routing: rejects requests that the parser accepts but no honest client sends.
 use super::{
-    answer::{Answer, OpenRequest},
-    connection::{HttpStream, Shared},
+    connection::{HttpStream, SharedExchange},
     framing::Framing,
+    response_body::{OpenRequest, ResponseBody},
 };
 use actix_http::{ConnectionType, header::HeaderMap};
 use actix_web::{
@@ -15,47 +15,48 @@ use actix_web::{
 use std::rc::Rc;
 use tokio::time::Instant;
 
-/// Tells the routes of a connection's stream.
-pub(super) fn share(stream: &HttpStream, data: &mut Extensions) {
+/// Makes the exchange of a connection available to its requests.
+pub(super) fn share_exchange(stream: &HttpStream, data: &mut Extensions) {
     data.insert(Rc::clone(stream.exchange()));
 }
 
-/// Passes good requests on; refuses others and closes the connection. Its stream gives the parser nothing behind
-/// a request before that is answered, and nothing at all behind one that was refused.
+/// Passes valid requests on; rejects others and closes the connection. The stream gives the parser no bytes after a
+/// request until that is answered, and none at all after one that was rejected.
 pub(super) async fn check(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // Without a connection there is only a test.
-    let Some(exchange) = request.request().conn_data::<Shared>().cloned() else {
+    // Only tests have no connection.
+    let Some(exchange) = request.request().conn_data::<SharedExchange>().cloned() else {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     let framing = framing(request.headers());
     let of_connection = request.head().connection_type();
     let now = Instant::now().into_std();
-    let body_may_come = exchange.borrow_mut().received(now, framing, of_connection == ConnectionType::Close);
+    let body_may_come =
+        exchange.borrow_mut().head_received(now, framing, of_connection == ConnectionType::Close);
     let open = OpenRequest(Rc::clone(&exchange));
     let fault =
         fault(&request).or_else(|| (!body_may_come).then(|| too_large(exchange.borrow().takes_bodies())));
     let mut response = match fault {
         Some(fault) => {
-            log::debug!(reason = fault.text, address:? = request.peer_addr(); "request refused");
+            log::debug!(reason = fault.text, address:? = request.peer_addr(); "request rejected");
             exchange.borrow_mut().close();
             request.into_response(fault.response())
         }
         None => next.call(request).await?.map_into_boxed_body(),
     };
-    // The library keeps no connection whose client has asked for an upgrade.
+    // The library closes a connection whose client asked for an upgrade.
     if of_connection == ConnectionType::Upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         exchange.borrow_mut().close();
     }
     if exchange.borrow().closes() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    Ok(response.map_body(|_, body| BoxBody::new(Answer::new(body, open))))
+    Ok(response.map_body(|_, body| BoxBody::new(ResponseBody::new(body, open))))
 }
 
-/// The body of a request. The parser has made sure that there is one length at most, and none beside chunks.
+/// How the end of the body is found. The parser ensures that there is at most one length, and none in a chunked request.
 fn framing(headers: &HeaderMap) -> Framing {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Framing::Chunked;
@@ -68,7 +69,7 @@ fn framing(headers: &HeaderMap) -> Framing {
     }
 }
 
-/// Why a request is not passed on.
+/// Why a request is rejected.
 struct Fault {
     status: StatusCode,
     text: &'static str,
@@ -89,15 +90,15 @@ fn too_large(takes_bodies: bool) -> Fault {
 fn fault(request: &ServiceRequest) -> Option<Fault> {
     let bad = |text| Some(Fault { status: StatusCode::BAD_REQUEST, text });
     let headers = request.headers();
-    // Only requests to a forward proxy have this form; a name here that differs from `Host` is a trick.
+    // Only requests to a forward proxy have this form. A host here could differ from `Host` and evade the check of that.
     if request.uri().authority().is_some() {
         return bad("the target must be a path, without a host");
     }
-    // The parser has made sure that there is at most one, and in HTTP/1.1 exactly one.
+    // The parser ensures that there is at most one, and in HTTP/1.1 exactly one.
     if headers.get(header::HOST).is_some_and(|host| !is_host(host.as_bytes())) {
         return bad("Host must be a name or an address, with a port at most");
     }
-    // With a body the parser would not hand the socket over after the 101, but wait for a request.
+    // If there were a body, the parser would not hand over the socket after the 101, but wait for the next request.
     let has_body = !matches!(framing(headers), Framing::None | Framing::Length(0));
     if has_body && headers.contains_key(header::UPGRADE) {
         return bad("a request for an upgrade has no body");
