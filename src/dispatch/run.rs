@@ -90,7 +90,7 @@ impl Run {
                     }
                     continue;
                 }
-                Pick::Refuse(error) => return Box::pin(self.end(RunEnd::failed(error))).await,
+                Pick::End(error) => return Box::pin(self.end(RunEnd::failed(error))).await,
             };
             if let Some(lost) = go.repeats {
                 self.recorder.uncount_attempt();

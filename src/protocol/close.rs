@@ -1,33 +1,32 @@
-//! Every close code that we send: when, and what the client should do.
+//! Every close code that the gateway sends: when, and what the client should do.
 use std::fmt;
 
-/// Why the gateway ends a WebSocket. Codes after RFC 6455 §7.4.1 and the IANA registry.
+/// Why the gateway closes a WebSocket. Codes as in RFC 6455 §7.4.1 and the IANA registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Close {
-    /// 1000: the client asked. Done.
+    /// 1000: the client closed the connection.
     Normal,
-    /// 1002: the client broke RFC 6455. Do not come back: it is a bug.
+    /// 1002: the client violated RFC 6455. A bug in the client: do not reconnect.
     Protocol,
-    /// 1007: a text message is not UTF-8. Do not come back: it is a bug.
+    /// 1007: a text message is not UTF-8. A bug in the client: do not reconnect.
     InvalidText,
-    /// 1008: the client does not answer pings. Come back when there is a network again.
+    /// 1008: the client does not answer pings. Reconnect when the network is back.
     Silent,
-    /// 1008: a message was begun and not finished in time. Come back when the network is better.
+    /// 1008: a message was started and not finished in time. Reconnect when the network is better.
     Unfinished,
-    /// 1008: one frame after the other could not be read. Do not come back: it is a bug.
+    /// 1008: too many frames could not be decoded. A bug in the client: do not reconnect.
     Unreadable,
-    /// 1009: a frame or message is too big. Do not send it again.
+    /// 1009: a frame or message is too large. Do not send it again.
     TooBig,
-    /// 1011: a bug here. Come back after a random pause.
+    /// 1011: a bug in the gateway. Reconnect after a random pause.
     Internal,
-    /// 1012: restart. Come back after a random pause.
+    /// 1012: the gateway is restarting. Reconnect after a random pause.
     Restart,
-    /// 1013: the client reads too slowly, or we are overloaded. Come back after a pause.
+    /// 1013: the client reads too slowly, or the gateway is overloaded. Reconnect after a pause.
     TooSlow,
-    /// 1013: memory is short, and what this client was sending or had not read is given up. Come back after
-    /// a pause.
+    /// 1013: memory is low, and what this client was sending or had not read was dropped. Reconnect after a pause.
     Overloaded,
-    /// 4429: too many frames in a time. Come back after a pause, and send less.
+    /// 4429: too many frames. Reconnect after a pause, and send less.
     TooMany,
 }
 
@@ -61,7 +60,7 @@ impl Close {
         }
     }
 
-    /// The reason on the wire, for people.
+    /// The reason in the close frame, for people.
     pub fn reason(self) -> &'static str {
         match self {
             Close::Normal => "",
@@ -79,7 +78,7 @@ impl Close {
         }
     }
 
-    /// The reason in logs and metrics. An orderly end is the client's.
+    /// The reason in logs and metrics. `Normal` counts as closed by the client.
     pub fn label(self) -> &'static str {
         match self {
             Close::Normal => "client",

@@ -21,59 +21,57 @@ use std::{sync::Arc, time::Duration};
 /// A frame from a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientFrame {
-    /// A user message for the one conversation of this socket, as it is to enter the history: not
-    /// blank, within the limit.
+    /// A user message for the only conversation of this socket, already checked: not blank, within the limit.
     Message { text: String },
     /// A question in one of the client's chats.
     Ask { request: RequestId, chat: ChatId, turn: Box<TurnRequest> },
-    /// Follow the newest turn of a chat: all of it, or what comes after number `after` (see [`ReplayPosition`]);
-    /// with `turn` only if it has this question or this answer.
+    /// Follow the newest turn of a chat: from its start, or from the frame after number `after` (see
+    /// [`ReplayPosition`]). With `turn`, only if that is the ID of its question or answer.
     Resume { request: RequestId, chat: ChatId, turn: Option<MessageId>, after: Option<u32> },
-    /// Stop the answer that this request began or follows, or take the question back while it waits.
+    /// Stop the answer that this request started or follows, or withdraw its question while that is queued.
     Abort { request: RequestId },
-    /// Answered with [`ServerFrame::Pong`] by the connection itself.
+    /// Answered by the connection with [`ServerFrame::Pong`].
     Ping { request: Option<RequestId> },
 }
 
-/// A frame to a client. A session sends the same frames in every dialect; a dialect may not encode
-/// some of them.
+/// A frame to a client. A session sends the same frames whatever the codec; a codec may leave some out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServerFrame {
-    /// A message was taken and its run was started: number one of a turn's log.
+    /// A message was accepted and its run was started: the first frame of a turn.
     Accepted { run: RunId, start: Arc<TurnStart> },
-    /// The first word to a reader that follows an answer from `position` on.
+    /// The first frame to a subscriber that follows an answer from `position` on.
     Resumed { position: Box<ReplayPosition> },
-    /// There is no answer to follow. The last word to this reader.
+    /// There is no answer to follow. The last frame to this subscriber.
     NoActive,
-    /// The message waits behind the answer of its own chat; `position` counts from 1.
+    /// The message waits in the queue of its chat; `position` counts from 1.
     Waiting { position: u32 },
     /// The run waits for a slot; `position` counts from 1.
     Queued { run: RunId, position: u32 },
     /// An attempt failed before any text; another one follows.
     Retrying { run: RunId, attempt: u32, after: Duration },
-    /// New text of one kind: everything up to entry number `entry` of the replay log that was not yet sent.
+    /// New text of one kind: everything not yet sent up to entry number `entry` of the replay log.
     Text { kind: TextKind, entry: u32, text: String },
-    /// The end of what [`ServerFrame::Accepted`] began; exactly one. The last word to a reader that
-    /// follows one answer.
+    /// The end of a turn; exactly one for each [`ServerFrame::Accepted`]. The last frame to a subscriber that follows one
+    /// answer.
     TurnEnd { run: RunId, end: Box<TurnEnd> },
-    /// A message was not taken; nothing else changed. The last word to a reader that follows one answer.
+    /// A message was rejected; nothing else changed. The last frame to a subscriber that follows one answer.
     Rejected { reason: Rejection },
     /// The answer to [`ClientFrame::Ping`].
     Pong,
 }
 
-/// The data of a turn that are known at its start.
+/// What is known of a turn at its start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnStart {
-    /// Names the answer; the same in every replay.
+    /// ID of the answer; the same in every replay.
     pub answer: MessageId,
     pub model: Arc<str>,
-    /// Turns of the conversation that the model is not given.
+    /// Turns of the conversation that are not sent to the model.
     pub omitted_turns: usize,
 }
 
 impl ServerFrame {
-    /// Bytes of text in it.
+    /// Bytes of text in the frame.
     pub fn text_bytes(&self) -> usize {
         match self {
             ServerFrame::Text { text, .. } => text.len(),

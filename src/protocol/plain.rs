@@ -1,5 +1,5 @@
-//! The plain dialect of `/chat`: a text message in is a user message, text messages out are the
-//! answer as it grows, and `Error: …` is everything that went wrong. See `docs/PROTOCOL.md`.
+//! The plain wire format of `/chat`: each incoming text message is a user message; outgoing text messages are the pieces
+//! of the answer, or `Error: …` when something went wrong. See `docs/PROTOCOL.md`.
 use super::{ClientFrame, Incoming, Limits, Rejection, ServerFrame};
 use crate::chat::TextKind;
 
@@ -23,7 +23,7 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
             }
         }
         ServerFrame::Rejected { reason } => send(&format!("Error: {reason}")),
-        // The old page has no place for these.
+        // Not part of this wire format.
         ServerFrame::Accepted { .. }
         | ServerFrame::Resumed { .. }
         | ServerFrame::NoActive

@@ -1,8 +1,8 @@
-//! A position in an answer, as a number that both sides know.
+//! Positions in an answer, as numbers that gateway and client share.
 //!
 //! The frames of a turn are numbered from 0 without gaps, the same for every subscriber: the start (two
 //! numbers), then for each part (a run of entries of one kind) its opening, its entries and its closing,
-//! and the end (two numbers). A dialect that needs fewer frames skips numbers; none needs more.
+//! and the end (two numbers). A codec that needs fewer frames skips numbers; none needs more.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{MessageId, RunId, TextKind};
 
@@ -44,7 +44,7 @@ pub fn closing(entries: u32, part: u32) -> u32 {
     number(entries, part).saturating_add(1)
 }
 
-/// The first number after the last part of a turn: of its end, if it has no more.
+/// The first number after the last part of a turn, which is that of its end.
 pub fn ending(entries: u32, parts: u32) -> u32 {
     BEGINNING.saturating_add(entries).saturating_add(parts.saturating_mul(2))
 }

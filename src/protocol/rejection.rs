@@ -52,25 +52,25 @@ macro_rules! rejections {
 }
 
 rejections! {
-    /// Nothing in it is visible.
+    /// The message has no visible text.
     Empty "empty_message" No, "The message is empty. Write something.";
-    /// Longer than `limit` bytes.
+    /// The message has more than `limit` bytes.
     TooLong { bytes: usize, limit: usize } "message_too_long" No,
         "The message has {bytes} bytes; at most {limit} are allowed. Shorten it.";
-    /// Not text.
+    /// A binary message.
     Binary "binary_message" No, "Binary messages are not understood. Send text.";
     /// The queue of waiting messages is full.
     QueueFull { limit: usize } "queue_full" Yes,
         "{limit} messages are waiting already. Wait for an answer first.";
     /// The gateway is shutting down.
     Draining "draining" Yes, "The service is restarting. Reconnect and send it again.";
-    /// Not a frame of the dialect: which field is wrong, and how.
+    /// Not a valid frame: which field is wrong, and how.
     Malformed { field: &'static str, fault: &'static str } "malformed" No,
         "The request cannot be read: `{field}` {fault}. See docs/PROTOCOL.md.";
     /// An invalid identifier.
     BadId { field: &'static str, fault: IdFault } "bad_id" No,
         "The request cannot be read: `{field}` {fault}. See docs/PROTOCOL.md.";
-    /// A part of the message that cannot be answered: its type.
+    /// The message has a part of a type that is not supported.
     UnsupportedPart { kind: &'static str } "unsupported_part" No,
         "Parts of type `{kind}` are not understood. Send text.";
     /// The request's ID is in use on this socket.
@@ -90,23 +90,23 @@ rejections! {
     /// The limit of conversations is reached, and all of them are in use.
     TooManyChats "too_many_chats" Yes,
         "Too many conversations are in use. Close one, or try again later.";
-    /// Memory is short, and this client's network holds much of it.
+    /// Memory is low, and this client's network holds much of it.
     Overloaded { after: Duration } "overloaded" After(*after),
         "The service is busy. Try again in {} s.", after.as_secs().max(1);
 }
 
 impl Rejection {
-    /// The message is no frame of the dialect: a client that keeps sending such is broken.
+    /// Whether the message is not a valid frame. A client that keeps sending such messages is broken.
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Rejection::Malformed { .. } | Rejection::BadId { .. })
     }
 
-    /// The same message may be accepted later.
+    /// Whether the same message may be accepted later.
     pub fn is_retryable(&self) -> bool {
         !matches!(self.retry(), No)
     }
 
-    /// After which time, if that is known.
+    /// When it may be sent again, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.retry() {
             After(time) => Some(time),

@@ -1,7 +1,7 @@
 //! The HTTP client of a model service: awc, configured for long streams.
 //!
-//! What awc does by itself and must not do here: wait five seconds for a head, hold at most a
-//! hundred connections, follow redirects with our key, undo compression, and call a broken body whole.
+//! These defaults of awc are turned off: a timeout of five seconds for the head, a limit of a hundred connections,
+//! following redirects (with our key), decompression, and treating a truncated body as complete.
 mod link;
 
 use super::{
@@ -44,27 +44,27 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A pooled connection that was not used for this long is not used again: a little less than the minute
-/// after which many services and load balancers close it.
+/// A pooled connection that was idle for this long is closed: a little less than the minute after which many services
+/// and load balancers close it themselves.
 const KEEP_ALIVE: Duration = Duration::from_secs(50);
-/// Maximum age of a connection; an older one is replaced, so that changed addresses take effect.
+/// Maximum age of a pooled connection; an older one is replaced, so that changes in DNS take effect.
 const LIFETIME: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `https://…/api/v1`, without a slash at the end.
+    /// `https://…/api/v1`, without a trailing slash.
     pub base_url: String,
-    /// In the order in which [`Key`] counts them.
+    /// API keys; [`Key`] is an index into this list.
     pub api_keys: Vec<SecretString>,
-    /// PEM with the authorities to trust instead of the public ones.
+    /// PEM file with the certificate authorities to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
-    /// TCP and TLS, each.
+    /// For the TCP connection and again for the TLS handshake; then the attempt fails.
     pub connect_timeout: Duration,
-    /// From sending the request to the head of the response.
+    /// From sending the request to the head of the response; then the attempt fails.
     pub first_byte: Duration,
 }
 
-/// Why no client can be built; reported before a port is bound.
+/// Why no client can be built. Reported before a port is bound.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientBuildError {
     #[error("upstream.ca_file {path}: {reason}")]
@@ -77,7 +77,7 @@ pub enum ClientBuildError {
     Header(String),
 }
 
-/// What the clients of all lanes share; it may cross threads.
+/// The configuration that the clients of all lanes share. Unlike a client it can be sent to other threads.
 #[derive(Clone)]
 pub struct ClientConfig {
     base_url: String,
@@ -102,7 +102,7 @@ impl ApiKey {
     }
 }
 
-/// A header of a request as the library wants it.
+/// Converts a header to the library's types.
 fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), ClientBuildError> {
     let invalid = || ClientBuildError::Header((*name).to_owned());
     let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
@@ -110,7 +110,7 @@ fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), Cli
 }
 
 impl ClientConfig {
-    /// For requests with such headers: they are checked here, before a port is bound.
+    /// `headers`: those of all requests, checked here, before a port is bound.
     pub fn new(settings: &Settings, headers: &[Header]) -> Result<Self, ClientBuildError> {
         for header in headers {
             parse_header(header)?;
@@ -130,8 +130,8 @@ impl ClientConfig {
     }
 }
 
-/// awc brings neither roots nor a crypto provider. HTTP/1.1 alone is offered: with HTTP/2 awc
-/// opens a connection per request anyway, and its `h2` is not maintained.
+/// Sets up TLS, since awc has neither root certificates nor a crypto provider. Only HTTP/1.1 is offered: with HTTP/2, awc
+/// opens a connection per request anyway, and the version of `h2` that it uses is not maintained.
 fn tls_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientBuildError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
@@ -164,25 +164,25 @@ fn unreadable(error: pem::Error) -> String {
     }
 }
 
-/// A client and its pool. Not `Send`: it belongs to the worker that made it.
+/// A client and its connection pool. Not `Send`: each worker makes its own.
 pub struct Client {
     pool: RefCell<Pool>,
     made: Made,
     config: ClientConfig,
 }
 
-/// awc's client, which cannot empty its pool: another one takes its place.
+/// awc's client with its pool. The pool cannot be emptied, so the client is replaced instead.
 struct Pool {
     awc: awc::Client,
-    /// Counts the pools of a client.
+    /// The number of this pool among those that the client has had.
     number: u64,
 }
 
-/// No response.
+/// Why there is no response.
 #[derive(Debug)]
 pub struct OpenError {
     pub error: RunError,
-    /// The connection ended before one byte of a response came.
+    /// Set if the connection ended before the first byte of a response.
     pub lost: Option<LostConnection>,
 }
 
@@ -236,8 +236,8 @@ impl Client {
         Response::new(response).map_err(|error| OpenError { error, lost: None })
     }
 
-    /// Drops the connections of the pool of this number, which may be gone already: of many requests that
-    /// fail at once the first one empties it, and the others must not drop what was connected since.
+    /// Closes the connections of the pool with this number. Does nothing if that pool was already replaced: of many
+    /// requests that fail at once, only the first replaces the pool.
     fn empty(&self, number: u64, why: &str) {
         let mut pool = self.pool.borrow_mut();
         if pool.number == number {
@@ -246,7 +246,7 @@ impl Client {
         }
     }
 
-    /// Adds the host that could not be reached for the log: the library's errors do not contain it.
+    /// Adds the host to the error for the log, since the library's errors do not contain it.
     fn named(&self, mut failed: OpenError) -> OpenError {
         if failed.error.kind == RunErrorKind::UpstreamUnreachable {
             failed.error.detail = format!("{}: {}", self.config.authority(), failed.error.detail);
@@ -254,12 +254,12 @@ impl Client {
         failed
     }
 
-    /// The host that is asked.
+    /// The host of the model service.
     pub fn host(&self) -> &str {
         self.config.authority().split(':').next().unwrap_or_default()
     }
 
-    /// Takes all keys out of a text of the upstream, which may repeat it.
+    /// Removes all keys from a text of the upstream, which may repeat the key that was sent.
     pub fn redact(&self, text: &mut String) {
         for key in self.config.keys.iter() {
             redact(text, key.secret.expose_secret());
@@ -267,12 +267,12 @@ impl Client {
     }
 }
 
-/// In any case of letters, since a header's value may have been put in lower case; and also the beginning
-/// of a key at the end, where a text was cut.
+/// Removes a key from a text, regardless of case, since a header's value may have been lower-cased. Also removes a prefix
+/// of the key at the end of the text, where the text may have been truncated.
 fn redact(text: &mut String, key: &str) {
-    /// Length of the prefix that all keys share; only longer beginnings of a key are removed.
+    /// Length of the prefix that all keys share, in bytes. Only longer prefixes of a key are removed.
     const PREFIX: usize = 3;
-    // This does not change the offsets of the letters.
+    // ASCII conversion keeps all byte offsets.
     let (mut lower, key) = (text.to_ascii_lowercase(), key.to_ascii_lowercase());
     let cut = (PREFIX + 1..key.len()).rev().filter_map(|end| key.get(..end)).find(|cut| lower.ends_with(cut));
     if let Some(cut) = cut.filter(|_| !lower.ends_with(&key)) {
@@ -290,7 +290,7 @@ fn connect(config: &ClientConfig, made: &Made) -> awc::Client {
     let connector = Connector::new()
         .connector(link::Connector::new(Rc::clone(made), 2 * config.connect_timeout))
         .rustls_0_23(Arc::clone(&config.tls))
-        .limit(0) // Admission is the limit.
+        .limit(0) // Unlimited: the admission limits concurrent requests.
         .timeout(config.connect_timeout)
         .handshake_timeout(config.connect_timeout)
         .conn_keep_alive(KEEP_ALIVE)
@@ -304,9 +304,9 @@ fn connect(config: &ClientConfig, made: &Made) -> awc::Client {
         .finish()
 }
 
-/// Whether awc took a response for a whole one of which more is still to come: it reads an interim
-/// response as the final one, and in HTTP/1.1 a body that is ended by close as none at all. The
-/// connection is in the pool already, where the rest would be read as the response to another request.
+/// Whether awc considers a response complete although more of it will follow: it takes an interim response for the final
+/// one and, in HTTP/1.1, a body that ends with the connection for an empty one. The connection is then already back in
+/// the pool, and the rest would be read as the response to another request.
 fn leaves_bytes_behind(response: &ClientResponse) -> bool {
     let (status, headers) = (response.status(), response.headers());
     let framed =
@@ -315,13 +315,13 @@ fn leaves_bytes_behind(response: &ClientResponse) -> bool {
     status.is_informational() || !(framed || bodiless || response.version() < Version::HTTP_11)
 }
 
-/// The head of a response, and its body as it comes.
+/// The head of a response, and its body as it arrives.
 pub struct Response {
     pub status: u16,
     pub content_type: Option<String>,
     pub retry_after: Option<Duration>,
     pub request_id: Option<String>,
-    /// The body alone: the head's headers would keep awc's first read buffer.
+    /// Only the body is kept: the headers would keep awc's first read buffer alive.
     body: Payload<BoxedPayloadStream>,
 }
 
@@ -363,7 +363,7 @@ impl Response {
         }
     }
 
-    /// The next bytes of the body. They point into awc's read buffer: keep none of them.
+    /// The next bytes of the body. They point into awc's read buffer, which stays allocated while they are kept.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RunError>>> {
         Pin::new(&mut self.body)
             .poll_next(cx)
@@ -371,7 +371,7 @@ impl Response {
     }
 }
 
-/// The one use of the wall clock: `Retry-After` may be a date.
+/// The wall clock in seconds, needed because `Retry-After` may be a date.
 fn wall_clock_seconds() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "an HTTP date can only be compared with the wall clock")]
     let now = std::time::SystemTime::now();
@@ -405,7 +405,7 @@ fn open_error(error: &SendRequestError) -> OpenError {
     OpenError { error: failed, lost }
 }
 
-/// rustls hides its errors in an I/O error.
+/// Whether this I/O error contains an error of rustls.
 fn is_tls(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }

@@ -1,4 +1,4 @@
-//! Frames of a client.
+//! Decodes the frames from a client.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{
     super::{
@@ -55,7 +55,7 @@ fn convert(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<Cl
     Ok(ClientFrame::Ask { request, chat, turn: Box::new(turn) })
 }
 
-/// The last message is the one to be answered; the others are the transcript before it.
+/// Splits the messages of a request: the last one is the question, the others are the transcript before it.
 fn turn(
     kind: TurnKind,
     mut messages: Vec<ClientMessage<'_>>,
@@ -74,7 +74,7 @@ fn turn(
             return Err(malformed(parse::ROLE, "must not be `system`"));
         }
         let id = id(parse::ID, &message.id, MessageId::new)?;
-        // A message of files or tools alone, which the model is not given.
+        // A message that consists only of files or tool calls is not sent to the model.
         if !is_blank(&message.text) {
             transcript.push(ChatMessage::new(id, message.role, message.text));
         }

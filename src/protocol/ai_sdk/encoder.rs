@@ -10,9 +10,9 @@ use std::{cell::Cell, time::Duration};
 /// Encodes the frames for one request.
 #[derive(Clone, Debug)]
 pub struct ChunkEncoder {
-    /// How the frame of every chunk begins; the request's name stands in it.
+    /// The beginning of every chunk's frame, up to the sequence number. Contains the request ID.
     prefix: Box<str>,
-    /// The answer that is being sent, once it is known.
+    /// ID of the answer that is being sent, once it is known.
     answer: Option<MessageId>,
     at: ChunkPosition,
 }
@@ -23,25 +23,25 @@ const SEQUENCE: &str = "\",\"sequence\":";
 /// The state of an encoder that a checkpoint saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkPosition {
-    /// The next chunk's place on the wire, which has no gaps.
+    /// The sequence number of the next chunk: counts the chunks of this request without gaps.
     sequence: u32,
-    /// The number of the last frame that the subscriber has.
+    /// Number within the turn of the last chunk that the subscriber has.
     received: Option<u32>,
     entries: u32,
     parts: u32,
     open: Option<TextKind>,
 }
 
-/// Bytes of the buffer that is kept between frames; a larger one is freed after use.
+/// Largest buffer that is kept between frames, in bytes; a larger one is freed after use.
 const BUFFER_MAX: usize = 64 * 1024;
 
 thread_local! {
-    /// What a frame is written into before it is sent.
+    /// The buffer in which frames are written before they are sent.
     static BUFFER: Cell<String> = const { Cell::new(String::new()) };
 }
 
 impl ChunkEncoder {
-    /// For a request, or for a connection that answers what it cannot read.
+    /// An encoder for one request; without one, for errors about frames whose request is unknown.
     pub fn new(request: Option<&RequestId>) -> Self {
         let prefix = [PREFIX, request.map_or("", RequestId::as_str), SEQUENCE].concat().into();
         ChunkEncoder { prefix, answer: None, at: ChunkPosition::default() }
@@ -51,7 +51,7 @@ impl ChunkEncoder {
         self.at
     }
 
-    /// Discards what was encoded since then, because it was not accepted.
+    /// Returns to an earlier position, because the frames encoded since were not accepted.
     pub fn rewind(&mut self, position: ChunkPosition) {
         self.at = position;
     }
@@ -174,7 +174,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         let ChunkPosition { entries, parts, .. } = self.encoder.at;
         let number = position::ending(entries, parts);
         match &end.outcome {
-            // Nothing was shown, so there is nothing to keep.
+            // There was no text, so the client has nothing to keep.
             Err(error) if parts == 0 => {
                 let run = self.run();
                 return self.frame("error", |out| {
@@ -207,7 +207,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         self.frame("end", |_| {});
     }
 
-    /// Before an end that has no room for figures: what the run took. Gives the number of the end.
+    /// Sends usage and timing in a chunk of their own, for ends that cannot carry them. Returns the number of the end.
     fn figures(&mut self, number: u32, end: &TurnEnd) -> u32 {
         if end.usage.is_none() && end.timing.first_delta.is_none() {
             return number;
@@ -220,12 +220,12 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         number.saturating_add(1)
     }
 
-    /// The run whose answer is being sent, by its number in the log.
+    /// The run whose answer is being sent, as it is called in the log.
     fn run(&self) -> Option<Box<str>> {
         self.encoder.answer.as_ref()?.as_str().strip_prefix("msg-").map(Into::into)
     }
 
-    /// Sends word `number` of the answer, and says whether it was one that the reader did not have.
+    /// Sends the chunk with this number within the turn. Returns false if the subscriber already has it.
     fn chunk(&mut self, number: u32, write: impl FnOnce(&mut String)) -> bool {
         let at = &mut self.encoder.at;
         if at.received.is_some_and(|received| number <= received) {
@@ -236,7 +236,8 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         true
     }
 
-    /// Sends what is no part of the answer: it takes a place on the wire, and the number of the word before it.
+    /// Sends a chunk that is not part of the answer: it has a sequence number, but the number within the turn is that of
+    /// the chunk before it.
     fn transient(&mut self, name: &str, write: impl FnOnce(&mut String)) {
         self.send_chunk(|out| {
             push_type(out, name);
@@ -263,7 +264,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         (self.send)(out);
     }
 
-    /// Sends a frame that is no chunk.
+    /// Sends a frame that is not a chunk.
     fn frame(&mut self, name: &str, write: impl FnOnce(&mut String)) {
         self.out.clear();
         push_type(self.out, name);
@@ -282,7 +283,7 @@ fn push_type(out: &mut String, name: &str) {
     out.push('"');
 }
 
-/// Appends `name`, which is JSON already, and a number.
+/// Appends `name`, which must be JSON, and a number.
 fn push_field(out: &mut String, name: &str, value: u64) {
     out.push_str(name);
     push_number(out, value);
@@ -310,7 +311,7 @@ fn push_error(out: &mut String, text: &str, code: &str, retryable: bool, after: 
     }
 }
 
-/// Why a run failed, with what its log line and the service's support desk call it.
+/// Appends the error of a run, with the IDs under which the gateway's log and the model service have it.
 fn push_run_error(out: &mut String, error: &RunError, run: Option<&str>) {
     push_error(
         out,
@@ -357,7 +358,7 @@ fn push_figures(out: &mut String, usage: Option<&Usage>, timing: Timing) {
     out.push('}');
 }
 
-/// Whole milliseconds, never fewer than it takes.
+/// Milliseconds, rounded up.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,11 +1,11 @@
-//! Parses a client's JSON in one pass, so that a long transcript is read only once, and reports which field is invalid.
+//! Parses a client's JSON in one pass, so that a long transcript is read only once, and reports the invalid field.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::super::Rejection;
 use crate::chat::Role;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, cell::Cell, fmt, marker::PhantomData};
 
-/// A field of a frame, and what it must be.
+/// A field of a frame, and the type that it must have.
 #[derive(Clone, Copy)]
 pub(super) struct Field(pub &'static str, &'static str);
 
@@ -35,7 +35,7 @@ pub(super) const MISSING: &str = "is missing";
 const TWICE: &str = "is given twice";
 const UNREADABLE: &str = "is not JSON that can be read";
 
-/// What a frame may hold; fields that nothing is done with are not among it.
+/// The fields of a frame that are used; all others are ignored.
 #[derive(Default)]
 pub(super) struct Frame<'a> {
     pub kind: Option<Cow<'a, str>>,
@@ -51,9 +51,9 @@ pub(super) struct Frame<'a> {
 pub(super) struct ClientMessage<'a> {
     pub id: Cow<'a, str>,
     pub role: Role,
-    /// The text of all its text parts.
+    /// The joined text of all text parts.
     pub text: Cow<'a, str>,
-    /// Type of its first part that a person would miss in the text.
+    /// Type of the first part whose content is not in `text`, such as a file.
     pub foreign: Option<&'static str>,
 }
 
@@ -73,10 +73,10 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The request's name in a frame that is wrong elsewhere, if it can be found.
+/// The request ID of a frame that could not be parsed, if it can be found.
 pub(super) fn find_request(text: &str) -> Option<Cow<'_, str>> {
     let found = Cell::new(None);
-    // What is wrong with the frame is known already.
+    // The error of the frame is already known.
     let _ = serde_json::Deserializer::from_str(text).deserialize_map(RequestVisitor(&found));
     found.into_inner()
 }
@@ -102,10 +102,10 @@ impl<'de> Visitor<'de> for RequestVisitor<'_, 'de> {
     }
 }
 
-/// Where the reading is: an error is about this field.
+/// The parser's position: the field that an error is attributed to.
 struct Reading {
     field: Cell<Field>,
-    /// What is wrong with it, where that is not simply its type.
+    /// What is wrong with it, if it is not simply the type.
     fault: Cell<Option<&'static str>>,
 }
 
@@ -116,7 +116,7 @@ impl Reading {
         E::custom(fault)
     }
 
-    /// Reads the value of a field that may stand there once.
+    /// Reads the value of a field that may occur only once.
     fn value<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
         &self,
         map: &mut A,
@@ -134,7 +134,7 @@ impl Reading {
     }
 }
 
-/// A string, borrowed from the frame where it holds no escapes.
+/// A string, borrowed from the frame if it contains no escapes.
 struct JsonText<'a>(Cow<'a, str>);
 
 impl<'de> serde::Deserialize<'de> for JsonText<'de> {
@@ -161,7 +161,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// An object that nothing is done with.
+/// An object whose content is ignored.
 struct Object;
 
 impl<'de> serde::Deserialize<'de> for Object {
@@ -312,7 +312,7 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
     }
 }
 
-/// The parts of one message: their text, and the first one that is more than text.
+/// Reads the parts of one message: their text, and the type of the first part that is not text.
 struct PartsSeed<'r>(&'r Reading);
 
 impl<'de> DeserializeSeed<'de> for PartsSeed<'_> {
@@ -392,7 +392,7 @@ impl<'de> Visitor<'de> for PartSeed<'_> {
     }
 }
 
-/// What a part is to us, by its type.
+/// How a part is treated, by its type.
 fn classify(kind: &str) -> Part<'static> {
     const BESIDE: [&str; 3] = ["data-", "source-", "tool-"];
     match kind {
@@ -404,7 +404,7 @@ fn classify(kind: &str) -> Part<'static> {
     }
 }
 
-/// A string or anything else, while it is not known yet whether a string is needed.
+/// Any value, of which a string is kept: whether a string is needed depends on a later field.
 struct AnyText;
 
 impl<'de> DeserializeSeed<'de> for AnyText {

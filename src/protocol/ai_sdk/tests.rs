@@ -1,4 +1,4 @@
-//! Frames of both directions against examples that the SDK's own schemas read too (see `tests/sdk`).
+//! Frames of both directions, compared with examples that the SDK's own schemas also read (see `tests/sdk`).
 mod cuts;
 mod server;
 
@@ -14,7 +14,7 @@ fn decode(text: &str) -> Result<ClientFrame, DecodeError> {
     Codec::AiSdk.decode(Incoming::Text(text), LIMITS)
 }
 
-/// What was understood, in a line.
+/// A decoded frame, in one line.
 fn summary(frame: &ClientFrame) -> String {
     match frame {
         ClientFrame::Message { .. } => "a message of another dialect".to_owned(),
@@ -86,7 +86,7 @@ fn what_is_huge_or_deep_is_answered_too() {
         let frame = format!("{{\"{field}\":{deep},\"type\":\"send\",\"requestId\":\"r1\"}}");
         assert_eq!(refused(&frame), (Some("r1".to_owned()), malformed(field, must)));
     }
-    // In an ignored field the depth does not matter.
+    // The depth of an ignored field does not matter.
     let ignored = format!("{{\"metadata\":{deep},\"type\":\"abort\",\"requestId\":\"r1\"}}");
     assert_eq!(decode(&ignored).map(|frame| summary(&frame)).as_deref(), Ok("r1 abort"));
     for (field, request) in [("requestId", None), ("id", Some("r1".to_owned()))] {

@@ -3,8 +3,8 @@
 //! Source: the vendor's API reference and published captures. A frame is four lines and a blank one: `id`,
 //! `event`, a comment with the frame's actual status, `data`; no space after a colon.
 use super::{Endpoint, Format, ServiceError, Spelling, UsageKind};
+use crate::json::{push_number, push_string};
 use bytes::BytesMut;
-use std::io::Write as _;
 
 /// Fields that are the same in all frames of a response.
 #[derive(Clone, Debug)]
@@ -56,9 +56,8 @@ impl Frames {
     pub fn new(shape: Shape) -> Self {
         let mut tail = Vec::with_capacity(64);
         if !shape.request_id.is_empty() {
-            tail.extend_from_slice(b",\"request_id\":\"");
-            escape(&shape.request_id, &mut tail);
-            tail.push(b'"');
+            tail.extend_from_slice(b",\"request_id\":");
+            push_string(&mut tail, &shape.request_id);
         }
         tail.push(b'}');
         let plain = shape.spelling.is_plain();
@@ -105,11 +104,11 @@ impl Frames {
     fn open(&mut self, out: &mut BytesMut, event: &str, status: u16) {
         self.id += 1;
         out.extend_from_slice(b"id:");
-        number(out, self.id);
+        push_number(out, self.id);
         out.extend_from_slice(b"\nevent:");
         out.extend_from_slice(event.as_bytes());
         out.extend_from_slice(b"\n:HTTP_STATUS/");
-        number(out, u64::from(status));
+        push_number(out, u64::from(status));
         out.extend_from_slice(b"\ndata:");
     }
 
@@ -169,13 +168,7 @@ impl Frames {
             None if self.shape.running_null => out.extend_from_slice(b"null"),
             None => out.extend_from_slice(b"\"null\""),
             Some(Finish::Null) => out.extend_from_slice(b"null"),
-            Some(Finish::Reason(reason)) => {
-                let mut escaped = Vec::with_capacity(reason.len());
-                escape(reason, &mut escaped);
-                out.extend_from_slice(b"\"");
-                out.extend_from_slice(&escaped);
-                out.extend_from_slice(b"\"");
-            }
+            Some(Finish::Reason(reason)) => push_string(out, reason),
         }
     }
 
@@ -188,62 +181,22 @@ impl Frames {
         }
         let input = self.shape.input_tokens;
         out.extend_from_slice(b",\"usage\":{\"total_tokens\":");
-        number(out, input + delta.output_tokens);
+        push_number(out, input + delta.output_tokens);
         out.extend_from_slice(b",\"output_tokens\":");
-        number(out, delta.output_tokens);
+        push_number(out, delta.output_tokens);
         out.extend_from_slice(b",\"input_tokens\":");
-        number(out, input);
+        push_number(out, input);
         out.extend_from_slice(b",\"prompt_tokens_details\":{\"cached_tokens\":0}");
         if self.shape.endpoint == Endpoint::Multimodal {
             out.extend_from_slice(b",\"input_tokens_details\":{\"text_tokens\":");
-            number(out, input);
+            push_number(out, input);
             out.extend_from_slice(b"}");
         }
         if self.shape.thinking || delta.reasoning_tokens > 0 {
             out.extend_from_slice(b",\"output_tokens_details\":{\"reasoning_tokens\":");
-            number(out, delta.reasoning_tokens);
+            push_number(out, delta.reasoning_tokens);
             out.extend_from_slice(b"}");
         }
         out.extend_from_slice(b"}");
     }
-}
-
-/// Appends a number in decimal.
-fn number(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-/// Appends text with JSON's mandatory escapes only, as the service does.
-pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
-    let mut from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0..=0x1f => 0,
-            _ => continue,
-        };
-        out.extend_from_slice(&text.as_bytes()[from..at]);
-        from = at + 1;
-        if short == 0 {
-            // Writing to a Vec cannot fail.
-            let _ = write!(out, "\\u{byte:04x}");
-        } else {
-            out.extend_from_slice(&[b'\\', short]);
-        }
-    }
-    out.extend_from_slice(&text.as_bytes()[from..]);
 }

@@ -1,8 +1,6 @@
 //! Plays one streamed answer: given the time, it returns the next step.
-use super::{
-    AfterFinish, Delta, Fault, Frames, Mode, ServiceError, Split, frame, frame::Finish, source::Source,
-};
-use crate::units::nanos;
+use super::{AfterFinish, Delta, Fault, Frames, Mode, ServiceError, Split, frame::Finish, source::Source};
+use crate::{json, units::nanos};
 use bytes::{Bytes, BytesMut};
 use std::{collections::VecDeque, fmt::Write as _, time::Duration};
 
@@ -222,7 +220,7 @@ impl Player {
             self.parts.answer.piece(k - self.parts.think, &mut self.piece);
         }
         self.escaped.clear();
-        frame::escape(&self.piece, &mut self.escaped);
+        json::push_escaped(&mut self.escaped, &self.piece);
         if self.parts.mode == Mode::Cumulative {
             self.so_far[usize::from(thinks)].extend_from_slice(&self.escaped);
         }

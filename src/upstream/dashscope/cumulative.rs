@@ -1,4 +1,4 @@
-//! Cumulative answers: finds the new text in a frame that carries the whole text so far.
+//! Cumulative answers: finds the new text in a frame that contains the whole text so far.
 use std::mem;
 
 use crate::upstream::{
@@ -7,44 +7,42 @@ use crate::upstream::{
     template::offset,
 };
 
-/// Finds the new part of each frame at a cost that grows with the new part, not with the text.
+/// Finds the new part of each frame at a cost that depends on the new part, not on the whole text.
 ///
-/// The frames of one answer are the same bytes up to the end of the text so far: the keys before
-/// it do not change, and the text only grows. So the last line is kept up to the closing quote of
-/// its text, as `seen`. Where a new line begins with `seen`, a JSON parser that has read that far
-/// stands inside the same string, after whole characters and whole escapes (the last line was
-/// valid). Cutting the known text out of the line therefore leaves JSON that is valid exactly
-/// where the whole line is, and that differs in nothing but the string, which is now the new
-/// piece. That shorter JSON is what gets parsed. Whatever does not fit takes the slow way, which
-/// parses the whole line and compares texts.
+/// The lines of one answer are identical up to the end of the text so far: the keys before the text do not change, and
+/// the text only grows. `seen` is the previous line up to the closing quote of its text. If a new line begins with
+/// `seen`, a JSON parser at that point is inside the same string, between whole characters and escapes, because the
+/// previous line was valid. Removing the known text from the line therefore yields JSON that is valid if and only if
+/// the whole line is, and that differs only in the string, which is now the new text. That shorter JSON is parsed (the
+/// fast path). Every other line takes the slow path: it is parsed whole, and the texts are compared.
 #[derive(Debug, Default)]
 pub(super) struct Cumulative {
-    /// The last line with text, up to and without the closing quote of the text.
+    /// The last line with text, up to but not including the closing quote of the text.
     seen: Vec<u8>,
-    /// Where in `seen` the text begins, after its opening quote.
+    /// Offset in `seen` of the text, after its opening quote.
     open: usize,
-    /// The last text, decoded, where it was not one string; `seen` is empty then.
+    /// The last text, decoded, if it was not a single string; then `seen` is empty.
     parts: Option<String>,
     /// The reasoning so far, decoded.
     reasoning: String,
-    /// The buffer for lines with the known text cut out.
+    /// A buffer for lines without the known text.
     spliced: Vec<u8>,
     was_rewritten: bool,
 }
 
 impl Cumulative {
-    /// Continues after these texts.
+    /// Starts with these texts as the text so far.
     pub(super) fn after(text: String, reasoning: String) -> Self {
         Cumulative { parts: Some(text).filter(|text| !text.is_empty()), reasoning, ..Cumulative::default() }
     }
 
-    /// Whether a text did not begin with the text so far.
+    /// Whether some text did not begin with the text before it.
     pub(super) fn was_rewritten(&self) -> bool {
         self.was_rewritten
     }
 
-    /// The line without the text that is known, if it begins like the last one. The buffer comes
-    /// back through [`Cumulative::give_back`].
+    /// Fast path: the line without the known text, if it begins with `seen`. Return the buffer by
+    /// [`Cumulative::recycle`].
     pub(super) fn splice(&mut self, line: &[u8]) -> Option<Vec<u8>> {
         if self.seen.is_empty() {
             return None;
@@ -57,28 +55,28 @@ impl Cumulative {
         Some(spliced)
     }
 
-    pub(super) fn give_back(&mut self, spliced: Vec<u8>) {
+    pub(super) fn recycle(&mut self, spliced: Vec<u8>) {
         self.spliced = spliced;
     }
 
-    /// Whether `text`, parsed from `spliced`, is the string that was cut: what stands after it in
-    /// the line may have made it another choice's.
+    /// Whether `text`, parsed from `spliced`, is the string that was shortened: what follows it in the line can select
+    /// another choice's text.
     pub(super) fn is_piece(&self, spliced: &[u8], text: &RawText<'_>) -> bool {
         text.single().is_some_and(|piece| offset(spliced, piece) == Some(self.open))
     }
 
-    /// Notes a piece for which [`Cumulative::is_piece`] holds.
+    /// Adds new text for which [`Cumulative::is_piece`] holds.
     pub(super) fn grow(&mut self, piece: &RawText<'_>) {
         let raw = piece.single().unwrap_or_default();
         self.seen.extend_from_slice(raw.as_bytes());
     }
 
-    /// The slow way: what `text`, parsed from the whole of `line`, has more than the last text.
-    /// No text at all says nothing about the text so far.
+    /// Slow path: the part of `text`, parsed from the whole `line`, that follows the last text. A line without text leaves
+    /// the text so far unchanged.
     ///
     /// # Errors
-    /// Text that does not begin with the text so far: shown text cannot be taken back, and a
-    /// difference would be a guess.
+    /// `text` does not begin with the text so far: text that was sent cannot be withdrawn, and a difference would be a
+    /// guess.
     pub(super) fn compare<'a>(&mut self, line: &[u8], text: RawText<'a>) -> Result<NewText<'a>, FrameError> {
         if text.is_empty() {
             return Ok(NewText::Raw(RawText::default()));
@@ -93,7 +91,7 @@ impl Cumulative {
             self.remember(line, at + raw.len(), at);
             return Ok(NewText::Raw(RawText::of(rest)));
         }
-        // The same text may be spelled with other escapes, or in other parts.
+        // The same text may be written with other escapes or divided into other parts.
         let old = match self.parts.take() {
             Some(parts) => parts,
             None => decoded([std::str::from_utf8(known).unwrap_or_default()])?,
@@ -111,7 +109,7 @@ impl Cumulative {
         Ok(NewText::Decoded(rest))
     }
 
-    /// The same for reasoning, which is short and rarely cumulative: always by the decoded text.
+    /// The same for reasoning, which is short and rarely cumulative, so the decoded texts are always compared.
     ///
     /// # Errors
     /// As [`Cumulative::compare`].
@@ -152,7 +150,7 @@ mod tests {
     use super::*;
     use crate::upstream::dashscope::frame::WireFrame;
 
-    /// What the fast way parses of `line`, if it is taken.
+    /// What the fast path parses of `line`, if it applies.
     fn fast(cumulative: &mut Cumulative, line: &str) -> Option<String> {
         let spliced = cumulative.splice(line.as_bytes())?;
         let text = WireFrame::parse(&spliced).ok()?.content().ok()?.answer;
@@ -168,7 +166,7 @@ mod tests {
         assert!(cumulative.compare(line.as_bytes(), text).is_ok());
     }
 
-    /// The slow way repairs whatever the fast way cannot do, so only this tells that it works.
+    /// The slow path handles every line that the fast path does not, so only this test shows that the fast path works.
     #[test]
     fn only_what_is_new_is_parsed() {
         let line = |content: &str, rest: &str| {
@@ -186,7 +184,7 @@ mod tests {
                 let spliced = fast(&mut cumulative, &line(&content(text), &rest));
                 assert_eq!(spliced, Some(line(&content(piece), &rest)));
             }
-            // Another beginning, or another choice by what stands behind.
+            // A line with another beginning, or one in which the text is another choice's because of what follows it.
             assert_eq!(fast(&mut cumulative, &line(&content("x"), "\"usage\":{}")), None);
             let other =
                 line(&content(r"你\n\ud83d\ude00!"), "\"usage\":{}").replace("}}]}", "},\"index\":1}]}");

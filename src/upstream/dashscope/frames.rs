@@ -120,7 +120,7 @@ impl FrameSource {
     ) -> Result<(), FrameError> {
         if let Some(spliced) = cumulative.splice(line) {
             let read = self.piece(cumulative, &spliced, expect, take);
-            cumulative.give_back(spliced);
+            cumulative.recycle(spliced);
             if let Some(read) = read {
                 return read;
             }

@@ -1,8 +1,8 @@
-//! Where the next attempt of a run goes, and when. First attempts, retries and the circuit breaker are one decision,
-//! [`Route::pick`]. Pure: time and randomness are arguments.
+//! Decides where the next attempt of a run goes, and when. First attempts, retries and the circuit breaker are one
+//! decision, [`Route::pick`]. Pure: time and randomness are arguments.
 //!
-//! There is one upstream, with one model and one key. Several of them are further candidates of `pick`; its callers
-//! do not change.
+//! There is one upstream, with one model and one key. More of them would be further candidates for `pick`; its callers
+//! would not change.
 mod judge;
 pub mod retry;
 
@@ -30,13 +30,13 @@ pub struct Key(pub usize);
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The target of requests for the model of that name.
+    /// The target of requests for its model.
     pub target: Target,
     pub retry: retry::Settings,
     pub breaker: breaker::Settings,
 }
 
-/// The state that all runs share: the breaker, and how many retries are left.
+/// The state that all runs share: the breaker and the retry budget.
 #[derive(Debug)]
 pub struct Route {
     target: Target,
@@ -45,26 +45,26 @@ pub struct Route {
     breaker: Breaker,
 }
 
-/// What a run wants from the route, and what has become of its attempts so far.
+/// A run's request to the route, and the state of its attempts.
 #[derive(Debug)]
 pub struct RouteRequest {
-    /// As the client names it.
+    /// The client's name for the model.
     model: Arc<str>,
     asker: Asker,
-    /// The run has ended by then, all attempts and pauses counted.
+    /// When the run must end, including all attempts and pauses.
     deadline: Instant,
-    /// Attempts that were begun, without those that do not count.
+    /// Attempts so far, without those that do not count.
     attempts: u32,
-    /// The last attempt failed, and what follows is not decided yet.
+    /// The failed attempt that [`Route::pick`] has not judged yet.
     failed: Option<FailedAttempt>,
     has_begun: bool,
-    /// One attempt over a reused connection that was dead did not count.
+    /// An attempt was not counted because its reused connection was dead. This happens at most once per run.
     has_replaced_dead: bool,
-    /// One attempt over a new connection that the service closed did not count.
+    /// An attempt was not counted because the service closed its new connection. This happens at most once per run.
     has_excused: bool,
 }
 
-/// An attempt that failed before anything was shown.
+/// An attempt that failed before its first text.
 #[derive(Debug)]
 struct FailedAttempt {
     permit: BreakerPermit,
@@ -72,35 +72,34 @@ struct FailedAttempt {
     lost: Option<LostConnection>,
 }
 
-/// Which connection ended under a request before the first byte of a response.
+/// The kind of connection that ended before the first byte of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostConnection {
-    /// One that was made for the request.
+    /// It was made for the request.
     New,
-    /// One of the pool, which is emptied by then: what ended it would have ended the others too.
+    /// It came from the pool, which was emptied since: its other connections are probably dead as well.
     Reused,
 }
 
-/// What a run is to do next.
+/// What a run does next.
 #[derive(Debug)]
 pub enum Pick {
-    /// Begin an attempt now.
+    /// Start an attempt.
     Go(Go),
-    /// Pause, then ask again: another attempt may follow the one that failed with this error.
+    /// Pause, then call [`Route::pick`] again, which may allow another attempt. `error` is that of the last one.
     Wait { after: Duration, error: RunError },
     /// End with this error.
-    Refuse(RunError),
+    End(RunError),
 }
 
-/// An attempt that may begin.
+/// An attempt that may start.
 #[derive(Debug)]
 pub struct Go {
     pub target: Target,
     pub key: Key,
-    /// Its result must come back through [`Route::record`] or [`RouteRequest::fail`], the one of a cancelled
-    /// attempt too.
+    /// Its result must be reported by [`Route::record`] or [`RouteRequest::fail`], even if the attempt is cancelled.
     pub permit: BreakerPermit,
-    /// The attempt before it lost this connection and does not count.
+    /// Set if this attempt replaces one that lost its connection and does not count.
     pub repeats: Option<LostConnection>,
 }
 
@@ -118,12 +117,12 @@ impl RouteRequest {
         }
     }
 
-    /// Attempts so far, the one under way included.
+    /// Attempts so far, including the current one.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The attempt under way failed before anything was shown. The next [`Route::pick`] judges it.
+    /// The current attempt failed before its first text. The next [`Route::pick`] judges it.
     pub fn fail(&mut self, permit: BreakerPermit, error: RunError, lost: Option<LostConnection>) {
         self.failed = Some(FailedAttempt { permit, error, lost });
     }
@@ -166,10 +165,10 @@ impl Route {
             self.breaker.report(now, failed.permit, AttemptResult::Unknown);
         }
         if request.model != self.target.model {
-            return Pick::Refuse(RunError::new(RunErrorKind::ModelNotFound, "no upstream has the model"));
+            return Pick::End(RunError::new(RunErrorKind::ModelNotFound, "no upstream has the model"));
         }
         match self.breaker.admit(now, request.asker) {
-            Err(after) => Pick::Refuse(is_down(after)),
+            Err(after) => Pick::End(is_down(after)),
             Ok(permit) => {
                 request.attempts = request.attempts.saturating_add(1);
                 Pick::Go(Go { target: self.target.clone(), key: Key(0), permit, repeats })
@@ -177,15 +176,15 @@ impl Route {
         }
     }
 
-    /// Records the result of an attempt: it answered, or what its failure blames. May be called again for one
-    /// permit: first that bytes arrived, then how it ended.
+    /// Records the result of an attempt: success, or what its failure is attributed to. May be called twice for one
+    /// permit: when the first bytes arrive, and at the end.
     pub fn record(&mut self, now: Instant, permit: BreakerPermit, result: Result<(), Blame>) {
         let result = result.map_or_else(Blame::for_breaker, |()| AttemptResult::Answered);
         self.breaker.report(now, permit, result);
     }
 
-    /// A new connection that the service closes says little, once and as the first thing that happens; but the
-    /// budget counts it.
+    /// Whether an attempt that lost its new connection is not counted: only the first attempt of a run, and only if the
+    /// retry budget allows it.
     fn excuses(&mut self, request: &mut RouteRequest, lost: Option<LostConnection>) -> bool {
         let is_excused = lost.is_some()
             && !request.has_excused
@@ -195,7 +194,7 @@ impl Route {
         is_excused
     }
 
-    /// Whether another attempt follows one that counts.
+    /// Decides whether another attempt follows a failed one that counts.
     fn after_failure(
         &mut self,
         now: Instant,
@@ -213,7 +212,7 @@ impl Route {
             {
                 Pick::Wait { after, error }
             }
-            _ => Pick::Refuse(error),
+            _ => Pick::End(error),
         }
     }
 }

@@ -77,7 +77,7 @@ impl Bench {
                 self.now += after;
                 format!("wait {}", after.as_millis())
             }
-            Pick::Refuse(error) => format!("end {}", error.kind.code()),
+            Pick::End(error) => format!("end {}", error.kind.code()),
         }
     }
 }
@@ -221,7 +221,7 @@ proptest! {
             let mut sent = 0;
             loop {
                 match bench.pick() {
-                    Pick::Refuse(error) => {
+                    Pick::End(error) => {
                         prop_assert!(error.kind == RunErrorKind::UpstreamDown || sent > 0, "{error}");
                         break;
                     }

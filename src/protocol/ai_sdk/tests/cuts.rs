@@ -1,4 +1,4 @@
-//! Properties of the numbering: whatever a reader has when it is cut, it gets the rest and nothing else.
+//! Properties of the numbering: a subscriber that is cut at any point gets exactly the rest when it resumes.
 use crate::{
     chat::{FinishReason, MessageId, RequestId, RunError, RunErrorKind, RunId, TextKind, Timing},
     protocol::{Codec, FrameEncoder, ReplayPosition, ServerFrame, TurnEnd, TurnStart},
@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 const RUN: RunId = RunId(1);
 
-/// An answer as its log holds it.
+/// An answer as in the replay log.
 #[derive(Clone, Debug)]
 struct Answer {
     entries: Vec<(TextKind, String)>,
@@ -24,7 +24,7 @@ impl Answer {
         ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
     }
 
-    /// Entries `from..to`, which are of one kind, as one word.
+    /// Entries `from..to`, which are of one kind, in one frame.
     fn text(&self, from: usize, to: usize) -> ServerFrame {
         let text = self.entries[from..to].iter().map(|(_, text)| text.as_str()).collect();
         let entry = to as u32;
@@ -40,7 +40,7 @@ impl Answer {
         ServerFrame::TurnEnd { run: RUN, end: Box::new(end) }
     }
 
-    /// The words from the point before entry `from` on; `sizes` says how many entries make one word.
+    /// The frames from entry `from` on. `sizes`: how many entries each frame joins, repeated.
     fn words(&self, started: bool, from: usize, sizes: &[usize]) -> Vec<ServerFrame> {
         let mut words: Vec<_> = (!started).then(|| self.start()).into_iter().collect();
         let (mut at, mut sizes) = (from, sizes.iter().cycle());
@@ -54,7 +54,8 @@ impl Answer {
         words
     }
 
-    /// What every number from 2 on is of: an opening, entry so-and-so, a closing. Counted, not computed.
+    /// For every number from 2 on, the entry that has it; `None` for an opening or a closing. Found by counting, not by the
+    /// formulas under test.
     fn numbered(&self) -> Vec<Option<usize>> {
         let mut numbered = vec![None, None];
         for (at, (kind, _)) in self.entries.iter().enumerate() {
@@ -68,7 +69,7 @@ impl Answer {
         numbered
     }
 
-    /// Where a reader stands that has everything up to `after`.
+    /// The position of a subscriber that has everything up to `after`.
     fn position(&self, after: Option<u32>) -> ReplayPosition {
         let reached = after.map_or(0, |after| after as usize + 1);
         let entries = self.numbered().iter().take(reached).flatten().count();
@@ -110,20 +111,20 @@ fn spell(encoder: &mut FrameEncoder, words: &[ServerFrame]) -> Vec<Value> {
     frames
 }
 
-/// What the client keeps of a chunk's frame: how far it has the answer then.
+/// The number within the turn that a client keeps from a chunk's frame, to resume after it.
 fn reached(frame: &Value) -> Option<u32> {
     let number = frame.get("entry").unwrap_or(&frame["sequence"]);
     number.as_u64().map(|number| number as u32)
 }
 
-/// The numbered chunks of the answer, without what is beside it.
+/// The numbered chunks of the answer, without transient ones.
 fn chunks(frames: &[Value]) -> Vec<(u32, Value)> {
     let chunks =
         frames.iter().filter(|frame| frame["type"] == "chunk" && frame["chunk"]["transient"] != true);
     chunks.map(|frame| (reached(frame).unwrap(), frame["chunk"].clone())).collect()
 }
 
-/// The wire's own numbers go up by one.
+/// Asserts that the sequence numbers increase by one.
 fn check_sequence(frames: &[Value], first: u64) {
     let sequences =
         frames.iter().filter(|frame| frame["type"] == "chunk").map(|frame| frame["sequence"].as_u64());
@@ -132,7 +133,7 @@ fn check_sequence(frames: &[Value], first: u64) {
     }
 }
 
-/// All the text of a kind, and how often a part of it was opened and closed.
+/// The text of each part, by part ID.
 fn texts(chunks: &[(u32, Value)]) -> Vec<(String, String)> {
     let mut parts: Vec<(String, String)> = Vec::new();
     for (_, chunk) in chunks {
@@ -175,7 +176,7 @@ proptest! {
         }
     }
 
-    /// A subscriber that is behind and receives other frames in between, cut after any frame, and again.
+    /// A subscriber that lags, receives other frames in between, and is cut after any frame, twice.
     #[test]
     fn merged_words_and_words_beside_the_answer_do_not_disturb(
         answer in answers(),
@@ -199,7 +200,7 @@ proptest! {
             if round > 0 {
                 spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
             }
-            // Some pushes are refused and sent again.
+            // Some pushes are not accepted and are encoded again.
             let mut frames = Vec::new();
             for (at, word) in words.iter().enumerate() {
                 let checkpoint = encoder.checkpoint();

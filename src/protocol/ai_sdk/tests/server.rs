@@ -1,4 +1,4 @@
-//! Every frame that can be sent, as a file that the SDK's schemas are run over.
+//! Every frame that can be sent, written to a file that the SDK's schemas check.
 use crate::{
     chat::{
         FinishReason, IdFault, MessageId, RequestId, RunError, RunErrorKind, RunId, TextKind, Timing, Usage,
@@ -31,7 +31,7 @@ fn end(outcome: Result<FinishReason, RunError>) -> ServerFrame {
     over(outcome, Some(usage), timing)
 }
 
-/// An end of which nothing else is known.
+/// An end without usage and timing.
 fn bare_end(outcome: Result<FinishReason, RunError>) -> ServerFrame {
     over(outcome, None, Timing::default())
 }
@@ -128,7 +128,7 @@ fn refusals() -> Vec<(&'static str, Vec<ServerFrame>)> {
     ]
 }
 
-/// What cannot be tied to a request.
+/// Frames that belong to no request.
 fn nameless() -> Vec<(&'static str, Vec<ServerFrame>)> {
     let not_json = Rejection::Malformed { field: "frame", fault: "is not JSON that can be read" };
     vec![

@@ -1,13 +1,13 @@
 //! The content of one answer, with the limits of the request applied.
 use super::super::{
     Delta, Frames, HELD_TEXT_MAX, Mode, Request, Script, ServiceError, answer,
-    frame::{self, Finish},
+    frame::Finish,
     player::Parts,
     source::{Source, mix},
     switches,
 };
 use super::{RandomInputs, shape};
-use crate::units::nanos;
+use crate::{json, units::nanos};
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 
@@ -89,8 +89,8 @@ impl Content {
         let mut reasoning = String::new();
         (0..self.think).for_each(|k| self.reasoning.piece(k, &mut reasoning));
         let [mut content, mut thoughts] = [Vec::new(), Vec::new()];
-        frame::escape(&text, &mut content);
-        frame::escape(&reasoning, &mut thoughts);
+        json::push_escaped(&mut content, &text);
+        json::push_escaped(&mut thoughts, &reasoning);
         let mut out = BytesMut::new();
         frames.payload(
             &mut out,

@@ -1,5 +1,6 @@
 //! Frames byte by byte, and the schedule on which they are written.
 use super::*;
+use crate::json;
 use expect_test::expect;
 
 #[test]
@@ -137,7 +138,7 @@ proptest::proptest! {
     #[test]
     fn any_text_is_escaped_so_that_json_gives_it_back(text in "([ -~]|[\0-\u{1f}]|\"|\\\\|你|😀|\u{2028}|\u{7f}){0,20}") {
         let mut inner = Vec::new();
-        super::super::frame::escape(&text, &mut inner);
+        json::push_escaped(&mut inner, &text);
         let quoted = format!("\"{}\"", std::str::from_utf8(&inner).expect("UTF-8"));
         proptest::prop_assert_eq!(serde_json::from_str::<String>(&quoted).expect("JSON"), text);
     }
