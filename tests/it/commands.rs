@@ -372,7 +372,7 @@ async fn a_run_that_breaks_off_leaves_a_report() {
     let watched = Process::simulate().await;
     let (url, pid) = (gateway.chat_url(), watched.pid().to_string());
     let args = ["load", &url, "--sockets", "2", "--duration", "30s", "--pid", &pid];
-    let load = Tidegate::new(&[&args[..], &["--prompt", "/sim tokens=100 pace_ms=20"]].concat()).begin();
+    let load = Tidegate::new(&[&args[..], &["--prompt", "/sim tokens=100 pace_ms=20"]].concat()).launch();
     // A user asks when its socket is counted.
     until("it is under load", async || gateway.metric("tidegate_runs").await == 2).await;
     watched.kill().await;

@@ -2,7 +2,7 @@
 //! no other client anything.
 use crate::harness::{
     Gateway, Nginx, PATIENCE, Process, RawClient, SOON, Stopwatch, Tidegate, Took, frame, handshake,
-    http_get, http_try, nginx::Wish, on_a_steady_machine, until, within,
+    http_get, http_try, nginx::NginxSettings, on_a_steady_machine, until, within,
 };
 use futures_util::future::join_all;
 use std::{net::SocketAddr, time::Duration};
@@ -427,8 +427,11 @@ async fn hundreds_of_stuck_connections_do_not_silence_the_probes() {
 async fn through_nginx_a_dripping_body_is_refused_as_well() {
     on_a_steady_machine(async || {
         let gateway = Gateway::spawn(short).await;
-        let wish = Wish { replace: &[("lingering_time 5s", "lingering_time 1s")], ..Wish::default() };
-        let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+        let settings = NginxSettings {
+            replace: &[("lingering_time 5s", "lingering_time 1s")],
+            ..NginxSettings::default()
+        };
+        let nginx = Nginx::start_with(&[gateway.address], settings).await;
         for body in ["transfer-encoding: chunked", "content-length: 1000"] {
             for path in ["/v1/models", "/chat"] {
                 let mut client = RawClient::connect(nginx.address).await;

@@ -17,7 +17,7 @@ const RUN_PATIENCE: Duration = PATIENCE.saturating_mul(6);
 /// Runs the load tester against an address.
 async fn load(url: &str, more: &[&str]) -> Ended {
     let args: Vec<_> = ["load", url].iter().chain(more).copied().collect();
-    Tidegate::new(&args).begin().ended(RUN_PATIENCE).await
+    Tidegate::new(&args).launch().ended(RUN_PATIENCE).await
 }
 
 fn report(ended: &Ended) -> Value {
@@ -150,7 +150,7 @@ async fn a_server_that_dies_in_a_search_leaves_what_held_before() {
         let endless = "/sim tokens=100000 pace_ms=20 first_ms=0 stamp=1";
         let search =
             Tidegate::new(&[&args[..], &["--pid", &pid, "--prompt", endless, "--json", "-"]].concat());
-        let search = search.begin();
+        let search = search.launch();
         until("the second level runs", async || gateway_runs(address).await == 4).await;
         gateway.kill().await;
         let ended = search.ended(RUN_PATIENCE).await;
@@ -172,7 +172,7 @@ async fn a_signal_ends_with_the_report_so_far() {
         let url = gateway.chat_url();
         let args = ["load", &url, "--sockets", "10", "--ramp", "0s", "--processes", processes];
         let endless = "/sim tokens=100000 pace_ms=20 first_ms=0";
-        let run = Tidegate::new(&[&args[..], &["--prompt", endless]].concat()).begin();
+        let run = Tidegate::new(&[&args[..], &["--prompt", endless]].concat()).launch();
         until("all are answered", async || gateway_runs(gateway.address).await == 10).await;
         run.signal(signal).await;
         let ended = run.ended(PATIENCE).await;

@@ -265,8 +265,8 @@ async fn a_chat_and_its_cookie_pass_through_nginx() {
 async fn behind_tls_the_cookie_is_secure() {
     const NAME: &str = "tides.test";
     let gateway = demo_of(NAME).await;
-    let wish = nginx::Wish { tls: Some(NAME), ..nginx::Wish::default() };
-    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let settings = nginx::NginxSettings { tls: Some(NAME), ..nginx::NginxSettings::default() };
+    let nginx = Nginx::start_with(&[gateway.address], settings).await;
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(nginx.certificate().as_bytes()).unwrap()).unwrap();

@@ -1,6 +1,7 @@
 //! What nginx keeps from the gateway, whom it asks for a password, and what it answers alone, with the shipped files.
 use crate::harness::{
-    Nginx, Process, RawClient, ScriptedUpstream, Tidegate, get_over, get_with, handshake, nginx, nginx::Wish,
+    Nginx, Process, RawClient, ScriptedUpstream, Tidegate, get_over, get_with, handshake, nginx,
+    nginx::NginxSettings,
 };
 use std::{collections::BTreeSet, fs};
 use tokio::net::TcpStream;
@@ -118,8 +119,8 @@ const ADA: &str = "Basic YWRhOnRpZGU=";
 #[tokio::test]
 async fn nginx_asks_for_a_password_before_page_and_socket() {
     let gateway = demo().await;
-    let wish = Wish { users: Some(USERS), ..Wish::default() };
-    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let settings = NginxSettings { users: Some(USERS), ..NginxSettings::default() };
+    let nginx = Nginx::start_with(&[gateway.address], settings).await;
     let status = async |path: &str, authorization: &str| {
         let headers = [("authorization", authorization)];
         let headers = if authorization.is_empty() { &[][..] } else { &headers };
@@ -149,8 +150,8 @@ async fn nginx_asks_for_a_password_before_page_and_socket() {
 #[tokio::test]
 async fn the_password_ends_in_nginx() {
     let gateway = ScriptedUpstream::bind().await;
-    let wish = Wish { users: Some(USERS), ..Wish::default() };
-    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let settings = NginxSettings { users: Some(USERS), ..NginxSettings::default() };
+    let nginx = Nginx::start_with(&[gateway.address], settings).await;
     for path in PASSED {
         let head = passed_on(&nginx, &gateway, path, &[("authorization", ADA), ("remote-user", "bob")]).await;
         let sent = names(&head);
@@ -166,8 +167,9 @@ async fn a_log_in_of_the_whole_server_is_asked_before_sockets_too() {
     const LOG_IN: &str = "auth_request /log-in;
                   location = /log-in { internal; if ($http_x_pass = \"\") { return 401; } return 204; }
                   client_header_timeout 5s;";
-    let wish = Wish { replace: &[("client_header_timeout 5s;", LOG_IN)], ..Wish::default() };
-    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let settings =
+        NginxSettings { replace: &[("client_header_timeout 5s;", LOG_IN)], ..NginxSettings::default() };
+    let nginx = Nginx::start_with(&[gateway.address], settings).await;
     for path in ["/chat", "/api/chat"] {
         for (headers, status) in [(&[][..], 401), (&[("x-pass", "yes")], 101)] {
             let request = handshake(nginx.address, headers).replacen("/chat", path, 1);
@@ -259,8 +261,8 @@ async fn where_no_gateway_is_a_person_gets_a_page_and_a_program_a_sentence() {
 async fn plain_http_is_sent_to_tls_on_the_port_that_fits() {
     const NAME: &str = "tides.test";
     let gateway = ScriptedUpstream::bind().await;
-    let wish = Wish { tls: Some(NAME), ..Wish::default() };
-    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let settings = NginxSettings { tls: Some(NAME), ..NginxSettings::default() };
+    let nginx = Nginx::start_with(&[gateway.address], settings).await;
     let own = format!("{NAME}:{}", nginx.address.port());
     let plain = nginx.plain.unwrap();
     for (address, host, location) in [

@@ -1,7 +1,7 @@
 //! What goes wrong between browser and gateway, with the real nginx and the shipped files.
 use crate::harness::{
     Chats, End, Nginx, Outcome, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate,
-    handshake, http_get, http_try, nginx::Wish, on_a_steady_machine, until, within,
+    handshake, http_get, http_try, nginx::NginxSettings, on_a_steady_machine, until, within,
 };
 use futures_util::future::join_all;
 use std::{net::IpAddr, time::Duration};
@@ -101,7 +101,9 @@ async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
     on_a_steady_machine(async || {
         let gateway = demo(&[]).await;
         // As shipped, but with 2 s instead of 40 s for old workers.
-        let mut nginx = Nginx::as_wished(&[gateway.address], Wish { master: true, ..Wish::default() }).await;
+        let mut nginx =
+            Nginx::start_with(&[gateway.address], NginxSettings { master: true, ..NginxSettings::default() })
+                .await;
         let short: String = (0..20).map(|word| format!("word{word} ")).collect();
         let long = short.repeat(40);
 
@@ -136,8 +138,9 @@ async fn when_all_are_full_or_gone_the_client_gets_a_retry_after() {
     let (one, two) =
         (demo(&["--set", "connection.count_max=1"]).await, demo(&["--set", "connection.count_max=1"]).await);
     // A server that failed is tried again after one second instead of five.
-    let brisk = Wish { replace: &[("fail_timeout=5s", "fail_timeout=1s")], ..Wish::default() };
-    let nginx = Nginx::as_wished(&[one.address, two.address], brisk).await;
+    let brisk =
+        NginxSettings { replace: &[("fail_timeout=5s", "fail_timeout=1s")], ..NginxSettings::default() };
+    let nginx = Nginx::start_with(&[one.address, two.address], brisk).await;
     let held = [RawClient::upgrade(one.address).await, RawClient::upgrade(two.address).await];
     let refused = async |what: &str| {
         for number in 0..12 {
@@ -199,14 +202,16 @@ async fn pings_come_more_often_than_nginx_cuts() {
         until("the warning is in the log", async || slow.log().contains(warning)).await;
         slow.stop().await;
         // And this is why: a socket on which nothing comes for so long is cut, one with pings is not.
-        let hasty =
-            Wish { replace: &[("proxy_read_timeout 45s", "proxy_read_timeout 1s")], ..Wish::default() };
+        let hasty = NginxSettings {
+            replace: &[("proxy_read_timeout 45s", "proxy_read_timeout 1s")],
+            ..NginxSettings::default()
+        };
         let slow = demo(&[]).await;
-        let nginx = Nginx::as_wished(&[slow.address], hasty).await;
+        let nginx = Nginx::start_with(&[slow.address], hasty).await;
         let mut cut = TestClient::connect(&nginx.chat_url()).await;
         cut.cut().await;
         let brisk = demo(&["--set", "connection.ping_interval=200ms"]).await;
-        let nginx = Nginx::as_wished(&[brisk.address], hasty).await;
+        let nginx = Nginx::start_with(&[brisk.address], hasty).await;
         let mut kept = TestClient::connect(&nginx.chat_url()).await;
         let answer = kept.ask("late", "first_ms=1600").await;
         assert_eq!(answer, Outcome::Whole);
@@ -293,8 +298,8 @@ async fn the_addresses_of_an_ipv6_network_share_the_limits_of_nginx() {
         ("# set_real_ip_from 10.0.0.0/8; real_ip_header", "set_real_ip_from 127.0.0.0/8; real_ip_header"),
         ("limit_conn tidegate_sockets 4000", "limit_conn tidegate_sockets 3"),
     ];
-    let wish = Wish { replace: BEHIND, ..Wish::default() };
-    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let settings = NginxSettings { replace: BEHIND, ..NginxSettings::default() };
+    let nginx = Nginx::start_with(&[gateway.address], settings).await;
     let mut held = Vec::new();
     for (address, expected) in [
         ("2001:db8:1:2::1", 101),

@@ -1,7 +1,7 @@
-//! More than the gateway or its upstream can bear: outages, too much load, floods, all clients at once.
+//! Overload of the gateway or its upstream: outages, too much load, floods, all clients reconnecting at once.
 //!
-//! `LONG=1 cargo test --release --test it overload:: -- --test-threads 1 --nocapture` takes minutes and
-//! prints its figures; without it the same happens in seconds with wider bounds.
+//! `LONG=1 cargo test --release --test it overload:: -- --test-threads 1 --nocapture` takes minutes and prints its
+//! figures; without `LONG` the same tests take seconds and have wider bounds.
 use crate::harness::{
     Crowd, Gateway, Process, SOON, Stopwatch, TestClient, Turn, come_back, http_get, is_error,
     on_a_steady_machine, quantile, short_or_long, until,
@@ -14,23 +14,23 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// As they are without a configuration; tests have others by default.
+/// Sets retries and breaker to the product's defaults, which those of tests differ from.
 fn as_served(config: &mut Config) {
     config.retry = Config::default().retry;
     config.breaker = Config::default().breaker;
 }
 
-/// Each from an address of its own, as far as there are two hundred in a network.
+/// Addresses of different networks.
 fn everywhere(n: usize) -> [u8; 4] {
     [127, 1, (n / 200) as u8, (n % 200) as u8 + 1]
 }
 
-/// From an address that no other client has.
+/// An address that no other client has.
 fn elsewhere(_: usize) -> [u8; 4] {
     [127, 2, 0, 1]
 }
 
-/// How many turns ended how.
+/// Number of turns by outcome.
 fn outcomes(turns: &[Turn]) -> BTreeMap<String, usize> {
     let mut outcomes = BTreeMap::new();
     for turn in turns {
@@ -52,7 +52,7 @@ fn sum(metrics: &str, name: &str) -> usize {
     values.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
 }
 
-/// An outage under a steady load, and the first good answer after it.
+/// Runs an outage under a steady load, until the first good answer after it.
 #[expect(clippy::print_stdout, reason = "figures for a person")]
 async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
     let crowd = Crowd::connect(gateway.address, 400, everywhere).await;
@@ -61,18 +61,18 @@ async fn storm(gateway: &Gateway, message: &str) -> (Vec<Turn>, usize) {
     let retries = sum(&metrics, "tidegate_retries_total");
     let is_down = |turn: &&Turn| turn.error.as_ref().is_some_and(|error| is_error(error, Kind::UpstreamDown));
     let down = turns.iter().filter(is_down);
-    // The first ones may have been in the pause before a second attempt.
-    let refusal = quantile(down.clone().filter(|turn| turn.asked > ms(1_000)).map(|turn| turn.whole), 1.0);
+    // The first runs may have been in the pause before a second attempt.
+    let rejection = quantile(down.clone().filter(|turn| turn.asked > ms(1_000)).map(|turn| turn.whole), 1.0);
     println!(
-        "{message}: offered={} retries={retries} refused_at_once={} p100={refusal:?} {:?}",
+        "{message}: offered={} retries={retries} rejected_at_once={} p100={rejection:?} {:?}",
         turns.len(),
         down.clone().count(),
         outcomes(&turns)
     );
-    // 10 are free at the start, and then one in ten.
+    // The budget has 10 at the start, and gets one per ten runs.
     assert!(retries <= turns.len() / 10 + 10, "{retries} retries for {} runs", turns.len());
-    assert!(down.count() > turns.len() / 2, "most are refused at once: {:?}", outcomes(&turns));
-    assert!(refusal <= short_or_long(ms(1_000), ms(100)), "{refusal:?}");
+    assert!(down.count() > turns.len() / 2, "most are rejected at once: {:?}", outcomes(&turns));
+    assert!(rejection <= short_or_long(ms(1_000), ms(100)), "{rejection:?}");
     assert!(
         metrics.contains("tidegate_upstream_state{upstream=\"default\",state=\"open\"} 1\n"),
         "{metrics}"
@@ -97,11 +97,11 @@ async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
         println!("upstream requests: {requests} for {} runs", turns.len());
         assert!(requests * 10 <= turns.len() * 11, "{requests} requests for {} runs", turns.len());
         assert!(requests < turns.len() / 2, "and far fewer, because it is left alone: {requests}");
-        // It is back; the first one after the pause finds that out.
+        // The upstream is back; the first run after the pause is the trial.
         let crowd = Crowd::connect(gateway.address, 1, elsewhere).await;
         let watch = Stopwatch::start();
         until("it is found again", async || {
-            tokio::time::sleep(ms(100)).await; // As often as one socket may ask, and no flood.
+            tokio::time::sleep(ms(100)).await; // At most as often as one socket may ask.
             crowd.ask(1_000.0, ms(1), "/sim text=fine", "fine").await[0].is_good()
         })
         .await;
@@ -127,7 +127,7 @@ async fn an_upstream_that_refuses_connections_is_left_alone() {
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let gateway = Gateway::in_front_of(address, as_served).await;
         let (turns, _) = storm(&gateway, "hi").await;
-        // There is no upstream to count them; each failed attempt is an error here.
+        // There is no upstream that could count attempts, but each failed one is counted as an error.
         let attempts = sum(&gateway.get("/metrics").await.1, "tidegate_upstream_errors_total");
         println!("attempts: {attempts} for {} runs", turns.len());
         assert!(attempts * 10 <= turns.len() * 11, "{attempts} attempts for {} runs", turns.len());
@@ -190,13 +190,13 @@ async fn a_probe_whose_client_goes_makes_room_for_the_next() {
     .await;
 }
 
-/// Turns that were answered within a part of a load, per second.
+/// Good answers per second in a period of the load.
 fn goodput(turns: &[Turn], from: Duration, to: Duration) -> f64 {
     let within = |turn: &&Turn| (from..to).contains(&(turn.asked + turn.whole));
     turns.iter().filter(|turn| turn.is_good()).filter(within).count() as f64 / (to - from).as_secs_f64()
 }
 
-/// The wait that a refused user is given, in seconds.
+/// The retry time in an error, in seconds.
 fn retry_after(error: &str) -> u64 {
     let rest = error.strip_prefix("Error: The service is busy. Try again in ").expect(error);
     rest.strip_suffix(" s.").expect(error).parse().expect(error)
@@ -216,7 +216,7 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     })
     .await;
     let crowd = Crowd::connect(gateway.address, 200, everywhere).await;
-    // Nine pauses, all but the first delta early by half a pace on average: this rate fills the slots.
+    // An answer has nine pauses, and its deltas are early by half a pause on average: at this rate all slots are in use.
     let capacity = RUNS as f64 / 0.34;
     let time = short_or_long(ms(3_000), ms(60_000));
     let settled = ms(1_000);
@@ -225,11 +225,11 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     let overloaded = crowd.ask(3.0 * capacity, time, MESSAGE, "xxxxxxxxxx").await;
     let under = goodput(&overloaded, settled, time);
     let after = crowd.ask(0.5 * capacity, ms(1_500), MESSAGE, "xxxxxxxxxx").await;
-    let refused: Vec<_> = overloaded.iter().filter(|turn| !turn.is_good()).collect();
-    let refusal = quantile(refused.iter().map(|turn| turn.whole), 1.0);
+    let rejected: Vec<_> = overloaded.iter().filter(|turn| !turn.is_good()).collect();
+    let rejection = quantile(rejected.iter().map(|turn| turn.whole), 1.0);
     let waited = first_text(&overloaded, 1.0);
     println!(
-        "capacity={capacity:.1}/s peak={peak:.1}/s at 3 times: {under:.1}/s ({:.0} %) {:?} refused p100={refusal:?} \
+        "capacity={capacity:.1}/s peak={peak:.1}/s at 3 times: {under:.1}/s ({:.0} %) {:?} rejected p100={rejection:?} \
          longest wait={waited:?}; first text at p99 before={:?} after={:?}",
         100.0 * under / peak,
         outcomes(&overloaded),
@@ -238,19 +238,19 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     );
     // Under three times the load a gateway that accepts too much answers almost none.
     assert!(under >= short_or_long(0.6, 0.9) * peak, "{under:.1} of {peak:.1} answers a second");
-    assert!(refused.len() > overloaded.len() / 2, "{:?}", outcomes(&overloaded));
-    for turn in &refused {
+    assert!(rejected.len() > overloaded.len() / 2, "{:?}", outcomes(&overloaded));
+    for turn in &rejected {
         let seconds = retry_after(turn.error.as_ref().unwrap());
         assert!((1..=2 * WAIT.as_secs()).contains(&seconds), "{turn:?}");
     }
-    assert!(refusal <= short_or_long(WAIT / 2, ms(100)), "{refusal:?}");
+    assert!(rejection <= short_or_long(WAIT / 2, ms(100)), "{rejection:?}");
     assert!(waited <= WAIT + ms(1_000), "{waited:?}");
-    // Back to normal at once: no turn is refused, none waits.
+    // Afterwards everything is normal at once: no turn is rejected, none waits.
     assert!(after.iter().all(Turn::is_good), "{:?}", outcomes(&after));
     let normal = 2 * first_text(&at_capacity, 0.5) + ms(200);
     assert!(first_text(&after, 0.5) < normal, "{after:?}");
     assert_eq!(gateway.app_state.metrics.runs_queued.get(), 0);
-    // Each turn was accepted or refused, and none twice.
+    // Each turn was accepted or rejected, and counted once.
     let turns = at_capacity.len() + overloaded.len() + after.len();
     assert_eq!(sum(&gateway.get("/metrics").await.1, "tidegate_runs_ended_total"), turns);
     crowd.close().await;
@@ -259,15 +259,15 @@ async fn three_times_too_much_is_refused_in_words_and_the_rest_is_served() {
     .await;
 }
 
-/// How long good answers took to begin, at a quantile.
+/// A quantile of the time to the first text of good answers.
 fn first_text(turns: &[Turn], part: f64) -> Duration {
     quantile(turns.iter().filter(|turn| turn.is_good()).map(|turn| turn.first), part)
 }
 
-/// Others talk, perhaps while a crowd floods; the turns of the others.
+/// Runs ordinary clients, optionally together with a flood; returns the turns of the ordinary clients.
 #[expect(clippy::print_stdout, reason = "figures for a person")]
 async fn talk(others: &Crowd, rate: f64, flooders: Option<&Crowd>) -> Vec<Turn> {
-    // Of different lengths, as answers are, so that slots come free one by one.
+    // Answers have different lengths, so that slots become free one by one.
     let message = |n: usize| (format!("/sim text=x tokens={n} first_ms=250 pace_ms=20"), "x".repeat(n));
     let messages: Vec<_> = (1..10).map(message).collect();
     let (time, head_start) = (short_or_long(ms(2_500), ms(20_000)), ms(700));
@@ -298,7 +298,7 @@ async fn talk(others: &Crowd, rate: f64, flooders: Option<&Crowd>) -> Vec<Turn> 
 async fn one_address_that_floods_with_many_sessions_delays_no_other() {
     on_a_steady_machine(async || {
         let (sessions, rate) = short_or_long((200, 40.0), (1_000, 100.0));
-        // The others need a third of it; the flood would fill it almost twice.
+        // The ordinary clients need a third of the slots; the flood would fill them almost twice.
         let runs = (rate * 0.33 * 3.0) as usize;
         let gateway = Gateway::spawn(|config| {
             config.dispatch.runs_max = runs;
@@ -309,8 +309,8 @@ async fn one_address_that_floods_with_many_sessions_delays_no_other() {
         let flooders = Crowd::connect(gateway.address, 2 * sessions, elsewhere).await;
         let quiet = talk(&others, rate, None).await;
         let flooded = talk(&others, rate, Some(&flooders)).await;
-        assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "no client is refused for another's flood");
-        // In a short run a few turns are the p99, which the machine makes late as it likes.
+        assert!(quiet.iter().chain(&flooded).all(Turn::is_good), "no client is rejected for another's flood");
+        // In a short run the p99 is that of a few turns, which depends on the machine.
         let part = short_or_long(0.5, 0.99);
         let ratio = first_text(&flooded, part).as_secs_f64() / first_text(&quiet, part).as_secs_f64();
         println!("others' first text at p{:.0}: {ratio:.2} times", 100.0 * part);
@@ -329,14 +329,14 @@ async fn all_clients_reconnect_at_once_and_nothing_is_left_behind() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;
     let gauge = async |name: &str| sum(&http_get(gateway.address, "/metrics").await.1, name);
-    // A turn first, so that what is made once is there.
+    // A turn first, so that everything that is created only once exists.
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     client.still_works().await;
     client.close().await;
     let descriptors = gateway.descriptors();
     let (sockets, _) = come_back(gateway.address, size, time).await;
     assert_eq!(gauge("tidegate_connections ").await, size);
-    // The network is gone for a moment: the old ones end while the new ones come.
+    // After a short network failure the old sockets end while the new ones connect.
     let watch = Stopwatch::start();
     drop(sockets);
     let (sockets, took) = come_back(gateway.address, size, time).await;
@@ -355,8 +355,8 @@ async fn all_clients_reconnect_at_once_and_nothing_is_left_behind() {
     drop(sockets);
     until("nothing is left", async || gauge("tidegate_connections ").await == 0).await;
     assert_eq!(gauge("tidegate_sessions ").await, 0);
-    // The probe's own connection, and the pool's.
-    until("descriptors are given back", async || gateway.descriptors() <= descriptors + 4).await;
+    // Apart from the probe's own connection and those of the pool.
+    until("descriptors are closed", async || gateway.descriptors() <= descriptors + 4).await;
     gateway.stop().await;
     simulator.stop().await;
 }

@@ -1,5 +1,5 @@
-//! The page as the binary and nginx serve it, and how it gets into the binary.
-use crate::harness::{Nginx, Process, RawClient, Tidegate, http_get, nginx::Wish};
+//! The page as served by the binary and by nginx, and how the build script embeds it.
+use crate::harness::{Nginx, Process, RawClient, Tidegate, http_get, nginx::NginxSettings};
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ async fn every_file_comes_in_the_spelling_that_was_asked_for() {
             );
             tags.push((file, reply.header("etag").to_owned()));
         }
-        // One tag for each spelling, and strong.
+        // A strong tag for each encoding.
         let of_file: BTreeMap<_, _> = tags.iter().cloned().collect();
         assert!(tags.iter().all(|(file, tag)| of_file[file] == *tag && tag.starts_with('"')), "{tags:?}");
         assert_eq!(
@@ -132,15 +132,15 @@ async fn nginx_serves_the_same_files_with_the_same_headers() {
     let gateway = demo().await;
     let folder: &'static Path = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
     let names = written(folder);
-    let wish = Wish { page: Some(folder), ..Wish::default() };
-    let nginx = Nginx::as_wished(&[gateway.address], wish).await;
+    let settings = NginxSettings { page: Some(folder), ..NginxSettings::default() };
+    let nginx = Nginx::start_with(&[gateway.address], settings).await;
     for name in names.iter().filter(|name| !name.ends_with(".br") && !name.ends_with(".gz")) {
         for accepted in ["identity", "gzip"] {
             let headers = [("accept-encoding", accepted)];
             let ours = ask(gateway.address, "GET", &address_of(name), &headers).await;
             let theirs = ask(nginx.address, "GET", &address_of(name), &headers).await;
             assert!(theirs.status == 200 && ours.body == theirs.body, "{name} {accepted}");
-            // nginx makes a tag of its own, from size and time.
+            // nginx computes its own tag, from size and time.
             let left_out =
                 ["date", "server", "connection", "etag", "last-modified", "accept-ranges", "retry-after"];
             let compared = |reply: &Reply| -> BTreeMap<String, String> {
@@ -155,7 +155,7 @@ async fn nginx_serves_the_same_files_with_the_same_headers() {
     gateway.stop().await;
 }
 
-/// The build script as a program, on a copy of the page's source.
+/// The build script, run as a program on a copy of the page's source.
 struct Build {
     folder: TempDir,
 }
@@ -180,7 +180,7 @@ impl Build {
         Build { folder }
     }
 
-    /// A program of this name for the build to find: a shell script.
+    /// Adds a shell script of this name to the build's PATH.
     fn tool(&self, name: &str, script: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.folder.path().join("bin").join(name);
@@ -189,7 +189,7 @@ impl Build {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Its output to cargo.
+    /// Runs the build script and returns its output to cargo.
     fn run(&self, variables: &[(&str, &str)]) -> String {
         let output = Command::new(env!("WEB_BUILD_SCRIPT"))
             .env_clear()
@@ -213,13 +213,13 @@ const NPM: &str = "echo \"$1 $2\" >>\"$CARGO_MANIFEST_DIR/calls\"
 /bin/mkdir -p \"$5\" && echo built >\"$5/index.html\"";
 
 impl Build {
-    /// Keeps a page that was packed from a source with this digest.
+    /// Adds a packed page, made from a source with this digest.
     fn pack(&self, source: &str, index: &str) {
         let pack = format!("tidegate page 1\n{source}\n{} plain index.html\n\n{index}", index.len());
         fs::write(self.folder.path().join("web/page.pack"), pack).unwrap();
     }
 
-    /// The digest of the present source: what a build of it is named.
+    /// The digest of the current source, by which a build identifies itself.
     fn source(&self) -> String {
         self.tool("node", "echo v20.19.0");
         self.tool("npm", NPM);
@@ -245,7 +245,7 @@ fn the_packed_page_needs_no_node_while_the_source_is_the_same() {
     assert_eq!(build.index(), "packed");
     let icon = build.folder.path().join("out/web/icon.svg");
     assert_eq!(fs::read_to_string(icon).unwrap(), "<svg/>", "what is in public/ comes from there");
-    // Tests of the page are no part of it.
+    // Tests are not part of the source.
     fs::write(build.folder.path().join("web/src/main.test.tsx"), "a test").unwrap();
     assert_eq!(build.run(&[]), output);
 }
@@ -258,16 +258,16 @@ fn a_source_that_cannot_be_built_leaves_the_packed_page_and_is_asked_for_again()
     assert!(output.contains("cargo::warning=") && output.contains("Node.js is not installed"), "{output}");
     assert_eq!(build.index(), "older");
     assert!(output.contains("WEB_BUILD_ID=of another source"), "{output}");
-    // A file that is never there: cargo runs the script at the next build again.
+    // A file that never exists, so that cargo runs the script again at the next build.
     let asked = output.lines().filter_map(|line| line.strip_prefix("cargo::rerun-if-changed="));
     assert!(asked.into_iter().any(|path| path.ends_with("ask-again") && !Path::new(path).exists()));
-    // Where a new page is a must, it is an error; where it was not wanted, nothing is reported.
+    // An error if a new page is required; no report if none was requested.
     assert!(build.run(&[("WEB_REQUIRED", "1")]).contains("cargo::error="));
     let output = build.run(&[("WEB_SKIP", "1")]);
     assert!(!output.contains("cargo::warning") && !output.contains("cargo::error"), "{output}");
     build.tool("node", "echo v20.18.9");
     assert!(build.run(&[]).contains("too old"));
-    // Node.js came.
+    // Node.js was installed.
     build.tool("node", "echo v22.12.0");
     build.tool("npm", NPM);
     assert!(!build.run(&[]).contains("cargo::warning"));

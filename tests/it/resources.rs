@@ -1,4 +1,4 @@
-//! The machine below: descriptors, memory, clocks, a process that is paused, and what a scrape costs.
+//! Resources of the machine: descriptors, memory, clocks, a suspended process, and the size of a scrape.
 use crate::harness::{
     Gateway, Outcome, PATIENCE, Process, RawClient, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate,
     frame, handshake, http_get, http_try, kernel, on_a_steady_machine, sse_head, until, within,
@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Stdio
 use tidegate::{chat::RunErrorKind, config::Config};
 use tokio::{net::TcpListener, process::Command, time::sleep};
 
-/// `serve` in front of a simulator, with keys of the test's own, under another program.
+/// Starts `serve` in front of a simulator, with more keys, under another program.
 async fn serve(wrapper: &[&str], simulator: &Process, keys: &[&str]) -> Process {
     let base_url = simulator.base_url();
     let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
@@ -34,19 +34,19 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     let line = format!("connection.count_max is {max} instead of 18000: only 64 files may be open");
     until("the log has it", async || gateway.log().contains(&line)).await;
 
-    // As many sockets as allowed: the next one is refused, and the open ones get their answers.
+    // As many sockets as allowed: the next one is rejected, and the open ones get their answers.
     let mut held = Vec::new();
     for _ in 0..max {
         held.push(TestClient::connect(&gateway.chat_url()).await);
     }
     let head = RawClient::connect(here).await.request(&handshake(here, &[])).await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    // A full gateway says so, and stays in service.
+    // A full gateway reports that, and stays in service.
     let (status, says) = http_get(here, "/readyz?verbose").await;
     assert!(status == 200 && says.contains(&format!("{max} of {max} sockets open")), "{status} {says}");
     assert_eq!(held[0].ask("with a reserve", "").await, Outcome::Whole);
 
-    // Connections that ask for nothing are sent away again: no descriptor is missing, and no loop spins over them.
+    // Idle connections are closed again: no descriptor is missing, and no loop spins because of them.
     let idle: Vec<_> = join_all((0..80).map(|_| RawClient::connect(here))).await;
     until("probes are answered", async || {
         http_try(here, "/livez").await.is_ok_and(|(status, _)| status == 200)
@@ -74,9 +74,9 @@ async fn with_few_descriptors_sockets_are_refused_and_answers_still_come() {
     simulator.stop().await;
 }
 
-/// What one socket may make the gateway hold at most, in KiB: what it sends, what waits, what is kept, and
-/// what is on its way out. Texts are held twice while a request is written, and buffers grow by doubling.
-fn held_by_a_socket(config: &Config) -> u64 {
+/// The memory that one socket can make the gateway hold at most, in KiB: input, queue, history and output. Texts are held
+/// twice while a request is written, and buffers grow by doubling.
+fn socket_memory_max(config: &Config) -> u64 {
     let (connection, session) = (&config.connection, &config.session);
     let waiting = session.queued_messages_max + 1;
     let sent = 2 * connection.frame_bytes_max + connection.message_bytes_max * waiting;
@@ -91,7 +91,7 @@ async fn a_flood_within_the_caps_stays_within_a_bound() {
     const SOCKETS: usize = 40;
     let simulator = Process::simulate().await;
     let sockets = format!("connection.count_max={SOCKETS}");
-    // Address space as well: what is beyond the bound would end the process.
+    // The address space is limited, too: beyond that limit the process would be aborted.
     let gateway = serve(&["prlimit", "--as=4294967296"], &simulator, &[&sockets]).await;
     let base = gateway.memory() >> 10;
     let text = frame(0x81, &[b'x'; 60 * 1024]);
@@ -104,10 +104,10 @@ async fn a_flood_within_the_caps_stays_within_a_bound() {
     }
     assert_eq!((clients.len(), refused), (SOCKETS, 20));
     let flood = clients.into_iter().enumerate().map(async |(number, mut client)| {
-        // Whole messages, of which most are refused; then one that never ends.
+        // Whole messages, most of which are rejected; then one that never ends.
         for _ in 0..20 {
             if tokio::time::timeout(Duration::from_secs(2), client.try_write(&text)).await.is_err() {
-                break; // It is made to wait.
+                break; // The gateway does not read.
             }
         }
         let _ = client.try_write(&text[..text.len() - 1 - number]).await;
@@ -115,7 +115,7 @@ async fn a_flood_within_the_caps_stays_within_a_bound() {
     });
     let clients = join_all(flood).await;
     let peak = gateway.memory_peak() >> 10;
-    let bound = base + SOCKETS as u64 * held_by_a_socket(&Config::default());
+    let bound = base + SOCKETS as u64 * socket_memory_max(&Config::default());
     println!("base {base} KiB, peak {peak} KiB, bound {bound} KiB");
     assert!(peak < bound, "peak {peak} KiB, bound {bound} KiB");
     drop(clients);
@@ -138,7 +138,7 @@ async fn it_serves_when_its_log_is_not_read() {
         command.args(["-c", shell, "sh", env!("CARGO_BIN_EXE_tidegate"), "serve", "--listen", &listen]);
         command.args(["--model", "sim-chat", "--base-url", &base_url]).env_clear();
         command.env("API_KEY", "sk-test").env("RUST_LOG", "trace").kill_on_drop(true);
-        // The ends of the pipes are held, and nothing reads them.
+        // The reading ends of the pipes are open, but nothing reads from them.
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         until("it serves", async || http_try(free, "/livez").await.is_ok_and(|(status, _)| status == 200))
@@ -149,7 +149,7 @@ async fn it_serves_when_its_log_is_not_read() {
                 metrics.lines().find_map(|line| line.strip_prefix("tidegate_log_lines_dropped_total "));
             line.unwrap().parse::<u64>().unwrap()
         };
-        // Until the pipe is full, the queue before it as well, and lines are lost; and then some more.
+        // Until the pipe and the log queue are full and lines are lost, and longer.
         for number in 0..1_000 {
             let mut client = TestClient::connect(&format!("ws://{free}/chat")).await;
             let text = format!("{name} {number}");
@@ -172,7 +172,7 @@ async fn it_serves_when_its_log_is_not_read() {
     simulator.stop().await;
 }
 
-/// Debian's places for the library of `faketime`, by architecture.
+/// Path of the library of `faketime`, which Debian places by architecture.
 fn faketime() -> String {
     let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
     let found = places.iter().map(|place| format!("/usr/lib/{place}/faketime/libfaketime.so.1"));
@@ -205,7 +205,7 @@ async fn jumps_of_the_wall_clock_change_nothing_but_the_time_in_the_log() {
         ("+0", ""),
     ] {
         fs::write(&clock, jump).unwrap();
-        // In the middle of an answer, and anew.
+        // During an answer, and for a new one.
         let text = format!("a clock at {jump}");
         assert_eq!(client.ask(&text, "pace_ms=10").await, Outcome::Whole, "{jump}");
         let mut newcomer = TestClient::connect(&gateway.chat_url()).await;
@@ -254,7 +254,7 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
         connection.send(sse_head()).await;
         connection.delta("Well").await;
         assert_eq!(asks.read_text().await, "Well");
-        // One goes while the process cannot notice, one says nothing from now on, and one answers every ping.
+        // One client leaves while the process cannot notice, one is silent from now on, and one answers every ping.
         let leaves = RawClient::upgrade(gateway.address).await;
         let _mute = RawClient::upgrade(gateway.address).await;
         gateway.signal("STOP").await;
@@ -262,18 +262,18 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
         sleep(Duration::from_secs(2)).await;
         gateway.signal("CONT").await;
         let watch = Stopwatch::start();
-        // Its time was over in the meantime: one error, and nothing after it.
+        // The run timed out in the meantime: one error, and nothing after it.
         let (_, error) = asks.until_error().await;
         let sentence = RunErrorKind::UpstreamTimeout.sentence();
         assert!(error.starts_with(&format!("Error: {sentence}")), "{error}");
         assert!(watch.took().is_in(..SOON), "{:?}", watch.took());
         within("its connection is closed", SOON, connection.closed()).await;
-        // Ten pings were missed; they do not all come now.
+        // Ten pings were missed; they are not all sent now.
         let pings = idle.pings(Duration::from_secs(1)).await;
         assert!((1..=8).contains(&pings), "{pings} pings in a second");
         let turn = Duration::from_millis(100);
         until("the dead are found", async || {
-            tokio::join!(asks.pings(turn), idle.pings(turn)); // They live, and say so.
+            tokio::join!(asks.pings(turn), idle.pings(turn)); // Both answer.
             gateway.metric("tidegate_connections").await == 2
         })
         .await;
@@ -295,7 +295,7 @@ async fn after_a_pause_of_the_process_everything_ends_once_and_the_healthy_go_on
 
 const MARK: &str = "zzmarkzz";
 
-/// Requests in which everything that a stranger may choose has a mark in it.
+/// Requests in which every value that a client can choose contains a mark.
 fn marked(here: SocketAddr) -> Vec<String> {
     let mark = [("origin", "http://zzmarkzz.test"), ("x-forwarded-for", MARK), ("user-agent", MARK)];
     let mut requests = vec![
@@ -352,7 +352,7 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
     let pairs = samples.filter_map(|line| line.split_once('{')?.1.split_once('}'));
     let labels = pairs.flat_map(|(pairs, _)| pairs.split(',')).filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        // Buckets, workers by number, the model and the build: all are the gateway's own.
+        // Buckets, workers by number, the model and the build are all determined by the gateway.
         let own = ["le", "worker", "gen_ai_request_model", "version", "page"];
         (!own.contains(&name)).then(|| value.trim_matches('"').to_owned())
     });
@@ -362,14 +362,14 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
     }
     let series = text.lines().count();
 
-    // Many sessions, each with a turn behind it.
+    // Many sessions, each with one turn.
     let mut clients = join_all((0..400).map(async |_| TestClient::connect(&gateway.chat_url()).await)).await;
     for client in &mut clients {
         assert_eq!(client.ask("hello", "").await, Outcome::Whole);
     }
     let (_, many) = gateway.get("/metrics").await;
     assert!(many.contains("\ntidegate_sessions 400\n"), "{many}");
-    // One outcome more has its histogram.
+    // One more outcome has a histogram.
     assert!(many.lines().count() <= series + 20, "{many}");
     for client in clients {
         client.close().await;

@@ -16,17 +16,17 @@ use tokio_tungstenite::{
 /// One socket of a browser.
 pub(crate) struct Chats {
     pub(crate) socket: WebSocketStream<TcpStream>,
-    /// What the browser keeps: `tidegate_principal=…`.
+    /// The browser's cookie: `tidegate_principal=…`.
     pub(crate) cookie: String,
 }
 
 impl Chats {
-    /// As a browser without a cookie.
+    /// Connects as a browser without a cookie.
     pub(crate) async fn connect(gateway: SocketAddr) -> Self {
         Self::connect_as(gateway, "").await
     }
 
-    /// As the browser with this cookie.
+    /// Connects as the browser with this cookie.
     pub(crate) async fn connect_as(gateway: SocketAddr, cookie: &str) -> Self {
         within("the handshake", PATIENCE, Self::try_connect(gateway, cookie)).await.unwrap()
     }
@@ -36,19 +36,19 @@ impl Chats {
         Self::try_connect_on(socket, gateway, cookie).await
     }
 
-    /// As a browser without a cookie, at another address of this machine.
+    /// Connects as a browser without a cookie, from another address of this machine.
     pub(crate) async fn connect_from(gateway: SocketAddr, address: [u8; 4]) -> Self {
         Self::connect_from_as(gateway, address, "").await
     }
 
-    /// As the browser with this cookie, at another address of this machine.
+    /// Connects as the browser with this cookie, from another address of this machine.
     pub(crate) async fn connect_from_as(gateway: SocketAddr, address: [u8; 4], cookie: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((address, 0).into()).unwrap();
         within("the handshake", PATIENCE, Self::try_connect_on(socket, gateway, cookie)).await.unwrap()
     }
 
-    /// With the smallest receive buffer: unread data soon stays in the gateway.
+    /// Connects with the smallest receive buffer, so that unread data soon accumulates in the gateway.
     pub(crate) async fn connect_narrow(gateway: SocketAddr, cookie: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -73,7 +73,7 @@ impl Chats {
         self.socket.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// Asks with the first message of a chat; the message's id is that of the request.
+    /// Sends the first message of a chat; the message ID is the request ID.
     pub(crate) async fn ask(&mut self, request: &str, chat: &str, text: &str) {
         self.send_frame(&ask(request, chat, text)).await;
     }
@@ -86,7 +86,7 @@ impl Chats {
         self.send_frame(&json!({"type": "abort", "requestId": request})).await;
     }
 
-    /// The next frame, or nothing at the end of the socket.
+    /// The next frame, or `None` when the socket was closed.
     pub(crate) async fn try_next(&mut self) -> Option<Value> {
         loop {
             match within("a frame", PATIENCE, self.socket.next()).await {
@@ -101,12 +101,12 @@ impl Chats {
         self.try_next().await.expect("the socket is open")
     }
 
-    /// Sends it when the gateway may have closed; returns whether that worked.
+    /// Sends a frame to a gateway that may have closed the socket; returns whether that worked.
     pub(crate) async fn try_send_frame(&mut self, frame: &Value) -> bool {
         self.socket.send(Message::text(frame.to_string())).await.is_ok()
     }
 
-    /// Reads the answer to a request, or nothing when the socket ends first.
+    /// Reads the answer to a request; `None` if the socket was closed first.
     pub(crate) async fn try_read_answer(&mut self, request: &str) -> Option<Answer> {
         let mut answer = Answer::of(request);
         while answer.end.is_none() {
@@ -123,7 +123,7 @@ impl Chats {
         }
     }
 
-    /// Asks and reads to the end.
+    /// Asks a question and reads the whole answer.
     pub(crate) async fn turn(&mut self, request: &str, chat: &str, text: &str) -> Answer {
         self.ask(request, chat, text).await;
         let mut answer = Answer::of(request);
@@ -131,7 +131,7 @@ impl Chats {
         answer
     }
 
-    /// The code of the close frame that ends it.
+    /// Reads to the close frame and returns its code.
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             match within("a close", PATIENCE, self.socket.next()).await {
@@ -142,7 +142,7 @@ impl Chats {
         }
     }
 
-    /// Ends it with a reset.
+    /// Closes the socket with a reset.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(self.socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -152,7 +152,7 @@ pub(crate) fn ask(request: &str, chat: &str, text: &str) -> Value {
     ask_with(request, chat, request, text)
 }
 
-/// Asks with this message id.
+/// A question with this message ID.
 pub(crate) fn ask_with(request: &str, chat: &str, message: &str, text: &str) -> Value {
     json!({
         "type": "send", "requestId": request, "id": chat, "trigger": "submit-message",
@@ -179,21 +179,21 @@ pub(crate) enum End {
     NoActive,
 }
 
-/// One answer, checked for what the stock client requires and what the numbers promise: nothing is lost,
-/// doubled or out of order.
+/// One answer. Checks the order that the stock client requires, and by the numbers that nothing is lost, duplicated or
+/// out of order.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     request: String,
     pub(crate) text: String,
     pub(crate) message: Option<String>,
-    /// The last canonical number.
+    /// The last number within the turn.
     pub(crate) last: Option<u64>,
-    /// What the next chunk's sequence must be.
+    /// The expected sequence number of the next chunk.
     sequence: u64,
     open: HashSet<String>,
     last_chunk: String,
     pub(crate) end: Option<End>,
-    /// Types of the transient chunks.
+    /// Types of the transient chunks received.
     pub(crate) transient: Vec<String>,
 }
 
@@ -212,7 +212,7 @@ impl Answer {
         }
     }
 
-    /// Continues under another request; returns its `lastSequence`.
+    /// Continues the answer under another request; returns its `lastSequence`.
     pub(crate) fn go_on(&mut self, request: &str) -> Option<u64> {
         request.clone_into(&mut self.request);
         self.end = None;
@@ -223,13 +223,13 @@ impl Answer {
         self.last
     }
 
-    /// Starts over under another request, as the stock client does.
+    /// Discards the answer and starts again under another request, as the stock client does.
     pub(crate) fn again(&mut self, request: &str) {
         let message = self.message.take();
         *self = Answer { message, ..Answer::of(request) };
     }
 
-    /// Takes a frame, if it belongs to this request.
+    /// Processes a frame if it belongs to this request.
     pub(crate) fn take(&mut self, frame: &Value) {
         if frame["requestId"] != self.request.as_str() {
             return;

@@ -27,7 +27,7 @@ impl TestClient {
         TestClient { socket, transcript: Vec::new() }
     }
 
-    /// As a client with this address of its own, such as 127.0.0.2.
+    /// Connects from this address, such as 127.0.0.2.
     pub(crate) async fn connect_from(here: IpAddr, gateway: SocketAddr) -> Result<Self, String> {
         let tcp = TcpSocket::new_v4().unwrap();
         tcp.bind((here, 0).into()).unwrap();
@@ -42,8 +42,8 @@ impl TestClient {
         within("the handshake", PATIENCE, handshake).await
     }
 
-    /// Has the simulator answer with a text, and reads it to its end. What has arrived must always be a prefix
-    /// of the text: nothing twice, nothing left out.
+    /// Lets the simulator answer with a text and reads the whole answer. Checks that what has arrived is always a prefix
+    /// of the text, so nothing is duplicated or left out.
     pub(crate) async fn ask(&mut self, text: &str, switches: &str) -> Outcome {
         let message = format!("/sim text=\"{text}\" {switches}");
         self.transcript.push(format!("> {message}"));
@@ -53,7 +53,7 @@ impl TestClient {
         self.read_answer(text).await
     }
 
-    /// The rest of an answer.
+    /// Reads the rest of an answer.
     pub(crate) async fn read_answer(&mut self, text: &str) -> Outcome {
         let mut received = String::new();
         while received != text {
@@ -75,7 +75,7 @@ impl TestClient {
         Outcome::Whole
     }
 
-    /// Over an existing connection.
+    /// Opens the WebSocket over an existing TCP connection.
     pub(crate) async fn over(url: &str, stream: TcpStream) -> Self {
         let handshake = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream));
         let (socket, _) = within("the handshake", PATIENCE, handshake).await.unwrap();
@@ -117,7 +117,7 @@ impl TestClient {
         }
     }
 
-    /// Joins text messages until they are as long as `expected`, which they must equal.
+    /// Reads text messages until they are as long as `expected`, and asserts that they are equal to it.
     pub(crate) async fn expect(&mut self, expected: &str) {
         let mut received = String::new();
         while received.len() < expected.len() {
@@ -126,7 +126,7 @@ impl TestClient {
         assert_eq!(received, expected);
     }
 
-    /// Joins text messages until one begins with `Error: `; returns the text before it, and the error.
+    /// Reads text messages until one begins with `Error: `; returns the text before it, and the error.
     pub(crate) async fn until_error(&mut self) -> (String, String) {
         let mut received = String::new();
         loop {
@@ -138,15 +138,15 @@ impl TestClient {
         }
     }
 
-    /// Joins text messages until the error of this kind, which must be the first; returns the text.
-    /// Apart from its sentence an error has at most a request id.
+    /// Reads text messages until an error, which must be of this kind; returns the text before it. An error consists of its
+    /// sentence and an optional request ID.
     pub(crate) async fn fails(&mut self, kind: RunErrorKind) -> String {
         let (text, error) = self.until_error().await;
         assert!(is_error(&error, kind), "expected {kind:?}, got {error:?}");
         text
     }
 
-    /// A turn with the simulator that succeeds, so nothing of the previous turn is still to come.
+    /// Runs a turn that must succeed, which shows that nothing of the previous turn was left.
     pub(crate) async fn still_works(&mut self) {
         self.send_text("/sim text=fine").await;
         self.expect("fine").await;
@@ -175,7 +175,7 @@ impl TestClient {
         }
     }
 
-    /// Reads until the socket ends without a close frame.
+    /// Reads to the end of the socket, which must come without a close frame.
     pub(crate) async fn cut(&mut self) {
         while let Some(Ok(message)) = within("an end", PATIENCE, self.socket.next()).await {
             assert!(!message.is_close(), "it was closed: {message}");
@@ -205,8 +205,8 @@ pub(crate) enum Outcome {
     Lost,
 }
 
-/// Whether a message is an error of this kind: its sentence, with a time in place of an ending such
-/// as "in a moment", and an optional request id.
+/// Whether a message is an error of this kind: its sentence, in which a time may replace "in a moment" and the like, and
+/// an optional request ID.
 pub(crate) fn is_error(message: &str, kind: RunErrorKind) -> bool {
     let Some(text) = message.strip_prefix("Error: ") else { return false };
     let (text, id) = match text.strip_suffix(')').and_then(|text| text.split_once(" (request ")) {
@@ -239,7 +239,7 @@ pub(crate) struct RawClient {
 }
 
 impl RawClient {
-    /// Opens `/chat` by hand.
+    /// Opens `/chat` by a handwritten handshake.
     pub(crate) async fn upgrade(address: SocketAddr) -> Self {
         let mut client = Self::connect(address).await;
         let answer = client.request(&handshake(address, &[])).await;
@@ -247,7 +247,7 @@ impl RawClient {
         client
     }
 
-    /// From an address of its own, such as 127.0.0.2.
+    /// Connects from this address, such as 127.0.0.2.
     pub(crate) async fn connect_from(here: IpAddr, address: SocketAddr) -> Self {
         let tcp = TcpSocket::new_v4().unwrap();
         tcp.bind((here, 0).into()).unwrap();
@@ -260,8 +260,8 @@ impl RawClient {
         RawClient { stream }
     }
 
-    /// Opens `/chat` with the smallest receive buffer and segments of Ethernet size: with those of
-    /// loopback a reader's progress would be visible only in steps of half its buffer.
+    /// Opens `/chat` with the smallest receive buffer and segments of Ethernet size: with the large segments of the
+    /// loopback device, progress would be visible only in steps of half the buffer.
     pub(crate) async fn upgrade_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -279,7 +279,7 @@ impl RawClient {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Sends a request and returns the head of the answer.
+    /// Sends a request and returns the head of the response.
     pub(crate) async fn request(&mut self, request: &str) -> String {
         self.stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -292,7 +292,7 @@ impl RawClient {
         String::from_utf8(head).unwrap()
     }
 
-    /// Sends a request that may be refused before all of it has arrived, and returns the answer.
+    /// Sends a request that may be rejected before all of it has arrived, and returns the response.
     pub(crate) async fn answer(self, request: &str) -> String {
         let (mut from, mut to) = self.stream.into_split();
         let mut head = vec![0; 1024];
@@ -308,25 +308,25 @@ impl RawClient {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// The same, when the server may have closed.
+    /// Writes to a server that may have closed the connection.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
-    /// Appends what can be read; 0 bytes, or a reset, mean the end.
+    /// Appends the bytes of one read; returns 0 at the end of the stream or after a reset.
     pub(crate) async fn read_some(&mut self, into: &mut Vec<u8>) -> usize {
         self.stream.read_buf(into).await.unwrap_or(0)
     }
 
-    /// Everything until the server closes.
+    /// Reads until the server closes.
     pub(crate) async fn read_to_end(&mut self, patience: Duration) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // A reset is an end too.
+        // A reset also ends the stream.
         let _ = within("the server closes", patience, self.stream.read_to_end(&mut bytes)).await;
         bytes
     }
 
-    /// One unmasked frame of the server: its first byte and its payload.
+    /// Reads one unmasked frame; returns its first byte and its payload.
     pub(crate) async fn read_frame(&mut self) -> (u8, Vec<u8>) {
         within("a frame", PATIENCE, async {
             let first = self.stream.read_u8().await.unwrap();
@@ -342,7 +342,7 @@ impl RawClient {
         .await
     }
 
-    /// The next frame that is not a ping: how many of those come before depends on the machine.
+    /// Reads the next frame that is not a ping: how many pings come first depends on the machine.
     pub(crate) async fn read_beyond_pings(&mut self) -> (u8, Vec<u8>) {
         loop {
             let frame = self.read_frame().await;

@@ -1,4 +1,4 @@
-//! Many clients at once: sessions from chosen addresses, load at a steady rate, and what it measured.
+//! Many clients at once: sessions from chosen addresses, load at a steady rate, and the measured results.
 use super::{PATIENCE, TestClient, handshake, until, within};
 use futures_util::future::join_all;
 use std::{
@@ -12,14 +12,14 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-/// Whether the long forms are wanted (`LONG=1 cargo test --release --test it overload::`): a minute
-/// instead of seconds, more sockets, and the bounds of the design instead of those of a busy machine.
+/// Whether the long variants are to run (`LONG=1 cargo test --release --test it overload::`): a minute instead of seconds,
+/// more sockets, and the limits of the design instead of those of a busy machine.
 fn long() -> bool {
     #[expect(clippy::disallowed_methods, reason = "for the test, not for the gateway")]
     std::env::var_os("LONG").is_some_and(|long| long != "0")
 }
 
-/// One of two values.
+/// The value for the short or the long variant of a test.
 pub(crate) fn short_or_long<T>(short: T, at_length: T) -> T {
     if long() { at_length } else { short }
 }
@@ -27,9 +27,9 @@ pub(crate) fn short_or_long<T>(short: T, at_length: T) -> T {
 /// The result of one turn.
 #[derive(Clone, Debug)]
 pub(crate) struct Turn {
-    /// When it was asked, since the start of its load.
+    /// When it was asked, from the start of the load.
     pub(crate) asked: Duration,
-    /// To the first text, or to the error.
+    /// Time to the first text or to the error.
     pub(crate) first: Duration,
     pub(crate) whole: Duration,
     /// The error that ended it.
@@ -42,14 +42,14 @@ impl Turn {
     }
 }
 
-/// Sessions that ask in turn.
+/// Sessions that take turns in asking.
 pub(crate) struct Crowd {
     idle: Arc<Mutex<Vec<TestClient>>>,
     size: usize,
 }
 
 impl Crowd {
-    /// Opens `size` sessions; `address` gives each its own address.
+    /// Opens `size` sessions, each from the address that `address` returns.
     pub(crate) async fn connect(
         gateway: SocketAddr,
         size: usize,
@@ -63,13 +63,13 @@ impl Crowd {
         Crowd { idle: Arc::new(Mutex::new(idle)), size }
     }
 
-    /// Asks at a steady rate, however the turns end: `message` with an answer that ends with `last`.
-    /// Returns when all is answered.
+    /// Asks `message` at a steady rate, regardless of how the turns end; a good answer ends with `last`. Returns when all
+    /// turns have ended.
     pub(crate) async fn ask(&self, per_second: f64, time: Duration, message: &str, last: &str) -> Vec<Turn> {
         self.ask_in_turn(per_second, time, &[(message.to_owned(), last.to_owned())]).await
     }
 
-    /// The same with one message after the other, over and over.
+    /// The same with several messages in turn.
     pub(crate) async fn ask_in_turn(
         &self,
         per_second: f64,
@@ -81,7 +81,7 @@ impl Crowd {
         let turns: Arc<Mutex<Vec<Turn>>> = Arc::default();
         for n in 0..asked {
             sleep_until(start + Duration::from_secs_f64(f64::from(n) / per_second)).await;
-            // The one that has been idle the longest.
+            // The session that has been idle longest.
             let client = {
                 let mut idle = self.idle.lock().unwrap();
                 (!idle.is_empty()).then(|| idle.remove(0))
@@ -99,7 +99,7 @@ impl Crowd {
         Arc::into_inner(turns).map_or_else(Vec::new, |turns| turns.into_inner().unwrap())
     }
 
-    /// Every session still works, and nothing of an earlier turn is still to come.
+    /// Closes all sessions, after a turn of each that must succeed.
     pub(crate) async fn close(self) {
         let clients = std::mem::take(&mut *self.idle.lock().unwrap());
         assert_eq!(clients.len(), self.size);
@@ -138,7 +138,7 @@ impl TestClient {
         Turn { asked: asked - start, first: first.unwrap_or(whole), whole, error }
     }
 
-    /// Closes; nothing but the close may come.
+    /// Closes the session; nothing but the close frame may be received.
     async fn close_quietly(mut self) {
         self.send(tokio_tungstenite::tungstenite::Message::Close(None)).await;
         let last = self.next().await;
@@ -146,8 +146,8 @@ impl TestClient {
     }
 }
 
-/// Opens `/chat` `size` times, spread over `time`, as pages do that have lost their gateway: a client that is
-/// refused retries after a random pause. Returns the sockets, and how long each took.
+/// Opens `/chat` `size` times, spread over `time`, as pages do that reconnect after an outage: a client that is rejected
+/// retries after a random pause. Returns the sockets, and how long each took.
 pub(crate) async fn come_back(
     gateway: SocketAddr,
     size: usize,

@@ -5,7 +5,7 @@ mod server;
 use std::{net::SocketAddr, thread};
 use tokio::net::TcpListener;
 
-/// Starts an echo on a thread of its own, which ends with the process; its address.
+/// Starts an echo server on a thread that ends with the process, and returns its address.
 pub(crate) fn echo() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -36,12 +36,12 @@ struct Started {
 }
 
 impl Gateway {
-    /// A gateway in front of a simulator without pauses; `change` sees the configuration last.
+    /// Starts a gateway in front of a simulator without pauses. `change` may alter the configuration.
     pub(crate) async fn spawn(change: impl FnOnce(&mut Config)) -> Self {
         Self::start(true, change).await
     }
 
-    /// A gateway whose upstream is the test's own affair.
+    /// Starts a gateway in front of this upstream.
     pub(crate) async fn in_front_of(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
         Self::start(false, |config| {
             config.upstream.base_url = format!("http://{upstream}/api/v1").parse().unwrap();
@@ -59,7 +59,7 @@ impl Gateway {
         config.upstream.api_key = Some(SecretString::from("sk-test"));
         config.retry.backoff_min = Duration::from_millis(1);
         config.retry.backoff_max = Duration::from_millis(1);
-        // Tables make many faults in a row; the breaker is the matter of tests of its own.
+        // Tests with tables of failures would open the breaker, which has tests of its own.
         config.breaker.failures = 0;
         change(&mut config);
         let (started, starting) = mpsc::channel();
@@ -79,7 +79,7 @@ impl Gateway {
                 if let Some(simulator) = &simulator {
                     config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse().unwrap();
                 }
-                // Bounds are as the test sets them, whatever this process may open.
+                // The test's limits apply, regardless of this process's limit of open files.
                 let machine = app::Machine { descriptors: usize::MAX, ..app::Machine::here() };
                 let settings = app::Settings::new(&config, machine, false);
                 let gateway = app::Gateway::start(settings).await.unwrap();
@@ -105,7 +105,7 @@ impl Gateway {
         format!("ws://{}/chat", self.address)
     }
 
-    /// What the simulator has seen.
+    /// The statistics of the simulator.
     pub(crate) fn upstream(&self) -> &Stats {
         self.stats.as_ref().unwrap()
     }
@@ -119,18 +119,18 @@ impl Gateway {
         messages.iter().map(|message| (text(&message["role"]), text(&message["content"]))).collect()
     }
 
-    /// A plain HTTP request; status and body.
+    /// Sends a plain HTTP request and returns status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         http_get(self.address, path).await
     }
 
-    /// Waits until nothing is left over, then stops and expects an orderly end.
+    /// Waits until no session, run or socket is left, then stops and asserts an orderly end.
     pub(crate) async fn stop(mut self) {
         until("every run, session and socket is gone", async || self.is_idle()).await;
         assert_eq!(self.drain().await, app::Ended::Drained);
     }
 
-    /// Stops whatever is going on.
+    /// Stops, even if answers are being written.
     pub(crate) async fn drain(&mut self) -> app::Ended {
         self.stop.take().unwrap().send(()).unwrap();
         let thread = self.thread.take().unwrap();
@@ -138,7 +138,7 @@ impl Gateway {
         within("the gateway stops", PATIENCE, ended).await.unwrap()
     }
 
-    /// Begins to stop, and does not wait for the end.
+    /// Starts to stop without waiting for the end.
     pub(crate) fn begin_drain(&mut self) -> tokio::task::JoinHandle<app::Ended> {
         self.stop.take().unwrap().send(()).unwrap();
         let thread = self.thread.take().unwrap();
@@ -156,19 +156,19 @@ impl Gateway {
     }
 }
 
-/// `GET` over a fresh connection; status and body.
+/// Sends `GET` over a new connection and returns status and body.
 pub(crate) async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
     http_try(address, path).await.unwrap()
 }
 
-/// The same where the answer may not come.
+/// The same if there may be no response.
 pub(crate) async fn http_try(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let stream = tokio::net::TcpStream::connect(address).await?;
     let (status, _, body) = get_over(stream, &address.to_string(), path, &[]).await?;
     Ok((status, body))
 }
 
-/// `GET` with headers; status, head and body.
+/// Sends `GET` with headers and returns status, head and body.
 pub(crate) async fn get_with(
     address: SocketAddr,
     path: &str,
@@ -178,7 +178,7 @@ pub(crate) async fn get_with(
     get_over(stream, &address.to_string(), path, headers).await.unwrap()
 }
 
-/// The same over a stream that is open already.
+/// The same over an open stream.
 pub(crate) async fn get_over(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     host: &str,

@@ -7,7 +7,7 @@ use tokio::process::Command;
 #[derive(Debug)]
 pub(crate) struct KernelSocket {
     pub(crate) state: String,
-    /// Memory of its send queue in bytes, the kernel's own structures counted.
+    /// Memory of its send queue in bytes, including the kernel's own structures.
     pub(crate) send_memory: u64,
 }
 
@@ -23,17 +23,17 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
-    /// Resident memory now.
+    /// Resident memory.
     pub(crate) fn memory(&self) -> u64 {
         self.kilobytes("smaps_rollup", "Rss:")
     }
 
-    /// From now on [`Process::memory_peak`] counts anew.
+    /// Resets [`Process::memory_peak`].
     pub(crate) fn forget_memory_peak(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
     }
 
-    /// The most memory that was resident since.
+    /// Peak of the resident memory since the last reset.
     pub(crate) fn memory_peak(&self) -> u64 {
         self.kilobytes("status", "VmHWM:")
     }
@@ -48,21 +48,21 @@ impl Process {
         Duration::from_nanos(ran.sum())
     }
 
-    /// The value of a metric, with its labels as they are written; 0 where it was never counted.
+    /// The value of a metric; `name` includes its labels. 0 if it was never counted.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let (_, text) = http_get(self.address, "/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// No socket, session or run is left.
+    /// Whether no socket, session or run is left.
     pub(crate) async fn is_idle(&self) -> bool {
         let (_, health) = http_get(self.address, "/health").await;
         let health: serde_json::Value = serde_json::from_str(&health).unwrap();
         ["sockets", "sessions", "runs", "queued"].iter().all(|name| health[name] == 0)
     }
 
-    /// What the kernel holds for the peers of its listener, orphans included.
+    /// The sockets of its listener's peers, including orphans.
     pub(crate) async fn kernel_sockets(&self) -> Vec<KernelSocket> {
         let port = format!(":{}", self.address.port());
         let ss = Command::new("ss").args(["-tanmOH", "sport", "=", &port]).output().await;
@@ -82,43 +82,43 @@ impl Process {
     }
 }
 
-/// How many threads a process has.
+/// The number of threads of a process.
 pub(crate) fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 
-/// What its descriptors are, as the kernel names them: `socket:[123]`.
+/// The descriptors of a process, as the kernel names them: `socket:[123]`.
 pub(crate) fn descriptors(pid: u32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    // One may be closed meanwhile.
+    // Descriptors may be closed meanwhile.
     let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
-/// How many of its sockets are connected to a port of 127.0.0.1.
+/// The number of its sockets that are connected to this address.
 pub(crate) fn connections_to(pid: u32, peer: SocketAddr) -> usize {
     connections(pid, 2, peer)
 }
 
-/// How many of its sockets are connections that others made to this port of its own.
+/// The number of its sockets that were accepted at this address.
 pub(crate) fn connections_from(pid: u32, here: SocketAddr) -> usize {
     connections(pid, 1, here)
 }
 
-/// How many of its sockets have this address in a column of the kernel's table: 1 is theirs, 2 the peer's.
+/// The number of its sockets with this address in a column of the kernel's table: 1 is the local one, 2 the peer's.
 fn connections(pid: u32, column: usize, address: SocketAddr) -> usize {
     let address = format!("0100007F:{:04X}", address.port());
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let sockets = table.lines().filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        // 0A is a listener.
+        // 0A is the state of a listener.
         (*fields.get(column)? == address && fields[3] != "0A").then(|| format!("socket:[{}]", fields[9]))
     });
     let own = descriptors(pid);
     sockets.filter(|socket| own.contains(socket)).count()
 }
 
-/// Raises this process's limit of open descriptors to this number, as far as it is allowed to.
+/// Raises this process's limit of open descriptors to this number, or as far as it is allowed to.
 pub(crate) fn allow_descriptors(wanted: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

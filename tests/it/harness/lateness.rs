@@ -1,5 +1,5 @@
-//! How late this machine is. A shared machine stands still for seconds at times, so a test asserts order and wholeness;
-//! where it is about time, it asks here how much of that time the machine itself has lost.
+//! Measures how late this machine is. A shared machine sometimes stalls for seconds, so tests assert order and
+//! completeness; a test that must assert a time subtracts the stalls measured here.
 use futures_util::FutureExt;
 use std::{
     future::Future,
@@ -11,13 +11,13 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Between two looks at the clock.
+/// Interval at which stalls are measured.
 const TICK: Duration = Duration::from_millis(5);
-/// Ticks that are late by less are not noted: timers and schedulers are never exact.
+/// Shortest lateness of a tick that counts as a stall: timers and schedulers are never exact.
 const NOTED: Duration = Duration::from_millis(20);
-/// A test whose times are those of the gateway is repeated when the machine lost more than this during it.
+/// A failed test of the gateway's times is repeated if the machine stalled for longer than this during it.
 const DISTURBED: Duration = Duration::from_millis(50);
-/// How often such a test is tried; the last time it counts whatever happens.
+/// Maximum number of tries of such a test; the last one counts regardless of stalls.
 const TRIES: usize = 8;
 
 static CLOCK: LazyLock<Mutex<Clock>> = LazyLock::new(|| {
@@ -26,9 +26,9 @@ static CLOCK: LazyLock<Mutex<Clock>> = LazyLock::new(|| {
 });
 
 struct Clock {
-    /// When the next tick should come.
+    /// When the next tick is due.
     due: Instant,
-    /// Ends of the periods in which the machine stood still, and their lengths; oldest first.
+    /// Ends and lengths of the stalls, oldest first.
     late: Vec<(Instant, Duration)>,
 }
 
@@ -45,13 +45,13 @@ fn watch() {
     }
 }
 
-/// The time that the machine has lost since then.
+/// The total length of the stalls since then.
 fn lost_since(since: Instant) -> Duration {
     let clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let within = |end: Instant, late: Duration| late.min(end.saturating_duration_since(since));
     let noted = clock.late.iter().rev().take_while(|(end, _)| *end > since);
     let noted: Duration = noted.map(|(end, late)| within(*end, *late)).sum();
-    // It may have woken this moment, and the clock's thread not yet.
+    // A stall may have ended just now, before the clock's thread has noticed it.
     let now = Instant::now();
     let late = now.saturating_duration_since(clock.due);
     noted + if late >= NOTED { within(now, late) } else { Duration::ZERO }
@@ -65,7 +65,7 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     pub(crate) fn start() -> Self {
-        LazyLock::force(&CLOCK); // It runs from the first measurement on.
+        LazyLock::force(&CLOCK); // The first measurement starts it.
         Stopwatch { since: Instant::now() }
     }
 
@@ -75,7 +75,7 @@ impl Stopwatch {
     }
 }
 
-/// How long something took, and how much of that the machine stood still.
+/// How long something took, and how much of that the machine was stalled.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Took {
     pub(crate) wall: Duration,
@@ -83,12 +83,12 @@ pub(crate) struct Took {
 }
 
 impl Took {
-    /// Without the machine's own pauses.
+    /// The time without stalls.
     pub(crate) fn net(&self) -> Duration {
         self.wall.saturating_sub(self.lost)
     }
 
-    /// On the wall not shorter than the lower bound; without the machine's own pauses not longer than the upper one.
+    /// Whether the time is at least the lower bound and, without stalls, at most the upper one.
     pub(crate) fn is_in(&self, bounds: impl RangeBounds<Duration>) -> bool {
         let starts = (bounds.start_bound().cloned(), Bound::Unbounded);
         let ends = (Bound::Unbounded, bounds.end_bound().cloned());
@@ -96,7 +96,7 @@ impl Took {
     }
 }
 
-/// Waits for something that must happen. The machine's own pauses are not counted.
+/// Waits for something that must happen within `patience`, not counting stalls.
 pub(crate) async fn within<T>(what: &str, patience: Duration, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let watch = Stopwatch::start();
@@ -109,8 +109,8 @@ pub(crate) async fn within<T>(what: &str, patience: Duration, future: impl Futur
     }
 }
 
-/// For a test that sets the gateway short times and lives by them: one in which the machine has lost time proves nothing
-/// when it fails, and is repeated. On a machine that keeps time it is an ordinary test.
+/// Runs a test that depends on short timeouts of the gateway. If it fails while the machine was stalled, that proves
+/// nothing, and it is repeated.
 pub(crate) async fn on_a_steady_machine(test: impl AsyncFn()) {
     for number in 1..=TRIES {
         let watch = Stopwatch::start();
@@ -133,7 +133,7 @@ mod tests {
         on_a_steady_machine(async || {
             tries.set(tries.get() + 1);
             if tries.get() == 1 {
-                // As if nothing ran: the clock's thread cannot note the time either.
+                // A simulated stall, in which the clock's thread does not run either.
                 let watch = Stopwatch::start();
                 let clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
                 std::thread::sleep(Duration::from_millis(300));

@@ -26,11 +26,11 @@ pub(crate) use upstream::{
 
 use std::time::Duration;
 
-/// Nothing in a test may take longer than this, the machine's own pauses not counted.
+/// Default timeout of everything that a test waits for, not counting stalls of the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The limit for what happens at once, on a shared machine. Any other cause of the same result, above all a
-/// timeout, takes longer in every test that uses this.
+/// Timeout for what should happen immediately, with room for a shared machine. In every test that uses it, other causes
+/// of the same result, such as a timeout of the gateway, take longer.
 pub(crate) const SOON: Duration = Duration::from_secs(2);
 
 /// Polls until a condition holds.

@@ -6,21 +6,21 @@ use std::{
     sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
-/// Namespaces of this process.
+/// Number of the next namespace of this process.
 static NEXT: AtomicU8 = AtomicU8::new(0);
 
 pub(crate) struct Namespace {
     name: String,
-    /// The end of the cable in the test's own network.
+    /// Address of the test's end of the veth pair.
     pub(crate) outside: Ipv4Addr,
-    /// The end inside.
+    /// Address of the end in the namespace.
     pub(crate) inside: Ipv4Addr,
 }
 
 impl Namespace {
     pub(crate) fn new() -> Self {
         let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
-        // Names of links have at most 15 characters; addresses are those for tests between networks.
+        // Names of links have at most 15 characters; the addresses are reserved for tests between networks.
         let name = format!("tg{pid}n{number}");
         let (third, fourth) = ((pid % 250) as u8, number.wrapping_mul(4));
         let outside = Ipv4Addr::new(198, 18, third, fourth.wrapping_add(1));
@@ -37,34 +37,34 @@ impl Namespace {
         namespace
     }
 
-    /// What starts a program inside; for `Tidegate::under`.
+    /// The command that starts a program in the namespace; for `Tidegate::under`.
     pub(crate) fn wrapper(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.name]
     }
 
-    /// Runs a command inside to its end.
+    /// Runs a command in the namespace to its end.
     pub(crate) fn run(&self, command: &str) {
         run(&format!("ip netns exec {} {command}", self.name));
     }
 
-    /// Programs that start inside from now on ask only this name server.
+    /// Sets the name server of programs that are started in the namespace from now on.
     pub(crate) fn name_server(&self, address: Ipv4Addr) {
         fs::create_dir_all(self.etc()).unwrap();
         fs::write(format!("{}/resolv.conf", self.etc()), format!("nameserver {address}\n")).unwrap();
     }
 
-    /// Programs that start inside from now on find these hosts, as in /etc/hosts.
+    /// Sets /etc/hosts of programs that are started in the namespace from now on.
     pub(crate) fn hosts(&self, lines: &str) {
         fs::create_dir_all(self.etc()).unwrap();
         fs::write(format!("{}/hosts", self.etc()), lines).unwrap();
     }
 
-    /// Packets sent from inside to this port are dropped silently.
+    /// Silently drops packets from the namespace to this port.
     pub(crate) fn swallow(&self, port: u16) {
         self.run(&format!("iptables -w -A OUTPUT -p tcp --dport {port} -j DROP"));
     }
 
-    /// From now on nothing passes the cable, and neither end is notified.
+    /// Cuts the connection without notifying either end.
     #[allow(dead_code, reason = "for tests of a lost network")]
     pub(crate) fn pull(&self) {
         let link = format!("{}i", self.name);
@@ -72,7 +72,7 @@ impl Namespace {
         self.run(&format!("iptables -w -A OUTPUT -o {link} -j DROP"));
     }
 
-    /// Where `ip netns exec` looks for files that stand in for those of /etc.
+    /// The folder in which `ip netns exec` looks for files that replace those of /etc.
     fn etc(&self) -> String {
         format!("/etc/netns/{}", self.name)
     }

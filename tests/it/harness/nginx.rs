@@ -1,4 +1,4 @@
-//! The real nginx with the shipped files, on a free port of this machine; ended when dropped.
+//! The real nginx with the shipped configuration, on a free port of this machine; killed when dropped.
 use super::{PATIENCE, RawClient, handshake, until, within};
 use rustix::process::{Pid, Signal, getuid, kill_process, kill_process_group};
 use std::{fs, net::SocketAddr, path::Path, process::Stdio};
@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// `nginx` by name, or at Debian's path for it, which is not in every user's PATH.
+/// The `nginx` command: at Debian's path, which is not in every user's PATH, or by name.
 pub(crate) fn command() -> Command {
     let debian = Path::new("/usr/sbin/nginx");
     let mut command = Command::new(if debian.exists() { debian } else { Path::new("nginx") });
@@ -22,16 +22,16 @@ pub(crate) fn shipped() -> &'static str {
 
 /// How a test configures its nginx.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Wish {
-    /// A master and a worker, as in production: only so there is a reload.
+pub(crate) struct NginxSettings {
+    /// Run a master and a worker, as in production; needed for reloads.
     pub(crate) master: bool,
-    /// The shipped site for TLS, with a certificate of its own for this name.
+    /// Use the shipped TLS site, with a self-signed certificate for this name.
     pub(crate) tls: Option<&'static str>,
-    /// Serves the page itself, from this folder.
+    /// Let nginx serve the page from this folder.
     pub(crate) page: Option<&'static Path>,
-    /// Asks for a name and a password (`nginx/basic-auth.conf`): the file of users.
+    /// Require name and password (`nginx/basic-auth.conf`); the content of the file of users.
     pub(crate) users: Option<&'static str>,
-    /// Replaced in the shipped files and the main file, such as a time that is too long for a test.
+    /// Texts to replace in the shipped files and the main file, such as a timeout that is too long for a test.
     pub(crate) replace: &'static [(&'static str, &'static str)],
 }
 
@@ -39,37 +39,37 @@ pub(crate) struct Nginx {
     child: Child,
     folder: TempDir,
     pub(crate) address: SocketAddr,
-    /// Where the site for TLS listens for plain HTTP.
+    /// The plain HTTP listener of the TLS site.
     pub(crate) plain: Option<SocketAddr>,
 }
 
 impl Nginx {
     pub(crate) async fn start(gateways: &[SocketAddr]) -> Self {
-        Self::as_wished(gateways, Wish::default()).await
+        Self::start_with(gateways, NginxSettings::default()).await
     }
 
-    pub(crate) async fn as_wished(gateways: &[SocketAddr], wish: Wish) -> Self {
-        // nginx cannot choose a port by itself, and another process may take the free one first.
+    pub(crate) async fn start_with(gateways: &[SocketAddr], settings: NginxSettings) -> Self {
+        // nginx cannot choose a free port, and another process may take the one found here first.
         for _ in 0..5 {
             let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
             let folder = tempfile::tempdir().unwrap();
             for entry in fs::read_dir(shipped()).unwrap() {
                 let path = entry.unwrap().path();
                 let mut text = fs::read_to_string(&path).unwrap();
-                for (from, to) in wish.replace {
+                for (from, to) in settings.replace {
                     text = text.replace(from, to);
                 }
                 fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
             }
-            let mut main = main_file(folder.path(), free, gateways, wish);
-            if let Some(users) = wish.users {
+            let mut main = main_file(folder.path(), free, gateways, settings);
+            if let Some(users) = settings.users {
                 fs::write(folder.path().join("users"), users).unwrap();
             }
             let mut plain = None;
-            if let Some(name) = wish.tls {
+            if let Some(name) = settings.tls {
                 plain = Some(tls_site(folder.path(), free, name).await);
             }
-            for (from, to) in wish.replace {
+            for (from, to) in settings.replace {
                 main = main.replace(from, to);
             }
             fs::write(folder.path().join("main.conf"), main).unwrap();
@@ -84,14 +84,14 @@ impl Nginx {
         format!("ws://{}/chat", self.address)
     }
 
-    /// The first line of the answer to a handshake with these headers.
+    /// Sends a handshake with these headers and returns the status line of the response.
     pub(crate) async fn handshake(&self, headers: &[(&str, &str)]) -> String {
         let mut client = RawClient::connect(self.address).await;
         let head = client.request(&handshake(self.address, headers)).await;
         head.lines().next().unwrap().to_owned()
     }
 
-    /// The certificate of the site for TLS, in PEM.
+    /// The certificate of the TLS site, in PEM.
     pub(crate) fn certificate(&self) -> String {
         fs::read_to_string(self.folder.path().join("tls_cert")).unwrap()
     }
@@ -100,12 +100,12 @@ impl Nginx {
         fs::read_to_string(self.folder.path().join("access.log")).unwrap()
     }
 
-    /// Reads its files anew: new workers serve, old ones keep their sockets for a while.
+    /// Reloads the configuration: new workers start, old ones keep their sockets for a while.
     pub(crate) fn reload(&self) {
         kill_process(self.pid(), Signal::HUP).unwrap();
     }
 
-    /// Kills master and workers at once, and waits until they are gone.
+    /// Kills master and workers and waits for their end.
     pub(crate) async fn kill(&mut self) {
         kill_process_group(self.pid(), Signal::KILL).unwrap();
         within("nginx is gone", PATIENCE, self.child.wait()).await.unwrap();
@@ -126,12 +126,12 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         if self.child.id().is_some() {
-            let _ = kill_process_group(self.pid(), Signal::KILL); // The workers too.
+            let _ = kill_process_group(self.pid(), Signal::KILL); // Including the workers.
         }
     }
 }
 
-/// Runs the main file in this folder, in a process group of its own.
+/// Starts nginx with the main file in this folder, in a process group of its own.
 async fn run(folder: &Path, listen: SocketAddr) -> Option<Child> {
     let mut command = command();
     command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(folder.join("main.conf"));
@@ -145,7 +145,7 @@ async fn run(folder: &Path, listen: SocketAddr) -> Option<Child> {
     (!gone).then_some(child)
 }
 
-/// Makes the shipped site fit this machine: its ports, its name, its certificate. Where it listens for plain HTTP.
+/// Adapts the shipped TLS site to this machine (ports, name, certificate). Returns the address for plain HTTP.
 async fn tls_site(folder: &Path, listen: SocketAddr, name: &str) -> SocketAddr {
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let site = fs::read_to_string(folder.join("site-tls.conf")).unwrap();
@@ -159,23 +159,27 @@ async fn tls_site(folder: &Path, listen: SocketAddr, name: &str) -> SocketAddr {
     plain
 }
 
-/// A main file as nginx/README.md describes it.
-fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], wish: Wish) -> String {
+/// The main file that nginx/README.md describes.
+fn main_file(folder: &Path, listen: SocketAddr, gateways: &[SocketAddr], settings: NginxSettings) -> String {
     let folder = folder.display();
     let servers = |marks: &str| -> String {
         gateways.iter().map(|gateway| format!("server {gateway} {marks};\n")).collect()
     };
     let (servers, sockets) = (servers("max_fails=2 fail_timeout=5s"), servers("max_fails=0"));
     let user = if getuid().is_root() { "user root;" } else { "" };
-    let process =
-        if wish.master { "worker_processes 1; worker_shutdown_timeout 2s;" } else { "master_process off;" };
-    let site = match wish.tls {
+    let process = if settings.master {
+        "worker_processes 1; worker_shutdown_timeout 2s;"
+    } else {
+        "master_process off;"
+    };
+    let site = match settings.tls {
         Some(_) => format!("include {folder}/site-tls.conf;"),
         None => {
-            let page = wish.page.map_or(String::new(), |page| {
+            let page = settings.page.map_or(String::new(), |page| {
                 format!("root {}; include {folder}/page.conf;", page.display())
             });
-            let log_in = wish.users.map_or(String::new(), |_| format!("include {folder}/basic-auth.conf;"));
+            let log_in =
+                settings.users.map_or(String::new(), |_| format!("include {folder}/basic-auth.conf;"));
             format!("server {{ listen {listen}; {page} {log_in} include {folder}/server.conf; }}")
         }
     };

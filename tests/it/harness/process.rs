@@ -1,4 +1,4 @@
-//! The real binary: started with a clean environment in an empty folder, and killed when dropped.
+//! The real binary, started with a clean environment in an empty folder, and killed when dropped.
 use super::{PATIENCE, Stopwatch, Took, kernel, until, within};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::{
@@ -22,11 +22,11 @@ pub(crate) struct Tidegate {
     folder: TempDir,
 }
 
-/// A process that serves.
+/// A process that is ready to serve.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// From the start to the log line with the address, which means ready.
+    /// Time from the start to the log line with the address, which is written when it is ready.
     pub(crate) ready_after: Took,
     err: Output,
     folder: TempDir,
@@ -46,7 +46,7 @@ impl Tidegate {
         Self::under(&[], args)
     }
 
-    /// Started by another program, which becomes it, such as `prlimit --nofile=64`.
+    /// A command line started by another program that executes it, such as `prlimit --nofile=64`.
     pub(crate) fn under(wrapper: &[&str], args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let whole: Vec<_> = wrapper.iter().chain([&env!("CARGO_BIN_EXE_tidegate")]).chain(args).collect();
@@ -61,7 +61,7 @@ impl Tidegate {
         self
     }
 
-    /// A file in the folder in which it runs.
+    /// Writes a file into the folder in which it runs.
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         std::fs::write(self.folder.path().join(name), content).unwrap();
         self
@@ -72,7 +72,7 @@ impl Tidegate {
         self.folder.path()
     }
 
-    /// Starts it and kills it after a while; its folder, to be looked at.
+    /// Starts it, kills it after a while and returns its folder.
     pub(crate) async fn killed_after(mut self, time: Duration) -> TempDir {
         let mut child = self.command.spawn().unwrap();
         tokio::time::sleep(time).await;
@@ -82,14 +82,14 @@ impl Tidegate {
 
     /// Runs to its end.
     pub(crate) async fn run(self) -> Ended {
-        self.begin().ended(PATIENCE).await
+        self.launch().ended(PATIENCE).await
     }
 
-    /// Runs to its end, then looks at its folder before that is gone.
+    /// Runs to its end, then calls `look` before its folder is removed.
     pub(crate) async fn run_and_look<T>(self, look: impl FnOnce() -> T) -> (Ended, T) {
-        let Begun { child, out, err, watch, folder } = self.begin();
-        let begun = Begun { child, out, err, watch, folder: None };
-        let ended = begun.ended(PATIENCE).await;
+        let Launched { child, out, err, watch, folder } = self.launch();
+        let launched = Launched { child, out, err, watch, folder: None };
+        let ended = launched.ended(PATIENCE).await;
         let seen = look();
         drop(folder);
         (ended, seen)
@@ -100,17 +100,16 @@ impl Tidegate {
         self.command.spawn().unwrap()
     }
 
-    /// Starts it; it ends by itself, or by a signal.
-    pub(crate) fn begin(mut self) -> Begun {
+    /// Starts it without waiting until it serves; it ends by itself or by a signal.
+    pub(crate) fn launch(mut self) -> Launched {
         let watch = Stopwatch::start();
         let mut child = self.command.spawn().unwrap();
         let out = Output::of(child.stdout.take().unwrap());
         let err = Output::of(child.stderr.take().unwrap());
-        Begun { child, out, err, watch, folder: Some(self.folder) }
+        Launched { child, out, err, watch, folder: Some(self.folder) }
     }
 
-    /// Starts it on a terminal of its own, waits until it serves, and takes the terminal away. What it
-    /// writes from then on is lost.
+    /// Starts it on a terminal of its own, waits until it serves, and closes the terminal. Later output is lost.
     pub(crate) async fn start_and_hang_up(mut self) -> Process {
         let watch = Stopwatch::start();
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -120,7 +119,7 @@ impl Tidegate {
         let terminal = || File::options().read(true).write(true).open(&name).unwrap();
         self.command.stdin(terminal()).stdout(terminal()).stderr(terminal());
         let child = self.command.spawn().unwrap();
-        drop(self.command); // Its copies of the terminal.
+        drop(self.command); // It has copies of the terminal's descriptor.
         let mut master = tokio::fs::File::from_std(master.into());
         let (mut text, mut buffer) = (String::new(), [0; 4096]);
         let address = within("the process logs its address", PATIENCE, async {
@@ -156,17 +155,17 @@ impl Tidegate {
     }
 }
 
-/// A process that comes to an end.
-pub(crate) struct Begun {
+/// A started process that may not serve yet, or never.
+pub(crate) struct Launched {
     child: Child,
     out: Output,
     err: Output,
     watch: Stopwatch,
-    /// Removed when the process has ended.
+    /// Removed after the end of the process.
     folder: Option<TempDir>,
 }
 
-impl Begun {
+impl Launched {
     /// Sends a signal by its name without `SIG`.
     pub(crate) async fn signal(&self, name: &str) {
         signal(&self.child, name).await;
@@ -187,7 +186,7 @@ async fn signal(child: &Child, name: &str) {
     assert!(status.success(), "{kill}");
 }
 
-/// The address in a whole line that says `listens … http://ADDRESS`.
+/// The address from a complete log line with `listens … http://ADDRESS`.
 fn listening_address(log: &str) -> Option<SocketAddr> {
     let line = log.split_inclusive('\n').find(|line| line.contains(" listens") && line.ends_with('\n'))?;
     let rest = line.split("http://").nth(1)?;
@@ -195,7 +194,7 @@ fn listening_address(log: &str) -> Option<SocketAddr> {
 }
 
 impl Process {
-    /// `serve` in front of `simulator` on a free port.
+    /// Starts `serve` in front of `simulator`, on a free port.
     pub(crate) async fn serve(simulator: &Process, key: &str, more: &[&str]) -> Process {
         let base_url = simulator.base_url();
         let args = ["serve", "--listen", "127.0.0.1:0", "--model", "sim-chat", "--base-url", &base_url];
@@ -203,14 +202,14 @@ impl Process {
         Tidegate::new(&args).env("API_KEY", key).start().await
     }
 
-    /// `simulate` without pauses on a free port.
+    /// Starts `simulate` without pauses, on a free port.
     pub(crate) async fn simulate() -> Process {
         let args =
             ["simulate", "--listen", "127.0.0.1:0", "--workers", "1", "--pace-ms", "0", "--first-ms", "0"];
         Tidegate::new(&args).start().await
     }
 
-    /// The same on an address that was its before.
+    /// The same on the address of an earlier simulator.
     pub(crate) async fn simulate_again(address: SocketAddr) -> Process {
         let listen = address.to_string();
         let args = ["simulate", "--listen", &listen, "--workers", "1", "--pace-ms", "0", "--first-ms", "0"];
@@ -221,12 +220,12 @@ impl Process {
         self.child.id().expect("it runs")
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills it and waits for its end.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// As an upstream.
+    /// Its address as the base URL of an upstream.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/api/v1", self.address)
     }
@@ -235,12 +234,12 @@ impl Process {
         format!("ws://{}/chat", self.address)
     }
 
-    /// What it has written to standard error so far.
+    /// Its standard error so far.
     pub(crate) fn log(&self) -> String {
         self.err.text()
     }
 
-    /// Descriptors that it has open.
+    /// The number of its open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         kernel::descriptors(self.child.id().expect("it runs")).len()
     }
@@ -259,7 +258,7 @@ impl Process {
         Ended { code: status.code(), out: String::new(), err: self.err.whole().await, after }
     }
 
-    /// Asks it to stop, and expects that it does so in order.
+    /// Sends SIGTERM and asserts an orderly end; returns the log.
     pub(crate) async fn stop(self) -> String {
         self.signal("TERM").await;
         let ended = self.ended().await;
@@ -268,7 +267,7 @@ impl Process {
     }
 }
 
-/// What comes out of a pipe, gathered by a task of its own, so that the pipe is never full.
+/// The output of a pipe, read by a task of its own so that the pipe is never full.
 struct Output {
     text: Arc<Mutex<Vec<u8>>>,
     task: JoinHandle<()>,

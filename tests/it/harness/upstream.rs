@@ -1,4 +1,4 @@
-//! An upstream that sends exactly the bytes a test wants, and reports when its sockets are closed.
+//! An upstream that sends exactly the bytes of a test, and reports when its sockets are closed.
 use super::{PATIENCE, Stopwatch, Took, within};
 use std::{
     net::SocketAddr,
@@ -24,7 +24,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
 }
 
-/// Head of a stream of server-sent events without a length, in chunks.
+/// Head of a chunked stream of server-sent events.
 pub(crate) fn sse_head() -> &'static str {
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream;charset=UTF-8\r\ntransfer-encoding: chunked\r\n\r\n"
 }
@@ -36,31 +36,31 @@ impl ScriptedUpstream {
         ScriptedUpstream { listener, address }
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     pub(crate) async fn accept(&self) -> Connection {
         let (stream, _) = within("the gateway connects", PATIENCE, self.listener.accept()).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Connection { stream }
     }
 
-    /// Whether no connection arrives for a while.
+    /// Whether no connection arrives within this time.
     pub(crate) async fn is_left_alone(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.listener.accept()).await.is_err()
     }
 }
 
 impl Connection {
-    /// The next request: head and body. The head is in lower case.
+    /// Reads the next request: head, in lower case, and body.
     pub(crate) async fn request(&mut self) -> (String, String) {
         within("a request", PATIENCE, read_request(&mut self.stream)).await.unwrap()
     }
 
-    /// The head of the next request, in lower case; its body is left on the wire.
+    /// Reads the head of the next request, in lower case, but not its body.
     pub(crate) async fn request_head(&mut self) -> String {
         within("a request", PATIENCE, read_head(&mut self.stream)).await.unwrap()
     }
 
-    /// Shuts down its writing side, and reads the body of the request with this head.
+    /// Shuts down the writing side, then reads the body of the request with this head.
     pub(crate) async fn half_close(mut self, head: &str) {
         self.stream.shutdown().await.unwrap();
         let body = read_body(&mut self.stream, head);
@@ -71,7 +71,7 @@ impl Connection {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// One chunk of a chunked body.
+    /// Sends one chunk of a chunked body.
     pub(crate) async fn chunk(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
@@ -80,24 +80,24 @@ impl Connection {
         self.send(chunk).await;
     }
 
-    /// A result frame, or the error of a gateway that has closed.
+    /// Sends a result frame; fails if the gateway has closed the connection.
     pub(crate) async fn try_delta(&mut self, text: &str) -> std::io::Result<()> {
         let event = event(text, "null");
         self.stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await
     }
 
-    /// A result frame with a piece of text.
+    /// Sends a result frame with a piece of text.
     pub(crate) async fn delta(&mut self, text: &str) {
         self.chunk(event(text, "null")).await;
     }
 
-    /// The last frame and the end of the body.
+    /// Sends the last frame and the end of the body.
     pub(crate) async fn finish(&mut self) {
         self.chunk(event("", "stop")).await;
         self.send("0\r\n\r\n").await;
     }
 
-    /// Waits until the gateway closes; how long that took.
+    /// Waits until the gateway closes the connection; returns how long that took.
     pub(crate) async fn closed(&mut self) -> Took {
         let watch = Stopwatch::start();
         let mut byte = [0];
@@ -106,7 +106,7 @@ impl Connection {
         watch.took()
     }
 
-    /// Lets the kernel hold little of what is sent.
+    /// Sets the smallest send buffer, so that the kernel holds little unsent data.
     pub(crate) fn narrow(&self) {
         socket2::SockRef::from(&self.stream).set_send_buffer_size(16 * 1024).unwrap();
     }
@@ -125,7 +125,7 @@ async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<
     Ok(String::from_utf8(head).unwrap().to_lowercase())
 }
 
-/// One request with a length: its head in lower case, and its body.
+/// Reads one request with a length: its head, in lower case, and its body.
 pub(crate) async fn read_request(
     stream: &mut (impl AsyncReadExt + Unpin),
 ) -> std::io::Result<(String, String)> {
@@ -141,8 +141,7 @@ async fn read_body(stream: &mut (impl AsyncReadExt + Unpin), head: &str) -> std:
     Ok(String::from_utf8(body).unwrap())
 }
 
-/// An upstream that reads requests and answers them from a list, whose last answer is repeated.
-/// An empty answer closes the connection.
+/// An upstream that answers requests from a list; the last response is repeated, and an empty one closes the connection.
 pub(crate) struct CannedUpstream {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -185,7 +184,7 @@ impl Drop for CannedUpstream {
     }
 }
 
-/// A whole good response, in chunks.
+/// A complete, successful response, in chunks.
 pub(crate) fn good_answer(text: &str) -> String {
     let chunk = |event: String| format!("{:x}\r\n{event}\r\n", event.len());
     format!("{}{}{}0\r\n\r\n", sse_head(), chunk(event(text, "null")), chunk(event("", "stop")))
