@@ -183,13 +183,19 @@ fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts
         sinks.clone(),
     );
     let (dispatch_state, dispatcher) = (dispatcher.state(), dispatcher.start());
+    let limiter = ConnectionLimiter::new(
+        settings.http_connections,
+        settings.http.trusted_proxies.clone(),
+        http::TAKES_BODIES,
+        Arc::clone(&metrics),
+    );
     let lifecycle = Lifecycle::new(settings.connections_max, settings.connections_per_source_max);
     let app_state = http::AppState {
         settings: settings.http,
         lifecycle: Arc::new(lifecycle),
         memory: Arc::new(memory),
         registry: Arc::new(Registry::new(settings.chats)),
-        limiter: Arc::new(ConnectionLimiter::new(settings.http_connections, Arc::clone(&metrics))),
+        limiter: Arc::new(limiter),
         metrics,
         dispatcher,
         dispatch_state,

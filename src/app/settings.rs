@@ -1,10 +1,9 @@
-//! What the parts of a gateway are built from, derived once from the checked configuration and the machine.
+//! Derives the settings of all components from the checked configuration and the machine, once.
 use crate::{
-    chat,
     config::{self, Config},
     descriptors::{self, Shares},
     dispatch::{self, admission},
-    http::{self, connection_limiter, exchange},
+    http::{self, exchange},
     hub::{self, ChatLimits},
     memory, protocol, session,
     socket::{guard, rate, task, unfinished, worker},
@@ -18,26 +17,26 @@ use rustix::system::uname;
 use std::{net::SocketAddr, num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
 use url::Url;
 
-/// How long a run waits for room in the mailbox of its session; then the run is given up.
+/// How long a run waits for room in the mailbox of its session; then the run is cancelled.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the machine offers the process.
+/// The resources of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     /// Cores; `server.workers = 0` starts one worker thread for each.
     pub cores: usize,
-    /// Descriptors that may be open. WebSockets and HTTP connections beyond them are not offered.
+    /// Limit of open descriptors. The limits of WebSockets and HTTP connections are reduced to what fits.
     pub descriptors: usize,
 }
 
 impl Machine {
-    /// This machine, by the limits of this process.
+    /// This machine, with the limits of this process.
     pub fn here() -> Self {
         Machine { cores: available_parallelism().map_or(1, NonZero::get), descriptors: descriptors::limit() }
     }
 }
 
-/// Everything that a gateway is built from.
+/// The settings of a gateway.
 #[derive(Debug)]
 pub struct Settings {
     pub listen: SocketAddr,
@@ -45,9 +44,9 @@ pub struct Settings {
     /// Worker threads, at least one.
     pub workers: usize,
     pub drain_timeout: Duration,
-    /// Open WebSockets of the process: as configured, or what the descriptors allow.
+    /// Limit of open WebSockets: as configured, or as many as the descriptors allow.
     pub connections_max: usize,
-    /// The same of one source; 0: seven eighths of all.
+    /// Limit of open WebSockets of one source; 0: seven eighths of `connections_max`.
     pub connections_per_source_max: usize,
     pub chats: ChatLimits,
     pub memory: memory::Limit,
@@ -57,14 +56,14 @@ pub struct Settings {
     pub route: route::Settings,
     pub hub: hub::Settings,
     pub session: Arc<session::Settings>,
-    pub http_connections: connection_limiter::Settings,
+    pub http_connections: exchange::Limits,
     pub http: http::Settings,
-    /// What is lower than configured, because of the machine.
+    /// Messages about settings that are lower than configured, because of the machine.
     pub warnings: Vec<String>,
 }
 
 impl Settings {
-    /// `simulated`: the answers come from the built-in simulator, and the page shows that.
+    /// `simulated`: the answers come from the built-in simulator; shown on the page.
     pub fn new(config: &Config, machine: Machine, simulated: bool) -> Self {
         let workers = if config.server.workers == 0 { machine.cores } else { config.server.workers };
         let wanted =
@@ -97,7 +96,7 @@ impl Settings {
             },
             hub: hub_settings(config),
             session: Arc::new(session_settings(config)),
-            http_connections: limiter_settings(config, shares.connections),
+            http_connections: exchange::Limits { connections_max: shares.connections, ..config.http },
             http: http_settings(config, simulated),
             warnings: reduced
                 .map(|(key, wanted, effective)| {
@@ -111,10 +110,10 @@ impl Settings {
         }
     }
 
-    /// What all clients of the upstream are made from: reads the authorities, sets up TLS.
+    /// The configuration of the clients of the upstream: reads the certificate authorities and sets up TLS.
     ///
     /// # Errors
-    /// What in the configuration no client can be made from.
+    /// The setting with which no client can be built.
     pub fn client_config(&self) -> Result<client::ClientConfig, client::ClientBuildError> {
         client::ClientConfig::new(&self.client, self.runs.dialect.headers())
     }
@@ -203,7 +202,7 @@ fn hub_settings(config: &Config) -> hub::Settings {
 }
 
 fn session_settings(config: &Config) -> session::Settings {
-    let (session, history) = (&config.session, &config.history);
+    let session = &config.session;
     session::Settings {
         queued_messages_max: session.queued_messages_max,
         subscribers_max: session.subscribers_max,
@@ -213,31 +212,7 @@ fn session_settings(config: &Config) -> session::Settings {
         replay_time: session.replay_time,
         lag_bytes_max: session.lag_bytes_max,
         system_prompt: (!session.system_prompt.is_empty()).then(|| session.system_prompt.as_str().into()),
-        history: chat::Budget {
-            tokens: history.tokens_max,
-            bytes: history.bytes_max,
-            messages: history.messages_max,
-        },
-    }
-}
-
-fn limiter_settings(config: &Config, connections_max: usize) -> connection_limiter::Settings {
-    let http = &config.http;
-    connection_limiter::Settings {
-        limits: exchange::Limits {
-            header_timeout: http.header_timeout,
-            header_bytes_max: http.header_bytes_max,
-            body_timeout: http.body_timeout,
-            body_bytes_max: http.body_bytes_max as u64,
-            takes_bodies: false,
-            request_timeout: http.request_timeout,
-            idle_timeout: http.idle_timeout,
-        },
-        write_timeout: http.write_timeout,
-        send_buffer: http.send_buffer,
-        connections_max,
-        per_address_max: http.connections_per_address_max,
-        trusted_proxies: config.server.trusted_proxies.clone(),
+        history: config.history,
     }
 }
 
@@ -259,8 +234,7 @@ fn http_settings(config: &Config, simulated: bool) -> http::Settings {
     }
 }
 
-/// Host names that requests may use: as configured, those of the pages that may open a WebSocket, and
-/// this machine's own.
+/// Accepted host names: those of `server.hosts`, those of `server.origins`, and this machine's own.
 fn host_names(config: &Config) -> Vec<String> {
     let origins = config.server.origins.iter().filter_map(|origin| Url::parse(origin).ok());
     let origins = origins.filter_map(|origin| origin.host_str().map(str::to_owned));
@@ -323,7 +297,7 @@ mod tests {
             (3, 18_000, 4_096)
         );
         assert!(plenty.warnings.is_empty() && !plenty.http.simulated, "{:?}", plenty.warnings);
-        // One derivation: what the keys ask for, within what the machine has.
+        // The keys' values, limited by the machine.
         config.server.workers = 2;
         let little = Settings::new(&config, Machine { cores: 3, descriptors: 64 }, true);
         assert_eq!(
@@ -335,7 +309,7 @@ mod tests {
             connection.count_max is 12 instead of 18000: only 64 files may be open; raise the hard limit (ulimit -Hn) or lower the key
             http.connections_max is 6 instead of 4096: only 64 files may be open; raise the hard limit (ulimit -Hn) or lower the key"#]]
         .assert_eq(&little.warnings.join("\n"));
-        // The configuration itself stays what the operator wrote.
+        // The configuration itself is unchanged.
         assert_eq!(config.connection.count_max, 18_000);
     }
 }

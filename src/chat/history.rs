@@ -10,11 +10,11 @@ use std::{borrow::Cow, collections::VecDeque};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Estimated tokens of one request, the system prompt included.
-    pub tokens: u32,
+    pub tokens_max: u32,
     /// Bytes of text, the system prompt not counted.
-    pub bytes: usize,
+    pub bytes_max: usize,
     /// Messages, the system prompt not counted.
-    pub messages: usize,
+    pub messages_max: usize,
 }
 
 /// Turns in order, oldest first. Turns that fall out of the budget's bytes or messages are
@@ -286,7 +286,7 @@ impl History {
     fn join_prompt(&self, prompt: &mut Option<String>, text: &str) {
         let shared = || self.system.as_ref().map_or("", |message| message.text.as_str());
         let length = prompt.as_ref().map_or_else(|| shared().len(), String::len);
-        if text.is_empty() || length + text.len() > self.budget.bytes {
+        if text.is_empty() || length + text.len() > self.budget.bytes_max {
             return;
         }
         let prompt = prompt.get_or_insert_with(|| shared().to_owned());
@@ -310,7 +310,7 @@ impl History {
         let is_sent = |at: usize| at == newest || self.turns[at].is_answered();
         let (mut tokens, mut from) = (fixed, self.turns.len());
         for (at, turn) in self.turns.iter().enumerate().rev().filter(|(at, _)| is_sent(*at)) {
-            if at != newest && self.estimate.corrected(tokens + turn.tokens) > self.budget.tokens {
+            if at != newest && self.estimate.corrected(tokens + turn.tokens) > self.budget.tokens_max {
                 break;
             }
             tokens += turn.tokens;
@@ -361,7 +361,7 @@ impl History {
     }
 
     fn over_budget(&self) -> bool {
-        self.bytes > self.budget.bytes || self.messages > self.budget.messages
+        self.bytes > self.budget.bytes_max || self.messages > self.budget.messages_max
     }
 }
 
@@ -369,7 +369,7 @@ impl History {
 mod tests {
     use super::*;
 
-    const WIDE: Budget = Budget { tokens: 1_000_000, bytes: 1_000_000, messages: 1_000 };
+    const WIDE: Budget = Budget { tokens_max: 1_000_000, bytes_max: 1_000_000, messages_max: 1_000 };
 
     fn history(budget: Budget, turns: &[(&str, &str)]) -> History {
         let mut history = History::new(SessionId(1), Some("be kind".into()), budget);
@@ -391,7 +391,7 @@ mod tests {
         let system = |text: &str| {
             ChatMessage::new(MessageId::new("s").expect("a name"), Role::System, text.to_owned())
         };
-        let mut history = history(Budget { bytes: 20, ..WIDE }, &[]);
+        let mut history = history(Budget { bytes_max: 20, ..WIDE }, &[]);
         let shared = history.system.clone();
         history.rebuild(vec![system(""), system("much too long for this budget")]);
         assert_eq!(history.system, shared);
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn the_token_budget_cuts_whole_turns_and_keeps_the_newest() {
         let mut history =
-            history(Budget { tokens: 30, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+            history(Budget { tokens_max: 30, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
         assert_eq!(texts(&history), (["be kind", "two", "2", "three", "3"].map(String::from).to_vec(), 1));
         history.begin(&"long ".repeat(200));
         assert_eq!(texts(&history), (vec!["be kind".into(), "long ".repeat(200)], 3));
@@ -425,9 +425,10 @@ mod tests {
 
     #[test]
     fn bytes_and_messages_are_bounded_for_good() {
-        let bytes = history(Budget { bytes: 8, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        let bytes = history(Budget { bytes_max: 8, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
         assert_eq!((bytes.turns(), bytes.bytes(), texts(&bytes).1), (1, 6, 2));
-        let messages = history(Budget { messages: 4, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        let messages =
+            history(Budget { messages_max: 4, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
         assert_eq!((messages.turns(), texts(&messages).1), (2, 1));
     }
 
@@ -436,15 +437,19 @@ mod tests {
         let turns = [("one", "1"), ("two", "2"), ("three", "3")];
         // The prompt is 6 tokens, the turns are 10, 10 and 11.
         for (tokens, omitted) in [(37, 0), (36, 1), (27, 1), (26, 2), (1, 2)] {
-            let history = history(Budget { tokens, ..WIDE }, &turns);
+            let history = history(Budget { tokens_max: tokens, ..WIDE }, &turns);
             assert_eq!((texts(&history).1, history.turns()), (omitted, 3), "{tokens}");
         }
         for (bytes, turns_left) in [(14, 3), (13, 2), (8, 1), (1, 1)] {
-            let history = history(Budget { bytes, ..WIDE }, &turns);
+            let history = history(Budget { bytes_max: bytes, ..WIDE }, &turns);
             assert_eq!(history.turns(), turns_left, "{bytes}");
         }
         for (messages, turns_left) in [(6, 3), (5, 2), (1, 1)] {
-            assert_eq!(history(Budget { messages, ..WIDE }, &turns).turns(), turns_left, "{messages}");
+            assert_eq!(
+                history(Budget { messages_max: messages, ..WIDE }, &turns).turns(),
+                turns_left,
+                "{messages}"
+            );
         }
     }
 
@@ -526,7 +531,7 @@ mod tests {
     #[test]
     fn the_estimate_follows_the_tokenizer() {
         let mut history =
-            history(Budget { tokens: 60, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+            history(Budget { tokens_max: 60, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
         assert_eq!(history.prompt().omitted_turns, 0);
         for _ in 0..20 {
             history.observe(10, &Usage { input_tokens: 20, ..Usage::default() });

@@ -265,7 +265,7 @@ sections! {
         ping_interval: Duration = "15s", time(100 * MS, HOUR), "time between pings; below `connection.idle_timeout`";
     }
     /// Plain HTTP connections, up to the answer or to the upgrade.
-    http: Http {
+    http: Http = crate::http::exchange::Limits {
         header_timeout: Duration = "5s", time(100 * MS, 10 * MIN),
             "a connection whose request has no complete head by then is closed; counted from the connection or from the request's first byte";
         header_bytes_max: usize = "40KiB", ValueKind::Bytes(KIB, 128 * KIB), "the head of a request";
@@ -312,7 +312,7 @@ sections! {
         replay_time: Duration = "120s", time(SEC, HOUR), "how long a finished answer can be followed again";
     }
     /// How much of a conversation goes to the model.
-    history: History {
+    history: History = crate::chat::Budget {
         tokens_max: u32 = "32000", ValueKind::Count(1, 10_000_000), "estimated tokens of one request";
         bytes_max: usize = "256KiB", ValueKind::Bytes(KIB, 64 * MIB), "bytes of text of one request";
         messages_max: usize = "200", ValueKind::Count(1, 100_000), "messages of one request";

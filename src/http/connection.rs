@@ -85,10 +85,10 @@ impl HttpStream {
         };
         // Otherwise the last segment of a response may wait until the previous ones are acknowledged.
         let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_send_buffer_size(limiter.settings.send_buffer);
+        let _ = socket.set_send_buffer_size(limiter.limits.send_buffer);
         let now = Instant::now();
-        let exchange = Exchange::new(limiter.settings.limits, now.into_std());
-        let timer = Box::pin(sleep_until(now + limiter.settings.limits.header_timeout));
+        let exchange = Exchange::new(limiter.limits, limiter.takes_bodies, now.into_std());
+        let timer = Box::pin(sleep_until(now + limiter.limits.header_timeout));
         let stream = HttpStream {
             io: Some(io),
             exchange: Rc::new(RefCell::new(exchange)),
@@ -243,7 +243,7 @@ impl AsyncWrite for HttpStream {
         if this.stall.is_none() {
             this.permit.set_waiting(true);
         }
-        let stall = this.stall.get_or_insert_with(|| Stall::new(this.limiter.settings.write_timeout));
+        let stall = this.stall.get_or_insert_with(|| Stall::new(this.limiter.limits.write_timeout));
         // The timeout starts now, so the task must be woken when it ends.
         if stall.poll(io, cx) {
             Poll::Ready(Err(this.close_early(EarlyClose::WriteTimeout)))

@@ -18,7 +18,6 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::Context,
-    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -28,25 +27,13 @@ const SOURCES_MAX: usize = 8;
 /// Reason in the metric of closed connections for a new connection that was rejected.
 pub(crate) const FULL: &str = "full";
 
-/// Limits of HTTP connections.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub limits: Limits,
-    /// A connection with unsent output is reset if its client reads none of it for this time.
-    pub write_timeout: Duration,
-    /// Kernel send buffer (`SO_SNDBUF`) in bytes; more than this is not sent until the client reads.
-    pub send_buffer: usize,
-    /// Open connections of all clients; at the limit an idle one is closed for each new one.
-    pub connections_max: usize,
-    /// Open connections of one IPv4 address or IPv6 /64, with the same rule; 0: no limit.
-    pub per_address_max: usize,
-    /// Proxies carry connections of many clients, so `per_address_max` does not apply to them.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
 /// Admits connections; one for all workers and listeners.
 pub struct ConnectionLimiter {
-    pub(super) settings: Settings,
+    pub(super) limits: Limits,
+    /// Whether any route accepts a body.
+    pub(super) takes_bodies: bool,
+    /// Proxies carry connections of many clients, so the limit per address does not apply to them.
+    trusted_proxies: Vec<IpNet>,
     metrics: Arc<Metrics>,
     table: Mutex<Table>,
     /// One for each [`Bound`].
@@ -90,9 +77,16 @@ pub(super) struct HttpPermit {
 }
 
 impl ConnectionLimiter {
-    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        limits: Limits,
+        trusted_proxies: Vec<IpNet>,
+        takes_bodies: bool,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         ConnectionLimiter {
-            settings,
+            limits,
+            takes_bodies,
+            trusted_proxies,
             metrics,
             table: Mutex::default(),
             throttles: [LogThrottle::new(LOG_PERIOD), LogThrottle::new(LOG_PERIOD)],
@@ -100,18 +94,18 @@ impl ConnectionLimiter {
     }
 
     pub fn connections_max(&self) -> usize {
-        self.settings.connections_max
+        self.limits.connections_max
     }
 
     /// Admits a connection, at the limit by evicting an idle one. `None` if that is not possible.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<HttpPermit> {
         let peer = peer.map(|peer| peer.to_canonical());
-        let is_trusted = peer.is_some_and(|peer| super::is_among(&self.settings.trusted_proxies, &peer));
+        let is_trusted = peer.is_some_and(|peer| super::is_among(&self.trusted_proxies, &peer));
         let source = (!is_trusted).then(|| Source::of(peer));
         let entry = Arc::<Entry>::default();
         let (id, reached) = {
             let mut table = self.table();
-            let (has_room, reached) = table.make_room(&self.settings, source);
+            let (has_room, reached) = table.make_room(&self.limits, source);
             (has_room.then(|| table.insert(source, &entry)), reached)
         };
         self.log_limit(reached, peer);
@@ -128,8 +122,8 @@ impl ConnectionLimiter {
         let Some(bound) = reached else { return };
         let Some(omitted) = self.throttles[bound as usize].due(Instant::now().into_std()) else { return };
         let (key, value) = match bound {
-            Bound::All => ("http.connections_max", self.settings.connections_max),
-            Bound::Address => ("http.connections_per_address_max", self.settings.per_address_max),
+            Bound::All => ("http.connections_max", self.limits.connections_max),
+            Bound::Address => ("http.connections_per_address_max", self.limits.connections_per_address_max),
         };
         log::warn!(
             key = key, value = value, address:% = super::shown(peer), omitted = omitted;
@@ -153,16 +147,19 @@ impl ConnectionLimiter {
 impl Table {
     /// Returns whether there is room for a connection of this source, if need be after evicting one, and the bound that
     /// was reached.
-    fn make_room(&mut self, settings: &Settings, source: Option<Source>) -> (bool, Option<Bound>) {
+    fn make_room(&mut self, limits: &Limits, source: Option<Source>) -> (bool, Option<Bound>) {
         let here = self.sources.get(&source).map_or(0, BTreeMap::len);
         let mut reached = None;
-        if source.is_some() && settings.per_address_max > 0 && here >= settings.per_address_max {
+        if source.is_some()
+            && limits.connections_per_address_max > 0
+            && here >= limits.connections_per_address_max
+        {
             reached = Some(Bound::Address);
             if !self.evict_of(source) {
                 return (false, reached);
             }
         }
-        if self.all < settings.connections_max {
+        if self.all < limits.connections_max {
             return (true, reached);
         }
         let largest: Vec<_> =
@@ -253,25 +250,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn limiter(connections_max: usize, per_address_max: usize) -> Arc<ConnectionLimiter> {
-        let time = Duration::from_secs(1);
         let limits = Limits {
-            header_timeout: time,
-            header_bytes_max: 1,
-            body_timeout: time,
-            body_bytes_max: 0,
-            takes_bodies: false,
-            request_timeout: time,
-            idle_timeout: time,
-        };
-        let settings = Settings {
-            limits,
-            write_timeout: time,
-            send_buffer: 1,
             connections_max,
-            per_address_max,
-            trusted_proxies: vec!["10.0.0.0/24".parse().expect("a network")],
+            connections_per_address_max: per_address_max,
+            ..crate::http::exchange::tests::limits()
         };
-        Arc::new(ConnectionLimiter::new(settings, Arc::default()))
+        let proxies = vec!["10.0.0.0/24".parse().expect("a network")];
+        Arc::new(ConnectionLimiter::new(limits, proxies, false, Arc::default()))
     }
 
     /// Admits a connection and marks it as idle.

@@ -7,7 +7,7 @@
 use super::framing::{ChunkScan, Framing, HeadScan};
 use std::time::{Duration, Instant};
 
-/// Limits of a connection. When one is exceeded, the connection is closed.
+/// Limits of HTTP connections, WebSockets not included. A connection that exceeds one is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// From the first byte of a request to the end of its head; for the first request, from the connection's start.
@@ -16,13 +16,19 @@ pub struct Limits {
     /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
     /// Bytes of a body as sent, including the framing of chunks.
-    pub body_bytes_max: u64,
-    /// Whether any route accepts a body; otherwise every request with one is rejected.
-    pub takes_bodies: bool,
+    pub body_bytes_max: usize,
     /// From the end of the head to the last byte of the response.
     pub request_timeout: Duration,
+    /// A connection with unsent output is reset if its client reads none of it for this time.
+    pub write_timeout: Duration,
     /// From the end of the response to the first byte of the next request.
     pub idle_timeout: Duration,
+    /// Open connections of all clients; at the limit an idle one is closed for each new one.
+    pub connections_max: usize,
+    /// Open connections of one IPv4 address or IPv6 /64, with the same rule; 0: no limit.
+    pub connections_per_address_max: usize,
+    /// Kernel send buffer (`SO_SNDBUF`) in bytes; more than this is not sent until the client reads.
+    pub send_buffer: usize,
 }
 
 /// Why the gateway closed a connection before its client did.
@@ -70,6 +76,8 @@ pub(super) enum ParserInput {
 #[derive(Debug)]
 pub(super) struct Exchange {
     limits: Limits,
+    /// Whether any route accepts a body; otherwise every request with one is rejected.
+    takes_bodies: bool,
     phase: Phase,
 }
 
@@ -115,11 +123,11 @@ enum Body {
 }
 
 impl Exchange {
-    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: Limits, takes_bodies: bool, now: Instant) -> Self {
         let until = now + limits.header_timeout;
         let phase =
             Phase::Waiting { until, bytes: 0, scan: HeadScan::default(), unparsed: false, first: true };
-        Exchange { limits, phase }
+        Exchange { limits, takes_bodies, phase }
     }
 
     pub(super) fn parser_input(&mut self) -> ParserInput {
@@ -162,7 +170,7 @@ impl Exchange {
                     let end = scan.end(offered);
                     let more = end.unwrap_or(offered.len());
                     *taken += more as u64;
-                    if *taken > self.limits.body_bytes_max {
+                    if *taken > self.limits.body_bytes_max as u64 {
                         return Err(EarlyClose::BodyBytes);
                     }
                     if end.is_some() {
@@ -180,8 +188,8 @@ impl Exchange {
     pub(super) fn head_received(&mut self, now: Instant, framing: Framing, closes: bool) -> bool {
         let (body, closes) = match framing {
             Framing::None | Framing::Length(0) => (Body::Complete, closes),
-            _ if !self.limits.takes_bodies => (Body::Rejected, true),
-            Framing::Length(length) if length > self.limits.body_bytes_max => (Body::Rejected, true),
+            _ if !self.takes_bodies => (Body::Rejected, true),
+            Framing::Length(length) if length > self.limits.body_bytes_max as u64 => (Body::Rejected, true),
             Framing::Length(length) => (Body::Length(length), closes),
             Framing::Chunked => (Body::Chunked { taken: 0, scan: ChunkScan::default() }, closes),
         };
@@ -197,7 +205,7 @@ impl Exchange {
     }
 
     pub(super) fn takes_bodies(&self) -> bool {
-        self.limits.takes_bodies
+        self.takes_bodies
     }
 
     /// Ends the connection after the response to this request.

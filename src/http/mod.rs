@@ -47,6 +47,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+/// Whether any route accepts a body; otherwise every request with one is rejected.
+pub const TAKES_BODIES: bool = false;
 /// Size of a connection's write buffer, in bytes; when it is full, it is written to the socket.
 const WRITE_BUFFER: usize = 16 * 1024;
 
@@ -148,7 +150,7 @@ fn with_sockets(
         let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
         map_config(app, |()| AppConfig::default())
     };
-    let request_timeout = limiter.settings.limits.request_timeout;
+    let request_timeout = limiter.limits.request_timeout;
     let upgrade = apply_fn_factory(
         app().map_err(|_| ErrorInternalServerError("")),
         move |(request, framed): (Request, Framed<HttpStream, h1::Codec>), app: &_| {

@@ -64,7 +64,7 @@ mod tests {
     #[actix_web::test]
     async fn a_body_is_sent_whole_in_slices_and_its_end_is_reported() {
         let now = tokio::time::Instant::now().into_std();
-        let shared = Rc::new(RefCell::new(Exchange::new(limits(), now)));
+        let shared = Rc::new(RefCell::new(Exchange::new(limits(), false, now)));
         shared.borrow_mut().head_received(now, Framing::None, false);
         let text: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
         let mut answer = ResponseBody::new(BoxBody::new(text.clone()), OpenRequest(Rc::clone(&shared)));

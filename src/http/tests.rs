@@ -42,15 +42,9 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-fn limiter_settings() -> connection_limiter::Settings {
-    connection_limiter::Settings {
-        limits: exchange::tests::limits(),
-        write_timeout: Duration::from_secs(1),
-        send_buffer: 32 << 10,
-        connections_max: 10,
-        per_address_max: 0,
-        trusted_proxies: Vec::new(),
-    }
+fn limiter(takes_bodies: bool) -> Arc<ConnectionLimiter> {
+    let limits = exchange::tests::limits();
+    Arc::new(ConnectionLimiter::new(limits, Vec::new(), takes_bodies, Arc::default()))
 }
 
 fn state() -> Arc<AppState> {
@@ -66,7 +60,7 @@ fn state() -> Arc<AppState> {
     Arc::new(AppState {
         settings: settings(),
         lifecycle: Arc::new(Lifecycle::new(1, 0)),
-        limiter: Arc::new(ConnectionLimiter::new(limiter_settings(), Arc::clone(&metrics))),
+        limiter: limiter(false),
         memory: Arc::new(Memory::new(Limit::new(0, |_| None), Instant::now().into_std())),
         registry: Arc::new(Registry::new(ChatLimits::default())),
         dispatch_state: dispatcher.state(),
@@ -175,7 +169,7 @@ async fn only_the_operators_listener_shows_the_host_of_the_upstream() {
 // faults: K128
 #[actix::test]
 async fn a_route_that_reads_a_body_gets_it_in_any_framing() {
-    let limiter = Arc::new(ConnectionLimiter::new(limiter_settings(), Arc::new(Metrics::default())));
+    let limiter = limiter(true);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let service = move || {

@@ -65,7 +65,7 @@ impl Settings {
             replay_time: Duration::from_secs(120),
             lag_bytes_max: 64 * 1024,
             system_prompt: None,
-            history: Budget { tokens: 32_000, bytes: 256 * 1024, messages: 200 },
+            history: Budget { tokens_max: 32_000, bytes_max: 256 * 1024, messages_max: 200 },
         }
     }
 }

@@ -8,9 +8,12 @@ pub(in crate::http) fn limits() -> Limits {
         header_bytes_max: 100,
         body_timeout: seconds(10),
         body_bytes_max: 50,
-        takes_bodies: true,
+        write_timeout: seconds(1),
         request_timeout: seconds(60),
         idle_timeout: seconds(7),
+        connections_max: 10,
+        connections_per_address_max: 0,
+        send_buffer: 32 << 10,
     }
 }
 
@@ -22,9 +25,9 @@ struct Check {
 }
 
 impl Check {
-    fn new(limits: Limits) -> Self {
+    fn new(takes_bodies: bool) -> Self {
         let began = tokio::time::Instant::now().into_std();
-        Check { exchange: Exchange::new(limits, began), began, now: Duration::ZERO }
+        Check { exchange: Exchange::new(limits(), takes_bodies, began), began, now: Duration::ZERO }
     }
 
     fn now(&self) -> Instant {
@@ -70,7 +73,7 @@ impl Check {
 // faults: K130
 #[test]
 fn the_head_and_the_wait_for_the_next_request_have_their_own_timeouts() {
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     check.ends(EarlyClose::HeaderTimeout, 5);
     check.at(3).bytes("GET").unwrap();
     check.ends(EarlyClose::HeaderTimeout, 5);
@@ -82,7 +85,7 @@ fn the_head_and_the_wait_for_the_next_request_have_their_own_timeouts() {
     check.at(20).bytes("E").unwrap();
     check.ends(EarlyClose::HeaderTimeout, 21);
     // The timeout is for each request, not for the connection.
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     for request in 0..100 {
         check.at(request * 5).head(Framing::None).ends(EarlyClose::RequestTimeout, request * 5 + 60);
         check.answer();
@@ -92,7 +95,7 @@ fn the_head_and_the_wait_for_the_next_request_have_their_own_timeouts() {
 // faults: K128
 #[test]
 fn a_body_has_a_timeout_and_a_maximum_size() {
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     check.head(Framing::Length(10)).ends(EarlyClose::BodyTimeout, 10);
     assert_eq!(check.at(9).bytes("123456789"), Ok(9));
     check.ends(EarlyClose::BodyTimeout, 10);
@@ -101,7 +104,7 @@ fn a_body_has_a_timeout_and_a_maximum_size() {
     check.ends(EarlyClose::RequestTimeout, 60);
     check.at(30).answer().ends(EarlyClose::IdleTimeout, 37);
 
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     check.head(Framing::Chunked).ends(EarlyClose::BodyTimeout, 10);
     assert_eq!(check.bytes("5\r\nhel"), Ok(6));
     check.ends(EarlyClose::BodyTimeout, 10);
@@ -110,37 +113,35 @@ fn a_body_has_a_timeout_and_a_maximum_size() {
     assert_eq!(check.exchange.parser_input(), ParserInput::AfterAnswer);
     check.at(30).answer().ends(EarlyClose::IdleTimeout, 37);
 
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     check.head(Framing::Chunked);
     assert_eq!(check.bytes("ff\r\n"), Ok(4));
     assert_eq!(check.bytes(&"x".repeat(46)), Ok(46));
     assert_eq!(check.bytes("x"), Err(EarlyClose::BodyBytes));
 
     // A body that the route does not read, or not to its end.
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     check.head(Framing::Length(50));
     check.bytes("x").unwrap();
     assert!(check.exchange.closes(), "the answer says so");
     assert_eq!(check.answer().exchange.parser_input(), ParserInput::EndOfStream);
-    for (limits, framing) in [
-        (limits(), Framing::Length(51)),
-        (Limits { takes_bodies: false, ..limits() }, Framing::Length(1)),
-        (Limits { takes_bodies: false, ..limits() }, Framing::Chunked),
-    ] {
-        let mut check = Check::new(limits);
+    for (takes_bodies, framing) in
+        [(true, Framing::Length(51)), (false, Framing::Length(1)), (false, Framing::Chunked)]
+    {
+        let mut check = Check::new(takes_bodies);
         assert!(!check.exchange.head_received(check.now(), framing, false));
         assert_eq!(check.exchange.parser_input(), ParserInput::AfterAnswer, "nothing of it is read");
         assert!(check.exchange.closes());
         assert_eq!(check.answer().exchange.parser_input(), ParserInput::EndOfStream);
     }
-    let mut check = Check::new(Limits { takes_bodies: false, ..limits() });
+    let mut check = Check::new(false);
     assert!(check.exchange.head_received(check.now(), Framing::Length(0), false));
 }
 
 // faults: K130
 #[test]
 fn a_head_has_a_maximum_size() {
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     assert_eq!(check.bytes(&"x".repeat(100)), Ok(100));
     assert_eq!(check.bytes("x"), Err(EarlyClose::HeaderBytes));
     assert!(check.exchange.may_answer());
@@ -149,7 +150,7 @@ fn a_head_has_a_maximum_size() {
 // faults: K133
 #[test]
 fn nothing_is_read_after_the_last_request() {
-    let mut check = Check::new(limits());
+    let mut check = Check::new(true);
     check.exchange.head_received(check.now(), Framing::None, true);
     assert_eq!(check.exchange.parser_input(), ParserInput::AfterAnswer);
     assert_eq!(check.answer().exchange.parser_input(), ParserInput::EndOfStream);
@@ -167,7 +168,7 @@ proptest! {
         last in 0usize..14,
         pieces in prop::collection::vec(1usize..40, 1..200),
     ) {
-        let mut check = Check::new(limits());
+        let mut check = Check::new(true);
         let wire: Vec<(Vec<u8>, u64)> = requests.iter().map(|(body, spaced)| {
             let head = if *spaced { "\r\nPOST / HTTP/1.1\r\na: b\r\n\r\n" } else { "GET /x HTTP/1.1\nh: 1\n\n" };
             let body = if *body <= 50 { *body } else { 0 };

@@ -22,7 +22,7 @@ use std::{collections::HashSet, fmt::Write, time::Duration};
 
 /// Small limits, so that scripts reach all of them.
 fn settings() -> Settings {
-    let history = Budget { tokens: 10_000, bytes: 10_000, messages: 100 };
+    let history = Budget { tokens_max: 10_000, bytes_max: 10_000, messages_max: 100 };
     Settings { queued_messages_max: 2, lag_bytes_max: 40, history, ..Settings::for_test() }
 }
 

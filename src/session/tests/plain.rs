@@ -113,7 +113,7 @@ fn late_events_of_an_ended_run_are_ignored() {
 
 #[test]
 fn the_history_learns_from_what_the_model_counted() {
-    let budget = Budget { tokens: 60, ..settings().history };
+    let budget = Budget { tokens_max: 60, ..settings().history };
     let mut shell = Shell::new(Settings { history: budget, ..settings() });
     shell.feed(parse("attach 1"));
     let omitted = |shell: &mut Shell| {

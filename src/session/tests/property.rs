@@ -129,7 +129,7 @@ impl World {
             detached_timeout: Duration::from_millis(DETACHED),
             idle_timeout: Duration::from_millis(IDLE),
             replay_time: Duration::from_millis(RETAIN),
-            history: Budget { tokens: 10_000_000, bytes: 10_000_000, messages: 10_000 },
+            history: Budget { tokens_max: 10_000_000, bytes_max: 10_000_000, messages_max: 10_000 },
             ..settings()
         };
         World {

@@ -68,7 +68,7 @@ fn finding_a_position_in_a_log_of_many_parts_does_not_visit_each() {
 #[test]
 fn a_prompt_of_many_pieces_is_not_copied_for_each() {
     let [few, many] = [1_000, 16_000].map(|pieces| {
-        let budget = Budget { tokens: 1 << 30, bytes: 1 << 30, messages: 1 << 30 };
+        let budget = Budget { tokens_max: 1 << 30, bytes_max: 1 << 30, messages_max: 1 << 30 };
         let system = || ChatMessage::new(id("s"), Role::System, "x".repeat(100));
         cpu_time(|| {
             let mut history = History::new(SessionId(1), None, budget);

@@ -11,7 +11,7 @@ fn chat_settings() -> Settings {
         subscribers_max: 3,
         detached_timeout: DETACHED,
         replay_time: Duration::from_secs(3),
-        history: Budget { tokens: 150, bytes: 200, messages: 10 },
+        history: Budget { tokens_max: 150, bytes_max: 200, messages_max: 10 },
         ..settings()
     }
 }

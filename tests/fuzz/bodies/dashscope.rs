@@ -102,7 +102,7 @@ impl Listener {
             queued_messages_max: 1,
             lag_bytes_max: 1 << 20,
             system_prompt: None,
-            history: Budget { tokens: 100, bytes: 1 << 10, messages: 10 },
+            history: Budget { tokens_max: 100, bytes_max: 1 << 10, messages_max: 10 },
         };
         let mut listener = Listener {
             session: Session::new(Arc::new(settings), SessionId(1), Lifetime::OfSocket),

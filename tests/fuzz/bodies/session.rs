@@ -81,7 +81,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let history = Budget { tokens: 1_000, bytes: 500, messages: 10 };
+        let history = Budget { tokens_max: 1_000, bytes_max: 500, messages_max: 10 };
         let settings =
             Settings { queued_messages_max: QUEUED, lag_bytes_max: BEHIND, history, ..Settings::for_test() };
         World {
