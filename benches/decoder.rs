@@ -1,8 +1,8 @@
-//! What reading one DashScope event costs, incremental and cumulative, decoder and dialect together.
+//! The cost of reading one DashScope event, incremental and cumulative, with the event-stream decoder.
 //!
-//! `event/*` is the time of one event, with its bytes as throughput. `run/*` is the time of
-//! [`EVENTS`] events in a row, read from where the text has a given length: cumulative events hold
-//! the whole text, so that this must not grow with it.
+//! `event/*` is the time of one event, with its bytes as throughput. `run/*` is the time of [`EVENTS`] events, read after
+//! the text has reached a given length. It must not grow with that length, although cumulative events contain the whole
+//! text.
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -11,7 +11,7 @@ use tidegate::upstream::dashscope::{DashScope, Settings};
 use tidegate::upstream::sse::{Decoder, Line, LineTooLong};
 use tidegate::upstream::{Dialect, Head, Limits, Reader};
 
-/// Events of one measured run.
+/// Number of events of one measured run.
 const EVENTS: usize = 64;
 const TOKEN: &str = " tokens of";
 
@@ -59,7 +59,7 @@ fn single(c: &mut Criterion) {
     group.finish();
 }
 
-/// Reads events after a first one that sets the length of the text.
+/// Reads events after a first one that determines the length of the text.
 fn run(c: &mut Criterion) {
     let mut group = c.benchmark_group("run");
     group.throughput(Throughput::Elements(EVENTS as u64));

@@ -1,5 +1,5 @@
-//! Costs of the pure hot path: a delta through the session machine, its spelling, a client's bytes
-//! through the guard.
+//! The cost of the pure part of the hot path: a delta in the session machine and its encoder, a client's bytes in the
+//! guard.
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
@@ -24,7 +24,7 @@ fn session(readers: u64) -> Session {
     session
 }
 
-/// A whole answer: a message in, deltas out, the end.
+/// A whole answer: a message, its deltas, the end.
 fn turn(session: &mut Session, fx: &mut Vec<Effect>, run: u32) {
     let frame = ClientFrame::Message { text: "hello".into() };
     session.handle(fx, Duration::ZERO, Input::Client { subscriber: SubscriberId(1), frame });
@@ -53,8 +53,8 @@ fn machine(c: &mut Criterion) {
     group.finish();
 }
 
-/// A whole answer that changes between thinking and text with each delta, replayed to a reader that comes back: the time of
-/// an entry must not grow with their number.
+/// A whole answer that alternates between reasoning and text with each delta, replayed to a subscriber that resumes: the
+/// time per entry must not grow with their number.
 fn replay(c: &mut Criterion) {
     let mut group = c.benchmark_group("replay");
     for entries in [1_000, 4_000, 16_000] {
@@ -89,7 +89,7 @@ fn replay(c: &mut Criterion) {
     group.finish();
 }
 
-/// A question after a hundred messages of 1 KiB, as the stock client sends it.
+/// A question with a transcript of a hundred messages of 1 KiB, as the stock client sends it.
 fn transcript() -> String {
     let text = r#"what is the tide, \"and\" 什么是潮汐? "#.repeat(22);
     let message = |at, role: &str| {

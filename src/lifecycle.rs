@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn permits_are_capped_in_all_and_by_address_and_come_back() {
+    fn permits_are_limited_in_total_and_by_address_and_released() {
         let life = Arc::new(Lifecycle::new(3, 2));
         let (a, b) = (Some(IpAddr::from([10, 0, 0, 1])), Some(IpAddr::from([10, 0, 0, 2])));
         let take = |address| life.admit(address, true);

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_address_comes_with_a_way_out() {
+    fn a_rejected_address_is_reported_with_advice() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let held = bind(taken, FLAG).unwrap();
         let error = bind(taken, FLAG).unwrap_err().to_string();

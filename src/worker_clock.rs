@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn missed_ticks_do_not_come_in_a_storm() {
+    async fn missed_ticks_are_not_made_up_for() {
         let clock = WorkerClock::start();
         let (seen, sees) = (Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(Duration::ZERO)));
         let (count, late) = (Rc::clone(&seen), Rc::clone(&sees));

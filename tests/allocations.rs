@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const READER_MAX: f64 = 1.01;
 const HANDOVER_MAX: f64 = 0.0;
 const SESSION_MAX: f64 = 0.05;
-const SPELLING_MAX: f64 = 0.0;
+const ENCODING_MAX: f64 = 0.0;
 const GATEWAY_MAX: f64 = 1.2;
 /// Bytes requested from the allocator that each of `HELD_STREAMS` sockets with an answer of `HELD_DELTAS`
 /// deltas may hold. Most of it is awc's: 30 KiB to read into and 8 KiB to write from.
@@ -175,7 +175,7 @@ fn quiet() -> usize {
     held - text_bytes
 }
 
-/// The session machine, and the frame's spelling of what it pushes.
+/// The session machine, and the encoding of its frames.
 fn session() -> (f64, f64) {
     let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
@@ -203,7 +203,7 @@ fn session() -> (f64, f64) {
     let request = RequestId::new("r1").unwrap();
     let mut encoders = [Codec::Plain.encoder(None), Codec::AiSdk.encoder(Some(&request))];
     let mut from = 0;
-    let spelling = each(|deltas| {
+    let encoding = each(|deltas| {
         // Each delta once: a encoder says nothing twice.
         for frame in &pushed[from..from + deltas] {
             for encoder in &mut encoders {
@@ -214,7 +214,7 @@ fn session() -> (f64, f64) {
         }
         from += deltas;
     });
-    (machine, spelling)
+    (machine, encoding)
 }
 
 /// A gateway with one worker in front of this upstream, until the sender is used.
@@ -308,20 +308,20 @@ fn whole() -> (f64, usize) {
 #[test]
 fn a_delta_allocates_next_to_nothing() {
     let (reader, handover) = (reader(), handover());
-    let (session, spelling) = session();
+    let (session, encoding) = session();
     // Before there is a gateway: threads of one that has ended may still give back what they had.
     let quiet = quiet();
     let (gateway, held) = whole();
     println!(
         "allocations for each delta: reader {reader:.3} (its text), handover {handover:.3}, \
-         session {session:.3} (the log grows), spelling {spelling:.3}; whole gateway {gateway:.3}; a stream of {HELD_DELTAS} deltas holds {held} bytes, \
+         session {session:.3} (the log grows), encoding {encoding:.3}; whole gateway {gateway:.3}; a stream of {HELD_DELTAS} deltas holds {held} bytes, \
          a conversation of {QUIET_TURNS} turns {quiet} beside its texts"
     );
     for (name, counted, most) in [
         ("reader", reader, READER_MAX),
         ("handover", handover, HANDOVER_MAX),
         ("session", session, SESSION_MAX),
-        ("spelling", spelling, SPELLING_MAX),
+        ("encoding", encoding, ENCODING_MAX),
         ("whole gateway", gateway, GATEWAY_MAX),
     ] {
         assert!(counted <= most, "{name}: {counted:.3} allocations for each delta, at most {most}");

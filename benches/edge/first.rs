@@ -1,5 +1,5 @@
-//! One answer at a time on a machine with nothing else to do: how much later the first delta comes
-//! through the gateway than straight from the simulator.
+//! Time to the first delta, one answer at a time on an otherwise idle machine: how much the gateway adds to that of the
+//! simulator.
 use crate::process::now_ns;
 use crate::tally::percentile;
 use crate::wire::{Socket, Target, send, text_frame};
@@ -9,9 +9,9 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Turns before the measured ones: until both workers have a connection to the simulator.
+/// Turns before the measured ones, so that both workers have a connection to the simulator.
 const WARM: usize = 20;
-/// Between two turns, so that nothing of the last one is still going on.
+/// Pause between two turns, so that the previous one is completely over.
 const PAUSE: Duration = Duration::from_millis(3);
 const CONTENT: &[u8] = b"\"content\":\"";
 
@@ -36,8 +36,8 @@ pub(crate) struct Settings {
     json: bool,
 }
 
-/// Each turn has a socket of its own, opened before the clock starts: the gateway's time holds the
-/// beginning of a session, and a connection to the simulator from its pool.
+/// Each turn has a socket of its own, which is opened before the clock starts. The gateway's time includes the creation of
+/// a session, and uses a pooled connection to the simulator.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
     let (gateway, simulator) =
         (Target::parse(&settings.url, "ws")?, Target::parse(&settings.direct, "http")?);
@@ -45,7 +45,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         (text_frame(&settings.prompt), simulator.request(&settings.prompt, &settings.model));
     let (mut through, mut direct) = (Vec::new(), Vec::new());
     for turn in 0..WARM + settings.turns {
-        // The order alternates, so that being first is no advantage.
+        // The order alternates, so that neither has the advantage of being first.
         for way in [turn % 2, (turn + 1) % 2] {
             let took = if way == 0 {
                 until(gateway.open().await?, &frame, |got| got.len() > 2 && got[0] == 0x81).await?
@@ -61,7 +61,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     report(&settings, through, direct)
 }
 
-/// Asks, and waits until what came holds a delta; in nanoseconds.
+/// Sends a question and waits for the first delta. Returns nanoseconds.
 async fn until(mut socket: Socket, question: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<u64> {
     let mut got = Vec::new();
     let start = now_ns();

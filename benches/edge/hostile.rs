@@ -1,4 +1,4 @@
-//! Clients that mean harm, over and over, while another process measures what the others notice.
+//! Attacks a gateway repeatedly, while another process measures the effect on other clients.
 use crate::process::need_descriptors;
 use crate::tally::Shared;
 use crate::wire::{Target, frame, head, send, text_frame};
@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep, timeout};
 
-/// One attack pushes no more than this.
+/// Maximum bytes that one attack sends.
 const PUSH_BYTES_MAX: usize = 64 << 20;
-/// Pieces of a push.
+/// Bytes of one write.
 const PIECE: usize = 64 << 10;
-/// Floods come in bunches this far apart.
+/// Interval between two bursts of a flood.
 const BUNCH: Duration = Duration::from_millis(10);
 
 #[derive(Args)]
@@ -63,7 +63,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         spawn_local(async move {
             loop {
                 attacks.set(attacks.get() + 1);
-                // How it ends is the gateway's choice; that it cannot begin is not meant.
+                // An attack may end in any way, but it must be able to start.
                 failed.set(failed.get() + u64::from(attack(&target, kind).await.is_err()));
                 sleep(Duration::from_millis(settings.pause_ms)).await;
             }
@@ -74,7 +74,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     Ok(())
 }
 
-/// Until the gateway ends it.
+/// Attacks until the gateway closes the connection.
 async fn attack(target: &Target, kind: Kind) -> Result<()> {
     let mut socket = if matches!(kind, Kind::Stalled | Kind::Slow) {
         target.open_narrow().await?
@@ -115,7 +115,7 @@ async fn attack(target: &Target, kind: Kind) -> Result<()> {
         }
         Kind::Stalled => {
             send(&write, &answer).await?;
-            // It does not look, so it cannot see when it is cut; that is after 12 s by default.
+            // A client that does not read cannot see that it was disconnected; by default that is after 12 s.
             sleep(Duration::from_secs(15)).await;
             Ok(())
         }
@@ -132,7 +132,7 @@ async fn attack(target: &Target, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Both at once until one of them ends; who pushes hears for a moment yet why it was ended.
+/// Writes and reads until one of them ends. A writer goes on reading for a moment, to get the close frame.
 async fn meanwhile(
     push: impl Future<Output = Result<()>>,
     listen: impl Future<Output = Result<()>>,

@@ -1,4 +1,4 @@
-//! Sockets that do nothing, and what one message leaves behind on them.
+//! Memory of idle sockets, and the memory that remains after one message on each.
 use crate::process::{Cpu, need_descriptors, settled_rss};
 use crate::stream::{OPENING, watch};
 use crate::tally::Shared;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::sleep;
 
-/// The shortest of answers; blanks behind it make the message as long as wanted.
+/// A message with the shortest answer; it is padded with blanks to the requested length.
 const SHORT_TURN: &str = "/sim tokens=1 think=0";
-/// Messages are sent in bursts of this many sockets ...
+/// Number of sockets per burst of messages.
 const BURST: usize = 64;
-/// ... with this pause between, so that it is memory that is measured and not a queue.
+/// Pause between bursts, so that no queue forms: only memory is measured.
 const BURST_PAUSE: Duration = Duration::from_millis(40);
 
 #[derive(Args)]
@@ -75,7 +75,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     if let Some(bytes) = settings.message_bytes {
         send_all(&writers, &" ".repeat(bytes), &tally).await;
         let refused = each().await?;
-        // That these were refused is no trouble.
+        // These messages are rejected on purpose, so the errors do not count.
         tally.take();
         send_all(&writers, &format!("{SHORT_TURN:<bytes$}"), &tally).await;
         let answered = each().await?;
@@ -102,7 +102,7 @@ fn warn(tally: &Shared) {
     }
 }
 
-/// Sends this text on every socket, at a pace that no queue notices.
+/// Sends this text on every socket, slowly enough that no queue forms.
 async fn send_all(writers: &[Rc<OwnedWriteHalf>], text: &str, tally: &Shared) {
     let frame = text_frame(text);
     for burst in writers.chunks(BURST) {

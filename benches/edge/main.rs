@@ -22,7 +22,7 @@ use tokio::task::LocalSet;
 struct Cli {
     #[command(subcommand)]
     mode: Option<Mode>,
-    /// What `cargo bench` adds; means nothing here.
+    /// Passed by `cargo bench`; ignored.
     #[arg(long, global = true, hide = true)]
     bench: bool,
 }
@@ -56,7 +56,7 @@ fn run() -> Result<()> {
         eprintln!("nothing is measured without a server: use benches/run, or see edge --help");
         return Ok(());
     };
-    // One thread, so that the client takes as little as it can from the cores it shares with the server.
+    // One thread, so that the client takes little of the cores that it shares with the server.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         match mode {

@@ -1,4 +1,4 @@
-//! What the kernel says of a process: CPU, memory, descriptors.
+//! CPU, memory and descriptors of a process, as reported by the kernel.
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -7,22 +7,22 @@ use std::fs;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Descriptors beside the sockets: files, epoll, listeners, connections to the upstream.
+/// Descriptors reserved for other things than sockets: files, epoll, listeners, connections to the upstream.
 const DESCRIPTORS_ASIDE: u64 = 64;
-/// How often memory is looked at while it settles.
+/// Interval at which memory is sampled while it settles.
 const LOOK: Duration = Duration::from_millis(250);
 /// Memory has settled when this number of samples in a row ...
 const LOOKS: usize = 12;
 /// ... differ by no more than this.
 const SETTLED_BYTES: u64 = 32 << 10;
 
-/// The machine's monotonic clock, which the simulator writes into its stamps.
+/// The machine's monotonic clock, which the simulator uses for its stamps.
 pub(crate) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
-/// CPU time of a process up to now.
+/// CPU time of a process since its start.
 pub(crate) struct Cpu {
     /// Nanoseconds by thread.
     threads: HashMap<String, u64>,
@@ -33,7 +33,7 @@ pub(crate) struct Cpu {
 /// CPU time of a process between two moments.
 #[derive(Clone, Copy)]
 pub(crate) struct Spent {
-    /// Exact; threads that ended in between are missed.
+    /// Exact, but without threads that ended in between.
     pub(crate) total: Duration,
     /// In ticks of the kernel.
     pub(crate) user: Duration,
@@ -46,7 +46,7 @@ impl Cpu {
         let mut threads = HashMap::new();
         for entry in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("no process {pid}"))? {
             let entry = entry?;
-            // A thread may end between the listing and the look.
+            // A thread may end after it was listed.
             let Ok(times) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             let ran = times.split(' ').next().and_then(|ran| ran.parse().ok()).context("schedstat is odd")?;
             threads.insert(entry.file_name().to_string_lossy().into_owned(), ran);
@@ -81,7 +81,7 @@ pub(crate) fn rss(pid: u32) -> Result<u64> {
     Ok(kilobytes << 10)
 }
 
-/// Resident memory once it stands still, and whether it did within this time.
+/// Resident memory after it has settled, and whether it has within this time.
 pub(crate) async fn settled_rss(pid: u32, at_most: Duration) -> Result<(u64, bool)> {
     let mut looks = VecDeque::from([rss(pid)?]);
     let mut waited = Duration::ZERO;
@@ -100,7 +100,7 @@ pub(crate) async fn settled_rss(pid: u32, at_most: Duration) -> Result<(u64, boo
     }
 }
 
-/// Makes sure that this process, and the server, may hold this number of sockets.
+/// Checks that this process and the server may open this number of sockets.
 pub(crate) fn need_descriptors(sockets: usize, server: Option<u32>) -> Result<()> {
     let need = sockets as u64 + DESCRIPTORS_ASIDE;
     let limit = getrlimit(Resource::Nofile);
@@ -119,7 +119,7 @@ pub(crate) fn need_descriptors(sockets: usize, server: Option<u32>) -> Result<()
             "{sockets} sockets need {need} descriptors, process {server} may have {may}: \
              `ulimit -n {need}` where it is started"
         ),
-        // A number that suffices, or "unlimited".
+        // A sufficient number, or "unlimited".
         _ => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-/// Handshakes under way at once.
+/// Maximum concurrent handshakes.
 pub(crate) const OPENING: usize = 64;
 
 #[derive(Args)]
@@ -44,7 +44,7 @@ pub(crate) struct Settings {
     json: bool,
 }
 
-/// How the answers are asked for.
+/// How the answers are requested.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Socket,
@@ -118,7 +118,7 @@ async fn ask(settings: &Settings, way: Way, tally: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Runs one socket; how it ends is trouble, because it should not.
+/// Runs one socket. It should not end, so any end is recorded as an error.
 pub(crate) fn watch(tally: &Shared, socket: impl AsyncFnOnce(Shared) -> Result<()> + 'static) {
     let tally = tally.clone();
     spawn_local(async move {
@@ -128,12 +128,12 @@ pub(crate) fn watch(tally: &Shared, socket: impl AsyncFnOnce(Shared) -> Result<(
     });
 }
 
-/// What was read beside the sockets.
+/// The server's figures.
 struct Measured {
     window: Duration,
     client: Spent,
     server: Option<Spent>,
-    /// Bytes at the window's end, and before the first socket.
+    /// Bytes at the end of the window, and before the first socket.
     memory: Option<(u64, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! What all sockets together have seen, and the stamps it is counted by.
+//! Counts what all sockets received, by the simulator's stamps.
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -7,13 +7,13 @@ pub(crate) type Shared = Rc<RefCell<Tally>>;
 
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Inside the window that is measured.
+    /// Whether the measured window is open.
     pub(crate) recording: bool,
-    /// One per delta of the window, in nanoseconds.
+    /// Latency of each delta within the window, in nanoseconds.
     pub(crate) latencies: Vec<u64>,
-    /// Reads of the window that held deltas.
+    /// Reads within the window that contained deltas.
     pub(crate) reads: u64,
-    /// Sockets that had a delta in the window.
+    /// Sockets with a delta within the window.
     pub(crate) live: usize,
     /// Sockets that failed or were closed, and error texts.
     pub(crate) troubles: u64,
@@ -26,14 +26,14 @@ impl Tally {
         self.first_trouble.get_or_insert_with(|| what.into());
     }
 
-    /// A sentence where something went wrong.
+    /// A sentence about errors, if there were any.
     pub(crate) fn complaint(&self) -> Option<String> {
         let first = self.first_trouble.as_ref()?;
         Some(format!("{} sockets had trouble, the first: {first}", self.troubles))
     }
 }
 
-/// Finds the simulator's stamps, `@`, nanoseconds and a blank, however the text was cut.
+/// Finds the simulator's stamps (`@`, nanoseconds and a blank), however the text is split.
 #[derive(Default)]
 pub(crate) struct Stamps {
     /// The digits of a stamp so far.
@@ -42,7 +42,7 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
-    /// Counts every stamp in these bytes as a delta that arrived `now`.
+    /// Counts each stamp in these bytes as a delta that arrived at `now`.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], now: u64, tally: &mut Tally) {
         while !bytes.is_empty() {
             let Some(stamp) = &mut self.open else {
@@ -68,7 +68,7 @@ impl Stamps {
     }
 }
 
-/// The value below which this share of the sorted values lies.
+/// A quantile of sorted values.
 pub(crate) fn percentile(sorted: &[u64], share: f64) -> u64 {
     let at = (sorted.len() as f64 * share) as usize;
     sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)

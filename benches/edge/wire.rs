@@ -1,4 +1,4 @@
-//! Sockets to a server, and the little of HTTP and WebSocket that they need.
+//! Sockets to a server, with the small part of HTTP and WebSocket that they need.
 use crate::process::now_ns;
 use crate::tally::{Shared, Stamps};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,12 +14,12 @@ use tokio::net::TcpSocket;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use url::Url;
 
-/// A handshake's answer longer than this is none.
+/// Maximum bytes of a handshake's response; a longer one is an error.
 const HEAD_MAX: usize = 8 << 10;
 const MASK: [u8; 4] = [0x1d, 0xc4, 0x7a, 0x93];
 
 thread_local! {
-    /// All sockets read here; nothing is kept between reads.
+    /// The read buffer of all sockets; nothing is kept in it between reads.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
 }
 
@@ -27,7 +27,7 @@ thread_local! {
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    /// As it stands in the `Host` header.
+    /// The value of the `Host` header.
     authority: String,
     path: String,
 }
@@ -55,7 +55,7 @@ impl Target {
         Ok(Socket { read, write: Rc::new(write), early: Vec::new() })
     }
 
-    /// A WebSocket, opened with the headers of a browser.
+    /// Opens a WebSocket with the headers of a browser.
     pub(crate) async fn open(&self) -> Result<Socket> {
         self.upgrade(self.connect(None).await?).await
     }
@@ -89,7 +89,7 @@ impl Target {
         Ok(socket)
     }
 
-    /// The request that a gateway would send for one user message, straight to the simulator.
+    /// Sends the simulator the request that a gateway would send for one user message.
     pub(crate) async fn post(&self, prompt: &str, model: &str) -> Result<Socket> {
         let socket = self.connect(None).await?;
         send(&socket.write, self.request(prompt, model).as_bytes()).await?;
@@ -117,12 +117,12 @@ impl Target {
 pub(crate) struct Socket {
     read: OwnedReadHalf,
     pub(crate) write: Rc<OwnedWriteHalf>,
-    /// What came in one read with the handshake's answer.
+    /// Bytes that were read together with the handshake's response.
     early: Vec<u8>,
 }
 
 impl Socket {
-    /// Reads once and hands over what came.
+    /// Reads once and passes on the bytes.
     pub(crate) async fn receive<R>(&mut self, mut on: impl FnMut(&[u8]) -> R) -> Result<R> {
         poll_fn(|cx| {
             BUFFER.with_borrow_mut(|buffer| {
@@ -225,7 +225,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A header that claims this length in bytes.
+/// A frame header with this length in bytes.
 pub(crate) fn head(first: u8, length: u64) -> Vec<u8> {
     let mut head = vec![first];
     match length {
@@ -245,7 +245,7 @@ pub(crate) fn head(first: u8, length: u64) -> Vec<u8> {
 
 /// A part of what the server sends.
 enum Piece<'a> {
-    /// A text frame, or as much of it as came in one read.
+    /// A text frame, or the part of it that was in one read.
     Text {
         bytes: &'a [u8],
         first: bool,
@@ -254,13 +254,13 @@ enum Piece<'a> {
     Close(u16),
 }
 
-/// Takes the server's frames apart. Text is passed on as it comes; only headers and control frames are kept.
+/// Parses the server's frames. Text is passed on as it arrives; only headers and control frames are buffered.
 #[derive(Default)]
 struct Frames {
     head: [u8; 10],
-    /// Bytes of `head` that came.
+    /// Number of bytes in `head`.
     have: usize,
-    /// Bytes of payload that did not come yet, once the header is complete.
+    /// Payload bytes that are still missing, once the header is complete.
     left: Option<u64>,
     first: bool,
     control: Vec<u8>,
@@ -307,7 +307,7 @@ impl Frames {
         Ok(())
     }
 
-    /// The payload's length, once enough of the header came.
+    /// The payload's length, once enough of the header was received.
     fn length(&self) -> Result<Option<u64>> {
         if self.have < 2 {
             return Ok(None);

@@ -1,8 +1,7 @@
-//! The floor: the least that can relay an answer, which the gateway is measured against.
+//! The floor: a minimal relay of answers, with which the gateway is compared.
 //!
-//! No history, no limits, no pings, no pool: one single-threaded runtime per core behind
-//! `SO_REUSEPORT`, per-thread buffers, one read and one write per delta. `PORT` says where it
-//! listens on 127.0.0.1, `UPSTREAM` (host:port) where the simulator is.
+//! No history, no limits, no pings, no pool: one single-threaded runtime per core behind `SO_REUSEPORT`, per-thread
+//! buffers, one read and one write per delta. It listens on `PORT` of 127.0.0.1; `UPSTREAM` (host:port) is the simulator.
 use actix_http::ws::hash_key;
 use anyhow::{Context as _, Result, bail};
 use memchr::{memchr, memchr2, memmem};
@@ -20,14 +19,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// The gateway's allocator, so that memory compares.
+/// The gateway's allocator, so that memory can be compared.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const CONTENT: &[u8] = b"\"content\":\"";
 static FIND_CONTENT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(CONTENT));
-/// The longest header of a frame; text is gathered behind this much room.
+/// Length of the longest frame header; the text is collected after this much room.
 const HEADER_MAX: usize = 10;
 /// No timer is run for this: the whole thread waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -83,21 +82,21 @@ fn work(port: u16, upstream: SocketAddr) -> Result<()> {
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).context("cannot bind PORT")?;
         let listener = socket.listen(4096)?;
         loop {
-            // Out of descriptors, as a rule; the sockets that are there go on.
+            // Usually out of descriptors; open sockets continue.
             let Ok((client, _)) = listener.accept().await else {
                 thread::sleep(ACCEPT_PAUSE);
                 continue;
             };
-            // A socket that fails is its own business.
+            // An error of one socket does not affect others.
             tokio::spawn(async move { serve(client, upstream).await.ok() });
         }
     })
 }
 
-/// One browser: each text it sends is a turn.
+/// Serves one browser: each text message is a turn.
 async fn serve(client: TcpStream, upstream: SocketAddr) -> io::Result<()> {
     client.set_nodelay(true)?;
-    // Boxed, so that an idle socket's task does not keep room for what it is not doing.
+    // Boxed, so that the task of an idle socket does not reserve memory for it.
     Box::pin(shake_hands(&client)).await?;
     let mut carry = Vec::new();
     loop {
@@ -136,7 +135,7 @@ async fn shake_hands(client: &TcpStream) -> io::Result<()> {
 enum Message {
     Text(String),
     Close,
-    /// Pongs, and texts that hold nothing.
+    /// Pongs and empty texts.
     Other,
 }
 
@@ -160,7 +159,7 @@ fn next_message(client: &TcpStream, carry: &mut Vec<u8>) -> io::Result<Option<Me
     })
 }
 
-/// The first frame, when it is complete.
+/// The first frame, if it is complete.
 fn parse_message(bytes: &mut [u8]) -> Option<Message> {
     let payload = unmask(bytes)?;
     let opcode = bytes[0] & 0x0f;
@@ -172,7 +171,7 @@ fn parse_message(bytes: &mut [u8]) -> Option<Message> {
     })
 }
 
-/// Where the payload of the first frame lies; it is unmasked in place.
+/// The range of the first frame's payload, which is unmasked in place.
 fn unmask(bytes: &mut [u8]) -> Option<Range<usize>> {
     let (length, at) = match *bytes.get(1)? & 0x7f {
         126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
@@ -187,7 +186,7 @@ fn unmask(bytes: &mut [u8]) -> Option<Range<usize>> {
     Some(payload)
 }
 
-/// One turn: asks the upstream, and writes one frame for each read of its answer.
+/// Runs one turn: sends a request to the upstream and writes one frame for each read of its answer.
 async fn relay(client: &TcpStream, address: SocketAddr, text: String) -> io::Result<()> {
     let mut upstream = TcpStream::connect(address).await?;
     upstream.set_nodelay(true)?;
@@ -209,7 +208,7 @@ async fn relay(client: &TcpStream, address: SocketAddr, text: String) -> io::Res
     Ok(())
 }
 
-/// Writes the text of one read as one frame; returns what the socket did not take.
+/// Writes the text of one read as one frame; returns the bytes that the socket did not accept.
 fn forward(client: &TcpStream, answer: &mut Answer, bytes: &[u8]) -> io::Result<Vec<u8>> {
     if bytes.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -227,7 +226,7 @@ fn forward(client: &TcpStream, answer: &mut Answer, bytes: &[u8]) -> io::Result<
     })
 }
 
-/// Turns room and text into a frame; no text, no frame.
+/// Makes a frame of room and text; `None` if there is no text.
 fn frame_text(output: &mut [u8]) -> &[u8] {
     let length = output.len() - HEADER_MAX;
     let start = match length {
@@ -264,14 +263,14 @@ fn request(address: SocketAddr, text: &str) -> String {
     )
 }
 
-/// An upstream response as far as it was read.
+/// The state of reading an upstream response.
 #[derive(Default)]
 struct Answer {
-    /// What came of the head; empty once it is complete.
+    /// The head so far; empty once it is complete.
     head: Vec<u8>,
     place: Place,
     size: usize,
-    /// A line that the end of a read cut.
+    /// An incomplete line from the end of a read.
     line: Vec<u8>,
     ended: bool,
 }
@@ -281,7 +280,7 @@ enum Place {
     #[default]
     Head,
     Size,
-    /// Bytes of the chunk that are still to come.
+    /// Bytes of the chunk that are still missing.
     Chunk(usize),
     ChunkEnd,
 }
@@ -351,7 +350,7 @@ impl Answer {
     }
 }
 
-/// Appends the answer's text in one line of the stream. Knows no escape but those of one character.
+/// Appends the text in one line of the stream. Only escapes of a single character are supported.
 fn content(line: &[u8], text: &mut Vec<u8>) {
     if !line.starts_with(b"data:") {
         return;
@@ -369,7 +368,7 @@ fn content(line: &[u8], text: &mut Vec<u8>) {
     }
 }
 
-/// Reads what the client sends during an answer, to learn when it leaves.
+/// Reads from the client during an answer, to notice when it disconnects.
 fn discard_input(client: &TcpStream, cx: &mut Context<'_>) -> io::Result<()> {
     while let Poll::Ready(readable) = client.poll_read_ready(cx) {
         readable?;
@@ -378,7 +377,7 @@ fn discard_input(client: &TcpStream, cx: &mut Context<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what is there; `None` when nothing is.
+/// Reads available bytes; `None` if there are none.
 fn read_some(socket: &TcpStream, input: &mut [u8]) -> io::Result<Option<usize>> {
     match socket.try_read(input) {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -1,7 +1,7 @@
-//! The stock way: `HttpServer`, `WebsocketContext` and a dispatcher actor, as most people would write it.
+//! A gateway of stock parts: `HttpServer`, `WebsocketContext` and a dispatcher actor, as it is commonly written.
 //!
-//! What benches/compare/run measures the gateway against. `PORT` says where it listens on 127.0.0.1,
-//! `UPSTREAM` (host:port) where the simulator is.
+//! benches/compare/run compares the gateway with it. It listens on `PORT` of 127.0.0.1; `UPSTREAM` (host:port) is the
+//! simulator.
 #![allow(deprecated, clippy::disallowed_methods, reason = "written as the examples of these crates are")]
 use actix::prelude::*;
 use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, web};
@@ -9,12 +9,12 @@ use actix_web_actors::ws;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-/// The gateway's allocator, so that memory compares.
+/// The gateway's allocator, so that memory can be compared.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// One browser with its history.
+/// The connection of one browser, with its history.
 struct Session {
     dispatcher: Addr<Dispatcher>,
     history: Vec<Value>,
@@ -36,7 +36,7 @@ enum RunEvent {
     Failed(String),
 }
 
-/// One for all: asks the model and passes on what it says.
+/// The only dispatcher: sends requests to the model and passes on the answers.
 struct Dispatcher {
     client: awc::Client,
     url: String,

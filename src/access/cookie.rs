@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_cookie_is_random_and_comes_back_as_itself() {
+    fn a_new_cookie_is_random_and_is_recognized() {
         let mut random = fastrand::Rng::with_seed(1);
         let ([one, _], [two, _]) = (new_cookies(&mut random, false), new_cookies(&mut random, false));
         assert_ne!(one, two);

@@ -268,7 +268,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_kind_has_its_own_code_and_a_sentence_that_says_what_to_do() {
+    fn every_kind_has_its_own_code_and_a_sentence_with_advice() {
         let codes: HashSet<_> = RunErrorKind::ALL.iter().map(|kind| kind.code()).collect();
         let sentences: HashSet<_> = RunErrorKind::ALL.iter().map(|kind| kind.sentence()).collect();
         assert_eq!((codes.len(), sentences.len()), (RunErrorKind::ALL.len(), RunErrorKind::ALL.len()));

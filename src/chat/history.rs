@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_conversation_goes_to_the_model() {
+    fn the_whole_conversation_is_sent_to_the_model() {
         let mut history = history(WIDE, &[("one", "1"), ("two", "2")]);
         history.begin("three");
         assert_eq!(
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_back_as_they_were_given() {
+    fn message_ids_are_kept_unchanged() {
         let mut history = history(WIDE, &[]);
         let own = MessageId::of_answer(SessionId(1), RunId(12));
         // The last three look like ours.
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_edit_displaced_comes_back_whole_and_is_counted_once() {
+    fn turns_displaced_by_an_edit_are_restored_whole_and_counted_once() {
         let mut history = history(WIDE, &[]);
         for at in 0..3 {
             history.ask(&id(&format!("u{at}")), "question", &id(&format!("a{at}")));

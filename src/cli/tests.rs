@@ -90,7 +90,7 @@ fn every_example_can_be_copied() {
 }
 
 #[test]
-fn the_flags_of_load_stand_in_groups() {
+fn the_flags_of_load_are_grouped() {
     let help = parse("load --help").unwrap_err().text;
     let headings: Vec<_> = help
         .lines()

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, ParseError, Url};
 
-/// Origins as browsers spell them (`https://host[:port]`, ASCII, lower case, no default port), or `*`.
+/// Origins as browsers send them (`https://host[:port]`, ASCII, lower case, no default port), or `*`.
 pub type Origins = Vec<String>;
 
 /// Host names as they stand in URLs: ASCII, lower case, no dot at the end.

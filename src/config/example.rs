@@ -34,7 +34,7 @@ pub fn example() -> String {
     out
 }
 
-/// The default as TOML spells it.
+/// The default in TOML.
 fn value(key: &Key) -> String {
     match key.kind {
         ValueKind::Bool | ValueKind::Count(..) => key.default.to_owned(),

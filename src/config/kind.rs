@@ -82,12 +82,12 @@ impl ValueKind {
         }
     }
 
-    /// Whether the file may spell the value as an array.
+    /// Whether the value may be an array in the file.
     pub(super) fn is_list(&self) -> bool {
         matches!(self, ValueKind::Origins | ValueKind::Hosts | ValueKind::Networks | ValueKind::Links)
     }
 
-    /// Whether the file may spell the value as a bare number.
+    /// Whether the value may be a bare number in the file.
     pub(super) fn is_number(&self) -> bool {
         matches!(self, ValueKind::Duration(..) | ValueKind::Bytes(..) | ValueKind::Count(..))
     }

@@ -16,7 +16,7 @@ const URL_BYTES: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub label: String,
-    /// `http:`, `https:` or `mailto:`, as the parser spells it.
+    /// `http:`, `https:` or `mailto:`, as normalized by the parser.
     pub url: Url,
 }
 

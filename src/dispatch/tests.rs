@@ -197,7 +197,7 @@ fn text_of(received: &[RunEvent]) -> String {
 
 // faults: C43
 #[actix::test]
-async fn a_run_waits_for_a_session_that_takes_its_time_and_skips_nothing() {
+async fn a_run_waits_for_a_slow_session_and_skips_nothing() {
     // Each is an eighth of what may wait.
     let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
     let (received, _) = received_by_a_slow_session(&texts, Duration::from_millis(10), PATIENCE).await;
@@ -220,7 +220,7 @@ async fn a_run_waits_for_a_session_that_takes_its_time_and_skips_nothing() {
 
 // faults: C43
 #[actix::test]
-async fn a_session_that_takes_nothing_for_too_long_gets_the_end_and_its_slot_is_free() {
+async fn a_session_that_accepts_nothing_for_too_long_gets_the_end_and_its_slot_is_freed() {
     let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
     let (received, metrics) =
         received_by_a_slow_session(&texts, Duration::from_secs(1), Duration::from_millis(300)).await;

@@ -107,7 +107,7 @@ mod tests {
 
     // faults: K137
     #[test]
-    fn names_that_a_stranger_may_own_are_not() {
+    fn names_that_an_attacker_may_own_are_not_own() {
         for host in [
             "evil.test",
             "evil.test:8000",
@@ -187,7 +187,7 @@ mod tests {
         /// A name with a dot that is neither reserved nor listed is not our own, in any notation that a browser's parser
         /// reads as that name.
         #[test]
-        fn no_spelling_of_a_public_name_is_own(
+        fn no_notation_of_a_public_name_is_own(
             host in prop_oneof![
                 ".{0,60}",
                 "(localhost|127\\.0\\.0\\.1|\\[::1\\]|chat\\.example\\.com|a|0x7f)[.:@/\\\\?#%\\[\\] a-zA-Z0-9]{0,20}",

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn an_internal_error_says_what_to_do() {
+    async fn an_internal_error_gives_advice() {
         let response = UpgradeError::Internal.response();
         assert_eq!(response.status(), 500);
         let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();

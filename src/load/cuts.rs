@@ -83,7 +83,7 @@ mod tests {
     const AWAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(30));
 
     #[test]
-    fn ways_take_turns_and_every_third_cut_forgets() {
+    fn kinds_of_cuts_alternate_and_every_third_resumes_from_the_beginning() {
         let mut cuts = Cuts::new(When::Every(Duration::from_secs(2)), AWAY, 1, 7);
         let list: Vec<_> = (0..90).map(|_| cuts.next()).collect();
         for kind in [CutKind::Reset, CutKind::HalfClose, CutKind::CloseFrame] {

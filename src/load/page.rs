@@ -208,7 +208,7 @@ mod tests {
     use crate::load::require::Requirement;
 
     #[test]
-    fn the_page_stands_alone_and_lets_nothing_in() {
+    fn the_page_is_self_contained_and_escapes_its_input() {
         let mut report = sample();
         report.judge(&[Requirement::parse("p99_delivery_ms<5", &figures()).expect("a requirement")]);
         let page = render(&report);

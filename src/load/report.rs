@@ -333,7 +333,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_json_says_the_same() {
+    fn the_json_has_the_same_figures() {
         let report = sample();
         let json = report.json();
         assert_eq!(json["figures"]["errors"], 1.0);

@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_is_set_again_takes_the_place_of_the_old_one_and_no_other() {
+    fn a_cookie_that_is_set_again_replaces_only_the_old_one() {
         let mut cookies = String::new();
         for (head, kept) in [
             ("HTTP/1.1 101 Yes\r\n\r\n", ""),

@@ -1,5 +1,5 @@
-//! One record, one line: message and fields, escaped so that no text can forge another line or another
-//! field, and cut so that none floods.
+//! Formats a record as one line of message and fields. Texts are escaped, so that none can forge another line or field,
+//! and truncated, so that none floods the log.
 use super::Format;
 use log::{
     Record,
@@ -7,21 +7,21 @@ use log::{
 };
 use std::fmt::{self, Display, Write};
 
-/// Longest message of a line in bytes, escapes included; the rest is cut and its length noted.
+/// Maximum bytes of a message, including escapes; the rest is replaced by its length.
 pub const MESSAGE_BYTES: usize = 8 * 1024;
-/// Longest value of a field, likewise.
+/// Maximum bytes of a field's key or value, including escapes; the rest is replaced by its length.
 pub const VALUE_BYTES: usize = 2 * 1024;
 
-/// Keys of a JSON line that are not fields of the record. A field of this name gets an underscore.
+/// Keys of a JSON line that are not fields of the record. A field with such a name gets an underscore appended.
 const RESERVED: [&str; 4] = ["time", "level", "target", "message"];
 
-/// Appends a record and its line break. `time` is written as it is: RFC 3339 in UTC.
+/// Appends a record and a line break. `time` is written unchanged: RFC 3339 in UTC.
 ///
-/// Plain: `time LEVEL target: message key=value key="a value"`. JSON: one object, each field a key of it. A
-/// field without a value (`None`) is left out.
+/// Plain: `time LEVEL target: message key=value key="a value"`. JSON: one object, with a key for each field. Fields
+/// without a value (`None`) are omitted.
 pub fn write_line(out: &mut String, format: Format, time: &impl Display, record: &Record<'_>) {
-    // A String takes every write; what fails is a foreign Display, such as a clock before all calendars; the
-    // line then holds what it wrote so far.
+    // Writing to a String cannot fail, but a Display implementation can, such as that of a time out of range. The line
+    // then contains what was written before the error.
     match format {
         Format::Plain => {
             let _ = write!(out, "{time}");
@@ -47,11 +47,11 @@ pub fn write_line(out: &mut String, format: Format, time: &impl Display, record:
     out.push('\n');
 }
 
-/// Text with everything escaped that could end or repaint a line.
+/// Escapes all characters that could end a line or change its appearance in a terminal.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut escaper = Escaper { out: &mut out, quoted: false, json: false, room: usize::MAX, cut: 0 };
-    let _ = escaper.write_str(text); // It never fails.
+    let _ = escaper.write_str(text); // Cannot fail.
     out
 }
 
@@ -68,7 +68,7 @@ fn put_escaped(mut escaper: Escaper<'_>, text: fmt::Arguments<'_>) {
     }
 }
 
-/// Appends ` key=value`; the value in quotes where it could be taken for more than one.
+/// Appends ` key=value`; the value in quotes if it is empty or could be read as several.
 struct PlainFields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for PlainFields<'_> {
@@ -108,7 +108,7 @@ impl<'kvs> VisitSource<'kvs> for JsonFields<'_> {
     }
 }
 
-/// Numbers and truth values as such, everything else as text.
+/// Writes numbers and booleans as such, everything else as a string.
 struct JsonValue<'a>(&'a mut String);
 
 impl<'v> VisitValue<'v> for JsonValue<'_> {
@@ -151,16 +151,17 @@ fn is_absent(value: &kv::Value<'_>) -> bool {
     value.visit(&mut absence).is_ok() && absence.0
 }
 
-/// Passes text on, escaped, until the room is used up, and counts the rest.
+/// Writes escaped text up to a limit, and counts the rest. It escapes more than JSON requires and counts bytes per
+/// character, so it does not use [`crate::json`].
 struct Escaper<'a> {
     out: &'a mut String,
-    /// Quotes and backslashes are escaped too.
+    /// Whether quotes and backslashes are escaped.
     quoted: bool,
-    /// Escapes are those of JSON.
+    /// Whether the escapes are those of JSON.
     json: bool,
     /// Bytes that may still be written.
     room: usize,
-    /// Bytes that were not.
+    /// Bytes that were cut.
     cut: usize,
 }
 
@@ -190,7 +191,7 @@ impl Escaper<'_> {
             '\n' => self.out.push_str("\\n"),
             '\r' => self.out.push_str("\\r"),
             '\t' => self.out.push_str("\\t"),
-            // A String takes every write. All of them fit in four digits.
+            // Writing to a String cannot fail. All of these characters fit in four digits.
             c if is_unsafe(c) && self.json => drop(write!(self.out, "\\u{:04x}", u32::from(c))),
             c if is_unsafe(c) => drop(write!(self.out, "\\u{{{:x}}}", u32::from(c))),
             c => self.out.push(c),
@@ -198,7 +199,7 @@ impl Escaper<'_> {
     }
 }
 
-/// Control characters (terminals obey them), other line ends, and what turns the direction of text round.
+/// Control characters, which terminals interpret, other line ends, and characters that change the direction of text.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')

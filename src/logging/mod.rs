@@ -1,4 +1,4 @@
-//! Log lines on standard error: filter by `RUST_LOG`, plain or JSON, one line each, never in the way.
+//! Log lines on standard error, filtered by `RUST_LOG`, plain or JSON. Logging never blocks the gateway.
 mod line;
 mod queue;
 
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// Spelling of a log line.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `time LEVEL target: message key=value`, for people.
@@ -27,29 +27,29 @@ pub enum Format {
     Json,
 }
 
-/// Lines that were lost since the start: standard error closed, broken, or read too slowly.
+/// Lines lost since the start, because standard error was closed, failed, or was read too slowly.
 pub static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
 
 /// The filter when `RUST_LOG` is empty: crates that log every connection are limited to warnings.
 pub const DEFAULT_FILTER: &str = "info,actix_http=warn,actix_rt=warn,actix_server=warn,actix_web=warn,awc=warn,\
                                   h2=warn,mio=warn,rustls=warn,tokio=warn";
 
-/// Lines between those who log and the thread that writes; beyond it lines are dropped.
+/// Capacity of the queue before the writing thread, in lines; when it is full, further lines are dropped.
 const QUEUE_LINES: usize = 1024;
-/// How long a panicking thread waits for its line to be written.
+/// How long a panicking thread waits for its line to be written; then it continues without.
 const PANIC_FLUSH: Duration = Duration::from_millis(200);
 
 static QUEUE: OnceLock<queue::Queue> = OnceLock::new();
 
-/// Starts logging and sends panics to the log. The first call decides; later ones do nothing, so
-/// that several gateways can live in one test process. Never fails: without a log, the gateway serves.
+/// Starts logging, including panics. Later calls do nothing, so that several gateways can share a test process. Never
+/// fails: if logging cannot be set up, the gateway runs without.
 pub fn init(format: Format) {
-    // RUST_LOG belongs to the log alone, so it is read here.
+    // RUST_LOG is not a key of the configuration, so it is read here.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads RUST_LOG")]
     let spec = std::env::var("RUST_LOG").unwrap_or_default();
     let (spec, refused) = filter(&spec);
     let Ok(queue) = queue::Queue::spawn(io::stderr(), QUEUE_LINES, &DROPPED_LINES) else {
-        return; // No thread for it: nothing can be logged.
+        return; // The thread could not be started, so nothing can be logged.
     };
     let pipe = queue.clone();
     let mut builder = Builder::new();
@@ -64,21 +64,21 @@ pub fn init(format: Format) {
     if builder.try_init().is_err() {
         return;
     }
-    let _ = QUEUE.set(queue); // The first to set the logger is alone here.
+    let _ = QUEUE.set(queue); // Only the call that set the logger gets here.
     panic::set_hook(Box::new(on_panic));
     if refused {
         log::warn!("RUST_LOG is not a filter, such as info,tidegate=debug; using the default");
     }
 }
 
-/// Waits until what was logged so far is written, at most for `longest`. Call it before the process ends.
-/// True when nothing is left.
+/// Waits until all lines so far are written, at most for `longest`. To be called before the process exits. Returns
+/// whether all were written.
 pub fn flush(longest: Duration) -> bool {
     QUEUE.get().is_none_or(|queue| queue.flush(longest))
 }
 
-/// The filter to use, and whether the one from outside had to be refused. An empty variable is what
-/// a compose file makes of an unset one, and would otherwise silence everything but errors.
+/// The filter to use, and whether that of the environment is invalid. An empty variable counts as unset: compose files
+/// turn unset variables into empty ones, and an empty filter would suppress everything but errors.
 fn filter(spec: &str) -> (&str, bool) {
     if spec.trim().is_empty() {
         return (DEFAULT_FILTER, false);
@@ -90,7 +90,7 @@ fn filter(spec: &str) -> (&str, bool) {
 }
 
 fn on_panic(info: &PanicHookInfo<'_>) {
-    let backtrace = Backtrace::capture(); // Empty unless RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture(); // Empty unless RUST_BACKTRACE is set.
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     let thread = thread::current();
     let place = info.location().map(ToString::to_string).unwrap_or_default();

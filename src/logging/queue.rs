@@ -1,4 +1,4 @@
-//! A bounded queue before standard error, so that a log reader that stops reading does not stop the gateway.
+//! A bounded queue before standard error, so that a reader of the log that stops reading does not block the gateway.
 use std::{
     io::{self, Write},
     sync::{
@@ -10,18 +10,18 @@ use std::{
     time::Duration,
 };
 
-/// The end that takes lines; clones share one thread, which ends with the last clone.
+/// The sending end of the queue. Clones share one writing thread, which ends with the last clone.
 #[derive(Clone)]
 pub(super) struct Queue {
     sender: SyncSender<Vec<u8>>,
-    /// Lines taken and not yet written or lost.
+    /// Lines that are neither written nor lost yet.
     pending: Arc<AtomicUsize>,
     dropped: &'static AtomicU64,
 }
 
 impl Queue {
-    /// Starts the thread that writes. Beyond `capacity` waiting lines, further ones are counted in
-    /// `dropped` and forgotten; so are lines that cannot be written.
+    /// Starts the writing thread. When `capacity` lines are waiting, further ones are dropped and counted in `dropped`, as
+    /// are lines that cannot be written.
     pub(super) fn spawn(
         sink: impl Write + Send + 'static,
         capacity: usize,
@@ -36,9 +36,9 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Waits until every line is written or lost; false when time ran out.
+    /// Waits until every line is written or lost; returns false on timeout.
     pub(super) fn flush(&self, longest: Duration) -> bool {
-        // Steps instead of a clock: this runs at the very end, where a millisecond more does not matter.
+        // Polling in steps is sufficient: this runs when the process exits, where a millisecond does not matter.
         for _ in 0..longest.as_millis() {
             if self.pending.load(Ordering::Acquire) == 0 {
                 return true;
@@ -49,7 +49,7 @@ impl Queue {
     }
 }
 
-/// `env_logger` hands over one whole line in one call.
+/// `env_logger` writes one whole line per call.
 impl Write for Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.pending.fetch_add(1, Ordering::AcqRel);

@@ -315,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_level_gives_what_is_needed_from_the_fullest(
+        fn the_level_reclaims_what_is_needed_from_the_largest(
             held in proptest::collection::vec(0_usize..1_000_000, 0..50),
             need in 1_usize..10_000_000,
         ) {

@@ -44,7 +44,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { message_bytes: 100, client_system_prompt: false };
 
-    fn spelled(frame: ServerFrame) -> Vec<String> {
+    fn encoded(frame: ServerFrame) -> Vec<String> {
         let mut out = Vec::new();
         Codec::Plain.encoder(None).encode(&frame, |text| out.push(text.to_owned()));
         out
@@ -80,7 +80,7 @@ mod tests {
     fn a_binary_message_is_refused() {
         let refused = Codec::Plain.decode(Incoming::Binary, LIMITS);
         assert_eq!(refused.map_err(|e| e.reason), Err(Rejection::Binary));
-        let frames = spelled(ServerFrame::Rejected { reason: Rejection::Binary });
+        let frames = encoded(ServerFrame::Rejected { reason: Rejection::Binary });
         assert_eq!(frames, ["Error: Binary messages are not understood. Send text."]);
     }
 
@@ -90,23 +90,23 @@ mod tests {
         let answer = MessageId::new("a").unwrap();
         let start = Arc::new(TurnStart { answer, model: "m".into(), omitted_turns: 0 });
         assert_eq!(
-            spelled(ServerFrame::Text { kind: TextKind::Answer, entry: 1, text: "He".into() }),
+            encoded(ServerFrame::Text { kind: TextKind::Answer, entry: 1, text: "He".into() }),
             ["He"]
         );
         assert!(
-            spelled(ServerFrame::Text { kind: TextKind::Reasoning, entry: 1, text: "hm".into() }).is_empty()
+            encoded(ServerFrame::Text { kind: TextKind::Reasoning, entry: 1, text: "hm".into() }).is_empty()
         );
-        assert!(spelled(ServerFrame::Accepted { run, start }).is_empty());
-        assert!(spelled(ServerFrame::Queued { run, position: 3 }).is_empty());
+        assert!(encoded(ServerFrame::Accepted { run, start }).is_empty());
+        assert!(encoded(ServerFrame::Queued { run, position: 3 }).is_empty());
         let end = |outcome| ServerFrame::TurnEnd {
             run,
             end: Box::new(TurnEnd { outcome, usage: None, timing: Timing::default() }),
         };
-        assert!(spelled(end(Ok(FinishReason::Stop))).is_empty());
+        assert!(encoded(end(Ok(FinishReason::Stop))).is_empty());
         let mut error = RunError::new(RunErrorKind::RateLimited, "secret detail");
         error.request_id = Some("r-1".into());
         assert_eq!(
-            spelled(end(Err(error))),
+            encoded(end(Err(error))),
             ["Error: The model is busy. Try again in a moment. (request r-1)"]
         );
     }

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rejection_has_a_code_and_says_what_to_do() {
+    fn a_rejection_has_a_code_and_advice() {
         let all = [
             (Rejection::Empty, "empty_message", "The message is empty. Write something."),
             (

@@ -121,7 +121,7 @@ async fn output_is_written_in_the_same_poll_and_the_close_frame_is_last() {
 }
 
 #[actix::test]
-async fn beyond_the_high_water_mark_the_actor_takes_nothing_and_then_everything() {
+async fn above_the_high_water_mark_the_actor_waits_and_then_processes_everything() {
     let mut peer = peer(BOUNDS).await;
     // More than the kernel accepts for a peer that does not read.
     let text = "x".repeat(100_000);

@@ -1,16 +1,17 @@
 //! The circuit breaker of one upstream. After too many failures no attempt is sent for a while; then a single trial
 //! decides whether the upstream has recovered. Pure: time is an argument.
 //!
-//! All clients share the breaker, so one client must neither open it nor keep it open. No message can cause a failure
-//! to connect, so those count unconditionally. Any other failure may be caused by the message that was sent:
+//! All clients share the breaker, so one client must neither open it nor keep it open. Everything with the same
+//! [`FairShareKey`] is one client here. No message can cause a failure to connect, so those count unconditionally. Any
+//! other failure may be caused by the message that was sent:
 //!
-//! - Such failures open the breaker only if at least three clients (each a [`FairShareKey`]) failed. A session counts
-//!   once, a client contributes at most two fewer consecutive failures than are needed, and the failure rate must be
-//!   reached without the client that fails most often.
+//! - Such failures open the breaker only if at least three clients failed. A session counts once, a client contributes
+//!   at most two fewer consecutive failures than are needed, and the failure rate must be reached without the client
+//!   that fails most often.
 //! - An error that the service reported itself (status 5xx with a code) counts only while two other clients have
 //!   failed.
 //! - The trial is a request of a client that has not failed; if none arrives for another `open_time`, of any client.
-//!   While a trial hangs, another client may begin a second one.
+//!   While a trial hangs, another client may start a second one.
 use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -19,36 +20,36 @@ use std::{
 
 /// Minimum number of attempts in the window before the failure rate is used.
 const ANSWERS_MIN: u32 = 20;
-/// Parts of the window; the oldest is dropped as time passes.
+/// Number of parts of the window; the oldest is dropped as time passes.
 const PARTS: u32 = 10;
 /// Minimum number of failing clients for failures that a message could have caused.
 const CLIENTS_MIN: usize = 3;
-/// Failing clients that are counted individually in one part of the window. Beyond it the least failing one is
-/// replaced, so the most failing one is always among them.
+/// Number of failing clients that are counted individually in one part of the window; for another one, that with the
+/// fewest failures is replaced, so that the one with the most is always counted.
 const KEPT_APART: usize = 8;
-/// Clients that are kept from the trial; beyond it the one that failed longest ago may take it again.
+/// Number of clients that are excluded from the trial; for another one, that which failed longest ago is admitted again.
 const BLAMED_MAX: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
     /// Failures in a row that open the breaker; 0: it never opens.
     pub failures: u32,
-    /// Percentage of failures within the window that opens it too.
+    /// Percentage of failures within the window that also opens it.
     pub failure_percent: u32,
     /// How long an attempt counts for `failure_percent`.
     pub window: Duration,
-    /// How long no attempt is sent to the upstream before the trial.
+    /// How long no attempt is sent before the trial.
     pub open_time: Duration,
 }
 
-/// What the breaker lets through.
+/// Which attempts the breaker admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Everything.
+    /// All.
     Closed,
-    /// Nothing until `open_time` is over.
+    /// None until `open_time` is over.
     Open,
-    /// A trial is under way; nothing else.
+    /// None while a trial is running.
     HalfOpen,
 }
 
@@ -64,19 +65,19 @@ impl State {
     }
 }
 
-/// Whose attempt it is.
+/// The client and session of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     pub client: FairShareKey,
     pub session: SessionId,
 }
 
-/// Permission for one attempt. Its result comes back through [`Breaker::report`].
+/// The permission for one attempt, whose result must be passed to [`Breaker::report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerPermit {
     epoch: u64,
     asker: Asker,
-    /// Its client is one of those kept from the trial.
+    /// Its client is excluded from the trial.
     by_blamed: bool,
 }
 
@@ -91,10 +92,10 @@ pub enum AttemptResult {
     Unknown,
 }
 
-/// How far a failure may be caused by the message that was sent.
+/// The kind of a failure, by whether the message may have caused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// There was no connection: refused, timed out, name, TLS. No message causes that.
+    /// There was no connection: refused, timed out, name not found, TLS. No message causes that.
     Connect,
     /// The request was sent, and no valid response came back.
     Answer,
@@ -111,12 +112,12 @@ pub struct Breaker {
     epoch: u64,
     /// Failures to connect since the last success.
     connects: u32,
-    /// Other failures that count since the last answer: each session once. Fewer than twice
-    /// `settings.failures`, because of one client it takes two fewer than that.
+    /// Other counted failures since the last success, each session once. Fewer than twice `settings.failures`, because
+    /// at most two fewer than that are of one client.
     row: Vec<Asker>,
-    /// At most [`PARTS`] and one, the oldest first.
+    /// At most [`PARTS`] + 1, oldest first.
     parts: VecDeque<Part>,
-    /// While it is open: clients that failed or had their trial, the latest first. They come after others.
+    /// While it is open: clients that failed or had a trial, latest first. They are admitted to a trial after the others.
     blamed: VecDeque<FairShareKey>,
 }
 
@@ -124,16 +125,16 @@ pub struct Breaker {
 enum Phase {
     Closed,
     Open(Gate),
-    /// Trials under way.
+    /// Number of running trials.
     Probing(Gate, u32),
 }
 
-/// When the next trial may begin.
+/// When the next trial may start.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
-    /// By a client that is not blamed.
+    /// Of a client that is not excluded.
     others: Instant,
-    /// By any client.
+    /// Of any client.
     anyone: Instant,
 }
 
@@ -144,8 +145,8 @@ struct Part {
     answers: u32,
     connects: u32,
     failures: u32,
-    /// Failing clients, [`KEPT_APART`] at most; where there are more, a new one takes the place and the
-    /// rank of the lowest (the algorithm Space-Saving), so that the worst one is always among them.
+    /// Failing clients, at most [`KEPT_APART`]. Beyond that, a new one takes the place and the rank of the lowest (the
+    /// Space-Saving algorithm), so that the worst one is always among them.
     clients: Vec<Failing>,
 }
 
@@ -153,12 +154,12 @@ struct Part {
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     client: FairShareKey,
-    /// The last one to fail, unless it had an answer since.
+    /// The last session to fail, unless it had an answer since.
     session: Option<SessionId>,
-    /// Failures that count and answers, both since it is known.
+    /// Counted failures and answers since the client was added.
     failures: u32,
     answers: u32,
-    /// Its failures, and those of the clients that had its place before.
+    /// Its failures plus those of the clients that had its place before.
     rank: u32,
 }
 
@@ -175,7 +176,7 @@ impl Part {
         failing.rank += u32::from(counts);
     }
 
-    /// Where a client stands from now on that was not among those kept apart.
+    /// Adds a client to those counted individually and returns its index.
     fn make_known(&mut self, client: FairShareKey) -> usize {
         let new = |rank| Failing { client, session: None, failures: 0, answers: 0, rank };
         if self.clients.len() < KEPT_APART {
@@ -223,7 +224,7 @@ impl Breaker {
         Some(from.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// Leave to send a request, or how long to wait. The first one after the pause is the trial.
+    /// Admits an attempt, or returns how long to wait. The first attempt after `open_time` is the trial.
     pub fn admit(&mut self, now: Instant, asker: Asker) -> Result<BreakerPermit, Duration> {
         if let Some(wait) = self.wait_for(now, asker.client) {
             return Err(wait);
@@ -235,17 +236,17 @@ impl Breaker {
                 Phase::Probing(current, trials) => (*current, *trials) = (gate, trials.saturating_add(1)),
                 Phase::Open(_) | Phase::Closed => self.enter(Phase::Probing(gate, 1)),
             }
-            // Also if it is cancelled: one client must not take the trial again and again.
+            // Even if the trial is cancelled: one client must not take it again and again.
             self.blame(asker.client);
         }
         Ok(BreakerPermit { epoch: self.epoch, asker, by_blamed })
     }
 
-    /// What became of a request. Every permit must come back, the one of a cancelled request too, else
-    /// a trial is waited for in vain.
+    /// Reports the result of an attempt. Every permit must be reported, even for a cancelled attempt: otherwise the
+    /// breaker would wait for a trial forever.
     pub fn report(&mut self, now: Instant, permit: BreakerPermit, result: AttemptResult) {
         if permit.epoch != self.epoch {
-            return; // It was sent to an upstream of another time.
+            return; // The state has changed since the attempt was admitted.
         }
         match (self.phase, result) {
             (Phase::Closed, AttemptResult::Unknown) | (Phase::Open(_), _) => {}
@@ -261,7 +262,7 @@ impl Breaker {
                 }
                 let gate = match result {
                     AttemptResult::Failed(_) => self.gate_behind(now, gate, permit.by_blamed),
-                    // The next one is the trial.
+                    // The next attempt is the trial.
                     AttemptResult::Answered | AttemptResult::Unknown => {
                         Gate { others: gate.others.min(now), ..gate }
                     }
@@ -274,7 +275,7 @@ impl Breaker {
         }
     }
 
-    /// The gate after a trial has begun or failed. Others do not wait for one by a client that is blamed.
+    /// The gate after a trial has started or failed. Other clients do not wait for the trial of an excluded one.
     fn gate_behind(&self, now: Instant, gate: Gate, by_blamed: bool) -> Gate {
         let others = if by_blamed { gate.others } else { now + self.settings.open_time };
         Gate { others, anyone: others.max(now) + self.settings.open_time }
@@ -316,7 +317,7 @@ impl Breaker {
         }
     }
 
-    /// Adds a failure to the row, once for a session, and two fewer of one client than open the breaker.
+    /// Adds a failure to the row: once per session, and at most two fewer of one client than open the breaker.
     fn join_row(&mut self, asker: Asker) {
         let most = self.settings.failures.saturating_sub(2).max(1) as usize;
         let of_client = self.row.iter().filter(|known| known.client == asker.client).count();
@@ -331,8 +332,8 @@ impl Breaker {
         length >= self.settings.failures as usize && clients.len() >= CLIENTS_MIN
     }
 
-    /// Whether failures make their share of the window: failures to connect as such, all of them without
-    /// the client that fails the most.
+    /// Whether the failure rate of the window is reached: by failures to connect alone, or by all failures except those of
+    /// the client that fails most often.
     fn share_is_large(&self) -> bool {
         let sum = |count: fn(&Part) -> u32| self.parts.iter().map(count).fold(0, u32::saturating_add);
         let (answers, connects, failures) =
@@ -365,7 +366,7 @@ impl Breaker {
         others.len() >= CLIENTS_MIN - 1
     }
 
-    /// Failing clients, once for each part of the window, the latest part first.
+    /// Failing clients, once per part of the window, latest part first.
     fn in_window(&self) -> impl Iterator<Item = &Failing> {
         self.parts.iter().rev().flat_map(|part| &part.clients)
     }
@@ -383,7 +384,7 @@ impl Breaker {
         self.blamed.truncate(BLAMED_MAX);
     }
 
-    /// The part of the window for now, once what is too old is forgotten.
+    /// The current part of the window, after dropping parts that are too old.
     fn part(&mut self, now: Instant) -> &mut Part {
         while self.parts.front().is_some_and(|part| part.since + self.settings.window <= now) {
             self.parts.pop_front();

@@ -1,5 +1,5 @@
-//! How a model service is spoken to: the request in its spelling, and the reader of its response. Closed enums: a new
-//! dialect is one arm in each.
+//! The dialects of model services: how a request is written and a response is read. Closed enums: a new dialect is one
+//! variant in each.
 use super::{
     dashscope::{self, DashScope},
     exchange::{Head, Header, Limits, Outbound},
@@ -7,7 +7,7 @@ use super::{
 use crate::chat::{RunEnd, RunError, RunEvent, RunRequest, Usage};
 use std::sync::Arc;
 
-/// One service's dialect with what the operator chose for it. Shared by all lanes.
+/// A dialect with its settings. Shared by all lanes.
 #[derive(Debug)]
 pub enum Dialect {
     DashScope(DashScope),
@@ -35,7 +35,7 @@ impl Dialect {
         }
     }
 
-    /// Learns from a response that is over how the service spells its answers. Gives what the operator is to be
+    /// Learns from a finished response how the service writes its answers. Returns what the operator is to be
     /// warned of, once per process.
     pub fn learn(&self, reader: &Reader) -> Option<&'static str> {
         match (self, reader) {

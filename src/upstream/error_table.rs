@@ -1,20 +1,20 @@
-//! How the error table of a dialect is read: from a code, a status and a message to what they mean for a run.
+//! Looks up errors in a dialect's error table: by code, status and message.
 use super::status;
 use crate::chat::{Retry, RunErrorKind};
 
-/// Which codes a row of the table speaks of.
+/// The codes to which a row applies.
 pub(super) enum Code {
     Is(&'static str),
     Begins(&'static str),
-    /// None at all, or one that no other row names.
+    /// No code, or one that is in no other row.
     Other,
 }
 
-/// One line of the table.
+/// One row of the table.
 pub(super) struct Row {
     pub(super) code: Code,
-    /// What the message must contain, in lower case. Wording varies by model and over time, so
-    /// it is asked only where a code alone says too little.
+    /// A text that the message must contain, in lower case. Wording varies by model and over time, so this is used only
+    /// if the code alone is ambiguous.
     pub(super) needle: Option<&'static str>,
     kind: RunErrorKind,
     retry: Retry,
@@ -35,12 +35,11 @@ pub(super) const fn says(code: Code, needle: &'static str, kind: RunErrorKind) -
     Row { code, needle: Some(needle), kind, retry: Retry::No }
 }
 
-/// What an upstream's error means: decided by its code, then by the HTTP status of the head or
-/// of the frame, with the message asked only where the table says so. The first row that matches decides, in the
-/// order: rows with a needle, exact codes, prefixes.
+/// Classifies an upstream's error: by its code, otherwise by the HTTP status of the head or of the frame. The first
+/// matching row applies, in the order: rows with a needle, exact codes, prefixes.
 ///
-/// A refusal by the content filter is given as [`RunErrorKind::InputRefused`]; who knows that
-/// text was shown already makes it [`RunErrorKind::OutputRefused`].
+/// A rejection by the content filter becomes [`RunErrorKind::InputRefused`]; after the first text the caller changes it to
+/// [`RunErrorKind::OutputRefused`].
 pub(super) fn classify(
     table: &[Row],
     code: Option<&str>,

@@ -1,14 +1,14 @@
-//! What HTTP alone says of a failure: its status, and the headers that tell how long to wait.
+//! Failures by HTTP alone: the meaning of a status, and the headers with a retry time.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{Retry, RunErrorKind};
 use std::time::{Duration, SystemTime};
 
-/// What a status means where no code of the service says more.
+/// The meaning of a status if the service's error code is unknown or missing.
 pub(super) fn by_status(status: u16) -> (RunErrorKind, Retry) {
     match status {
-        // An error inside a good answer that names neither code nor status: one more try.
+        // An error within a 200 response, with neither code nor status: one retry.
         200..=299 => (RunErrorKind::UpstreamError, Retry::Once),
-        // A redirect is not followed: the base URL is wrong. 404 alike, where no code says "model".
+        // Redirects are not followed: the base URL is wrong. The same for 404, unless the code reports an unknown model.
         300..=399 | 401 | 403 | 404 => (RunErrorKind::NotSetUp, Retry::No),
         402 => (RunErrorKind::NotAvailable, Retry::No),
         408 => (RunErrorKind::UpstreamTimeout, Retry::Once),
@@ -20,9 +20,9 @@ pub(super) fn by_status(status: u16) -> (RunErrorKind, Retry) {
     }
 }
 
-/// How long an upstream asks us to wait: `retry-after-ms` (milliseconds) before `retry-after`
-/// (seconds or an HTTP date, RFC 9110 §10.2.3). `now` is in seconds since 1970, for dates; a
-/// date that has passed is no wait. What cannot be read is `None`; the caller caps the value.
+/// The retry time that an upstream requests: `retry-after-ms` (milliseconds) takes precedence over `retry-after` (seconds
+/// or an HTTP date, RFC 9110 §10.2.3). `now` is in seconds since 1970; a date in the past is zero. `None` if neither can
+/// be parsed. The caller limits the value.
 pub fn retry_after(retry_after_ms: Option<&str>, retry_after: Option<&str>, now: u64) -> Option<Duration> {
     retry_after_ms.and_then(|value| seconds(value, 0.001)).or_else(|| {
         let value = retry_after?.trim();
@@ -34,7 +34,7 @@ pub fn retry_after(retry_after_ms: Option<&str>, retry_after: Option<&str>, now:
     })
 }
 
-/// A plain decimal number times `unit` seconds; more than a `Duration` holds is its maximum.
+/// A decimal number of `unit` seconds, at most the maximum of `Duration`.
 fn seconds(value: &str, unit: f64) -> Option<Duration> {
     let value = value.trim();
     if !value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {

@@ -229,7 +229,7 @@ async fn only_get_and_head_are_allowed() {
 
 /// It would get no socket here: a proxy asks another gateway for it, and without one the client learns when to retry.
 #[tokio::test]
-async fn a_draining_gateway_gives_no_configuration_and_names_a_time() {
+async fn a_draining_gateway_sends_no_configuration_but_a_retry_time() {
     let mut gateway = Gateway::spawn(|_| {}).await;
     let mut busy = Chats::connect(gateway.address).await;
     busy.ask("r1", "chat", "/sim text=\"a few words that take a while\" pace_ms=200").await;
@@ -413,7 +413,7 @@ async fn reading_does_not_keep_a_chat_and_an_ended_one_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_socket_s_handshake_gives_the_cookie() {
+async fn a_handshake_sets_the_cookie() {
     let gateway = Gateway::spawn(|_| {}).await;
     let here = gateway.address;
     let open = async |headers: &[(&str, &str)]| {

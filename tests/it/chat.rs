@@ -326,7 +326,7 @@ async fn what_is_no_handshake_gets_a_status_and_no_actor() {
 
 // faults: G99, G107
 #[tokio::test]
-async fn a_drain_refuses_new_sockets_lets_answers_finish_and_says_1012() {
+async fn a_drain_rejects_new_sockets_lets_answers_finish_and_closes_with_1012() {
     let upstream = ScriptedUpstream::bind().await;
     let mut gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut idle = TestClient::connect(&gateway.chat_url()).await;

@@ -19,7 +19,7 @@ fn open_to_all(process: Tidegate, file: &str, mode: u32) -> Tidegate {
 }
 
 #[tokio::test]
-async fn check_refuses_what_serve_refuses() {
+async fn check_rejects_what_serve_rejects() {
     let key = ("API_KEY", "sk-test");
     for (args, env, says) in [
         (&[][..], None, "no key for dashscope.aliyuncs.com; set API_KEY"),
@@ -129,7 +129,7 @@ async fn a_world_readable_key_file_is_warned_of() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_strangers_reach_says_what_it_costs() {
+async fn a_publicly_reachable_gateway_warns_about_its_quota() {
     let says = "anyone who reaches this address spends your quota";
     let base_url = ["--base-url", "http://127.0.0.1:1/api/v1"];
     for (listen, expected) in
@@ -294,7 +294,7 @@ async fn a_folder_that_cannot_be_made_is_no_bug() {
 }
 
 #[tokio::test]
-async fn a_taken_port_comes_with_a_free_one() {
+async fn a_taken_port_is_reported_with_a_free_one() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     for command in ["serve", "demo", "simulate"] {

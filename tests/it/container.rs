@@ -92,7 +92,7 @@ fn strings(value: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_service_is_bounded_and_gives_up_after_a_few_starts() {
+fn every_service_has_limits_and_stops_restarting_after_a_few_failures() {
     for (name, service) in compose()["services"].as_object().unwrap() {
         assert_eq!(service["restart"], "on-failure:5", "{name}");
         assert_eq!((&service["read_only"], &service["cap_drop"][0]), (&true.into(), &"ALL".into()), "{name}");

@@ -384,7 +384,7 @@ fn the_frames_of_the_protocol_are_those_that_are_read_and_written() {
 }
 
 #[test]
-fn the_protocol_says_which_requests_may_be_sent_again() {
+fn the_protocol_lists_the_requests_that_may_be_sent_again() {
     let protocol = read("docs/PROTOCOL.md");
     let section = ai_sdk(&protocol);
     let list = section.split_once("Worth trying again are").unwrap().1.split_once('.').unwrap().0;

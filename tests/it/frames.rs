@@ -243,7 +243,7 @@ async fn compression_is_declined_however_it_is_offered() {
 
 // faults: A4
 #[tokio::test]
-async fn a_request_that_does_not_come_is_waited_for_five_seconds() {
+async fn a_missing_request_times_out_after_five_seconds() {
     let gateway = Gateway::spawn(|_| {}).await;
     let head = handshake(gateway.address, &[]);
     let ends = async |first: &str, drip: bool| {

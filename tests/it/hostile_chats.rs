@@ -157,7 +157,7 @@ async fn a_client_that_half_closes_in_mid_answer_is_dropped_and_can_reconnect() 
 
 // faults: A24
 #[tokio::test]
-async fn a_hundred_requests_that_come_and_are_lost_in_a_second_leave_nothing_in_the_process() {
+async fn a_hundred_requests_that_are_lost_within_a_second_leave_nothing_in_the_process() {
     let simulator = Process::simulate().await;
     let more = ["--set", "session.detached_timeout=200ms", "--set", "session.idle_timeout=1s"];
     let gateway = Process::serve(&simulator, "sk-test", &more).await;
@@ -234,7 +234,7 @@ async fn an_address_that_sends_all_it_can_waits_for_itself_alone() {
 
 // faults: K131
 #[tokio::test]
-async fn an_address_that_takes_all_sockets_leaves_an_eighth() {
+async fn an_address_that_opens_many_sockets_leaves_an_eighth_to_others() {
     let gateway = Gateway::spawn(|config| {
         config.connection.count_max = 16;
         config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];

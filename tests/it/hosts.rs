@@ -27,7 +27,7 @@ async fn status(here: SocketAddr, request: &str) -> u16 {
 
 // faults: K137
 #[tokio::test]
-async fn every_route_of_both_listeners_refuses_a_strangers_name() {
+async fn every_route_of_both_listeners_rejects_a_foreign_name() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ops = taken.local_addr().unwrap();
     drop(taken);

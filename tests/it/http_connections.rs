@@ -247,7 +247,7 @@ async fn a_head_that_is_too_large_is_refused_early() {
 
 // faults: K130
 #[tokio::test]
-async fn a_client_that_goes_is_noticed_at_once() {
+async fn a_disconnected_client_is_noticed_at_once() {
     let gateway = Gateway::spawn(|_| {}).await;
     let client = RawClient::connect(gateway.address).await;
     let mut asked = RawClient::connect(gateway.address).await;

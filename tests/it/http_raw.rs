@@ -175,7 +175,7 @@ fn is_right(must: Must, statuses: &[u16], closed: bool) -> bool {
 
 // faults: B34
 #[tokio::test]
-async fn what_only_looks_like_a_request_is_refused_and_nothing_behind_it_is_served() {
+async fn an_ambiguous_request_is_rejected_and_nothing_after_it_is_served() {
     let gateway = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
     let nginx = Nginx::start(&[gateway.address]).await;
     let corpus = corpus();

@@ -83,7 +83,7 @@ async fn processes_share_the_work_and_a_requirement_that_fails_ends_with_1() {
 }
 
 #[tokio::test]
-async fn users_that_come_at_a_rate_echo_answers_and_error_texts() {
+async fn users_that_arrive_at_a_rate_echo_answers_and_error_texts() {
     on_a_steady_machine(async || {
         let simulator = Process::simulate().await;
         let args =

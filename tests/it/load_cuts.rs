@@ -53,7 +53,7 @@ async fn answers_are_whole_over_cuts_of_every_kind() {
 }
 
 #[tokio::test]
-async fn all_are_cut_at_once_and_come_back() {
+async fn all_are_cut_at_once_and_reconnect() {
     on_a_steady_machine(async || {
         let simulator = Process::simulate().await;
         let gateway = Process::serve(&simulator, "sk-test", &[]).await;

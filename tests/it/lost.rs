@@ -51,7 +51,7 @@ async fn a_half_closed_reader_is_dropped_without_a_busy_loop() {
 
 // faults: A24
 #[tokio::test]
-async fn a_hundred_sockets_that_come_speak_and_are_lost_in_a_second_leave_nothing() {
+async fn a_hundred_sockets_that_ask_and_are_lost_within_a_second_leave_nothing() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;
     let round = async |ways: &[&str]| {

@@ -179,7 +179,7 @@ async fn as_many_chats_as_may_be_and_the_quiet_ones_make_room() {
 
 // faults: K139
 #[tokio::test]
-async fn one_address_that_takes_every_place_for_a_chat_pays_for_the_chats_of_others() {
+async fn one_address_that_fills_the_chat_table_gives_way_to_the_chats_of_others() {
     const PLACES: usize = 40;
     let gateway = Gateway::spawn(|config| {
         config.session.count_max = PLACES;

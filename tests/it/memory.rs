@@ -36,7 +36,7 @@ fn reclaimed(what: &str) -> String {
 
 // faults: K144
 #[tokio::test]
-async fn unfinished_messages_of_the_largest_source_pay_first() {
+async fn unfinished_messages_of_the_largest_source_are_dropped_first() {
     const FLOOD: usize = 120;
     let simulator = Process::simulate().await;
     let gateway = serve(&simulator, "64MiB", &[]).await;
@@ -106,7 +106,7 @@ fn ask_after(kib: usize, request: &str, chat: &str, text: &str) -> Value {
 
 // faults: K144
 #[tokio::test]
-async fn kept_answers_and_idle_chats_of_the_largest_source_pay_next() {
+async fn retained_answers_and_idle_chats_of_the_largest_source_are_dropped_next() {
     const CHATS: usize = 320;
     const NEWEST: usize = 40;
     let simulator = Process::simulate().await;

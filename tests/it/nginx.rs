@@ -56,7 +56,7 @@ async fn the_echo_of_conformance_suites_is_reached_through_nginx() {
 
 // faults: A3, A28
 #[tokio::test]
-async fn what_stands_in_a_url_forges_no_line_of_the_access_log() {
+async fn a_url_cannot_forge_a_line_of_the_access_log() {
     let gateway = demo().await;
     let nginx = Nginx::start(&[gateway.address]).await;
     let good = handshake(nginx.address, &[]);
@@ -129,7 +129,7 @@ async fn socket_on(gateway: &Process, nginx: &Nginx, others: &mut Vec<TestClient
 
 // faults: B29
 #[tokio::test]
-async fn a_killed_gateway_takes_only_its_own_sockets_with_it() {
+async fn a_killed_gateway_loses_only_its_own_sockets() {
     let (first, second) = (demo().await, demo().await);
     let nginx = Nginx::start(&[first.address, second.address]).await;
     let mut others = Vec::new();
@@ -303,7 +303,7 @@ async fn read_some(socket: &mut Chats, answer: &mut Answer) {
 }
 
 #[tokio::test]
-async fn a_browser_comes_back_to_the_gateway_that_has_its_chats() {
+async fn a_browser_returns_to_the_gateway_with_its_chats() {
     let start = async |which: &str| {
         let mark = format!("connection.message_bytes_max={which}");
         Tidegate::new(&["demo", "--listen", "127.0.0.1:0", "--set", &mark]).start().await

@@ -97,7 +97,7 @@ const CLIENTS: usize = 100;
 
 // faults: B31
 #[tokio::test]
-async fn when_nginx_reloads_or_dies_every_client_notices_and_can_come_back() {
+async fn when_nginx_reloads_or_dies_every_client_notices_and_can_reconnect() {
     on_a_steady_machine(async || {
         let gateway = demo(&[]).await;
         // As shipped, but with 2 s instead of 40 s for old workers.
@@ -186,7 +186,7 @@ fn seconds(file: &str, directive: &str) -> u64 {
 
 // faults: B33
 #[tokio::test]
-async fn pings_come_more_often_than_nginx_cuts() {
+async fn pings_are_more_frequent_than_the_timeouts_of_nginx() {
     on_a_steady_machine(async || {
         let cut = Duration::from_secs(seconds("server.conf", "proxy_read_timeout "));
         assert!(Config::default().connection.ping_interval * 3 <= cut, "one ping and its answer may be lost");
@@ -414,7 +414,7 @@ async fn of_three_replicas_one_may_die_in_the_middle_of_everything() {
 
 // faults: I120
 #[tokio::test]
-async fn the_operators_routes_are_not_reached_through_nginx_however_they_are_spelled() {
+async fn the_operators_routes_cannot_be_reached_through_nginx_in_any_notation() {
     let gateway = demo(&[]).await;
     let nginx = Nginx::start(&[gateway.address]).await;
     for path in [

@@ -122,7 +122,7 @@ async fn an_upstream_that_answers_503_is_left_alone_and_found_again() {
 
 // faults: C45, D47
 #[tokio::test]
-async fn an_upstream_that_refuses_connections_is_left_alone() {
+async fn an_upstream_that_refuses_connections_gets_no_more_requests() {
     on_a_steady_machine(async || {
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let gateway = Gateway::in_front_of(address, as_served).await;
@@ -150,7 +150,7 @@ async fn an_upstream_that_breaks_off_in_the_answer_is_not_asked_twice() {
 
 // faults: C45
 #[tokio::test]
-async fn a_probe_whose_client_goes_makes_room_for_the_next() {
+async fn a_trial_whose_client_disconnects_is_replaced_by_the_next() {
     on_a_steady_machine(async || {
         let gateway = Gateway::spawn(|config| {
             as_served(config);

@@ -60,7 +60,7 @@ fn address_of(name: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_file_comes_in_the_spelling_that_was_asked_for() {
+async fn every_file_is_served_in_the_requested_encoding() {
     let gateway = demo().await;
     let folder = tempfile::tempdir().unwrap();
     let names = written(folder.path());
@@ -103,7 +103,7 @@ async fn every_file_comes_in_the_spelling_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn what_a_browser_has_is_not_sent_again() {
+async fn a_cached_file_is_not_sent_again() {
     let gateway = demo().await;
     let first = ask(gateway.address, "GET", "/", &[]).await;
     let tag = first.header("etag").to_owned();

@@ -330,7 +330,7 @@ async fn sigquit_drains_like_sigterm() {
 }
 
 #[tokio::test]
-async fn serve_logs_a_hangup_and_goes_on() {
+async fn serve_logs_a_hangup_and_continues() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &[]).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
@@ -410,7 +410,7 @@ async fn a_second_hangup_cuts_a_demo() {
 }
 
 #[tokio::test]
-async fn the_operators_routes_can_stand_elsewhere() {
+async fn the_operators_routes_can_have_their_own_listener() {
     let simulator = Process::simulate().await;
     let gateway = Process::serve(&simulator, "sk-test", &["--set", "server.ops_listen=127.0.0.1:0"]).await;
     let announced =

@@ -16,7 +16,7 @@ async fn serve(upstream: SocketAddr, listen: &str) -> Process {
 
 // faults: G101, G102, I114
 #[tokio::test]
-async fn a_killed_process_is_noticed_by_both_sides_and_its_successor_knows_nothing() {
+async fn a_killed_process_is_noticed_by_both_sides_and_its_successor_has_no_state() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = serve(upstream.address, "127.0.0.1:0").await;
     let mut clients = Vec::new();

@@ -33,7 +33,7 @@ async fn the_chat_client_of_the_ai_sdk_reads_our_frames_and_we_read_its() {
 /// `WebSocketChatTransport`, and the `Chat` inside of `useChat`, over real sockets.
 // faults: A13, A21, A22
 #[tokio::test]
-async fn the_chat_client_of_the_ai_sdk_chats_stops_and_comes_back() {
+async fn the_chat_client_of_the_ai_sdk_chats_stops_and_resumes() {
     let gateway = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
     let passed = node("tests/sdk/chat.mjs", Some(gateway.address)).await;
     assert!(passed >= 10, "{passed}");

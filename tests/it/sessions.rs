@@ -38,7 +38,7 @@ async fn drain(mut gateway: Gateway) {
 
 // faults: A19, A21, A22
 #[tokio::test]
-async fn an_answer_goes_on_after_its_socket_at_any_point_on_any_worker() {
+async fn an_answer_continues_without_its_socket_from_any_point_on_any_worker() {
     let gateway = Gateway::spawn(|_| {}).await;
     // Neighbours: the listener gives its workers sockets in turn.
     for (number, frames) in [0, 1, 3, 6, 9, 200].into_iter().enumerate() {

@@ -36,7 +36,7 @@ fn assert_unfinished(name: &str, (payload, after): (Vec<u8>, Took)) {
 
 // faults: K143
 #[tokio::test]
-async fn a_message_that_stops_is_closed_whatever_comes_between() {
+async fn a_stalled_message_is_closed_even_if_other_frames_arrive() {
     on_a_steady_machine(async || {
         let gateway = Gateway::spawn(|config| {
             config.connection.message_idle_timeout = DEADLINE;

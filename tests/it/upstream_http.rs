@@ -149,7 +149,7 @@ async fn a_cancellation_that_the_service_reports_ends_the_run() {
 
 // faults: D54
 #[tokio::test]
-async fn rates_are_tried_again_unless_it_takes_too_long_or_is_a_bill() {
+async fn rate_limits_are_retried_unless_the_wait_is_too_long_or_the_bill_is_unpaid() {
     refusals(&[
         ("status=429", 3, Kind::RateLimited),
         ("status=429 retry_after=garbage", 3, Kind::RateLimited),
@@ -356,7 +356,7 @@ async fn an_old_server_ends_its_answer_with_its_connection() {
 
 // faults: D60
 #[tokio::test]
-async fn a_head_that_never_comes_is_given_up_and_tried_once_more() {
+async fn a_missing_head_times_out_and_is_retried_once() {
     on_a_steady_machine(async || {
         let gateway =
             Gateway::spawn(|config| config.upstream.first_byte_timeout = Duration::from_millis(200)).await;
@@ -410,7 +410,7 @@ async fn a_kept_connection_that_is_closed_just_then_is_replaced_in_silence() {
 
 // faults: D63
 #[tokio::test]
-async fn an_answer_or_an_error_that_comes_before_the_request_was_read_is_read() {
+async fn a_response_that_arrives_before_the_request_was_read_is_used() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |config| {
         config.connection.message_bytes_max = 1 << 20;
@@ -608,7 +608,7 @@ async fn the_key_is_shown_nowhere_even_if_the_upstream_repeats_it() {
 
 // faults: E85
 #[tokio::test]
-async fn a_client_that_goes_ends_its_run_wherever_that_stands() {
+async fn a_client_that_disconnects_ends_its_run_in_any_state() {
     let gateway = Gateway::spawn(|config| {
         free_retries(config);
         config.dispatch.runs_max = 1;

@@ -1,4 +1,4 @@
-//! What a user sees of a stream that is spelled oddly, is broken, or never ends.
+//! Streams with unusual syntax, with errors, or without an end, as a user sees them.
 use crate::harness::{
     Gateway, PATIENCE, Process, ScriptedUpstream, Stopwatch, TestClient, event, good_answer, is_error,
     on_a_steady_machine, sse_head, until, within,
@@ -66,7 +66,7 @@ async fn failures(change: impl FnOnce(&mut Config), rows: &[Failure<'_>]) {
 
 // faults: E65, E66, E67, E68, E69, E70
 #[tokio::test]
-async fn every_spelling_of_a_stream_gives_the_same_answer() {
+async fn every_syntax_of_a_stream_gives_the_same_answer() {
     whole(
         free_retries,
         &[
@@ -125,7 +125,7 @@ async fn frames_without_text_and_odd_ends_change_nothing() {
 
 // faults: E65
 #[tokio::test]
-async fn a_response_may_come_one_byte_at_a_time() {
+async fn a_response_may_arrive_byte_by_byte() {
     let upstream = ScriptedUpstream::bind().await;
     let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
@@ -159,7 +159,7 @@ async fn text_that_looks_like_something_else_is_text() {
             '\0'..='\u{1f}' => format!("\\u{:04x}", u32::from(c)),
             c => c.to_string(),
         };
-        // A line break is spelled short, so that ten thousand of them are no long message.
+        // Line breaks have a short escape, so that ten thousand of them fit into a message.
         let spelled = text.replace('\n', "\u{e000}").chars().map(escape).collect::<String>();
         client.send_text(&format!("/sim text=\"{}\"", spelled.replace('\u{e000}', "\\n"))).await;
         client.expect(text).await;

@@ -5,7 +5,7 @@ use expect_test::expect;
 // faults: H108
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn every_kind_says_what_is_wrong_and_what_is_allowed() {
+fn every_kind_reports_the_fault_and_what_is_allowed() {
     let rows = [
         ("connection.ping_interval", "15"),
         ("connection.ping_interval", ""),

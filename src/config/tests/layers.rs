@@ -149,7 +149,7 @@ fn the_named_file_is_read_and_must_be_there() {
 }
 
 #[test]
-fn the_file_takes_what_toml_has_a_type_for() {
+fn the_file_accepts_toml_types() {
     let source = toml(
         r#"
         [server]
@@ -220,7 +220,7 @@ fn unknown_names_suggest_the_nearest_known_one() {
 }
 
 #[test]
-fn a_broken_file_tells_the_lines() {
+fn faults_of_a_file_have_line_numbers() {
     check(
         &toml("a = \n\n[server\nlisten = 5\n"),
         &Flags::default(),

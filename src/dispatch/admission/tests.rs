@@ -23,7 +23,7 @@ fn queued<T>(place: u32) -> Admitted<T> {
 
 // faults: C38
 #[test]
-fn beyond_the_slots_runs_wait_in_order_and_beyond_the_queue_they_are_refused() {
+fn when_slots_are_taken_runs_wait_in_order_and_when_the_queue_is_full_they_are_rejected() {
     let now = Instant::now();
     let mut gate = Admission::new(settings(1, 2));
     assert_eq!(gate.submit(now, A, SessionId(1), "a"), Admitted::Start("a"));
@@ -52,7 +52,7 @@ fn no_run_waits_longer_than_allowed() {
 
 // faults: C41
 #[test]
-fn addresses_take_turns_and_the_one_with_the_most_makes_room() {
+fn clients_take_turns_and_the_one_with_the_most_entries_loses_one() {
     let now = Instant::now();
     let mut gate = Admission::new(settings(1, 4));
     gate.submit(now, A, SessionId(0), "a0");
@@ -77,7 +77,7 @@ fn addresses_take_turns_and_the_one_with_the_most_makes_room() {
 
 // faults: C38
 #[test]
-fn a_rejection_says_how_long_the_queue_will_take() {
+fn the_retry_time_is_estimated_from_the_queue() {
     let start = Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
     let mut gate = Admission::new(settings(2, 8));
@@ -126,7 +126,7 @@ fn one_client_never_takes_the_slots_of_all() {
 
 // faults: K140
 #[test]
-fn two_clients_come_to_equal_shares_as_slots_come_free() {
+fn two_clients_reach_equal_shares_as_slots_become_free() {
     let now = Instant::now();
     let mut gate = Admission::new(settings(20, 100));
     for session in 0..40 {
@@ -341,7 +341,7 @@ proptest! {
     /// However one client asks, another one that has nothing gets a slot at once; and as long as it asks for
     /// no more than its share, it gets a slot before the first one gets another.
     #[test]
-    fn one_client_holds_no_other_up(
+    fn one_client_does_not_delay_another(
         runs in 4..64usize,
         steps in prop::collection::vec((0..4u8, 0..200u64), 1..400),
     ) {

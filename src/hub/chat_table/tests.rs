@@ -28,7 +28,7 @@ fn ask(
 
 // faults: K139
 #[test]
-fn one_source_takes_every_place_and_ten_others_have_room() {
+fn one_source_fills_the_table_and_ten_others_still_get_chats() {
     let flooder = Source::numbered(0);
     let mut table = table(1_000, 100);
     let mut next = 0;
@@ -118,7 +118,7 @@ fn a_chat_counts_for_the_source_of_its_last_question() {
 }
 
 #[test]
-fn at_the_cap_of_a_principal_its_own_quiet_chat_goes_and_never_a_kept_answer() {
+fn at_the_limit_of_a_principal_its_own_idle_chat_is_evicted_and_never_a_retained_answer() {
     let mut table = table(9, 2);
     let source = Source::numbered(1);
     for chat in 1..=2 {

@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resume_goes_on_behind_the_last_place_or_from_the_beginning() {
+    fn a_resume_continues_after_the_last_number_or_from_the_beginning() {
         let mut conversation = asked(false);
         begin(&mut conversation);
         // Entries were merged: chunk 4 is entry 9; then a notice with the same position.
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn news_may_come_before_the_first_word() {
+    fn notices_may_precede_the_first_text() {
         let mut conversation = asked(false);
         let news = json!({ "type": "data-queue", "transient": true, "data": { "position": 1 } });
         assert_eq!(chunk(&mut conversation, 0, Some(Value::Null), news), Ok("NonText".to_owned()));

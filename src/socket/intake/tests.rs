@@ -76,7 +76,7 @@ fn one_source_leaves_room_for_those_that_read_little() {
 }
 
 #[test]
-fn sources_that_read_much_get_like_parts() {
+fn sources_that_read_much_get_equal_shares() {
     let mut intake = Intake::new(TICK);
     let mut crowd: Vec<Socket> = (0..90).map(|_| Socket::of(1)).collect();
     let mut two = [Socket::of(2), Socket::of(3)];

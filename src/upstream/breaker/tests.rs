@@ -158,7 +158,7 @@ fn states_have_names() {
 }
 
 #[test]
-fn what_was_sent_before_the_last_change_says_nothing() {
+fn results_of_attempts_from_before_the_last_change_are_ignored() {
     let mut bench = Bench::new(SETTINGS);
     let old: Vec<_> = (0..9).map(|_| bench.pass(0).expect("it is closed")).collect();
     bench.open(0);

@@ -119,7 +119,7 @@ mod tests {
 
     // faults: D54
     #[test]
-    fn the_upstream_says_when_within_reason() {
+    fn retry_after_is_obeyed_up_to_its_limit() {
         assert_eq!(pauses(&error(Retry::BackOff { slow: false }, Some(3))), [Some(3_500), Some(3_500), None]);
         assert_eq!(pauses(&error(Retry::BackOff { slow: false }, Some(86_400))), [None, None, None]);
         assert_eq!(pauses(&error(Retry::No, Some(3))), [None, None, None]);

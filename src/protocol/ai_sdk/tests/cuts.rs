@@ -41,17 +41,17 @@ impl Answer {
     }
 
     /// The frames from entry `from` on. `sizes`: how many entries each frame joins, repeated.
-    fn words(&self, started: bool, from: usize, sizes: &[usize]) -> Vec<ServerFrame> {
-        let mut words: Vec<_> = (!started).then(|| self.start()).into_iter().collect();
+    fn frames(&self, started: bool, from: usize, sizes: &[usize]) -> Vec<ServerFrame> {
+        let mut frames: Vec<_> = (!started).then(|| self.start()).into_iter().collect();
         let (mut at, mut sizes) = (from, sizes.iter().cycle());
         while let Some((kind, _)) = self.entries.get(at) {
             let run = self.entries[at..].iter().take_while(|(other, _)| other == kind).count();
             let next = at + run.min(*sizes.next().unwrap());
-            words.push(self.text(at, next));
+            frames.push(self.text(at, next));
             at = next;
         }
-        words.push(self.end());
-        words
+        frames.push(self.end());
+        frames
     }
 
     /// For every number from 2 on, the entry that has it; `None` for an opening or a closing. Found by counting, not by the
@@ -103,12 +103,12 @@ fn encoder() -> FrameEncoder {
     Codec::AiSdk.encoder(Some(&RequestId::new("r1").unwrap()))
 }
 
-fn spell(encoder: &mut FrameEncoder, words: &[ServerFrame]) -> Vec<Value> {
-    let mut frames = Vec::new();
-    for word in words {
-        encoder.encode(word, |text| frames.push(serde_json::from_str(text).unwrap()));
+fn encode(encoder: &mut FrameEncoder, frames: &[ServerFrame]) -> Vec<Value> {
+    let mut encoded = Vec::new();
+    for frame in frames {
+        encoder.encode(frame, |text| encoded.push(serde_json::from_str(text).unwrap()));
     }
-    frames
+    encoded
 }
 
 /// The number within the turn that a client keeps from a chunk's frame, to resume after it.
@@ -155,21 +155,21 @@ proptest! {
 
     #[test]
     fn a_resumed_reader_gets_exactly_what_is_missing(answer in answers()) {
-        let uncut = spell(&mut encoder(), &answer.words(false, 0, &[1]));
+        let uncut = encode(&mut encoder(), &answer.frames(false, 0, &[1]));
         check_sequence(&uncut, 0);
         let whole = chunks(&uncut);
         let last = uncut.last().unwrap()["type"].as_str().unwrap();
         for (number, chunk) in whole.iter().enumerate() {
-            prop_assert_eq!(number, chunk.0 as usize, "a word has each number");
+            prop_assert_eq!(number, chunk.0 as usize, "each number has a chunk");
         }
         for cut in 0..=whole.len() {
             let after = cut.checked_sub(1).map(|after| after as u32);
             let position = answer.position(after);
             let (started, entries) = (position.started, position.entries as usize);
             let mut encoder = encoder();
-            let frames = spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
+            let frames = encode(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
             prop_assert_eq!((&frames[0]["type"], &frames[0]["messageId"]), (&"start".into(), &"a1".into()));
-            let rest = spell(&mut encoder, &answer.words(started, entries, &[1]));
+            let rest = encode(&mut encoder, &answer.frames(started, entries, &[1]));
             check_sequence(&rest, cut as u64);
             prop_assert_eq!(chunks(&rest), &whole[cut..], "after {:?}", after);
             prop_assert_eq!(rest.last().unwrap()["type"].as_str().unwrap(), last);
@@ -178,37 +178,37 @@ proptest! {
 
     /// A subscriber that lags, receives other frames in between, and is cut after any frame, twice.
     #[test]
-    fn merged_words_and_words_beside_the_answer_do_not_disturb(
+    fn merged_and_transient_frames_do_not_disturb(
         answer in answers(),
         sizes in proptest::collection::vec(1..4_usize, 1..4),
         beside in proptest::collection::vec(0..4_u8, 20),
         cuts in proptest::collection::vec(0..40_usize, 0..4),
     ) {
-        let whole = chunks(&spell(&mut encoder(), &answer.words(false, 0, &[1])));
+        let whole = chunks(&encode(&mut encoder(), &answer.frames(false, 0, &[1])));
         let (mut got, mut after) = (Vec::new(), None);
         for (round, cut) in cuts.iter().copied().chain([usize::MAX]).enumerate() {
             let (mut encoder, position) = (encoder(), answer.position(after));
-            let mut words = answer.words(position.started, position.entries as usize, &sizes);
-            for (at, what) in beside.iter().enumerate().take(words.len()).rev() {
+            let mut sent = answer.frames(position.started, position.entries as usize, &sizes);
+            for (at, what) in beside.iter().enumerate().take(sent.len()).rev() {
                 match what {
-                    1 => words.insert(at, ServerFrame::Waiting { position: 2 }),
-                    2 => words.insert(at, ServerFrame::Queued { run: RUN, position: 1 }),
-                    3 => words.insert(at, ServerFrame::Retrying { run: RUN, attempt: 2, after: Duration::ZERO }),
+                    1 => sent.insert(at, ServerFrame::Waiting { position: 2 }),
+                    2 => sent.insert(at, ServerFrame::Queued { run: RUN, position: 1 }),
+                    3 => sent.insert(at, ServerFrame::Retrying { run: RUN, attempt: 2, after: Duration::ZERO }),
                     _ => {}
                 }
             }
             if round > 0 {
-                spell(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
+                encode(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
             }
             // Some pushes are not accepted and are encoded again.
             let mut frames = Vec::new();
-            for (at, word) in words.iter().enumerate() {
+            for (at, frame) in sent.iter().enumerate() {
                 let checkpoint = encoder.checkpoint();
                 if (at + round) % 3 == 0 {
-                    encoder.encode(word, |_| {});
+                    encoder.encode(frame, |_| {});
                     encoder.rewind(checkpoint);
                 }
-                frames.extend(spell(&mut encoder, std::slice::from_ref(word)));
+                frames.extend(encode(&mut encoder, std::slice::from_ref(frame)));
             }
             check_sequence(&frames, after.map_or(0, |after| u64::from(after) + 1));
             let received = &frames[..cut.min(frames.len())];

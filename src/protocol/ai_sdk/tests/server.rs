@@ -140,7 +140,7 @@ fn nameless() -> Vec<(&'static str, Vec<ServerFrame>)> {
 
 // faults: A11
 #[test]
-fn every_frame_is_spelled_as_the_schemas_of_the_sdk_read_it() {
+fn every_frame_matches_the_schemas_of_the_sdk() {
     let request = RequestId::new("r1").unwrap();
     let named = answers().into_iter().chain(refusals()).map(|scene| (Some(&request), scene));
     let all = named.chain(nameless().into_iter().map(|scene| (None, scene)));

@@ -47,7 +47,7 @@ fn a_cumulative_stream_repeats_the_whole_text_at_the_end() {
 }
 
 #[test]
-fn thinking_comes_first_and_is_counted() {
+fn reasoning_precedes_the_answer_and_is_counted() {
     let (bytes, _) = stream_of("sim-think", "/sim think=1 text=Yes tag=1", "{}", Endpoint::Text);
     expect![[r#"
         data:{"output":{"choices":[{"message":{"content":"","reasoning_content":"under ","role":"assistant"},"finish_reason":"null"}]},"usage":{"total_tokens":12,"output_tokens":1,"input_tokens":11,"prompt_tokens_details":{"cached_tokens":0},"output_tokens_details":{"reasoning_tokens":1}},"request_id":"R"}
@@ -136,7 +136,7 @@ fn stamps_and_numbers_begin_each_delta() {
 
 proptest::proptest! {
     #[test]
-    fn any_text_is_escaped_so_that_json_gives_it_back(text in "([ -~]|[\0-\u{1f}]|\"|\\\\|你|😀|\u{2028}|\u{7f}){0,20}") {
+    fn any_text_is_escaped_so_that_json_restores_it(text in "([ -~]|[\0-\u{1f}]|\"|\\\\|你|😀|\u{2028}|\u{7f}){0,20}") {
         let mut inner = Vec::new();
         json::push_escaped(&mut inner, &text);
         let quoted = format!("\"{}\"", std::str::from_utf8(&inner).expect("UTF-8"));

@@ -149,7 +149,7 @@ fn only_the_word_itself_steers() {
 }
 
 #[test]
-fn quoted_values_know_escapes() {
+fn quoted_values_may_contain_escapes() {
     let script = Script::parse(r#"/sim text="a\n\"b\" \u4f60 = c" tokens=2"#).expect("a script");
     assert_eq!((script.text.as_deref(), script.tokens), (Some("a\n\"b\" 你 = c"), Some(2)));
 }

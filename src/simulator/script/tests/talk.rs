@@ -60,7 +60,7 @@ fn a_demo_shows_everything_in_either_language() {
 }
 
 #[test]
-fn the_same_seed_says_the_same() {
+fn the_same_seed_gives_the_same_answer() {
     let turns = [Turn { role: "user".to_owned(), text: "Tell me about gates".to_owned() }];
     assert_eq!(reply(&turns, 5), reply(&turns, 5));
     assert!((0..20).any(|seed| reply(&turns, seed) != reply(&turns, 5)));
