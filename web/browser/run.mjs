@@ -3,6 +3,7 @@
  * `--goals`: what measures time, at full length, alone, five times, held to the goals. Each figure is one line of JSON.
  */
 import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { launch } from "./harness/chromium.mjs";
 import { summary } from "./harness/figures.mjs";
 import { tests } from "./harness/registry.mjs";
@@ -17,7 +18,8 @@ const value = (name, otherwise) => {
 const words = args.filter((arg) => !arg.startsWith("--"));
 const goals = flag("goals");
 const runs = Number(value("runs", goals ? "5" : "1"));
-const jobs = Number(value("jobs", "2"));
+// Most of a test is waiting: for a model's pace, for the page's own timers.
+const jobs = Number(value("jobs", String(2 * availableParallelism())));
 
 const folder = new URL("./tests/", import.meta.url);
 for (const name of (await readdir(folder)).sort()) {
@@ -54,8 +56,8 @@ async function run(test, browser) {
 
 const indent = (error) => String(error?.stack ?? error).replace(/^/gm, "     ");
 
-// First independent tests, a few at a time; then those that measure, one by one.
-const queue = goals ? [] : wanted.filter((test) => !test.alone);
+// First independent tests, a few at a time, the longest of them first; then those that measure, one by one.
+const queue = goals ? [] : wanted.filter((test) => !test.alone).sort((a, b) => b.seconds - a.seconds);
 const workers = Array.from({ length: Math.min(jobs, queue.length) }, async () => {
   let browser = await launch();
   while (queue.length > 0) {

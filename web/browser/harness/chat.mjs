@@ -17,7 +17,19 @@ export const articles = (page) => page.locator("article[data-message]");
 export const answers = (page) => page.locator('article[data-role="assistant"]');
 export const asked = (page) => page.locator('article[data-role="user"]');
 
+/** Sends a message, and returns when it is shown: what waits for its answer is not content with the one before. */
 export async function say(page, text) {
+  const newest = () => [...document.querySelectorAll('article[data-role="user"]')].at(-1)?.dataset.message;
+  const before = await page.evaluate(newest);
+  await send(page, text);
+  await page.waitForFunction((before) => {
+    const newest = [...document.querySelectorAll('article[data-role="user"]')].at(-1)?.dataset.message;
+    return newest !== undefined && newest !== before;
+  }, before);
+}
+
+/** Sends a message, and does not wait until it is shown. */
+export async function send(page, text) {
   await composer(page).fill(text);
   await composer(page).press("Enter");
 }

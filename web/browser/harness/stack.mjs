@@ -16,7 +16,14 @@ async function startSimulator({ pace, first }) {
   const args = ["simulate", "--listen", "127.0.0.1:0", "--workers", "1"];
   args.push("--pace-ms", String(pace), "--first-ms", String(first));
   const child = await start(BINARY, args, { ready: /base URL (\S+)/ });
-  return { url: child.found()[1], stop: () => child.stop() };
+  return {
+    url: child.found()[1],
+    /** Its answers stop where they are, and its new ones do not begin. */
+    pause: () => child.child.kill("SIGSTOP"),
+    /** What should have been written meanwhile comes at once. */
+    resume: () => child.child.kill("SIGCONT"),
+    stop: () => child.stop(),
+  };
 }
 
 /** A gateway that keeps its port when restarted. */
@@ -38,6 +45,7 @@ async function startGateway({ simulator, model, set }) {
   let child = await run();
   return {
     port,
+    model: simulator,
     log: () => child.output(),
     ended: () => child.ended(),
     /** Sends a signal without waiting. */
@@ -54,7 +62,7 @@ async function startGateway({ simulator, model, set }) {
 /**
  * `model`: of the simulator (`sim-chat`, `sim-think`, `sim-echo`); `set`: keys of the gateway's configuration;
  * `nginx`: the real one stands before it, as in production; `demo`: what the README's first command starts, with its own simulator;
- * `gateways`: how many stand behind nginx; `users`: those whom nginx asks for a password.
+ * `gateways`: how many stand behind nginx, each with a model of its own; `users`: those whom nginx asks for a password.
  */
 export async function startStack({
   model = "sim-chat",
@@ -85,9 +93,11 @@ async function build({ model, pace, first, set, nginx, users, demo, gateways: co
     parts.push(part);
     return part;
   };
-  const simulator = demo ? undefined : keep(await startSimulator({ pace, first }));
   const gateways = [];
-  for (let at = 0; at < count; at++) gateways.push(keep(await startGateway({ simulator, model, set })));
+  for (let at = 0; at < count; at++) {
+    const simulator = demo ? undefined : keep(await startSimulator({ pace, first }));
+    gateways.push(keep(await startGateway({ simulator, model, set })));
+  }
   const [gateway] = gateways;
   let near = gateway.port;
   if (nginx)
@@ -106,7 +116,6 @@ async function build({ model, pace, first, set, nginx, users, demo, gateways: co
     port: proxy.port,
     /** Address of the gateway itself, without a proxy. */
     direct: gateway.port,
-    simulator: simulator?.url,
     proxy,
     gateways,
     /** Address of the first gateway, usually the only one. */

@@ -84,41 +84,50 @@ const STATES = {
   },
 };
 
+/** `schemes`: the colours in which each state is checked, one after the other on the same page. */
 const LOOKS = {
-  light: { colorScheme: "light" },
-  dark: { colorScheme: "dark" },
-  phone: { viewport: { width: 320, height: 640 }, hasTouch: true, isMobile: true, colorScheme: "light" },
+  "light and dark": { schemes: ["light", "dark"] },
+  phone: { schemes: ["light"], viewport: { width: 320, height: 640 }, hasTouch: true, isMobile: true },
   // 200 % on a window of 1280 pixels is a window of 640.
-  zoomed: { viewport: { width: 640, height: 360 }, deviceScaleFactor: 2, colorScheme: "dark" },
+  zoomed: { schemes: ["dark"], viewport: { width: 640, height: 360 }, deviceScaleFactor: 2 },
 };
 
 /** What looks differ in on a small window. */
 const SMALL = new Set(["empty", "answered", "branches", "settings", "offline"]);
 
-for (const [look, options] of Object.entries(LOOKS)) {
-  test(`axe: ${look}`, { goal: "G12", timeout: 120_000, allow: NETWORK }, async (t) => {
+/** What fades in has faded in; what blinks goes on blinking. */
+const faded = (page) =>
+  page.evaluate(async () => {
+    const ending = document
+      .getAnimations()
+      .filter((one) => Number.isFinite(one.effect.getComputedTiming().endTime));
+    await Promise.all(ending.map((one) => one.finished.catch(() => {})));
+  });
+
+for (const [look, { schemes, ...options }] of Object.entries(LOOKS)) {
+  test(`axe: ${look}`, { goal: "G12", seconds: 35, timeout: 120_000, allow: NETWORK }, async (t) => {
     const stack = await t.stack({ nginx: false, pace: 1 });
     const states = Object.entries(STATES).filter(([name]) => t.goals || !options.viewport || SMALL.has(name));
+    const context = await t.context(stack, options);
     for (const [name, reach] of states) {
-      const page = await t.page(stack, options);
+      const page = await context.newPage();
+      await page.emulateMedia({ colorScheme: schemes[0] });
       await open(page, stack);
       await reach(page, stack);
-      // What fades in has faded in; what blinks goes on blinking.
-      await page.evaluate(async () => {
-        const ending = document
-          .getAnimations()
-          .filter((one) => Number.isFinite(one.effect.getComputedTiming().endTime));
-        await Promise.all(ending.map((one) => one.finished.catch(() => {})));
-      });
-      await axe(page, `${name}, ${look}`);
-      const wide = await page.evaluate(
-        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      );
-      assert.ok(wide <= 0, `${name}, ${look}: ${wide} pixels too wide`);
+      for (const colorScheme of schemes) {
+        await page.emulateMedia({ colorScheme });
+        await page.locator(`html[data-theme="${colorScheme}"]`).waitFor();
+        await faded(page);
+        await axe(page, `${name}, ${look}, ${colorScheme}`);
+        const wide = await page.evaluate(
+          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        );
+        assert.ok(wide <= 0, `${name}, ${look}, ${colorScheme}: ${wide} pixels too wide`);
+      }
       stack.proxy.refuse(false);
       await page.close();
     }
-    t.figure({ case: look, states: states.length, violations: 0 });
+    t.figure({ case: look, states: states.length * schemes.length, violations: 0 });
   });
 }
 
@@ -211,6 +220,7 @@ test("everything by keys alone", { goal: "G12", timeout: 90_000 }, async (t) => 
 });
 
 test("a screen reader hears the beginning and the end, and no words between", {
+  seconds: 10,
   goal: "G12",
   timeout: 60_000,
 }, async (t) => {

@@ -19,6 +19,7 @@ for (const [locale, viewport] of [
   ["zh-CN", { width: 390, height: 780 }],
 ]) {
   test(`the four examples of the demo are answered with all that can be drawn, ${locale}`, {
+    seconds: 20,
     goal: "demo",
     timeout: 150_000,
   }, async (t) => {

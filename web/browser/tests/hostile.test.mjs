@@ -1,6 +1,6 @@
 /** What a model writes is never run, and nothing of it is fetched: G11; faults 121, 122 and 123. */
 import assert from "node:assert/strict";
-import { answered, composer, grown, open, say } from "../harness/chat.mjs";
+import { answered, articles, composer, grown, open, say, send } from "../harness/chat.mjs";
 import { until } from "../harness/children.mjs";
 import { source } from "../harness/corpus.mjs";
 import { collecting, measure } from "../harness/measure.mjs";
@@ -65,12 +65,12 @@ function audit() {
 
 /** Says them all in conversations of `size`, several waiting at a time, as fast as they are answered. */
 async function provoke(page, stack, vectors, size) {
+  await open(page, stack, "/");
   for (let from = 0; from < vectors.length; from += size) {
-    await open(page, stack, "/");
-    const newChat = page.getByRole("button", { name: "New chat" }).first();
-    await newChat.click();
+    await page.getByRole("button", { name: "New chat" }).first().click();
+    await until("an empty thread", async () => (await articles(page).count()) === 0);
     const batch = vectors.slice(from, from + size);
-    for (const vector of batch) await say(page, vector);
+    for (const vector of batch) await send(page, vector);
     const done = page.locator(
       'article[data-role="assistant"]:is([data-outcome="done"],[data-outcome="failed"])',
     );
@@ -90,7 +90,11 @@ async function provoke(page, stack, vectors, size) {
 const SHARES = 4;
 for (let share = 0; share < SHARES; share++) {
   // faults: J121, J122
-  test(`hostile answers, share ${share + 1} of ${SHARES}`, { goal: "G11", timeout: 120_000 }, async (t) => {
+  test(`hostile answers, share ${share + 1} of ${SHARES}`, {
+    goal: "G11",
+    seconds: 20,
+    timeout: 120_000,
+  }, async (t) => {
     const { hostile } = await source("src/testing/hostile.ts");
     const texts = hostile.map((one) => (typeof one === "string" ? one : (one.text ?? one.markdown)));
     assert.ok(texts.length >= 500, `${texts.length} vectors`);
@@ -158,7 +162,7 @@ const HEAVY = {
 };
 
 // faults: J123
-test("heavy texts leave the page alive", { goal: "G11", timeout: 120_000 }, async (t) => {
+test("heavy texts leave the page alive", { seconds: 12, goal: "G11", timeout: 120_000 }, async (t) => {
   const stack = await t.stack({ nginx: false, pace: 0, first: 0 });
   const context = await t.context(stack);
   await collecting(context);

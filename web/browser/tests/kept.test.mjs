@@ -117,6 +117,7 @@ async function moments(t, count, seed, full) {
 }
 
 test("what was read is kept when the gateway is killed and the page goes", {
+  seconds: 35,
   goal: "G8",
   timeout: LONG ? 500_000 : 110_000,
   allow: NETWORK,
@@ -127,6 +128,7 @@ test("what was read is kept when the gateway is killed and the page goes", {
 
 // faults: J126
 test("what was read is kept when storage is full as the page goes", {
+  seconds: 12,
   goal: "J126",
   timeout: 60_000,
   allow: NETWORK,

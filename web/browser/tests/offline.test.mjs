@@ -38,6 +38,7 @@ async function served(t, target) {
 
 for (const nginx of [false, true]) {
   test(`offline: with the gateway gone a reload shows the conversations, ${nginx ? "behind nginx" : "directly"}`, {
+    seconds: 12,
     allow: NETWORK,
   }, async (t) => {
     const stack = await t.stack({ nginx });

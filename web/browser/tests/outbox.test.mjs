@@ -17,6 +17,15 @@ async function online(page, stack) {
   await page.context().setOffline(false);
 }
 
+/** Waits until a draft is stored: 300 ms after the last key, that is its promise. */
+async function stored(t, page, text) {
+  const since = Date.now();
+  await until("the draft is stored", () =>
+    page.evaluate((text) => Object.values(localStorage).some((value) => value.includes(text)), text),
+  );
+  t.figure({ case: `draft “${text}”`, stored_ms: Date.now() - since }, { stored_ms: 1_000 });
+}
+
 // faults: J125
 test("20 messages written offline, the tab killed", {
   goal: "G16",
@@ -34,7 +43,7 @@ test("20 messages written offline, the tab killed", {
   await composer(page).fill("and a draft");
   assert.equal(await asked(page).filter({ hasText: "message number" }).count(), 20);
   const address = page.url();
-  await page.waitForTimeout(400); // A draft is written 300 ms after the last key: that is its promise.
+  await stored(t, page, "and a draft");
   const session = await context.newCDPSession(page);
   const crashed = page.waitForEvent("crash");
   session.send("Page.crash").catch(() => {});
@@ -99,7 +108,7 @@ test("a draft survives a killed tab, each in its conversation", {
   await page.getByRole("button", { name: "New chat" }).first().click();
   await until("an empty composer", async () => (await composer(page).inputValue()) === "");
   await composer(page).fill("draft of the second");
-  await page.waitForTimeout(400);
+  await stored(t, page, "draft of the second");
   const session = await context.newCDPSession(page);
   const crashed = page.waitForEvent("crash");
   session.send("Page.crash").catch(() => {});

@@ -115,6 +115,7 @@ async function cutAnswer(t, stack, cuts, seed) {
 }
 
 test("answers cut at random places come whole", {
+  seconds: 14,
   goal: "G8",
   timeout: 110_000,
   allow: NETWORK,

@@ -40,7 +40,7 @@ async function overThread(page) {
   await page.mouse.move(box.x + box.width / 2, Math.min(box.y + 300, 400));
 }
 
-test("who reads above is not moved", { goal: "G14", timeout: 90_000 }, async (t) => {
+test("who reads above is not moved", { seconds: 10, goal: "G14", timeout: 90_000 }, async (t) => {
   const stack = await t.stack({ nginx: false });
   const page = await t.page(stack);
   await open(page, stack);
@@ -83,7 +83,7 @@ test("it follows to the end, also while it answers fast", { goal: "G14" }, async
 });
 
 for (const way of ["wheel", "PageUp", "touch"]) {
-  test(`the latch lets go by ${way}`, { goal: "G14" }, async (t) => {
+  test(`the latch lets go by ${way}`, { seconds: 10, goal: "G14" }, async (t) => {
     const stack = await t.stack({ nginx: false });
     const page = await t.page(
       stack,

@@ -26,6 +26,7 @@ for (const nginx of [true, false]) {
 }
 
 test("the demo says that its answers are simulated, and goes on after a reload and a pulled cable", {
+  seconds: 13,
   allow: NETWORK,
 }, async (t) => {
   const stack = await t.stack({ demo: true, nginx: false });

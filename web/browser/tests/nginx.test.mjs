@@ -9,6 +9,7 @@ for (const [colorScheme, background] of [
   ["dark", "rgb(21, 23, 26)"],
 ]) {
   test(`nginx shows a page while no gateway is there, which loads by itself: ${colorScheme}`, {
+    seconds: 11,
     allow: NETWORK,
   }, async (t) => {
     const stack = await t.stack({ nginx: true });
