@@ -90,10 +90,13 @@ test("after five seconds without a word the page says that it waits", {
     return announced;
   });
   const began = Date.now();
-  await say(page, simText("At last.", "first_ms=7000"));
+  await say(page, simText("At last.", "first_ms=4000"));
+  const [{ model }] = stack.gateways;
+  model.pause();
   const note = answers(page).last().getByText("Still waiting for the model…");
   await note.waitFor();
   assert.ok(Date.now() - began >= 4_900, "not before five seconds");
+  model.resume();
   await answered(page);
   assert.equal(await note.count(), 0);
   const waits = (await announced.jsonValue()).filter((text) => /waiting/.test(text));

@@ -34,6 +34,7 @@ test("an answer that failed offers the one thing that helps", {
     assert.match(await last.textContent(), fault.says);
     assert.deepEqual(await offers(page), fault.offers, fault.say);
     await last.getByText("Details").click();
+    await page.evaluate(() => navigator.clipboard.writeText(""));
     await last.getByRole("button", { name: "Copy details" }).click();
     const copied = await until("details", () => page.evaluate(() => navigator.clipboard.readText()));
     assert.match(copied, /^code: \w+\n(.*\n)*asked: 20/);

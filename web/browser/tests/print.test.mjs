@@ -187,7 +187,10 @@ test("printing does not disturb an answer that is being written", { goal: "print
   const whole = `FIRST-WORDS ${"and more ".repeat(60)}LAST-WORDS`;
   await say(page, simText(whole, "pace_ms=30"));
   await grown(page, 60);
+  const [{ model }] = stack.gateways;
+  model.pause();
   const { text } = await printed(t, page);
+  model.resume();
   assert.match(text.replaceAll(/\s+/g, " "), /FIRST-WORDS and more/);
   assert.doesNotMatch(text, /LAST-WORDS\s*$/);
   assert.equal(await answered(page), whole);

@@ -75,7 +75,6 @@ test("three tabs see one answer", { goal: "G17", timeout: 60_000 }, async (t) =>
 
 // faults: J127
 test("more tabs than may follow: the oldest says so and can take over", {
-  seconds: 16,
   goal: "G17",
   timeout: 60_000,
   allow: NETWORK,
@@ -86,8 +85,11 @@ test("more tabs than may follow: the oldest says so and can take over", {
   await open(first, stack);
   await say(first, "hello");
   await answered(first);
-  await say(first, counting(1500, 10));
+  await say(first, counting(600, 10));
   await grown(first, 100);
+  // It is still being written when all tabs are there, however long that takes.
+  const [{ model }] = stack.gateways;
+  model.pause();
   const tabs = [first];
   for (let k = 0; k < 2; k++) {
     const tab = await follow(context, stack, first);
@@ -105,9 +107,10 @@ test("more tabs than may follow: the oldest says so and can take over", {
     return null;
   });
   const before = (await textOf(answers(behind.tab).last())).length;
+  model.resume();
   await behind.button.first().click();
   await grown(behind.tab, before + 200);
   const texts = await Promise.all([answered(behind.tab, { count: 2 })]);
-  for (const text of texts) assertWhole(text, 1500);
+  for (const text of texts) assertWhole(text, 600);
   assert.equal(await composer(behind.tab).isEnabled(), true);
 });
