@@ -1,5 +1,4 @@
-//! Builds and runs the whole server; main and every test come through here. Owns the order of
-//! start and stop.
+//! Builds and runs the whole server, for `main` and every test. Determines the order of start and stop.
 mod settings;
 
 pub use settings::{Machine, Settings};
@@ -35,9 +34,9 @@ use tokio::{
 
 /// Interval of the dispatcher's health check, and the time it has to answer.
 const WATCH: Duration = Duration::from_secs(1);
-/// Longest time for all workers to start; then the start fails.
+/// Timeout for the start of all workers; then the start fails.
 const START: Duration = Duration::from_secs(5);
-/// Sockets that are closed before their answers are out have this long to take the close frame.
+/// How long sockets that are closed with unfinished answers have to receive the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// A running gateway.
@@ -47,14 +46,14 @@ pub struct Gateway {
     app_state: Arc<http::AppState>,
     server: actix_server::ServerHandle,
     drain: Duration,
-    /// Why the gateway cannot continue, once it cannot.
+    /// Set when the gateway cannot continue: the cause.
     broken: watch::Receiver<Option<&'static str>>,
 }
 
 /// How a gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Every answer was finished and every socket closed in order.
+    /// Every answer was finished and every socket was closed with a close frame.
     Drained,
     /// The drain timeout was over; this many connections were closed with their answers unfinished.
     GraceOver(usize),
@@ -62,7 +61,7 @@ pub enum Ended {
     Hurried(usize),
 }
 
-/// What each worker thread is built from. Cloned to every worker.
+/// Everything that a worker thread is built from. Cloned for each worker.
 #[derive(Clone)]
 struct WorkerParts {
     client: client::ClientConfig,
@@ -75,11 +74,11 @@ struct WorkerParts {
 }
 
 impl Gateway {
-    /// Binds and starts. Must be called inside [`crate::runtime::block_on`].
+    /// Binds the listeners and starts the server. Must be called inside [`crate::runtime::block_on`].
     ///
     /// # Errors
-    /// [`client::ClientBuildError`] for a fault of the configuration, before anything is bound;
-    /// [`listen::BindError`] when an address cannot be had.
+    /// [`client::ClientBuildError`] for a faulty configuration, before anything is bound; [`listen::BindError`] if an
+    /// address cannot be bound.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let client = settings.client_config()?;
         let listener = bind(settings.listen, listen::FLAG)?;
@@ -104,7 +103,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Ready means that every worker has its lane.
+    /// Waits until every worker has registered its lane, then becomes ready.
     async fn wait_for_lanes(&self, workers: usize) -> anyhow::Result<()> {
         let started = async {
             while self.app_state.dispatcher.send(dispatch::CountLanes).await? < workers {
@@ -121,7 +120,7 @@ impl Gateway {
         &self.app_state
     }
 
-    /// Resolves when the gateway cannot go on.
+    /// Resolves when the gateway cannot continue.
     pub async fn broken(&self) -> &'static str {
         let mut broken = self.broken.clone();
         loop {
@@ -134,8 +133,8 @@ impl Gateway {
         }
     }
 
-    /// Stops in order: unready, no new sockets, running answers finish, sockets are closed with
-    /// 1012, the rest is cut when the grace period is over or `hurry` resolves.
+    /// Stops in order: unready, no new sockets, running answers finish, sockets are closed with 1012. What is left when the
+    /// drain timeout is over or `hurry` resolves is cut.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> Ended {
         let lifecycle = &self.app_state.lifecycle;
         lifecycle.enter(Phase::Draining);
@@ -157,7 +156,7 @@ impl Gateway {
             lifecycle.enter(Phase::Closing);
             let _ = timeout(CLOSING, all_closed()).await;
         }
-        // The listener goes last. What is left now is cut.
+        // The listeners are closed last. Connections that are left are cut.
         if timeout(CLOSING * 2, self.server.stop(false)).await.is_err() {
             log::warn!("the server did not stop in time");
         }
@@ -166,13 +165,13 @@ impl Gateway {
     }
 }
 
-/// Starts what all workers share, and gathers what each of them is made from.
+/// Starts what all workers share, and collects the parts from which each worker is built.
 fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts {
     let names = Names { model: &settings.route.target.model, page: http::page::BUILD_ID };
     let metrics = Arc::new(Metrics::new(names));
     let memory = Memory::new(settings.memory, Instant::now().into_std());
     metrics.memory_max.set(i64::try_from(memory.limit().bytes).unwrap_or(i64::MAX));
-    // On this thread, which has nothing else to do.
+    // The dispatcher runs on this thread, which has nothing else to do.
     let router = Arc::new(Router::new(settings.route, Arc::clone(&metrics)));
     let sinks = RunSinks::standard(&metrics);
     let dispatcher = Dispatcher::new(
@@ -236,7 +235,7 @@ fn serve(
     Ok(server.run())
 }
 
-/// Makes this thread's worker: its clock, its lane, and what its sockets share.
+/// Creates this thread's worker: its clock, its lane, and the state that its sockets share.
 fn worker(parts: &WorkerParts) -> Rc<Connections> {
     let index = parts.next_worker.fetch_add(1, Relaxed);
     let app_state = &parts.app_state;
@@ -254,7 +253,7 @@ fn worker(parts: &WorkerParts) -> Rc<Connections> {
     connections
 }
 
-/// A dead dispatcher or lane cannot be mended from inside: a panic closes its mailbox for good.
+/// Reports a dead dispatcher or lane, which cannot be restarted: a panic closes its mailbox for good.
 async fn watch_dispatcher(app_state: Arc<http::AppState>, broke: watch::Sender<Option<&'static str>>) {
     while !broke.is_closed() {
         sleep(WATCH).await;

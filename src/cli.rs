@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and how a mistake ends.
+//! The command line: commands, flags, and the reaction to mistakes.
 use crate::{config::Flags, load};
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
@@ -25,7 +25,7 @@ Every key of the configuration can be set by a flag (--set KEY=VALUE), by an env
 (TIDEGATE_ + the key in upper case, `__` for the dot) or in tidegate.toml, in this order.
 RUST_LOG chooses what is logged.";
 
-/// What to do.
+/// The command to run.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway
@@ -56,7 +56,7 @@ Examples:
   TIDEGATE_BASE_URL=http://127.0.0.1:8100/api/v1 API_KEY=test tidegate serve")]
     Simulate(Simulate),
 
-    /// Say what `serve` would make of the configuration: what is in effect, and what it would refuse
+    /// Check the configuration: print what is in effect, and everything that `serve` would reject
     #[command(after_help = "\
 Examples:
   tidegate check
@@ -67,7 +67,7 @@ Examples:
 Secrets are shown as (set) or (not set). Exit code 64 when `serve` would not start.")]
     Check(Check),
 
-    /// Ask a running gateway whether it is well, for container health checks and scripts
+    /// Check the health of a running gateway, for containers and scripts
     #[command(after_help = "\
 Examples:
   tidegate health
@@ -85,10 +85,10 @@ Examples:
 They belong to this very program: write them anew with every release. nginx/page.conf serves them.")]
     Page(Page),
 
-    /// Print the licences of Tidegate and of everything that the program carries
+    /// Print the licences of Tidegate and of everything that the program contains
     Licenses,
 
-    /// Put load on a gateway and report what its users feel
+    /// Put load on a gateway and report what its users experience
     #[command(after_help = load::flags::EXAMPLES)]
     Load(Box<load::Load>),
 }
@@ -116,7 +116,7 @@ pub struct Common {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
-    /// Spelling of log lines (log.format)
+    /// Format of log lines (log.format)
     #[arg(long, value_name = "plain|json")]
     pub log_format: Option<String>,
 }
@@ -134,7 +134,7 @@ impl From<&Common> for Flags {
     }
 }
 
-/// What is printed.
+/// Selects the output.
 #[derive(Args, Clone, Debug)]
 pub struct Check {
     /// Print every key, not only those that are not at their defaults
@@ -149,10 +149,10 @@ pub struct Check {
     pub common: Common,
 }
 
-/// Which question is asked, and of whom.
+/// Selects the probe and the gateway.
 #[derive(Args, Clone, Debug)]
 pub struct Health {
-    /// Ask whether it takes new sockets (/readyz) and not only whether it can answer (/livez)
+    /// Check whether it accepts new sockets (/readyz), not only whether it is alive (/livez)
     #[arg(long)]
     pub ready: bool,
 
@@ -160,10 +160,10 @@ pub struct Health {
     pub common: Common,
 }
 
-/// Where the page goes.
+/// The destination of the page.
 #[derive(Args, Clone, Debug)]
 pub struct Page {
-    /// The folder; it is made, and files of the same names are replaced
+    /// The folder; it is created if necessary, and files with the same names are replaced
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
 }
@@ -171,7 +171,7 @@ pub struct Page {
 /// Flags of the simulated service.
 #[derive(Args, Clone, Debug)]
 pub struct Simulate {
-    /// Where it listens
+    /// Address to listen on
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
 
@@ -187,24 +187,24 @@ pub struct Simulate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub workers: Option<u16>,
 
-    /// File with the key that callers must show [default: any key will do]
+    /// File with the only key to accept [default: any key is accepted]
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 }
 
-/// The command line asks for nothing to be run: a text to print, and the code to exit with.
+/// A command line that runs nothing: a text to print, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CliExit {
     /// 0 for help and version, else [`EXIT_USAGE`].
     pub code: u8,
-    /// Ends with a line break. For standard output when the code is 0, else for standard error.
+    /// Ends with a line break. For standard output if the code is 0, otherwise for standard error.
     pub text: String,
 }
 
-/// Reads a command line, the program's name first.
+/// Parses a command line that begins with the program's name.
 ///
 /// # Errors
-/// Help and version, and everything that cannot be understood.
+/// Help, version, and every invalid command line.
 pub fn parse_from<I, T>(args: I) -> Result<Cli, CliExit>
 where
     I: IntoIterator<Item = T>,

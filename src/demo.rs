@@ -9,16 +9,16 @@ use std::{
     time::Duration,
 };
 
-/// Between two parts of an answer, and before the first: as a fast model would.
+/// Pause between two parts of an answer, and before the first: those of a fast model.
 const PACE: Duration = Duration::from_millis(25);
 const FIRST: Duration = Duration::from_millis(250);
 
 const MODEL: &str = "upstream.model";
 
-/// What demo makes of a configuration that was read for it.
+/// Adapts a configuration to the demo.
 ///
 /// # Errors
-/// A model was asked for that is not simulated.
+/// The requested model is not simulated.
 pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), ConfigError> {
     match config.origins.get(MODEL) {
         None => MODELS[0].clone_into(&mut config.upstream.model),
@@ -38,10 +38,10 @@ pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), Conf
     Ok((config, simulator))
 }
 
-/// The configuration once the simulator listens at `address`.
+/// Completes the configuration with the simulator's address.
 ///
 /// # Errors
-/// The address makes no URL.
+/// The address is not valid in a URL.
 pub fn in_front_of(mut config: Config, address: SocketAddr) -> Result<Config, url::ParseError> {
     config.upstream.base_url = format!("http://{address}/api/v1").parse()?;
     Ok(config)
@@ -57,7 +57,7 @@ fn not_simulated(config: &Config, origin: &Origin) -> Fault {
     }
 }
 
-/// What to type into a browser for a listener at `address`: here, and on another machine where that can be.
+/// The URLs to open for a listener at `address`: on this machine, and on others if they can reach it.
 pub fn invitation(address: SocketAddr) -> String {
     let own = if address.ip().is_unspecified() { own_addresses(address) } else { Vec::new() };
     invite(address, &own)
@@ -65,7 +65,7 @@ pub fn invitation(address: SocketAddr) -> String {
 
 fn invite(mut address: SocketAddr, own: &[IpAddr]) -> String {
     if address.ip().is_unspecified() {
-        // A listener on all IPv6 addresses takes IPv4 as well.
+        // A listener on all IPv6 addresses also accepts IPv4.
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     let others = own.iter().map(|ip| format!("http://{}", SocketAddr::new(*ip, address.port())));
@@ -74,9 +74,9 @@ fn invite(mut address: SocketAddr, own: &[IpAddr]) -> String {
     format!("Open http://{address} in a browser{others}. The answers are simulated.\n")
 }
 
-/// The addresses under which this machine speaks to others: those that the kernel would send from.
+/// The addresses under which other machines can reach this one: those from which the kernel would send.
 fn own_addresses(listen: SocketAddr) -> Vec<IpAddr> {
-    // Addresses for documents: to connect a datagram socket only looks up the route, nothing is sent.
+    // Addresses reserved for documentation: connecting a datagram socket only looks up the route and sends nothing.
     let v4: (IpAddr, IpAddr) = (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
     let v6: (IpAddr, IpAddr) =
         (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());

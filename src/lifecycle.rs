@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-/// What the process is doing.
+/// The phase of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 #[repr(u8)]
 pub enum Phase {
@@ -17,7 +17,7 @@ pub enum Phase {
     Ready = 1,
     /// No new sockets; running answers finish.
     Draining = 2,
-    /// Sockets are closed whatever they are doing.
+    /// Sockets are closed, even with running answers.
     Closing = 3,
 }
 
@@ -32,18 +32,17 @@ impl Phase {
     }
 }
 
-/// The phase and the sockets of the process. Sockets that were taken over are no longer counted by
-/// the server, so the caps are kept here.
+/// The phase of the process and the limits of its sockets, which the server no longer counts after they were taken over.
 pub struct Lifecycle {
     phase: AtomicU8,
     sockets: AtomicUsize,
     sockets_max: usize,
     by_source: DashMap<Source, usize>,
-    /// 0: no cap.
+    /// 0: no limit.
     per_address_max: usize,
 }
 
-/// One part of all sockets is kept for others than the source with the most.
+/// One part in this many of all sockets is reserved: no single source may use it.
 const RESERVED_PART: usize = 8;
 
 /// Why a connection gets no permit.
@@ -87,9 +86,9 @@ impl Lifecycle {
         self.sockets_max
     }
 
-    /// A permit for a connection from `address`, given back when it is dropped. Where the address is unknown,
-    /// only the cap of all holds. `is_shared`: the address stands for many clients, as a proxy's does; any other
-    /// leaves a part of all permits to the others.
+    /// A permit for a connection from `address`, released when it is dropped. If the address is unknown, only the limit of
+    /// all applies. `is_shared`: many clients have this address, such as a proxy's; any other address cannot use the
+    /// reserved part.
     pub fn admit(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -121,10 +120,10 @@ impl Lifecycle {
     }
 }
 
-/// A socket's place under the caps.
+/// The right to keep a socket open.
 pub struct ConnectionPermit {
     life: Arc<Lifecycle>,
-    /// Only where it counts for a cap by source.
+    /// Set if it counts towards the limit of a source.
     source: Option<Source>,
 }
 
@@ -162,7 +161,7 @@ mod tests {
         let _held: Vec<ConnectionPermit> = (0..14).map(|_| permit(1, false).expect("a permit")).collect();
         assert_eq!(permit(1, false).err(), Some(Refused::AddressFull));
         let other = permit(2, false).expect("a permit");
-        // A proxy stands for many, and so does this machine.
+        // A proxy is shared by many clients, and so is this machine's own address.
         let _proxied = permit(1, true).expect("a permit");
         assert_eq!(permit(2, false).err(), Some(Refused::Full));
         drop(other);

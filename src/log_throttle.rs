@@ -1,4 +1,4 @@
-//! For log lines that a stranger can cause as often as he likes: one in a period, with the number of those left out.
+//! Throttles log lines that clients can provoke: one per period, with the number of omitted ones.
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -21,7 +21,7 @@ impl LogThrottle {
         LogThrottle { period, state: Mutex::new(State { last: None, omitted: 0 }) }
     }
 
-    /// Whether the line is to be written now: the number of those left out since the last one.
+    /// If a line is due, returns the number of lines omitted since the last one; otherwise counts it as omitted.
     pub fn due(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < self.period) {

@@ -1,4 +1,4 @@
-//! The `tidegate` command: reads the command line, runs what it asks for, and ends with its code.
+//! The `tidegate` command: parses the command line, runs the command, and exits with its code.
 use secrecy::SecretString;
 use std::{
     fs,
@@ -23,24 +23,24 @@ use tidegate::{
     upstream::client::ClientBuildError,
 };
 
-// glibc keeps what was once used; an idle socket costs a third less with this one.
+// glibc's allocator does not return memory; with this one an idle socket costs a third less.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// `tidegate health`: the gateway is not well.
+/// `tidegate health`: the gateway is unhealthy.
 const EXIT_UNHEALTHY: u8 = 1;
-/// As in `sysexits.h`: the address cannot be had.
+/// As in `sysexits.h`: the address cannot be bound.
 const EXIT_UNAVAILABLE: u8 = 69;
-/// As in `sysexits.h`: a fault of ours.
+/// As in `sysexits.h`: an internal error.
 const EXIT_INTERNAL: u8 = 70;
-/// Of Tidegate, and of what it carries (`tests/third-party`).
+/// Licences of Tidegate and of everything that it contains (`tests/third-party`).
 const LICENSES: &str = concat!(include_str!("../LICENSE"), "\n", include_str!("third-party.txt"));
-/// As in `sysexits.h`: a file that was asked for cannot be made.
+/// As in `sysexits.h`: a file cannot be written.
 const EXIT_CANNOT_WRITE: u8 = 73;
-/// Log lines that are still on their way have this long.
+/// How long to wait at exit for queued log lines; what is left is lost.
 const FLUSH: Duration = Duration::from_millis(500);
-/// Keys are short; a file that is longer is not one.
+/// Maximum bytes of a key file; a longer one is rejected.
 const KEY_FILE_BYTES: u64 = 4096;
 
 fn main() -> ExitCode {
@@ -107,8 +107,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Reads the configuration and makes of it what the command needs; an error is all of its faults, ready to be
-/// printed.
+/// Reads the configuration and derives what the command needs. The error contains all faults, ready to be printed.
 fn read_config<T>(
     purpose: Purpose,
     flags: &Flags,
@@ -117,7 +116,7 @@ fn read_config<T>(
     config::load_for(purpose, flags, &Process).and_then(prepare).map_err(|error| format!("{error}\n"))
 }
 
-/// The files of the page, as they are embedded.
+/// Writes the embedded files of the page into a folder.
 fn write_page(folder: &Path) -> anyhow::Result<u8> {
     let mut count = 0;
     for (name, bytes) in page::files() {
@@ -131,7 +130,7 @@ fn write_page(folder: &Path) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Prints what is in effect, then whatever `serve` would refuse or warn of.
+/// Prints the values in effect, then everything that `serve` would reject or warn about.
 fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
     let settings = Settings::new(config, Machine::here(), false);
     let mut out = Vec::new();
@@ -169,7 +168,7 @@ fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {
     Ok(if report.healthy { 0 } else { EXIT_UNHEALTHY })
 }
 
-/// Runs the gateway, in front of its own simulator where there are settings for one.
+/// Runs the gateway; with settings for a simulator, in front of its own.
 fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
     logging::init(config.log.format);
     block_on(async {
@@ -227,7 +226,7 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     }
 }
 
-/// Runs until a signal or a fault that cannot be mended.
+/// Runs until a signal or a fatal error.
 async fn until_stopped(gateway: Gateway, signals: &mut Signals) -> u8 {
     let first = tokio::select! {
         number = signals.next() => number,
@@ -282,7 +281,7 @@ fn simulate(settings: simulator::Settings) -> anyhow::Result<u8> {
     })?
 }
 
-/// Writes for a person. A closed pipe is no reason to fail.
+/// Writes to standard output. A closed pipe is not an error.
 fn say(text: &str, error: bool) {
     let _ =
         if error { io::stderr().write_all(text.as_bytes()) } else { io::stdout().write_all(text.as_bytes()) };

@@ -1,5 +1,4 @@
-//! The coarse clock of a worker thread. Everything on the thread that keeps times counts its ticks, in place of a
-//! timer for each connection or stream.
+//! The coarse clock of a worker thread. Connections and streams count its ticks, so that they need no timers of their own.
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -10,12 +9,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 /// Time between two ticks.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// One tick, as its listeners get it.
+/// A tick, as passed to listeners.
 #[derive(Clone, Copy, Debug)]
 pub struct Tick {
     /// When it was due.
     pub due: Instant,
-    /// How late it came.
+    /// How late it was.
     pub lag: Duration,
 }
 
@@ -24,7 +23,7 @@ type Listener = Box<dyn FnMut(Tick)>;
 /// Counts ticks from 0, and wraps around after 13 years.
 pub struct WorkerClock {
     ticks: Cell<u32>,
-    /// Called at each tick, in the order in which they came.
+    /// Called at each tick, in the order in which they were added.
     listeners: RefCell<Vec<Listener>>,
 }
 
@@ -41,7 +40,7 @@ impl WorkerClock {
         WorkerClock { ticks: Cell::new(0), listeners: RefCell::default() }
     }
 
-    /// Has `listener` called at each tick from now on. Not from within a listener.
+    /// Calls `listener` at each tick from now on. Must not be called by a listener.
     pub fn on_tick(&self, listener: impl FnMut(Tick) + 'static) {
         self.listeners.borrow_mut().push(Box::new(listener));
     }
@@ -68,7 +67,7 @@ impl WorkerClock {
 
     async fn run(self: Rc<Self>) {
         let mut interval = interval_at(Instant::now() + TICK, TICK);
-        // After a pause of the process one tick comes, not all that were missed.
+        // After a pause of the process there is one tick, not all that were missed.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = interval.tick().await;
@@ -82,7 +81,7 @@ impl WorkerClock {
     }
 }
 
-/// Whole ticks that cover a time; more than the clock can count are as many as it can.
+/// The number of ticks that cover a time, at most the maximum that the clock can count.
 pub fn ticks_in(time: Duration) -> u32 {
     u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
 }
@@ -134,7 +133,7 @@ mod tests {
             count.set(count.get() + 1);
             late.set(late.get().max(tick.lag));
         });
-        // The thread stands still for the time of six ticks.
+        // The thread is blocked for the time of six ticks.
         actix_rt::task::yield_now().await;
         std::thread::sleep(6 * TICK);
         while seen.get() < 1 {
@@ -145,7 +144,7 @@ mod tests {
         while seen.get() < before + 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // Two more take nearly two periods; those that were missed would have come at once.
+        // Two more ticks take nearly two periods; missed ones would have been made up for at once.
         assert!(started.elapsed() > TICK, "{:?}", started.elapsed());
     }
 }

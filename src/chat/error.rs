@@ -5,11 +5,11 @@ use std::{fmt, time::Duration};
 /// Whether the same request may be sent again, provided that no text was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// A person must change something first.
+    /// Not before a person has changed something.
     No,
-    /// One more attempt.
+    /// Once more.
     Once,
-    /// Back off and try again, up to the configured attempts. `slow` doubles the first pause.
+    /// After a pause, up to the configured attempts. `slow` doubles the first pause.
     BackOff { slow: bool },
 }
 
@@ -22,11 +22,11 @@ pub enum Fault {
     Filter,
     /// No connection could be established, or it was lost at once.
     Connection,
-    /// The request was sent and no valid answer came of it.
+    /// The request was sent, and there was no valid response.
     Service,
-    /// As `Service`, but only before the first text: after it, long answers run out of time too.
+    /// As `Service`, but only before the first text: later, a long answer may simply exceed its time.
     ServiceBeforeText,
-    /// Ours; it says nothing about the service.
+    /// The gateway's own fault; it says nothing about the service.
     Gateway,
     /// Nothing was sent to the service.
     NotSent,
@@ -35,7 +35,7 @@ pub enum Fault {
 /// Declares [`RunErrorKind`] with one row per kind.
 macro_rules! run_error_kinds {
     ($($(#[$doc:meta])* $Kind:ident $code:literal $retry:ident $again:ident $Fault:ident $sentence:literal)*) => {
-        /// What went wrong: a stable code, a sentence for a person, and whether asking again can help.
+        /// The kind of an error: a stable code, a sentence for a person, and whether asking again can help.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum RunErrorKind {
             $($(#[$doc])* $Kind,)*

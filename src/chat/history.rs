@@ -6,25 +6,25 @@ use super::{
 };
 use std::{borrow::Cow, collections::VecDeque};
 
-/// What of a history is kept and sent.
+/// Limits on the part of a history that is kept and sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Estimated tokens of one request, the system prompt included.
+    /// Estimated tokens of one request, including the system prompt; older turns are not sent.
     pub tokens_max: u32,
-    /// Bytes of text, the system prompt not counted.
+    /// Bytes of text, without the system prompt; beyond that the oldest turns are dropped.
     pub bytes_max: usize,
-    /// Messages, the system prompt not counted.
+    /// Messages, without the system prompt; beyond that the oldest turns are dropped.
     pub messages_max: usize,
 }
 
-/// Turns in order, oldest first. Turns that fall out of the budget's bytes or messages are
-/// forgotten; the token budget only narrows the [`Prompt`] of a request.
+/// The turns of a conversation, oldest first. Turns beyond the budget's bytes or messages are dropped; the token budget only
+/// limits the [`Prompt`] of a request.
 #[derive(Debug)]
 pub struct History {
     session: SessionId,
     system: Option<PromptMessage>,
     turns: VecDeque<Turn>,
-    /// What gave way to the open turn: it comes back when nothing comes of that.
+    /// The turns that the open turn displaces; they are restored if it fails.
     displaced: Vec<Turn>,
     budget: Budget,
     estimate: Estimate,
@@ -32,13 +32,13 @@ pub struct History {
     bytes: usize,
     /// Messages in `turns`.
     messages: usize,
-    /// The system prompt is no longer that of all conversations.
+    /// Whether the system prompt differs from that of all conversations.
     joined: bool,
-    /// Turns forgotten since the beginning, those without an answer not counted.
+    /// Answered turns dropped since the beginning.
     forgotten: usize,
 }
 
-/// Stands for the beginning that all names of our own answers have; no name has this letter.
+/// Replaces the prefix that the IDs of our own answers share; a character that no ID contains.
 const OWN: char = '#';
 
 /// Number of turns by which the capacity grows; doubling would leave much of it unused.
@@ -48,7 +48,7 @@ const TURNS_GROWTH: usize = 4;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatTurn {
     pub question: ChatMessage,
-    /// The ID of its answer, even while there is none.
+    /// The ID of its answer, even if that is not complete.
     pub answer_id: MessageId,
     pub answer: Option<ChatMessage>,
 }
@@ -56,13 +56,13 @@ pub struct ChatTurn {
 /// A history as data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistorySnapshot {
-    /// The system prompt of this conversation, if it is not that of all.
+    /// The system prompt of this conversation, if it differs from that of all.
     pub system: Option<Text>,
     /// Oldest first.
     pub turns: Vec<ChatTurn>,
-    /// Answered turns that the budget dropped.
+    /// Answered turns that were dropped.
     pub omitted_turns: usize,
-    /// The factor between estimated tokens and those that the model counted; 1 if nothing is known.
+    /// Ratio of the model's token counts to the estimates; 1 if unknown.
     pub token_factor: f32,
 }
 
@@ -72,12 +72,12 @@ pub struct Prompt {
     pub messages: Vec<PromptMessage>,
     /// Turns of the conversation that are not among `messages`.
     pub omitted_turns: usize,
-    /// Uncorrected estimate, to be given back to [`History::observe`].
+    /// Uncorrected estimate, to be passed to [`History::observe`].
     pub estimated_tokens: u32,
 }
 
 impl History {
-    /// `session` is what the names of our own answers are made from.
+    /// `session`: the IDs of our own answers are derived from it.
     pub fn new(session: SessionId, system_prompt: Option<Text>, budget: Budget) -> Self {
         let system = system_prompt.map(|text| PromptMessage { role: Role::System, text });
         History {
@@ -99,13 +99,13 @@ impl History {
         self.open(Turn::open(text, None));
     }
 
-    /// Opens a turn with a user message that has a name, and names its answer.
+    /// Opens a turn with a user message and the IDs of that and of its answer.
     pub fn ask(&mut self, user: &MessageId, text: &str, answer: &MessageId) {
         let names = Names { user: user.as_str(), answer: &self.short(answer) };
         self.open(Turn::open(text, Some(names)));
     }
 
-    /// Names of our own answers differ only in the run: that is all that is kept of them.
+    /// Shortens the ID of an answer of our own to its run: the rest is the same for all of them.
     fn short<'a>(&self, answer: &'a MessageId) -> Cow<'a, str> {
         match answer.run_of(self.session) {
             Some(run) => format!("{OWN}{run}").into(),
@@ -134,7 +134,7 @@ impl History {
         self.turns.push_back(turn);
     }
 
-    /// Closes the open turn with its answer; `incomplete` when it broke off.
+    /// Closes the open turn with its answer, which is `incomplete` if it was interrupted.
     pub fn complete(&mut self, text: &str, incomplete: bool) {
         self.forget_displaced();
         let Some(mut turn) = self.turns.pop_back() else { return };
@@ -144,7 +144,7 @@ impl History {
         self.open(turn);
     }
 
-    /// Takes the open turn out again, as if it had not been asked: what it displaced is back.
+    /// Removes the open turn and restores what it displaced.
     pub fn withdraw(&mut self) {
         if self.turns.back().is_some_and(|turn| !turn.is_answered()) {
             let displaced = std::mem::take(&mut self.displaced);
@@ -157,12 +157,12 @@ impl History {
         }
     }
 
-    /// The open turn stays without an answer, and what it displaced does not come back.
+    /// Keeps the open turn without an answer; what it displaced is dropped.
     pub fn leave_unanswered(&mut self) {
         self.forget_displaced();
     }
 
-    /// Nor is there room for it any more.
+    /// Drops the displaced turns and their memory.
     fn forget_displaced(&mut self) {
         self.displaced = Vec::new();
         self.turns.shrink_to(self.turns.len() + TURNS_GROWTH);
@@ -182,8 +182,8 @@ impl History {
         Some(ChatTurn { question, answer_id, answer })
     }
 
-    /// The history as data. With `is_open` the newest turn is unfinished: it is returned beside the history, with
-    /// the index of the first turn that it replaces, and those that it replaces are still there.
+    /// The history as data. With `is_open` the newest turn is unfinished: it is returned separately, with the index of the
+    /// first turn that it displaces, and the history contains the displaced turns.
     pub fn snapshot(&self, is_open: bool) -> (HistorySnapshot, Option<(ChatMessage, usize)>) {
         let kept = self.turns.len() - usize::from(is_open);
         let turns = self.turns.iter().take(kept).chain(&self.displaced);
@@ -197,7 +197,7 @@ impl History {
         (snapshot, open.map(|turn| (turn.question, kept)))
     }
 
-    /// Takes over a snapshot, within the budget. For a new history.
+    /// Restores a snapshot, within the budget. Only for a new history.
     pub fn restore(&mut self, snapshot: HistorySnapshot) {
         let HistorySnapshot { system, turns, omitted_turns, token_factor } = snapshot;
         if let Some(system) = system {
@@ -214,13 +214,13 @@ impl History {
         }
     }
 
-    /// Puts aside the user message of this name, its answer and all that followed, until the turn that takes
-    /// its place has an answer; gives its text back. `None`, and nothing put aside: it is not known.
+    /// Sets aside the user message with this ID, its answer and everything after, until the turn that replaces it has an
+    /// answer. Returns its text; `None` if there is no such message.
     pub fn cut_before(&mut self, user: &MessageId) -> Option<ChatMessage> {
         self.cut_where(|names| names.user == user.as_str())
     }
 
-    /// The same for the turn whose answer has this name.
+    /// The same for the turn whose answer has this ID.
     pub fn cut_before_answer(&mut self, answer: &MessageId) -> Option<ChatMessage> {
         let answer = self.short(answer);
         self.cut_where(|names| names.answer == answer)
@@ -247,21 +247,20 @@ impl History {
         self.turns.is_empty() && self.forgotten == 0
     }
 
-    /// Takes over a client's copy of the conversation, oldest first, within the budget. An assistant's
-    /// message answers the user's message right before it; one that follows no such message is dropped, and a
-    /// user's message without an answer stays as a turn without an answer. A system message
-    /// joins the system prompt. Messages without text are as if they were not there, but still
-    /// stand between their neighbours.
+    /// Imports a client's copy of the conversation, oldest first, within the budget. An assistant message answers the user
+    /// message right before it; without one it is dropped. A user message without an answer becomes a turn without an
+    /// answer. System messages are added to the system prompt. Empty messages are dropped, but still separate their
+    /// neighbours.
     pub fn rebuild(&mut self, transcript: Vec<ChatMessage>) {
         let mut answerable = false;
-        let mut prompt = None; // Nearly always the one that all conversations share.
+        let mut prompt = None; // Usually the one that all conversations share.
         for ChatMessage { id, role, text, .. } in transcript {
             match role {
                 Role::System => self.join_prompt(&mut prompt, &text),
                 Role::User => {
                     answerable = !text.is_empty();
                     if answerable {
-                        self.ask(&id, &text, &id); // Until its answer comes.
+                        self.ask(&id, &text, &id); // The answer's ID is replaced when the answer follows.
                     }
                 }
                 Role::Assistant => {
@@ -282,7 +281,8 @@ impl History {
         }
     }
 
-    /// The prompt is in every request, so it is bounded like the rest: what would make it too long is left out.
+    /// Adds a client's system message to the prompt. It is left out if the prompt, which is part of every request, would
+    /// become too long.
     fn join_prompt(&self, prompt: &mut Option<String>, text: &str) {
         let shared = || self.system.as_ref().map_or("", |message| message.text.as_str());
         let length = prompt.as_ref().map_or_else(|| shared().len(), String::len);
@@ -296,14 +296,14 @@ impl History {
         prompt.push_str(text);
     }
 
-    /// All that is remembered and has a name, oldest first.
+    /// All messages with IDs, oldest first.
     pub fn transcript(&self) -> Vec<ChatMessage> {
         let turns = self.turns.iter().filter_map(|turn| self.chat_turn(turn));
         turns.flat_map(|turn| [Some(turn.question), turn.answer]).flatten().collect()
     }
 
-    /// The system prompt and the newest turns that fit, cut at turn boundaries. The newest turn
-    /// is always in: whether it is too long is for the model to say.
+    /// The system prompt and the newest turns that fit, cut at turn boundaries. The newest turn is always included: the model
+    /// decides whether it is too long.
     pub fn prompt(&self) -> Prompt {
         let fixed = self.system.as_ref().map_or(0, |m| raw_tokens(&m.text));
         let newest = self.turns.len().saturating_sub(1);
@@ -327,22 +327,22 @@ impl History {
         Prompt { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
     }
 
-    /// Learns from what the upstream counted for a request estimated at `estimated` tokens.
+    /// Corrects later estimates by the upstream's count for a request that was estimated at `estimated` tokens.
     pub fn observe(&mut self, estimated: u32, usage: &Usage) {
         self.estimate.observe(estimated, usage.input_tokens);
     }
 
-    /// Turns held now.
+    /// Number of turns.
     pub fn turns(&self) -> usize {
         self.turns.len()
     }
 
-    /// Bytes of text held now.
+    /// Bytes of text.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes held: the blocks of all turns, those put aside included, and a prompt of its own.
+    /// Bytes of memory: the blocks of all turns, including those set aside, and a prompt of its own.
     pub fn capacity(&self) -> usize {
         let room = (self.turns.capacity() + self.displaced.capacity()) * size_of::<Turn>();
         let blocks: usize = self.turns.iter().chain(&self.displaced).map(Turn::capacity).sum();
@@ -472,7 +472,7 @@ mod tests {
     fn message_ids_are_kept_unchanged() {
         let mut history = history(WIDE, &[]);
         let own = MessageId::of_answer(SessionId(1), RunId(12));
-        // The last three look like ours.
+        // The last three look like IDs of our own answers.
         let names = [
             "x",
             own.as_str(),
@@ -504,7 +504,7 @@ mod tests {
         history.ask(&id("u9"), "another", &id("a9"));
         history.withdraw();
         assert_eq!((history.transcript(), history.bytes(), history.messages, history.prompt()), before);
-        // With an answer there is no way back.
+        // After an answer the displaced turns cannot be restored.
         history.cut_before(&id("u1"));
         history.ask(&id("u9"), "another", &id("a9"));
         history.complete("!", false);

@@ -1,12 +1,12 @@
-//! Names that clients choose: of their requests, chats and messages. Held to one form before they are
-//! a key, a part of a frame or a field of a log line.
+//! IDs that clients choose for their requests, chats and messages. Their form is checked before they are used as keys, in
+//! frames or in log lines.
 use super::{RunId, SessionId};
 use std::fmt;
 
-/// Longest name, in bytes.
+/// Maximum bytes of an ID; a longer one is rejected.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// A name that is not one of ours to use.
+/// Why an ID is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdFault {
     #[error("is empty")]
@@ -35,7 +35,7 @@ macro_rules! ids {
 
         impl $Name {
             /// # Errors
-            /// The text is no name: see [`IdFault`].
+            /// The text is not a valid ID.
             pub fn new(text: &str) -> Result<Self, IdFault> {
                 check(text).map(|()| $Name(text.into()))
             }
@@ -60,27 +60,27 @@ macro_rules! ids {
 }
 
 ids! {
-    /// What a client calls one request on its socket.
+    /// A client's ID of a request on its socket.
     RequestId
-    /// What a client calls a conversation; it means something only together with the principal.
+    /// A client's ID of a conversation; unique only together with the principal.
     ChatId
-    /// What a client calls its message, or we our answer.
+    /// A client's ID of its message, or the gateway's ID of an answer.
     MessageId
 }
 
 impl MessageId {
-    /// A name that was taken before.
+    /// An ID that was validated before.
     pub(super) fn taken(text: &str) -> Self {
         debug_assert_eq!(check(text), Ok(()));
         MessageId(text.into())
     }
 
-    /// The name of the answer that a run writes.
+    /// The ID of a run's answer.
     pub fn of_answer(session: SessionId, run: RunId) -> Self {
         MessageId::taken(&format!("msg-{session}-{run}"))
     }
 
-    /// Of which run of the session this is the answer.
+    /// The run of this session whose answer this is, if it is one.
     pub(super) fn run_of(&self, session: SessionId) -> Option<RunId> {
         let run = RunId(self.as_str().rsplit_once('-')?.1.parse().ok()?);
         (MessageId::of_answer(session, run) == *self).then_some(run)

@@ -1,4 +1,4 @@
-//! Messages: as the conversation keeps them, and as a model is sent them.
+//! Messages of a conversation, and of a request to a model.
 use super::{MessageId, Text};
 
 /// The author of a message.
@@ -10,7 +10,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name on every wire that we speak.
+    /// The name in all wire formats.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::System => "system",

@@ -1,4 +1,4 @@
-//! The words of a chat: ids, messages, history and what a run is and says.
+//! The types of a chat: IDs, messages, history, and the requests and events of runs.
 pub mod error;
 pub mod history;
 pub mod id;
@@ -25,8 +25,8 @@ pub use text::Text;
 
 use std::fmt;
 
-/// One session of a conversation: random, so that the IDs of two processes, and the names of answers that are
-/// made from them, never collide. In logs it has 32 hexadecimal digits.
+/// The ID of a session: random, so that those of two processes, and the IDs of answers derived from them, never collide. In
+/// logs it has 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u128);
 
@@ -34,8 +34,7 @@ pub struct SessionId(pub u128);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub u32);
 
-/// One attached reader of a session: a connection, or one request on a connection. No other reader of
-/// the process has the number.
+/// The number of a subscriber of a session (a connection, or one request on a connection), unique in the process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriberId(pub u64);
 

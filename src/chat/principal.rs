@@ -1,9 +1,9 @@
-//! Who owns a chat.
+//! The owner of chats.
 use super::ChatId;
 use std::fmt;
 
-/// A person, or an anonymous browser. It is a secret where it is anonymous: a client that knows it
-/// may read its chats. So it has no `Display`, and its `Debug` says nothing.
+/// A person, or an anonymous browser. An anonymous principal is a secret, because any client that knows it can read its
+/// chats. So it has no `Display`, and its `Debug` reveals nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Principal(u128);
 
@@ -12,7 +12,7 @@ impl Principal {
         Principal(number)
     }
 
-    /// For the cookie alone.
+    /// Only for the cookie.
     pub fn expose(self) -> u128 {
         self.0
     }
@@ -24,7 +24,7 @@ impl fmt::Debug for Principal {
     }
 }
 
-/// A conversation belongs to its principal: the same name of another one's is another conversation.
+/// The key of a conversation. Chats of different principals differ even if their IDs are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChatKey {
     pub principal: Principal,

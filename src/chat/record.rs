@@ -1,28 +1,27 @@
-//! What became of one run: one value, made once when the run ends, for everything that accounts for runs.
+//! The record of a run: one value, made once at its end, for everything that accounts for runs.
 use super::{FinishReason, RunError, RunErrorKind, RunId, SessionId, Timing, Usage};
 use std::{sync::Arc, time::Duration};
 
-/// One run, from the request of its session to its end. Holds no text of the conversation.
+/// One run, from its session's request to its end. Contains no text of the conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {
     pub session: SessionId,
     pub run: RunId,
-    /// The model that was asked for.
+    /// The requested model.
     pub model: Arc<str>,
     pub outcome: RunOutcome,
-    /// From the session's request: to the first delta, and to the end.
+    /// Times from the session's request to the first delta and to the end.
     pub timing: Timing,
-    /// Wait for a slot; `None` when the run never got one.
+    /// Time until the run got a slot; `None` if it never did.
     pub queue_wait: Option<Duration>,
-    /// Requests to the model service, in order. Bounded by the configured attempts and two that are not
-    /// counted.
+    /// Requests to the model service, in order: at most the configured attempts, and two that are not counted.
     pub attempts: Vec<AttemptRecord>,
-    /// Deltas that were passed to the session, and the bytes of their text.
+    /// Deltas passed to the session, and the bytes of their text.
     pub deltas: u64,
     pub bytes: u64,
-    /// The last running total that the service gave; `None` is unknown, never zero.
+    /// The last running total that the service reported; `None` if unknown.
     pub usage: Option<Usage>,
-    /// The service's id of the last request.
+    /// The service's ID of the last request.
     pub request_id: Option<String>,
 }
 
@@ -38,20 +37,19 @@ pub enum RunOutcome {
 /// One request to the model service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {
-    /// When it was sent, since the session's request of the run.
+    /// When it was sent, from the session's request.
     pub sent: Duration,
-    /// From sending it to its first output; `None` when there was none.
+    /// From sending to the first output; `None` if there was none.
     pub first_chunk: Option<Duration>,
-    /// From sending it to the end of the attempt. What is left of the response behind a finished answer is
-    /// not part of it.
+    /// From sending to the end of the attempt, without the rest of the response after the finish reason.
     pub duration: Duration,
-    /// Why it failed; `None` when it answered or was cancelled.
+    /// Why it failed; `None` if it succeeded or was cancelled.
     pub error: Option<RunErrorKind>,
-    /// False for a request that found its connection dead and was sent again for free.
+    /// False for a request that found its connection dead and was repeated without being counted.
     pub is_counted: bool,
 }
 
-/// Takes the record of every run at its end, once. Called on the run's own thread, so it must not block.
+/// Receives the record of every run at its end, once. Called on the run's thread, so it must not block.
 pub trait RunSink: Send + Sync {
     fn record(&self, record: &RunRecord);
 }
@@ -79,7 +77,7 @@ impl RunRecord {
         }
     }
 
-    /// How many requests count as attempts.
+    /// Number of requests that count as attempts.
     pub fn attempts_counted(&self) -> usize {
         self.attempts.iter().filter(|attempt| attempt.is_counted).count()
     }

@@ -8,7 +8,7 @@ pub struct TurnRequest {
     pub kind: TurnKind,
     /// The message to answer; not blank, within the limit.
     pub message: ChatMessage,
-    /// The model that the client asks for; `None`: the default one.
+    /// The requested model; `None`: the default one.
     pub model: Option<Arc<str>>,
     /// The client's copy of the conversation before the message, oldest first. Used only by a session without
     /// history: the server's copy wins.
@@ -17,12 +17,12 @@ pub struct TurnRequest {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TurnKind {
-    /// A new message. If it is the newest of the history, or is being answered or queued, it is a repeat, which
-    /// is not answered twice.
+    /// A new message. If it is the newest of the history, or is being answered or queued, it is a repetition and not
+    /// answered again.
     Submit,
-    /// The message replaces an earlier one of the user and all that followed it.
+    /// The message replaces an earlier one of the user and everything after it.
     Edit { replaces: MessageId },
-    /// The message is answered again; its answer and all that followed it are dropped. If the message is
-    /// not known, the turn of this answer is meant.
+    /// The message is answered again; its answer and everything after it are dropped. If the message is unknown, the turn is
+    /// found by this answer.
     Regenerate { answer: Option<MessageId> },
 }

@@ -3,10 +3,10 @@
 use super::{PromptMessage, RunError};
 use std::{sync::Arc, time::Duration};
 
-/// What the model is asked: the messages of the history window, the new user message last.
+/// The request of a run: the messages of the history window, the new user message last.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// The model that is asked, as clients name it.
+    /// The model, by the name that clients use.
     pub model: Arc<str>,
     pub messages: Vec<PromptMessage>,
     /// Turns of the conversation that did not fit into the budget.
@@ -30,7 +30,7 @@ pub enum RunEvent {
     Retrying { attempt: u32, after: Duration },
     /// New text.
     Text { kind: TextKind, text: String },
-    /// What it has used so far: sent before it is cancelled, since it then has no end of its own.
+    /// The usage so far: sent before the run is cancelled, because it then has no end of its own.
     Usage(Usage),
     /// The end, with the last usage that was reported.
     End(Box<RunEnd>),
@@ -55,7 +55,7 @@ impl RunEvent {
         }
     }
 
-    /// Follows the last event, joined to it where both are text of one kind; otherwise it comes back.
+    /// Joins this event to the last one if both are text of one kind; otherwise returns it.
     pub fn join(self, last: &mut RunEvent) -> Option<RunEvent> {
         match (self, last) {
             (RunEvent::Text { kind, text }, RunEvent::Text { kind: last, text: open }) if kind == *last => {
@@ -66,7 +66,7 @@ impl RunEvent {
         }
     }
 
-    /// Bytes of text in it.
+    /// Bytes of text in the event.
     pub fn text_bytes(&self) -> usize {
         match self {
             RunEvent::Text { text, .. } => text.len(),
@@ -79,24 +79,24 @@ impl RunEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunEnd {
     pub outcome: Result<FinishReason, RunError>,
-    /// The last running total that the upstream gave; `None` is unknown, never zero.
+    /// The last running total that the upstream reported; `None` if unknown.
     pub usage: Option<Usage>,
-    /// The upstream's id of the request, for its support desk.
+    /// The upstream's ID of the request, for its support.
     pub request_id: Option<String>,
     pub timing: Timing,
 }
 
-/// How long a run took, from the moment in which the session asked for it.
+/// Times of a run, from the session's request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// To the first text; `None` when there was none.
+    /// To the first text; `None` if there was none.
     pub first_delta: Option<Duration>,
     /// To the end.
     pub duration: Duration,
 }
 
 impl RunEnd {
-    /// An end with nothing but its error.
+    /// An end with only an error.
     pub fn failed(error: RunError) -> Self {
         let request_id = error.request_id.clone();
         RunEnd { outcome: Err(error), usage: None, request_id, timing: Timing::default() }
@@ -108,9 +108,9 @@ impl RunEnd {
 pub enum FinishReason {
     /// A natural end or a stop word.
     Stop,
-    /// The token cap was reached.
+    /// The token limit was reached.
     Length,
-    /// The model wants a tool to be called.
+    /// The model requested a tool call.
     ToolCalls,
     /// A subscriber of the answer stopped it. Never reported by an upstream.
     Stopped,
@@ -139,7 +139,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What was counted since `before`.
+    /// The tokens counted since `before`.
     pub fn beyond(self, before: Usage) -> Usage {
         Usage {
             input_tokens: self.input_tokens.saturating_sub(before.input_tokens),

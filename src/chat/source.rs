@@ -1,12 +1,12 @@
-//! Where a client comes from, and under which key it shares what all clients have in common.
+//! The network of a client, and the key by which shared resources are divided.
 use std::net::IpAddr;
 
-/// The network of a client: an IPv4 address, or the /64 of an IPv6 address, all of which one client has.
+/// The network of a client: an IPv4 address, or an IPv6 /64, which is usually assigned to a single client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(u64);
 
 impl Source {
-    /// The source of an address; the default one where the address is unknown.
+    /// The source of an address; the default one if the address is unknown.
     pub fn of(address: Option<IpAddr>) -> Self {
         /// IPv6 networks with these bits are multicast (RFC 4291 §2.7), so no client has one.
         const V4: u64 = 0xffff_ffff << 32;
@@ -18,8 +18,8 @@ impl Source {
     }
 }
 
-/// Under which a client shares slots, places in the queue and the right to judge the model service with others:
-/// its network while there is no named principal.
+/// The key by which slots, queue positions and the influence on the breaker are divided between clients: the network, while
+/// principals are anonymous.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FairShareKey(Source);
 

@@ -1,7 +1,7 @@
-//! A text that is shared, whole or in part.
+//! Shared text.
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// A piece of a block of text. Cloning shares the block: a request holds the same bytes as the history.
+/// A slice of a shared block of text. Cloning shares the block: a request uses the same bytes as the history.
 #[derive(Clone)]
 pub struct Text {
     block: Arc<str>,
@@ -10,7 +10,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// The bytes of a block from `from` up to `to`: both stand between characters, and within it.
+    /// The bytes `from..to` of a block; both must be character boundaries within it.
     pub(super) fn piece(block: &Arc<str>, from: usize, to: usize) -> Self {
         Text { block: Arc::clone(block), from: from as u32, to: to as u32 }
     }

@@ -1,5 +1,5 @@
-//! How many tokens a text will be, before the model has counted them.
-/// The factor between our estimate and what the model's tokenizer counts.
+//! Estimates the number of tokens of a text.
+/// The ratio of the model's token counts to our estimates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Estimate {
     factor: f32,
@@ -12,12 +12,12 @@ impl Default for Estimate {
 }
 
 impl Estimate {
-    /// One odd report must not empty the window or blow it up.
+    /// Bounds of the ratio, so that one odd count does not make the history window empty or huge.
     const FACTOR: std::ops::RangeInclusive<f32> = 0.25..=4.0;
-    /// How much a new report weighs against the old ones.
+    /// Weight of a new count in the moving average.
     const WEIGHT: f32 = 0.3;
 
-    /// The estimate of before, by its factor.
+    /// Restores an estimate by its ratio.
     pub(super) fn of(factor: f32) -> Self {
         Estimate { factor }
     }
@@ -39,7 +39,7 @@ impl Estimate {
     }
 }
 
-/// Tokens that every message costs beside its text: role and separators.
+/// Tokens of a message in addition to its text: role and separators.
 const MESSAGE_TOKENS: u32 = 4;
 
 /// Estimates tokens by character classes: about four Latin letters, one and a half CJK

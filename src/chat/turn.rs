@@ -2,14 +2,14 @@
 use super::{Text, tokens::raw_tokens};
 use std::sync::Arc;
 
-/// A user message and its answer. The answer of the open turn is still to come; an earlier turn without
-/// one was stopped before its first word, and is not sent to the model.
+/// A user message and its answer. The open turn has no answer yet; an earlier turn without one was stopped before its first
+/// text, and is not sent to the model.
 ///
-/// Thousands of conversations are at rest at any time, and a turn is most of what they are: its texts
-/// and names stand behind one another in one block, made anew when the answer is whole.
+/// Thousands of conversations are idle at any time and consist mostly of turns. So the texts and IDs of a turn are in a
+/// single block, which is allocated again when the answer is complete.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Question, answer, name of the question, name of the answer.
+    /// Question, answer, ID of the question, ID of the answer.
     block: Arc<str>,
     /// Bytes of the question.
     question: u32,
@@ -17,14 +17,14 @@ pub(super) struct Turn {
     answer: u32,
     /// Uncorrected estimate of both texts.
     pub tokens: u32,
-    /// Bytes of the question's name; the rest is the answer's. A plain conversation has no names.
+    /// Bytes of the question's ID; the rest is the answer's. Plain conversations have no IDs.
     name: u8,
     is_answered: bool,
-    /// The answer broke off.
+    /// The answer was interrupted.
     pub is_incomplete: bool,
 }
 
-/// What client and gateway call the two messages of a turn, as the history keeps it.
+/// The IDs of the two messages of a turn, as stored in the history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names<'a> {
     pub user: &'a str,
@@ -39,7 +39,7 @@ impl Turn {
         Turn { tokens: raw_tokens(question), ..Turn::pack(question, "", names.unwrap_or(NAMELESS)) }
     }
 
-    /// Closes it with its answer.
+    /// The turn closed with its answer.
     pub(super) fn close(&mut self, answer: &str, is_incomplete: bool) {
         let names = self.names().unwrap_or(NAMELESS);
         *self = Turn {
@@ -50,7 +50,7 @@ impl Turn {
         };
     }
 
-    /// Gives its answer, which is still to come, another name.
+    /// Changes the ID of the answer of an open turn.
     pub(super) fn name_answer(&mut self, answer: &str) {
         if let Some(Names { user, .. }) = self.names() {
             *self = Turn::open(self.question_str(), Some(Names { user, answer }));
@@ -96,7 +96,7 @@ impl Turn {
         self.question as usize + self.answer as usize
     }
 
-    /// Bytes of its block, with the two counters before it.
+    /// Bytes of its block, including the two reference counters before it.
     pub(super) fn capacity(&self) -> usize {
         self.block.len() + 2 * size_of::<usize>()
     }

@@ -1,4 +1,4 @@
-//! Addresses that an operator writes: the upstream's base URL, origins of pages, networks of proxies.
+//! Parses addresses in the configuration: the upstream's base URL, origins of pages, networks of proxies.
 use super::kind::{Setting, ValueKind};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,10 +7,10 @@ use url::{Host, ParseError, Url};
 /// Origins as browsers send them (`https://host[:port]`, ASCII, lower case, no default port), or `*`.
 pub type Origins = Vec<String>;
 
-/// Host names as they stand in URLs: ASCII, lower case, no dot at the end.
+/// Host names as in URLs: ASCII, lower case, without a trailing dot.
 pub type Hosts = Vec<String>;
 
-/// Reads the base URL of the upstream. Its path never ends with a slash, unless it is `/` alone.
+/// Parses the base URL of the upstream. The path of the result never ends with a slash, unless it is `/`.
 fn base_url(text: &str) -> Result<Url, String> {
     let mut url = http_url(text)?;
     if url.query().is_some() {
@@ -47,8 +47,8 @@ fn other_api(url: &Url, path: &str) -> Option<String> {
 
 const MAINLAND: &str = "https://dashscope.aliyuncs.com/api/v1";
 
-/// The checks that base URLs and origins share. The parser silently repairs backslashes, line breaks
-/// and blanks; here they are reported.
+/// Checks that base URLs and origins share. The parser silently corrects backslashes, line breaks and blanks; here they
+/// are reported.
 fn http_url(text: &str) -> Result<Url, String> {
     if text.is_empty() {
         return Err("is empty".to_owned());
@@ -63,7 +63,7 @@ fn http_url(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err("scheme is neither http nor https".to_owned());
     }
-    // The parser forgives `https:host`, and drops an empty `@`.
+    // The parser accepts `https:host`, and drops an empty `@`.
     let Some((_, rest)) = text.split_once("://") else {
         return Err("has no `//` after the scheme".to_owned());
     };
@@ -91,7 +91,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether the host is an IP address that the public network does not route; loopback is not meant.
+/// Whether the host is an IP address that the public network does not route. False for loopback.
 pub(super) fn is_private(url: &Url) -> bool {
     match host(url) {
         Place::Ip(IpAddr::V4(ip)) => is_private_v4(ip),
@@ -108,7 +108,7 @@ fn is_private_v4(ip: Ipv4Addr) -> bool {
     ip.is_private() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || a == 0 || shared
 }
 
-/// Whether keys for this host are DashScope's, without which nothing is answered.
+/// Whether this host is DashScope's, which answers nothing without a key.
 pub(super) fn needs_key(url: &Url) -> bool {
     match host(url) {
         Place::Name(name) => name == "aliyuncs.com" || name.ends_with(".aliyuncs.com"),
@@ -138,7 +138,8 @@ fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     ip.to_ipv4_mapped()
 }
 
-/// Splits a list at commas, reads every entry, and names a bad one by its place: its text may hold a password.
+/// Splits a list at commas and parses every entry. An invalid one is reported by its position, because its text may contain
+/// a password.
 pub(super) fn list<T: PartialEq>(
     text: &str,
     read: impl Fn(&str) -> Result<T, String>,
@@ -167,7 +168,7 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(url.origin().ascii_serialization())
 }
 
-/// Exactly one host each: the operator does not control every host that `*.example.com` would allow.
+/// Each entry is exactly one host: the operator does not control every host that `*.example.com` would allow.
 fn host_name(text: &str) -> Result<String, String> {
     let problem = if text.is_empty() {
         "is empty"

@@ -1,4 +1,4 @@
-//! What no single key can know: contradictions, risky choices, and what serving needs.
+//! Checks that involve several keys: contradictions, risky values, and the requirements of `serve`.
 use super::{
     Config, ConfigError, Fault, Origin, SECTIONS, SectionName, Sections, Upstream, address,
     lookup::{KeyPath, Resolved, resolve},
@@ -7,12 +7,12 @@ use super::{
 use crate::{memory, upstream::dashscope};
 use std::time::Duration;
 
-/// Above it two pings no longer fit into the time after which nginx/server.conf cuts a quiet socket.
+/// Longest ping interval of which two fit into the idle timeout of nginx/server.conf.
 pub const PING_BEHIND_PROXY: Duration = Duration::from_secs(20);
 
 impl Config {
-    /// Finds contradictions between keys. Keys that are themselves at fault hold their default here,
-    /// so that `bad` names them and no second fault is made of the first.
+    /// Finds contradictions between keys. `bad` are keys with invalid values, which have their defaults here; they are
+    /// ignored, so that one mistake is not reported twice.
     pub(super) fn contradictions(&self, bad: &[String]) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut check = |wrong: bool, key: &str, others: &[&str], problem: String| {
@@ -78,7 +78,7 @@ impl Config {
         faults
     }
 
-    /// Sections that there may not be, and keys that no section takes from the one without a name.
+    /// Faults of named sections: too many of a kind, and keys of the unnamed section that none of them inherits.
     pub(super) fn misplaced(&self, sections: &Sections) -> Vec<Fault> {
         let mut faults = Vec::new();
         for kind in SECTIONS {
@@ -107,12 +107,12 @@ impl Config {
         faults
     }
 
-    /// What clients may make the process hold in memory, here.
+    /// The memory limit on this machine.
     pub fn memory_limit(&self) -> memory::Limit {
         memory::Limit::new(self.memory.max, |file| std::fs::read_to_string(file).ok())
     }
 
-    /// Warnings for the log at the start: settings that make the gateway less safe, and old names.
+    /// Warnings for the log at start: settings that make the gateway less secure, and old names.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.server.origins.iter().any(|origin| origin == "*") {
@@ -149,7 +149,7 @@ impl Config {
         warnings
     }
 
-    /// A warning that strangers can use the service at the operator's cost. Not for a simulated service.
+    /// A warning that others can use the service at the operator's cost. Not for a simulated service.
     pub fn open_to_strangers(&self) -> Option<String> {
         (!self.server.listen.ip().to_canonical().is_loopback()).then(|| {
             format!(
@@ -181,10 +181,10 @@ impl Config {
         self.without_a_name().into_iter().chain(regions).collect()
     }
 
-    /// Whether `tidegate serve` can start: there is a key, or an upstream that needs none.
+    /// Checks whether `tidegate serve` can start: there is a key, or an upstream that needs none.
     ///
     /// # Errors
-    /// One fault that names the variables of the key and the way without one.
+    /// One fault that names the variables of the key and the alternative without one.
     pub fn check_for_serve(&self) -> Result<(), ConfigError> {
         let without =
             |upstream: &Upstream| upstream.api_key.is_none() && address::needs_key(&upstream.base_url);
@@ -205,7 +205,7 @@ impl Config {
         ConfigError::unless_empty(faults.collect())
     }
 
-    /// One sentence for each old name in use, with every place where it stands.
+    /// One sentence for each old name in use, with every place where it is used.
     fn old_name_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (old, new) in RENAMED {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the configuration reads besides flags.
+/// The sources of the configuration besides flags.
 pub trait Environment {
     /// All environment variables.
     fn variables(&self) -> Vec<(OsString, OsString)>;
@@ -17,7 +17,7 @@ pub trait Environment {
     /// # Errors
     /// Those of the file system; [`io::ErrorKind::FileTooLarge`] beyond the limit.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
-    /// Whether every user of the machine can read the file, and reach it.
+    /// Whether every user of the machine can read the file, including access to its folders.
     fn is_readable_by_all(&self, path: &Path) -> bool;
 }
 
@@ -39,7 +39,7 @@ impl Environment for Process {
     }
 
     fn is_readable_by_all(&self, path: &Path) -> bool {
-        // A closed folder anywhere above keeps others out, whatever the mode of the file.
+        // If any folder above is closed to others, the mode of the file does not matter.
         let Ok(path) = path.canonicalize() else { return false };
         let allows = |path: &Path, bit: u32| {
             path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
@@ -53,7 +53,7 @@ impl Environment for Process {
 const READ_BY_OTHERS: u32 = 0o004;
 const SEARCH_BY_OTHERS: u32 = 0o001;
 
-/// A made-up environment with made-up files.
+/// An environment with files, for tests.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
     variables: BTreeMap<OsString, OsString>,

@@ -18,7 +18,7 @@ pub fn example() -> String {
     let mut group = "";
     for key in keys() {
         let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
-        // A String takes every write.
+        // Writing to a String cannot fail.
         if of != group {
             group = of;
             let _ = write!(out, "\n[{group}]\n");
@@ -39,7 +39,7 @@ fn value(key: &Key) -> String {
     match key.kind {
         ValueKind::Bool | ValueKind::Count(..) => key.default.to_owned(),
         kind if kind.is_list() && key.default.is_empty() => "[]".to_owned(),
-        // Plain text: no default has anything to be escaped.
+        // No default contains anything that must be escaped.
         _ => format!("\"{}\"", key.default),
     }
 }
@@ -58,7 +58,7 @@ fn comment(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-/// The table of keys in Markdown, as it stands in docs/CONFIG.md.
+/// The table of keys in Markdown, as in docs/CONFIG.md.
 pub fn markdown_table() -> String {
     let mut out = String::from("| key | default | what |\n| --- | --- | --- |\n");
     for key in keys() {
@@ -69,7 +69,7 @@ pub fn markdown_table() -> String {
         let short: Vec<_> = key.variables().iter().skip(1).map(|name| format!("`{name}`")).collect();
         let also = if short.is_empty() { String::new() } else { format!("; also {}", short.join(", ")) };
         let allowed = key.kind.allowed();
-        // A String takes every write.
+        // Writing to a String cannot fail.
         let _ = writeln!(out, "| `{}` | {default} | {} ({allowed}){also} |", key.name, key.help);
     }
     out

@@ -1,7 +1,7 @@
 //! Faults of a configuration: all of them in one error, without any secret.
 use std::{fmt, path::PathBuf};
 
-/// Where a value comes from, the weakest first.
+/// Where a value comes from, weakest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// The table of keys.
@@ -26,22 +26,22 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The key; empty when the fault is of no key, such as a broken file.
+    /// The key; empty if the fault concerns no key, such as that of an invalid file.
     pub key: String,
     /// Where the value came from.
     pub origin: Origin,
-    /// The value, cut and escaped when shown; never that of a secret or of an unknown key.
+    /// The value, truncated and escaped when shown; never that of a secret or of an unknown key.
     pub value: Option<String>,
     /// What is wrong with it.
     pub problem: String,
-    /// What would be right.
+    /// What is allowed.
     pub allowed: Option<String>,
 }
 
-/// Longest part of a value that an error repeats, in characters.
+/// Maximum characters of a value in an error; the rest is cut.
 const VALUE_CHARS: usize = 80;
 
 impl fmt::Display for Fault {
@@ -67,7 +67,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong with a configuration; at least one fault.
+/// All faults of a configuration; at least one.
 #[derive(Clone, Debug, thiserror::Error)]
 pub struct ConfigError {
     pub faults: Vec<Fault>,

@@ -10,14 +10,14 @@ use std::{
 };
 use toml::de::{DeTable, DeValue};
 
-/// The file that is read when none is named, if it is there.
+/// The file that is read by default, if it exists.
 pub(super) const DEFAULT_PATH: &str = "tidegate.toml";
-/// Longest file, in bytes; a longer one is an error.
+/// Maximum bytes of the file; a longer one is an error.
 const FILE_BYTES: u64 = 1024 * 1024;
 /// Maximum number of syntax faults that are reported; later ones usually follow from the first.
 const SYNTAX_FAULTS: usize = 5;
 
-/// Reads the file that was named, or the default one.
+/// Reads the given file, or the default one.
 pub(super) fn file(named: Option<&Path>, source: &dyn Environment, read: &mut Reading) -> Vec<Entry> {
     let path = named.unwrap_or(Path::new(DEFAULT_PATH));
     let whole = Origin::File { path: path.to_owned(), line: 0 };
@@ -35,7 +35,7 @@ pub(super) fn file(named: Option<&Path>, source: &dyn Environment, read: &mut Re
     };
     let mut reader = Reader { path: path.to_owned(), text: &text, entries: Vec::new(), read };
     let (table, errors) = DeTable::parse_recoverable(&text);
-    // The parser's own rendering quotes the line, which may hold a key; its message does not.
+    // The parser's display of an error quotes the line, which may contain a key; its message does not.
     for error in errors.iter().take(SYNTAX_FAULTS) {
         let origin = reader.origin(error.span().map_or(0, |span| span.start));
         reader.read.faults.push(unnamed(origin, &format!("not TOML: {}", first_line(error.message()))));
@@ -118,7 +118,7 @@ impl Reader<'_> {
     }
 }
 
-/// The value in the text form that flags and environment have.
+/// The value in the text form of flags and environment.
 fn text(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),

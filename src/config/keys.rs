@@ -1,4 +1,4 @@
-//! The one table of sections and their keys: name, type, default, what is allowed and what it is for.
+//! The table of sections and their keys: name, type, default, allowed values and purpose.
 use super::{
     Origin,
     address::{Hosts, Origins},
@@ -20,11 +20,11 @@ pub struct Key {
     pub name: &'static str,
     /// The default in its text form; empty = nothing.
     pub default: &'static str,
-    /// How the text form is read, with its range.
+    /// How the text form is parsed, with the allowed range.
     pub kind: ValueKind,
     /// One line for people.
     pub help: &'static str,
-    /// Reads the text form into its field; the error never holds the text.
+    /// Parses the text form into its field; the error never contains the text.
     pub(super) set: fn(&mut Config, Option<&SectionName>, &str) -> Result<(), String>,
     /// The field in its text form.
     pub(super) show: fn(&Config, Option<&SectionName>) -> String,
@@ -32,20 +32,20 @@ pub struct Key {
 
 /// A kind of section, with its keys.
 pub struct Section {
-    /// What stands in brackets in the file: `server`.
+    /// The name in brackets in the file: `server`.
     pub kind: &'static str,
     /// How many sections `[kind.NAME]` there may be; 0 = only `[kind]`.
     pub named_max: usize,
-    /// In the order in which people read them.
+    /// In the order of the documentation.
     pub keys: &'static [Key],
-    /// Makes the section of this name, if it is not there.
+    /// Creates the section of this name, if it does not exist.
     pub(super) open: fn(&mut Config, &SectionName),
     /// The names of its sections.
     pub(super) names: fn(&Config) -> Vec<&SectionName>,
 }
 
-/// Keys that belong to one service. A named section never takes them from `[upstream]`: a key would travel to
-/// another host.
+/// Keys that belong to one service. A named section never inherits them from `[upstream]`: an API key would be sent to another
+/// host.
 const OF_ONE_SERVICE: [&str; 5] = [
     "upstream.base_url",
     "upstream.api_key",
@@ -55,7 +55,7 @@ const OF_ONE_SERVICE: [&str; 5] = [
 ];
 
 impl Key {
-    /// Whether a named section takes the value of the section without a name.
+    /// Whether a named section inherits the value of the section without a name.
     pub(super) fn is_inherited(&self) -> bool {
         !OF_ONE_SERVICE.contains(&self.name)
     }
@@ -65,15 +65,15 @@ impl Key {
 trait Group: Sized {
     /// Every field at the default of the table.
     fn at_defaults() -> Self;
-    /// The section of this name, which may not be there; without a name, the one that is always there.
+    /// The section of this name, if it exists; without a name, the one that always exists.
     fn of<'a>(config: &'a Config, name: Option<&SectionName>) -> Option<&'a Self>;
-    /// The same to be written; a section with a name comes into being.
+    /// The same, mutable; a named section is created.
     fn of_mut<'a>(config: &'a mut Config, name: Option<&SectionName>) -> &'a mut Self;
-    /// The names of the sections that have one.
+    /// The names of the named sections.
     fn names(config: &Config) -> Vec<&SectionName>;
 }
 
-/// Where the sections of a kind are in [`Config`]: a field, and a map where there may be many.
+/// Where the sections of a kind are in [`Config`]: a field, and a map for named ones.
 macro_rules! place {
     ($group:ident) => {
         fn of<'a>(config: &'a Config, _: Option<&SectionName>) -> Option<&'a Self> {
@@ -142,17 +142,17 @@ macro_rules! sections {
             $(
                 $(#[$doc])* pub $group: $Group,
                 $(
-                    /// Those with a name. Where there are none, the section without a name is the one in use.
+                    /// Named sections. If there are none, the section without a name is in use.
                     pub $many: BTreeMap<SectionName, $Group>,
                 )?
             )*
             /// Where each key that is not at its default comes from, by its dotted name.
             pub origins: BTreeMap<String, Origin>,
-            /// Values that were passed over, because the command has no use for their keys.
+            /// Values that were ignored, because the command does not use their keys.
             pub ignored: Vec<Origin>,
             /// Values that were given under an old name of their key.
             pub old_names: Vec<OldName>,
-            /// Where the service's key stands for every user of this machine to read.
+            /// Places of the service's key that every user of this machine can read.
             pub exposed: Vec<Origin>,
         }
 
@@ -172,7 +172,7 @@ macro_rules! sections {
             $($field: $type = $default, $kind, $help;)*
         } })*
 
-        /// Every kind of section, in the order in which people read them.
+        /// Every kind of section, in the order of the documentation.
         pub static SECTIONS: &[Section] = &[$(Section {
             kind: stringify!($group),
             named_max: 0 $(+ $max)?,

@@ -1,8 +1,8 @@
-//! The kinds of values that keys have: what is allowed, and what a Rust type offers to be one.
+//! The kinds of values of keys: what is allowed, and the trait of their Rust types.
 use super::units::{show_bytes, show_duration};
 use std::time::Duration;
 
-/// How a key's text form is read, and what is allowed.
+/// How a key's text form is parsed, and what is allowed.
 #[derive(Clone, Copy, Debug)]
 pub enum ValueKind {
     /// `500ms`, `30s`, `5m`, `1h`; from, to.
@@ -71,7 +71,7 @@ impl ValueKind {
         }
     }
 
-    /// Whether this text may stand in an error: never a key, nor an address that may carry one.
+    /// Whether this text may appear in an error: never a key, or an address that may contain one.
     pub(super) fn may_show(&self, text: &str) -> bool {
         match self {
             ValueKind::Secret => false,
@@ -95,8 +95,8 @@ impl ValueKind {
 
 /// A Rust type that a key can have.
 pub(super) trait Setting: Sized {
-    /// Reads the text form. The error describes the fault and never repeats the text.
+    /// Parses the text form. The error describes the fault and never repeats the text.
     fn read(text: &str, kind: &ValueKind) -> Result<Self, String>;
-    /// The text form again; secrets as `(set)` or `(not set)`.
+    /// The value in text form; secrets as `(set)` or `(not set)`.
     fn show(&self, kind: &ValueKind) -> String;
 }

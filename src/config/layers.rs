@@ -12,7 +12,7 @@ use std::{
 /// One value that was given for a key.
 pub(super) struct Entry {
     pub(super) path: KeyPath,
-    /// The name under which it was given, where that is an old one.
+    /// The name under which it was given, if that is an old one.
     pub(super) old_name: Option<&'static str>,
     pub(super) text: String,
     pub(super) origin: Origin,
@@ -23,7 +23,7 @@ pub(super) struct Entry {
 pub struct Flags {
     /// `--config`: the file to read instead of `tidegate.toml`.
     pub config: Option<PathBuf>,
-    /// Each `--set`, as `key=value`; the last one of a key wins.
+    /// Each `--set`, as `key=value`; the last one of a key takes precedence.
     pub set: Vec<String>,
     /// Flags of their own: name (`--listen`), key, value. They win over `--set`.
     pub named: Vec<(&'static str, &'static str, String)>,
@@ -46,7 +46,7 @@ pub(super) fn flags(flags: &Flags, read: &mut Reading) -> Vec<Entry> {
     };
     let origin = Origin::Flag("--set".to_owned());
     for setting in &flags.set {
-        // What is left of `=` is shown only when there is one: the whole may be a misplaced key.
+        // The name is shown only if there is a `=`: otherwise the whole text may be a misplaced key.
         let Some((name, value)) = setting.split_once('=') else {
             faults.push(unnamed(origin.clone(), "needs KEY=VALUE"));
             continue;
@@ -106,7 +106,7 @@ pub(super) fn environment(source: &dyn Environment, read: &mut Reading) -> FromE
         let Some(name) =
             name.to_str().filter(|name| name.starts_with(PREFIX) || known.iter().any(|k| k == name))
         else {
-            continue; // Of another program.
+            continue; // It belongs to another program.
         };
         let origin = Origin::Variable(name.to_owned());
         if ignored.iter().any(|ignored| ignored == name) {
@@ -150,7 +150,7 @@ pub(super) fn environment(source: &dyn Environment, read: &mut Reading) -> FromE
     FromEnvironment { entries, config: config.map(PathBuf::from) }
 }
 
-/// Every value that a variable can set: all keys, and those of each section that some variable names.
+/// Every value that a variable can set: all keys, and those of each section that occurs in some variable.
 fn paths(source: &dyn Environment) -> Vec<KeyPath> {
     let mut sections = Vec::new();
     for (name, _) in source.variables() {
@@ -165,8 +165,8 @@ fn paths(source: &dyn Environment) -> Vec<KeyPath> {
     keys().map(KeyPath::from).chain(named).collect()
 }
 
-/// The strongest variable that holds a secret, or names a file that does. Weaker ones are not looked
-/// at: `API_KEY` is a common name and may be meant for another program.
+/// The strongest variable with a secret, or with the name of a file that contains it. Weaker ones are ignored: `API_KEY` is
+/// a common name and may be meant for another program.
 fn secret(
     path: &KeyPath,
     variables: &BTreeMap<String, String>,
@@ -196,8 +196,8 @@ fn secret(
     None
 }
 
-/// Every value under an old name. A key that is given under both names is a fault, because it is unknown
-/// which value is meant.
+/// Every value under an old name. A key that is given under both names is a fault, because it is unclear which value is
+/// meant.
 pub(super) fn old_names(entries: &[Entry], faults: &mut Vec<Fault>) -> Vec<OldName> {
     let mut found = Vec::new();
     for entry in entries {
@@ -216,12 +216,13 @@ pub(super) fn old_names(entries: &[Entry], faults: &mut Vec<Fault>) -> Vec<OldNa
     found
 }
 
-/// Whether a file that holds a secret is readable by all users.
+/// Whether a file with a secret is readable by all users.
 pub(super) fn is_exposed(path: &Path, source: &dyn Environment) -> bool {
     !is_credential(path, source) && source.is_readable_by_all(path)
 }
 
-/// Where containers and systemd put secrets for one program alone. Modes say nothing there.
+/// Whether this is a folder in which containers and systemd place the secrets of one program. File modes do not matter
+/// there.
 fn is_credential(path: &Path, source: &dyn Environment) -> bool {
     let mut variables = source.variables().into_iter();
     let systemd = variables.find(|(name, _)| name == CREDENTIALS_VARIABLE);
@@ -230,7 +231,7 @@ fn is_credential(path: &Path, source: &dyn Environment) -> bool {
     folders.into_iter().any(|folder| path.starts_with(folder))
 }
 
-/// The error never contains the path, because people put the key itself where its file should be named.
+/// Reads the file of a secret. The error never contains the path, because people put the key itself in place of its file.
 fn read_secret(path: &str, source: &dyn Environment) -> Result<String, String> {
     if path.is_empty() {
         return Err("is empty".to_owned());
@@ -242,8 +243,8 @@ fn read_secret(path: &str, source: &dyn Environment) -> Result<String, String> {
     if text.is_empty() { Err("its file is empty".to_owned()) } else { Ok(text) }
 }
 
-/// Kubernetes announces every service to every container: `TIDEGATE_PORT=tcp://10.0.0.7:8000` and its kin
-/// appear wherever a service is called "tidegate". They are not ours and no mistake of the operator.
+/// Whether Kubernetes set this variable: it announces every service to every container, so `TIDEGATE_PORT=tcp://10.0.0.7:8000`
+/// and the like appear wherever a service is called "tidegate". These are not mistakes of the operator.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     name.ends_with("_SERVICE_HOST")
@@ -256,7 +257,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         })
 }
 
-/// A fault of no key, without a value.
+/// A fault without a key and a value.
 pub(super) fn unnamed(origin: Origin, problem: &str) -> Fault {
     Fault { key: String::new(), origin, value: None, problem: problem.to_owned(), allowed: None }
 }
@@ -267,8 +268,8 @@ pub(super) fn unknown(name: &str, origin: Origin, what: &str, known: &[String]) 
     Fault { key: name.to_owned(), ..unnamed(origin, &format!("{what}{hint}")) }
 }
 
-/// The most similar known name, if any is similar enough. Section names are often forgotten, so the
-/// part after the last dot is also compared by itself.
+/// The most similar known name, if any is similar enough. Section names are often omitted, so the part after the last dot
+/// is also compared by itself.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let mut best = (LIKE, None);
     for candidate in known {
@@ -286,7 +287,7 @@ const LIKE: f64 = 0.55;
 /// Weight of the similarity of the last parts alone.
 const LAST: f64 = 0.9;
 
-/// The name without the prefix that all variables share, which would make any two of them similar.
+/// The name without the prefix that all variables share, which would make any two of them look similar.
 fn without_prefix(name: &str) -> &str {
     name.strip_prefix(PREFIX).unwrap_or(name)
 }

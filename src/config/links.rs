@@ -1,4 +1,4 @@
-//! Links that the operator gives the page: `label=address`, as plain text, to schemes that run nothing.
+//! The operator's links on the page: `label=address`, with schemes that cannot run scripts.
 use super::{
     address::list,
     kind::{Setting, ValueKind},
@@ -22,7 +22,7 @@ pub struct Link {
 
 pub type Links = Vec<Link>;
 
-/// Reads one line of visible text: no line break, no invisible characters.
+/// Parses one line of visible text: no line break, no invisible characters.
 pub(super) fn line(text: &str, bytes_max: usize) -> Result<String, String> {
     let text = text.trim();
     if text.len() > bytes_max {
@@ -58,7 +58,7 @@ fn url(text: &str) -> Result<Url, String> {
     match url.scheme() {
         "mailto" if url.path().contains('@') => Ok(url),
         "mailto" => Err("the address has no recipient".to_owned()),
-        // The parser forgives `https:host`.
+        // The parser accepts `https:host`.
         "http" | "https" if !text.contains("://") => {
             Err("the address has no `//` after the scheme".to_owned())
         }

@@ -1,4 +1,4 @@
-//! From names to keys: dotted names, old names, sections with names, environment variables.
+//! Finds keys by name: dotted names, old names, named sections, environment variables.
 use super::{
     Config,
     keys::{Key, SECTIONS, Section},
@@ -7,12 +7,12 @@ use super::{
     section::SectionName,
 };
 
-/// What every variable of ours starts with.
+/// Prefix of the gateway's variables.
 pub(super) const PREFIX: &str = "TIDEGATE_";
-/// What a variable ends with that names a file with a secret.
+/// Suffix of variables with the name of a file that contains a secret.
 pub(super) const FILE_SUFFIX: &str = "_FILE";
 
-/// Variables with a short name, the strongest of a key first; the full name is stronger than all.
+/// Variables with short names, for each key strongest first; the full name is stronger than all of them.
 const SHORT: &[(&str, &str)] = &[
     ("TIDEGATE_LISTEN", "server.listen"),
     ("TIDEGATE_BASE_URL", "upstream.base_url"),
@@ -26,7 +26,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
     SECTIONS.iter().flat_map(|section| section.keys)
 }
 
-/// The key of this dotted name, without the name of a section.
+/// The key with this dotted name, without a section's name.
 pub fn find(name: &str) -> Option<&'static Key> {
     keys().find(|key| key.name == name)
 }
@@ -37,17 +37,17 @@ fn section(kind: &str) -> Option<&'static Section> {
 }
 
 impl Key {
-    /// The names under which the environment may hold this key, the strongest first.
+    /// The variables of this key, strongest first.
     pub fn variables(&'static self) -> Vec<String> {
         KeyPath::from(self).variables()
     }
 
-    /// The kind of its section: what stands before the dot.
+    /// The kind of its section: the part before the dot.
     pub(super) fn section_kind(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(kind, _)| kind)
     }
 
-    /// What stands behind the dot.
+    /// The part after the dot.
     fn field(&self) -> &'static str {
         self.name.split_once('.').map_or("", |(_, field)| field)
     }
@@ -57,7 +57,7 @@ impl Key {
 #[derive(Clone)]
 pub(super) struct KeyPath {
     pub(super) key: &'static Key,
-    /// Nothing: the section without a name.
+    /// `None`: the section without a name.
     pub(super) section: Option<SectionName>,
 }
 
@@ -68,7 +68,7 @@ impl From<&'static Key> for KeyPath {
 }
 
 impl KeyPath {
-    /// The same key in the section of this name.
+    /// The same key in the section with this name.
     pub(super) fn within(&self, name: &SectionName) -> Self {
         KeyPath { key: self.key, section: Some(name.clone()) }
     }
@@ -85,13 +85,13 @@ impl KeyPath {
         matches!(self.key.kind, ValueKind::Secret)
     }
 
-    /// Variables that hold this value, the strongest first.
+    /// Variables of this value, strongest first.
     pub(super) fn variables(&self) -> Vec<String> {
         let short = SHORT.iter().filter(|(_, key)| self.section.is_none() && *key == self.key.name);
         std::iter::once(variable(&self.name())).chain(short.map(|(name, _)| (*name).to_owned())).collect()
     }
 
-    /// The same, with those that name a file for it.
+    /// The same, including those with the name of a file.
     pub(super) fn all_variables(&self) -> Vec<String> {
         let names = self.variables();
         let files = names.iter().filter(|_| self.is_secret()).map(|name| format!("{name}{FILE_SUFFIX}"));
@@ -99,7 +99,7 @@ impl KeyPath {
         names.into_iter().chain(files).collect()
     }
 
-    /// The variable of the key's old name, if it had another.
+    /// The variable of the key's old name, if it has one.
     pub(super) fn old_variable(&self) -> Option<(String, &'static str)> {
         let old = old_name(self.key.name).filter(|_| self.section.is_none())?;
         Some((variable(old), old))
@@ -115,15 +115,15 @@ fn variable(name: &str) -> String {
     format!("{PREFIX}{}", name.to_ascii_uppercase().replace('.', "__"))
 }
 
-/// What a dotted name leads to.
+/// The meaning of a dotted name.
 pub(super) enum Resolved {
-    /// A value, with the name under which it was asked for where that is an old one.
+    /// A value; with its old name, if that was used.
     Value(KeyPath, Option<&'static str>),
     /// More than one value: `upstream`, but no section with a name.
     Group,
     /// A section with a name: `upstream.qwen`. It may as well be a mistyped key.
     Section(&'static Section, SectionName),
-    /// Not a possible name of a section, and why.
+    /// An invalid name of a section, and why.
     BadSection(String),
     Unknown,
 }
@@ -173,7 +173,7 @@ pub(super) fn section_of_variable(name: &str) -> Option<(&'static Section, Secti
     }
 }
 
-/// Names that are suggested in place of an unknown one: all keys, and those of the section that it names.
+/// Candidates for a suggestion in place of an unknown name: all keys, and those of the section in the name.
 pub(super) fn suggestions(name: &str) -> Vec<String> {
     let mut parts = name.split('.');
     let (kind, label) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

@@ -49,27 +49,27 @@ use std::{collections::BTreeMap, io};
 /// Reads the whole configuration.
 ///
 /// # Errors
-/// Every fault of every layer at once, also of values that a stronger layer replaces.
+/// All faults of all layers, including those of values that a stronger layer replaces.
 pub fn load(flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigError> {
     load_for(Purpose::Serve, flags, source)
 }
 
-/// Reads what `purpose` has a use for.
+/// Reads the keys that `purpose` needs.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigError> {
     let (config, sections, mut faults) = read(purpose, flags, source);
-    // Of a key that could not be read the value is not known.
+    // Keys with invalid values cannot be compared.
     let bad: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
     faults.extend(config.contradictions(&bad));
     faults.extend(config.misplaced(&sections));
-    // In the order in which a reader goes through his file; of one origin, as they were found.
+    // In the order of the file; faults of one origin as they were found.
     faults.sort_by(|a, b| a.origin.cmp(&b.origin));
     ConfigError::unless_empty(faults).map(|()| config)
 }
 
-/// Reads every layer, without a look at what the values say together.
+/// Reads all layers, without checks that involve several keys.
 fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, Sections, Vec<Fault>) {
     let mut read = Reading::new(purpose);
     let environment = layers::environment(source, &mut read);
@@ -92,7 +92,7 @@ fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, S
             sections.entry(id).or_insert_with(|| entry.origin.clone());
         }
     }
-    // What a section takes from the one without a name was judged there.
+    // Faults of inherited values were already reported for the unnamed section.
     for (kind, name) in sections.keys() {
         if let Some(section) = SECTIONS.iter().find(|section| section.kind == *kind) {
             (section.open)(&mut config, name);
@@ -108,16 +108,16 @@ fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, S
     for entry in &named {
         config.apply(entry, &mut faults);
     }
-    // A place that a stronger one replaces is not in use.
+    // A place whose value was replaced by a stronger one is not in use.
     exposed.retain(|place| config.origins.values().any(|origin| origin == place));
     config.exposed = exposed;
     (config, sections, faults)
 }
 
-/// The sections with names that are given somewhere: kind, name, and the weakest place.
+/// The named sections: kind, name, and the weakest place where each occurs.
 type Sections = BTreeMap<(&'static str, SectionName), Origin>;
 
-/// What is gathered while the layers are read.
+/// The state while the layers are read.
 struct Reading {
     purpose: Purpose,
     faults: Vec<Fault>,
@@ -140,7 +140,7 @@ impl Reading {
 impl Config {
     fn apply(&mut self, entry: &Entry, faults: &mut Vec<Fault>) {
         let Entry { path, text, origin, .. } = entry;
-        // An empty secret is the default, but is never set on purpose.
+        // An empty secret is the default, but setting one is a mistake.
         let set = if path.is_secret() && text.trim().is_empty() {
             Err("is empty".to_owned())
         } else {
@@ -168,12 +168,12 @@ impl Config {
         self.upstreams.iter().map(|(name, upstream)| (Some(name), upstream)).collect()
     }
 
-    /// The one upstream: that of the section with a name, or `[upstream]`.
+    /// The only upstream: that of the named section, or `[upstream]`.
     pub fn sole_upstream(&self) -> &Upstream {
         self.upstreams.values().next().unwrap_or(&self.upstream)
     }
 
-    /// Every value in use: first those of the sections without a name.
+    /// Every value in use; for each kind of section, first that without a name.
     fn paths(&self) -> Vec<KeyPath> {
         let mut paths = Vec::new();
         for section in SECTIONS {
@@ -187,7 +187,7 @@ impl Config {
         paths
     }
 
-    /// Writes the lines of the keys that are not at their defaults, and how many are.
+    /// Writes one line for each key that is not at its default, and the number of those that are.
     ///
     /// # Errors
     /// Those of the writer.

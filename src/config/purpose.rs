@@ -1,19 +1,19 @@
-//! What a configuration is read for, and which keys a command therefore has no use for.
+//! The commands that read the configuration, and the keys that each of them ignores.
 use super::{keys::Section, lookup::KeyPath};
 
-/// The command that reads the configuration. Keys that it cannot use are passed over in environment and file,
-/// so that nothing about them can stop it.
+/// The command that reads the configuration. Keys that it does not use are ignored in environment and file, so that their
+/// faults cannot stop it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To run the gateway, or to check whether it would run.
     Serve,
     /// To run it in front of a simulated model service.
     Demo,
-    /// To ask a running gateway how it is: only its address matters, and who asks need not be able to read its key.
+    /// To check the health of a running gateway: only its address is needed, and access to the key is not.
     Health,
 }
 
-/// What the simulated service decides for itself.
+/// Keys that the simulated service determines itself.
 const SIMULATED: [&str; 6] = [
     "upstream.base_url",
     "upstream.api_key",
@@ -24,17 +24,17 @@ const SIMULATED: [&str; 6] = [
 ];
 
 impl Purpose {
-    /// Whether values of this key in environment and file are passed over.
+    /// Whether values of this key in environment and file are ignored.
     pub(super) fn ignores(self, path: &KeyPath) -> bool {
         match self {
             Purpose::Serve => false,
-            // A model that is meant for the real service; `--model` chooses a simulated one.
+            // This model is meant for the real service; `--model` selects a simulated one.
             Purpose::Demo => self.refuses(path).is_some() || path.key.name == "upstream.model",
             Purpose::Health => path.key.section_kind() != "server",
         }
     }
 
-    /// Whether whole sections with names are passed over.
+    /// Whether named sections are ignored.
     pub(super) fn ignores_named(self, section: &Section) -> bool {
         match self {
             Purpose::Serve => false,
@@ -43,7 +43,7 @@ impl Purpose {
         }
     }
 
-    /// Why this key cannot be set on the command line either.
+    /// Why this key cannot be set on the command line.
     pub(super) fn refuses(self, path: &KeyPath) -> Option<&'static str> {
         let is_of_a_service = path.section.is_some() || SIMULATED.contains(&path.key.name);
         (self == Purpose::Demo && is_of_a_service).then_some(

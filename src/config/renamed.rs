@@ -1,8 +1,8 @@
-//! Keys that have a new name. The old one is accepted for one release, with a warning.
+//! Renamed keys. The old name is accepted for one release, with a warning.
 use super::Origin;
 use std::fmt::Write;
 
-/// Old name, new name. Delete this table with the release after the one that renamed the keys.
+/// Old name, new name. To be deleted in the release after the one that renamed the keys.
 pub(super) const RENAMED: &[(&str, &str)] = &[
     ("server.drain", "server.drain_timeout"),
     ("server.max_sockets", "connection.count_max"),
@@ -59,16 +59,16 @@ pub(super) fn renamed(name: &str) -> Option<(&'static str, &'static str)> {
     RENAMED.iter().find(|(old, _)| *old == name).copied()
 }
 
-/// The old name of this key, if it had another.
+/// The old name of this key, if it has one.
 pub(super) fn old_name(key: &str) -> Option<&'static str> {
     RENAMED.iter().find(|(_, new)| *new == key).map(|(old, _)| *old)
 }
 
-/// The table in Markdown, as it stands in docs/CHANGELOG.md.
+/// The table in Markdown, as in docs/CHANGELOG.md.
 pub fn renamed_table() -> String {
     let mut out = String::from("| old name | new name |\n| --- | --- |\n");
     for (old, new) in RENAMED {
-        // A String takes every write.
+        // Writing to a String cannot fail.
         let _ = writeln!(out, "| `{old}` | `{new}` |");
     }
     out

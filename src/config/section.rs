@@ -1,9 +1,9 @@
-//! Sections of which there may be many of a kind: `[upstream.NAME]`.
+//! Named sections, of which there may be several of a kind: `[upstream.NAME]`.
 use std::{borrow::Borrow, fmt};
 
-/// Longest name, in bytes; a longer one is refused. Names become labels of metrics and parts of variables.
+/// Maximum bytes of a name; a longer one is rejected. Names become labels of metrics and parts of variables.
 pub const NAME_BYTES_MAX: usize = 32;
-/// What the section without a name is called, `[upstream]`. No other section may have this name.
+/// The name of the unnamed section, such as `[upstream]`. No other section may have it.
 pub const DEFAULT_NAME: &str = "default";
 
 /// The name of one section of its kind.
@@ -11,11 +11,11 @@ pub const DEFAULT_NAME: &str = "default";
 pub struct SectionName(String);
 
 impl SectionName {
-    /// Reads a name: lower-case words of letters and digits, joined by single underscores, so that two underscores
+    /// Parses a name: lower-case words of letters and digits, joined by single underscores, so that two underscores
     /// separate it from the key in a variable.
     ///
     /// # Errors
-    /// What a name would have to be.
+    /// The requirements of a name.
     pub fn new(text: &str) -> Result<Self, String> {
         let is_word = |word: &str| {
             !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())

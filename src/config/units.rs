@@ -1,8 +1,8 @@
-//! Sizes with their units, and how sizes and durations are shown.
+//! Parses sizes with units, and shows sizes and durations.
 use crate::units::number_and_unit;
 use std::time::Duration;
 
-/// Reads `64KiB` and its like. `KB` is refused, because it means 1000 to one reader and 1024 to another.
+/// Parses a size such as `64KiB`. `KB` is rejected, because it means 1000 to some readers and 1024 to others.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = number_and_unit(text, "a size")?;
     let scale = match unit {
@@ -16,7 +16,7 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(|| "out of range".to_owned())
 }
 
-/// The largest unit that loses nothing; minutes only from ten on, so that `300s` stays what it was.
+/// Shows a duration in the largest unit without a fraction; minutes only from ten on, so that `300s` stays `300s`.
 pub(super) fn show_duration(value: Duration) -> String {
     match value.as_millis() {
         ms if ms % 3_600_000 == 0 && ms > 0 => format!("{}h", ms / 3_600_000),

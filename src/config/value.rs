@@ -1,4 +1,4 @@
-//! The text forms of values: how each kind is read, checked and shown.
+//! The text forms of values: how each kind is parsed, checked and shown.
 use super::{
     kind::{Setting, ValueKind},
     links,
@@ -70,7 +70,7 @@ impl Setting for String {
             ValueKind::Line(max) => links::line(text, max),
             ValueKind::Word(min, _) if text.is_empty() && min > 0 => Err("is empty".to_owned()),
             ValueKind::Word(_, max) | ValueKind::Text(max) if text.len() > max => Err("too long".to_owned()),
-            // It goes into a header or a path, where other characters would allow injection.
+            // It is used in a header or a path, where other characters would allow injection.
             ValueKind::Word(..) if !text.bytes().all(|b| b.is_ascii_graphic()) => {
                 Err("has a character that is not allowed".to_owned())
             }
@@ -116,9 +116,9 @@ impl Setting for Option<SocketAddr> {
 const SECRET_BYTES: usize = 4096;
 
 impl Setting for Option<SecretString> {
-    /// Nothing for empty text: only the table's default is; layers refuse an empty key before.
+    /// `None` for an empty text, which only the table's default is: layers reject empty secrets.
     fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
-        // Editors and `echo` end a file with a line break.
+        // Editors and `echo` add a line break at the end of a file.
         let text = text.trim_end_matches(['\r', '\n']);
         let problem = if text.contains(['\r', '\n']) {
             "has more than one line"
@@ -168,7 +168,7 @@ impl Choice for Endpoint {
 /// Whether the model is asked to reason before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thinking {
-    /// Nothing is sent: the model's own default.
+    /// The parameter is not sent, so the model's own default applies.
     Default,
     On,
     Off,

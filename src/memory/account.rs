@@ -101,7 +101,7 @@ pub struct Pressure {
 }
 
 impl Memory {
-    /// `began` is the zero of its time.
+    /// `began` is the origin of its time.
     pub fn new(limit: Limit, began: Instant) -> Self {
         let plan = Plan::new(limit.bytes);
         Memory {

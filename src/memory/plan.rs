@@ -300,7 +300,7 @@ mod tests {
         // 100 bytes more than there may be, of which 200 are not counted.
         plan.observe(2 * S, 900, 1100);
         assert_eq!(plan.allowance(), 800);
-        // What was freed is not given back at once, which is no reason to take more.
+        // Freed memory is not returned to the system at once, which is no reason to reclaim more.
         plan.observe(3 * S, 800, 1100);
         assert_eq!(plan.allowance(), 800);
         plan.observe(12 * S, 780, 950);

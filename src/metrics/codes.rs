@@ -2,7 +2,7 @@
 use super::Label;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
-/// One counter for each code. All of them are there from the start.
+/// One counter for each code. All of them exist from the start.
 #[derive(Clone, Debug)]
 pub struct Codes {
     family: Family<Label, Counter>,
@@ -21,7 +21,7 @@ impl Codes {
         Codes { family, label }
     }
 
-    /// Counts one more of a code that was declared.
+    /// Increments the counter of a declared code.
     pub fn inc(&self, code: &'static str) {
         let label = [(self.label, code)];
         debug_assert!(self.family.get(&label).is_some(), "{code} is no {} that was declared", self.label);

@@ -1,5 +1,5 @@
-//! Every metric, declared once. Label values come from closed sets: never an id, never a foreign text.
-//! Counters and gauges are there with 0 from the start, so that `rate()` sees their first event.
+//! Every metric, declared once. Label values are from closed sets: never an ID, never a text from outside. Counters and
+//! gauges are exported as 0 from the start, so that `rate()` sees their first event.
 mod codes;
 mod process;
 
@@ -27,7 +27,7 @@ use std::{
 
 /// One label with a value from a closed set.
 type Label = [(&'static str, &'static str); 1];
-/// Histograms by labels, each born with its first observation.
+/// Histograms by labels, each created by its first observation.
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Why a socket was closed without a close frame.
@@ -35,7 +35,7 @@ pub(crate) const LOST: &str = "lost";
 /// Why an upgrade was rejected; the cases are in `http`.
 const UPGRADE_REJECTIONS: [&str; 8] =
     ["no_upgrade", "version", "handshake", "origin", "draining", "full", "address_full", "internal"];
-/// Why an HTTP connection was closed before its client did, or refused; the cases are in `http`.
+/// Why the gateway closed or rejected an HTTP connection; the cases are in `http`.
 const HTTP_CLOSES: [&str; 9] = [
     "header_timeout",
     "header_bytes",
@@ -47,12 +47,12 @@ const HTTP_CLOSES: [&str; 9] = [
     "evicted",
     "full",
 ];
-/// What is taken back when memory is short.
+/// What is released when memory is low.
 const RECLAIMED: [&str; 3] = ["messages", "answers", "chats"];
-/// What became of a resume.
+/// The outcome of a resume.
 const RESUMES: [&str; 3] = ["replayed", "no_active", "refused"];
 
-/// The buckets that OpenTelemetry's convention gives for durations of inference.
+/// The buckets of OpenTelemetry's convention for durations of inference.
 const INFERENCE: [f64; 14] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 const CHUNK_GAP: [f64; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
@@ -61,10 +61,10 @@ const FIRST_DELTA: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0
 const QUEUE_WAIT: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const LAG: [f64; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 
-/// What stands in labels and is known at the start.
+/// Label values that are known at the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
-    /// The model that is asked.
+    /// The model that requests are sent to.
     pub model: &'a str,
     /// The build of the embedded page.
     pub page: &'a str,
@@ -104,12 +104,12 @@ pub struct Metrics {
     memory_held: Family<Label, Gauge>,
     pub memory_max: Gauge,
     pub memory_reclaimed: Codes,
-    /// Follows [`logging::DROPPED_LINES`] when it is read.
+    /// Updated from [`logging::DROPPED_LINES`] when metrics are read.
     lines_dropped: Counter,
     process: Process,
 }
 
-/// Traffic by direction, as the gateway sees it.
+/// Traffic by direction, from the gateway's point of view.
 pub struct Bytes {
     pub client_in: Counter,
     pub client_out: Counter,
@@ -117,8 +117,8 @@ pub struct Bytes {
     pub upstream_out: Counter,
 }
 
-/// Requests to the model service as OpenTelemetry's convention measures them: one request each, from
-/// sending it, without our queue and our pauses.
+/// Requests to the model service, measured as in OpenTelemetry's convention: single requests, from the time of sending,
+/// without queue and pauses.
 pub struct Inference {
     pub duration: Histogram,
     pub time_to_first_chunk: Histogram,
@@ -255,30 +255,30 @@ impl Metrics {
         }
     }
 
-    /// A run ended, or was rejected, this long after the question.
+    /// Counts a run that ended or was rejected, and the time since its question.
     pub fn turn_ended(&self, outcome: &'static str, after: Duration) {
         self.runs_ended.inc(outcome);
         self.turn_duration.get_or_create(&[("outcome", outcome)]).observe(after.as_secs_f64());
     }
 
-    /// A socket was closed; why, unless it was lost.
+    /// Counts a closed socket by its reason; without one, it was lost.
     pub fn connection_closed(&self, why: Option<Close>) {
         self.connections.dec();
         self.connections_closed.inc(why.map_or(LOST, Close::label));
     }
 
-    /// How many runs have ended so.
+    /// Number of runs with this outcome.
     pub fn runs_ended(&self, outcome: &'static str) -> u64 {
         self.runs_ended.get(outcome)
     }
 
-    /// So much memory is held for this now.
+    /// Sets the memory in use for this kind.
     pub fn memory_held(&self, kind: Kind, bytes: usize) {
         let gauge = self.memory_held.get_or_create(&[("kind", kind.as_str())]);
         gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// The breaker before the upstream is in this state.
+    /// Sets the state of the upstream's breaker.
     pub fn upstream_is(&self, state: State) {
         for each in State::ALL {
             let gauge = self.upstream_state.get_or_create(&[("state", each.as_str())]);
@@ -294,7 +294,7 @@ impl Metrics {
     /// Prometheus' own text format, 0.0.4.
     ///
     /// # Errors
-    /// None: a `String` takes everything.
+    /// None: writing to a `String` cannot fail.
     pub fn text(&self) -> Result<String, fmt::Error> {
         self.refresh();
         let mut out = String::with_capacity(32 * 1024);
@@ -313,7 +313,7 @@ impl Metrics {
         Ok(out)
     }
 
-    /// Takes over what is counted elsewhere.
+    /// Updates metrics that are counted elsewhere.
     fn refresh(&self) {
         let dropped = logging::DROPPED_LINES.load(Relaxed);
         self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
@@ -350,7 +350,7 @@ impl Bytes {
 }
 
 impl Inference {
-    /// What the service counted for one run.
+    /// Records the tokens that the service reported for a run.
     pub fn used(&self, usage: Usage) {
         self.input_tokens.inc_by(usage.input_tokens);
         self.output_tokens.inc_by(usage.output_tokens);
@@ -396,7 +396,7 @@ fn inference(registry: &mut Registry, model: &str) -> Inference {
     }
 }
 
-/// The label is there before there are several, so that queries need not change then.
+/// The label exists although there is one upstream, so that queries need not change when there are several.
 fn upstream(registry: &mut Registry) -> (Codes, Family<Label, Gauge>) {
     let mut of = Declare(registry.sub_registry_with_label(("upstream".into(), "default".into())));
     let kinds = RunErrorKind::ALL.into_iter().filter(|kind| kind.fault() != Fault::NotSent);

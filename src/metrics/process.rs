@@ -10,7 +10,7 @@ use rustix::{
 };
 use std::{fs, sync::atomic::AtomicU64, time::UNIX_EPOCH};
 
-/// These follow the kernel when they are read. Where it gives no value, they keep the last one.
+/// Updated from the kernel when they are read. If it provides no value, they keep the last one.
 pub(super) struct Process {
     cpu: Counter<f64, AtomicU64>,
     memory: Gauge,
@@ -48,19 +48,19 @@ impl Process {
     }
 }
 
-/// What the process has in memory.
+/// Resident memory of the process.
 pub(crate) fn resident_bytes() -> Option<usize> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.saturating_mul(1024))
 }
 
-/// Since Linux 6.2 the folder's size is the number, which spares a walk over thousands of sockets.
+/// Since Linux 6.2 the folder's size is the number, so that thousands of sockets need not be listed.
 fn open_descriptors() -> Option<i64> {
     let size = fs::metadata("/proc/self/fd").ok()?.len();
     if size > 0 {
         return i64::try_from(size).ok();
     }
-    // Without the one that reads the folder.
+    // Without the descriptor that reads the folder.
     i64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok().map(|count| count - 1)
 }

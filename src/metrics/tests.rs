@@ -1,4 +1,4 @@
-//! What a fresh process shows, in both formats.
+//! The metrics of a new process, in both formats.
 use super::*;
 
 fn sample<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
