@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
     chat::{FinishReason, RequestId, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind, Timing},
-    protocol::{self, ClientFrame, Codec, Incoming, ServerFrame},
+    protocol::{self, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Lifetime, Session, Settings},
     socket::{
         guard::{Guard, Limits},
@@ -19,15 +19,15 @@ fn session(readers: u64) -> Session {
     let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let mut fx = Vec::new();
     for reader in 1..=readers {
-        session.handle(&mut fx, Duration::ZERO, Input::Attach { subscriber: SubscriberId(reader) });
+        session.handle(&mut fx, Duration::ZERO, Input::Attach { subscriber: SubscriberId(reader), sink: () });
     }
     session
 }
 
 /// A whole answer: a message, its deltas, the end.
 fn turn(session: &mut Session, fx: &mut Vec<Effect>, run: u32) {
-    let frame = ClientFrame::Message { text: "hello".into() };
-    session.handle(fx, Duration::ZERO, Input::Client { subscriber: SubscriberId(1), frame });
+    let message = Input::Message { subscriber: SubscriberId(1), text: "hello".into() };
+    session.handle(fx, Duration::ZERO, message);
     for _ in 0..DELTAS {
         session.handle(fx, Duration::ZERO, Input::Run { run: RunId(run), event: RunEvent::answer(TOKEN) });
         session.settle(fx);
@@ -59,8 +59,8 @@ fn replay(c: &mut Criterion) {
     let mut group = c.benchmark_group("replay");
     for entries in [1_000, 4_000, 16_000] {
         let (mut session, mut fx, mut now) = (session(1), Vec::new(), Duration::ZERO);
-        let frame = ClientFrame::Message { text: "hello".into() };
-        session.handle(&mut fx, now, Input::Client { subscriber: SubscriberId(1), frame });
+        let message = Input::Message { subscriber: SubscriberId(1), text: "hello".into() };
+        session.handle(&mut fx, now, message);
         for at in 0..entries {
             let kind = [TextKind::Answer, TextKind::Reasoning][at % 2];
             let event = RunEvent::Text { kind, text: TOKEN.into() };
@@ -74,7 +74,7 @@ fn replay(c: &mut Criterion) {
                 session.handle(
                     &mut fx,
                     now,
-                    Input::Resume { subscriber: SubscriberId(2), turn: None, after: None },
+                    Input::Resume { subscriber: SubscriberId(2), sink: (), turn: None, after: None },
                 );
                 let mut pushed = 0;
                 while pushed <= entries {

@@ -28,7 +28,7 @@ use tidegate::{
     },
     config::Config,
     dispatch::RunChannel,
-    protocol::{ClientFrame, Codec},
+    protocol::Codec,
     runtime::block_on,
     session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
     upstream::{
@@ -153,7 +153,7 @@ fn quiet() -> usize {
             let message = ChatMessage::user(id, question.as_str());
             let turn_request =
                 TurnRequest { kind: TurnKind::Submit, message, model: None, transcript: Vec::new() };
-            let input = Input::Ask { subscriber: SubscriberId(turn), turn: Box::new(turn_request) };
+            let input = Input::Ask { subscriber: SubscriberId(turn), sink: (), turn: Box::new(turn_request) };
             session.handle(&mut fx, now, input);
             fx.clear();
         }
@@ -179,9 +179,9 @@ fn quiet() -> usize {
 fn session() -> (f64, f64) {
     let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
-    session.handle(&mut fx, Duration::ZERO, Input::Attach { subscriber: SubscriberId(1) });
-    let frame = ClientFrame::Message { text: "hello".into() };
-    session.handle(&mut fx, Duration::ZERO, Input::Client { subscriber: SubscriberId(1), frame });
+    session.handle(&mut fx, Duration::ZERO, Input::Attach { subscriber: SubscriberId(1), sink: () });
+    let message = Input::Message { subscriber: SubscriberId(1), text: "hello".into() };
+    session.handle(&mut fx, Duration::ZERO, message);
     fx.clear();
     let mut texts: Vec<String> = (0..WARM + ROUNDS * DELTAS).map(|at| format!(" token {at}")).collect();
     let machine = each(|deltas| {

@@ -86,6 +86,11 @@ impl RunRecord {
     pub fn time_running(&self) -> Duration {
         self.timing.duration.saturating_sub(self.queue_wait.unwrap_or(self.timing.duration))
     }
+
+    /// The part of [`RunRecord::time_running`] before the first delta.
+    pub fn first_delta_running(&self) -> Option<Duration> {
+        Some(self.timing.first_delta?.saturating_sub(self.queue_wait?))
+    }
 }
 
 impl RunOutcome {

@@ -34,10 +34,10 @@ impl RunSink for RunLog {
         let RunRecord { session, run, outcome, deltas, bytes, .. } = record;
         let error = outcome.error();
         let detail = error.map(|error| error.detail.as_str()).filter(|detail| !detail.is_empty());
-        if record.queue_wait.is_none() {
+        let Some(queue_wait) = record.queue_wait else {
             log::debug!(session:% = session, run:% = run, outcome = outcome.code(), detail = detail; "run refused");
             return;
-        }
+        };
         let usage = record.usage.unwrap_or_default();
         let request_id = record.request_id.as_ref().or(error.and_then(|error| error.request_id.as_ref()));
         log::log!(
@@ -45,8 +45,10 @@ impl RunSink for RunLog {
             session:% = session,
             run:% = run,
             outcome = outcome.code(),
+            queue_ms = ms(queue_wait),
+            // From one moment, the slot's, so that the first delta is never later than the end.
             duration_ms = ms(record.time_running()),
-            first_delta_ms = record.timing.first_delta.map(ms),
+            first_delta_ms = record.first_delta_running().map(ms),
             deltas = *deltas,
             bytes = *bytes,
             attempts = record.attempts_counted(),
@@ -63,4 +65,34 @@ impl RunSink for RunLog {
 
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{FinishReason, RunId, RunOutcome, SessionId, Timing};
+
+    #[test]
+    fn the_first_delta_of_a_run_is_not_later_than_its_end() {
+        let us = Duration::from_micros;
+        for (queued, first, whole) in
+            [(600, 10_500, 10_500), (600, 10_400, 10_500), (5_000_999, 5_001_000, 5_002_000)]
+        {
+            let record = RunRecord {
+                session: SessionId(1),
+                run: RunId(1),
+                model: "m".into(),
+                outcome: RunOutcome::Finished(FinishReason::Stop),
+                timing: Timing { first_delta: Some(us(first)), duration: us(whole) },
+                queue_wait: Some(us(queued)),
+                attempts: Vec::new(),
+                deltas: 1,
+                bytes: 1,
+                usage: None,
+                request_id: None,
+            };
+            let (first, whole) = (record.first_delta_running().map(ms), ms(record.time_running()));
+            assert!(first.is_some_and(|first| first <= whole), "{first:?} of {whole}");
+        }
+    }
 }

@@ -147,7 +147,7 @@ impl Connection {
     fn on_incoming(&mut self, ctx: &mut SocketContext<Self>, incoming: Incoming<'_>) {
         let codec = self.codec;
         match codec.decode(incoming, self.connections.worker.settings.messages) {
-            Ok(frame @ ClientFrame::Message { .. }) => self.on_own_message(ctx, codec, frame),
+            Ok(ClientFrame::Message { text }) => self.on_own_message(ctx, codec, text),
             Ok(ClientFrame::Ask { request, chat, turn }) => {
                 self.on_request(ctx, codec, request, chat, AttachKind::Ask(turn))
             }
@@ -169,14 +169,13 @@ impl Connection {
     }
 
     /// Handles a message of a socket with a single conversation.
-    fn on_own_message(&mut self, ctx: &mut SocketContext<Self>, codec: Codec, frame: ClientFrame) {
-        let bytes = if let ClientFrame::Message { text } = &frame { text.len() } else { 0 };
-        let account = match self.take_memory(bytes) {
+    fn on_own_message(&mut self, ctx: &mut SocketContext<Self>, codec: Codec, text: String) {
+        let account = match self.take_memory(text.len()) {
             Ok(account) => account,
             Err(reason) => return self.reject(ctx, codec, None, reason),
         };
         let (session, subscriber) = self.attach(ctx, codec);
-        match session.try_send(SessionMessage::Client { subscriber, frame, account }) {
+        match session.try_send(SessionMessage::Message { subscriber, text, account }) {
             Ok(()) => {}
             // Nothing is lost: the socket is not read until the session has room.
             Err(SendError::Full(message)) => {

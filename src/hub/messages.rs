@@ -5,8 +5,8 @@ use crate::{
     chat::{ChatId, MessageId, RequestId, SubscriberId, TurnRequest},
     mailbox,
     memory::Account,
-    protocol::{ClientFrame, Close, Codec, Rejection, ServerFrame},
-    session::{Input, Transcript},
+    protocol::{Close, Codec, Rejection, ServerFrame},
+    session::Transcript,
     socket::window::SendWindow,
 };
 use actix::{MailboxError, WeakRecipient, prelude::*};
@@ -17,10 +17,10 @@ use tokio::sync::oneshot;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum SessionMessage {
-    /// A frame of the client whose socket this session belongs to.
-    Client {
+    /// A message of the client whose socket this session belongs to.
+    Message {
         subscriber: SubscriberId,
-        frame: ClientFrame,
+        text: String,
         /// The memory for an answer.
         account: Account<1>,
     },
@@ -183,13 +183,6 @@ impl AttachKind {
                 Some(turn.message.text.len() + before.sum::<usize>())
             }
             AttachKind::Resume { .. } => None,
-        }
-    }
-
-    pub fn input(self, subscriber: SubscriberId) -> Input {
-        match self {
-            AttachKind::Ask(turn) => Input::Ask { subscriber, turn },
-            AttachKind::Resume { turn, after } => Input::Resume { subscriber, turn, after },
         }
     }
 

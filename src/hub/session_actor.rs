@@ -30,14 +30,12 @@ pub struct SessionActor {
     holdings: Holdings,
     /// The pass of the client that asked last.
     pass: Arc<Pass>,
-    session: Session,
-    subscribers: Vec<Subscription>,
+    session: Session<Subscriber>,
     run: Option<(RunId, Arc<RunChannel>)>,
     /// The chat's entry in the registry; `None` for the session of a single socket.
     chat: Option<Box<ChatHandle>>,
     /// The time at which it is to be woken.
     wake: Option<Duration>,
-    ended: bool,
 }
 
 /// A session's chat, and what was last reported to the registry.
@@ -53,14 +51,6 @@ struct RunTextStream {
     channel: Arc<RunChannel>,
 }
 
-/// A subscriber of this session: a connection, or a request on one.
-struct Subscription {
-    id: SubscriberId,
-    subscriber: Subscriber,
-    /// It rejected a push of this batch of effects, so it gets no later one of the same batch.
-    behind: bool,
-}
-
 /// A test's access to a session, on its thread.
 #[cfg(test)]
 pub type TestHook = Box<dyn FnOnce(&mut SessionActor, &mut Context<SessionActor>) + Send>;
@@ -71,13 +61,12 @@ impl SessionActor {
         worker: &Rc<Worker>,
         connection: u64,
         pass: Arc<Pass>,
-        id: SubscriberId,
-        subscriber: Subscriber,
+        subscriber: SubscriberId,
+        sink: Subscriber,
     ) -> SessionHandle {
         let address = Self::create(|ctx| {
             let mut actor = Self::new(worker, SessionId(connection.into()), pass, Lifetime::OfSocket, None);
-            actor.subscribers.push(Subscription { id, subscriber, behind: false });
-            actor.feed(ctx, Input::Attach { subscriber: id });
+            actor.feed(ctx, Input::Attach { subscriber, sink });
             actor
         });
         SessionHandle::new(address.recipient())
@@ -104,16 +93,14 @@ impl SessionActor {
             holdings: Holdings::new(worker, pass.source(), lifetime),
             pass,
             session: Session::new(Arc::clone(&worker.session_settings), id, lifetime),
-            subscribers: Vec::new(),
             run: None,
             chat,
             wake: None,
-            ended: false,
         }
     }
 
     /// Handles one input, performs its effects, and handles what they return.
-    fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
+    fn feed(&mut self, ctx: &mut Context<Self>, input: Input<Subscriber>) {
         let mut effects = self.worker.scratch.effects.take();
         let now = self.worker.now();
         let is_text = input.is_text();
@@ -138,14 +125,14 @@ impl SessionActor {
         }
     }
 
-    fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect>) {
+    fn perform_all(&mut self, ctx: &mut Context<Self>, effects: &mut Vec<Effect<Subscriber>>) {
         while !effects.is_empty() {
             let mut refused = self.worker.scratch.refused.take();
             for effect in effects.drain(..) {
                 self.perform(ctx, effect, &mut refused);
             }
-            for subscription in &mut self.subscribers {
-                subscription.behind = false;
+            if !refused.is_empty() {
+                self.session.sinks_mut().for_each(|(_, sink)| sink.end_batch());
             }
             for input in refused.drain(..) {
                 self.session.handle(effects, self.worker.now(), input);
@@ -154,7 +141,12 @@ impl SessionActor {
         }
     }
 
-    fn perform(&mut self, ctx: &mut Context<Self>, effect: Effect, refused: &mut Vec<Input>) {
+    fn perform(
+        &mut self,
+        ctx: &mut Context<Self>,
+        effect: Effect<Subscriber>,
+        refused: &mut Vec<Input<Subscriber>>,
+    ) {
         match effect {
             Effect::Push { subscriber, outgoing, from, ask } => {
                 if let Err(outgoing) = self.push(ctx, subscriber, outgoing, ask) {
@@ -187,27 +179,15 @@ impl SessionActor {
             Effect::CancelRun { run } => self.cancel(run),
             Effect::HoldRun { .. } => self.with_run(RunChannel::hold),
             Effect::ContinueRun { .. } => self.with_run(RunChannel::resume),
-            Effect::Release { subscriber } => {
-                if let Some(at) = self.subscribers.iter().position(|known| known.id == subscriber) {
-                    self.subscribers.remove(at).subscriber.finish(subscriber);
-                }
-                self.shrink_subscribers();
-            }
+            Effect::Release { subscriber, sink } => sink.finish(subscriber),
+            Effect::Lose { subscriber, sink } => sink.lose(subscriber),
             Effect::End => self.end(ctx),
-        }
-    }
-
-    /// Frees the list when it is empty: an idle chat holds no capacity.
-    fn shrink_subscribers(&mut self) {
-        if self.subscribers.is_empty() {
-            self.subscribers = Vec::new();
         }
     }
 
     /// Removes the session from the registry and stops it: requests in its mailbox are returned, and start a
     /// new session.
     fn end(&mut self, ctx: &mut Context<Self>) {
-        self.ended = true;
         if let Some(chat) = &self.chat {
             self.worker.registry.forget_chat(&chat.key, self.id);
         }
@@ -222,24 +202,19 @@ impl SessionActor {
         outgoing: Outgoing,
         ask: bool,
     ) -> Result<(), Outgoing> {
-        let Some(subscription) = self.subscribers.iter_mut().find(|subscription| subscription.id == id)
-        else {
-            return Ok(());
-        };
-        if subscription.behind {
-            return Err(outgoing);
-        }
+        let Some(sink) = self.session.sink_mut(id) else { return Ok(()) };
         let (rejected, resumed) = match &outgoing {
             Outgoing::Frame(ServerFrame::Rejected { reason }) => {
                 (Some(reason.code()), matches!(reason, Rejection::BadResume).then_some("refused"))
             }
-            Outgoing::Frame(ServerFrame::Resumed { .. }) => (None, Some("replayed")),
+            Outgoing::Frame(ServerFrame::Resumed { position }) => {
+                (None, Some(if position.is_some() { "replayed" } else { "queued" }))
+            }
             Outgoing::Frame(ServerFrame::NoActive) => (None, Some("no_active")),
             _ => (None, None),
         };
         let session = || ctx.address().recipient();
-        let pushed = subscription.subscriber.try_push(session, id, outgoing, ask);
-        pushed.inspect_err(|_| subscription.behind = true)?;
+        sink.try_push(session, id, outgoing, ask)?;
         // Counted once it is sent: a rejected push is retried.
         rejected.into_iter().for_each(|code| self.worker.metrics.messages_rejected.inc(code));
         resumed.into_iter().for_each(|outcome| self.worker.metrics.resumes.inc(outcome));
@@ -268,20 +243,23 @@ impl SessionActor {
     }
 
     fn on_attach(&mut self, ctx: &mut Context<Self>, attach: Attach) {
-        if self.ended {
+        if self.session.has_ended() {
             return; // Dropping the request returns it.
         }
         let Some(request) = attach.take() else { return };
-        let AttachRequest { subscriber: id, request, kind, pass, account, codec, sink, .. } = *request;
+        let AttachRequest { subscriber, request, kind, pass, account, codec, sink, .. } = *request;
         self.holdings.run = account;
         if matches!(kind, AttachKind::Ask(_)) {
             self.holdings.transfer_to(pass.source());
             self.pass = pass;
         }
         let direct = sink.socket.and_then(|socket| self.worker.direct_writer(socket));
-        let subscriber = Subscriber::new(sink, direct, codec.encoder(Some(&request)));
-        self.subscribers.push(Subscription { id, subscriber, behind: false });
-        self.feed(ctx, kind.input(id));
+        let sink = Subscriber::new(sink, direct, codec.encoder(Some(&request)));
+        let input = match kind {
+            AttachKind::Ask(turn) => Input::Ask { subscriber, sink, turn },
+            AttachKind::Resume { turn, after } => Input::Resume { subscriber, sink, turn, after },
+        };
+        self.feed(ctx, input);
         if let Some(chat) = &self.chat {
             // After the registry knows that the session is in use.
             self.worker.registry.delivered(&chat.key, self.id);
@@ -301,14 +279,9 @@ impl SessionActor {
             SessionSignal::Evict => {
                 debug_assert_ne!(self.session.occupancy(), Occupancy::InUse);
                 self.worker.metrics.sessions_evicted.inc();
-                self.subscribers
-                    .iter()
-                    .for_each(|subscription| subscription.subscriber.lose(subscription.id));
-                self.end(ctx);
+                self.feed(ctx, Input::Evict);
             }
-            // The session of a single socket ends with its socket.
-            SessionSignal::Close if self.chat.is_some() => self.end(ctx),
-            SessionSignal::Close => {}
+            SessionSignal::Close => self.feed(ctx, Input::Close),
         }
     }
 
@@ -368,10 +341,8 @@ impl Drop for SessionActor {
         self.worker.timers.forget(self.id, self.wake);
         self.holdings.leave(&self.worker, self.id);
         self.worker.metrics.sessions.dec();
-        if !self.ended {
-            for subscription in &self.subscribers {
-                subscription.subscriber.lose(subscription.id);
-            }
+        if !self.session.has_ended() {
+            self.session.sinks_mut().for_each(|(subscriber, sink)| sink.lose(subscriber));
         }
     }
 }
@@ -381,14 +352,12 @@ impl Handler<SessionMessage> for SessionActor {
 
     fn handle(&mut self, message: SessionMessage, ctx: &mut Self::Context) {
         match message {
-            SessionMessage::Client { subscriber, frame, account } => {
+            SessionMessage::Message { subscriber, text, account } => {
                 self.holdings.run = Some(account);
-                self.feed(ctx, Input::Client { subscriber, frame });
+                self.feed(ctx, Input::Message { subscriber, text });
             }
             SessionMessage::Attach(attach) => self.on_attach(ctx, attach),
             SessionMessage::Detach { subscriber } => {
-                self.subscribers.retain(|subscription| subscription.id != subscriber);
-                self.shrink_subscribers();
                 self.feed(ctx, Input::Detach { subscriber });
             }
             SessionMessage::Stop { subscriber } => {

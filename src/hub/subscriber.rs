@@ -1,4 +1,4 @@
-//! The session's end of one subscription: encodes frames and sends them to the subscriber's sink, within the
+//! How a session reaches one subscriber: encodes frames and sends them to the subscriber's sink, within the
 //! sink's window. If the sink is a socket of the session's own thread without pending output, frames are
 //! written to it directly; otherwise they are sent as a message, so only bytes cross threads.
 use super::messages::{Push, Sink};
@@ -22,12 +22,14 @@ pub struct Subscriber {
     /// Set if the socket belongs to the session's own thread.
     direct: Option<Rc<DirectWriter>>,
     encoder: FrameEncoder,
+    /// It refused a push of this batch of effects, so it takes no later one of the same batch.
+    behind: bool,
 }
 
 impl Subscriber {
     pub fn new(sink: Sink, direct: Option<Rc<DirectWriter>>, encoder: FrameEncoder) -> Self {
         let Sink { recipient, window, socket: _ } = sink;
-        Subscriber { recipient, window, direct, encoder }
+        Subscriber { recipient, window, direct, encoder, behind: false }
     }
 
     /// Sends, or returns what the subscriber cannot take. In that case, and with `ask`, `session` gets
@@ -39,6 +41,9 @@ impl Subscriber {
         outgoing: Outgoing,
         ask: bool,
     ) -> Result<(), Outgoing> {
+        if self.behind {
+            return Err(outgoing);
+        }
         if !ask
             && self.window.is_clear()
             && let Outgoing::Frame(frame) = &outgoing
@@ -48,6 +53,22 @@ impl Subscriber {
             self.window.charge(direct.write(|bytes| encode(&mut self.encoder, frame, bytes)));
             return Ok(());
         }
+        self.try_send(session, id, outgoing, ask).inspect_err(|_| self.behind = true)
+    }
+
+    /// The refused pushes of a batch of effects have been returned to the session.
+    pub fn end_batch(&mut self) {
+        self.behind = false;
+    }
+
+    /// Sends through the sink's mailbox.
+    fn try_send(
+        &mut self,
+        session: impl Fn() -> Recipient<Ready>,
+        id: SubscriberId,
+        outgoing: Outgoing,
+        ask: bool,
+    ) -> Result<(), Outgoing> {
         if ask {
             self.window.wait(id.0, &session);
         }

@@ -1,5 +1,8 @@
 //! State shared by all connections and sessions of one thread.
-use super::{messages::SocketKey, registry::Registry, retained::RetainedAnswers, timers::Timers};
+use super::{
+    messages::SocketKey, registry::Registry, retained::RetainedAnswers, subscriber::Subscriber,
+    timers::Timers,
+};
 use crate::{
     chat::RunEvent,
     dispatch::Dispatcher,
@@ -39,8 +42,8 @@ pub struct Settings {
 /// Lists that all sessions of a thread reuse in turn: they stay in the cache, and a delta allocates none.
 #[derive(Default)]
 pub struct ScratchBuffers {
-    pub effects: Cell<Vec<Effect>>,
-    pub refused: Cell<Vec<Input>>,
+    pub effects: Cell<Vec<Effect<Subscriber>>>,
+    pub refused: Cell<Vec<Input<Subscriber>>>,
     pub events: Cell<Vec<RunEvent>>,
 }
 

@@ -50,7 +50,7 @@ const HTTP_CLOSES: [&str; 9] = [
 /// What is released when memory is low.
 const RECLAIMED: [&str; 3] = ["messages", "answers", "chats"];
 /// The outcome of a resume.
-const RESUMES: [&str; 3] = ["replayed", "no_active", "refused"];
+const RESUMES: [&str; 4] = ["replayed", "queued", "no_active", "refused"];
 
 /// The buckets of OpenTelemetry's convention for durations of inference.
 const INFERENCE: [f64; 14] =

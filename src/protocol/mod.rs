@@ -26,7 +26,8 @@ pub enum ClientFrame {
     /// A question in one of the client's chats.
     Ask { request: RequestId, chat: ChatId, turn: Box<TurnRequest> },
     /// Follow the newest turn of a chat: from its start, or from the frame after number `after` (see
-    /// [`ReplayPosition`]). With `turn`, only if that is the ID of its question or answer.
+    /// [`ReplayPosition`]). With `turn`, only if that is the ID of its question or answer, or else follow the
+    /// queued turn whose question has this ID.
     Resume { request: RequestId, chat: ChatId, turn: Option<MessageId>, after: Option<u32> },
     /// Stop the answer that this request started or follows, or withdraw its question while that is queued.
     Abort { request: RequestId },
@@ -39,8 +40,9 @@ pub enum ClientFrame {
 pub enum ServerFrame {
     /// A message was accepted and its run was started: the first frame of a turn.
     Accepted { run: RunId, start: Arc<TurnStart> },
-    /// The first frame to a subscriber that follows an answer from `position` on.
-    Resumed { position: Box<ReplayPosition> },
+    /// The first frame to a subscriber that resumes: it follows an answer from `position` on. `None`: the
+    /// question is still queued, and the answer follows from its start.
+    Resumed { position: Option<Box<ReplayPosition>> },
     /// There is no answer to follow. The last frame to this subscriber.
     NoActive,
     /// The message waits in the queue of its chat; `position` counts from 1.

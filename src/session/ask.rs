@@ -2,7 +2,7 @@
 use super::{
     Effect, Outgoing, Session, TurnLog,
     queue::{PendingTurn, QueueTicket},
-    subscribers::Scope,
+    subscribers::{Joining, Scope},
 };
 use crate::{
     chat::{
@@ -13,17 +13,17 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// An earlier request for the same message.
-enum Earlier {
-    /// No earlier request is known.
-    Unknown,
-    /// It is being answered or was answered: the number of its log.
+/// Where the answer to a question will be.
+enum Answer {
+    /// It is being written or was written: the number of its log.
     Logged(u32),
     Queued(QueueTicket),
+    /// Its turn starts now.
+    Starts(PendingTurn),
 }
 
-impl Session {
-    pub(super) fn on_message(&mut self, fx: &mut Vec<Effect>, subscriber: SubscriberId, text: String) {
+impl<S> Session<S> {
+    pub(super) fn on_message(&mut self, fx: &mut Vec<Effect<S>>, subscriber: SubscriberId, text: String) {
         if let Err(reason) = self.take_message(fx, subscriber, text) {
             self.send_notice(fx, subscriber, Outgoing::Frame(ServerFrame::Rejected { reason }));
         }
@@ -31,7 +31,7 @@ impl Session {
 
     fn take_message(
         &mut self,
-        fx: &mut Vec<Effect>,
+        fx: &mut Vec<Effect<S>>,
         subscriber: SubscriberId,
         text: String,
     ) -> Result<(), Rejection> {
@@ -46,18 +46,19 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_ask(&mut self, fx: &mut Vec<Effect>, subscriber: SubscriberId, turn: TurnRequest) {
-        if let Err(reason) = self.take_ask(fx, subscriber, turn) {
-            self.reject(fx, subscriber, ServerFrame::Rejected { reason });
+    pub(super) fn on_ask(&mut self, fx: &mut Vec<Effect<S>>, joining: Joining<S>, turn: TurnRequest) {
+        match self.take_ask(joining.id, turn) {
+            Ok(Answer::Logged(log)) => self.follow(fx, joining, log),
+            Ok(Answer::Queued(ticket)) => self.await_answer(fx, joining, ticket),
+            Ok(Answer::Starts(turn)) => {
+                self.follow(fx, joining, self.newest_log().wrapping_add(1));
+                self.start_turn(fx, turn);
+            }
+            Err(reason) => self.reject(fx, joining, ServerFrame::Rejected { reason }),
         }
     }
 
-    fn take_ask(
-        &mut self,
-        fx: &mut Vec<Effect>,
-        subscriber: SubscriberId,
-        turn: TurnRequest,
-    ) -> Result<(), Rejection> {
+    fn take_ask(&mut self, subscriber: SubscriberId, turn: TurnRequest) -> Result<Answer, Rejection> {
         if self.draining {
             return Err(Rejection::Draining);
         }
@@ -66,34 +67,28 @@ impl Session {
         if self.last_run == RunId(0) && self.history.is_empty() {
             self.history.rebuild(transcript);
         }
-        match self.find_earlier(&kind, &message) {
-            Earlier::Logged(log) => self.follow(fx, subscriber, log),
-            Earlier::Queued(ticket) => self.await_answer(fx, subscriber, ticket),
-            Earlier::Unknown if self.run.is_some() => {
-                let turn = PendingTurn::Named { kind, message, model };
-                let ticket = self.queue.push(subscriber, turn, self.settings.queued_messages_max)?;
-                self.await_answer(fx, subscriber, ticket);
-            }
-            Earlier::Unknown => {
-                self.follow(fx, subscriber, self.newest_log().wrapping_add(1));
-                self.start_turn(fx, PendingTurn::Named { kind, message, model });
-            }
+        if let Some(earlier) = self.find_earlier(&kind, &message) {
+            return Ok(earlier);
         }
-        Ok(())
+        let turn = PendingTurn::Named { kind, message, model };
+        if self.run.is_none() {
+            return Ok(Answer::Starts(turn));
+        }
+        self.queue.push(subscriber, turn, self.settings.queued_messages_max).map(Answer::Queued)
     }
 
     /// Finds an earlier request with the same message ID: a client sends a message again when it or its answer was
     /// lost. An edit with the same text as one that is not yet answered also counts as a repetition.
-    fn find_earlier(&mut self, kind: &TurnKind, message: &ChatMessage) -> Earlier {
+    fn find_earlier(&mut self, kind: &TurnKind, message: &ChatMessage) -> Option<Answer> {
         let is_edit = match kind {
             TurnKind::Submit => false,
             TurnKind::Edit { .. } => true,
-            TurnKind::Regenerate { .. } => return Earlier::Unknown,
+            TurnKind::Regenerate { .. } => return None,
         };
         let is_same = |text: &str| !is_edit || text == message.text.as_str();
         let newest = self.history.newest().filter(|newest| newest.question.id == message.id);
         if self.run.is_some() && newest.as_ref().is_some_and(|newest| is_same(&newest.question.text)) {
-            return Earlier::Logged(self.newest_log());
+            return Some(Answer::Logged(self.newest_log()));
         }
         let queued = self.queue.find(|turn| match turn {
             PendingTurn::Named {
@@ -102,19 +97,14 @@ impl Session {
             PendingTurn::Named { .. } | PendingTurn::Plain(_) => false,
         });
         if let Some(ticket) = queued {
-            return Earlier::Queued(ticket);
+            return Some(Answer::Queued(ticket));
         }
-        let Some(newest) = newest.filter(|_| self.run.is_none()) else { return Earlier::Unknown };
-        if is_edit {
-            return Earlier::Unknown;
-        }
+        let newest = newest.filter(|_| self.run.is_none() && !is_edit)?;
         if self.logs.back().is_some_and(|log| *log.answer() == newest.answer_id) {
-            return Earlier::Logged(self.newest_log());
+            return Some(Answer::Logged(self.newest_log()));
         }
-        match newest.answer {
-            Some(answer) => Earlier::Logged(self.rebuild_log(message.id.clone(), answer)),
-            None => Earlier::Unknown,
-        }
+        let answer = newest.answer?;
+        Some(Answer::Logged(self.rebuild_log(message.id.clone(), answer)))
     }
 
     /// Rebuilds the log of an answer in the history whose own log was dropped.
@@ -133,13 +123,12 @@ impl Session {
         self.newest_log()
     }
 
-    pub(super) fn on_abort(&mut self, fx: &mut Vec<Effect>, id: SubscriberId) {
+    pub(super) fn on_abort(&mut self, fx: &mut Vec<Effect<S>>, id: SubscriberId) {
         let Some(at) = self.subscribers.iter().position(|subscriber| subscriber.id == id) else { return };
         match self.subscribers[at].scope {
             Scope::Turn(log) if self.run.is_some() && log == self.newest_log() => self.stop_run(fx),
             Scope::Queued { ticket, .. } => {
-                self.subscribers.remove(at);
-                fx.push(Effect::Release { subscriber: id });
+                self.release(fx, at);
                 self.withdraw_message(fx, ticket);
             }
             Scope::Turn(_) | Scope::Session | Scope::Leaving => {}
@@ -147,7 +136,7 @@ impl Session {
     }
 
     /// Removes a question from the queue and notifies other subscribers that wait for it that it was stopped.
-    fn withdraw_message(&mut self, fx: &mut Vec<Effect>, ticket: QueueTicket) {
+    fn withdraw_message(&mut self, fx: &mut Vec<Effect<S>>, ticket: QueueTicket) {
         self.queue.remove(ticket);
         for at in 0..self.subscribers.len() {
             if matches!(self.subscribers[at].scope, Scope::Queued { ticket: queued, .. } if queued == ticket)
@@ -160,7 +149,7 @@ impl Session {
         self.send_positions(fx);
     }
 
-    pub(super) fn on_drain(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn on_drain(&mut self, fx: &mut Vec<Effect<S>>) {
         self.draining = true;
         let rejection = || ServerFrame::Rejected { reason: Rejection::Draining };
         while let Some(entry) = self.queue.pop() {

@@ -2,28 +2,28 @@
 use super::Cursor;
 use crate::{
     chat::{MessageId, RunEvent, RunId, RunRequest, SubscriberId, TurnRequest},
-    protocol::{ClientFrame, Close, ServerFrame},
+    protocol::{Close, ServerFrame},
 };
 
-/// An input of a session.
+/// An input of a session. `S` is the sink of a subscriber, see [`Session`](super::Session).
 #[derive(Debug)]
-pub enum Input {
+pub enum Input<S = ()> {
     /// A connection subscribes to every turn from now on.
-    Attach { subscriber: SubscriberId },
+    Attach { subscriber: SubscriberId, sink: S },
     /// A subscriber joins with a question and follows the turn that answers it.
-    Ask { subscriber: SubscriberId, turn: Box<TurnRequest> },
+    Ask { subscriber: SubscriberId, sink: S, turn: Box<TurnRequest> },
     /// A subscriber joins and follows the newest turn, if it is running or kept for replay: from the frame after number
-    /// `after` (see [`crate::protocol::ReplayPosition`]), or from the start. With `turn`, only if that is the ID of the
-    /// turn's question or answer.
-    Resume { subscriber: SubscriberId, turn: Option<MessageId>, after: Option<u32> },
-    /// A subscriber stops the turn that it follows, or withdraws its queued question.
+    /// `after` (see [`crate::protocol::ReplayPosition`]), or from the start. With `turn`, the ID of a question or an
+    /// answer, it follows that turn: if it is the newest one, or its question is queued.
+    Resume { subscriber: SubscriberId, sink: S, turn: Option<MessageId>, after: Option<u32> },
+    /// A subscriber stops the turn that it follows, or withdraws the queued question that it waits for.
     Abort { subscriber: SubscriberId },
     /// The time returned by [`Session::settle`](super::Session::settle) is reached.
     Wake,
     /// A connection is closed or lost.
     Detach { subscriber: SubscriberId },
-    /// A frame from a client.
-    Client { subscriber: SubscriberId, frame: ClientFrame },
+    /// A message from a subscriber of the whole session.
+    Message { subscriber: SubscriberId, text: String },
     /// An event of a run.
     Run { run: RunId, event: RunEvent },
     /// A subscriber that refused an [`Effect::Push`] is ready for more.
@@ -34,9 +34,14 @@ pub enum Input {
     ReleaseRetained,
     /// The gateway is shutting down: finish the running answer, accept nothing new, then close.
     Drain,
+    /// The grace period of the shutdown is over: the session of a chat ends. Its subscribers are closed by their
+    /// connections; a session with [`Lifetime::OfSocket`](super::Lifetime::OfSocket) ends with its subscriber.
+    Close,
+    /// The session ends, because another chat needs its place.
+    Evict,
 }
 
-impl Input {
+impl<S> Input<S> {
     /// Whether this is text of a run, the most frequent input.
     pub fn is_text(&self) -> bool {
         matches!(self, Input::Run { event: RunEvent::Text { .. }, .. })
@@ -45,7 +50,7 @@ impl Input {
 
 /// An effect that a session asks for. Effects must be performed in order.
 #[derive(Debug)]
-pub enum Effect {
+pub enum Effect<S = ()> {
     StartRun {
         run: RunId,
         request: RunRequest,
@@ -60,8 +65,9 @@ pub enum Effect {
     ContinueRun {
         run: RunId,
     },
-    /// `from` is the subscriber's cursor before the push; it is returned in [`Input::PushRefused`]. With `ask`, nothing
-    /// more is pushed until [`Input::Ready`] reports that this push was written.
+    /// Push to a subscriber, whose sink is [`Session::sink_mut`](super::Session::sink_mut). `from` is its cursor before
+    /// the push; it is returned in [`Input::PushRefused`]. With `ask`, nothing more is pushed until [`Input::Ready`]
+    /// reports that this push was written.
     Push {
         subscriber: SubscriberId,
         outgoing: Outgoing,
@@ -71,6 +77,12 @@ pub enum Effect {
     /// A subscriber that followed one turn was sent all of it and is removed.
     Release {
         subscriber: SubscriberId,
+        sink: Box<S>,
+    },
+    /// A subscriber is removed before it was sent everything, because the session ends.
+    Lose {
+        subscriber: SubscriberId,
+        sink: Box<S>,
     },
     /// The session has ended. The last effect.
     End,

@@ -20,7 +20,7 @@ pub struct MemoryUse {
     pub retained: usize,
 }
 
-impl Session {
+impl<S> Session<S> {
     pub fn memory_use(&self) -> MemoryUse {
         let each = |log: &super::TurnLog| log.capacity();
         MemoryUse {
@@ -53,7 +53,7 @@ impl Session {
 
     /// Releases finished answers because memory is low. A subscriber that is still reading an earlier turn than the newest
     /// is closed.
-    pub(super) fn release_retained(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn release_retained(&mut self, fx: &mut Vec<Effect<S>>) {
         if let Some(retention) = &mut self.retention {
             retention.replay_until = None;
         }

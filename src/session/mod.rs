@@ -21,14 +21,11 @@ pub use memory::MemoryUse;
 pub use replay::{Cursor, TurnLog};
 pub use snapshot::{RunSnapshot, RunState, Snapshot};
 
-use crate::{
-    chat::{Budget, ChatMessage, History, Role, RunId, SessionId, Text},
-    protocol::ClientFrame,
-};
+use crate::chat::{Budget, ChatMessage, History, Role, RunId, SessionId, SubscriberId, Text};
 use queue::Queue;
 use retention::{Expired, Retention};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use subscribers::Subscriber;
+use subscribers::{Joining, Subscriber};
 use turn::Run;
 
 /// The limits and defaults of a session.
@@ -119,12 +116,14 @@ pub struct Transcript {
     pub is_writing: bool,
 }
 
+/// `S` is the sink of a subscriber: how the actor reaches it. The session keeps it with the subscription and hands it
+/// out, but does not use it.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<S = ()> {
     id: SessionId,
     settings: Arc<Settings>,
     history: History,
-    subscribers: Vec<Subscriber>,
+    subscribers: Vec<Subscriber<S>>,
     /// The log of the running turn is the last one. Before it are finished turns that some subscriber has not read
     /// completely, or the one that is kept for replay.
     logs: VecDeque<TurnLog>,
@@ -139,7 +138,7 @@ pub struct Session {
     ended: bool,
 }
 
-impl Session {
+impl<S> Session<S> {
     /// The IDs of the session's answers are derived from `id`.
     pub fn new(settings: Arc<Settings>, id: SessionId, lifetime: Lifetime) -> Self {
         let history = History::new(id, settings.system_prompt.clone(), settings.history);
@@ -163,7 +162,7 @@ impl Session {
     /// [`Input::PushRefused`] before any other input; after that, [`Session::settle`] must be called.
     ///
     /// `now` is the time since any fixed moment; it may be coarse, but must not decrease.
-    pub fn handle(&mut self, fx: &mut Vec<Effect>, now: Duration, input: Input) {
+    pub fn handle(&mut self, fx: &mut Vec<Effect<S>>, now: Duration, input: Input<S>) {
         if self.ended {
             return; // Late inputs after the end.
         }
@@ -171,15 +170,13 @@ impl Session {
             retention.now = now;
         }
         match input {
-            Input::Attach { subscriber } => self.on_attach(fx, subscriber),
+            Input::Attach { subscriber, sink } => self.on_attach(fx, Joining { id: subscriber, sink }),
             Input::Detach { subscriber } => self.on_detach(fx, subscriber),
-            Input::Client { subscriber, frame: ClientFrame::Message { text } } => {
-                self.on_message(fx, subscriber, text)
+            Input::Message { subscriber, text } => self.on_message(fx, subscriber, text),
+            Input::Ask { subscriber, sink, turn } => self.on_ask(fx, Joining { id: subscriber, sink }, *turn),
+            Input::Resume { subscriber, sink, turn, after } => {
+                self.on_resume(fx, Joining { id: subscriber, sink }, turn.as_ref(), after)
             }
-            // The connection sends these as inputs of their own.
-            Input::Client { .. } => {}
-            Input::Ask { subscriber, turn } => self.on_ask(fx, subscriber, *turn),
-            Input::Resume { subscriber, turn, after } => self.on_resume(fx, subscriber, turn.as_ref(), after),
             Input::Abort { subscriber } => self.on_abort(fx, subscriber),
             Input::Wake => {} // `settle` applies the timeouts.
             Input::Run { run, event } => self.on_run(fx, run, event),
@@ -189,13 +186,15 @@ impl Session {
             }
             Input::ReleaseRetained => self.release_retained(fx),
             Input::Drain => self.on_drain(fx),
+            Input::Close => self.on_close(fx),
+            Input::Evict => self.on_evict(fx),
         }
     }
 
     /// Called when all effects were performed and refused pushes have come back: releases subscribers that were
     /// sent everything, applies timeouts, drops logs that every subscriber has read, and holds or continues the
     /// run. Returns when to send [`Input::Wake`], which replaces the time that was returned before; `None`: never.
-    pub fn settle(&mut self, fx: &mut Vec<Effect>) -> Option<Duration> {
+    pub fn settle(&mut self, fx: &mut Vec<Effect<S>>) -> Option<Duration> {
         if self.ended {
             return None;
         }
@@ -233,7 +232,27 @@ impl Session {
         }
     }
 
-    fn expire(&mut self, fx: &mut Vec<Effect>) {
+    /// Whether the session has ended; it handles no more inputs.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The sink of a subscriber.
+    pub fn sink_mut(&mut self, id: SubscriberId) -> Option<&mut S> {
+        self.subscribers.iter_mut().find(|subscriber| subscriber.id == id).map(|known| &mut known.sink)
+    }
+
+    /// The sinks of all subscribers.
+    pub fn sinks_mut(&mut self) -> impl Iterator<Item = (SubscriberId, &mut S)> {
+        self.subscribers.iter_mut().map(|subscriber| (subscriber.id, &mut subscriber.sink))
+    }
+
+    #[cfg(test)]
+    pub fn set_ended(&mut self, ended: bool) {
+        self.ended = ended;
+    }
+
+    fn expire(&mut self, fx: &mut Vec<Effect<S>>) {
         self.observe();
         match self.retention.as_ref().and_then(|retention| retention.expired(&self.settings)) {
             Some(Expired::Idle) => self.finish(fx),
@@ -255,7 +274,29 @@ impl Session {
         }
     }
 
-    fn finish(&mut self, fx: &mut Vec<Effect>) {
+    fn on_close(&mut self, fx: &mut Vec<Effect<S>>) {
+        if self.retention.is_some() {
+            self.drop_run(fx);
+            self.finish(fx);
+        }
+    }
+
+    fn on_evict(&mut self, fx: &mut Vec<Effect<S>>) {
+        self.drop_run(fx);
+        for Subscriber { id, sink, .. } in self.subscribers.drain(..) {
+            fx.push(Effect::Lose { subscriber: id, sink: Box::new(sink) });
+        }
+        self.finish(fx);
+    }
+
+    /// Cancels the run without an end of its turn.
+    fn drop_run(&mut self, fx: &mut Vec<Effect<S>>) {
+        if let Some(run) = self.run.take() {
+            fx.push(Effect::CancelRun { run: run.id });
+        }
+    }
+
+    fn finish(&mut self, fx: &mut Vec<Effect<S>>) {
         if !self.ended {
             self.ended = true;
             fx.push(Effect::End);

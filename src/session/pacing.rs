@@ -3,7 +3,7 @@ use super::{Cursor, Effect, LOGS_MAX, Session};
 use crate::protocol::Close;
 use std::collections::VecDeque;
 
-impl Session {
+impl<S> Session<S> {
     /// Number of the newest log, if there is one.
     pub(super) fn newest_log(&self) -> u32 {
         (self.first_log + self.logs.len() as u32).wrapping_sub(1)
@@ -11,7 +11,7 @@ impl Session {
 
     /// Drops finished logs that every subscriber has read, except the newest while it is kept for replay. Closes a
     /// subscriber that is more than [`LOGS_MAX`] turns behind.
-    pub(super) fn drop_read_logs(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn drop_read_logs(&mut self, fx: &mut Vec<Effect<S>>) {
         let finished = self.logs.len() - usize::from(self.run.is_some());
         if finished > LOGS_MAX {
             for at in 0..self.subscribers.len() {
@@ -44,7 +44,7 @@ impl Session {
 
     /// Holds the run while every subscriber that follows it is further behind than the limit. Without such subscribers
     /// the run continues: the length of an answer is limited anyway.
-    pub(super) fn pace_run(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn pace_run(&mut self, fx: &mut Vec<Effect<S>>) {
         let newest = self.newest_log();
         let (Some(run), Some(log)) = (self.run.as_mut(), self.logs.back()) else { return };
         let followers = self.subscribers.iter().filter(|subscriber| subscriber.wants(newest));

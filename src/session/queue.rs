@@ -1,6 +1,6 @@
 //! Turns that wait until the running one has ended, in order.
 use crate::{
-    chat::{ChatMessage, SubscriberId, TurnKind},
+    chat::{ChatMessage, MessageId, SubscriberId, TurnKind},
     protocol::Rejection,
 };
 use std::{collections::VecDeque, sync::Arc};
@@ -88,6 +88,15 @@ impl Queue {
             PendingTurn::Named { message, .. } => message.text.len() + message.id.as_str().len(),
         };
         self.entries.iter().map(each).sum::<usize>() + self.entries.capacity() * size_of::<QueueEntry>()
+    }
+
+    /// The last turn whose question has this ID.
+    pub(super) fn find_named(&self, id: &MessageId) -> Option<QueueTicket> {
+        let is_named = |turn: &PendingTurn| match turn {
+            PendingTurn::Named { message, .. } => message.id == *id,
+            PendingTurn::Plain(_) => false,
+        };
+        self.entries.iter().rfind(|entry| is_named(&entry.turn)).map(|entry| entry.ticket)
     }
 
     pub(super) fn find(&self, wanted: impl Fn(&PendingTurn) -> bool) -> Option<QueueTicket> {

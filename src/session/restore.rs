@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-impl Session {
+impl<S> Session<S> {
     /// The session as data; `None` for a session of a connection, whose messages have no IDs. Like a read, this closes
     /// the open entry of the log.
     pub fn snapshot(&mut self) -> Option<Snapshot> {

@@ -5,13 +5,19 @@ use super::{
 };
 use crate::{
     chat::{MessageId, SubscriberId},
-    protocol::{Close, Rejection, ServerFrame},
+    protocol::{Close, Rejection, ReplayPosition, ServerFrame},
 };
 use std::collections::VecDeque;
 
+/// A subscriber that joins.
+pub(super) struct Joining<S> {
+    pub id: SubscriberId,
+    pub sink: S,
+}
+
 /// One subscription to the session.
 #[derive(Debug)]
-pub(super) struct Subscriber {
+pub(super) struct Subscriber<S> {
     pub id: SubscriberId,
     /// Its position in the logs; [`Cursor::nowhere`] while it follows none.
     pub cursor: Cursor,
@@ -24,6 +30,7 @@ pub(super) struct Subscriber {
     closed: bool,
     /// Frames that are not part of a turn's log.
     pending_notices: VecDeque<Outgoing>,
+    pub sink: S,
 }
 
 /// What a subscriber follows.
@@ -40,10 +47,11 @@ pub(super) enum Scope {
     Leaving,
 }
 
-impl Subscriber {
-    fn new(id: SubscriberId, cursor: Cursor, scope: Scope) -> Self {
+impl<S> Subscriber<S> {
+    fn new(Joining { id, sink }: Joining<S>, cursor: Cursor, scope: Scope) -> Self {
         Subscriber {
             id,
+            sink,
             cursor,
             scope,
             ready: true,
@@ -79,63 +87,76 @@ impl Subscriber {
     }
 }
 
-impl Session {
-    pub(super) fn on_attach(&mut self, fx: &mut Vec<Effect>, id: SubscriberId) {
+impl<S> Session<S> {
+    pub(super) fn on_attach(&mut self, fx: &mut Vec<Effect<S>>, joining: Joining<S>) {
         let cursor = Cursor::start_of(self.first_log + self.logs.len() as u32);
-        self.subscribers.push(Subscriber::new(id, cursor, Scope::Session));
+        self.subscribers.push(Subscriber::new(joining, cursor, Scope::Session));
         if self.draining {
             self.pump_all(fx);
         }
     }
 
-    pub(super) fn on_detach(&mut self, fx: &mut Vec<Effect>, id: SubscriberId) {
+    pub(super) fn on_detach(&mut self, fx: &mut Vec<Effect<S>>, id: SubscriberId) {
         self.subscribers.retain(|subscriber| subscriber.id != id);
         if self.subscribers.is_empty() && self.retention.is_none() {
-            if let Some(run) = self.run.take() {
-                fx.push(Effect::CancelRun { run: run.id });
-            }
+            self.drop_run(fx);
             self.finish(fx);
         }
     }
 
     pub(super) fn on_resume(
         &mut self,
-        fx: &mut Vec<Effect>,
-        id: SubscriberId,
+        fx: &mut Vec<Effect<S>>,
+        joining: Joining<S>,
         turn: Option<&MessageId>,
         after: Option<u32>,
     ) {
-        if let Err(reason) = self.admit() {
-            return self.reject(fx, id, ServerFrame::Rejected { reason });
+        let placed = self.admit().map_err(|reason| ServerFrame::Rejected { reason });
+        let (cursor, scope, position) = match placed.and_then(|()| self.place_resume(turn, after)) {
+            Ok(placed) => placed,
+            Err(frame) => return self.reject(fx, joining, frame),
+        };
+        let mut subscriber = Subscriber::new(joining, cursor, scope);
+        let resumed = ServerFrame::Resumed { position: position.map(Box::new) };
+        subscriber.pending_notices.push_back(Outgoing::Frame(resumed));
+        self.join(fx, subscriber);
+        self.send_positions(fx);
+    }
+
+    /// Finds what a resume follows: a queued question, or a position in the newest turn. Where several turns have the
+    /// ID, because a question is edited or answered again, it means the newest of them.
+    fn place_resume(
+        &mut self,
+        turn: Option<&MessageId>,
+        after: Option<u32>,
+    ) -> Result<(Cursor, Scope, Option<ReplayPosition>), ServerFrame> {
+        let bad_resume = ServerFrame::Rejected { reason: Rejection::BadResume };
+        if let Some(ticket) = turn.and_then(|turn| self.queue.find_named(turn)) {
+            // Nothing of its answer has a number yet.
+            let scope = Scope::Queued { ticket, last_sent_position: 0 };
+            return if after.is_none() { Ok((Cursor::nowhere(), scope, None)) } else { Err(bad_resume) };
         }
         let number = self.newest_log();
         let log = self.logs.back_mut().filter(|log| turn.is_none_or(|turn| log.is_named(turn)));
-        let Some(log) = log else { return self.reject(fx, id, ServerFrame::NoActive) };
-        let Some(position) = log.position(after) else {
-            return self.reject(fx, id, ServerFrame::Rejected { reason: Rejection::BadResume });
-        };
-        let mut subscriber = Subscriber::new(id, TurnLog::cursor_at(number, &position), Scope::Turn(number));
-        subscriber
-            .pending_notices
-            .push_back(Outgoing::Frame(ServerFrame::Resumed { position: Box::new(position) }));
-        self.join(fx, subscriber);
+        let position = log.ok_or(ServerFrame::NoActive)?.position(after).ok_or(bad_resume)?;
+        Ok((TurnLog::cursor_at(number, &position), Scope::Turn(number), Some(position)))
     }
 
     /// Adds a subscriber that follows one turn from its start.
-    pub(super) fn follow(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, log: u32) {
-        self.join(fx, Subscriber::new(id, Cursor::start_of(log), Scope::Turn(log)));
+    pub(super) fn follow(&mut self, fx: &mut Vec<Effect<S>>, joining: Joining<S>, log: u32) {
+        self.join(fx, Subscriber::new(joining, Cursor::start_of(log), Scope::Turn(log)));
     }
 
     /// Adds a subscriber that waits for the answer to a queued question.
-    pub(super) fn await_answer(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, ticket: QueueTicket) {
+    pub(super) fn await_answer(&mut self, fx: &mut Vec<Effect<S>>, joining: Joining<S>, ticket: QueueTicket) {
         let scope = Scope::Queued { ticket, last_sent_position: 0 };
-        self.join(fx, Subscriber::new(id, Cursor::nowhere(), scope));
+        self.join(fx, Subscriber::new(joining, Cursor::nowhere(), scope));
         self.send_positions(fx);
     }
 
     /// Adds a subscriber; when there are too many, the oldest is dismissed.
-    fn join(&mut self, fx: &mut Vec<Effect>, subscriber: Subscriber) {
-        let is_subscriber = |subscriber: &Subscriber| subscriber.scope != Scope::Leaving;
+    fn join(&mut self, fx: &mut Vec<Effect<S>>, subscriber: Subscriber<S>) {
+        let is_subscriber = |subscriber: &Subscriber<S>| subscriber.scope != Scope::Leaving;
         if self.subscribers.iter().filter(|subscriber| is_subscriber(subscriber)).count()
             >= self.settings.subscribers_max.max(1)
             && let Some(oldest) = self.subscribers.iter().position(is_subscriber)
@@ -153,20 +174,19 @@ impl Session {
     }
 
     /// Answers a subscriber that asked for one turn with a single frame and releases it.
-    pub(super) fn reject(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, frame: ServerFrame) {
-        let is_leaving = |subscriber: &Subscriber| subscriber.scope == Scope::Leaving;
+    pub(super) fn reject(&mut self, fx: &mut Vec<Effect<S>>, joining: Joining<S>, frame: ServerFrame) {
+        let is_leaving = |subscriber: &Subscriber<S>| subscriber.scope == Scope::Leaving;
         if self.subscribers.iter().filter(|subscriber| is_leaving(subscriber)).count() >= LEAVING_MAX
             && let Some(oldest) = self.subscribers.iter().position(is_leaving)
         {
-            let subscriber = self.subscribers.remove(oldest).id; // It sends without reading, and will soon be closed.
-            fx.push(Effect::Release { subscriber });
+            self.release(fx, oldest); // It sends without reading, and will soon be closed.
         }
-        self.subscribers.push(Subscriber::new(id, Cursor::nowhere(), Scope::Leaving));
+        self.subscribers.push(Subscriber::new(joining, Cursor::nowhere(), Scope::Leaving));
         self.dismiss(fx, self.subscribers.len() - 1, frame);
     }
 
     /// Sends a subscriber of one turn its last frame; whatever was pending is dropped.
-    pub(super) fn dismiss(&mut self, fx: &mut Vec<Effect>, at: usize, frame: ServerFrame) {
+    pub(super) fn dismiss(&mut self, fx: &mut Vec<Effect<S>>, at: usize, frame: ServerFrame) {
         let subscriber = &mut self.subscribers[at];
         subscriber.scope = Scope::Leaving;
         subscriber.cursor = Cursor::nowhere();
@@ -175,21 +195,23 @@ impl Session {
         self.pump_one(fx, at);
     }
 
+    /// Removes a subscriber that is sent nothing more.
+    pub(super) fn release(&mut self, fx: &mut Vec<Effect<S>>, at: usize) {
+        let Subscriber { id, sink, .. } = self.subscribers.remove(at);
+        fx.push(Effect::Release { subscriber: id, sink: Box::new(sink) });
+    }
+
     /// Removes subscribers that followed one turn and were sent all of it.
-    pub(super) fn release_subscribers(&mut self, fx: &mut Vec<Effect>) {
-        self.subscribers.retain(|subscriber| {
-            let done = subscriber.is_done();
-            if done {
-                fx.push(Effect::Release { subscriber: subscriber.id });
-            }
-            !done
-        });
+    pub(super) fn release_subscribers(&mut self, fx: &mut Vec<Effect<S>>) {
+        for Subscriber { id, sink, .. } in self.subscribers.extract_if(.., |known| known.is_done()) {
+            fx.push(Effect::Release { subscriber: id, sink: Box::new(sink) });
+        }
         if self.subscribers.is_empty() {
             self.subscribers = Vec::new(); // Frees the memory: most sessions are idle.
         }
     }
 
-    pub(super) fn on_ready(&mut self, fx: &mut Vec<Effect>, id: SubscriberId) {
+    pub(super) fn on_ready(&mut self, fx: &mut Vec<Effect<S>>, id: SubscriberId) {
         if let Some(at) = self.subscribers.iter().position(|subscriber| subscriber.id == id) {
             self.subscribers[at].ready = true;
             self.pump_one(fx, at);
@@ -231,7 +253,7 @@ impl Session {
     }
 
     /// Pushes a frame that is not part of a turn, or keeps it until the subscriber is ready.
-    pub(super) fn send_notice(&mut self, fx: &mut Vec<Effect>, id: SubscriberId, outgoing: Outgoing) {
+    pub(super) fn send_notice(&mut self, fx: &mut Vec<Effect<S>>, id: SubscriberId, outgoing: Outgoing) {
         let Some(subscriber) = self.subscribers.iter_mut().find(|subscriber| subscriber.id == id) else {
             return;
         };
@@ -246,7 +268,7 @@ impl Session {
     }
 
     /// Pushes a frame to all ready subscribers of the newest turn.
-    pub(super) fn broadcast(&mut self, fx: &mut Vec<Effect>, frame: &ServerFrame) {
+    pub(super) fn broadcast(&mut self, fx: &mut Vec<Effect<S>>, frame: &ServerFrame) {
         let newest = self.newest_log();
         for subscriber in &self.subscribers {
             if subscriber.ready && !subscriber.closed && subscriber.wants(newest) {
@@ -262,7 +284,7 @@ impl Session {
     }
 
     /// Sends waiting subscribers the queue positions that have changed.
-    pub(super) fn send_positions(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn send_positions(&mut self, fx: &mut Vec<Effect<S>>) {
         for subscriber in self.subscribers.iter_mut().filter(|subscriber| subscriber.ready) {
             let Scope::Queued { ticket, last_sent_position } = &mut subscriber.scope else { continue };
             let position = self.queue.position(*ticket).filter(|position| position != last_sent_position);
@@ -278,13 +300,13 @@ impl Session {
         }
     }
 
-    pub(super) fn pump_all(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn pump_all(&mut self, fx: &mut Vec<Effect<S>>) {
         for at in 0..self.subscribers.len() {
             self.pump_one(fx, at);
         }
     }
 
-    pub(super) fn pump_one(&mut self, fx: &mut Vec<Effect>, at: usize) {
+    pub(super) fn pump_one(&mut self, fx: &mut Vec<Effect<S>>, at: usize) {
         let restart = (self.draining && self.run.is_none()).then_some(Close::Restart);
         Self::pump(fx, &mut self.subscribers[at], self.first_log, &mut self.logs, restart);
     }
@@ -293,8 +315,8 @@ impl Session {
     /// is linear in the length of the answer. With `restart`, a subscriber of the whole session is closed once it has
     /// read everything.
     pub(super) fn pump(
-        fx: &mut Vec<Effect>,
-        subscriber: &mut Subscriber,
+        fx: &mut Vec<Effect<S>>,
+        subscriber: &mut Subscriber<S>,
         first_log: u32,
         logs: &mut VecDeque<TurnLog>,
         restart: Option<Close>,

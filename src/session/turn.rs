@@ -34,9 +34,9 @@ impl Run {
     }
 }
 
-impl Session {
+impl<S> Session<S> {
     /// Starts a turn. Subscribers that waited for it already follow it.
-    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect>, turn: PendingTurn) {
+    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect<S>>, turn: PendingTurn) {
         self.last_run = RunId(self.last_run.0.wrapping_add(1));
         let answer = MessageId::of_answer(self.id, self.last_run);
         let mut model = Arc::clone(&self.settings.model);
@@ -97,7 +97,7 @@ impl Session {
         self.retention.as_ref().map_or(Duration::ZERO, |retention| retention.now)
     }
 
-    pub(super) fn on_run(&mut self, fx: &mut Vec<Effect>, run: RunId, event: RunEvent) {
+    pub(super) fn on_run(&mut self, fx: &mut Vec<Effect<S>>, run: RunId, event: RunEvent) {
         if self.run.as_ref().is_none_or(|current| current.id != run) {
             return; // A cancelled run may still send a few events.
         }
@@ -116,7 +116,7 @@ impl Session {
         }
     }
 
-    fn on_text(&mut self, fx: &mut Vec<Effect>, kind: TextKind, text: String) {
+    fn on_text(&mut self, fx: &mut Vec<Effect<S>>, kind: TextKind, text: String) {
         if text.is_empty() {
             return;
         }
@@ -147,7 +147,7 @@ impl Session {
         }
     }
 
-    fn on_run_end(&mut self, fx: &mut Vec<Effect>, end: RunEnd) {
+    fn on_run_end(&mut self, fx: &mut Vec<Effect<S>>, end: RunEnd) {
         let (Some(run), Some(log)) = (&self.run, self.logs.back()) else { return };
         if let Some(usage) = &end.usage {
             self.history.observe(run.estimated_tokens, usage);
@@ -163,18 +163,18 @@ impl Session {
     }
 
     /// Stops the turn at a subscriber's request: not an error, and the text so far stays in the history.
-    pub(super) fn stop_run(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn stop_run(&mut self, fx: &mut Vec<Effect<S>>) {
         self.cancel_run(fx, Ok(FinishReason::Stopped));
         self.next_turn(fx);
     }
 
     /// Cancels the run because there was no subscriber for [`Settings::detached_timeout`](super::Settings::detached_timeout).
-    pub(super) fn abandon_run(&mut self, fx: &mut Vec<Effect>) {
+    pub(super) fn abandon_run(&mut self, fx: &mut Vec<Effect<S>>) {
         self.queue.clear();
         self.cancel_run(fx, Err(RunError::new(RunErrorKind::Interrupted, "no subscriber was left")));
     }
 
-    fn cancel_run(&mut self, fx: &mut Vec<Effect>, outcome: Result<FinishReason, RunError>) {
+    fn cancel_run(&mut self, fx: &mut Vec<Effect<S>>, outcome: Result<FinishReason, RunError>) {
         let Some(run) = &self.run else { return };
         fx.push(Effect::CancelRun { run: run.id });
         let timing = Timing {
@@ -185,7 +185,7 @@ impl Session {
         self.end_turn(fx, TurnEnd { outcome, usage, timing });
     }
 
-    fn end_turn(&mut self, fx: &mut Vec<Effect>, end: TurnEnd) {
+    fn end_turn(&mut self, fx: &mut Vec<Effect<S>>, end: TurnEnd) {
         let Some(run) = self.run.take() else { return };
         let Some(log) = self.logs.back_mut() else { return };
         let is_silent = log.text().is_empty();
@@ -206,10 +206,10 @@ impl Session {
         self.pump_all(fx);
     }
 
-    fn next_turn(&mut self, fx: &mut Vec<Effect>) {
+    fn next_turn(&mut self, fx: &mut Vec<Effect<S>>) {
         let Some(next) = self.queue.pop() else { return };
         let number = self.newest_log().wrapping_add(1);
-        let is_waiting = |subscriber: &&mut Subscriber| matches!(subscriber.scope, Scope::Queued { ticket, .. } if ticket == next.ticket);
+        let is_waiting = |subscriber: &&mut Subscriber<S>| matches!(subscriber.scope, Scope::Queued { ticket, .. } if ticket == next.ticket);
         for subscriber in self.subscribers.iter_mut().filter(is_waiting) {
             subscriber.begin_turn(number);
         }

@@ -76,6 +76,37 @@ async fn an_answer_continues_without_its_socket_from_any_point_on_any_worker() {
     drain(gateway).await;
 }
 
+/// As the page does it: the question is stopped without a socket, so the stop comes with the next one.
+// faults: A14
+#[tokio::test]
+async fn a_question_that_was_stopped_without_a_socket_is_withdrawn_while_it_waits() {
+    let gateway = Gateway::spawn(|_| {}).await;
+    let mut socket = Chats::connect(gateway.address).await;
+    let cookie = socket.cookie.clone();
+    socket.ask("a", "chat", SLOW).await;
+    socket.ask("b", "chat", "/sim text=unwanted").await;
+    let mut waiting = Answer::of("b");
+    while waiting.transient != ["data-queue"] {
+        waiting.take(&socket.next().await);
+    }
+    socket.reset();
+    let mut socket = Chats::connect_as(gateway.address, &cookie).await;
+    let mut stop = resume("s", "chat", None);
+    stop["messageId"] = "b".into();
+    socket.send_frame(&stop).await;
+    socket.abort("s").await;
+    socket.resume("a2", "chat", None).await;
+    assert_eq!(socket.next().await, json!({"type": "start", "requestId": "s"}));
+    let mut first = Answer::of("a2");
+    socket.read_answer(&mut first).await;
+    assert_eq!((first.text.as_str(), first.end), (WORDS, Some(End::Whole)));
+    let next = socket.turn("c", "chat", "/sim text=wanted").await;
+    assert_eq!(next.text, "wanted");
+    assert_eq!(gateway.upstream().requests(), 2, "the stopped question was not asked");
+    drop(socket);
+    drain(gateway).await;
+}
+
 // faults: A21
 #[tokio::test]
 async fn a_resume_of_an_unknown_chat_reveals_nothing() {

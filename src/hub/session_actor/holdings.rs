@@ -2,7 +2,7 @@
 use crate::{
     chat::{RunRequest, SessionId, Source},
     dispatch::STREAM_BYTES,
-    hub::worker::Worker,
+    hub::{subscriber::Subscriber, worker::Worker},
     memory::{Account, Kind},
     session::{Lifetime, Session},
 };
@@ -57,7 +57,7 @@ impl Holdings {
     }
 
     /// Whether the account must be updated after a delta.
-    pub(super) fn is_due(&self, session: &Session) -> bool {
+    pub(super) fn is_due(&self, session: &Session<Subscriber>) -> bool {
         session.newest_bytes() >= self.renew_at
     }
 
@@ -72,7 +72,7 @@ impl Holdings {
     }
 
     /// Updates the account; not called for every delta.
-    pub(super) fn renew(&mut self, worker: &Worker, id: SessionId, session: &Session) {
+    pub(super) fn renew(&mut self, worker: &Worker, id: SessionId, session: &Session<Subscriber>) {
         self.run = None;
         let held = session.memory_use();
         for (at, bytes) in [held.history, held.queued, held.replay].into_iter().enumerate() {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sets whether the session returns requests as if it had ended; it stays in the registry.
 async fn set_ended(session: &SessionHandle, ended: bool) {
-    let hook: TestHook = Box::new(move |session, _| session.ended = ended);
+    let hook: TestHook = Box::new(move |actor, _| actor.session.set_ended(ended));
     session.send(SessionMessage::Test(hook)).await.unwrap();
 }
 
@@ -25,7 +25,7 @@ async fn hold(session: &SessionHandle, end: bool) -> mpsc::Sender<()> {
         holds.send(()).unwrap();
         go_on.recv_timeout(PATIENCE).unwrap();
         if end {
-            session.end(ctx);
+            session.feed(ctx, Input::Close);
         }
     });
     session.notify(SessionMessage::Test(hook));

@@ -79,7 +79,9 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
     fn write(&mut self, frame: &ServerFrame) {
         match frame {
             ServerFrame::Accepted { start, .. } => self.start(start),
-            ServerFrame::Resumed { position } => self.resumed(position),
+            ServerFrame::Resumed { position: Some(position) } => self.resumed(position),
+            // The answer has no ID yet.
+            ServerFrame::Resumed { position: None } => self.frame("start", |_| {}),
             ServerFrame::NoActive => self.frame("no-active", |_| {}),
             ServerFrame::Waiting { position } | ServerFrame::Queued { position, .. } => {
                 self.transient("data-queue", |out| push_field(out, "{\"position\":", u64::from(*position)));

@@ -494,6 +494,7 @@ fn a_client_transcript_is_used_when_the_history_is_empty() {
     let past = |role, name: &str, text: &str| ChatMessage::new(id(name), role, text);
     let ask = |name: &str, transcript| Input::Ask {
         subscriber: SubscriberId(name.len() as u64),
+        sink: (),
         turn: Box::new(TurnRequest {
             kind: TurnKind::Submit,
             message: ChatMessage::user(id(name), name),
@@ -525,4 +526,45 @@ fn a_client_transcript_is_used_when_the_history_is_empty() {
     shell.feed(ask("q2", vec![past(Role::User, "w", "what the client thinks")]));
     let expected = "start run=2 [user 'two', assistant '2', user 'q', assistant 'Q', user 'q2']";
     assert_eq!(sent(&mut shell).unwrap(), expected, "the server's history wins");
+}
+
+#[test]
+fn an_evicted_chat_loses_its_subscribers_and_ends() {
+    check_chat(expect![[r#"
+        ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
+        stick 1
+        run 1 delta 'A'
+        run 1 stop
+        evict
+            lose 1
+            end
+        ask 2 b 'b'
+    "#]]);
+}
+
+#[test]
+fn the_end_of_the_grace_period_cancels_the_run_of_a_chat_and_not_that_of_a_socket() {
+    check_chat(expect![[r#"
+        ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
+        close
+            cancel run=1
+            end
+        run 1 delta 'A'
+    "#]]);
+    check(expect![[r#"
+        attach 1
+        client 1 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
+        close
+        run 1 delta 'A'
+            1 <- delta #1 'A'
+        detach 1
+            cancel run=1
+            end
+    "#]]);
 }

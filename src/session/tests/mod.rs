@@ -88,7 +88,8 @@ fn show(effect: &Effect) -> String {
         Effect::CancelRun { run } => format!("cancel run={run}"),
         Effect::HoldRun { run } => format!("hold run={run}"),
         Effect::ContinueRun { run } => format!("continue run={run}"),
-        Effect::Release { subscriber } => format!("release {subscriber}"),
+        Effect::Release { subscriber, .. } => format!("release {subscriber}"),
+        Effect::Lose { subscriber, .. } => format!("lose {subscriber}"),
         Effect::End => "end".into(),
         Effect::Push { subscriber, outgoing: Outgoing::Close(close), .. } => {
             format!("{subscriber} <- close {close}")
@@ -115,7 +116,8 @@ fn show(effect: &Effect) -> String {
                     Err(error) => format!("turn_end run={run} {}", error.kind.code()),
                 },
                 ServerFrame::Rejected { reason } => format!("refused {}", reason.code()),
-                ServerFrame::Resumed { position } => {
+                ServerFrame::Resumed { position: None } => "resumed queued".into(),
+                ServerFrame::Resumed { position: Some(position) } => {
                     let ReplayPosition { run, after, entries, parts, open, .. } = position.as_ref();
                     format!("resumed run={run} after={after:?} entries={entries} parts={parts} open={open:?}")
                 }
@@ -142,12 +144,14 @@ fn parse(line: &str) -> Input {
     let number = |at: usize| words[at].parse::<u32>().expect("a number");
     let subscriber = || SubscriberId(u64::from(number(1)));
     match words[0] {
-        "attach" => Input::Attach { subscriber: subscriber() },
+        "attach" => Input::Attach { subscriber: subscriber(), sink: () },
         "detach" => Input::Detach { subscriber: subscriber() },
-        "client" => Input::Client { subscriber: subscriber(), frame: ClientFrame::Message { text } },
+        "client" => Input::Message { subscriber: subscriber(), text },
         "ready" => Input::Ready { subscriber: subscriber() },
         "drain" => Input::Drain,
         "release_retained" => Input::ReleaseRetained,
+        "close" => Input::Close,
+        "evict" => Input::Evict,
         "ask" => ask(subscriber(), TurnKind::Submit, words[2], text),
         "edit" => ask(subscriber(), TurnKind::Edit { replaces: id(words[3]) }, words[2], text),
         "regenerate" => {
@@ -158,7 +162,8 @@ fn parse(line: &str) -> Input {
             let (turn, after): (Vec<&str>, Vec<&str>) =
                 words[2..].iter().partition(|word| word.parse::<u32>().is_err());
             let after = after.first().map(|number| number.parse().expect("a number"));
-            Input::Resume { subscriber: subscriber(), turn: turn.first().map(|name| id(name)), after }
+            let turn = turn.first().map(|name| id(name));
+            Input::Resume { subscriber: subscriber(), sink: (), turn, after }
         }
         "abort" => Input::Abort { subscriber: subscriber() },
         "wake" => Input::Wake,
@@ -190,6 +195,7 @@ fn ask(subscriber: SubscriberId, kind: TurnKind, name: &str, text: String) -> In
     let message = ChatMessage::user(id(name), text);
     Input::Ask {
         subscriber,
+        sink: (),
         turn: Box::new(TurnRequest { kind, message, model: None, transcript: Vec::new() }),
     }
 }

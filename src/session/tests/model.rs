@@ -8,7 +8,7 @@ fn a_turn_runs_on_the_requested_model_also_after_it_was_queued() {
         let message = ChatMessage::user(id(&format!("q{at}")), "q");
         let (kind, model) = (TurnKind::Submit, model.map(Arc::from));
         let turn = Box::new(TurnRequest { kind, message, model, transcript: Vec::new() });
-        shell.feed(Input::Ask { subscriber: SubscriberId(at), turn });
+        shell.feed(Input::Ask { subscriber: SubscriberId(at), sink: (), turn });
     }
     shell.step("run 1 delta 'A'");
     shell.step("run 1 stop");

@@ -526,17 +526,16 @@ proptest! {
                     if !ended {
                         witnesses.insert(next_subscriber, (Witness::default(), last_run));
                     }
-                    Some(Input::Attach { subscriber: SubscriberId(next_subscriber) })
+                    Some(Input::Attach { subscriber: SubscriberId(next_subscriber), sink: () })
                 }
                 Step::Detach(n) => nth(&witnesses, n).map(|subscriber| {
                     witnesses.remove(&subscriber.0);
                     shell.stuck.remove(&subscriber.0);
                     Input::Detach { subscriber }
                 }),
-                Step::Message(n) => nth(&witnesses, n).map(|subscriber| Input::Client {
-                    subscriber,
-                    frame: ClientFrame::Message { text: "m".into() },
-                }),
+                Step::Message(n) => {
+                    nth(&witnesses, n).map(|subscriber| Input::Message { subscriber, text: "m".into() })
+                }
                 Step::Delta(text) => open.map(|run| {
                     truth.entry(run).or_default().push_str(&text);
                     Input::Run { run, event: RunEvent::answer(text) }
@@ -581,7 +580,7 @@ proptest! {
                             witness.receive(&outgoing);
                         }
                     }
-                    Effect::Release { .. } => {}
+                    Effect::Release { .. } | Effect::Lose { .. } => {}
                     Effect::End => { ended = true; prop_assert_eq!(open, None) }
                 }
             }

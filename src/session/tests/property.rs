@@ -336,14 +336,18 @@ impl World {
                 expected = None;
             }
         }
-        // By the ID of its question, of its answer, of another turn, or without an ID.
+        // By the ID of its question, of its answer, of another turn, of a queued question, or without an ID.
         let turn = match (b / 4 % 8, target) {
             (0, Some((_, truth, _))) => Some(id(&truth.asked)),
             (1, Some((run, ..))) => Some(MessageId::of_answer(SessionId(1), RunId(run))),
             (2, Some((run, ..))) => Some(MessageId::of_answer(SessionId(1), RunId(run + 1))),
             (3, _) => Some(id("another")),
+            (4 | 5, _) => self.queue.get(a as usize % self.queue.len().max(1)).map(|queued| id(&queued.text)),
             _ => None,
         };
+        if let Some(queued) = turn.as_ref().and_then(|turn| self.queued(turn)) {
+            return self.resume_queued(queued, turn, after);
+        }
         let is_another = turn.is_some() && !matches!((b / 4 % 8, target), (0 | 1, Some(_)));
         let target = target.map(|(run, ..)| run);
         let mut client = Client { resumed: Some(after), target, ..Client::default() };
@@ -366,7 +370,23 @@ impl World {
             return; // Both outcomes are correct.
         }
         let subscriber = SubscriberId(self.join(client));
-        self.feed(Input::Resume { subscriber, turn, after });
+        self.feed(Input::Resume { subscriber, sink: (), turn, after });
+    }
+
+    /// The last queued question with this ID.
+    fn queued(&self, turn: &MessageId) -> Option<u64> {
+        self.queue.iter().rfind(|queued| queued.text == turn.as_str()).map(|queued| queued.ticket)
+    }
+
+    fn resume_queued(&mut self, ticket: u64, turn: Option<MessageId>, after: Option<u32>) {
+        let mut client = Client { resumed: Some(after), ticket, ..Client::default() };
+        client.leaving = match (self.admit(), after) {
+            (false, _) => Some("too_often"),
+            (true, Some(_)) => Some("bad_resume"),
+            (true, None) => None,
+        };
+        let subscriber = SubscriberId(self.join(client));
+        self.feed(Input::Resume { subscriber, sink: (), turn, after });
     }
 
     fn text(&mut self, a: u8, b: u8) {
@@ -523,11 +543,12 @@ impl World {
                         assert_eq!((self.open, self.held), (Some(run.0), true));
                         self.held = false;
                     }
-                    Effect::Release { subscriber } => {
+                    Effect::Release { subscriber, .. } => {
                         if let Some(client) = self.clients.remove(&subscriber.0) {
                             assert!(client.last.is_some(), "{subscriber} is released without a last frame");
                         }
                     }
+                    Effect::Lose { subscriber, .. } => panic!("{subscriber} is lost without an eviction"),
                     Effect::End => {
                         assert_eq!(self.open, None, "no run outlives its session");
                         assert!(self.clients.is_empty(), "no client remains at the end");
@@ -693,7 +714,10 @@ impl Client {
             ServerFrame::Queued { .. } | ServerFrame::Retrying { .. } | ServerFrame::Pong => {
                 assert!(self.run.is_some())
             }
-            ServerFrame::Resumed { position } => self.resume(&position, runs),
+            ServerFrame::Resumed { position: Some(position) } => self.resume(&position, runs),
+            ServerFrame::Resumed { position: None } => {
+                assert!(self.resumed == Some(None) && self.run.is_none() && self.position == 0);
+            }
             ServerFrame::Accepted { run, start } => {
                 let name = start.answer.as_str().rsplit('-').next().expect("a name");
                 let number = name.parse().expect("made from the run's number");

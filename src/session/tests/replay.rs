@@ -96,7 +96,11 @@ fn pushes(entries: usize, at_a_time: usize) -> usize {
     session.handle(&mut fx, now, Input::Run { run: RunId(1), event: end(Ok(FinishReason::Stop), None) });
     fx.clear();
     let (mut made, mut is_complete) = (0, false);
-    session.handle(&mut fx, now, Input::Resume { subscriber: SubscriberId(2), turn: None, after: None });
+    session.handle(
+        &mut fx,
+        now,
+        Input::Resume { subscriber: SubscriberId(2), sink: (), turn: None, after: None },
+    );
     while !is_complete {
         let mut room = at_a_time;
         while !fx.is_empty() {

@@ -50,7 +50,7 @@ fn a_resume_of_another_turn_than_the_newest_follows_nothing() {
 }
 
 #[test]
-fn a_queued_question_is_not_the_newest_turn_until_it_starts() {
+fn a_resume_of_a_queued_question_waits_for_its_answer() {
     check_chat(expect![[r#"
         ask 1 a 'a'
             1 <- accepted run=1
@@ -59,17 +59,92 @@ fn a_queued_question_is_not_the_newest_turn_until_it_starts() {
             2 <- waiting position=1
         detach 2
         resume 3 b
-            3 <- no_active
-            release 3
+            3 <- resumed queued
+            3 <- waiting position=1
+        resume 4 b 0
+            4 <- refused bad_resume
+            release 4
+        resume 5
+            5 <- resumed run=1 after=None entries=0 parts=0 open=None
+            5 <- accepted run=1
+        run 1 delta 'A'
+            1 <- delta #1 'A'
+            5 <- delta #1 'A'
+        stick 3
+        run 1 stop
+            1 <- turn_end run=1 stop
+            5 <- turn_end run=1 stop
+            start run=2 [user 'a', assistant 'A', user 'b']
+            release 1
+            release 5
+        ready 3
+            3 <- accepted run=2
+        resume 6 b
+            6 <- resumed run=2 after=None entries=0 parts=0 open=None
+            6 <- accepted run=2
+    "#]]);
+}
+
+/// A client without a socket stops its question as soon as it has another one: it resumes, then aborts.
+// faults: A14
+#[test]
+fn a_stop_after_a_resume_withdraws_the_question_that_still_waits() {
+    check_chat(expect![[r#"
+        ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
+        ask 2 b 'b'
+            2 <- waiting position=1
+        ask 3 c 'c'
+            3 <- waiting position=2
+        detach 2
+        resume 4 b
+            4 <- resumed queued
+            4 <- waiting position=1
+        resume 5 b
+            5 <- resumed queued
+            5 <- waiting position=1
+        abort 4
+            release 4
+            5 <- turn_end run=0 stopped
+            3 <- waiting position=1
+            release 5
         run 1 delta 'A'
             1 <- delta #1 'A'
         run 1 stop
             1 <- turn_end run=1 stop
-            start run=2 [user 'a', assistant 'A', user 'b']
+            3 <- accepted run=2
+            start run=2 [user 'a', assistant 'A', user 'c']
             release 1
-        resume 4 b
-            4 <- resumed run=2 after=None entries=0 parts=0 open=None
-            4 <- accepted run=2
+    "#]]);
+}
+
+#[test]
+fn a_resume_means_the_newest_of_the_turns_with_its_id() {
+    check_chat(expect![[r#"
+        ask 1 a 'a'
+            1 <- accepted run=1
+            start run=1 [user 'a']
+        run 1 delta 'A'
+            1 <- delta #1 'A'
+        regenerate 2 a 'a'
+            2 <- waiting position=1
+        resume 3 a
+            3 <- resumed queued
+            3 <- waiting position=1
+        resume 4 msg-00000000000000000000000000000001-1
+            4 <- resumed run=1 after=None entries=0 parts=0 open=None
+            4 <- accepted run=1
+            4 <- delta #1 'A'
+        abort 3
+            release 3
+            2 <- turn_end run=0 stopped
+            release 2
+        run 1 stop
+            1 <- turn_end run=1 stop
+            4 <- turn_end run=1 stop
+            release 1
+            release 4
     "#]]);
 }
 

@@ -89,7 +89,7 @@ impl Stage {
             match effect {
                 Effect::StartRun { run, .. } => self.open = Some(run.0),
                 Effect::CancelRun { .. } => self.open = None,
-                Effect::Release { subscriber } => self.clients.retain(|client| *client != subscriber.0),
+                Effect::Release { subscriber, .. } => self.clients.retain(|client| *client != subscriber.0),
                 _ => {}
             }
         }
@@ -118,9 +118,10 @@ fn shown(effects: &[Effect], id: SessionId) -> Vec<String> {
             Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Accepted { start, .. }), .. } => {
                 Some(&start.answer)
             }
-            Effect::Push { outgoing: Outgoing::Frame(ServerFrame::Resumed { position }), .. } => {
-                Some(&position.answer)
-            }
+            Effect::Push {
+                outgoing: Outgoing::Frame(ServerFrame::Resumed { position: Some(position) }),
+                ..
+            } => Some(&position.answer),
             _ => None,
         };
         format!("{} {name:?}", show(effect))
@@ -146,7 +147,7 @@ fn first_half(script: &[Op]) -> (Shell, Stage, Snapshot) {
         let (kind, message) = (TurnKind::Submit, ChatMessage::user(id("q0"), "q0"));
         let turn = Box::new(TurnRequest { kind, message, model: None, transcript });
         let subscriber = SubscriberId(stage.join());
-        shell.feed(Input::Ask { subscriber, turn });
+        shell.feed(Input::Ask { subscriber, sink: (), turn });
         stage.note(&std::mem::take(&mut shell.out));
     }
     for op in script {
@@ -225,7 +226,7 @@ proptest! {
         let is_finished = snapshot.run.as_ref().is_none_or(|run| matches!(run.state, RunState::Ended { .. }));
         if is_finished {
             let settings = Arc::new(chat_settings());
-            let mut restored = Session::restore(settings, SessionId(2), snapshot.clone(), shell.now);
+            let mut restored: Session = Session::restore(settings, SessionId(2), snapshot.clone(), shell.now);
             prop_assert_eq!(restored.snapshot(), Some(snapshot));
         }
     }

@@ -7,7 +7,7 @@ use super::{Choices, pieces};
 use std::{sync::Arc, time::Duration};
 use tidegate::{
     chat::{Budget, FinishReason, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind},
-    protocol::{ClientFrame, Codec, ServerFrame, TurnEnd},
+    protocol::{Codec, ServerFrame, TurnEnd},
     session::{self, Effect, Input, Lifetime, Outgoing, Session},
     upstream::{
         self, Dialect, Limits, Reader,
@@ -114,9 +114,8 @@ impl Listener {
             ends: Vec::new(),
         };
         let reader = SubscriberId(1);
-        listener.feed(Input::Attach { subscriber: reader });
-        listener
-            .feed(Input::Client { subscriber: reader, frame: ClientFrame::Message { text: "?".to_owned() } });
+        listener.feed(Input::Attach { subscriber: reader, sink: () });
+        listener.feed(Input::Message { subscriber: reader, text: "?".to_owned() });
         listener
     }
 

@@ -11,7 +11,7 @@ use tidegate::{
         Budget, FinishReason, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, SubscriberId,
         TextKind, Timing,
     },
-    protocol::{ClientFrame, Close, ServerFrame, TurnEnd},
+    protocol::{Close, ServerFrame, TurnEnd},
     session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
 };
 
@@ -25,7 +25,7 @@ const NOTICES_MAX: usize = 64;
 pub(crate) fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let mut world = World::new();
-    world.feed(Input::Attach { subscriber: SubscriberId(1) });
+    world.feed(Input::Attach { subscriber: SubscriberId(1), sink: () });
     world.readers.insert(1, Reader::default());
     while !choices.is_empty() {
         world.step(&mut choices);
@@ -148,8 +148,8 @@ impl World {
         } else {
             self.started += 1;
         }
-        let frame = ClientFrame::Message { text: "m".repeat(1 + choices.below(90)) };
-        self.feed(Input::Client { subscriber: SubscriberId(id), frame });
+        let text = "m".repeat(1 + choices.below(90));
+        self.feed(Input::Message { subscriber: SubscriberId(id), text });
     }
 
     fn expect_refusal(&mut self, id: u64) {
@@ -222,7 +222,7 @@ impl World {
                 // It receives nothing of the turn that is running when it comes.
                 self.readers.insert(self.next_reader, Reader { since: self.last_run, ..Reader::default() });
             }
-            self.feed(Input::Attach { subscriber: SubscriberId(self.next_reader) });
+            self.feed(Input::Attach { subscriber: SubscriberId(self.next_reader), sink: () });
         }
     }
 
@@ -284,7 +284,7 @@ impl World {
                         to.asked = ask;
                         to.receive(&outgoing, &self.truth);
                     }
-                    Effect::Release { .. } => {}
+                    Effect::Release { .. } | Effect::Lose { .. } => {}
                     Effect::End => {
                         assert_eq!(self.open, None, "a run outlives its session");
                         self.over = true;

@@ -167,7 +167,7 @@ proptest! {
             let position = answer.position(after);
             let (started, entries) = (position.started, position.entries as usize);
             let mut encoder = encoder();
-            let frames = encode(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
+            let frames = encode(&mut encoder, &[ServerFrame::Resumed { position: Some(Box::new(position)) }]);
             prop_assert_eq!((&frames[0]["type"], &frames[0]["messageId"]), (&"start".into(), &"a1".into()));
             let rest = encode(&mut encoder, &answer.frames(started, entries, &[1]));
             check_sequence(&rest, cut as u64);
@@ -198,7 +198,7 @@ proptest! {
                 }
             }
             if round > 0 {
-                encode(&mut encoder, &[ServerFrame::Resumed { position: Box::new(position) }]);
+                encode(&mut encoder, &[ServerFrame::Resumed { position: Some(Box::new(position)) }]);
             }
             // Some pushes are not accepted and are encoded again.
             let mut frames = Vec::new();

@@ -44,7 +44,7 @@ fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<TextKind>)
     let answer = MessageId::new("msg-0000000000000000000000000000002a-1").unwrap();
     let started = after.is_some_and(|after| after > 0);
     ServerFrame::Resumed {
-        position: Box::new(ReplayPosition { run: RUN, answer, after, started, entries, parts, open }),
+        position: Some(Box::new(ReplayPosition { run: RUN, answer, after, started, entries, parts, open })),
     }
 }
 
@@ -93,6 +93,16 @@ fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
         (
             "resumed after number 3",
             vec![resumed(Some(3), 1, 1, Some(TextKind::Answer)), delta(2, "is"), stop()],
+        ),
+        (
+            "resumed while its question waits",
+            vec![
+                ServerFrame::Resumed { position: None },
+                ServerFrame::Waiting { position: 1 },
+                accepted(0),
+                delta(1, "A"),
+                stop(),
+            ],
         ),
         ("resumed after everything", vec![resumed(Some(7), 2, 1, Some(TextKind::Answer)), stop()]),
         ("stopped", vec![accepted(0), delta(1, "A tide"), end(Ok(FinishReason::Stopped))]),
