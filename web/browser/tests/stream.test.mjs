@@ -26,7 +26,7 @@ test("200 deltas a second into 20,000 characters", {
 }, async (t) => {
   const { page } = await opened(t);
   // 2.84 characters each: 20,000 in all.
-  const deltas = t.goals ? 7050 : 1600;
+  const deltas = t.goals ? 7050 : 1200;
   await say(page, rich(deltas, 5));
   const meter = await measure(page);
   await answered(page, { count: 2, timeout: 60_000 });
@@ -39,7 +39,7 @@ test("200 deltas a second into 20,000 characters", {
 
 test("400 deltas a second", { goal: "G4", alone: true, timeout: 90_000 }, async (t) => {
   const { page } = await opened(t);
-  const deltas = t.goals ? 6000 : 2400;
+  const deltas = t.goals ? 6000 : 1600;
   await say(page, rich(deltas, 2.5));
   const meter = await measure(page);
   await answered(page, { count: 2, timeout: 60_000 });
@@ -55,14 +55,14 @@ test("no growth up to 200,000 characters", { goal: "G4", alone: true, timeout: 1
   const characters = t.goals ? 200_000 : 40_000;
   const perDelta = 2.84;
   const deltas = Math.round(characters / perDelta);
-  await say(page, rich(deltas, 1));
+  await say(page, rich(deltas, t.goals ? 1 : 0.5));
   const fifths = [];
   let shown = 0;
   for (let fifth = 1; fifth <= 5; fifth++) {
     const meter = await measure(page);
     const from = shown;
     // Looking costs time too, the more the longer it is.
-    await grown(page, (characters / 5) * fifth * 0.85, 90_000, 1000);
+    await grown(page, (characters / 5) * fifth * 0.85, 90_000, t.goals ? 1000 : 500);
     shown = await page.evaluate(
       () =>
         document.querySelectorAll('article[data-role="assistant"] [data-part="text"]')[1].textContent.length,
