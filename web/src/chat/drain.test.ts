@@ -9,20 +9,20 @@ import type { Conversation } from "./model";
 import { last, replaced } from "./tree";
 import { emptyConversation, regenerate, submit } from "./turns";
 
-/** As the wire has it; see docs/PROTOCOL.md. */
-function spelled(frame: ServerFrame): object {
+/** The frame in wire format; see docs/PROTOCOL.md. */
+function toWire(frame: ServerFrame): object {
   if (frame.type === "error") {
     const { code, text: errorText, retryable } = frame.fault;
     return { type: "error", requestId: frame.requestId, code, errorText, retryable };
   }
   if (frame.type !== "chunk") return frame;
-  const chunk = (words: Chunk): object => {
-    if (words.type === "delta") return { type: "text-delta", id: words.id, delta: words.text };
-    if (words.type === "part-start") return { type: "text-start", id: words.id };
-    if (words.type === "part-end") return { type: "text-end", id: words.id };
-    return words.type === "finish" ? { type: "finish", finishReason: words.reason } : words;
+  const wireChunk = (chunk: Chunk): object => {
+    if (chunk.type === "delta") return { type: "text-delta", id: chunk.id, delta: chunk.text };
+    if (chunk.type === "part-start") return { type: "text-start", id: chunk.id };
+    if (chunk.type === "part-end") return { type: "text-end", id: chunk.id };
+    return chunk.type === "finish" ? { type: "finish", finishReason: chunk.reason } : chunk;
   };
-  return { ...frame, chunk: chunk(frame.chunk) };
+  return { ...frame, chunk: wireChunk(frame.chunk) };
 }
 
 /** A page with three conversations before a proxy that knows which gateway takes new sockets, if any. */
@@ -103,7 +103,7 @@ class World {
       for (let tick = 0; tick < ticks; tick += 1) {
         home.gateway.tick();
         const frame = home.gateway.next(tick, 1 + (tick % 3));
-        if (frame && !wire.isClosed) wire.say(spelled(frame));
+        if (frame && !wire.isClosed) wire.say(toWire(frame));
       }
     }
   }

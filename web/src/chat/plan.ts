@@ -36,7 +36,7 @@ function jsonBytes(text: string): number {
   return bytes;
 }
 
-const spelled = (id: string, role: WireMessage["role"], text: string): WireMessage => ({
+const toWire = (id: string, role: WireMessage["role"], text: string): WireMessage => ({
   id,
   role,
   parts: [{ type: "text", text }],
@@ -45,16 +45,16 @@ const spelled = (id: string, role: WireMessage["role"], text: string): WireMessa
 /** The newest messages that fit, with the question last; instructions first where they are allowed. */
 function transcript(way: Message[], question: UserMessage, system: string, bytesMax: number): WireMessage[] {
   let room = bytesMax - ENVELOPE_BYTES - MESSAGE_BYTES - jsonBytes(question.text) - jsonBytes(system);
-  const messages: WireMessage[] = [spelled(question.id, "user", question.text)];
+  const messages: WireMessage[] = [toWire(question.id, "user", question.text)];
   for (const message of way.toReversed()) {
     if (message.text === "") continue;
     room -= MESSAGE_BYTES + jsonBytes(message.text);
     if (room < 0) break;
     const id = message.role === "user" ? message.id : (message.serverId ?? message.id);
-    messages.push(spelled(id, message.role, message.text));
+    messages.push(toWire(id, message.role, message.text));
   }
   // The gateway handles two of the same role in a row, or an answer first.
-  if (system !== "") messages.push(spelled("system", "system", system));
+  if (system !== "") messages.push(toWire("system", "system", system));
   return messages.reverse();
 }
 
@@ -98,8 +98,8 @@ export function plan(
   const sent = answer.asked;
   if (sent) {
     // It may have arrived: it is recognized as the same question only if repeated unchanged under the same id.
-    const { chat, ...words } = sent;
-    return { conversation, frame: { type: "send", id: chat, ...words, messages }, asked: sent };
+    const { chat, ...frame } = sent;
+    return { conversation, frame: { type: "send", id: chat, ...frame, messages }, asked: sent };
   }
   const wanted = pairsOf(way);
   const kept = conversation.remembered;
@@ -113,8 +113,8 @@ export function plan(
   const epoch = continues ? conversation.epoch : conversation.epoch + 1;
   const next: Conversation = { ...conversation, epoch, remembered: [...wanted, mine] };
   const asked = displacing(conversation, wireId(next), displaced, mine);
-  const { chat, ...words } = asked;
-  return { conversation: next, frame: { type: "send", id: chat, ...words, messages }, asked };
+  const { chat, ...frame } = asked;
+  return { conversation: next, frame: { type: "send", id: chat, ...frame, messages }, asked };
 }
 
 /**
