@@ -125,6 +125,9 @@ async fn respond(plan: Plan, wire: Option<Wire>, mut live: ActiveRequest) -> Htt
     if !plan.wait.is_zero() {
         tokio::time::sleep(plan.wait).await;
     }
+    if let Some(wire) = &wire {
+        wire.set_nagle(plan.nagle);
+    }
     if let Some(wire) = &wire
         && plan.early_hints > 0
     {

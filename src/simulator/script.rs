@@ -70,6 +70,8 @@ pub struct Script {
     pub group: u64,
     pub keepalive: Option<Duration>,
     pub split: Split,
+    /// The kernel holds small writes back until earlier ones are acknowledged.
+    pub nagle: bool,
 
     pub head: HeadFault,
     pub error: ErrorText,
@@ -204,6 +206,8 @@ pub enum Alphabet {
 pub struct Split {
     /// Bytes per write; 0 does not split.
     pub bytes: usize,
+    /// Writes per event, of equal length; 0 does not split.
+    pub writes: usize,
     /// Pause between the parts.
     pub gap: Duration,
     /// Ends a write after the first byte of every multi-byte character.

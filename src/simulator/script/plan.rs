@@ -43,6 +43,8 @@ pub struct Plan {
     /// Unpacked size of a gzip bomb that replaces the stream.
     pub bomb_mib: u64,
     pub close_idle: Option<Duration>,
+    /// Nagle's algorithm is on.
+    pub nagle: bool,
     /// A content length that the body never reaches.
     pub promised: Option<u64>,
 }
@@ -118,6 +120,7 @@ pub fn plan(
         gzip: script.head.gzip,
         bomb_mib: script.head.bomb_mib,
         close_idle: script.head.close_idle,
+        nagle: script.nagle,
         promised: script.head.short_length.then_some(1 << 30),
     })
 }

@@ -63,6 +63,8 @@ pub struct Player {
     /// A part was written; the next one waits until it is flushed.
     flush_next: bool,
     part_due: u64,
+    /// Writes that are left for the pending bytes; 0 before their first one.
+    writes_left: usize,
     flushed: bool,
     last_write: u64,
     piece: String,
@@ -93,6 +95,7 @@ impl Player {
             out,
             flush_next: false,
             part_due: 0,
+            writes_left: 0,
             flushed: false,
             last_write: 0,
             piece: String::new(),
@@ -175,7 +178,7 @@ impl Player {
     /// Returns pending bytes, whole or in parts.
     fn emit(&mut self, now: u64) -> Step {
         let split = self.parts.split;
-        if split.bytes == 0 && !split.inside_characters {
+        if split.bytes == 0 && split.writes < 2 && !split.inside_characters {
             self.last_write = now;
             return Step::Write(self.out.split().freeze());
         }
@@ -188,13 +191,21 @@ impl Player {
                 return Step::Flush;
             }
         }
-        let bound = if split.bytes == 0 { self.out.len() } else { split.bytes.min(self.out.len()) };
+        if self.writes_left == 0 {
+            self.writes_left = split.writes.max(1);
+        }
+        let bound = if split.bytes == 0 {
+            self.out.len().div_ceil(self.writes_left)
+        } else {
+            split.bytes.min(self.out.len())
+        };
         let inside =
             split.inside_characters.then(|| self.out.iter().position(|byte| *byte >= 0xc0)).flatten();
         let length = inside.map_or(bound, |at| bound.min(at + 1));
         self.flush_next = true;
         self.part_due = now + nanos(split.gap);
         self.last_write = now;
+        self.writes_left = if length < self.out.len() { self.writes_left.saturating_sub(1) } else { 0 };
         Step::Write(self.out.split_to(length).freeze())
     }
 

@@ -111,6 +111,15 @@ pub(super) const ALL: &[Switch] = &[
     shape("group", "N", "deltas per write, at an unchanged rate", |s, v| {
         put(&mut s.group, v.count(1, 10_000)?)
     }),
+    shape("writes", "N", "writes for each event, or for each group of deltas", |s, v| {
+        put(&mut s.split.writes, v.count(1, 100)? as usize)
+    }),
+    shape(
+        "nagle",
+        "on, off",
+        "whether the kernel holds a small write back until the one before is acknowledged (default off)",
+        |s, v| put(&mut s.nagle, v.is_bare() || v.one_of(&[("on", true), ("off", false)])?),
+    ),
     shape(
         "keepalive_ms",
         "T",

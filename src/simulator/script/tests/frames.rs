@@ -88,7 +88,7 @@ fn an_error_in_mid_stream_is_a_frame_and_the_end() {
 fn any_split_leaves_the_bytes_as_they_are() {
     let message = "/sim tokens=30 alphabet=mixed number seed=1 no_usage";
     let whole = stream(message).0;
-    for split in ["bytes=1", "bytes=7", "split_utf8", "split_utf8 bytes=5 byte_ms=2"] {
+    for split in ["bytes=1", "bytes=7", "split_utf8", "split_utf8 bytes=5 byte_ms=2", "writes=3"] {
         assert!(stream(&format!("{message} {split}")).0 == whole, "{split}");
     }
     let plan = planned(&body("sim-chat", "/sim text=🌊 split_utf8", INCREMENTAL), Endpoint::Text, true)
@@ -96,6 +96,17 @@ fn any_split_leaves_the_bytes_as_they_are() {
     let split =
         play(plan).iter().any(|(_, step)| matches!(step, Step::Write(part) if part.last() == Some(&0xf0)));
     assert!(split, "a write ends inside the character");
+}
+
+#[test]
+fn an_event_is_written_in_as_many_pieces_as_it_is_told() {
+    let writes = |message: &str| {
+        let plan = planned(&body("sim-chat", message, INCREMENTAL), Endpoint::Text, true).expect("a plan");
+        play(plan).iter().filter(|(_, step)| matches!(step, Step::Write(_))).count()
+    };
+    for (switches, expected) in [("", 6), (" writes=1", 6), (" writes=2", 12), (" writes=3", 18)] {
+        assert_eq!(writes(&format!("/sim tokens=5{switches}")), expected, "{switches}");
+    }
 }
 
 #[test]
