@@ -58,7 +58,7 @@ pub struct Settings {
     pub session: Arc<session::Settings>,
     pub http_connections: exchange::Limits,
     pub http: http::Settings,
-    /// Messages about settings that are lower than configured, because of the machine.
+    /// Messages about settings that have less effect than configured, because of the machine.
     pub warnings: Vec<String>,
 }
 
@@ -106,6 +106,7 @@ impl Settings {
                         machine.descriptors
                     )
                 })
+                .chain(ack_warning(config))
                 .collect(),
         }
     }
@@ -119,13 +120,20 @@ impl Settings {
     }
 }
 
+/// Where the kernel has no such option.
+fn ack_warning(config: &Config) -> Option<String> {
+    let is_ignored = config.sole_upstream().ack == config::Ack::Lazy && !cfg!(target_os = "linux");
+    is_ignored.then(|| "upstream.ack = lazy has no effect on this system, only on Linux".to_owned())
+}
+
 fn client_settings(config: &Config) -> client::Settings {
     let upstream = config.sole_upstream();
     client::Settings {
-        base_url: upstream.base_url.to_string(),
+        base_url: upstream.base_url.clone(),
         api_keys: upstream.api_key.iter().cloned().collect(),
         ca_file: upstream.ca_file.clone(),
         connect_timeout: upstream.connect_timeout,
+        lazy_acks: upstream.ack == config::Ack::Lazy,
         first_byte: upstream.first_byte_timeout,
     }
 }

@@ -6,7 +6,7 @@ use super::{
     links::Links,
     renamed::OldName,
     section::SectionName,
-    value::{Choice, Thinking},
+    value::{Ack, Choice, Thinking},
 };
 use crate::{logging::Format, upstream::dashscope::Endpoint};
 use ipnet::IpNet;
@@ -345,6 +345,8 @@ sections! {
             "from the request to the first byte of the answer";
         idle_timeout: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
         run_timeout: Duration = "300s", time(SEC, HOUR), "a whole answer";
+        ack: Ack = "prompt", ValueKind::Choice(Ack::NAMES),
+            "when the pieces of an answer are acknowledged; lazy = several at once, for a service that is known to send without Nagle's algorithm; Linux only";
         line_bytes_max: usize = "256KiB", ValueKind::Bytes(KIB, 16 * MIB), "one line of the event stream";
         event_bytes_max: usize = "1MiB", ValueKind::Bytes(KIB, 64 * MIB), "one event of the stream";
         answer_bytes_max: usize = "4MiB", ValueKind::Bytes(KIB, 64 * MIB), "text of one answer";

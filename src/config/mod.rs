@@ -39,7 +39,7 @@ pub use lookup::{find, keys};
 pub use purpose::Purpose;
 pub use renamed::{OldName, renamed_table};
 pub use section::{DEFAULT_NAME, NAME_BYTES_MAX, SectionName};
-pub use value::Thinking;
+pub use value::{Ack, Thinking};
 
 use crate::logging;
 use layers::Entry;

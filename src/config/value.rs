@@ -179,6 +179,20 @@ impl Choice for Thinking {
     const VALUES: &'static [Self] = &[Thinking::Default, Thinking::On, Thinking::Off];
 }
 
+/// When pieces of an answer are acknowledged to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// With each read, as the kernel does by itself.
+    Prompt,
+    /// With a later piece where one comes soon. Linux only.
+    Lazy,
+}
+
+impl Choice for Ack {
+    const NAMES: &'static [&'static str] = &["prompt", "lazy"];
+    const VALUES: &'static [Self] = &[Ack::Prompt, Ack::Lazy];
+}
+
 impl Choice for Format {
     const NAMES: &'static [&'static str] = &["plain", "json"];
     const VALUES: &'static [Self] = &[Format::Plain, Format::Json];

@@ -73,25 +73,36 @@ impl Stream {
     fn take(&mut self, cx: &mut Context<'_>, events: &mut Vec<RunEvent>) -> Option<Step> {
         let mut taken = 0;
         while taken < READ_BYTES_MAX {
-            match self.response.poll_chunk(cx) {
-                Poll::Pending => break,
-                Poll::Ready(None) => return Some(Step::End),
-                Poll::Ready(Some(Err(error))) if self.reader.finished() => {
+            let Stream { response, reader, received, .. } = self;
+            let finished = reader.finished();
+            let mut fed = Ok(());
+            let polled = response.poll_read(cx, |bytes| {
+                *received += bytes.len();
+                if fed.is_ok() {
+                    fed = reader.feed(bytes, events);
+                }
+            });
+            let is_end = match (polled, fed) {
+                (Poll::Pending, _) => break,
+                (Poll::Ready(Some(_)), Err(error)) => return Some(Step::Failed(error)),
+                (Poll::Ready(Some(Err(error))), _) if !self.reader.finished() => {
+                    return Some(Step::Failed(error));
+                }
+                (Poll::Ready(Some(Err(error))), _) => {
                     log::debug!(error:% = error; "upstream broke after the finish");
-                    return Some(Step::End);
+                    true
                 }
-                Poll::Ready(Some(Err(error))) => return Some(Step::Failed(error)),
-                Poll::Ready(Some(Ok(chunk))) => {
-                    taken += chunk.len();
-                    self.received += chunk.len();
-                    let finished = self.reader.finished();
-                    if let Err(error) = self.reader.feed(&chunk, events) {
-                        return Some(Step::Failed(error));
-                    }
-                    if self.reader.finished() && !finished && self.reader.usage().is_none() {
-                        self.deadlines.end_by(Instant::now() + USAGE_WAIT);
-                    }
+                (Poll::Ready(Some(Ok(read))), _) => {
+                    taken += read;
+                    false
                 }
+                (Poll::Ready(None), _) => true,
+            };
+            if is_end {
+                return Some(Step::End);
+            }
+            if self.reader.finished() && !finished && self.reader.usage().is_none() {
+                self.deadlines.end_by(Instant::now() + USAGE_WAIT);
             }
         }
         if taken > 0 {

@@ -116,10 +116,11 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
     let dialect = Dialect::DashScope(DashScope::new(dialect));
     let wait = Duration::from_secs(5);
     let settings = client::Settings {
-        base_url,
+        base_url: base_url.parse().unwrap(),
         api_keys: Vec::new(),
         ca_file: None,
         connect_timeout: wait,
+        lazy_acks: false,
         first_byte: wait,
     };
     let client = Client::new(client::ClientConfig::new(&settings, dialect.headers()).unwrap());

@@ -1,65 +1,46 @@
-//! The HTTP client of a model service: awc, configured for long streams.
+//! The HTTP client of a model service: awc, over a transport of ours.
 //!
-//! These defaults of awc are turned off: a timeout of five seconds for the head, a limit of a hundred connections,
-//! following redirects (with our key), decompression, and treating a truncated body as complete.
-mod link;
-
+//! awc sends a request and parses the head of its response. These defaults of it are turned off: a timeout of five seconds for
+//! the head, a limit of a hundred connections, following redirects (with our key), and decompression. Its pool is
+//! not used, nor does it read bodies: it takes a truncated one for complete.
 use super::{
     exchange::{Head, Header, Outbound},
     route::{Key, LostConnection},
+    transport::{
+        Body, BodyError, ConnectError, Connected, Destination, Handover, Read, TlsSetupError, Transport,
+    },
 };
-use crate::{
-    chat::{Retry, RunError, RunErrorKind},
-    io_error::describe,
-};
-use actix_http::{BoxedPayloadStream, HttpMessage as _, Payload, error::PayloadError, header};
+use crate::chat::{Retry, RunError, RunErrorKind};
+use actix_http::header;
 use awc::{
     ClientResponse, Connector,
-    error::{ConnectError, SendRequestError},
-    http::{
-        StatusCode, Version,
-        header::{HeaderName, HeaderValue},
-    },
-};
-use bytes::Bytes;
-use futures_core::Stream;
-use link::Made;
-use rustls::{
-    RootCertStore,
-    pki_types::{
-        CertificateDer,
-        pem::{self, PemObject},
-    },
+    error::{ConnectError as LibraryConnectError, SendRequestError},
+    http::header::{HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{
-    cell::RefCell,
-    future::{Future, poll_fn},
-    path::{Path, PathBuf},
-    pin::{Pin, pin},
-    rc::Rc,
+    future::poll_fn,
+    path::PathBuf,
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::Instant;
-
-/// A pooled connection that was idle for this long is closed: a little less than the minute after which many services
-/// and load balancers close it themselves.
-const KEEP_ALIVE: Duration = Duration::from_secs(50);
-/// Maximum age of a pooled connection; an older one is replaced, so that changes in DNS take effect.
-const LIFETIME: Duration = Duration::from_secs(600);
+use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `https://…/api/v1`, without a trailing slash.
-    pub base_url: String,
+    /// `https://…/api/v1`, with a host.
+    pub base_url: Url,
     /// API keys; [`Key`] is an index into this list.
     pub api_keys: Vec<SecretString>,
     /// PEM file with the certificate authorities to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// For the TCP connection and again for the TLS handshake; then the attempt fails.
     pub connect_timeout: Duration,
+    /// Acknowledges several pieces of an answer at once. Linux only.
+    pub lazy_acks: bool,
     /// From sending the request to the head of the response; then the attempt fails.
     pub first_byte: Duration,
 }
@@ -67,10 +48,8 @@ pub struct Settings {
 /// Why no client can be built. Reported before a port is bound.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientBuildError {
-    #[error("upstream.ca_file {path}: {reason}")]
-    CaFile { path: String, reason: String },
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error("{0}")]
+    Tls(#[from] TlsSetupError),
     #[error("upstream.api_key cannot stand in a header: only visible ASCII is allowed")]
     Key,
     #[error("a header of the upstream request is not valid: {0}")]
@@ -80,10 +59,13 @@ pub enum ClientBuildError {
 /// The configuration that the clients of all lanes share. Unlike a client it can be sent to other threads.
 #[derive(Clone)]
 pub struct ClientConfig {
-    base_url: String,
+    /// The base URL for awc: always with `http://`, because the transport does TLS.
+    base: String,
+    /// Host, and port unless it is the default one: the header `Host`.
+    authority: String,
+    host: HeaderValue,
     keys: Arc<[ApiKey]>,
-    tls: Arc<rustls::ClientConfig>,
-    connect_timeout: Duration,
+    destination: Destination,
     first_byte: Duration,
 }
 
@@ -115,67 +97,38 @@ impl ClientConfig {
         for header in headers {
             parse_header(header)?;
         }
+        let url = &settings.base_url;
+        let host = url.host_str().unwrap_or_default();
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let is_tls = url.scheme() == "https";
+        let port = url.port().unwrap_or(if is_tls { 443 } else { 80 });
         Ok(ClientConfig {
-            base_url: settings.base_url.trim_end_matches('/').to_owned(),
+            base: format!("http://{host}:{port}{}", url.path().trim_end_matches('/')),
+            host: HeaderValue::from_str(&authority)
+                .map_err(|_| ClientBuildError::Header("host".to_owned()))?,
+            authority,
             keys: settings.api_keys.iter().map(ApiKey::new).collect::<Result<_, _>>()?,
-            tls: Arc::new(tls_config(settings.ca_file.as_deref())?),
-            connect_timeout: settings.connect_timeout,
+            destination: Destination::new(
+                (host.trim_start_matches('[').trim_end_matches(']'), port),
+                is_tls,
+                settings.ca_file.as_deref(),
+                settings.connect_timeout,
+                settings.lazy_acks,
+            )?,
             first_byte: settings.first_byte,
         })
     }
-
-    /// Host and port.
-    fn authority(&self) -> &str {
-        self.base_url.split('/').nth(2).unwrap_or_default()
-    }
 }
 
-/// Sets up TLS, since awc has neither root certificates nor a crypto provider. Only HTTP/1.1 is offered: with HTTP/2, awc
-/// opens a connection per request anyway, and the version of `h2` that it uses is not maintained.
-fn tls_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientBuildError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let fault =
-                |reason: String| ClientBuildError::CaFile { path: path.display().to_string(), reason };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(unreadable(e)))? {
-                let certificate = certificate.map_err(|e| fault(unreadable(e)))?;
-                roots.add(certificate).map_err(|e| fault(e.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(fault("no certificate in it".into()));
-            }
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn unreadable(error: pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => describe(&error),
-        other => other.to_string(),
-    }
-}
-
-/// A client and its connection pool. Not `Send`: each worker makes its own.
+/// A client and its connections. Not `Send`: it belongs to the worker that made it.
 pub struct Client {
-    pool: RefCell<Pool>,
-    made: Made,
-    config: ClientConfig,
-}
-
-/// awc's client with its pool. The pool cannot be emptied, so the client is replaced instead.
-struct Pool {
     awc: awc::Client,
-    /// The number of this pool among those that the client has had.
-    number: u64,
+    handover: Handover,
+    transport: Transport,
+    config: ClientConfig,
 }
 
 /// Why there is no response.
@@ -188,9 +141,9 @@ pub struct OpenError {
 
 impl Client {
     pub fn new(config: ClientConfig) -> Self {
-        let made = Made::default();
-        let pool = Pool { awc: connect(&config, &made), number: 0 };
-        Client { pool: RefCell::new(pool), made, config }
+        let handover = Handover::default();
+        let awc = library(&handover);
+        Client { awc, handover, transport: Transport::new(config.destination.clone()), config }
     }
 
     /// Sends a request and waits for the head, until `first_byte` or `deadline`.
@@ -200,63 +153,60 @@ impl Client {
         key: Key,
         deadline: Instant,
     ) -> Result<Response, OpenError> {
-        let (mut request, pool) = {
-            let pool = self.pool.borrow();
-            let url = format!("{}{}", self.config.base_url, outbound.path);
-            (pool.awc.post(url).no_decompress(), pool.number)
+        let deadline = deadline.min(Instant::now() + self.config.first_byte);
+        let connected = match timeout_at(deadline, self.transport.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.named(connect_error(&error)))?,
+            Err(_) => return Err(open_error(&SendRequestError::Timeout)),
         };
-        for (name, value) in outbound.headers.iter().filter_map(|header| parse_header(header).ok()) {
-            request.headers_mut().insert(name, value);
-        }
-        if let Some(key) = self.config.keys.get(key.0) {
-            request.headers_mut().insert(header::AUTHORIZATION, key.header.clone());
-        }
-        let wait = self.config.first_byte.min(deadline.saturating_duration_since(Instant::now()));
-        let mut sending = pin!(request.timeout(wait).send_body(outbound.body.clone()));
-        let mut made = false;
-        let sent = poll_fn(|cx| {
-            self.made.set(made);
-            let polled = sending.as_mut().poll(cx);
-            made = self.made.replace(false);
-            polled
-        })
-        .await;
-        let response = sent.map_err(|error| {
+        let response = self.send_over(&connected, outbound, key, deadline).await.map_err(|error| {
             let mut failed = open_error(&error);
-            if failed.lost.is_some() && !made {
+            if failed.lost.is_some() && connected.is_reused {
                 failed.lost = Some(LostConnection::Reused);
-                self.empty(pool, &failed.error.detail);
+                if self.transport.empty(&connected) {
+                    let why = &failed.error.detail;
+                    log::info!(why:? = why; "kept connections to the model service are dropped");
+                }
             }
             self.named(failed)
         })?;
-        if leaves_bytes_behind(&response) {
-            let status = response.status().as_u16();
-            self.empty(pool, &format!("a response without length, status {status}"));
-        }
-        Response::new(response).map_err(|error| OpenError { error, lost: None })
+        let body = self.transport.body(&connected, &response);
+        Response::new(&response, body).map_err(|error| OpenError { error, lost: None })
     }
 
-    /// Closes the connections of the pool with this number. Does nothing if that pool was already replaced: of many
-    /// requests that fail at once, only the first replaces the pool.
-    fn empty(&self, number: u64, why: &str) {
-        let mut pool = self.pool.borrow_mut();
-        if pool.number == number {
-            log::info!(why:? = why; "kept connections to the model service are dropped");
-            *pool = Pool { awc: connect(&self.config, &self.made), number: number + 1 };
+    /// Has the library send a request over this connection, and parse the head of the response.
+    async fn send_over(
+        &self,
+        connected: &Connected,
+        outbound: &Outbound,
+        key: Key,
+        deadline: Instant,
+    ) -> Result<ClientResponse, SendRequestError> {
+        let mut request = self.awc.post(format!("{}{}", self.config.base, outbound.path)).no_decompress();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.config.host.clone());
+        for (name, value) in outbound.headers.iter().filter_map(|header| parse_header(header).ok()) {
+            headers.insert(name, value);
         }
+        if let Some(key) = self.config.keys.get(key.0) {
+            headers.insert(header::AUTHORIZATION, key.header.clone());
+        }
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let mut sending = pin!(request.timeout(wait).send_body(outbound.body.clone()));
+        let mut offered = Some(connected.wire.clone());
+        poll_fn(|cx| self.handover.poll(sending.as_mut(), cx, &mut offered)).await
     }
 
-    /// Adds the host to the error for the log, since the library's errors do not contain it.
+    /// Adds the host that could not be reached for the log: errors of connections do not contain it.
     fn named(&self, mut failed: OpenError) -> OpenError {
         if failed.error.kind == RunErrorKind::UpstreamUnreachable {
-            failed.error.detail = format!("{}: {}", self.config.authority(), failed.error.detail);
+            failed.error.detail = format!("{}: {}", self.config.authority, failed.error.detail);
         }
         failed
     }
 
     /// The host of the model service.
     pub fn host(&self) -> &str {
-        self.config.authority().split(':').next().unwrap_or_default()
+        self.config.destination.host()
     }
 
     /// Removes all keys from a text of the upstream, which may repeat the key that was sent.
@@ -285,16 +235,12 @@ fn redact(text: &mut String, key: &str) {
     }
 }
 
-/// awc's client with an empty pool.
-fn connect(config: &ClientConfig, made: &Made) -> awc::Client {
+/// The library's client. It is given each connection anew and has none left after a response, so its pool stays empty.
+fn library(handover: &Handover) -> awc::Client {
     let connector = Connector::new()
-        .connector(link::Connector::new(Rc::clone(made), 2 * config.connect_timeout))
-        .rustls_0_23(Arc::clone(&config.tls))
-        .limit(0) // Unlimited: the admission limits concurrent requests.
-        .timeout(config.connect_timeout)
-        .handshake_timeout(config.connect_timeout)
-        .conn_keep_alive(KEEP_ALIVE)
-        .conn_lifetime(LIFETIME);
+        .connector(handover.clone())
+        .limit(0) // Admission is the limit.
+        .conn_keep_alive(Duration::ZERO);
     awc::Client::builder()
         .connector(connector)
         .disable_timeout()
@@ -304,29 +250,18 @@ fn connect(config: &ClientConfig, made: &Made) -> awc::Client {
         .finish()
 }
 
-/// Whether awc considers a response complete although more of it will follow: it takes an interim response for the final
-/// one and, in HTTP/1.1, a body that ends with the connection for an empty one. The connection is then already back in
-/// the pool, and the rest would be read as the response to another request.
-fn leaves_bytes_behind(response: &ClientResponse) -> bool {
-    let (status, headers) = (response.status(), response.headers());
-    let framed =
-        headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
-    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-    status.is_informational() || !(framed || bodiless || response.version() < Version::HTTP_11)
-}
-
-/// The head of a response, and its body as it arrives.
+/// The head of a response, and its body as it comes.
 pub struct Response {
     pub status: u16,
     pub content_type: Option<String>,
     pub retry_after: Option<Duration>,
     pub request_id: Option<String>,
-    /// Only the body is kept: the headers would keep awc's first read buffer alive.
-    body: Payload<BoxedPayloadStream>,
+    body: Body,
 }
 
 impl Response {
-    fn new(mut response: ClientResponse) -> Result<Self, RunError> {
+    /// Nothing of the library's response is kept: its headers would keep a read buffer.
+    fn new(response: &ClientResponse, body: Option<Body>) -> Result<Self, RunError> {
         let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
         let fault = |kind, detail: String| {
@@ -350,7 +285,9 @@ impl Response {
             wall_clock_seconds(),
         );
         let (content_type, request_id) = (text("content-type"), text("x-request-id"));
-        let body = response.take_payload();
+        let Some(body) = body else {
+            return Err(fault(RunErrorKind::Internal, "the head of the response has no end".to_owned()));
+        };
         Ok(Response { status, content_type, retry_after, request_id, body })
     }
 
@@ -363,11 +300,19 @@ impl Response {
         }
     }
 
-    /// The next bytes of the body. They point into awc's read buffer, which stays allocated while they are kept.
-    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RunError>>> {
-        Pin::new(&mut self.body)
-            .poll_next(cx)
-            .map(|chunk| chunk.map(|chunk| chunk.map_err(|e| body_error(&e))))
+    /// Hands on the next bytes of the body; how many were read for them, or `None` at the end. An error may come
+    /// behind bytes of the same read.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnMut(&[u8]),
+    ) -> Poll<Option<Result<usize, RunError>>> {
+        Poll::Ready(match ready!(self.body.poll_read(cx, take)) {
+            Ok(Read::Bytes(read)) => Some(Ok(read)),
+            // Whether an answer is whole is seen by its finish.
+            Ok(Read::End | Read::Cut) => None,
+            Err(error) => Some(Err(body_error(&error))),
+        })
     }
 }
 
@@ -378,44 +323,37 @@ fn wall_clock_seconds() -> u64 {
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+fn connect_error(error: &ConnectError) -> OpenError {
+    let kind = match error {
+        ConnectError::Tls(_) => RunErrorKind::UpstreamTls,
+        ConnectError::Timeout(..) | ConnectError::Io(_) => RunErrorKind::UpstreamUnreachable,
+    };
+    let mut failed = RunError::new(kind, format!("cannot connect: {error}"));
+    if matches!(error, ConnectError::Timeout(..)) {
+        failed.retry = Retry::Once;
+    }
+    OpenError { error: failed, lost: None }
+}
+
 fn open_error(error: &SendRequestError) -> OpenError {
     use RunErrorKind as Kind;
-    let (kind, retry, lost) = match error {
-        SendRequestError::Timeout => (Kind::UpstreamTimeout, None, None),
-        SendRequestError::Connect(ConnectError::Timeout) => {
-            (Kind::UpstreamUnreachable, Some(Retry::Once), None)
-        }
-        SendRequestError::Connect(ConnectError::Io(error)) if is_tls(error) => {
-            (Kind::UpstreamTls, None, None)
-        }
-        SendRequestError::Connect(ConnectError::SslIsNotSupported) => (Kind::NotSetUp, None, None),
-        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
-            (Kind::UpstreamUnreachable, None, Some(LostConnection::New))
-        }
-        SendRequestError::Connect(_) => (Kind::UpstreamUnreachable, None, None),
-        SendRequestError::Response(
+    let (kind, lost) = match error {
+        SendRequestError::Timeout => (Kind::UpstreamTimeout, None),
+        // The connection ended, or failed, before the head of a response was there.
+        SendRequestError::Connect(LibraryConnectError::Disconnected)
+        | SendRequestError::Send(_)
+        | SendRequestError::Response(
             actix_http::error::ParseError::Incomplete | actix_http::error::ParseError::Io(_),
-        ) => (Kind::UpstreamUnreachable, None, Some(LostConnection::New)),
-        SendRequestError::Response(_) => (Kind::UpstreamProtocol, None, None),
-        SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None, None),
-        _ => (Kind::UpstreamError, None, None),
+        ) => (Kind::UpstreamUnreachable, Some(LostConnection::New)),
+        SendRequestError::Response(_) => (Kind::UpstreamProtocol, None),
+        SendRequestError::Url(_) | SendRequestError::Http(_) => (Kind::NotSetUp, None),
+        _ => (Kind::UpstreamError, None),
     };
-    let mut failed = RunError::new(kind, error.to_string());
-    failed.retry = retry.unwrap_or(failed.retry);
-    OpenError { error: failed, lost }
+    OpenError { error: RunError::new(kind, error.to_string()), lost }
 }
 
-/// Whether this I/O error contains an error of rustls.
-fn is_tls(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-fn body_error(error: &PayloadError) -> RunError {
-    let kind = match error {
-        PayloadError::Incomplete(_) | PayloadError::Io(_) => RunErrorKind::Interrupted,
-        _ => RunErrorKind::UpstreamProtocol,
-    };
-    RunError::new(kind, error.to_string())
+fn body_error(error: &BodyError) -> RunError {
+    RunError::new(RunErrorKind::Interrupted, error.to_string())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod route;
 pub mod sse;
 pub mod status;
 mod template;
+pub mod transport;
 mod usage;
 
 pub use dialect::{Dialect, Reader};

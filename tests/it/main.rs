@@ -48,5 +48,6 @@ mod subprotocols;
 mod tidy;
 mod unfinished;
 mod upstream_http;
+mod upstream_pool;
 mod upstream_stream;
 mod upstream_tls;

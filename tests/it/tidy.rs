@@ -52,6 +52,10 @@ const LAYERS: &[(&str, u8)] = &[
     ("listen", 2),
     ("runtime", 2),
     ("upstream::client", 2),
+    ("upstream::transport", 2),
+    ("upstream::transport::chunked", 1),
+    ("upstream::transport::head", 1),
+    ("upstream::transport::pool", 1),
     ("logging", 2),
     ("metrics", 2),
     ("hub", 3),
@@ -104,6 +108,8 @@ const FOREIGN_NUMBERS: &[&str] = &[
     "upstream/json_string.rs",
     "upstream/route/retry.rs",
     "upstream/status.rs",
+    "upstream/transport/chunked.rs",
+    "upstream/transport/head.rs",
     "upstream/usage.rs",
 ];
 

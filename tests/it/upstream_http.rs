@@ -1,6 +1,6 @@
 //! What a user sees when the upstream fails before, in or instead of the head of its response.
 use crate::harness::{
-    CannedUpstream, Chats, Gateway, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate, event,
+    CannedUpstream, Chats, Gateway, Over, SOON, ScriptedUpstream, Stopwatch, TestClient, Tidegate, event,
     good_answer, json_answer, on_a_steady_machine, sse_head, until,
 };
 use futures_util::future::join_all;
@@ -26,7 +26,13 @@ fn one_worker(config: &mut Config) {
 /// Each row: switches of the simulator, requests that it must see, the error that the user must see.
 /// No text is shown, the next message is answered, and the failed one is not sent again with it.
 async fn refusals(rows: &[(&str, u64, Kind)]) {
-    let gateway = Gateway::spawn(free_retries).await;
+    for over in Over::ALL {
+        refusals_over(over, rows).await;
+    }
+}
+
+async fn refusals_over(over: Over, rows: &[(&str, u64, Kind)]) {
+    let gateway = Gateway::spawn_over(over, free_retries).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     for (switches, requests, kind) in rows {
         let before = gateway.upstream().requests();
@@ -43,8 +49,8 @@ async fn refusals(rows: &[(&str, u64, Kind)]) {
 }
 
 /// Each row: switches that must give the answer "good", and the requests that it takes.
-async fn answers(change: impl FnOnce(&mut Config), rows: &[(&str, u64)]) {
-    let gateway = Gateway::spawn(|config| {
+async fn answers(over: Over, change: impl Fn(&mut Config), rows: &[(&str, u64)]) {
+    let gateway = Gateway::spawn_over(over, |config| {
         free_retries(config);
         change(config);
     })
@@ -234,31 +240,34 @@ async fn heads_that_cannot_be_taken_end_the_run_at_once() {
 async fn a_fault_that_passes_leaves_a_good_answer_and_no_error() {
     on_a_steady_machine(async || {
         let change = |config: &mut Config| config.upstream.first_byte_timeout = Duration::from_millis(300);
-        answers(
-            change,
-            &[
-                ("json_instead", 1),
-                ("headers=60", 1),
-                ("header_bytes=20000", 1),
-                ("status=500 times=1", 2),
-                ("status=503 times=2", 3),
-                ("status=504 times=1", 2),
-                ("status=429 times=2", 3),
-                ("status=429 retry_after_ms=20 times=1", 2),
-                ("html times=1", 2),
-                ("empty times=2", 3),
-                ("carrier=b status=500 times=1", 2),
-                ("carrier=c status=500 times=1", 2),
-                ("json_error times=1", 2),
-                ("no_head times=1", 2),
-                ("until_close times=1", 2),
-                ("half_chunk text=\"\" text=good times=1", 1),
-                ("cut_after=0 times=1", 2),
-                ("reset_after=0 times=1", 2),
-                ("end_after=0 times=1", 2),
-            ],
-        )
-        .await;
+        for over in Over::ALL {
+            answers(
+                over,
+                change,
+                &[
+                    ("json_instead", 1),
+                    ("headers=60", 1),
+                    ("header_bytes=20000", 1),
+                    ("status=500 times=1", 2),
+                    ("status=503 times=2", 3),
+                    ("status=504 times=1", 2),
+                    ("status=429 times=2", 3),
+                    ("status=429 retry_after_ms=20 times=1", 2),
+                    ("html times=1", 2),
+                    ("empty times=2", 3),
+                    ("carrier=b status=500 times=1", 2),
+                    ("carrier=c status=500 times=1", 2),
+                    ("json_error times=1", 2),
+                    ("no_head times=1", 2),
+                    ("until_close times=1", 2),
+                    ("half_chunk text=\"\" text=good times=1", 1),
+                    ("cut_after=0 times=1", 2),
+                    ("reset_after=0 times=1", 2),
+                    ("end_after=0 times=1", 2),
+                ],
+            )
+            .await;
+        }
     })
     .await;
 }
@@ -286,54 +295,59 @@ async fn where_a_redirect_points_no_request_and_no_key_arrives() {
 // faults: D59
 #[tokio::test]
 async fn an_interim_response_leaves_no_answer_behind_for_the_next_request() {
-    let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
-    let mut one = TestClient::connect(&gateway.chat_url()).await;
-    let mut other = TestClient::connect(&gateway.chat_url()).await;
-    one.send_text("one").await;
-    let mut first = upstream.accept().await;
-    first.request().await;
-    first.send("HTTP/1.1 103 Early Hints\r\nlink: </nowhere>; rel=preload\r\n\r\n").await;
-    assert_eq!(one.fails(Kind::UpstreamProtocol).await, "");
-    other.send_text("two").await;
-    // The first connection still owes an answer, so it must not be the one that is used.
-    let mut second = upstream.accept().await;
-    let (_, body) = second.request().await;
-    assert!(body.contains("\"two\""), "{body}");
-    first.closed().await;
-    second.send(good_answer("for two")).await;
-    other.expect("for two").await;
-    one.close().await;
-    other.close().await;
-    gateway.stop().await;
+    for over in Over::ALL {
+        let upstream = ScriptedUpstream::bind().await;
+        let gateway = Gateway::in_front_over(over, upstream.address, one_worker).await;
+        let mut one = TestClient::connect(&gateway.chat_url()).await;
+        let mut other = TestClient::connect(&gateway.chat_url()).await;
+        one.send_text("one").await;
+        let mut first = upstream.accept().await;
+        first.request().await;
+        first.send("HTTP/1.1 103 Early Hints\r\nlink: </nowhere>; rel=preload\r\n\r\n").await;
+        assert_eq!(one.fails(Kind::UpstreamProtocol).await, "");
+        other.send_text("two").await;
+        // The first connection still owes an answer, so it must not be the one that is used.
+        let mut second = upstream.accept().await;
+        let (_, body) = second.request().await;
+        assert!(body.contains("\"two\""), "{body}");
+        first.closed().await;
+        second.send(good_answer("for two")).await;
+        other.expect("for two").await;
+        one.close().await;
+        other.close().await;
+        gateway.stop().await;
+    }
 }
 
 // faults: E80
 #[tokio::test]
 async fn a_body_of_unknown_length_leaves_nothing_behind_either() {
-    let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
-    let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.send_text("hi").await;
-    let mut first = upstream.accept().await;
-    first.request().await;
-    first.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await;
-    let mut second = upstream.accept().await;
-    second.request().await;
-    first.closed().await;
-    second.send(good_answer("good")).await;
-    client.expect("good").await;
-    client.close().await;
-    gateway.stop().await;
+    for over in Over::ALL {
+        let upstream = ScriptedUpstream::bind().await;
+        let gateway = Gateway::in_front_over(over, upstream.address, one_worker).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.send_text("hi").await;
+        let mut first = upstream.accept().await;
+        first.request().await;
+        first.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await;
+        let mut second = upstream.accept().await;
+        second.request().await;
+        first.closed().await;
+        second.send(good_answer("good")).await;
+        client.expect("good").await;
+        client.close().await;
+        gateway.stop().await;
+    }
 }
 
 // faults: E80
 #[tokio::test]
 async fn an_old_server_ends_its_answer_with_its_connection() {
     let head = "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-    for (finish, complete) in [("stop", true), ("null", false)] {
+    let rows = [("stop", true), ("null", false)];
+    for (over, (finish, complete)) in Over::ALL.into_iter().flat_map(|over| rows.map(|row| (over, row))) {
         let upstream = ScriptedUpstream::bind().await;
-        let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+        let gateway = Gateway::in_front_over(over, upstream.address, |_| {}).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         client.send_text("hi").await;
         let mut connection = upstream.accept().await;
@@ -380,32 +394,34 @@ async fn a_missing_head_times_out_and_is_retried_once() {
 // faults: D62
 #[tokio::test]
 async fn a_kept_connection_that_is_closed_just_then_is_replaced_in_silence() {
-    let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, one_worker).await;
-    let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.send_text("one").await;
-    let mut connection = upstream.accept().await;
-    for (way, text) in [("after the request", "two"), ("with a reset", "three"), ("while idle", "four")] {
-        connection.request().await;
-        connection.send(good_answer("fine")).await;
-        client.expect("fine").await;
-        if way == "while idle" {
-            drop(connection);
-            client.send_text(text).await;
-        } else {
-            client.send_text(text).await;
+    for over in Over::ALL {
+        let upstream = ScriptedUpstream::bind().await;
+        let gateway = Gateway::in_front_over(over, upstream.address, one_worker).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.send_text("one").await;
+        let mut connection = upstream.accept().await;
+        for (way, text) in [("after the request", "two"), ("with a reset", "three"), ("while idle", "four")] {
             connection.request().await;
-            if way == "with a reset" { connection.reset() } else { drop(connection) }
+            connection.send(good_answer("fine")).await;
+            client.expect("fine").await;
+            if way == "while idle" {
+                drop(connection);
+                client.send_text(text).await;
+            } else {
+                client.send_text(text).await;
+                connection.request().await;
+                if way == "with a reset" { connection.reset() } else { drop(connection) }
+            }
+            connection = upstream.accept().await;
         }
-        connection = upstream.accept().await;
+        let (_, body) = connection.request().await;
+        assert!(body.contains("\"four\""), "{body}");
+        connection.send(good_answer("good")).await;
+        client.expect("good").await;
+        assert_eq!(gateway.app_state.metrics.retries.get(), 0);
+        client.close().await;
+        gateway.stop().await;
     }
-    let (_, body) = connection.request().await;
-    assert!(body.contains("\"four\""), "{body}");
-    connection.send(good_answer("good")).await;
-    client.expect("good").await;
-    assert_eq!(gateway.app_state.metrics.retries.get(), 0);
-    client.close().await;
-    gateway.stop().await;
 }
 
 // faults: D63

@@ -1,6 +1,6 @@
 //! Streams with unusual syntax, with errors, or without an end, as a user sees them.
 use crate::harness::{
-    Gateway, PATIENCE, Process, ScriptedUpstream, Stopwatch, TestClient, event, good_answer, is_error,
+    Gateway, Over, PATIENCE, Process, ScriptedUpstream, Stopwatch, TestClient, event, good_answer, is_error,
     on_a_steady_machine, sse_head, until, within,
 };
 use std::time::Duration;
@@ -20,8 +20,14 @@ fn cumulative(config: &mut Config) {
 }
 
 /// Each row: switches with which the user must get the whole text, after one request.
-async fn whole(change: impl FnOnce(&mut Config), rows: &[&str]) {
-    let gateway = Gateway::spawn(change).await;
+async fn whole(change: impl Fn(&mut Config), rows: &[&str]) {
+    for over in Over::ALL {
+        whole_over(over, &change, rows).await;
+    }
+}
+
+async fn whole_over(over: Over, change: impl Fn(&mut Config), rows: &[&str]) {
+    let gateway = Gateway::spawn_over(over, change).await;
     let mut client = TestClient::connect(&gateway.chat_url()).await;
     for switches in rows {
         let before = gateway.upstream().requests();
@@ -42,8 +48,14 @@ type Failure<'a> = (&'a str, &'a str, Kind, u64);
 
 /// The text before a failure is shown and kept; without text, and when the content was refused,
 /// the next request looks as if the message had not been sent.
-async fn failures(change: impl FnOnce(&mut Config), rows: &[Failure<'_>]) {
-    let gateway = Gateway::spawn(change).await;
+async fn failures(change: impl Fn(&mut Config), rows: &[Failure<'_>]) {
+    for over in Over::ALL {
+        failures_over(over, &change, rows).await;
+    }
+}
+
+async fn failures_over(over: Over, change: impl Fn(&mut Config), rows: &[Failure<'_>]) {
+    let gateway = Gateway::spawn_over(over, change).await;
     for (switches, shown, kind, requests) in rows {
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         let before = gateway.upstream().requests();
@@ -126,18 +138,20 @@ async fn frames_without_text_and_odd_ends_change_nothing() {
 // faults: E65
 #[tokio::test]
 async fn a_response_may_arrive_byte_by_byte() {
-    let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
-    let mut client = TestClient::connect(&gateway.chat_url()).await;
-    client.send_text("hi").await;
-    let mut connection = upstream.accept().await;
-    connection.request().await;
-    for byte in good_answer(TEXT).bytes() {
-        connection.send([byte]).await;
+    for over in Over::ALL {
+        let upstream = ScriptedUpstream::bind().await;
+        let gateway = Gateway::in_front_over(over, upstream.address, |_| {}).await;
+        let mut client = TestClient::connect(&gateway.chat_url()).await;
+        client.send_text("hi").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await;
+        for byte in good_answer(TEXT).bytes() {
+            connection.send([byte]).await;
+        }
+        client.expect(TEXT).await;
+        client.close().await;
+        gateway.stop().await;
     }
-    client.expect(TEXT).await;
-    client.close().await;
-    gateway.stop().await;
 }
 
 // faults: E67, E87
@@ -297,9 +311,10 @@ async fn an_answer_without_its_finish_is_never_whole() {
 // faults: E72, E80, E81
 #[tokio::test]
 async fn a_broken_connection_keeps_whole_characters_of_the_text() {
-    for way in ["in a character", "in an event", "in a chunk", "between events", "reset"] {
+    let ways = ["in a character", "in an event", "in a chunk", "between events", "reset"];
+    for (over, way) in Over::ALL.into_iter().flat_map(|over| ways.map(|way| (over, way))) {
         let upstream = ScriptedUpstream::bind().await;
-        let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+        let gateway = Gateway::in_front_over(over, upstream.address, |_| {}).await;
         let mut client = TestClient::connect(&gateway.chat_url()).await;
         client.send_text("hi").await;
         let mut connection = upstream.accept().await;
@@ -324,7 +339,7 @@ async fn a_broken_connection_keeps_whole_characters_of_the_text() {
         } else {
             drop(connection)
         }
-        assert_eq!(client.fails(kind).await, "", "{way}");
+        assert_eq!(client.fails(kind).await, "", "{over:?} {way}");
         client.close().await;
         gateway.stop().await;
     }

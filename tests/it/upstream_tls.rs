@@ -1,9 +1,6 @@
 //! The upstream over TLS: an authority of its own is trusted, everything else is refused.
-use crate::harness::{Gateway, TestClient, good_answer, read_request};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use crate::harness::{Authority, Gateway, TestClient, good_answer, read_request};
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -18,42 +15,6 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
-
-/// A certificate authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Its certificate as a file.
-    fn pem_file(&self, folder: &TempDir) -> PathBuf {
-        let path = folder.path().join("ca.pem");
-        std::fs::write(&path, self.0.pem()).unwrap();
-        path
-    }
-
-    /// A server with a certificate for this name that ends in this year.
-    fn server(&self, name: &str, until_year: i32) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(until_year, 1, 1);
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            );
-        TlsAcceptor::from(Arc::new(config.unwrap()))
-    }
-}
 
 /// What listens on the upstream's port.
 #[derive(Clone)]

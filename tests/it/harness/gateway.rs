@@ -1,5 +1,5 @@
 //! A gateway in this process, on its own thread and free ports, with the simulator behind it.
-use super::{PATIENCE, until, within};
+use super::{Over, PATIENCE, TlsFront, until, within};
 use secrecy::SecretString;
 use std::{
     net::SocketAddr,
@@ -38,19 +38,34 @@ struct Started {
 impl Gateway {
     /// Starts a gateway in front of a simulator without pauses. `change` may alter the configuration.
     pub(crate) async fn spawn(change: impl FnOnce(&mut Config)) -> Self {
-        Self::start(true, change).await
+        Self::spawn_over(Over::Plain, change).await
+    }
+
+    /// The same, reached in this way.
+    pub(crate) async fn spawn_over(over: Over, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(None, over, change).await
     }
 
     /// Starts a gateway in front of this upstream.
     pub(crate) async fn in_front_of(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
-        Self::start(false, |config| {
+        Self::in_front_over(Over::Plain, upstream, change).await
+    }
+
+    /// The same, reached in this way.
+    pub(crate) async fn in_front_over(
+        over: Over,
+        upstream: SocketAddr,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start(Some(upstream), over, |config| {
             config.upstream.base_url = format!("http://{upstream}/api/v1").parse().unwrap();
             change(config);
         })
         .await
     }
 
-    async fn start(with_simulator: bool, change: impl FnOnce(&mut Config)) -> Self {
+    /// `upstream`: the test's own, or a simulator.
+    async fn start(upstream: Option<SocketAddr>, over: Over, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen = ([127, 0, 0, 1], 0).into();
         config.server.workers = 2;
@@ -66,7 +81,7 @@ impl Gateway {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             block_on(async move {
-                let simulator = with_simulator.then(|| {
+                let simulator = upstream.is_none().then(|| {
                     let settings = simulator::Settings {
                         listen: ([127, 0, 0, 1], 0).into(),
                         api_key: None,
@@ -79,6 +94,13 @@ impl Gateway {
                 if let Some(simulator) = &simulator {
                     config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse().unwrap();
                 }
+                let upstream_address =
+                    upstream.or(simulator.as_ref().map(|simulator| simulator.addr)).unwrap();
+                let front = match over {
+                    Over::Tls => Some(TlsFront::before(upstream_address).await),
+                    Over::Plain => None,
+                };
+                front.iter().for_each(|front| front.apply(&mut config));
                 // The test's limits apply, regardless of this process's limit of open files.
                 let machine = app::Machine { descriptors: usize::MAX, ..app::Machine::here() };
                 let settings = app::Settings::new(&config, machine, false);
@@ -89,6 +111,7 @@ impl Gateway {
                 started.send(Started { address, ops_address, app_state, stats }).unwrap();
                 let _ = stopped.await;
                 let ended = gateway.stop(std::future::pending()).await;
+                drop(front);
                 if let Some(simulator) = simulator {
                     simulator.stop().await;
                 }

@@ -9,6 +9,7 @@ mod lateness;
 pub(crate) mod netns;
 pub(crate) mod nginx;
 mod process;
+mod tls;
 mod upstream;
 
 pub(crate) use chats::{Answer, Chats, End, ask, ask_with, resume};
@@ -20,6 +21,7 @@ pub(crate) use kernel::allow_descriptors;
 pub(crate) use lateness::{Stopwatch, Took, on_a_steady_machine, within};
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Ended, Process, Tidegate};
+pub(crate) use tls::{Authority, Over, TlsFront};
 pub(crate) use upstream::{
     CannedUpstream, ScriptedUpstream, event, good_answer, json_answer, read_request, sse_head,
 };

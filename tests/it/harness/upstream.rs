@@ -67,6 +67,11 @@ impl Connection {
         within("the rest of the request", PATIENCE, body).await.unwrap();
     }
 
+    /// Shuts down its writing side.
+    pub(crate) async fn finish_writing(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
