@@ -2,9 +2,12 @@
 //!
 //! No history, no limits, no pings, no pool: one single-threaded runtime per core behind `SO_REUSEPORT`, per-thread
 //! buffers, one read and one write per delta. It listens on `PORT` of 127.0.0.1; `UPSTREAM` (host:port) is the simulator.
+//! With `UPSTREAM_CA`, a PEM file, it connects over TLS and expects a certificate for `localhost`.
 use actix_http::ws::hash_key;
 use anyhow::{Context as _, Result, bail};
 use memchr::{memchr, memchr2, memmem};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -12,12 +15,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
 
 /// The gateway's allocator, so that memory can be compared.
 #[cfg(not(target_env = "msvc"))]
@@ -52,9 +56,16 @@ fn run() -> Result<()> {
         return Ok(());
     };
     let port = port.parse().context("PORT is not a port")?;
-    let upstream = upstream.parse().context("UPSTREAM is not an address with a port")?;
+    let address = upstream.parse().context("UPSTREAM is not an address with a port")?;
+    let tls = variable("UPSTREAM_CA").map(|path| tls_connector(&path)).transpose()?;
+    let upstream = Upstream { address, tls };
     let workers = thread::available_parallelism()?.get();
-    let threads: Vec<_> = (0..workers).map(|_| thread::spawn(move || work(port, upstream))).collect();
+    let threads: Vec<_> = (0..workers)
+        .map(|_| {
+            let upstream = upstream.clone();
+            thread::spawn(move || work(port, upstream))
+        })
+        .collect();
     for thread in threads {
         match thread.join() {
             Ok(result) => result?,
@@ -72,8 +83,28 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+#[derive(Clone)]
+struct Upstream {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
+}
+
+/// TLS that trusts the authorities in a PEM file, as the gateway speaks it.
+fn tls_connector(path: &str) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).context("cannot read UPSTREAM_CA")? {
+        roots.add(certificate?)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 /// One core's listener and all its sockets.
-fn work(port: u16, upstream: SocketAddr) -> Result<()> {
+fn work(port: u16, upstream: Upstream) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async move {
         let socket = TcpSocket::new_v4()?;
@@ -87,6 +118,7 @@ fn work(port: u16, upstream: SocketAddr) -> Result<()> {
                 thread::sleep(ACCEPT_PAUSE);
                 continue;
             };
+            let upstream = upstream.clone();
             // An error of one socket does not affect others.
             tokio::spawn(async move { serve(client, upstream).await.ok() });
         }
@@ -94,7 +126,7 @@ fn work(port: u16, upstream: SocketAddr) -> Result<()> {
 }
 
 /// Serves one browser: each text message is a turn.
-async fn serve(client: TcpStream, upstream: SocketAddr) -> io::Result<()> {
+async fn serve(client: TcpStream, upstream: Upstream) -> io::Result<()> {
     client.set_nodelay(true)?;
     // Boxed, so that the task of an idle socket does not reserve memory for it.
     Box::pin(shake_hands(&client)).await?;
@@ -102,7 +134,7 @@ async fn serve(client: TcpStream, upstream: SocketAddr) -> io::Result<()> {
     loop {
         client.readable().await?;
         match next_message(&client, &mut carry)? {
-            Some(Message::Text(text)) => Box::pin(relay(&client, upstream, text)).await?,
+            Some(Message::Text(text)) => Box::pin(ask(&client, &upstream, text)).await?,
             Some(Message::Close) => return Ok(()),
             Some(Message::Other) | None => {}
         }
@@ -186,11 +218,27 @@ fn unmask(bytes: &mut [u8]) -> Option<Range<usize>> {
     Some(payload)
 }
 
-/// Runs one turn: sends a request to the upstream and writes one frame for each read of its answer.
-async fn relay(client: &TcpStream, address: SocketAddr, text: String) -> io::Result<()> {
-    let mut upstream = TcpStream::connect(address).await?;
-    upstream.set_nodelay(true)?;
-    write_all(&upstream, request(address, &text).as_bytes()).await?;
+/// Runs one turn over a connection of its own.
+async fn ask(client: &TcpStream, upstream: &Upstream, text: String) -> io::Result<()> {
+    let stream = TcpStream::connect(upstream.address).await?;
+    stream.set_nodelay(true)?;
+    let request = request(upstream.address, &text);
+    match &upstream.tls {
+        None => relay(client, stream, request).await,
+        Some(tls) => {
+            let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+            relay(client, tls.connect(name, stream).await?, request).await
+        }
+    }
+}
+
+/// Sends a request to the upstream and writes one frame for each read of its answer.
+async fn relay<T>(client: &TcpStream, mut upstream: T, request: String) -> io::Result<()>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    upstream.write_all(request.as_bytes()).await?;
+    upstream.flush().await?;
     let mut answer = Answer::default();
     while !answer.ended {
         let unsent = poll_fn(|cx| {
