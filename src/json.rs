@@ -72,8 +72,9 @@ pub(crate) fn push_escaped(out: &mut impl Buffer, text: &str) {
     out.push_text(&text[done..]);
 }
 
-/// The offset of the first byte from `at` on that must be escaped, or the length. Checks eight bytes at a time.
-fn plain(bytes: &[u8], mut at: usize) -> usize {
+/// The offset of the first byte from `at` on that must be escaped (a quote, a backslash, a control character), or the
+/// length. Checks eight bytes at a time.
+pub(crate) fn plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
     /// Sets the highest bit of each byte that is 0, and perhaps of bytes above it.

@@ -60,22 +60,38 @@ impl Decoder {
         chunk: &[u8],
         mut on_line: impl FnMut(Line<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.feed_until(chunk, |line| on_line(line).map(|()| false)).map(|_| ())
+    }
+
+    /// Like [`Decoder::feed`], but stops after the first line for which `on_line` returns true. Returns the rest of the
+    /// chunk, which has not been read.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn feed_until<'a, E: From<LineTooLong>>(
+        &mut self,
+        chunk: &'a [u8],
+        mut on_line: impl FnMut(Line<'_>) -> Result<bool, E>,
+    ) -> Result<&'a [u8], E> {
         let mut rest = chunk;
         while let Some(end) = memchr(b'\n', rest) {
             let head = &rest[..end];
             rest = &rest[end + 1..];
             self.check_length(head)?;
-            if self.partial.is_empty() {
-                on_line(self.line(head))?;
+            let stops = if self.partial.is_empty() {
+                on_line(self.line(head))?
             } else {
                 let mut whole = mem::take(&mut self.partial);
                 whole.extend_from_slice(head);
-                on_line(self.line(&whole))?;
+                on_line(self.line(&whole))?
+            };
+            if stops {
+                return Ok(rest);
             }
         }
         self.check_length(rest)?;
         self.partial.extend_from_slice(rest);
-        Ok(())
+        Ok(&[])
     }
 
     /// The body has ended: hands out the last line if nothing ended it. The standard drops what

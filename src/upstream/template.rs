@@ -1,78 +1,103 @@
-//! Frames that differ from one that was parsed in nothing but their text and their token counts.
+//! Reads frames that differ from an already parsed one only in their text and token counts, and whole events that
+//! differ from the previous one only in such a frame.
+mod envelope;
+
 use super::usage;
-use crate::chat::{TextKind, Usage};
+use crate::{
+    chat::{TextKind, Usage},
+    json,
+};
+use envelope::Envelope;
 use std::{cell::RefCell, fmt::Write, ops::Range, rc::Rc};
 
-/// Numbers inside `usage`. A frame with more is parsed each time.
+/// Numbers inside `usage`. Frames with more are always parsed.
 const COUNTS_MAX: usize = 12;
-/// Letters of a request's id.
-const ID_BYTES_MAX: usize = 128;
-/// Frames in a row that did not fit; after these the service is taken to spell each one anew.
+/// Consecutive shapes, and consecutive envelopes, that no later frame or event matched. After that many, no more are
+/// learned: the service does not repeat itself.
 const MISSES_MAX: u8 = 16;
-/// Shapes that a thread shares among its answers; beyond it the oldest is forgotten.
-const SHAPES_MAX: usize = 16;
+/// Shapes, and envelopes, that a thread shares among its answers. Beyond that the oldest is dropped.
+const SHARED_MAX: usize = 16;
 
 thread_local! {
-    /// Shapes that were learnt last. A service spells all of its answers alike, and one copy of that
-    /// stays in the cache where a thousand do not.
+    /// The shapes learned last. All answers of a service have the same shape, and one shared copy stays in the
+    /// processor's cache where a thousand copies would not.
     static SHAPES: RefCell<Vec<Rc<Shape>>> = const { RefCell::new(Vec::new()) };
+    /// The envelopes learned last.
+    static ENVELOPES: RefCell<Vec<Rc<Envelope>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Reads most frames of an answer without parsing them.
 ///
-/// A service spells the frames of one answer alike, in whichever dialect: only the text and the numbers inside `usage`
-/// differ. So a frame that was parsed is kept as a shape with holes, one in place of the string that was
-/// its text, one for each number in `usage` and one for the request's id, which the first frame has given.
-/// A line that is the same bytes round the holes, with a JSON string in the one, plain numbers and a plain id
-/// in the others, parses to the same frame with that text and those counts. Whatever else comes is
-/// parsed, and becomes the shape.
+/// In every dialect, the frames of one answer differ only in their text and in the numbers inside `usage`. So a parsed
+/// frame is kept as a shape with holes: one for the string with the text, one for each number in `usage`, and one for
+/// the ID of the request, which is only read from the first frame. A line with the same bytes around the holes, a
+/// string in the first, and plain numbers and a plain ID in the others, would be parsed to the same frame with that text
+/// and those counts. Any other line is parsed and replaces the shape.
+///
+/// The lines around the frame in its event are kept in the same way, as an envelope. An event that matches both is read
+/// without being split into lines.
 #[derive(Debug, Default)]
 pub(super) struct Template {
     shape: Option<Rc<Shape>>,
-    /// Numbers of the last line that fitted: only the last ones are ever wanted.
+    envelope: Option<Rc<Envelope>>,
+    /// The numbers of the last matching frame; earlier ones are never needed.
     counts: [u32; COUNTS_MAX],
-    /// One fitted since the last frame that was parsed.
+    /// A frame with numbers has matched since the last one that was parsed.
     counted: bool,
+    /// Shapes learned since the last match.
     misses: u8,
+    /// Envelopes learned since the last match.
+    envelope_misses: u8,
 }
 
-/// A frame that was parsed, with holes.
+/// The text of a matching frame or event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fit<'a> {
+    pub(super) kind: TextKind,
+    /// The content of the JSON string, escapes included.
+    pub(super) text: &'a str,
+    /// The length of the frame or of the event, in bytes.
+    pub(super) length: usize,
+}
+
+/// A parsed frame, with holes.
 #[derive(Debug)]
 struct Shape {
     line: Vec<u8>,
-    /// What must be the same, each a range of `line` and the hole behind it.
+    /// The parts that must be equal, as ranges of `line`, each with the hole after it.
     fixed: Vec<(Range<u32>, Hole)>,
+    has_counts: bool,
     /// `usage`, as a range of `line`.
     usage: Range<usize>,
-    /// Where its totals stand among the counts; `None`: it has none.
+    /// Where the totals are among the counts; `None` if the frame has none.
     totals: Option<Totals>,
     kind: TextKind,
-    /// Reads the totals out of the value of `usage`.
+    /// Parses the value of `usage`.
     read_totals: ReadTotals,
 }
 
-/// Reads the totals out of the value of a field `usage`.
+/// Parses the value of a field `usage`.
 pub(super) type ReadTotals = fn(&str) -> Option<Usage>;
 
-/// A frame that was parsed and is nothing but text: its parts as slices of its line.
+/// A parsed frame of nothing but text, its parts as slices of its line.
 #[derive(Debug)]
 pub(super) struct Sample<'a> {
     pub(super) kind: TextKind,
-    /// The inside of the string that is the text.
+    /// The content of the JSON string that is the text.
     pub(super) text: &'a str,
     /// The value of `usage`.
     pub(super) usage: Option<&'a str>,
-    /// The inside of the string that is the request's id.
+    /// The content of the JSON string that is the ID of the request.
     pub(super) request_id: Option<&'a str>,
     pub(super) read_totals: ReadTotals,
 }
 
-/// Where a total of a line is found.
+/// Where a total is in a frame.
 #[derive(Clone, Copy, Debug)]
 enum Total {
-    /// Among the counts of the line.
+    /// An index into the counts.
     Count(usize),
-    /// The same in every line of the shape.
+    /// The same in every frame of the shape.
     Constant(u64),
 }
 
@@ -109,66 +134,87 @@ enum Hole {
     Text,
     Count,
     Id,
-    /// The line ends here.
+    /// The end of the frame.
     End,
 }
 
 impl Template {
-    /// The text of a line that fits. An empty text never does: there another field may hold it.
-    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<(TextKind, &'a str)> {
-        let shape = self.shape.as_deref()?;
-        let (mut at, mut text, mut counts, mut counted) = (0, 0..0, self.counts, 0);
-        for (fixed, hole) in &shape.fixed {
-            let fixed = shape.piece(fixed);
-            let begin = at + fixed.len();
-            if line.get(at..begin)? != fixed {
-                return None;
-            }
-            at = begin;
-            match hole {
-                Hole::Text => {
-                    at += string(&line[at..])?;
-                    text = begin..at;
-                }
-                Hole::Count => {
-                    let (number, digits) = usage::count(&line[at..])?;
-                    counts[counted] = number;
-                    counted += 1;
-                    at += digits;
-                }
-                Hole::Id => at += id(&line[at..])?,
-                Hole::End if at != line.len() => return None,
-                Hole::End => {}
-            }
-        }
-        let raw = std::str::from_utf8(&line[text]).ok()?;
-        let kind = shape.kind;
-        if counted > 0 {
-            (self.counts, self.counted) = (counts, true);
-        }
-        self.misses = 0;
-        Some((kind, raw))
+    /// A template that never matches.
+    #[cfg(test)]
+    pub(super) fn off() -> Self {
+        Template { misses: MISSES_MAX, ..Template::default() }
     }
 
-    /// Takes the shape of a frame that was parsed from `line`; `None`: it is not one of text alone.
+    /// Matches a line. A frame with an empty text never matches, because another of its fields may hold text.
+    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<Fit<'a>> {
+        let (shape, mut counts) = (self.shape.as_deref()?, self.counts);
+        let fit = shape.read(line, &mut counts).filter(|fit| fit.length == line.len())?;
+        self.counted |= shape.has_counts;
+        self.counts = counts;
+        self.misses = 0;
+        Some(fit)
+    }
+
+    /// Matches a whole event of at most `length_max` bytes at the beginning of `bytes`. `wanted` tells for which kinds of
+    /// text that is allowed.
+    pub(super) fn read_event<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        length_max: usize,
+        wanted: impl Fn(TextKind) -> bool,
+    ) -> Option<Fit<'a>> {
+        let (shape, envelope) = (self.shape.as_deref()?, self.envelope.as_deref()?);
+        if !wanted(shape.kind) {
+            return None;
+        }
+        let (begin, mut counts) = (envelope.open(bytes)?, self.counts);
+        let mut fit = shape.read(&bytes[begin..], &mut counts)?;
+        let end = begin + fit.length;
+        fit.length = end + envelope::end(&bytes[end..])?;
+        if fit.length > length_max {
+            return None;
+        }
+        self.counted |= shape.has_counts;
+        self.counts = counts;
+        (self.misses, self.envelope_misses) = (0, 0);
+        Some(fit)
+    }
+
+    /// Learns the envelope of an event that was read line by line, from its beginning and while no other event was
+    /// open. Ignores anything but a whole event that matches the shape.
+    pub(super) fn learn_event(&mut self, event: &[u8]) {
+        let Some(shape) = self.shape.as_deref() else { return };
+        if self.envelope_misses >= MISSES_MAX {
+            return;
+        }
+        let Some((envelope, frame)) = Envelope::of(event) else { return };
+        let fit = shape.read(frame, &mut [0; COUNTS_MAX]);
+        if fit.is_none_or(|fit| fit.length != frame.len()) || self.envelope.as_deref() == Some(&envelope) {
+            return;
+        }
+        self.envelope_misses += 1;
+        self.envelope = Some(ENVELOPES.with_borrow_mut(|known| shared(known, envelope, Envelope::eq)));
+    }
+
+    /// Learns the shape of a frame that was parsed from `line`; `None` if it holds more than text.
     pub(super) fn learn(&mut self, line: &[u8], sample: Option<Sample<'_>>) {
         (self.shape, self.counted) = (None, false);
         if self.misses < MISSES_MAX
             && let Some(shape) = sample.and_then(|sample| Shape::of(line, &sample))
         {
             self.misses += 1;
-            self.shape = Some(shape.shared());
+            self.shape = Some(SHAPES.with_borrow_mut(|known| shared(known, shape, Shape::is_like)));
         }
     }
 
-    /// The counts of the last line that fitted, if one did since the last parsed frame. Asked with every
-    /// network read, so nothing is parsed or allocated for it.
+    /// The totals of the last matching frame, if one has matched since the last frame that was parsed. Called after every
+    /// network read, so it parses and allocates nothing.
     pub(super) fn usage(&self) -> Option<Usage> {
         let shape = self.shape.as_deref().filter(|_| self.counted)?;
         shape.totals.map(|totals| totals.of(&self.counts))
     }
 
-    /// A frame is parsed: its own counts are the last ones from here on.
+    /// The same, for a frame that is being parsed: from here on its own counts are the last ones.
     pub(super) fn take_usage(&mut self) -> Option<Usage> {
         let usage = self.usage();
         self.counted = false;
@@ -177,6 +223,36 @@ impl Template {
 }
 
 impl Shape {
+    /// Matches a frame at the beginning of `bytes` and writes its numbers to `counts`, which are undefined if it does not
+    /// match.
+    fn read<'a>(&self, bytes: &'a [u8], counts: &mut [u32; COUNTS_MAX]) -> Option<Fit<'a>> {
+        let (mut at, mut text, mut counted) = (0, 0..0, 0);
+        for (fixed, hole) in &self.fixed {
+            let fixed = self.piece(fixed);
+            let begin = at + fixed.len();
+            if bytes.get(at..begin)? != fixed {
+                return None;
+            }
+            at = begin;
+            match hole {
+                Hole::Text => {
+                    at += string(&bytes[at..])?;
+                    text = begin..at;
+                }
+                Hole::Count => {
+                    let (number, digits) = usage::count(&bytes[at..])?;
+                    counts[counted] = number;
+                    counted += 1;
+                    at += digits;
+                }
+                Hole::Id => at += id(&bytes[at..])?,
+                Hole::End => {}
+            }
+        }
+        let text = std::str::from_utf8(&bytes[text]).ok()?;
+        Some(Fit { kind: self.kind, text, length: at })
+    }
+
     fn of(line: &[u8], sample: &Sample<'_>) -> Option<Shape> {
         let text = range(line, sample.text)?;
         let usage = sample.usage.and_then(|raw| range(line, raw)).unwrap_or(0..0);
@@ -184,6 +260,7 @@ impl Shape {
         if usage.contains(&text.start) || counts.len() > COUNTS_MAX {
             return None;
         }
+        let has_counts = !counts.is_empty();
         let mut holes: Vec<_> = counts.into_iter().map(|count| (count, Hole::Count)).collect();
         holes.push((text, Hole::Text));
         let named = sample.request_id.and_then(|id| range(line, id));
@@ -198,12 +275,13 @@ impl Shape {
         }
         fixed.push((at..u32::try_from(line.len()).ok()?, Hole::End));
         let (kind, read_totals) = (sample.kind, sample.read_totals);
-        let mut shape = Shape { line: line.to_vec(), fixed, usage, totals: None, kind, read_totals };
+        let line = line.to_vec();
+        let mut shape = Shape { line, fixed, has_counts, usage, totals: None, kind, read_totals };
         shape.totals = shape.find_totals();
         Some(shape)
     }
 
-    /// Reads the totals of a line whose counts are marks that no count can be, and sees which mark is where.
+    /// Finds the totals by parsing a `usage` whose numbers are marks that no count can reach.
     fn find_totals(&self) -> Option<Totals> {
         let marks: [u32; COUNTS_MAX] = std::array::from_fn(|at| u32::MAX - at as u32);
         let usage = (self.read_totals)(&self.usage(&marks)?)?;
@@ -216,21 +294,6 @@ impl Shape {
             output: find(usage.output_tokens),
             reasoning: find(usage.reasoning_tokens),
             cached: find(usage.cached_tokens),
-        })
-    }
-
-    /// The copy of it that the thread has, if it has one: the same but for what is in the holes.
-    fn shared(self) -> Rc<Shape> {
-        SHAPES.with_borrow_mut(|shapes| {
-            if let Some(known) = shapes.iter().find(|known| known.is_like(&self)) {
-                return Rc::clone(known);
-            }
-            let shape = Rc::new(self);
-            if shapes.len() >= SHAPES_MAX {
-                shapes.remove(0);
-            }
-            shapes.push(Rc::clone(&shape));
-            shape
         })
     }
 
@@ -262,24 +325,42 @@ impl Shape {
     }
 }
 
-/// The length of the inside of a JSON string. Escapes are looked at where they are decoded.
+/// The known copy of an equal value, or else this one, which becomes known.
+fn shared<T>(known: &mut Vec<Rc<T>>, new: T, is_like: fn(&T, &T) -> bool) -> Rc<T> {
+    if let Some(known) = known.iter().find(|known| is_like(known, &new)) {
+        return Rc::clone(known);
+    }
+    let new = Rc::new(new);
+    if known.len() >= SHARED_MAX {
+        known.remove(0);
+    }
+    known.push(Rc::clone(&new));
+    new
+}
+
+/// The length of the content of a JSON string, up to its closing quote; `None` if it is empty or malformed
+/// (RFC 8259 §7). Escapes are decoded later.
 fn string(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
+        at = json::plain(bytes, at);
         match *bytes.get(at)? {
             b'"' => return (at > 0).then_some(at),
-            b'\\' => at += 2,
-            0..0x20 => return None,
-            _ => at += 1,
+            b'\\' => match *bytes.get(at + 1)? {
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
+                b'u' if bytes.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => at += 6,
+                _ => return None,
+            },
+            _ => return None,
         }
     }
 }
 
-/// The length of a request's id, if it is a plain one.
+/// The length of a request's ID: an ASCII string without escapes. Its value is not compared, since only the first frame
+/// is asked for it.
 fn id(bytes: &[u8]) -> Option<usize> {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let length = bytes.iter().take(ID_BYTES_MAX + 1).take_while(|byte| plain(byte)).count();
-    (length > 0 && length <= ID_BYTES_MAX && bytes.get(length) == Some(&b'"')).then_some(length)
+    let length = json::plain(bytes, 0);
+    (length > 0 && bytes.get(length) == Some(&b'"') && bytes[..length].is_ascii()).then_some(length)
 }
 
 /// The whole numbers in a part of a line that is JSON.

@@ -8,7 +8,7 @@ use crate::{
     chat::{TextKind, Usage},
     upstream::{
         frame::{Expect, FrameContent, FrameError, FramePart, NewText, RawText, ServiceError},
-        template::Template,
+        template::{Fit, Template},
     },
 };
 use std::mem;
@@ -42,6 +42,11 @@ impl FrameSource {
         source
     }
 
+    #[cfg(test)]
+    pub(super) fn without_template(&mut self) {
+        self.template = Template::off();
+    }
+
     /// What the answer has shown that was not expected: it repeats its text, or it does not.
     pub(super) fn shown(&self) -> Option<bool> {
         self.repeats.shown()
@@ -55,6 +60,24 @@ impl FrameSource {
     /// The error in the body of an error status, and the request's id in it; `None` if that is no JSON object.
     pub(super) fn error_in(body: &[u8]) -> Option<(ServiceError, Option<&str>)> {
         WireFrame::parse(body).ok().map(|frame| (frame.error(), frame.request_id()))
+    }
+
+    /// Matches a whole event at the beginning of `bytes`, see [`Template::read_event`]. Other events are read line by
+    /// line.
+    #[inline]
+    pub(super) fn read_event<'a>(&mut self, bytes: &'a [u8], length_max: usize) -> Option<Fit<'a>> {
+        if self.cumulative.is_some() {
+            return None;
+        }
+        let repeats = &self.repeats;
+        self.template.read_event(bytes, length_max, |kind| repeats.is_settled(kind))
+    }
+
+    /// See [`Template::learn_event`]. Not for cumulative answers: their long texts would be scanned for nothing.
+    pub(super) fn learn_event(&mut self, event: &[u8]) {
+        if self.cumulative.is_none() {
+            self.template.learn_event(event);
+        }
     }
 
     /// Reads one frame and hands out its parts.
@@ -81,12 +104,12 @@ impl FrameSource {
     #[inline(always)] // The way of every delta; its other caller is rare.
     fn increment(&mut self, line: &[u8], expect: Expect, take: &mut impl Take) -> Result<(), FrameError> {
         if expect == Expect::Answer
-            && let Some((kind, raw)) = self.template.read(line)
+            && let Some(Fit { kind, text, .. }) = self.template.read(line)
         {
-            if self.repeats.notices(kind, raw) {
+            if self.repeats.notices(kind, text) {
                 return self.repeated(line, expect, take);
             }
-            return take(FramePart::Text(kind, raw));
+            return take(FramePart::Text(kind, text));
         }
         let frame = WireFrame::parse(line)?;
         if !self.has_content(&frame, expect, take)? {
@@ -144,11 +167,11 @@ impl FrameSource {
         take: &mut impl Take,
     ) -> Option<Result<(), FrameError>> {
         if expect == Expect::Answer
-            && let Some((_, raw)) = self.template.read(spliced)
-            && cumulative.is_piece(spliced, &RawText::of(raw))
+            && let Some(Fit { text, .. }) = self.template.read(spliced)
+            && cumulative.is_piece(spliced, &RawText::of(text))
         {
-            cumulative.grow(&RawText::of(raw));
-            return Some(take(FramePart::Text(TextKind::Answer, raw)));
+            cumulative.grow(&RawText::of(text));
+            return Some(take(FramePart::Text(TextKind::Answer, text)));
         }
         let frame = WireFrame::parse(spliced).ok()?;
         let mut content = frame.content().ok()?;

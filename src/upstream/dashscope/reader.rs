@@ -7,7 +7,10 @@ use super::frames::FrameSource;
 use super::response::{ResponseReader, protocol};
 use super::{Head, Limits, Settings};
 use crate::chat::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
-use crate::upstream::{frame::ServiceError, sse::Decoder};
+use crate::upstream::{
+    frame::ServiceError,
+    sse::{Decoder, Line},
+};
 
 /// Reads one response, whatever it turns out to be: a stream, a JSON answer, or an error in any
 /// of the shapes that the service and the proxies before it give one (DashScope API reference:
@@ -20,7 +23,7 @@ pub struct BodyReader {
     body: Body,
     decoder: Decoder,
     response: ResponseReader,
-    failed: Option<RunError>,
+    failed: Option<Box<RunError>>,
     /// The answer is finished and what followed could not be read: nothing more is read.
     ignore_rest: bool,
 }
@@ -63,20 +66,27 @@ impl BodyReader {
         }
     }
 
+    /// The same reader, but it parses every frame.
+    #[cfg(test)]
+    pub(super) fn without_template(mut self) -> Self {
+        self.response.without_template();
+        self
+    }
+
     /// See [`crate::upstream::Reader::feed`].
     ///
     /// # Errors
     /// As there.
     pub fn feed(&mut self, chunk: &[u8], events: &mut Vec<RunEvent>) -> Result<(), RunError> {
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Err(RunError::clone(error));
         }
         if self.ignore_rest {
             return Ok(());
         }
         let limit = self.limits.event_bytes;
         let read = match &mut self.body {
-            Body::Stream => self.decoder.feed(chunk, |line| self.response.line(line, events)),
+            Body::Stream => self.stream(chunk, events),
             Body::Json(body) if body.len().saturating_add(chunk.len()) > limit => {
                 Err(protocol(format!("a JSON answer of more than {limit} bytes")))
             }
@@ -94,6 +104,28 @@ impl BodyReader {
             Body::Foreign(content_type) => Err(foreign(content_type)),
         };
         self.settle(read)
+    }
+
+    /// Reads bytes of an event stream: whole events that match the template at once, everything else line by line.
+    fn stream(&mut self, chunk: &[u8], events: &mut Vec<RunEvent>) -> Result<(), RunError> {
+        let mut rest = chunk;
+        loop {
+            let begins = self.decoder.held() == 0 && self.response.is_between_events();
+            if begins {
+                rest = self.response.whole_events(rest, events)?;
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
+            let event = rest;
+            rest = self.decoder.feed_until(event, |line| {
+                self.response.line(line, events)?;
+                Ok::<bool, RunError>(line == Line::Blank)
+            })?;
+            if begins {
+                self.response.learn_event(&event[..event.len().saturating_sub(rest.len())]);
+            }
+        }
     }
 
     /// Whether the answer repeats the text so far although increments were asked for, where it has shown something
@@ -143,7 +175,7 @@ impl BodyReader {
 
     fn rest(&mut self, events: &mut Vec<RunEvent>) -> Result<(), RunError> {
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Err(RunError::clone(error));
         }
         if self.ignore_rest {
             return Ok(());
@@ -206,7 +238,7 @@ impl BodyReader {
             return Ok(());
         }
         let error = self.complete(error);
-        self.failed = Some(error.clone());
+        self.failed = Some(Box::new(error.clone()));
         Err(error)
     }
 

@@ -24,11 +24,28 @@ const PIECES_MAX: u8 = 16;
 /// [`CHANCE`] characters. The first piece that does not fit settles the matter, in an ordinary answer the second.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    answer: Pieces,
-    reasoning: Pieces,
+    /// The kinds that are no longer observed. In an ordinary answer that is settled by the second piece.
+    settled: ByKind<bool>,
     /// The answer is read as the text so far by this guess, not because that was asked for.
     is_guess: bool,
     shown: Option<bool>,
+    /// On the heap, because every delta reads the other fields and few deltas these.
+    pieces: Option<Box<ByKind<Pieces>>>,
+}
+
+#[derive(Debug, Default)]
+struct ByKind<T> {
+    answer: T,
+    reasoning: T,
+}
+
+impl<T> ByKind<T> {
+    fn of(&mut self, kind: TextKind) -> &mut T {
+        match kind {
+            TextKind::Answer => &mut self.answer,
+            TextKind::Reasoning => &mut self.reasoning,
+        }
+    }
 }
 
 /// The pieces of one kind.
@@ -38,7 +55,14 @@ struct Pieces {
     last: String,
     pieces: u8,
     in_a_row: u8,
-    is_settled: bool,
+}
+
+/// What a piece tells about the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Repeats,
+    Ordinary,
+    Undecided,
 }
 
 impl Repeats {
@@ -56,66 +80,80 @@ impl Repeats {
         self.is_guess
     }
 
+    /// Whether pieces of this kind are no longer observed.
+    #[inline]
+    pub(super) fn is_settled(&self, kind: TextKind) -> bool {
+        match kind {
+            TextKind::Answer => self.settled.answer,
+            TextKind::Reasoning => self.settled.reasoning,
+        }
+    }
+
     /// Looks at a piece of one kind, raw; true: from this one on the answer is read as the text so far.
     #[inline]
     pub(super) fn notices(&mut self, kind: TextKind, raw: &str) -> bool {
-        let watch = match kind {
-            TextKind::Answer => &mut self.answer,
-            TextKind::Reasoning => &mut self.reasoning,
-        };
-        !watch.is_settled && watch.take(raw)
+        !self.is_settled(kind) && self.take(kind, raw)
     }
 
     /// The same for a frame that was parsed.
     pub(super) fn notices_in(&mut self, content: &Content<'_>) -> bool {
-        let (answer, reasoning) = (!self.answer.is_settled, !self.reasoning.is_settled);
-        (answer && self.answer.take(&raw(&content.answer)))
-            | (reasoning && self.reasoning.take(&raw(&content.reasoning)))
+        let (answer, reasoning) = (!self.settled.answer, !self.settled.reasoning);
+        (answer && self.take(TextKind::Answer, &raw(&content.answer)))
+            | (reasoning && self.take(TextKind::Reasoning, &raw(&content.reasoning)))
+    }
+
+    #[cold]
+    fn take(&mut self, kind: TextKind, raw: &str) -> bool {
+        if raw.is_empty() {
+            return false;
+        }
+        let sign = self.pieces.get_or_insert_default().of(kind).take(raw);
+        if sign == Sign::Ordinary {
+            self.settle(kind);
+        }
+        sign == Sign::Repeats
+    }
+
+    fn settle(&mut self, kind: TextKind) {
+        *self.settled.of(kind) = true;
+        if let Some(pieces) = &mut self.pieces {
+            *pieces.of(kind) = Pieces::default();
+        }
     }
 
     /// Begins to read the text so far, after the last pieces.
     pub(super) fn begin(&mut self) -> Result<Cumulative, FrameError> {
         (self.is_guess, self.shown) = (true, Some(true));
-        Ok(Cumulative::after(decoded(&self.answer.last)?, decoded(&self.reasoning.last)?))
+        let ByKind { answer, reasoning } = *self.pieces.take().unwrap_or_default();
+        Ok(Cumulative::after(decoded(&answer.last)?, decoded(&reasoning.last)?))
     }
 
     /// The guess was wrong: the answer is not cumulative.
     pub(super) fn withdraw(&mut self) {
         (self.is_guess, self.shown) = (false, Some(false));
-        self.answer.settle();
-        self.reasoning.settle();
+        self.settle(TextKind::Answer);
+        self.settle(TextKind::Reasoning);
     }
 }
 
 impl Pieces {
-    #[cold]
-    fn take(&mut self, raw: &str) -> bool {
-        if raw.is_empty() {
-            return false;
-        }
+    /// Observes a piece that is not empty.
+    fn take(&mut self, raw: &str) -> Sign {
         match raw.strip_prefix(self.last.as_str()) {
-            None => self.settle(),
+            None => return Sign::Ordinary,
             Some("") => {} // The same once more is no sign of either.
             Some(_) => {
                 self.in_a_row += u8::from(self.pieces > 0);
                 let is_long = || decoded(raw).is_ok_and(|text| text.chars().count() > CHANCE);
                 if self.in_a_row >= IN_A_ROW && is_long() {
-                    return true;
+                    return Sign::Repeats;
                 }
                 self.last.clear();
                 self.last.push_str(raw);
             }
         }
         self.pieces += 1;
-        if self.pieces >= PIECES_MAX {
-            self.settle();
-        }
-        false
-    }
-
-    fn settle(&mut self) {
-        self.is_settled = true;
-        self.last = String::new();
+        if self.pieces >= PIECES_MAX { Sign::Ordinary } else { Sign::Undecided }
     }
 }
 

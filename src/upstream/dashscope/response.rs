@@ -8,6 +8,7 @@ use crate::{
         frame::{Expect, Finish, FrameContent, FrameError, FramePart, ServiceError},
         output::{TextOutput, boundary},
         sse::Line,
+        template::Fit,
     },
 };
 use std::mem;
@@ -86,6 +87,11 @@ impl ResponseReader {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn without_template(&mut self) {
+        self.source.without_template();
+    }
+
     /// See [`FrameSource::shown`].
     pub(super) fn shown(&self) -> Option<bool> {
         self.source.shown()
@@ -102,6 +108,41 @@ impl ResponseReader {
 
     pub(super) fn request_id(&self) -> Option<&str> {
         self.answer.request_id.as_deref()
+    }
+
+    /// Whether no part of the next event has been read.
+    pub(super) fn is_between_events(&self) -> bool {
+        let Event { error, status, pending, plain } = &self.event;
+        !error && status.is_none() && pending.is_empty() && !plain
+    }
+
+    /// Reads the events at the beginning of `bytes` that match the template, and returns the rest. Only between events.
+    #[inline]
+    pub(super) fn whole_events<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        events: &mut Vec<RunEvent>,
+    ) -> Result<&'a [u8], RunError> {
+        // Within both limits, as no line is longer than its event. Other events are rejected line by line.
+        let length_max = self.limits.line_bytes.min(self.limits.event_bytes);
+        while let Some(Fit { kind, text, length }) = self.source.read_event(bytes, length_max) {
+            debug_assert!(
+                self.answer.finish.is_none(),
+                "a frame that finishes leaves the template without a shape"
+            );
+            self.answer.output.push_raw(kind, text, events).map_err(|error| match error {
+                FrameError::Run(error) => error,
+                FrameError::Malformed(detail) => protocol(detail),
+                FrameError::Incomplete => protocol("an event is cut off"),
+            })?;
+            bytes = &bytes[length..];
+        }
+        Ok(bytes)
+    }
+
+    /// These bytes, from the beginning of an event on, were read line by line.
+    pub(super) fn learn_event(&mut self, event: &[u8]) {
+        self.source.learn_event(event);
     }
 
     /// Takes one line of the event stream.

@@ -1,4 +1,5 @@
 //! What the DashScope dialect makes of bytes, and what it sends.
+mod events;
 mod goldens;
 mod numbers;
 mod properties;
