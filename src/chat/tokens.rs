@@ -45,15 +45,21 @@ const MESSAGE_TOKENS: u32 = 4;
 /// Estimates tokens by character classes: about four Latin letters, one and a half CJK
 /// characters or two of anything else make one token.
 pub(super) fn raw_tokens(text: &str) -> u32 {
-    let twelfths: usize = text
-        .chars()
-        .map(|c| match c {
+    let (mut twelfths, mut rest) = (0, text);
+    loop {
+        // Most texts are mostly ASCII, whose class is known without decoding.
+        let ascii = rest.bytes().take_while(u8::is_ascii).count();
+        twelfths += 3 * ascii;
+        rest = &rest[ascii..];
+        let Some(other) = rest.chars().next() else { break };
+        rest = &rest[other.len_utf8()..];
+        twelfths += match other {
             '\0'..='\u{024f}' => 3,
             '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' => 8,
             '\u{ff00}'..='\u{ffef}' | '\u{20000}'..='\u{3ffff}' => 8,
             _ => 6,
-        })
-        .sum();
+        };
+    }
     MESSAGE_TOKENS + u32::try_from(twelfths.div_ceil(12)).unwrap_or(u32::MAX / 4)
 }
 
@@ -67,5 +73,6 @@ mod tests {
         assert_eq!(raw_tokens("你好你好你好"), 4 + 4);
         assert_eq!(raw_tokens("！？！𠀀𠀀𠀀"), 4 + 4);
         assert_eq!(raw_tokens("😀😀😀😀"), 4 + 2);
+        assert_eq!(raw_tokens("abcé你ab😀"), 4 + 3); // 6 × 3 + 8 + 6, in twelfths
     }
 }

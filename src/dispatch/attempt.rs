@@ -103,7 +103,7 @@ impl Attempt {
                 guard.report(Ok(()));
                 meter.read(mem::take(&mut stream.received));
                 if !events.is_empty() {
-                    meter.chunk();
+                    meter.chunk(events.len());
                 }
                 pass_on(events, stream.reader.usage(), submission, recorder, &shared.metrics);
                 if !stream.is_finished() {
@@ -128,7 +128,7 @@ impl Attempt {
         };
         meter.read(stream.received);
         if !events.is_empty() {
-            meter.chunk();
+            meter.chunk(events.len());
         }
         pass_on(events, end.usage, submission, recorder, &shared.metrics);
         self.close(shared, recorder);

@@ -17,8 +17,15 @@ pub(super) struct Meter {
     chunks: u32,
     /// When the chunk came that opens a gap which is observed.
     opened: Instant,
-    /// Bytes of the response that are not counted yet.
+    uncounted: Uncounted,
+}
+
+/// Counts that are not in the metrics yet. All threads share the metrics, so they are not written to for each chunk.
+#[derive(Default)]
+struct Uncounted {
+    /// Bytes of the response.
     bytes: u64,
+    deltas: u32,
 }
 
 impl Meter {
@@ -26,7 +33,15 @@ impl Meter {
     pub(super) fn start(metrics: &Arc<Metrics>, body_bytes: usize) -> Self {
         metrics.bytes.upstream_out.inc_by(body_bytes as u64);
         let now = Instant::now();
-        Meter { metrics: Arc::clone(metrics), sent: now, first_chunk: None, chunks: 0, opened: now, bytes: 0 }
+        let uncounted = Uncounted::default();
+        Meter {
+            metrics: Arc::clone(metrics),
+            sent: now,
+            first_chunk: None,
+            chunks: 0,
+            opened: now,
+            uncounted,
+        }
     }
 
     pub(super) fn sent(&self) -> Instant {
@@ -39,11 +54,12 @@ impl Meter {
 
     /// Bytes of the response were read.
     pub(super) fn read(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
+        self.uncounted.bytes += bytes as u64;
     }
 
-    /// They brought output.
-    pub(super) fn chunk(&mut self) {
+    /// They contained this many deltas, at least one.
+    pub(super) fn chunk(&mut self, deltas: usize) {
+        self.uncounted.deltas += deltas as u32;
         self.chunks = self.chunks.wrapping_add(1);
         match self.chunks % SAMPLED {
             1 => {
@@ -53,7 +69,7 @@ impl Meter {
                     self.first_chunk = Some(waited);
                     self.metrics.inference.time_to_first_chunk.observe(waited.as_secs_f64());
                 }
-                self.count_bytes();
+                self.count();
             }
             2 => {
                 let gap = self.opened.elapsed();
@@ -63,14 +79,16 @@ impl Meter {
         }
     }
 
-    fn count_bytes(&mut self) {
-        self.metrics.bytes.upstream_in.inc_by(std::mem::take(&mut self.bytes));
+    fn count(&mut self) {
+        let Uncounted { bytes, deltas } = std::mem::take(&mut self.uncounted);
+        self.metrics.bytes.upstream_in.inc_by(bytes);
+        self.metrics.deltas.inc_by(deltas.into());
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.count_bytes();
+        self.count();
         self.metrics.inference.duration.observe(self.sent.elapsed().as_secs_f64());
     }
 }
@@ -85,7 +103,7 @@ mod tests {
         let mut meter = Meter::start(&metrics, 7);
         for _ in 0..40 {
             meter.read(100);
-            meter.chunk();
+            meter.chunk(2);
         }
         meter.read(5);
         drop(meter);
@@ -98,6 +116,7 @@ mod tests {
         assert_eq!(value("gen_ai_client_inference_duration_seconds_count"), 2);
         assert_eq!(value("gen_ai_client_inference_time_to_first_chunk_seconds_count"), 1);
         assert_eq!(value("gen_ai_client_inference_time_per_output_chunk_seconds_count"), 3);
+        assert_eq!(value("tidegate_deltas_total"), 80);
         assert_eq!(value("tidegate_bytes_total{leg=\"upstream\",direction=\"in\"}"), 4005);
         assert_eq!(value("tidegate_bytes_total{leg=\"upstream\",direction=\"out\"}"), 10);
     }

@@ -16,8 +16,17 @@ pub(super) struct Recorder {
     sinks: RunSinks,
     /// When the session asked for the run.
     submitted: Instant,
+    shown: Shown,
     /// Taken when it is handed over.
     record: Option<RunRecord>,
+}
+
+/// The fields that change with every delta, kept together so that they share a cache line.
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    deltas: u64,
+    bytes: u64,
+    first_delta: Option<Duration>,
 }
 
 impl Recorder {
@@ -42,26 +51,24 @@ impl Recorder {
             usage: None,
             request_id: None,
         };
-        Recorder { sinks: sinks.clone(), submitted, record: Some(record) }
+        Recorder { sinks: sinks.clone(), submitted, shown: Shown::default(), record: Some(record) }
     }
 
     /// Text for the session. Called for every delta.
     pub(super) fn delta(&mut self, event: &RunEvent, metrics: &Metrics) {
         let RunEvent::Text { text, .. } = event else { return };
-        let Some(record) = &mut self.record else { return };
-        record.deltas += 1;
-        record.bytes += text.len() as u64;
-        metrics.deltas.inc();
-        if record.timing.first_delta.is_none() {
+        self.shown.deltas += 1;
+        self.shown.bytes += text.len() as u64;
+        if self.shown.first_delta.is_none() {
             let waited = self.submitted.elapsed();
-            record.timing.first_delta = Some(waited);
+            self.shown.first_delta = Some(waited);
             metrics.turn_first_delta.observe(waited.as_secs_f64());
         }
     }
 
     /// Whether text was passed to the session.
     pub(super) fn has_text(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.timing.first_delta.is_some())
+        self.shown.first_delta.is_some()
     }
 
     /// The totals of an attempt that is over.
@@ -101,7 +108,9 @@ impl Recorder {
 
     fn close(&mut self, complete: impl FnOnce(&mut RunRecord)) -> Timing {
         let Some(mut record) = self.record.take() else { return Timing::default() };
-        record.timing.duration = self.submitted.elapsed();
+        let Shown { deltas, bytes, first_delta } = self.shown;
+        (record.deltas, record.bytes) = (deltas, bytes);
+        record.timing = Timing { first_delta, duration: self.submitted.elapsed() };
         complete(&mut record);
         self.sinks.record(&record);
         record.timing
@@ -193,7 +202,7 @@ mod tests {
             assert!(!recorder.has_text());
             for event in [RunEvent::reasoning("hm"), RunEvent::answer("你好")] {
                 recorder.delta(&event, &metrics);
-                meter.chunk();
+                meter.chunk(1);
             }
             assert!(recorder.has_text());
             recorder.attempt(&meter, None);
