@@ -7,7 +7,8 @@ use crate::{
 };
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-/// What a run holds in addition to its request: its connection with buffers (awc: about 50 KiB), decoder and task.
+/// What a run holds at most in addition to its request, in bytes: until the head of a response the buffers of the HTTP library,
+/// then those of TLS, decoder and task.
 pub const STREAM_BYTES: usize = 64 * 1024;
 
 /// What a run may take.

@@ -358,6 +358,33 @@ fn body_error(error: &BodyError) -> RunError {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_host_has_no_default_port_and_the_base_url_always_one() {
+        for (url, host, base, name) in [
+            ("https://a.example/api/v1", "a.example", "http://a.example:443/api/v1", "a.example"),
+            ("https://a.example:443/", "a.example", "http://a.example:443", "a.example"),
+            ("https://a.example:80/v1/", "a.example:80", "http://a.example:80/v1", "a.example"),
+            ("http://127.0.0.1", "127.0.0.1", "http://127.0.0.1:80", "127.0.0.1"),
+            ("http://[::1]:8080/v1", "[::1]:8080", "http://[::1]:8080/v1", "::1"),
+            ("https://[2001:db8::1]/", "[2001:db8::1]", "http://[2001:db8::1]:443", "2001:db8::1"),
+        ] {
+            let second = Duration::from_secs(1);
+            let settings = Settings {
+                base_url: url.parse().unwrap(),
+                api_keys: Vec::new(),
+                ca_file: None,
+                connect_timeout: second,
+                lazy_acks: false,
+                first_byte: second,
+            };
+            let config = ClientConfig::new(&settings, &[]).unwrap();
+            assert_eq!((config.host.to_str().unwrap(), config.base.as_str()), (host, base), "{url}");
+            assert_eq!(config.destination.host(), name, "{url}");
+        }
+    }
+
     // faults: I119
     #[test]
     fn a_key_is_taken_out_whole_and_in_part() {

@@ -47,6 +47,7 @@ mod soak;
 mod subprotocols;
 mod tidy;
 mod unfinished;
+mod upstream_acks;
 mod upstream_http;
 mod upstream_pool;
 mod upstream_stream;

@@ -368,6 +368,22 @@ async fn an_old_server_ends_its_answer_with_its_connection() {
     }
 }
 
+// faults: H110
+#[tokio::test]
+async fn an_address_in_brackets_is_reached() {
+    let upstream = ScriptedUpstream::bind_to("[::1]:0").await;
+    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.send_text("hi").await;
+    let mut connection = upstream.accept().await;
+    let (head, _) = connection.request().await;
+    assert!(head.contains(&format!("\r\nhost: {}\r\n", upstream.address)), "{head}");
+    connection.send(good_answer("good")).await;
+    client.expect("good").await;
+    client.close().await;
+    gateway.stop().await;
+}
+
 // faults: D60
 #[tokio::test]
 async fn a_missing_head_times_out_and_is_retried_once() {

@@ -24,7 +24,8 @@ use tokio::{
 fn one_pool(config: &mut Config) {
     config.server.workers = 1;
     config.retry.attempts = 1;
-    config.connection.count_per_address_max = 0;
+    config.connection.frames_per_second_max = 10_000;
+    config.connection.frames_burst_max = 10_000;
 }
 
 /// A good answer with this head, in chunks or as it is, and this behind it.

@@ -1,5 +1,7 @@
 //! The upstream over TLS: an authority of its own is trusted, everything else is refused.
-use crate::harness::{Authority, Gateway, TestClient, good_answer, read_request};
+use crate::harness::{
+    Authority, Gateway, PATIENCE, TestClient, event, good_answer, read_request, sse_head, until, within,
+};
 use std::{
     sync::{
         Arc,
@@ -8,13 +10,13 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tidegate::config::Config;
+use tidegate::{chat::RunErrorKind as Kind, config::Config};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// What listens on the upstream's port.
 #[derive(Clone)]
@@ -184,4 +186,115 @@ async fn a_handshake_that_stalls_is_tried_once_more() {
     assert_eq!(upstream.connections.load(SeqCst), 2);
     client.close().await;
     gateway.stop().await;
+}
+
+/// A service over TLS whose every byte is the test's, and a gateway with one worker that reaches it by this name.
+struct Service {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    port: u16,
+    gateway: Gateway,
+}
+
+impl Service {
+    async fn start(host: &str) -> Self {
+        let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
+        let mut server = authority.server_config(host, 4000);
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (port, file) = (address.port(), authority.pem_file(&folder));
+        let gateway = Gateway::in_front_of(address, |config| {
+            config.upstream.base_url = format!("https://{host}:{port}/api/v1").parse().unwrap();
+            config.upstream.ca_file = Some(file);
+            config.server.workers = 1;
+        })
+        .await;
+        Service { listener, acceptor: TlsAcceptor::from(Arc::new(server)), port, gateway }
+    }
+
+    async fn accept(&self) -> TlsStream<TcpStream> {
+        let (tcp, _) = within("a connection", PATIENCE, self.listener.accept()).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        within("a handshake", PATIENCE, self.acceptor.accept(tcp)).await.unwrap()
+    }
+}
+
+/// The beginning of an answer.
+fn beginning(text: &str) -> String {
+    let event = event(text, "null");
+    format!("{}{:x}\r\n{event}\r\n", sse_head(), event.len())
+}
+
+// faults: E85
+#[tokio::test]
+async fn a_connection_over_tls_names_its_host_speaks_http_1_and_says_when_it_ends() {
+    for (host, name) in [("localhost", Some("localhost")), ("127.0.0.1", None)] {
+        let service = Service::start(host).await;
+        let mut client = TestClient::connect(&service.gateway.chat_url()).await;
+        client.send_text("hi").await;
+        let mut connection = service.accept().await;
+        let (_, session) = connection.get_ref();
+        assert_eq!(session.alpn_protocol(), Some(b"http/1.1".as_slice()));
+        assert_eq!(session.server_name(), name);
+        let (head, _) = read_request(&mut connection).await.unwrap();
+        assert!(head.contains(&format!("\r\nhost: {host}:{}\r\n", service.port)), "{head}");
+        connection.write_all(beginning("He").as_bytes()).await.unwrap();
+        client.expect("He").await;
+        // Without `close_notify` this would be an error.
+        drop(client);
+        let rest = within("the end", PATIENCE, connection.read_to_end(&mut Vec::new())).await;
+        assert_eq!(rest.unwrap(), 0);
+        service.gateway.stop().await;
+    }
+}
+
+// faults: E80, E81
+#[tokio::test]
+async fn an_answer_over_tls_that_is_cut_off_is_interrupted() {
+    let service = Service::start("localhost").await;
+    let mut client = TestClient::connect(&service.gateway.chat_url()).await;
+    for (way, shown) in [("after text", "He"), ("behind the head", "")] {
+        client.send_text("hi").await;
+        // An answer without text is asked for again.
+        for _ in 0..if shown.is_empty() { 2 } else { 1 } {
+            let mut connection = service.accept().await;
+            read_request(&mut connection).await.unwrap();
+            let sent = if shown.is_empty() { sse_head().to_owned() } else { beginning(shown) };
+            connection.write_all(sent.as_bytes()).await.unwrap();
+            if !shown.is_empty() {
+                client.expect(shown).await;
+            }
+            // TCP alone ends.
+            drop(connection);
+        }
+        assert_eq!(client.fails(Kind::Interrupted).await, "", "{way}");
+    }
+    client.close().await;
+    service.gateway.stop().await;
+}
+
+// faults: E86, K151
+#[tokio::test]
+async fn what_comes_late_over_tls_does_not_reach_the_next_answer() {
+    let service = Service::start("localhost").await;
+    let mut client = TestClient::connect(&service.gateway.chat_url()).await;
+    for late in [good_answer("late").into_bytes(), b"\n".to_vec()] {
+        client.send_text("one").await;
+        let mut first = service.accept().await;
+        read_request(&mut first).await.unwrap();
+        first.write_all(good_answer("first").as_bytes()).await.unwrap();
+        client.expect("first").await;
+        until("the run is over", async || service.gateway.app_state.metrics.runs.get() == 0).await;
+        first.write_all(&late).await.unwrap();
+        client.send_text("two").await;
+        let mut second = service.accept().await;
+        read_request(&mut second).await.unwrap();
+        second.write_all(good_answer("second").as_bytes()).await.unwrap();
+        client.expect("second").await;
+        until("the run is over", async || service.gateway.app_state.metrics.runs.get() == 0).await;
+        second.shutdown().await.unwrap();
+    }
+    client.close().await;
+    service.gateway.stop().await;
 }

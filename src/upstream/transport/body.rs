@@ -164,3 +164,18 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BUFFER_BYTES, with_buffer};
+    use std::panic::catch_unwind;
+
+    #[test]
+    fn a_panic_in_the_middle_of_a_read_costs_no_later_read() {
+        assert!(catch_unwind(|| with_buffer(|_| panic!("in the middle of a read"))).is_err());
+        assert_eq!(with_buffer(|buffer| buffer.len()), BUFFER_BYTES);
+        // Nor does a read within a read.
+        let lengths = with_buffer(|outer| (outer.len(), with_buffer(|inner| inner.len())));
+        assert_eq!(lengths, (BUFFER_BYTES, BUFFER_BYTES));
+    }
+}

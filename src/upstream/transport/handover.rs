@@ -142,3 +142,61 @@ impl ActixStream for Wire {
         self.with_link(|link| ActixStream::poll_write_ready(link.tcp(), cx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::transport::Link;
+    use std::time::Duration;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    async fn pair() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        (Wire::new(Link::plain(here, Duration::from_secs(1))), peer)
+    }
+
+    // faults: D59
+    #[tokio::test]
+    async fn the_library_gets_the_head_and_no_byte_behind_it() {
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\na: b\r\n\r\n";
+        for blank in [b"".as_slice(), b"\r\n\r\n"] {
+            for room in [1, 3, 1000] {
+                let (mut wire, mut peer) = pair().await;
+                peer.write_all(&[blank, HEAD, b"5\r\nhello"].concat()).await.unwrap();
+                let mut given = Vec::new();
+                while given.len() < blank.len() + HEAD.len() {
+                    let mut buffer = vec![0; room];
+                    let read = wire.read(&mut buffer).await.unwrap();
+                    assert!(read > 0);
+                    given.extend_from_slice(&buffer[..read]);
+                }
+                assert_eq!(given, [blank, HEAD].concat());
+                let (mut link, mut early) = wire.take_back().unwrap();
+                let mut buffer = [0; 100];
+                if early.len() < 8 {
+                    let mut rest = ReadBuf::new(&mut buffer);
+                    future::poll_fn(|cx| link.poll_read(cx, &mut rest)).await.unwrap();
+                    early.extend_from_slice(rest.filled());
+                }
+                assert_eq!(early, b"5\r\nhello");
+                // For the library the connection has ended.
+                assert_eq!(wire.read(&mut buffer).await.unwrap(), 0);
+                assert!(wire.write(b"x").await.is_err());
+                assert!(wire.take_back().is_none());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_not_taken_back_in_the_middle_of_a_head() {
+        let (mut wire, mut peer) = pair().await;
+        peer.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        wire.read_exact(&mut [0; 17]).await.unwrap();
+        assert!(wire.take_back().is_none());
+    }
+}

@@ -23,6 +23,8 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) ops_address: Option<SocketAddr>,
     pub(crate) app_state: Arc<AppState>,
+    /// Of the simulator, or of the test's own upstream.
+    pub(crate) upstream_address: SocketAddr,
     stats: Option<Arc<Stats>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<app::Ended>>,
@@ -32,6 +34,7 @@ struct Started {
     address: SocketAddr,
     ops_address: Option<SocketAddr>,
     app_state: Arc<AppState>,
+    upstream_address: SocketAddr,
     stats: Option<Arc<Stats>>,
 }
 
@@ -108,7 +111,7 @@ impl Gateway {
                 let stats = simulator.as_ref().map(|simulator| Arc::clone(simulator.stats()));
                 let app_state = Arc::clone(gateway.app_state());
                 let (address, ops_address) = (gateway.address, gateway.ops_address);
-                started.send(Started { address, ops_address, app_state, stats }).unwrap();
+                started.send(Started { address, ops_address, app_state, upstream_address, stats }).unwrap();
                 let _ = stopped.await;
                 let ended = gateway.stop(std::future::pending()).await;
                 drop(front);
@@ -119,9 +122,17 @@ impl Gateway {
             })
             .unwrap()
         });
-        let Started { address, ops_address, app_state, stats } =
+        let Started { address, ops_address, app_state, upstream_address, stats } =
             tokio::task::spawn_blocking(move || starting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
-        Gateway { address, ops_address, app_state, stats, stop: Some(stop), thread: Some(thread) }
+        Gateway {
+            address,
+            ops_address,
+            app_state,
+            upstream_address,
+            stats,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn chat_url(&self) -> String {

@@ -31,7 +31,11 @@ pub(crate) fn sse_head() -> &'static str {
 
 impl ScriptedUpstream {
     pub(crate) async fn bind() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::bind_to("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn bind_to(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         ScriptedUpstream { listener, address }
     }
