@@ -243,11 +243,13 @@ fn worker(parts: &WorkerParts) -> Rc<Connections> {
     let (settings, router) = (Arc::clone(&parts.runs), Arc::clone(&app_state.router));
     let (metrics, sinks) = (Arc::clone(&app_state.metrics), parts.sinks.clone());
     let clock = WorkerClock::start();
-    let lane = Lane::new(client, settings, router, metrics, sinks, &clock).start();
+    let lane = Lane::new(client, settings, router, metrics, sinks, &clock);
+    let (local_runs, lane) = (lane.local_runs(), lane.start());
     if app_state.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!(worker = index; "a worker could not register its lane");
     }
-    let worker = Worker::new(index, parts.hub, Arc::clone(&parts.session), app_state.shared(), clock);
+    let worker =
+        Worker::new(index, parts.hub, Arc::clone(&parts.session), app_state.shared(), local_runs, clock);
     let connections = Connections::new(worker);
     heartbeat::start(&connections);
     connections

@@ -110,7 +110,7 @@ fn handover() -> f64 {
     each(|deltas| {
         for _ in 0..deltas {
             sent.push(RunEvent::answer(String::new()));
-            channel.push(&mut sent);
+            channel.push(&mut sent, None);
             channel.drain(&mut received);
             assert_eq!(received.len(), 1);
             received.clear();

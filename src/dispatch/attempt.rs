@@ -1,4 +1,4 @@
-//! One attempt of a run: the request that is sent, and the response that is read.
+//! One attempt of a run: its request and its response.
 use super::{
     SubmitRun,
     meter::Meter,
@@ -25,9 +25,9 @@ use tokio::time::Instant;
 
 /// How an attempt ended.
 pub(super) enum Outcome {
-    /// The run has ended, well or badly. The response may still be open behind a finished answer.
+    /// The run has ended, with or without an error. After a finished answer the response may still be open.
     Ended(Box<RunEnd>),
-    /// It failed before anything was shown, so that another attempt may follow.
+    /// It failed before any text was passed to the session, so that another attempt may follow.
     Failed { error: RunError, lost: Option<LostConnection> },
 }
 
@@ -38,15 +38,15 @@ impl From<OpenError> for Outcome {
 }
 
 pub(super) struct Attempt {
-    /// The permit of the route.
+    /// The route's permit.
     guard: AttemptGuard,
     meter: Meter,
-    /// The response that is read, from its head on.
+    /// The response, once its head has arrived.
     stream: Option<Stream>,
 }
 
 impl Attempt {
-    /// A request with a body of this length is sent next.
+    /// To be called right before a request with a body of this length is sent.
     pub(super) fn start(shared: &LaneShared, permit: BreakerPermit, body_bytes: usize) -> Self {
         Attempt {
             guard: AttemptGuard::new(&shared.router, permit),
@@ -55,7 +55,7 @@ impl Attempt {
         }
     }
 
-    /// Sends the request and waits for the head of a response.
+    /// Sends the request and waits for the head of the response.
     pub(super) async fn open(
         &mut self,
         shared: &LaneShared,
@@ -72,7 +72,7 @@ impl Attempt {
         Ok(())
     }
 
-    /// Reads what the response brings, and leaves its text for the session.
+    /// Reads the response as far as it has arrived, and leaves its text for the session.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -80,7 +80,7 @@ impl Attempt {
         submission: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
-        // Empty but for this poll: what is in it is passed on before the poll ends.
+        // Empty between polls: its events are passed on before the poll ends.
         let mut events = shared.events.take();
         let polled = self.poll_events(cx, &mut events, shared, submission, recorder);
         shared.events.set(events);
@@ -107,7 +107,7 @@ impl Attempt {
                 }
                 pass_on(events, stream.reader.usage(), submission, recorder, &shared.metrics);
                 if !stream.is_finished() {
-                    return Poll::Pending; // The stream has our waker: nothing is left to do in this wake.
+                    return Poll::Pending; // The response has registered the waker.
                 }
                 let Some(end) = stream.reader.finish() else { return Poll::Pending };
                 return Poll::Ready(Outcome::Ended(Box::new(end))); // The end of the body is not awaited.
@@ -138,7 +138,7 @@ impl Attempt {
         })
     }
 
-    /// Drops the response, whose usage counts.
+    /// Drops the response and records its usage.
     pub(super) fn close(&mut self, shared: &LaneShared, recorder: &mut Recorder) {
         if let Some(stream) = self.stream.take() {
             recorder.usage(stream.reader.usage());
@@ -148,22 +148,22 @@ impl Attempt {
         }
     }
 
-    /// Reports what the attempt says of its target, now that it is over.
+    /// Reports the outcome of the attempt to the route.
     pub(super) fn report(&mut self, result: Result<(), Blame>) {
         self.guard.report(result);
     }
 
-    /// Adds the attempt, which is over, to the record of the run.
+    /// Adds the attempt to the record of the run, when it is over.
     pub(super) fn record(&self, recorder: &mut Recorder, error: Option<&RunError>) {
         recorder.attempt(&self.meter, error.map(|error| error.kind));
     }
 
-    /// The permit of a failed attempt, for the route to judge.
+    /// The permit of a failed attempt, for the route to attribute the failure.
     pub(super) fn into_permit(self) -> BreakerPermit {
         self.guard.into_permit()
     }
 
-    /// Reads what is left of a response behind its finished answer; the totals by then.
+    /// Reads the rest of the response after a finished answer. Returns the usage known by then.
     pub(super) async fn read_tail(&mut self) -> Option<Usage> {
         let stream = self.stream.as_mut()?;
         stream.read_rest().await;
@@ -174,7 +174,7 @@ impl Attempt {
     }
 }
 
-/// Passes text on to the session, with what it has cost so far.
+/// Passes text on to the session, with the usage so far.
 fn pass_on(
     events: &mut Vec<RunEvent>,
     usage: Option<Usage>,
@@ -183,10 +183,7 @@ fn pass_on(
     metrics: &Metrics,
 ) {
     if !events.is_empty() {
-        if let Some(usage) = usage {
-            submission.channel.note_usage(usage);
-        }
         events.iter().for_each(|event| recorder.delta(event, metrics));
-        submission.channel.push(events);
+        submission.channel.push(events, usage);
     }
 }

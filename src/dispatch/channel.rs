@@ -1,5 +1,5 @@
-//! What a session and the task of its run share, across threads: the session cancels or holds the run, and the
-//! run leaves its text for the session.
+//! What a session and its run share, across threads: the session cancels or holds the run, and the run leaves its
+//! text for the session.
 use crate::chat::{RunEvent, Usage};
 use futures_util::task::AtomicWaker;
 use std::{
@@ -16,12 +16,14 @@ const HELD: u8 = 2;
 const FULL: u8 = 4;
 /// Text is pending.
 const PENDING: u8 = 8;
+/// The session polls the run and drains the channel afterwards, so a push need not wake it.
+const POLLED_BY_SESSION: u8 = 16;
 
 /// Text pending for the session, in bytes, at which the run stops reading. The last network read may go beyond it.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
 
-/// Shared by a session and the task of its run. The task polls it first on every wake, so that a
-/// run ends at once also while its upstream is silent.
+/// Shared by a session and its run. The run polls it first on every wake, so that it ends at once also while its
+/// upstream is silent.
 ///
 /// Text goes through here and not through the session's mailbox, which takes two allocations for
 /// each message. Text that the session has not drained yet is merged with what follows. All other events of
@@ -98,19 +100,33 @@ impl RunChannel {
         self.is_cancelled()
     }
 
-    /// For the run: leaves text for the session and wakes it.
-    pub fn push(&self, events: &mut Vec<RunEvent>) {
+    /// For the run: leaves text for the session and wakes it, with the usage so far, in case the run is cancelled.
+    pub fn push(&self, events: &mut Vec<RunEvent>, usage: Option<Usage>) {
         let mut pending = self.pending();
+        if usage.is_some() {
+            pending.usage = usage;
+        }
         events.drain(..).for_each(|event| pending.add(event));
         let full = if pending.bytes >= PENDING_BYTES_MAX { FULL } else { 0 };
-        self.state.fetch_or(PENDING | full, Ordering::Release);
+        let before = self.state.fetch_or(PENDING | full, Ordering::Release);
         drop(pending);
+        if before & POLLED_BY_SESSION == 0 {
+            self.session.wake();
+        }
+    }
+
+    /// For the lane: wakes the session, which is to poll the run.
+    pub(super) fn wake_session(&self) {
         self.session.wake();
     }
 
-    /// For the run: what it has used so far, should it be cut short.
-    pub fn note_usage(&self, usage: Usage) {
-        self.pending().usage = Some(usage);
+    /// For the session: whether it polls the run itself.
+    pub(super) fn set_polled_by_session(&self, polled: bool) {
+        if polled {
+            self.state.fetch_or(POLLED_BY_SESSION, Ordering::Release);
+        } else {
+            self.state.fetch_and(!POLLED_BY_SESSION, Ordering::Release);
+        }
     }
 
     /// For the session: what the run had used when it last pushed something.
@@ -165,14 +181,14 @@ mod tests {
     fn text_that_was_not_drained_is_joined_and_drained_once() {
         let channel = RunChannel::default();
         let mut drained = Vec::new();
-        channel.push(&mut vec![RunEvent::reasoning("hm"), text("a")]);
-        channel.push(&mut vec![text("b")]);
+        channel.push(&mut vec![RunEvent::reasoning("hm"), text("a")], None);
+        channel.push(&mut vec![text("b")], None);
         channel.drain(&mut drained);
         assert_eq!(drained, [RunEvent::reasoning("hm"), text("ab")]);
         drained.clear();
         channel.drain(&mut drained);
         assert!(drained.is_empty());
-        channel.push(&mut vec![text("c")]);
+        channel.push(&mut vec![text("c")], None);
         channel.drain(&mut drained);
         assert_eq!(drained, [text("c")]);
     }
@@ -180,9 +196,9 @@ mod tests {
     #[test]
     fn a_session_that_drains_nothing_holds_its_run() {
         let channel = RunChannel::default();
-        channel.push(&mut vec![text(&"x".repeat(PENDING_BYTES_MAX - 1))]);
+        channel.push(&mut vec![text(&"x".repeat(PENDING_BYTES_MAX - 1))], None);
         assert!(!channel.is_held());
-        channel.push(&mut vec![text("x")]);
+        channel.push(&mut vec![text("x")], None);
         assert!(channel.is_held());
         channel.drain(&mut Vec::new());
         assert!(!channel.is_held());
@@ -208,6 +224,19 @@ mod tests {
         assert_eq!(before, channel.is_cancelled());
         act(channel);
         (channel.is_cancelled(), channel.is_held(), wakes.0.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_push_wakes_a_session_that_does_not_poll_its_run() {
+        let (channel, wakes) = (RunChannel::default(), Arc::new(Wakes::default()));
+        let waker = Waker::from(Arc::clone(&wakes));
+        let woken = |polled: bool| {
+            channel.set_polled_by_session(polled);
+            channel.set_waker(&waker);
+            channel.push(&mut vec![text("a")], None);
+            wakes.0.load(Ordering::Relaxed)
+        };
+        assert_eq!([woken(false), woken(true), woken(false)], [1, 1, 2]);
     }
 
     #[test]

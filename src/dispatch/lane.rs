@@ -1,12 +1,13 @@
-//! One worker's lane: owns that worker's client and its pool, and runs each stream as a task.
+//! The lane of one worker: owns the worker's client with its connections, and starts the runs that are admitted.
 use super::{
-    Permit, Router, RunSinks, Settings, SubmitRun, run, shared::LaneShared, stream_deadlines::StreamDeadlines,
+    LocalRuns, Permit, Router, RunSinks, Settings, SubmitRun, run, shared::LaneShared,
+    stream_deadlines::StreamDeadlines,
 };
 use crate::{metrics::Metrics, upstream::client::Client, worker_clock::WorkerClock};
 use actix::prelude::*;
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
-/// An admitted run. Sent by the dispatcher; a drop gives the slot back.
+/// An admitted run. Sent by the dispatcher; dropping it gives the slot back.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Start {
@@ -16,6 +17,7 @@ pub(super) struct Start {
 
 pub struct Lane {
     shared: Rc<LaneShared>,
+    local_runs: LocalRuns,
 }
 
 impl Lane {
@@ -29,7 +31,12 @@ impl Lane {
     ) -> Self {
         let (deadlines, events) = (StreamDeadlines::start(clock), Cell::default());
         let shared = LaneShared { client, settings, router, metrics, sinks, deadlines, events };
-        Lane { shared: Rc::new(shared) }
+        Lane { shared: Rc::new(shared), local_runs: LocalRuns::default() }
+    }
+
+    /// For the sessions of the lane's thread, which then poll their runs themselves.
+    pub fn local_runs(&self) -> LocalRuns {
+        self.local_runs.clone()
     }
 }
 
@@ -45,8 +52,10 @@ impl Handler<Start> for Lane {
     type Result = ();
 
     fn handle(&mut self, Start { submission, permit }: Start, _: &mut Self::Context) {
-        // A task of its own, never one of the actor's: an actor polls all of its futures on every
-        // wake. The permit goes back when the task ends, however it ends.
-        actix::spawn(run::execute(Rc::clone(&self.shared), submission, permit));
+        // Never a future of this actor, which would poll all runs on every wake. The slot is given back when
+        // the future ends or is dropped.
+        let (key, channel) = ((submission.session, submission.run), Arc::clone(&submission.channel));
+        let run = run::execute(Rc::clone(&self.shared), submission, permit);
+        self.local_runs.start(key, &channel, Box::pin(run));
     }
 }

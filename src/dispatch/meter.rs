@@ -1,21 +1,21 @@
-//! What one request to the upstream is measured by.
+//! The measurements of one request to the upstream.
 use crate::metrics::Metrics;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// One gap between two chunks of output out of this many is observed: clocks and locks cost more than
-/// the rest of a chunk's accounting.
+/// One gap out of this number of gaps between two chunks of output is observed: reading the clock and locking a histogram
+/// cost more than the rest of a chunk's accounting.
 const SAMPLED: u32 = 16;
 
-/// Lives from the sending of a request to the end of its response, however that comes.
+/// Exists from the sending of a request to the end of its response; reports the duration when it is dropped.
 pub(super) struct Meter {
     metrics: Arc<Metrics>,
     sent: Instant,
-    /// From sending to the first output.
+    /// Time from sending to the first output.
     first_chunk: Option<Duration>,
-    /// Reads that brought output.
+    /// Number of reads with output.
     chunks: u32,
-    /// When the chunk came that opens a gap which is observed.
+    /// When the last chunk before an observed gap arrived.
     opened: Instant,
     uncounted: Uncounted,
 }
@@ -29,7 +29,7 @@ struct Uncounted {
 }
 
 impl Meter {
-    /// A request with a body of this length is sent now.
+    /// To be called when a request with a body of this length is sent.
     pub(super) fn start(metrics: &Arc<Metrics>, body_bytes: usize) -> Self {
         metrics.bytes.upstream_out.inc_by(body_bytes as u64);
         let now = Instant::now();
@@ -52,12 +52,12 @@ impl Meter {
         self.first_chunk
     }
 
-    /// Bytes of the response were read.
+    /// Counts bytes of the response.
     pub(super) fn read(&mut self, bytes: usize) {
         self.uncounted.bytes += bytes as u64;
     }
 
-    /// They contained this many deltas, at least one.
+    /// Counts a read with this number of deltas, at least one.
     pub(super) fn chunk(&mut self, deltas: usize) {
         self.uncounted.deltas += deltas as u32;
         self.chunks = self.chunks.wrapping_add(1);
@@ -107,7 +107,7 @@ mod tests {
         }
         meter.read(5);
         drop(meter);
-        drop(Meter::start(&metrics, 3)); // One that failed before its first chunk.
+        drop(Meter::start(&metrics, 3)); // It failed before its first chunk.
         let text = metrics.text().unwrap();
         let value = |name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}"));

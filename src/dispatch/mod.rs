@@ -1,10 +1,10 @@
-//! The dispatcher: one actor for all sessions. It admits runs, and hands each to the lane of its
-//! session's own worker, so that a delta never changes threads. It handles a few messages per
-//! run, and no delta.
+//! The dispatcher: one actor for all sessions. It admits runs and passes each to the lane of its session's worker, so
+//! that no delta changes threads. It handles a few messages per run and none per delta.
 pub mod admission;
 mod attempt;
 pub mod channel;
 mod lane;
+mod local_run;
 mod meter;
 mod recorder;
 mod router;
@@ -21,6 +21,7 @@ mod stall_detector;
 
 pub use channel::RunChannel;
 pub use lane::Lane;
+pub use local_run::{LocalRun, LocalRuns};
 pub use router::Router;
 pub use shared::{STREAM_BYTES, Settings};
 pub use sinks::RunSinks;
@@ -40,17 +41,17 @@ use std::{sync::Arc, time::Instant};
 /// Capacity of the dispatcher's mailbox in messages; when it is full, a run is rejected as overloaded.
 const MAILBOX: usize = 4096;
 
-/// A run that a session wants. Sent by a session actor; a drop means that the session is gone.
+/// A run that a session submits.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SubmitRun {
-    /// Of the client that asked for it.
+    /// The pass of the client that asked the question.
     pub pass: Arc<Pass>,
-    /// What it holds.
+    /// The memory of the run.
     pub account: Account<1>,
     pub session: SessionId,
     pub run: RunId,
-    /// The session's worker; its lane executes the run.
+    /// The session's worker, whose lane starts the run.
     pub worker: usize,
     pub request: RunRequest,
     pub sink: Recipient<RunUpdate>,
@@ -58,7 +59,7 @@ pub struct SubmitRun {
     pub submitted: tokio::time::Instant,
 }
 
-/// An event of a run, for its session. Sent by the dispatcher (queue) and by the run's task.
+/// An event of a run for its session, except text. Sent by the dispatcher (queue position, rejection) and by the run.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RunUpdate {
@@ -66,14 +67,14 @@ pub struct RunUpdate {
     pub event: RunEvent,
 }
 
-/// A session takes back a run that may still be waiting.
+/// Removes a cancelled run from the queue, if it is there.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CancelQueued {
     pub session: SessionId,
 }
 
-/// A worker's lane is there.
+/// A worker has started its lane.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Register {
@@ -81,12 +82,12 @@ pub struct Register {
     pub lane: Addr<Lane>,
 }
 
-/// Sent each second; the answer is whether the dispatcher and all lanes are alive.
+/// Sent every second; the reply is whether all lanes are alive.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct HealthCheck;
 
-/// Asked at the start: how many lanes have registered.
+/// Requests the number of registered lanes, at the start.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct CountLanes;
@@ -135,7 +136,7 @@ impl Dispatcher {
         Dispatcher { admission: Admission::new(settings), lanes, router, metrics, sinks, state, expiry: None }
     }
 
-    /// What probes and operators see.
+    /// The state for probes and operators.
     pub fn state(&self) -> Arc<DispatchState> {
         Arc::clone(&self.state)
     }
@@ -241,7 +242,7 @@ impl Handler<Register> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, Register { worker, lane }: Register, _: &mut Self::Context) {
-        // A worker that was restarted by the server comes with a new number.
+        // A worker that was restarted by the server has a new number.
         if worker >= self.lanes.len() {
             self.lanes.resize(worker + 1, None);
         }

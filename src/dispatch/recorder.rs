@@ -1,4 +1,4 @@
-//! Fills the record of a run while the run goes on, and hands it to the sinks exactly once.
+//! Builds the record of a run while it runs, and passes it to the sinks exactly once.
 use super::{RunSinks, meter::Meter};
 use crate::{
     chat::{
@@ -10,14 +10,14 @@ use crate::{
 use std::{sync::Arc, thread, time::Duration};
 use tokio::time::Instant;
 
-/// Lives as long as its run. A run that is dropped before its end is recorded as cancelled, one that panics as
-/// an internal error.
+/// Exists as long as its run. A run that is dropped before its end is recorded as cancelled, a run that panics as an
+/// internal error.
 pub(super) struct Recorder {
     sinks: RunSinks,
-    /// When the session asked for the run.
+    /// When the session submitted the run.
     submitted: Instant,
     shown: Shown,
-    /// Taken when it is handed over.
+    /// `None` once it is passed to the sinks.
     record: Option<RunRecord>,
 }
 
@@ -30,7 +30,7 @@ struct Shown {
 }
 
 impl Recorder {
-    /// For a run that gets its slot now, `queue_wait` after it was asked for.
+    /// For a run that gets its slot now, `queue_wait` after it was submitted.
     pub(super) fn new(
         sinks: &RunSinks,
         (session, run): (SessionId, RunId),
@@ -54,7 +54,7 @@ impl Recorder {
         Recorder { sinks: sinks.clone(), submitted, shown: Shown::default(), record: Some(record) }
     }
 
-    /// Text for the session. Called for every delta.
+    /// Counts text that is passed to the session. Called for every delta.
     pub(super) fn delta(&mut self, event: &RunEvent, metrics: &Metrics) {
         let RunEvent::Text { text, .. } = event else { return };
         self.shown.deltas += 1;
@@ -71,14 +71,14 @@ impl Recorder {
         self.shown.first_delta.is_some()
     }
 
-    /// The totals of an attempt that is over.
+    /// Sets the usage of an attempt that is over.
     pub(super) fn usage(&mut self, usage: Option<Usage>) {
         if let Some(record) = &mut self.record {
             record.usage = usage;
         }
     }
 
-    /// An attempt is over.
+    /// Adds an attempt that is over.
     pub(super) fn attempt(&mut self, meter: &Meter, error: Option<RunErrorKind>) {
         let Some(record) = &mut self.record else { return };
         record.attempts.push(AttemptRecord {
@@ -97,7 +97,7 @@ impl Recorder {
         }
     }
 
-    /// The run is over. Gives the times, which its client gets too; a later call records nothing.
+    /// The run is over. Returns its times, which are also sent to the client. A second call records nothing.
     pub(super) fn finish(&mut self, end: &RunEnd) -> Timing {
         self.close(|record| {
             record.outcome = end.outcome.clone().into();

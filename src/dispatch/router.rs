@@ -1,4 +1,4 @@
-//! The route as the dispatcher and all lanes share it: one state behind one lock, with its changes in log and metrics.
+//! The route, shared by the dispatcher and all lanes behind one lock; its changes are logged and counted.
 use crate::{
     chat::{FairShareKey, RunError},
     metrics::Metrics,
@@ -13,13 +13,13 @@ use std::{
 };
 
 pub struct Router {
-    /// Held for a few comparisons, never over an await.
+    /// Locked for a few comparisons, never across an await.
     route: Mutex<Route>,
     metrics: Arc<Metrics>,
 }
 
-/// The permit of the attempt under way. Dropped before anything was reported, as with a cancelled run, it reports
-/// that the attempt is counted neither way.
+/// The permit of the current attempt. If it is dropped before an outcome was reported, for example because the run is
+/// cancelled, the attempt counts neither as a success nor as a failure.
 pub(super) struct AttemptGuard {
     router: Arc<Router>,
     permit: BreakerPermit,
@@ -47,7 +47,7 @@ impl Router {
         self.with(|route| route.pick(now(), fastrand::f64(), request))
     }
 
-    /// As if the upstream had failed once more.
+    /// Acts as if the upstream had failed once more.
     #[cfg(test)]
     pub(crate) fn trip(&self) {
         use crate::{chat::SessionId, upstream::breaker::Asker};
@@ -67,7 +67,7 @@ impl Router {
         let outcome = act(&mut route);
         let after = route.state();
         if before != after {
-            // Under the lock, so that log lines and gauges come in the order of the changes.
+            // Under the lock, so that log lines and gauges are in the order of the changes.
             self.metrics.upstream_is(after);
             let level = if after == State::Open { log::Level::Warn } else { log::Level::Info };
             log::log!(level, was = before.as_str(); "upstream breaker {}", after.as_str());
@@ -81,7 +81,7 @@ impl AttemptGuard {
         AttemptGuard { router: Arc::clone(router), permit, is_reported: false }
     }
 
-    /// Reports what the attempt says of its target, see [`Route::record`]. That it answered is reported once.
+    /// Reports the outcome of the attempt, see [`Route::record`]. A success is reported once.
     #[inline]
     pub(super) fn report(&mut self, result: Result<(), Blame>) {
         if !(self.is_reported && result.is_ok()) {

@@ -1,4 +1,4 @@
-//! The task of one run: attempts, the stream, its time limits, and the one end that it always has.
+//! One run: attempts, the stream, its time limits, and the one end that it always has.
 use super::{
     Permit, RunUpdate, SubmitRun,
     attempt::{Attempt, Outcome},
@@ -23,32 +23,40 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// Executes a run to its end, or drops it as soon as it is cancelled.
-pub(super) async fn execute(shared: Rc<LaneShared>, submission: SubmitRun, permit: Permit) {
+/// Executes a run to its end, or until it is cancelled or the future is dropped. A panic of the run ends the run and not
+/// what polls it. In every case the run leaves one record, and the slot is given back.
+pub(super) fn execute(
+    shared: Rc<LaneShared>,
+    submission: SubmitRun,
+    permit: Permit,
+) -> impl Future<Output = ()> + 'static {
     let channel = submission.channel.clone();
     let sink = submission.sink.clone();
     let run = submission.run;
-    let mut task = pin!(Some(AssertUnwindSafe(Run::new(shared, submission).drive()).catch_unwind()));
-    let ended = poll_fn(|cx| match (channel.poll_cancelled(cx), task.as_mut().as_pin_mut()) {
-        (false, Some(task)) => task.poll(cx).map(Some),
-        _ => Poll::Ready(None),
-    })
-    .await;
-    // Dropping the task drops the response, which closes the upstream's connection.
-    task.set(None);
-    if let Some(Err(_panic)) = ended {
-        let end = RunEnd::failed(RunError::new(RunErrorKind::Internal, "the run panicked"));
-        let _ = sink.send(RunUpdate { run, event: RunEvent::End(Box::new(end)) }).await;
+    let driven = AssertUnwindSafe(Run::new(shared, submission).drive()).catch_unwind();
+    async move {
+        let mut driven = pin!(Some(driven));
+        let ended = poll_fn(|cx| match (channel.poll_cancelled(cx), driven.as_mut().as_pin_mut()) {
+            (false, Some(driven)) => driven.poll(cx).map(Some),
+            _ => Poll::Ready(None),
+        })
+        .await;
+        // Drops the response, which closes the upstream's connection.
+        driven.set(None);
+        if let Some(Err(_panic)) = ended {
+            let end = RunEnd::failed(RunError::new(RunErrorKind::Internal, "the run panicked"));
+            let _ = sink.send(RunUpdate { run, event: RunEvent::End(Box::new(end)) }).await;
+        }
+        drop(permit);
     }
-    drop(permit);
 }
 
-/// In a box, and with a box for each future that it awaits now and then: what it is while it reads is
-/// in memory thousands of times, and few lines of a cache.
+/// It is boxed, and so are the futures that it awaits rarely: there are thousands of runs that read, so each must touch
+/// few cache lines.
 struct Run {
     shared: Rc<LaneShared>,
     submission: SubmitRun,
-    /// The request at the target of the last attempt; another attempt there repeats it.
+    /// The request for the target of the last attempt; another attempt at this target repeats it.
     outbound: Option<(Target, Outbound)>,
     route: RouteRequest,
     attempt: Option<Attempt>,
@@ -57,10 +65,10 @@ struct Run {
 }
 
 impl Drop for Run {
-    /// Before its end: cancelled, or a panic.
+    /// If it is dropped before its end, because of a cancellation or a panic, the current attempt is recorded.
     fn drop(&mut self) {
         if let Some(attempt) = &mut self.attempt {
-            attempt.close(&self.shared, &mut self.recorder); // What it has used is counted.
+            attempt.close(&self.shared, &mut self.recorder); // Records its usage.
             attempt.record(&mut self.recorder, None);
         }
     }
@@ -79,7 +87,7 @@ impl Run {
         Box::new(Run { shared, submission, outbound: None, route, attempt: None, deadline, recorder })
     }
 
-    /// The one loop of a run: attempts and pauses, as the route picks them.
+    /// The loop of a run: attempts and pauses, as the route decides.
     async fn drive(mut self: Box<Self>) {
         loop {
             let go = match self.shared.router.pick(&mut self.route) {
@@ -118,7 +126,7 @@ impl Run {
         }
     }
 
-    /// Waits before the next attempt; whether the session is still there.
+    /// Waits before the next attempt; false if the session has ended.
     async fn pause(&mut self, after: Duration, error: RunError) -> bool {
         self.note_error(&error);
         log::info!(
@@ -142,7 +150,7 @@ impl Run {
         true
     }
 
-    /// Sends the request of an attempt and waits for the head of a response.
+    /// Sends the request of an attempt and waits for the head of the response.
     async fn open(&mut self, go: Go) -> Result<(), OpenError> {
         let Run { shared, submission, outbound, .. } = self;
         let (_, outbound) = match outbound.take() {
@@ -157,7 +165,7 @@ impl Run {
         attempt.open(shared, submission, outbound, go.key, self.deadline).await
     }
 
-    /// Reads the response to its end. A session that is gone has cancelled the run.
+    /// Reads the response to its end. A session that ends cancels the run.
     async fn read(&mut self) -> Outcome {
         poll_fn(|cx| {
             let Run { attempt: Some(attempt), shared, submission, recorder, .. } = &mut *self else {
@@ -168,7 +176,7 @@ impl Run {
         .await
     }
 
-    /// The last attempt is over: well, or with this error. It had a connection.
+    /// Reports the outcome of the last attempt, which had a connection.
     fn report_attempt(&mut self, error: Option<&RunError>) {
         let shown = self.recorder.has_text();
         if let Some(attempt) = &mut self.attempt {
@@ -177,8 +185,8 @@ impl Run {
         }
     }
 
-    /// Sends what is not text; whether the session is still there. Waits when its mailbox is full, but
-    /// a session that takes nothing for too long gets the end in place of it.
+    /// Sends an event that is not text; false if the session has ended. Waits while its mailbox is full; a session that
+    /// accepts nothing for too long gets the end of the run instead.
     async fn tell(&mut self, event: RunEvent) -> bool {
         let update = match self.submission.sink.try_send(RunUpdate { run: self.submission.run, event }) {
             Ok(()) => return true,
@@ -195,7 +203,7 @@ impl Run {
         false
     }
 
-    /// The error without the key, should the upstream have repeated it.
+    /// Removes the API key from an error, in case the upstream has repeated it.
     fn redacted(&self, mut error: RunError) -> RunError {
         let texts = [error.code.as_mut(), error.request_id.as_mut(), Some(&mut error.detail)];
         texts.into_iter().flatten().for_each(|text| self.shared.client.redact(text));
@@ -205,7 +213,7 @@ impl Run {
     async fn end(mut self: Box<Self>, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
         end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
-        // An error of the gateway's own, before anything was sent, is none of the upstream's.
+        // An error of the gateway itself, before anything was sent, is not counted as an upstream error.
         if let Some(error) = end.outcome.as_ref().err().filter(|e| e.kind.fault() != Fault::NotSent) {
             self.note_error(error);
         }
@@ -219,7 +227,7 @@ impl Run {
         self.read_tail(usage).await;
     }
 
-    /// Reads what is left of a response behind its finished answer, whose end carried this usage.
+    /// Reads the rest of the response after a finished answer, whose end had this usage.
     async fn read_tail(&mut self, reported: Usage) {
         let Some(attempt) = &mut self.attempt else { return };
         if let Some(usage) = attempt.read_tail().await {

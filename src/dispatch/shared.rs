@@ -1,4 +1,4 @@
-//! What all runs of a lane share, and the bounds that each of them has.
+//! State shared by all runs of a lane, and the limits of each run.
 use super::{Router, RunSinks, stream_deadlines::StreamDeadlines};
 use crate::{
     chat::RunEvent,
@@ -7,26 +7,26 @@ use crate::{
 };
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-/// What a run holds at most in addition to its request, in bytes: until the head of a response the buffers of the HTTP library,
-/// then those of TLS, decoder and task.
+/// Maximum bytes that a run allocates in addition to its request: until the head of a response arrives the buffers of the HTTP
+/// library, then those of TLS, the decoder and the future.
 pub const STREAM_BYTES: usize = 64 * 1024;
 
-/// What a run may take.
+/// Limits of a run, and the dialect of its service.
 #[derive(Debug)]
 pub struct Settings {
     pub dialect: Dialect,
     pub limits: Limits,
-    /// Longest silence between bytes of an answer.
+    /// Maximum time between two bytes of an answer; then the run fails as timed out.
     pub stall: Duration,
-    /// Longest run, all attempts and pauses counted.
+    /// Maximum time of a run with all its attempts and pauses; then it fails as timed out.
     pub run_time: Duration,
-    /// How long a run waits for room in the mailbox of its session, for each word.
+    /// Maximum time until the session takes an event or the pending text; then the run ends as overloaded.
     pub delivery: Duration,
-    /// Runs that may be handed over at once; as many as there are slots.
+    /// Capacity of the lane's mailbox in runs: the number of slots, so that it is never full.
     pub mailbox: usize,
 }
 
-/// What all runs of a lane share.
+/// State shared by all runs of a lane.
 pub(super) struct LaneShared {
     pub(super) client: Client,
     pub(super) settings: Arc<Settings>,
@@ -34,6 +34,6 @@ pub(super) struct LaneShared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) sinks: RunSinks,
     pub(super) deadlines: Rc<StreamDeadlines>,
-    /// Lent to each run for one poll: one list for all stays in the cache.
+    /// Used by one run during a poll and empty between polls: a list that all runs use in turn stays in the cache.
     pub(super) events: Cell<Vec<RunEvent>>,
 }

@@ -1,4 +1,4 @@
-//! Where the record of a run goes at its end: a list, so that another reader of records is one entry more.
+//! The sinks that get the record of a run at its end.
 use crate::{
     chat::{RunRecord, RunSink},
     metrics::Metrics,
@@ -46,7 +46,7 @@ impl RunSink for RunLog {
             run:% = run,
             outcome = outcome.code(),
             queue_ms = ms(queue_wait),
-            // From one moment, the slot's, so that the first delta is never later than the end.
+            // Both are measured from the slot, so that the first delta is never later than the end.
             duration_ms = ms(record.time_running()),
             first_delta_ms = record.first_delta_running().map(ms),
             deltas = *deltas,

@@ -1,21 +1,21 @@
-//! Pings each lane and reports a worker thread that stands still.
+//! Pings each lane and reports a worker thread that does not run.
 use super::{DispatchState, Lane};
 use crate::metrics::Metrics;
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often a lane is asked.
+/// Interval of pings to a lane.
 const EVERY: Duration = Duration::from_millis(250);
-/// Without an answer for this long, a worker counts as stalled.
+/// A worker that has not answered for this long counts as stalled: it is logged and counted once.
 const STALL: Duration = Duration::from_secs(1);
 
-/// Sent by the stall detector; an answer shows that the lane's thread runs.
+/// A ping to a lane; the reply shows that its thread runs.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Ping;
 
-/// Watches one worker for as long as its lane lives. Runs on the dispatcher's thread.
+/// Watches one worker until its lane ends. Runs on the dispatcher's thread.
 pub(super) async fn watch(worker: usize, lane: Addr<Lane>, metrics: Arc<Metrics>, state: Arc<DispatchState>) {
     loop {
         state.worker_answered(worker, Instant::now());

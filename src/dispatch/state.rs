@@ -1,5 +1,5 @@
-//! The state of dispatcher and lanes as others may look at it: when each thread last answered, and how many runs
-//! there are. Probes read it and wait for no thread, so that a busy process is not taken for a dead one.
+//! The public state of dispatcher and lanes: when each thread last answered, and the number of runs. Probes read it and
+//! wait for no thread, so that a busy process is not mistaken for a dead one.
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,25 +7,25 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Without an answer for longer than this, a thread counts as stuck.
+/// A thread that has not answered for longer than this counts as stuck, and the probes fail.
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Written on the dispatcher's thread, read by the probes on any.
+/// Written on the dispatcher's thread, read by probes on any thread.
 pub struct DispatchState(Mutex<Inner>);
 
-/// How many runs there are.
+/// Numbers of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Runs that hold a slot.
     pub running: usize,
-    /// Runs that wait for one.
+    /// Runs that wait for a slot.
     pub queued: usize,
 }
 
 struct Inner {
     load: Load,
     dispatcher: Instant,
-    /// By number of the worker.
+    /// By worker number.
     workers: Vec<LaneState>,
 }
 
@@ -76,7 +76,7 @@ impl DispatchState {
         (silent > SILENCE_MAX).then_some(Fault::DispatcherSilent(silent))
     }
 
-    /// The fault of the first worker that has one.
+    /// The first fault of a worker.
     pub fn worker_fault(&self, now: Instant) -> Option<Fault> {
         self.inner().workers.iter().enumerate().find_map(|(worker, lane)| match *lane {
             LaneState::Awaited => None,
@@ -96,7 +96,7 @@ impl DispatchState {
         inner.workers[worker] = lane;
     }
 
-    /// Held for a look, never over an await.
+    /// Locked briefly, never across an await.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,10 +130,10 @@ mod tests {
         assert_eq!(fault.to_string(), "the dispatcher has not answered for 11 s");
         state.dispatcher_answered(at(11));
         assert_eq!(state.dispatcher_fault(at(21)), None);
-        // One that has not begun is not silent.
+        // A worker that has not started is not silent.
         assert_eq!(state.worker_fault(at(100)), None);
         state.worker_answered(0, at(100));
-        // Clocks of threads may be read in any order.
+        // Threads read their clocks in any order.
         assert_eq!((state.worker_fault(at(99)), state.worker_fault(at(110))), (None, None));
         state.worker_answered(2, at(105));
         let fault = state.worker_fault(at(112)).unwrap();

@@ -1,4 +1,4 @@
-//! The response of one attempt as it is read: its text, its time limits, and what follows its finish.
+//! Reads the response of one attempt: its text, its time limits, and what follows the finish reason.
 use super::stream_deadlines::{DeadlineGuard, Exceeded};
 use crate::{
     chat::{RunError, RunErrorKind, RunEvent},
@@ -11,33 +11,35 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// Bytes that are taken from a stream that is always ready before others get their turn.
+/// Bytes read in one poll from a response that always has more; then the other tasks of the thread run first.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// How long the rest of a body is read after the finish, so that the connection can be used again.
+/// Maximum time to read the rest of a body after the finish reason, so that the connection can be used again. Then the
+/// connection is closed.
 const TAIL: Duration = Duration::from_secs(1);
-/// The same where no usage has come, which some services send last. It counts for the metrics.
+/// The same if no usage has arrived, which some services send last; the metrics need it.
 const TAIL_FOR_USAGE: Duration = Duration::from_secs(5);
-/// How long the end of an answer waits after its finish for usage to go with it, where none has come.
+/// Maximum time that the end of an answer is delayed after the finish reason to include usage, if none has arrived. Then it
+/// is sent without usage.
 const USAGE_WAIT: Duration = Duration::from_millis(200);
 
 /// The session did not take an event within [`super::Settings::delivery`].
 pub(super) const NOT_TAKEN: &str = "the session took nothing for too long";
 
-/// What one wake of a stream brought.
+/// The result of reading in one poll.
 pub(super) enum Step {
-    /// Events are there to be passed on, or the end of the answer is.
+    /// There are events to pass on, or the answer is finished.
     More,
     End,
     Failed(RunError),
 }
 
-/// A response as it is read.
+/// A response and the state of reading it.
 pub(super) struct Stream {
     response: Response,
     pub(super) reader: Reader,
     deadlines: DeadlineGuard,
-    /// Bytes that are not accounted for.
+    /// Bytes read that are not counted yet.
     pub(super) received: usize,
 }
 
@@ -46,7 +48,7 @@ impl Stream {
         Stream { response, reader, deadlines, received: 0 }
     }
 
-    /// Takes what is there, unless the run is held.
+    /// Reads what has arrived, unless the run is held.
     pub(super) fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -69,7 +71,7 @@ impl Stream {
         }
     }
 
-    /// Takes what is there; the last step where there will be no more.
+    /// Reads what has arrived; returns the last step if nothing more follows.
     fn take(&mut self, cx: &mut Context<'_>, events: &mut Vec<RunEvent>) -> Option<Step> {
         let mut taken = 0;
         while taken < READ_BYTES_MAX {
@@ -114,19 +116,19 @@ impl Stream {
         None
     }
 
-    /// Whether the answer is finished, and its usage known or waited for long enough.
+    /// Whether the answer is finished, and its usage is known or [`USAGE_WAIT`] is over.
     pub(super) fn is_finished(&self) -> bool {
         self.reader.finished() && (self.reader.usage().is_some() || self.deadlines.exceeded().is_some())
     }
 
-    /// Reads what is left behind a finished answer, whatever that is: the answer is whole.
+    /// Reads the rest of the body after a finished answer and ignores it: the answer is complete.
     pub(super) async fn read_rest(&mut self) {
         let time = if self.reader.usage().is_some() { TAIL } else { TAIL_FOR_USAGE };
         let _ = timeout(time, poll_fn(|cx| self.poll_rest(cx))).await;
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Nothing that follows a finish is text or an error.
+        // After the finish reason the reader emits neither text nor errors.
         match self.take(cx, &mut Vec::new()) {
             Some(_) => Poll::Ready(()),
             None => Poll::Pending,

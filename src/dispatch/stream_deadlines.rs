@@ -1,4 +1,4 @@
-//! Time limits of a lane's streams: the worker's clock checks all of them at each tick, so that a delta costs a
+//! Time limits of a lane's responses: the worker's clock checks all of them at each tick, so that a delta costs one
 //! store and no timer.
 use super::channel::RunChannel;
 use crate::worker_clock::{WorkerClock, ticks_in};
@@ -11,38 +11,37 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The streams of a lane with their limits.
+/// The responses of a lane with their limits.
 pub(super) struct StreamDeadlines {
     clock: Rc<WorkerClock>,
     streams: RefCell<Slab<Rc<Limits>>>,
 }
 
-/// The limit that a stream has exceeded.
+/// The limit that a response has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exceeded {
-    /// No byte came for too long.
+    /// No byte arrived for too long.
     Silence,
-    /// The run's own end.
+    /// The deadline of the run.
     Deadline,
-    /// The session drained nothing of the pending text for too long.
+    /// The session did not take the pending text for too long.
     Delivery,
 }
 
 struct Limits {
-    /// When the last byte came, in ticks.
+    /// When the last byte arrived, in ticks.
     received: Cell<u32>,
     silence: u32,
-    /// When the session was last seen to drain text or to have none pending, in ticks, and how often it had
-    /// drained by then.
+    /// When the session had last taken text or had none pending, in ticks, and how often it had taken text by then.
     drained: Cell<(u32, u32)>,
     delivery: u32,
     deadline: Cell<Instant>,
     exceeded: Cell<Option<Exceeded>>,
-    /// Wakes the run's task.
+    /// Wakes the run.
     channel: Arc<RunChannel>,
 }
 
-/// A stream whose limits are checked until this is dropped.
+/// A response whose limits are checked until this is dropped.
 pub(super) struct DeadlineGuard {
     deadlines: Rc<StreamDeadlines>,
     slot: usize,
@@ -50,7 +49,7 @@ pub(super) struct DeadlineGuard {
 }
 
 impl StreamDeadlines {
-    /// Checked by this clock for as long as it ticks.
+    /// The clock checks them at every tick.
     pub(super) fn start(clock: &Rc<WorkerClock>) -> Rc<Self> {
         let deadlines = Rc::new(StreamDeadlines { clock: Rc::clone(clock), streams: RefCell::default() });
         let checked = Rc::clone(&deadlines);
@@ -64,7 +63,7 @@ impl StreamDeadlines {
         }
     }
 
-    /// Adds a stream.
+    /// Adds a response.
     pub(super) fn add(
         self: &Rc<Self>,
         silence: Duration,
@@ -72,7 +71,7 @@ impl StreamDeadlines {
         deadline: Instant,
         channel: Arc<RunChannel>,
     ) -> DeadlineGuard {
-        // One more, because the first tick may come at once.
+        // One more, because the first tick may follow at once.
         let ticks = |time| ticks_in(time).saturating_add(1);
         let now = self.clock.ticks();
         let limits = Rc::new(Limits {
@@ -92,7 +91,7 @@ impl StreamDeadlines {
 impl Limits {
     fn check(&self, ticks: u32, now: Instant) {
         if self.channel.is_held() {
-            self.received.set(ticks); // It is we who do not read.
+            self.received.set(ticks); // The silence is ours: the run does not read.
         }
         let times = self.channel.times_drained();
         if !self.channel.has_pending() || times != self.drained.get().1 {
@@ -113,7 +112,7 @@ impl Limits {
 }
 
 impl DeadlineGuard {
-    /// A byte came; one that comes while its silence is being noticed ends that silence.
+    /// A byte arrived. It also ends a silence that was just detected.
     pub(super) fn received(&self) {
         self.limits.received.set(self.deadlines.clock.ticks());
         if self.limits.exceeded.get() == Some(Exceeded::Silence) {
@@ -125,7 +124,7 @@ impl DeadlineGuard {
         self.limits.exceeded.get()
     }
 
-    /// The stream must end sooner.
+    /// Makes the deadline earlier.
     pub(super) fn end_by(&self, deadline: Instant) {
         self.limits.deadline.set(self.limits.deadline.get().min(deadline));
     }
@@ -162,11 +161,11 @@ mod tests {
         assert_eq!(check(2, now), None);
         // A session that drains text now and then exceeds nothing.
         for _ in 0..3 {
-            channel.push(&mut vec![RunEvent::answer("a")]);
+            channel.push(&mut vec![RunEvent::answer("a")], None);
             stream.received();
             assert_eq!(check(2, now), None);
             channel.drain(&mut Vec::new());
-            channel.push(&mut vec![RunEvent::answer("b")]);
+            channel.push(&mut vec![RunEvent::answer("b")], None);
             stream.received();
             assert_eq!(check(2, now), None);
         }

@@ -1,4 +1,4 @@
-//! A session that takes nothing, and a worker that stands still.
+//! Slow sessions, runs that sessions poll, panics of runs, and a stalled worker.
 use super::*;
 use crate::{
     access::Pass,
@@ -26,16 +26,18 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 /// Nothing in a test may take longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A session with one place in its mailbox that takes its time, or takes nothing after the first word.
+/// A session with room for one message in its mailbox, which pauses after each text that it takes.
 struct Slow {
     received: Rc<std::cell::RefCell<Vec<RunEvent>>>,
     channel: Arc<RunChannel>,
     pause: Duration,
+    /// Set if it polls the run itself.
+    local: Option<LocalRun>,
 }
 
 impl Slow {
-    /// Takes the text that was left, and then nothing for a while.
-    fn hear(&mut self, ctx: &mut Context<Self>) {
+    /// Takes the pending text, and then nothing for a while.
+    fn drain(&mut self, ctx: &mut Context<Self>) {
         let mut drained = Vec::new();
         self.channel.drain(&mut drained);
         if !drained.is_empty() {
@@ -46,9 +48,9 @@ impl Slow {
 }
 
 /// Polled with the actor.
-struct Listener;
+struct TextStream;
 
-impl ActorFuture<Slow> for Listener {
+impl ActorFuture<Slow> for TextStream {
     type Output = ();
 
     fn poll(
@@ -57,8 +59,11 @@ impl ActorFuture<Slow> for Listener {
         ctx: &mut Context<Slow>,
         task: &mut std::task::Context<'_>,
     ) -> std::task::Poll<()> {
-        slow.channel.set_waker(task.waker());
-        slow.hear(ctx);
+        match &mut slow.local {
+            Some(local) => local.poll(task),
+            None => slow.channel.set_waker(task.waker()),
+        }
+        slow.drain(ctx);
         std::task::Poll::Pending
     }
 }
@@ -68,7 +73,7 @@ impl Actor for Slow {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1);
-        ctx.spawn(Listener);
+        ctx.spawn(TextStream);
     }
 }
 
@@ -76,7 +81,10 @@ impl Handler<RunUpdate> for Slow {
     type Result = ();
 
     fn handle(&mut self, update: RunUpdate, ctx: &mut Self::Context) {
-        self.hear(ctx);
+        self.drain(ctx);
+        if matches!(update.event, RunEvent::End(_)) {
+            self.local.take().into_iter().for_each(LocalRun::release);
+        }
         self.received.borrow_mut().push(update.event);
     }
 }
@@ -110,8 +118,13 @@ async fn upstream(texts: Vec<String>) -> String {
     format!("http://{address}")
 }
 
-/// A dispatcher and its only lane on this thread.
-fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> Addr<Dispatcher> {
+/// A dispatcher with a single lane, both on this thread.
+fn dispatcher(
+    base_url: String,
+    delivery: Duration,
+    metrics: &Arc<Metrics>,
+    sinks: RunSinks,
+) -> (Addr<Dispatcher>, LocalRuns) {
     let dialect = dashscope::Settings { incremental: true, ..dashscope::Settings::default() };
     let dialect = Dialect::DashScope(DashScope::new(dialect));
     let wait = Duration::from_secs(5);
@@ -135,7 +148,6 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
     let target = route::Target { model: "m".into() };
     let router =
         Arc::new(Router::new(route::Settings { target, ..route::Settings::default() }, Arc::clone(metrics)));
-    let sinks = RunSinks::standard(metrics);
     let lane = Lane::new(
         client,
         Arc::new(settings),
@@ -146,20 +158,46 @@ fn dispatcher(base_url: String, delivery: Duration, metrics: &Arc<Metrics>) -> A
     );
     let admission = admission::Settings { runs_max: 4, queue_max: 4, queue_timeout: wait };
     let dispatcher = Dispatcher::new(admission, 1, router, Arc::clone(metrics), sinks).start();
+    let local_runs = lane.local_runs();
     dispatcher.try_send(Register { worker: 0, lane: lane.start() }).unwrap();
-    dispatcher
+    (dispatcher, local_runs)
 }
 
-/// A run for a session that pauses after each event; all events that it received, once there is an end.
+/// How a session receives its run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Polling {
+    /// It polls the run itself.
+    BySession,
+    /// The run is a task.
+    ByTask,
+}
+
+/// All events that a session receives, which pauses after each text, once the run has ended and its slot is free.
 async fn received_by_a_slow_session(
+    polling: Polling,
     texts: &[String],
     pause: Duration,
     delivery: Duration,
 ) -> (Vec<RunEvent>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let dispatcher = dispatcher(upstream(texts.to_vec()).await, delivery, &metrics);
+    let sinks = RunSinks::standard(&metrics);
+    (received(polling, texts, pause, delivery, &metrics, sinks).await, metrics)
+}
+
+async fn received(
+    polling: Polling,
+    texts: &[String],
+    pause: Duration,
+    delivery: Duration,
+    metrics: &Arc<Metrics>,
+    sinks: RunSinks,
+) -> Vec<RunEvent> {
+    let (dispatcher, local_runs) = dispatcher(upstream(texts.to_vec()).await, delivery, metrics, sinks);
     let (received, channel) = (Rc::default(), Arc::<RunChannel>::default());
-    let session = Slow { received: Rc::clone(&received), channel: Arc::clone(&channel), pause }.start();
+    let register = || local_runs.register(SessionId(1), RunId(1), Arc::clone(&channel));
+    let local = (polling == Polling::BySession).then(register);
+    let session =
+        Slow { received: Rc::clone(&received), channel: Arc::clone(&channel), pause, local }.start();
     let memory = Memory::new(Limit::new(0, |_| None), Instant::now().into_std());
     let memory = Arc::new(memory);
     let submission = SubmitRun {
@@ -173,7 +211,7 @@ async fn received_by_a_slow_session(
             messages: vec![PromptMessage::new(Role::User, "hi")],
             omitted_turns: 0,
         },
-        sink: session.recipient(),
+        sink: session.clone().recipient(),
         channel,
         submitted: Instant::now(),
     };
@@ -186,8 +224,8 @@ async fn received_by_a_slow_session(
         }
     };
     timeout(PATIENCE, ended).await.expect("the run ends and gives its slot back");
-    let received = received.borrow().clone();
-    (received, metrics)
+    assert!(session.connected(), "the session does not end with its run");
+    received.borrow().clone()
 }
 
 fn text_of(received: &[RunEvent]) -> String {
@@ -201,7 +239,8 @@ fn text_of(received: &[RunEvent]) -> String {
 async fn a_run_waits_for_a_slow_session_and_skips_nothing() {
     // Each is an eighth of what may wait.
     let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
-    let (received, _) = received_by_a_slow_session(&texts, Duration::from_millis(10), PATIENCE).await;
+    let (received, _) =
+        received_by_a_slow_session(Polling::ByTask, &texts, Duration::from_millis(10), PATIENCE).await;
     assert_eq!(text_of(&received), texts.concat());
     assert!(
         received.len() < texts.len() / 2,
@@ -223,13 +262,58 @@ async fn a_run_waits_for_a_slow_session_and_skips_nothing() {
 #[actix::test]
 async fn a_session_that_accepts_nothing_for_too_long_gets_the_end_and_its_slot_is_freed() {
     let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
-    let (received, metrics) =
-        received_by_a_slow_session(&texts, Duration::from_secs(1), Duration::from_millis(300)).await;
+    let (received, metrics) = received_by_a_slow_session(
+        Polling::ByTask,
+        &texts,
+        Duration::from_secs(1),
+        Duration::from_millis(300),
+    )
+    .await;
     let text = text_of(&received);
     assert!(texts.concat().starts_with(&text), "nothing is skipped before the end");
     let Some(RunEvent::End(end)) = received.last() else { panic!("the end is last: {received:?}") };
     assert_eq!(end.outcome.as_ref().unwrap_err().kind, RunErrorKind::Overloaded);
     assert_eq!(metrics.runs_ended("overloaded"), 1);
+}
+
+/// While the session pauses, its run is not polled: it reads no more than fits into one poll.
+#[actix::test]
+async fn a_run_that_its_session_polls_waits_with_it_and_skips_nothing() {
+    let texts: Vec<_> = (0..60).map(|n| format!("{n} {} ", "x".repeat(8 << 10))).collect();
+    let (received, metrics) =
+        received_by_a_slow_session(Polling::BySession, &texts, Duration::from_millis(10), PATIENCE).await;
+    assert_eq!(text_of(&received), texts.concat());
+    assert!(received.len() < texts.len() / 2, "{} events for {} texts", received.len(), texts.len());
+    // What one poll reads, and the last network read of it beyond that.
+    assert!(received.iter().all(|event| event.text_bytes() <= 2 * 64 * 1024));
+    let Some(RunEvent::End(end)) = received.last() else { panic!("the end is last: {received:?}") };
+    assert_eq!(end.outcome, Ok(FinishReason::Stop));
+    assert_eq!(metrics.runs_ended("stop"), 1);
+}
+
+/// Makes every run panic at its end.
+struct PanickingSink;
+
+impl crate::chat::RunSink for PanickingSink {
+    fn record(&self, _: &RunRecord) {
+        panic!("as the test wants");
+    }
+}
+
+// faults: C44
+#[actix::test]
+async fn a_panic_of_a_run_ends_the_run_and_not_its_session() {
+    for polling in [Polling::ByTask, Polling::BySession] {
+        let metrics = Arc::new(Metrics::default());
+        let sinks = RunSinks::new([Arc::new(PanickingSink) as Arc<dyn crate::chat::RunSink>]);
+        let texts = ["He".to_owned()];
+        let received = received(polling, &texts, Duration::ZERO, PATIENCE, &metrics, sinks).await;
+        assert_eq!(text_of(&received), "He", "{polling:?}");
+        let ends = received.iter().filter(|event| matches!(event, RunEvent::End(_))).count();
+        let Some(RunEvent::End(end)) = received.last() else { panic!("{polling:?}: {received:?}") };
+        let error = end.outcome.as_ref().unwrap_err();
+        assert_eq!((ends, error.kind), (1, RunErrorKind::Internal), "{polling:?}");
+    }
 }
 
 /// Blocks the thread of one worker.

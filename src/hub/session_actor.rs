@@ -9,7 +9,7 @@ use super::{
 use crate::{
     access::Pass,
     chat::{ChatKey, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, SubscriberId},
-    dispatch::{CancelQueued, RunChannel, RunUpdate, SubmitRun},
+    dispatch::{CancelQueued, LocalRun, RunChannel, RunUpdate, SubmitRun},
     protocol::{Rejection, ServerFrame},
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session},
     socket::window::Ready,
@@ -31,7 +31,7 @@ pub struct SessionActor {
     /// The pass of the client that asked last.
     pass: Arc<Pass>,
     session: Session<Subscriber>,
-    run: Option<(RunId, Arc<RunChannel>)>,
+    run: Option<(RunId, LocalRun)>,
     /// The chat's entry in the registry; `None` for the session of a single socket.
     chat: Option<Box<ChatHandle>>,
     /// The time at which it is to be woken.
@@ -44,11 +44,10 @@ struct ChatHandle {
     occupancy: Occupancy,
 }
 
-/// Drains the run's channel for as long as it is the session's current run. A future of the actor: woken by
-/// the run, polled with the mailbox.
+/// Polls a run and takes its text, for as long as it is the session's current run. A future of the actor: woken
+/// by the run, polled after the mailbox.
 struct RunTextStream {
     run: RunId,
-    channel: Arc<RunChannel>,
 }
 
 /// A test's access to a session, on its thread.
@@ -156,7 +155,8 @@ impl SessionActor {
             Effect::StartRun { run, request } => {
                 self.worker.metrics.turns_truncated.inc_by(request.omitted_turns as u64);
                 let channel = Arc::new(RunChannel::default());
-                let order = SubmitRun {
+                let local = self.worker.local_runs.register(self.id, run, Arc::clone(&channel));
+                let submission = SubmitRun {
                     pass: Arc::clone(&self.pass),
                     account: self.holdings.of_run(&request),
                     session: self.id,
@@ -164,12 +164,12 @@ impl SessionActor {
                     worker: self.worker.index,
                     request,
                     sink: ctx.address().recipient(),
-                    channel: Arc::clone(&channel),
+                    channel,
                     submitted: tokio::time::Instant::now(),
                 };
-                if self.worker.dispatcher.try_send(order).is_ok() {
-                    ctx.spawn(RunTextStream { run, channel: Arc::clone(&channel) });
-                    self.run = Some((run, channel));
+                if self.worker.dispatcher.try_send(submission).is_ok() {
+                    ctx.spawn(RunTextStream { run });
+                    self.run = Some((run, local));
                 } else {
                     let error = RunError::new(RunErrorKind::Overloaded, "the dispatcher's mailbox is full");
                     let event = RunEvent::End(Box::new(RunEnd::failed(error)));
@@ -223,10 +223,12 @@ impl SessionActor {
 
     /// Takes the text that the run has produced.
     fn drain_run(&mut self, ctx: &mut Context<Self>) {
-        let Some((run, channel)) = &self.run else { return };
+        let Some((run, local)) = self.run.as_ref().filter(|(_, local)| local.channel().has_pending()) else {
+            return;
+        };
         let run = *run;
         let mut events = self.worker.scratch.events.take();
-        channel.drain(&mut events);
+        local.channel().drain(&mut events);
         for event in events.drain(..) {
             self.feed(ctx, Input::Run { run, event });
         }
@@ -235,8 +237,8 @@ impl SessionActor {
 
     /// Takes the run's usage so far, before the session may cancel it.
     fn take_usage(&mut self, ctx: &mut Context<Self>) {
-        let Some((run, channel)) = &self.run else { return };
-        let (run, usage) = (*run, channel.usage());
+        let Some((run, local)) = &self.run else { return };
+        let (run, usage) = (*run, local.channel().usage());
         if let Some(usage) = usage {
             self.feed(ctx, Input::Run { run, event: RunEvent::Usage(usage) });
         }
@@ -286,14 +288,15 @@ impl SessionActor {
     }
 
     fn with_run(&self, act: impl FnOnce(&RunChannel)) {
-        if let Some((_, channel)) = &self.run {
-            act(channel);
+        if let Some((_, local)) = &self.run {
+            act(local.channel());
         }
     }
 
     fn cancel(&mut self, run: RunId) {
-        if let Some((_, channel)) = self.run.take_if(|(current, _)| *current == run) {
-            channel.cancel();
+        if let Some((_, local)) = self.run.take_if(|(current, _)| *current == run) {
+            local.channel().cancel();
+            drop(local);
             // If this is rejected, the dispatcher finds the cancelled run when it is due.
             let _ = self.worker.dispatcher.try_send(CancelQueued { session: self.id });
         }
@@ -309,10 +312,11 @@ impl ActorFuture<SessionActor> for RunTextStream {
         ctx: &mut Context<SessionActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        if actor.run.as_ref().is_none_or(|(current, _)| *current != self.run) {
+        let Some((_, local)) = actor.run.as_mut().filter(|(current, _)| *current == self.run) else {
             return Poll::Ready(());
-        }
-        self.channel.set_waker(task.waker());
+        };
+        // The session may cancel the run while it takes the text: then the run's own poll is over.
+        local.poll(task);
         actor.drain_run(ctx);
         Poll::Pending
     }
@@ -331,8 +335,8 @@ impl Actor for SessionActor {
 /// Runs on every end, a panic included: cancels the run and notifies the subscribers.
 impl Drop for SessionActor {
     fn drop(&mut self) {
-        if let Some((run, _)) = self.run {
-            self.cancel(run);
+        if let Some((run, _)) = &self.run {
+            self.cancel(*run);
         }
         self.worker.registry.remove(self.id);
         if let Some(chat) = &self.chat {
@@ -386,7 +390,8 @@ impl Handler<RunUpdate> for SessionActor {
     fn handle(&mut self, RunUpdate { run, event }: RunUpdate, ctx: &mut Self::Context) {
         self.drain_run(ctx); // Text that precedes the event.
         if matches!(event, RunEvent::End(_)) {
-            self.run.take_if(|(current, _)| *current == run);
+            let ended = self.run.take_if(|(current, _)| *current == run);
+            ended.into_iter().for_each(|(_, local)| local.release());
         }
         self.feed(ctx, Input::Run { run, event });
     }

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     chat::RunEvent,
-    dispatch::Dispatcher,
+    dispatch::{Dispatcher, LocalRuns},
     lifecycle::Lifecycle,
     memory::Memory,
     metrics::Metrics,
@@ -68,6 +68,8 @@ pub struct Worker {
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     pub(super) scratch: ScratchBuffers,
+    /// The runs that sessions of this thread poll.
+    pub(super) local_runs: LocalRuns,
     pub(super) timers: Timers,
     /// State shared by the sockets of this thread.
     pub sockets: Rc<SocketWorker>,
@@ -85,6 +87,7 @@ impl Worker {
         settings: Settings,
         session_settings: Arc<session::Settings>,
         shared: SharedParts,
+        local_runs: LocalRuns,
         clock: Rc<WorkerClock>,
     ) -> Rc<Self> {
         let SharedParts { dispatcher, registry, lifecycle, memory, metrics } = shared;
@@ -99,6 +102,7 @@ impl Worker {
             memory,
             metrics,
             scratch: ScratchBuffers::default(),
+            local_runs,
             timers: Timers::default(),
             retained: RetainedAnswers::default(),
             direct_writers: RefCell::default(),

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    time::timeout,
 };
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -104,6 +105,44 @@ async fn upstream(listener: TcpListener, mut texts: tokio::sync::mpsc::Unbounded
     while let Some(text) = texts.recv().await {
         streams[0].write_all(chunk(&text).as_bytes()).await.unwrap();
     }
+}
+
+#[actix::test]
+async fn a_session_polls_its_run_until_the_run_ends_or_is_cancelled() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (give, texts) = tokio::sync::mpsc::unbounded_channel();
+    let gateway = gateway_before(&listener, 1).await;
+    actix::spawn(upstream(listener, texts));
+    let mut socket = open_chats(&gateway).await;
+    socket.send(request("send", "a", "chat")).await.unwrap();
+    read_until(&mut socket, "text-delta").await;
+    let session = gateway.app_state().registry.of_worker(0, |_| true).remove(0);
+    socket.send(request("send", "b", "other")).await.unwrap();
+    read_until(&mut socket, "text-delta").await;
+    let polls = async || {
+        let (reply, polls) = mpsc::channel();
+        let hook: TestHook = Box::new(move |actor, _| {
+            reply.send(actor.run.as_ref().map(|(_, local)| local.is_polled_here())).unwrap();
+        });
+        session.send(SessionMessage::Test(hook)).await.unwrap();
+        polls.recv().unwrap()
+    };
+    assert_eq!(polls().await, Some(true));
+    give.send("more ".to_owned()).unwrap();
+    read_until(&mut socket, "more ").await;
+    assert_eq!(polls().await, Some(true));
+    socket.send(Frame::text(r#"{"type":"abort","requestId":"a"}"#)).await.unwrap();
+    read_until(&mut socket, "abort").await;
+    assert_eq!(polls().await, None);
+    timeout(PATIENCE, async {
+        while gateway.app_state().metrics.runs.get() > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("the slot is free");
+    drop((socket, session));
+    gateway.stop(std::future::pending()).await;
 }
 
 #[actix::test]
