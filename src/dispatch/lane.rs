@@ -30,8 +30,14 @@ impl Lane {
         clock: &Rc<WorkerClock>,
     ) -> Self {
         let (deadlines, events) = (StreamDeadlines::start(clock), Cell::default());
-        let shared = LaneShared { client, settings, router, metrics, sinks, deadlines, events };
-        Lane { shared: Rc::new(shared), local_runs: LocalRuns::default() }
+        let shared = Rc::new(LaneShared { client, settings, router, metrics, sinks, deadlines, events });
+        let lane = Rc::downgrade(&shared);
+        clock.on_tick(move |tick| {
+            if let Some(lane) = lane.upgrade() {
+                lane.client.close_idle(tick.due);
+            }
+        });
+        Lane { shared, local_runs: LocalRuns::default() }
     }
 
     /// For the sessions of the lane's thread, which then poll their runs themselves.

@@ -204,6 +204,11 @@ impl Client {
         failed
     }
 
+    /// Closes kept connections that were idle for too long.
+    pub fn close_idle(&self, now: Instant) {
+        self.transport.close_idle(now);
+    }
+
     /// The host of the model service.
     pub fn host(&self) -> &str {
         self.config.destination.host()

@@ -121,6 +121,11 @@ impl Transport {
         self.pool.borrow_mut().empty(dead.origin)
     }
 
+    /// Closes connections that were idle for too long. Called now and then, so that none stays open when no request comes.
+    pub(super) fn close_idle(&self, now: Instant) {
+        self.pool.borrow_mut().close_idle(now.into_std());
+    }
+
     /// The body of a response, whose head was just read; `None` if the library read on behind that head.
     pub(super) fn body(&self, connected: &Connected, response: &ClientResponse) -> Option<Body> {
         let (link, early) = connected.wire.take_back()?;

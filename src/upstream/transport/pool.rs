@@ -83,7 +83,8 @@ impl<T> Pool<T> {
         is_first
     }
 
-    fn close_idle(&mut self, now: Instant) {
+    /// Closes those that were idle for too long.
+    pub(super) fn close_idle(&mut self, now: Instant) {
         let is_over = |idle: &Idle<T>| now.saturating_duration_since(idle.since) > KEEP_ALIVE;
         while self.idle.front().is_some_and(is_over) {
             self.idle.pop_front();
@@ -159,6 +160,9 @@ mod tests {
         }
         pool.put(3, pool.origin(now), now + KEEP_ALIVE + SECOND + SECOND / 2);
         assert_eq!(pool.idle.iter().map(|idle| idle.connection).collect::<Vec<_>>(), [2, 3]);
+        // And when nothing happens, by the clock.
+        pool.close_idle(now + KEEP_ALIVE + 3 * SECOND);
+        assert_eq!(pool.idle.iter().map(|idle| idle.connection).collect::<Vec<_>>(), [3]);
     }
 
     #[test]
