@@ -36,6 +36,8 @@ pub struct RunChannel {
     session: AtomicWaker,
     /// How often the session has drained text.
     drained: AtomicU32,
+    /// The worker's tick in which the run last received something. Here because a delta touches this cache line anyway.
+    received: AtomicU32,
 }
 
 /// Usually a single event is pending, so the first one is stored inline.
@@ -150,6 +152,16 @@ impl RunChannel {
         if self.state.fetch_and(!(PENDING | FULL), Ordering::Release) & FULL != 0 {
             self.task.wake();
         }
+    }
+
+    /// For the run: it received something in this tick of the worker's clock.
+    pub fn note_received(&self, tick: u32) {
+        self.received.store(tick, Ordering::Relaxed);
+    }
+
+    /// The tick in which the run last received something.
+    pub fn received(&self) -> u32 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Whether text is pending.

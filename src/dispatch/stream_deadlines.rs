@@ -1,5 +1,5 @@
 //! Time limits of a lane's responses: the worker's clock checks all of them at each tick, so that a delta costs one
-//! store and no timer.
+//! store and no timer. The store goes to the run's channel, which a delta touches anyway.
 use super::channel::RunChannel;
 use crate::worker_clock::{WorkerClock, ticks_in};
 use slab::Slab;
@@ -29,8 +29,7 @@ pub(super) enum Exceeded {
 }
 
 struct Limits {
-    /// When the last byte arrived, in ticks.
-    received: Cell<u32>,
+    /// In ticks.
     silence: u32,
     /// When the session had last taken text or had none pending, in ticks, and how often it had taken text by then.
     drained: Cell<(u32, u32)>,
@@ -46,6 +45,8 @@ pub(super) struct DeadlineGuard {
     deadlines: Rc<StreamDeadlines>,
     slot: usize,
     limits: Rc<Limits>,
+    /// The channel of the limits, which are not touched by a delta.
+    channel: Arc<RunChannel>,
 }
 
 impl StreamDeadlines {
@@ -74,24 +75,24 @@ impl StreamDeadlines {
         // One more, because the first tick may follow at once.
         let ticks = |time| ticks_in(time).saturating_add(1);
         let now = self.clock.ticks();
+        channel.note_received(now);
         let limits = Rc::new(Limits {
-            received: Cell::new(now),
             silence: ticks(silence),
             drained: Cell::new((now, channel.times_drained())),
             delivery: ticks(delivery),
             deadline: Cell::new(deadline),
             exceeded: Cell::new(None),
-            channel,
+            channel: Arc::clone(&channel),
         });
         let slot = self.streams.borrow_mut().insert(Rc::clone(&limits));
-        DeadlineGuard { deadlines: Rc::clone(self), slot, limits }
+        DeadlineGuard { deadlines: Rc::clone(self), slot, limits, channel }
     }
 }
 
 impl Limits {
     fn check(&self, ticks: u32, now: Instant) {
         if self.channel.is_held() {
-            self.received.set(ticks); // The silence is ours: the run does not read.
+            self.channel.note_received(ticks); // The silence is ours: the run does not read.
         }
         let times = self.channel.times_drained();
         if !self.channel.has_pending() || times != self.drained.get().1 {
@@ -101,7 +102,7 @@ impl Limits {
             Exceeded::Deadline
         } else if ticks.wrapping_sub(self.drained.get().0) >= self.delivery {
             Exceeded::Delivery
-        } else if ticks.wrapping_sub(self.received.get()) >= self.silence {
+        } else if self.is_silent(ticks) {
             Exceeded::Silence
         } else {
             return;
@@ -109,19 +110,24 @@ impl Limits {
         self.exceeded.set(Some(exceeded));
         self.channel.wake();
     }
+
+    fn is_silent(&self, ticks: u32) -> bool {
+        ticks.wrapping_sub(self.channel.received()) >= self.silence
+    }
 }
 
 impl DeadlineGuard {
-    /// A byte arrived. It also ends a silence that was just detected.
+    /// A byte arrived.
     pub(super) fn received(&self) {
-        self.limits.received.set(self.deadlines.clock.ticks());
-        if self.limits.exceeded.get() == Some(Exceeded::Silence) {
-            self.limits.exceeded.set(None);
-        }
+        self.channel.note_received(self.deadlines.clock.ticks());
     }
 
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
-        self.limits.exceeded.get()
+        // A byte that arrived after the silence was detected has ended it.
+        let still_holds = |exceeded: &Exceeded| {
+            *exceeded != Exceeded::Silence || self.limits.is_silent(self.deadlines.clock.ticks())
+        };
+        self.limits.exceeded.get().filter(still_holds)
     }
 
     /// Makes the deadline earlier.
