@@ -31,8 +31,10 @@ const PENDING_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct RunChannel {
     state: AtomicU8,
+    /// The task that polls the run.
     task: AtomicWaker,
     pending: Mutex<Pending>,
+    /// The session's task, for as long as another one polls the run.
     session: AtomicWaker,
     /// How often the session has drained text.
     drained: AtomicU32,
@@ -82,7 +84,7 @@ impl RunChannel {
         self.task.wake();
     }
 
-    /// Wakes the task, which looks at its limits.
+    /// Wakes the run, which checks its limits.
     pub fn wake(&self) {
         self.task.wake();
     }
@@ -96,7 +98,7 @@ impl RunChannel {
         self.state.load(Ordering::Acquire) & (HELD | FULL) != 0
     }
 
-    /// Has the task woken by the next change; whether the run is cancelled now.
+    /// For the run: has it woken by the next change, and returns whether it is cancelled.
     pub fn poll_cancelled(&self, cx: &mut Context<'_>) -> bool {
         self.task.register(cx.waker());
         self.is_cancelled()
@@ -174,7 +176,7 @@ impl RunChannel {
         self.drained.load(Ordering::Relaxed)
     }
 
-    /// Nothing in here can be half done, so a poisoned lock is taken all the same.
+    /// No panic can leave it inconsistent, so poisoning is ignored.
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
