@@ -84,7 +84,7 @@ impl Stream {
                     fed = reader.feed(bytes, events);
                 }
             });
-            let is_end = match (polled, fed) {
+            match (polled, fed) {
                 (Poll::Pending, _) => break,
                 (Poll::Ready(Some(_)), Err(error)) => return Some(Step::Failed(error)),
                 (Poll::Ready(Some(Err(error))), _) if !self.reader.finished() => {
@@ -92,16 +92,10 @@ impl Stream {
                 }
                 (Poll::Ready(Some(Err(error))), _) => {
                     log::debug!(error:% = error; "upstream broke after the finish");
-                    true
+                    return Some(Step::End);
                 }
-                (Poll::Ready(Some(Ok(read))), _) => {
-                    taken += read;
-                    false
-                }
-                (Poll::Ready(None), _) => true,
-            };
-            if is_end {
-                return Some(Step::End);
+                (Poll::Ready(None), _) => return Some(Step::End),
+                (Poll::Ready(Some(Ok(read))), _) => taken += read,
             }
             if self.reader.finished() && !finished && self.reader.usage().is_none() {
                 self.deadlines.end_by(Instant::now() + USAGE_WAIT);

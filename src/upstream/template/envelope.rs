@@ -25,7 +25,7 @@ impl Envelope {
         let (mut at, mut number) = (0, None);
         for line in event.split_inclusive(|byte| *byte == b'\n') {
             if let Some(value) = line.strip_prefix(b"data:") {
-                let value = at + line.len() - value.strip_prefix(b" ").unwrap_or(value).len();
+                let value = value_at(at + line.len(), value);
                 let length = memchr(b'\n', &event[value..])?;
                 let data = &event[value..value + length];
                 let data = data.strip_suffix(b"\r").unwrap_or(data);
@@ -36,7 +36,7 @@ impl Envelope {
                 return Some((Envelope::around(&event[..value], number), data));
             }
             if let Some(value) = line.strip_prefix(b"id:") {
-                let value = at + line.len() - value.strip_prefix(b" ").unwrap_or(value).len();
+                let value = value_at(at + line.len(), value);
                 let digits = digits(&event[value..]);
                 if digits > 0 && matches!(event.get(value + digits), Some(b'\r' | b'\n')) {
                     number = Some(value..value + digits);
@@ -66,6 +66,11 @@ impl Envelope {
         let rest = rest[digits..].strip_prefix(&**behind).filter(|_| digits > 0)?;
         Some(bytes.len() - rest.len())
     }
+}
+
+/// The offset of a field's value, without the blank that may precede it, in a line that ends at `line_end`.
+fn value_at(line_end: usize, value: &[u8]) -> usize {
+    line_end - value.strip_prefix(b" ").unwrap_or(value).len()
 }
 
 fn digits(bytes: &[u8]) -> usize {
