@@ -167,7 +167,7 @@ impl Gateway {
 
 /// Starts what all workers share, and collects the parts from which each worker is built.
 fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts {
-    let names = Names { model: &settings.route.target.model, page: http::page::BUILD_ID };
+    let names = Names { model: &settings.http.model, page: http::page::BUILD_ID };
     let metrics = Arc::new(Metrics::new(names));
     let memory = Memory::new(settings.memory, Instant::now().into_std());
     metrics.memory_max.set(i64::try_from(memory.limit().bytes).unwrap_or(i64::MAX));

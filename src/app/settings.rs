@@ -89,11 +89,7 @@ impl Settings {
             client: client_settings(config),
             runs: run_settings(config),
             admission: config.dispatch,
-            route: route::Settings {
-                target: route::Target { model: config.sole_upstream().model.as_str().into() },
-                retry: config.retry,
-                breaker: config.breaker,
-            },
+            route: route::Settings { plan: route_plan(config), retry: config.retry, breaker: config.breaker },
             hub: hub_settings(config),
             session: Arc::new(session_settings(config)),
             http_connections: exchange::Limits { connections_max: shares.connections, ..config.http },
@@ -162,6 +158,11 @@ fn run_settings(config: &Config) -> dispatch::Settings {
         delivery: DELIVERY_TIMEOUT,
         mailbox: config.dispatch.runs_max,
     }
+}
+
+fn route_plan(config: &Config) -> route::Plan {
+    let upstream = config.sole_upstream();
+    route::Plan::alone(&upstream.model, upstream.api_key.iter().count(), route::plan::Times::UNLIMITED)
 }
 
 fn saturated(size: usize) -> u32 {

@@ -53,7 +53,7 @@ impl Router {
         use crate::{chat::SessionId, upstream::breaker::Asker};
         self.with(|route| {
             let asker = Asker { client: FairShareKey::default(), session: SessionId(0) };
-            let mut request = RouteRequest::new(Arc::default(), asker, now());
+            let mut request = RouteRequest::new("m".into(), asker, now());
             let Pick::Go(go) = route.pick(now(), 0.0, &mut request) else {
                 panic!("the breaker is open already")
             };

@@ -145,9 +145,9 @@ fn dispatcher(
         delivery,
         mailbox: 4,
     };
-    let target = route::Target { model: "m".into() };
+    let plan = route::Plan::alone("m", 1, route::plan::Times::UNLIMITED);
     let router =
-        Arc::new(Router::new(route::Settings { target, ..route::Settings::default() }, Arc::clone(metrics)));
+        Arc::new(Router::new(route::Settings { plan, ..route::Settings::default() }, Arc::clone(metrics)));
     let lane = Lane::new(
         client,
         Arc::new(settings),

@@ -52,7 +52,11 @@ fn state() -> Arc<AppState> {
     let metrics = Arc::new(Metrics::default());
     let breaker =
         breaker::Settings { failures: 1, failure_percent: 100, window: second, open_time: 60 * second };
-    let route = route::Settings { breaker, ..route::Settings::default() };
+    let route = route::Settings {
+        plan: route::Plan::alone("m", 1, route::plan::Times::UNLIMITED),
+        breaker,
+        ..route::Settings::default()
+    };
     let router = Arc::new(Router::new(route, Arc::clone(&metrics)));
     let admission = admission::Settings { runs_max: 1, queue_max: 2, queue_timeout: second };
     let sinks = RunSinks::standard(&metrics);

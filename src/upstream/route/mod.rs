@@ -1,12 +1,13 @@
 //! Decides where the next attempt of a run goes, and when. First attempts, retries and the circuit breaker are one
 //! decision, [`Route::pick`]. Pure: time and randomness are arguments.
 //!
-//! There is one upstream, with one model and one key. More of them would be further candidates for `pick`; its callers
-//! would not change.
+//! Runs go to the first target of their model.
 mod judge;
+pub mod plan;
 pub mod retry;
 
 pub use judge::{Blame, judge};
+pub use plan::{Plan, Target};
 
 use super::breaker::{self, Asker, AttemptResult, Breaker, BreakerPermit, State};
 use crate::chat::{FairShareKey, RunError, RunErrorKind};
@@ -17,21 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A model at an upstream. There is one upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// The upstream's own name for the model.
-    pub model: Arc<str>,
-}
-
 /// One of the keys of an upstream, by its position in the configuration. Logs call the first one `k1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(pub usize);
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The target of requests for its model.
-    pub target: Target,
+    pub plan: Plan,
     pub retry: retry::Settings,
     pub breaker: breaker::Settings,
 }
@@ -39,7 +32,7 @@ pub struct Settings {
 /// The state that all runs share: the breaker and the retry budget.
 #[derive(Debug)]
 pub struct Route {
-    target: Target,
+    plan: Plan,
     retry: retry::Settings,
     budget: RetryBudget,
     breaker: Breaker,
@@ -131,7 +124,7 @@ impl RouteRequest {
 impl Route {
     pub fn new(settings: Settings) -> Self {
         Route {
-            target: settings.target,
+            plan: settings.plan,
             retry: settings.retry,
             budget: RetryBudget::new(settings.retry.budget_percent),
             breaker: Breaker::new(settings.breaker),
@@ -164,14 +157,14 @@ impl Route {
             request.attempts = request.attempts.saturating_sub(1);
             self.breaker.report(now, failed.permit, AttemptResult::Unknown);
         }
-        if request.model != self.target.model {
+        let Some(target) = self.target(&request.model) else {
             return Pick::End(RunError::new(RunErrorKind::ModelNotFound, "no upstream has the model"));
-        }
+        };
         match self.breaker.admit(now, request.asker) {
             Err(after) => Pick::End(is_down(after)),
             Ok(permit) => {
                 request.attempts = request.attempts.saturating_add(1);
-                Pick::Go(Go { target: self.target.clone(), key: Key(0), permit, repeats })
+                Pick::Go(Go { target, key: Key(0), permit, repeats })
             }
         }
     }
@@ -181,6 +174,11 @@ impl Route {
     pub fn record(&mut self, now: Instant, permit: BreakerPermit, result: Result<(), Blame>) {
         let result = result.map_or_else(Blame::for_breaker, |()| AttemptResult::Answered);
         self.breaker.report(now, permit, result);
+    }
+
+    fn target(&self, model: &str) -> Option<Target> {
+        let first = self.plan.models.get(self.plan.find(model)?)?.levels.first()?.first()?;
+        Some(Target { upstream: first.upstream, model: Arc::clone(&first.model) })
     }
 
     /// Whether an attempt that lost its new connection is not counted: only the first attempt of a run, and only if the

@@ -11,7 +11,7 @@ const fn ms(ms: u64) -> Duration {
 
 fn settings() -> Settings {
     Settings {
-        target: Target { model: "m".into() },
+        plan: Plan::alone("m", 1, plan::Times::UNLIMITED),
         retry: retry::Settings {
             attempts: 3,
             backoff_min: ms(500),
