@@ -9,6 +9,7 @@ mod frame;
 pub mod json_string;
 mod output;
 pub mod route;
+pub mod service;
 pub mod sse;
 pub mod status;
 mod template;
