@@ -1,7 +1,7 @@
 //! Builds and runs the whole server, for `main` and every test. Determines the order of start and stop.
 mod settings;
 
-pub use settings::{Machine, Settings};
+pub use settings::{Machine, Settings, UpstreamSettings};
 
 use crate::{
     descriptors,
@@ -13,7 +13,6 @@ use crate::{
     memory::Memory,
     metrics::{Metrics, Names},
     session,
-    upstream::client,
     worker_clock::WorkerClock,
 };
 use actix::prelude::*;
@@ -64,7 +63,7 @@ pub enum Ended {
 /// Everything that a worker thread is built from. Cloned for each worker.
 #[derive(Clone)]
 struct WorkerParts {
-    client: client::ClientConfig,
+    upstreams: Arc<[dispatch::Upstream]>,
     runs: Arc<dispatch::Settings>,
     sinks: RunSinks,
     hub: hub::Settings,
@@ -77,15 +76,15 @@ impl Gateway {
     /// Binds the listeners and starts the server. Must be called inside [`crate::runtime::block_on`].
     ///
     /// # Errors
-    /// [`client::ClientBuildError`] for a faulty configuration, before anything is bound; [`listen::BindError`] if an
+    /// [`crate::upstream::client::ClientBuildError`] for a faulty configuration, before anything is bound; [`listen::BindError`] if an
     /// address cannot be bound.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let client = settings.client_config()?;
+        let upstreams = settings.connect_upstreams()?;
         let listener = bind(settings.listen, listen::FLAG)?;
         let ops_listen = settings.ops_listen;
         let ops_listener = ops_listen.map(|address| bind(address, listen::OPS_FLAG)).transpose()?;
         let (workers, drain) = (settings.workers, settings.drain_timeout);
-        let parts = worker_parts(settings, client);
+        let parts = worker_parts(settings, upstreams);
         let app_state = Arc::clone(&parts.app_state);
         let address = listener.local_addr()?;
         let ops_address = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -166,7 +165,7 @@ impl Gateway {
 }
 
 /// Starts what all workers share, and collects the parts from which each worker is built.
-fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts {
+fn worker_parts(settings: Settings, upstreams: Vec<dispatch::Upstream>) -> WorkerParts {
     let names = Names { model: &settings.http.model, page: http::page::BUILD_ID };
     let metrics = Arc::new(Metrics::new(names));
     let memory = Memory::new(settings.memory, Instant::now().into_std());
@@ -202,7 +201,7 @@ fn worker_parts(settings: Settings, client: client::ClientConfig) -> WorkerParts
         started: Instant::now(),
     };
     WorkerParts {
-        client,
+        upstreams: upstreams.into(),
         runs: Arc::new(settings.runs),
         sinks,
         hub: settings.hub,
@@ -239,11 +238,10 @@ fn serve(
 fn worker(parts: &WorkerParts) -> Rc<Connections> {
     let index = parts.next_worker.fetch_add(1, Relaxed);
     let app_state = &parts.app_state;
-    let client = client::Client::new(parts.client.clone());
     let (settings, router) = (Arc::clone(&parts.runs), Arc::clone(&app_state.router));
     let (metrics, sinks) = (Arc::clone(&app_state.metrics), parts.sinks.clone());
     let clock = WorkerClock::start();
-    let lane = Lane::new(client, settings, router, metrics, sinks, &clock);
+    let lane = Lane::new(&parts.upstreams, settings, router, metrics, sinks, &clock);
     let (local_runs, lane) = (lane.local_runs(), lane.start());
     if app_state.dispatcher.try_send(dispatch::Register { worker: index, lane }).is_err() {
         log::error!(worker = index; "a worker could not register its lane");

@@ -153,7 +153,7 @@ fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
         say(&format!("warning: {warning}\n"), true);
     }
     let key = config.check_for_serve().map_err(|error| error.to_string());
-    let client = settings.client_config().map_err(|error| format!("tidegate: {error}"));
+    let client = settings.connect_upstreams().map_err(|error| format!("tidegate: {error}"));
     let refusals: Vec<_> = [key.err(), client.err()].into_iter().flatten().collect();
     for refusal in &refusals {
         say(&format!("{refusal}\n"), true);

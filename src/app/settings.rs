@@ -36,6 +36,16 @@ impl Machine {
     }
 }
 
+/// The settings of one upstream.
+#[derive(Debug)]
+pub struct UpstreamSettings {
+    pub client: client::Settings,
+    pub dialect: Arc<Dialect>,
+    pub limits: Limits,
+    /// Maximum time between two bytes of an answer.
+    pub stall: Duration,
+}
+
 /// The settings of a gateway.
 #[derive(Debug)]
 pub struct Settings {
@@ -50,7 +60,8 @@ pub struct Settings {
     pub connections_per_source_max: usize,
     pub chats: ChatLimits,
     pub memory: memory::Limit,
-    pub client: client::Settings,
+    /// One at least.
+    pub upstreams: Vec<UpstreamSettings>,
     pub runs: dispatch::Settings,
     pub admission: admission::Settings,
     pub route: route::Settings,
@@ -86,7 +97,7 @@ impl Settings {
                 per_principal: config.session.count_per_principal_max,
             },
             memory: config.memory_limit(),
-            client: client_settings(config),
+            upstreams: vec![upstream_settings(config.sole_upstream())],
             runs: run_settings(config),
             admission: config.dispatch,
             route: route::Settings { plan: route_plan(config), retry: config.retry, breaker: config.breaker },
@@ -107,12 +118,18 @@ impl Settings {
         }
     }
 
-    /// The configuration of the clients of the upstream: reads the certificate authorities and sets up TLS.
+    /// The upstreams for the lanes: reads the certificate authorities and sets up TLS.
     ///
     /// # Errors
     /// The setting with which no client can be built.
-    pub fn client_config(&self) -> Result<client::ClientConfig, client::ClientBuildError> {
-        client::ClientConfig::new(&self.client, self.runs.dialect.headers())
+    pub fn connect_upstreams(&self) -> Result<Vec<dispatch::Upstream>, client::ClientBuildError> {
+        let upstream = |settings: &UpstreamSettings| {
+            let dialect = Arc::clone(&settings.dialect);
+            let client = client::ClientConfig::new(&settings.client, dialect.headers())?;
+            let (client, limits, stall) = (Arc::new(client), settings.limits, settings.stall);
+            Ok(dispatch::Upstream { client, dialect, limits, stall })
+        };
+        self.upstreams.iter().map(upstream).collect()
     }
 }
 
@@ -122,39 +139,40 @@ fn ack_warning(config: &Config) -> Option<String> {
     is_ignored.then(|| "upstream.ack = lazy has no effect on this system, only on Linux".to_owned())
 }
 
-fn client_settings(config: &Config) -> client::Settings {
-    let upstream = config.sole_upstream();
-    client::Settings {
-        base_url: upstream.base_url.clone(),
-        api_keys: upstream.api_key.iter().cloned().collect(),
-        ca_file: upstream.ca_file.clone(),
-        connect_timeout: upstream.connect_timeout,
-        lazy_acks: upstream.ack == config::Ack::Lazy,
-        first_byte: upstream.first_byte_timeout,
-    }
-}
-
-fn run_settings(config: &Config) -> dispatch::Settings {
-    let upstream = config.sole_upstream();
-    dispatch::Settings {
-        dialect: Dialect::DashScope(DashScope::new(dashscope::Settings {
-            endpoint: upstream.endpoint,
-            incremental: upstream.incremental,
-            thinking: match upstream.thinking {
-                config::Thinking::Default => None,
-                config::Thinking::On => Some(true),
-                config::Thinking::Off => Some(false),
-            },
-            max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
-            workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
-        })),
+fn upstream_settings(upstream: &config::Upstream) -> UpstreamSettings {
+    let dialect = dashscope::Settings {
+        endpoint: upstream.endpoint,
+        incremental: upstream.incremental,
+        thinking: match upstream.thinking {
+            config::Thinking::Default => None,
+            config::Thinking::On => Some(true),
+            config::Thinking::Off => Some(false),
+        },
+        max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
+        workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
+    };
+    UpstreamSettings {
+        client: client::Settings {
+            base_url: upstream.base_url.clone(),
+            api_keys: upstream.api_key.iter().cloned().collect(),
+            ca_file: upstream.ca_file.clone(),
+            connect_timeout: upstream.connect_timeout,
+            lazy_acks: upstream.ack == config::Ack::Lazy,
+            first_byte: upstream.first_byte_timeout,
+        },
+        dialect: Arc::new(Dialect::DashScope(DashScope::new(dialect))),
         limits: Limits {
             line_bytes: upstream.line_bytes_max,
             event_bytes: upstream.event_bytes_max,
             answer_bytes: upstream.answer_bytes_max,
         },
         stall: upstream.idle_timeout,
-        run_time: upstream.run_timeout,
+    }
+}
+
+fn run_settings(config: &Config) -> dispatch::Settings {
+    dispatch::Settings {
+        run_time: config.sole_upstream().run_timeout,
         delivery: DELIVERY_TIMEOUT,
         mailbox: config.dispatch.runs_max,
     }

@@ -14,7 +14,7 @@ use crate::{
         Outbound,
         breaker::BreakerPermit,
         client::OpenError,
-        route::{Blame, Key, LostConnection},
+        route::{Blame, Key, LostConnection, Target},
     },
 };
 use std::{
@@ -38,6 +38,7 @@ impl From<OpenError> for Outcome {
 }
 
 pub(super) struct Attempt {
+    target: Target,
     /// The route's permit.
     guard: AttemptGuard,
     meter: Meter,
@@ -47,8 +48,14 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// To be called right before a request with a body of this length is sent.
-    pub(super) fn start(shared: &LaneShared, permit: BreakerPermit, body_bytes: usize) -> Self {
+    pub(super) fn start(
+        shared: &LaneShared,
+        target: Target,
+        permit: BreakerPermit,
+        body_bytes: usize,
+    ) -> Self {
         Attempt {
+            target,
             guard: AttemptGuard::new(&shared.router, permit),
             meter: Meter::start(&shared.metrics, body_bytes),
             stream: None,
@@ -64,9 +71,11 @@ impl Attempt {
         key: Key,
         deadline: Instant,
     ) -> Result<(), OpenError> {
-        let response = shared.client.send(outbound, key, deadline).await?;
-        let reader = shared.settings.dialect.reader(response.head(), shared.settings.limits);
-        let (stall, delivery) = (shared.settings.stall, shared.settings.delivery);
+        let upstream = shared.upstream(&self.target);
+        let response = upstream.client().send(outbound, key, deadline).await?;
+        let upstream = &upstream.shared;
+        let reader = upstream.dialect.reader(response.head(), upstream.limits);
+        let (stall, delivery) = (upstream.stall, shared.settings.delivery);
         let guard = shared.deadlines.add(stall, delivery, deadline, submission.channel.clone());
         self.stream = Some(Stream::new(response, reader, guard));
         Ok(())
@@ -95,7 +104,7 @@ impl Attempt {
         submission: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
-        let Attempt { stream: Some(stream), guard, meter } = self else {
+        let Attempt { stream: Some(stream), guard, meter, .. } = self else {
             unreachable!("a response is read after it was opened");
         };
         let outcome = match ready!(stream.poll_step(cx, submission.channel.is_held(), events)) {
@@ -142,7 +151,7 @@ impl Attempt {
     pub(super) fn close(&mut self, shared: &LaneShared, recorder: &mut Recorder) {
         if let Some(stream) = self.stream.take() {
             recorder.usage(stream.reader.usage());
-            if let Some(warning) = shared.settings.dialect.learn(&stream.reader) {
+            if let Some(warning) = shared.upstream(&self.target).shared.dialect.learn(&stream.reader) {
                 log::warn!("{warning}");
             }
         }

@@ -1,9 +1,9 @@
 //! The lane of one worker: owns the worker's client with its connections, and starts the runs that are admitted.
 use super::{
-    LocalRuns, Permit, Router, RunSinks, Settings, SubmitRun, run, shared::LaneShared,
-    stream_deadlines::StreamDeadlines,
+    LocalRuns, Permit, Router, RunSinks, Settings, SubmitRun, Upstream, run, shared::LaneShared,
+    stream_deadlines::StreamDeadlines, upstreams::LaneUpstream,
 };
-use crate::{metrics::Metrics, upstream::client::Client, worker_clock::WorkerClock};
+use crate::{metrics::Metrics, worker_clock::WorkerClock};
 use actix::prelude::*;
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
@@ -22,7 +22,7 @@ pub struct Lane {
 
 impl Lane {
     pub fn new(
-        client: Client,
+        upstreams: &[Upstream],
         settings: Arc<Settings>,
         router: Arc<Router>,
         metrics: Arc<Metrics>,
@@ -30,11 +30,12 @@ impl Lane {
         clock: &Rc<WorkerClock>,
     ) -> Self {
         let (deadlines, events) = (StreamDeadlines::start(clock), Cell::default());
-        let shared = Rc::new(LaneShared { client, settings, router, metrics, sinks, deadlines, events });
+        let upstreams = upstreams.iter().map(LaneUpstream::new).collect();
+        let shared = Rc::new(LaneShared { upstreams, settings, router, metrics, sinks, deadlines, events });
         let lane = Rc::downgrade(&shared);
         clock.on_tick(move |tick| {
             if let Some(lane) = lane.upgrade() {
-                lane.client.close_idle(tick.due);
+                lane.upstreams.iter().for_each(|upstream| upstream.close_idle(tick.due));
             }
         });
         Lane { shared, local_runs: LocalRuns::default() }

@@ -16,6 +16,7 @@ mod stream;
 mod stream_deadlines;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
 mod stall_detector;
 
@@ -26,6 +27,7 @@ pub use router::Router;
 pub use shared::{STREAM_BYTES, Settings};
 pub use sinks::RunSinks;
 pub use state::{DispatchState, Load, SILENCE_MAX};
+pub use upstreams::Upstream;
 
 use crate::{
     access::Pass,

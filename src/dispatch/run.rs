@@ -153,15 +153,17 @@ impl Run {
     /// Sends the request of an attempt and waits for the head of the response.
     async fn open(&mut self, go: Go) -> Result<(), OpenError> {
         let Run { shared, submission, outbound, .. } = self;
-        let (_, outbound) = match outbound.take() {
+        let (target, outbound) = match outbound.take() {
             Some(made) if made.0 == go.target => outbound.insert(made),
             _ => {
-                let made = shared.settings.dialect.request(&go.target.model, &submission.request);
+                let dialect = &shared.upstream(&go.target).shared.dialect;
+                let made = dialect.request(&go.target.model, &submission.request);
                 submission.account.set(0, made.body.len() + STREAM_BYTES);
                 outbound.insert((go.target, made))
             }
         };
-        let attempt = self.attempt.insert(Attempt::start(shared, go.permit, outbound.body.len()));
+        let attempt =
+            self.attempt.insert(Attempt::start(shared, target.clone(), go.permit, outbound.body.len()));
         attempt.open(shared, submission, outbound, go.key, self.deadline).await
     }
 
@@ -206,20 +208,19 @@ impl Run {
     /// Removes the API key from an error, in case the upstream has repeated it.
     fn redacted(&self, mut error: RunError) -> RunError {
         let texts = [error.code.as_mut(), error.request_id.as_mut(), Some(&mut error.detail)];
-        texts.into_iter().flatten().for_each(|text| self.shared.client.redact(text));
+        texts.into_iter().flatten().for_each(|text| self.shared.redact(text));
         error
     }
 
     async fn end(mut self: Box<Self>, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
-        end.request_id.iter_mut().for_each(|id| self.shared.client.redact(id));
+        end.request_id.iter_mut().for_each(|id| self.shared.redact(id));
         // An error of the gateway itself, before anything was sent, is not counted as an upstream error.
         if let Some(error) = end.outcome.as_ref().err().filter(|e| e.kind.fault() != Fault::NotSent) {
             self.note_error(error);
         }
         end.timing = self.recorder.finish(&end);
-        let (dialect, host) = (&self.shared.settings.dialect, self.shared.client.host());
-        if let Some(advice) = end.outcome.as_ref().err().and_then(|error| dialect.advice(host, error)) {
+        if let Some(advice) = end.outcome.as_ref().err().and_then(|error| self.advice(error)) {
             log::warn!("the model service refuses the key: {advice}");
         }
         let usage = end.usage.unwrap_or_default();
@@ -233,6 +234,13 @@ impl Run {
         if let Some(usage) = attempt.read_tail().await {
             self.shared.metrics.inference.used(usage.beyond(reported));
         }
+    }
+
+    /// What the operator may try after this error of the last attempt.
+    fn advice(&self, error: &RunError) -> Option<&'static str> {
+        let (target, _) = self.outbound.as_ref()?;
+        let upstream = &self.shared.upstream(target).shared;
+        upstream.dialect.advice(upstream.client.host(), error)
     }
 
     fn note_error(&self, error: &RunError) {

@@ -7,8 +7,7 @@ use crate::{
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
-        Dialect, Limits,
-        client::{self, Client},
+        Dialect, Limits, client,
         dashscope::{self, DashScope},
         route,
     },
@@ -136,20 +135,18 @@ fn dispatcher(
         lazy_acks: false,
         first_byte: wait,
     };
-    let client = Client::new(client::ClientConfig::new(&settings, dialect.headers()).unwrap());
-    let settings = Settings {
-        dialect,
+    let upstream = Upstream {
+        client: Arc::new(client::ClientConfig::new(&settings, dialect.headers()).unwrap()),
+        dialect: Arc::new(dialect),
         limits: Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },
         stall: wait,
-        run_time: 2 * wait,
-        delivery,
-        mailbox: 4,
     };
+    let settings = Settings { run_time: 2 * wait, delivery, mailbox: 4 };
     let plan = route::Plan::alone("m", 1, route::plan::Times::UNLIMITED);
     let router =
         Arc::new(Router::new(route::Settings { plan, ..route::Settings::default() }, Arc::clone(metrics)));
     let lane = Lane::new(
-        client,
+        &[upstream],
         Arc::new(settings),
         Arc::clone(&router),
         Arc::clone(metrics),

@@ -57,14 +57,13 @@ pub enum ClientBuildError {
 }
 
 /// The configuration that the clients of all lanes share. Unlike a client it can be sent to other threads.
-#[derive(Clone)]
 pub struct ClientConfig {
     /// The base URL for awc: always with `http://`, because the transport does TLS.
     base: String,
     /// Host, and port unless it is the default one: the header `Host`.
     authority: String,
     host: HeaderValue,
-    keys: Arc<[ApiKey]>,
+    keys: Box<[ApiKey]>,
     destination: Destination,
     first_byte: Duration,
 }
@@ -121,6 +120,18 @@ impl ClientConfig {
             first_byte: settings.first_byte,
         })
     }
+
+    /// The host of the model service.
+    pub fn host(&self) -> &str {
+        self.destination.host()
+    }
+
+    /// Removes all keys from a text of the upstream, which may repeat the key that was sent.
+    pub fn redact(&self, text: &mut String) {
+        for key in &self.keys {
+            redact(text, key.secret.expose_secret());
+        }
+    }
 }
 
 /// A client and its connections. Not `Send`: it belongs to the worker that made it.
@@ -128,7 +139,7 @@ pub struct Client {
     awc: awc::Client,
     handover: Handover,
     transport: Transport,
-    config: ClientConfig,
+    config: Arc<ClientConfig>,
 }
 
 /// Why there is no response.
@@ -140,7 +151,7 @@ pub struct OpenError {
 }
 
 impl Client {
-    pub fn new(config: ClientConfig) -> Self {
+    pub fn new(config: Arc<ClientConfig>) -> Self {
         let handover = Handover::default();
         let awc = library(&handover);
         Client { awc, handover, transport: Transport::new(config.destination.clone()), config }
@@ -207,18 +218,6 @@ impl Client {
     /// Closes kept connections that were idle for too long.
     pub fn close_idle(&self, now: Instant) {
         self.transport.close_idle(now);
-    }
-
-    /// The host of the model service.
-    pub fn host(&self) -> &str {
-        self.config.destination.host()
-    }
-
-    /// Removes all keys from a text of the upstream, which may repeat the key that was sent.
-    pub fn redact(&self, text: &mut String) {
-        for key in self.config.keys.iter() {
-            redact(text, key.secret.expose_secret());
-        }
     }
 }
 
