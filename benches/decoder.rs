@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tidegate::chat::RunEvent;
+use tidegate::chat::{Parameters, RunEvent};
 use tidegate::upstream::dashscope::{DashScope, Settings};
 use tidegate::upstream::sse::{Decoder, Line, LineTooLong};
 use tidegate::upstream::{Dialect, Head, Limits, Reader};
@@ -29,7 +29,7 @@ fn reader(incremental: bool) -> Reader {
     let content_type = Some("text/event-stream;charset=UTF-8");
     let head = Head { status: 200, content_type, retry_after: None, request_id: None };
     let limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: usize::MAX };
-    dialect.reader(head, limits)
+    dialect.reader(&Parameters::default(), head, limits)
 }
 
 fn single(c: &mut Criterion) {

@@ -3,7 +3,9 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tidegate::{
-    chat::{FinishReason, RequestId, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind, Timing},
+    chat::{
+        Chosen, FinishReason, RequestId, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind, Timing,
+    },
     protocol::{self, Codec, Incoming, ServerFrame},
     session::{Effect, Input, Lifetime, Session, Settings},
     socket::{
@@ -26,7 +28,8 @@ fn session(readers: u64) -> Session {
 
 /// A whole answer: a message, its deltas, the end.
 fn turn(session: &mut Session, fx: &mut Vec<Effect>, run: u32) {
-    let message = Input::Message { subscriber: SubscriberId(1), text: "hello".into() };
+    let message =
+        Input::Message { subscriber: SubscriberId(1), text: "hello".into(), chosen: Chosen::for_test() };
     session.handle(fx, Duration::ZERO, message);
     for _ in 0..DELTAS {
         session.handle(fx, Duration::ZERO, Input::Run { run: RunId(run), event: RunEvent::answer(TOKEN) });
@@ -59,7 +62,8 @@ fn replay(c: &mut Criterion) {
     let mut group = c.benchmark_group("replay");
     for entries in [1_000, 4_000, 16_000] {
         let (mut session, mut fx, mut now) = (session(1), Vec::new(), Duration::ZERO);
-        let message = Input::Message { subscriber: SubscriberId(1), text: "hello".into() };
+        let message =
+            Input::Message { subscriber: SubscriberId(1), text: "hello".into(), chosen: Chosen::for_test() };
         session.handle(&mut fx, now, message);
         for at in 0..entries {
             let kind = [TextKind::Answer, TextKind::Reasoning][at % 2];

@@ -4,7 +4,8 @@ mod settings;
 pub use settings::{Machine, Settings, UpstreamSettings};
 
 use crate::{
-    descriptors,
+    chat::Models,
+    clock, descriptors,
     dispatch::{self, Dispatcher, Lane, Router, RunSinks},
     http::{self, ConnectionLimiter},
     hub::{self, Connections, Registry, Worker, heartbeat},
@@ -195,10 +196,12 @@ fn worker_parts(settings: Settings, upstreams: Vec<dispatch::Upstream>) -> Worke
         registry: Arc::new(Registry::new(settings.chats)),
         limiter: Arc::new(limiter),
         metrics,
+        models: Models::new(settings.catalog),
         dispatcher,
         dispatch_state,
         router,
         started: Instant::now(),
+        created: clock::unix_seconds(),
     };
     WorkerParts {
         upstreams: upstreams.into(),

@@ -23,8 +23,8 @@ use std::{
 use tidegate::{
     app,
     chat::{
-        ChatMessage, FinishReason, MessageId, RequestId, RunEnd, RunEvent, RunId, SessionId, SubscriberId,
-        Timing, TurnKind, TurnRequest,
+        ChatMessage, Chosen, FinishReason, MessageId, Parameters, RequestId, RunEnd, RunEvent, RunId,
+        SessionId, SubscriberId, Timing, TurnKind, TurnRequest,
     },
     config::Config,
     dispatch::RunChannel,
@@ -91,7 +91,7 @@ fn reader() -> f64 {
     let head =
         Head { status: 200, content_type: Some("text/event-stream"), retry_after: None, request_id: None };
     let limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
-    let mut reader = dialect.reader(head, limits);
+    let mut reader = dialect.reader(&Parameters::default(), head, limits);
     let frames: Vec<String> = (100..200).map(event).collect();
     let mut events = Vec::new();
     each(|deltas| {
@@ -144,6 +144,7 @@ fn quiet() -> usize {
         text_bytes += question.len() + deltas.iter().map(String::len).sum::<usize>();
         texts.push((question, deltas));
     }
+    let chosen = Chosen::for_test();
     let region = Region::new(COUNTER);
     let mut session = Box::new(Session::new(settings, SessionId(u128::MAX), Lifetime::OfChat));
     // The second question of each pair waits for the answer to the first.
@@ -151,9 +152,13 @@ fn quiet() -> usize {
         for (turn, (question, _)) in (pair..).zip(asked) {
             let id = MessageId::new(&format!("{turn:016}")).unwrap();
             let message = ChatMessage::user(id, question.as_str());
-            let turn_request =
-                TurnRequest { kind: TurnKind::Submit, message, model: None, transcript: Vec::new() };
-            let input = Input::Ask { subscriber: SubscriberId(turn), sink: (), turn: Box::new(turn_request) };
+            let turn_request = TurnRequest { kind: TurnKind::Submit, message, transcript: Vec::new() };
+            let input = Input::Ask {
+                subscriber: SubscriberId(turn),
+                sink: (),
+                turn: Box::new(turn_request),
+                chosen: Ok(chosen.clone()),
+            };
             session.handle(&mut fx, now, input);
             fx.clear();
         }
@@ -180,7 +185,8 @@ fn session() -> (f64, f64) {
     let mut session = Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfSocket);
     let (mut fx, mut pushed) = (Vec::new(), Vec::with_capacity(WARM + ROUNDS * DELTAS));
     session.handle(&mut fx, Duration::ZERO, Input::Attach { subscriber: SubscriberId(1), sink: () });
-    let message = Input::Message { subscriber: SubscriberId(1), text: "hello".into() };
+    let message =
+        Input::Message { subscriber: SubscriberId(1), text: "hello".into(), chosen: Chosen::for_test() };
     session.handle(&mut fx, Duration::ZERO, message);
     fx.clear();
     let mut texts: Vec<String> = (0..WARM + ROUNDS * DELTAS).map(|at| format!(" token {at}")).collect();

@@ -1,5 +1,6 @@
 //! Derives the settings of all components from the checked configuration and the machine, once.
 use crate::{
+    chat::{Catalog, Model},
     config::{self, Config},
     descriptors::{self, Shares},
     dispatch::{self, admission},
@@ -67,6 +68,8 @@ pub struct Settings {
     pub route: route::Settings,
     pub hub: hub::Settings,
     pub session: Arc<session::Settings>,
+    /// What clients may choose.
+    pub catalog: Catalog,
     pub http_connections: exchange::Limits,
     pub http: http::Settings,
     /// Messages about settings that have less effect than configured, because of the machine.
@@ -103,6 +106,7 @@ impl Settings {
             route: route::Settings { plan: route_plan(config), retry: config.retry, breaker: config.breaker },
             hub: hub_settings(config),
             session: Arc::new(session_settings(config)),
+            catalog: catalog(config),
             http_connections: exchange::Limits { connections_max: shares.connections, ..config.http },
             http: http_settings(config, simulated),
             warnings: reduced
@@ -233,14 +237,21 @@ fn session_settings(config: &Config) -> session::Settings {
     session::Settings {
         queued_messages_max: session.queued_messages_max,
         subscribers_max: session.subscribers_max,
-        model: config.sole_upstream().model.as_str().into(),
         detached_timeout: session.detached_timeout,
         idle_timeout: session.idle_timeout,
         replay_time: session.replay_time,
         lag_bytes_max: session.lag_bytes_max,
-        system_prompt: (!session.system_prompt.is_empty()).then(|| session.system_prompt.as_str().into()),
         history: config.history,
     }
+}
+
+/// The models on offer: the one of the upstream.
+fn catalog(config: &Config) -> Catalog {
+    let prompt = config.session.system_prompt.as_str();
+    Catalog::new(vec![Model {
+        system_prompt: (!prompt.is_empty()).then(|| prompt.into()),
+        ..Model::named(&config.sole_upstream().model)
+    }])
 }
 
 fn http_settings(config: &Config, simulated: bool) -> http::Settings {

@@ -4,7 +4,7 @@ use super::{
     tokens::{Estimate, raw_tokens},
     turn::{Names, Turn},
 };
-use std::{borrow::Cow, collections::VecDeque};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 /// Limits on the part of a history that is kept and sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,8 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct History {
     session: SessionId,
-    system: Option<PromptMessage>,
+    /// The client's own system messages, which follow the system prompt of the model.
+    system: Option<Text>,
     turns: VecDeque<Turn>,
     /// The turns that the open turn displaces; they are restored if it fails.
     displaced: Vec<Turn>,
@@ -32,14 +33,20 @@ pub struct History {
     bytes: usize,
     /// Messages in `turns`.
     messages: usize,
-    /// Whether the system prompt differs from that of all conversations.
-    joined: bool,
+    /// The models that answered; a turn has the place of its own in this list, counted from 1.
+    models: Box<[Arc<str>]>,
     /// Answered turns dropped since the beginning.
     forgotten: usize,
 }
 
 /// Replaces the prefix that the IDs of our own answers share; a character that no ID contains.
 const OWN: char = '#';
+
+/// Between a model's system prompt and each system message of a client.
+const SEPARATOR: &str = "\n\n";
+
+/// Models of one conversation whose names are kept; a turn of any other has none.
+const MODELS_MAX: usize = u8::MAX as usize;
 
 /// Number of turns by which the capacity grows; doubling would leave much of it unused.
 const TURNS_GROWTH: usize = 4;
@@ -56,7 +63,7 @@ pub struct ChatTurn {
 /// A history as data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistorySnapshot {
-    /// The system prompt of this conversation, if it differs from that of all.
+    /// The client's own system messages.
     pub system: Option<Text>,
     /// Oldest first.
     pub turns: Vec<ChatTurn>,
@@ -78,18 +85,17 @@ pub struct Prompt {
 
 impl History {
     /// `session`: the IDs of our own answers are derived from it.
-    pub fn new(session: SessionId, system_prompt: Option<Text>, budget: Budget) -> Self {
-        let system = system_prompt.map(|text| PromptMessage { role: Role::System, text });
+    pub fn new(session: SessionId, budget: Budget) -> Self {
         History {
             session,
-            system,
+            system: None,
             turns: VecDeque::new(),
             displaced: Vec::new(),
             budget,
             estimate: Estimate::default(),
             bytes: 0,
             messages: 0,
-            joined: false,
+            models: Box::default(),
             forgotten: 0,
         }
     }
@@ -103,6 +109,28 @@ impl History {
     pub fn ask(&mut self, user: &MessageId, text: &str, answer: &MessageId) {
         let names = Names { user: user.as_str(), answer: &self.short(answer) };
         self.open(Turn::open(text, Some(names)));
+    }
+
+    /// Names the model that answers the open turn.
+    pub fn answered_by(&mut self, model: &Arc<str>) {
+        let place = self.place_of(model);
+        if let Some(turn) = self.turns.back_mut() {
+            turn.model = place;
+        }
+    }
+
+    /// The place of a model among those of this conversation, counted from 1; 0 if there is no room for it.
+    fn place_of(&mut self, model: &Arc<str>) -> u8 {
+        let known = self.models.iter().position(|known| known == model);
+        let place = known.unwrap_or(self.models.len());
+        if known.is_none() && place < MODELS_MAX {
+            self.models = self.models.iter().chain([model]).cloned().collect();
+        }
+        u8::try_from(place + 1).unwrap_or_default()
+    }
+
+    fn model_of(&self, turn: &Turn) -> Option<Arc<str>> {
+        self.models.get(usize::from(turn.model).checked_sub(1)?).cloned()
     }
 
     /// Shortens the ID of an answer of our own to its run: the rest is the same for all of them.
@@ -177,8 +205,10 @@ impl History {
         let Names { user, answer } = turn.names()?;
         let question = ChatMessage::user(MessageId::taken(user), turn.question());
         let answer_id = self.long(answer);
-        let answer =
-            turn.answer().map(|text| ChatMessage::answer(answer_id.clone(), text, turn.is_incomplete));
+        let answer = turn.answer().map(|text| ChatMessage {
+            model: self.model_of(turn),
+            ..ChatMessage::answer(answer_id.clone(), text, turn.is_incomplete)
+        });
         Some(ChatTurn { question, answer_id, answer })
     }
 
@@ -188,7 +218,7 @@ impl History {
         let kept = self.turns.len() - usize::from(is_open);
         let turns = self.turns.iter().take(kept).chain(&self.displaced);
         let snapshot = HistorySnapshot {
-            system: self.system.as_ref().filter(|_| self.joined).map(|system| system.text.clone()),
+            system: self.system.clone(),
             turns: turns.filter_map(|turn| self.chat_turn(turn)).collect(),
             omitted_turns: self.forgotten,
             token_factor: self.estimate.factor(),
@@ -200,15 +230,13 @@ impl History {
     /// Restores a snapshot, within the budget. Only for a new history.
     pub fn restore(&mut self, snapshot: HistorySnapshot) {
         let HistorySnapshot { system, turns, omitted_turns, token_factor } = snapshot;
-        if let Some(system) = system {
-            self.system = Some(PromptMessage::new(Role::System, system));
-            self.joined = true;
-        }
+        self.system = system;
         self.forgotten = omitted_turns;
         self.estimate = Estimate::of(token_factor);
         for ChatTurn { question, answer_id, answer } in turns {
             self.ask(&question.id, &question.text, &answer_id);
             if let Some(answer) = answer {
+                answer.model.iter().for_each(|model| self.answered_by(model));
                 self.complete(&answer.text, answer.incomplete);
             }
         }
@@ -249,14 +277,14 @@ impl History {
 
     /// Imports a client's copy of the conversation, oldest first, within the budget. An assistant message answers the user
     /// message right before it; without one it is dropped. A user message without an answer becomes a turn without an
-    /// answer. System messages are added to the system prompt. Empty messages are dropped, but still separate their
-    /// neighbours.
-    pub fn rebuild(&mut self, transcript: Vec<ChatMessage>) {
+    /// answer. System messages are added to the system prompt, which has `system_bytes` already. Empty messages are dropped,
+    /// but still separate their neighbours.
+    pub fn rebuild(&mut self, transcript: Vec<ChatMessage>, system_bytes: usize) {
         let mut answerable = false;
-        let mut prompt = None; // Usually the one that all conversations share.
+        let mut system = String::new(); // Usually there is none.
         for ChatMessage { id, role, text, .. } in transcript {
             match role {
-                Role::System => self.join_prompt(&mut prompt, &text),
+                Role::System => self.join_system(&mut system, &text, system_bytes),
                 Role::User => {
                     answerable = !text.is_empty();
                     if answerable {
@@ -275,25 +303,29 @@ impl History {
                 }
             }
         }
-        if let Some(prompt) = prompt {
-            self.system = Some(PromptMessage::new(Role::System, prompt));
-            self.joined = true;
-        }
+        self.system = (!system.is_empty()).then(|| system.into());
     }
 
     /// Adds a client's system message to the prompt. It is left out if the prompt, which is part of every request, would
     /// become too long.
-    fn join_prompt(&self, prompt: &mut Option<String>, text: &str) {
-        let shared = || self.system.as_ref().map_or("", |message| message.text.as_str());
-        let length = prompt.as_ref().map_or_else(|| shared().len(), String::len);
-        if text.is_empty() || length + text.len() > self.budget.bytes_max {
+    fn join_system(&self, system: &mut String, text: &str, system_bytes: usize) {
+        let before = if system_bytes > 0 && !system.is_empty() { SEPARATOR.len() } else { 0 };
+        if text.is_empty() || system_bytes + before + system.len() + text.len() > self.budget.bytes_max {
             return;
         }
-        let prompt = prompt.get_or_insert_with(|| shared().to_owned());
-        if !prompt.is_empty() {
-            prompt.push_str("\n\n");
+        if !system.is_empty() {
+            system.push_str(SEPARATOR);
         }
-        prompt.push_str(text);
+        system.push_str(text);
+    }
+
+    /// The system prompt of a request to a model that has this one, and the client's own.
+    fn system(&self, of_model: Option<&Text>) -> Option<PromptMessage> {
+        let text = match (of_model, &self.system) {
+            (Some(model), Some(own)) => [model, SEPARATOR, own].concat().into(),
+            (one, other) => one.or(other.as_ref())?.clone(),
+        };
+        Some(PromptMessage { role: Role::System, text })
     }
 
     /// All messages with IDs, oldest first.
@@ -302,15 +334,17 @@ impl History {
         turns.flat_map(|turn| [Some(turn.question), turn.answer]).flatten().collect()
     }
 
-    /// The system prompt and the newest turns that fit, cut at turn boundaries. The newest turn is always included: the model
-    /// decides whether it is too long.
-    pub fn prompt(&self) -> Prompt {
-        let fixed = self.system.as_ref().map_or(0, |m| raw_tokens(&m.text));
+    /// The system prompt and the newest turns that fit into the budget and into what the model takes, cut at turn boundaries.
+    /// The newest turn is always included: the model decides whether it is too long.
+    pub fn prompt(&self, of_model: Option<&Text>, model_tokens_max: Option<u32>) -> Prompt {
+        let tokens_max = model_tokens_max.unwrap_or(u32::MAX).min(self.budget.tokens_max);
+        let system = self.system(of_model);
+        let fixed = system.as_ref().map_or(0, |m| raw_tokens(&m.text));
         let newest = self.turns.len().saturating_sub(1);
         let is_sent = |at: usize| at == newest || self.turns[at].is_answered();
         let (mut tokens, mut from) = (fixed, self.turns.len());
         for (at, turn) in self.turns.iter().enumerate().rev().filter(|(at, _)| is_sent(*at)) {
-            if at != newest && self.estimate.corrected(tokens + turn.tokens) > self.budget.tokens_max {
+            if at != newest && self.estimate.corrected(tokens + turn.tokens) > tokens_max {
                 break;
             }
             tokens += turn.tokens;
@@ -323,7 +357,7 @@ impl History {
             let answer = turn.answer().map(|text| PromptMessage { role: Role::Assistant, text });
             [Some(question), answer].into_iter().flatten()
         });
-        let messages = self.system.clone().into_iter().chain(past).collect();
+        let messages = system.into_iter().chain(past).collect();
         Prompt { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
     }
 
@@ -346,8 +380,8 @@ impl History {
     pub fn capacity(&self) -> usize {
         let room = (self.turns.capacity() + self.displaced.capacity()) * size_of::<Turn>();
         let blocks: usize = self.turns.iter().chain(&self.displaced).map(Turn::capacity).sum();
-        let prompt = self.system.as_ref().filter(|_| self.joined).map_or(0, |prompt| prompt.text.len());
-        room + blocks + prompt
+        let system = self.system.as_ref().map_or(0, |system| system.len());
+        room + blocks + system + self.models.len() * size_of::<Arc<str>>()
     }
 
     fn forget(&mut self) {
@@ -372,7 +406,7 @@ mod tests {
     const WIDE: Budget = Budget { tokens_max: 1_000_000, bytes_max: 1_000_000, messages_max: 1_000 };
 
     fn history(budget: Budget, turns: &[(&str, &str)]) -> History {
-        let mut history = History::new(SessionId(1), Some("be kind".into()), budget);
+        let mut history = History::new(SessionId(1), budget);
         for (user, answer) in turns {
             history.begin(user);
             history.complete(answer, false);
@@ -380,8 +414,12 @@ mod tests {
         history
     }
 
+    fn prompt(history: &History) -> Prompt {
+        history.prompt(Some(&"be kind".into()), None)
+    }
+
     fn texts(history: &History) -> (Vec<String>, usize) {
-        let window = history.prompt();
+        let window = prompt(history);
         (window.messages.iter().map(|m| m.text.to_string()).collect(), window.omitted_turns)
     }
 
@@ -392,14 +430,15 @@ mod tests {
             ChatMessage::new(MessageId::new("s").expect("a name"), Role::System, text.to_owned())
         };
         let mut history = history(Budget { bytes_max: 20, ..WIDE }, &[]);
-        let shared = history.system.clone();
-        history.rebuild(vec![system(""), system("much too long for this budget")]);
-        assert_eq!(history.system, shared);
-        history.rebuild(vec![system("a"), system("longer than fits"), system("b"), system("")]);
+        history.rebuild(vec![system(""), system("much too long for this budget")], 7);
+        assert_eq!(texts(&history).0, ["be kind"]);
+        history.rebuild(vec![system("a"), system("longer than fits"), system("b"), system("")], 7);
         assert_eq!(texts(&history).0, ["be kind\n\na\n\nb"]);
-        let mut alone = History::new(SessionId(1), None, WIDE);
-        alone.rebuild(vec![system("a"), system("b")]);
-        assert_eq!(texts(&alone).0, ["a\n\nb"]);
+        let mut alone = History::new(SessionId(1), WIDE);
+        alone.rebuild(vec![system("a"), system("b")], 0);
+        assert_eq!(alone.prompt(None, None).messages, [PromptMessage::new(Role::System, "a\n\nb")]);
+        let other = alone.prompt(Some(&"be short".into()), None);
+        assert_eq!(other.messages, [PromptMessage::new(Role::System, "be short\n\na\n\nb")]);
     }
 
     #[test]
@@ -410,7 +449,7 @@ mod tests {
             texts(&history),
             (["be kind", "one", "1", "two", "2", "three"].map(String::from).to_vec(), 0)
         );
-        let roles: Vec<_> = history.prompt().messages.iter().map(|m| m.role.as_str()).collect();
+        let roles: Vec<_> = prompt(&history).messages.iter().map(|m| m.role.as_str()).collect();
         assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "user"]);
     }
 
@@ -421,6 +460,44 @@ mod tests {
         assert_eq!(texts(&history), (["be kind", "two", "2", "three", "3"].map(String::from).to_vec(), 1));
         history.begin(&"long ".repeat(200));
         assert_eq!(texts(&history), (vec!["be kind".into(), "long ".repeat(200)], 3));
+    }
+
+    #[test]
+    fn what_a_model_takes_bounds_a_request_and_the_conversation_keeps_all_turns() {
+        let history = history(WIDE, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        let omitted = |tokens| history.prompt(Some(&"be kind".into()), tokens).omitted_turns;
+        // The prompt is 6 tokens, the turns are 10, 10 and 11.
+        assert_eq!([omitted(Some(37)), omitted(Some(36)), omitted(Some(0)), omitted(None)], [0, 1, 2, 0]);
+        assert_eq!(history.turns(), 3);
+        let narrow =
+            self::history(Budget { tokens_max: 30, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
+        assert_eq!(
+            narrow.prompt(Some(&"be kind".into()), Some(1_000)).omitted_turns,
+            1,
+            "the smaller of both"
+        );
+    }
+
+    #[test]
+    fn every_answer_keeps_the_name_of_its_model_up_to_a_number_of_models() {
+        let mut history = history(Budget { messages_max: 2_000, ..WIDE }, &[]);
+        let name = |at: usize| -> Arc<str> { format!("m{at}").into() };
+        for at in 0..300 {
+            history.ask(&id(&format!("u{at}")), "ask", &id(&format!("a{at}")));
+            history.answered_by(&name(at));
+            history.complete("answer", false);
+        }
+        history.ask(&id("u"), "ask", &id("a"));
+        history.answered_by(&name(299));
+        history.answered_by(&name(3)); // Another one answers instead.
+        history.complete("answer", false);
+        let answers = history.transcript().into_iter().filter(|message| message.role == Role::Assistant);
+        let models: Vec<Option<Arc<str>>> = answers.map(|answer| answer.model).collect();
+        let expected = (0..300).map(|at| (at < 255).then(|| name(at))).chain([Some(name(3))]);
+        assert!(models.into_iter().eq(expected));
+        let mut restored = self::history(Budget { messages_max: 2_000, ..WIDE }, &[]);
+        restored.restore(history.snapshot(false).0);
+        assert_eq!(restored.transcript(), history.transcript());
     }
 
     #[test]
@@ -456,10 +533,10 @@ mod tests {
     #[test]
     fn a_withdrawn_turn_leaves_no_trace() {
         let mut history = history(WIDE, &[("one", "1")]);
-        let before = (history.prompt(), history.bytes());
+        let before = (prompt(&history), history.bytes());
         history.begin("bad");
         history.withdraw();
-        assert_eq!((history.prompt(), history.bytes()), before);
+        assert_eq!((prompt(&history), history.bytes()), before);
         history.withdraw();
         assert_eq!(history.turns(), 1, "a closed turn is not withdrawn");
     }
@@ -498,12 +575,12 @@ mod tests {
             history.ask(&id(&format!("u{at}")), "question", &id(&format!("a{at}")));
             history.complete("answer", at == 1);
         }
-        let before = (history.transcript(), history.bytes(), history.messages, history.prompt());
+        let before = (history.transcript(), history.bytes(), history.messages, prompt(&history));
         assert_eq!(history.cut_before(&id("u1")).unwrap().text.as_str(), "question");
         assert_eq!((history.bytes(), history.messages), (14, 2));
         history.ask(&id("u9"), "another", &id("a9"));
         history.withdraw();
-        assert_eq!((history.transcript(), history.bytes(), history.messages, history.prompt()), before);
+        assert_eq!((history.transcript(), history.bytes(), history.messages, prompt(&history)), before);
         // After an answer the displaced turns cannot be restored.
         history.cut_before(&id("u1"));
         history.ask(&id("u9"), "another", &id("a9"));
@@ -532,12 +609,12 @@ mod tests {
     fn the_estimate_follows_the_tokenizer() {
         let mut history =
             history(Budget { tokens_max: 60, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
-        assert_eq!(history.prompt().omitted_turns, 0);
+        assert_eq!(prompt(&history).omitted_turns, 0);
         for _ in 0..20 {
             history.observe(10, &Usage { input_tokens: 20, ..Usage::default() });
         }
-        assert_eq!(history.prompt().omitted_turns, 1, "twice the tokens, so less fits");
+        assert_eq!(prompt(&history).omitted_turns, 1, "twice the tokens, so less fits");
         history.observe(10, &Usage::default());
-        assert_eq!(history.prompt().omitted_turns, 1, "an unknown count teaches nothing");
+        assert_eq!(prompt(&history).omitted_turns, 1, "an unknown count teaches nothing");
     }
 }

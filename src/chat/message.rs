@@ -1,5 +1,6 @@
 //! Messages of a conversation, and of a request to a model.
 use super::{MessageId, Text};
+use std::sync::Arc;
 
 /// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +29,13 @@ pub struct ChatMessage {
     pub text: Text,
     /// An answer that was interrupted or stopped.
     pub incomplete: bool,
+    /// The model that wrote the answer; `None` for other messages, and if unknown.
+    pub model: Option<Arc<str>>,
 }
 
 impl ChatMessage {
     pub fn new(id: MessageId, role: Role, text: impl Into<Text>) -> Self {
-        ChatMessage { id, role, text: text.into(), incomplete: false }
+        ChatMessage { id, role, text: text.into(), incomplete: false, model: None }
     }
 
     /// An answer.

@@ -3,6 +3,7 @@ pub mod error;
 pub mod history;
 pub mod id;
 pub mod message;
+pub mod model;
 pub mod principal;
 pub mod record;
 pub mod request;
@@ -16,6 +17,10 @@ pub use error::{Fault, Retry, RunError, RunErrorKind};
 pub use history::{Budget, ChatTurn, History, HistorySnapshot, Prompt};
 pub use id::{ChatId, IdFault, MessageId, RequestId};
 pub use message::{ChatMessage, PromptMessage, Role};
+pub use model::{
+    Absence, Allowed, Catalog, Choice, ChoiceFault, Chosen, Model, Models, Offered, ParameterFault,
+    Parameters, Range,
+};
 pub use principal::{ChatKey, Principal};
 pub use record::{AttemptRecord, RunOutcome, RunRecord, RunSink};
 pub use request::{TurnKind, TurnRequest};

@@ -1,6 +1,5 @@
 //! A client's request for a turn.
 use super::{ChatMessage, MessageId};
-use std::sync::Arc;
 
 /// Answer a user message.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,8 +7,6 @@ pub struct TurnRequest {
     pub kind: TurnKind,
     /// The message to answer; not blank, within the limit.
     pub message: ChatMessage,
-    /// The requested model; `None`: the default one.
-    pub model: Option<Arc<str>>,
     /// The client's copy of the conversation before the message, oldest first. Used only by a session without
     /// history: the server's copy wins.
     pub transcript: Vec<ChatMessage>,

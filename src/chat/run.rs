@@ -1,6 +1,6 @@
 //! One upstream generation: its request, its events, and how it can end.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::{PromptMessage, RunError};
+use super::{Parameters, PromptMessage, RunError};
 use std::{sync::Arc, time::Duration};
 
 /// The request of a run: the messages of the history window, the new user message last.
@@ -8,6 +8,8 @@ use std::{sync::Arc, time::Duration};
 pub struct RunRequest {
     /// The model, by the name that clients use.
     pub model: Arc<str>,
+    /// What the operator or the client set; what is not set here is the upstream's to decide.
+    pub parameters: Parameters,
     pub messages: Vec<PromptMessage>,
     /// Turns of the conversation that did not fit into the budget.
     pub omitted_turns: usize,

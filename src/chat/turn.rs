@@ -22,6 +22,8 @@ pub(super) struct Turn {
     is_answered: bool,
     /// The answer was interrupted.
     pub is_incomplete: bool,
+    /// The model that answers, as the history counts them; 0 if unknown.
+    pub model: u8,
 }
 
 /// The IDs of the two messages of a turn, as stored in the history.
@@ -46,6 +48,7 @@ impl Turn {
             tokens: self.tokens + raw_tokens(answer),
             is_answered: true,
             is_incomplete,
+            model: self.model,
             ..Turn::pack(self.question_str(), answer, names)
         };
     }
@@ -53,7 +56,8 @@ impl Turn {
     /// Changes the ID of the answer of an open turn.
     pub(super) fn name_answer(&mut self, answer: &str) {
         if let Some(Names { user, .. }) = self.names() {
-            *self = Turn::open(self.question_str(), Some(Names { user, answer }));
+            let model = self.model;
+            *self = Turn { model, ..Turn::open(self.question_str(), Some(Names { user, answer })) };
         }
     }
 
@@ -67,6 +71,7 @@ impl Turn {
             name: names.user.len() as u8, // See `ID_BYTES_MAX`.
             is_answered: false,
             is_incomplete: false,
+            model: 0,
         }
     }
 

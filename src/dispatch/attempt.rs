@@ -73,8 +73,8 @@ impl Attempt {
     ) -> Result<(), OpenError> {
         let upstream = shared.upstream(&self.target);
         let response = upstream.client().send(outbound, key, deadline).await?;
-        let upstream = &upstream.shared;
-        let reader = upstream.dialect.reader(response.head(), upstream.limits);
+        let (upstream, set) = (&upstream.shared, &submission.request.parameters);
+        let reader = upstream.dialect.reader(set, response.head(), upstream.limits);
         let (stall, delivery) = (upstream.stall, shared.settings.delivery);
         let guard = shared.deadlines.add(stall, delivery, deadline, submission.channel.clone());
         self.stream = Some(Stream::new(response, reader, guard));

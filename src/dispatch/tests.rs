@@ -3,7 +3,7 @@ use super::*;
 use crate::{
     access::Pass,
     app::{self, Gateway, Machine},
-    chat::{FinishReason, Principal, PromptMessage, Role, Source},
+    chat::{FinishReason, Parameters, Principal, PromptMessage, Role, Source},
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
@@ -205,6 +205,7 @@ async fn received(
         worker: 0,
         request: RunRequest {
             model: "m".into(),
+            parameters: Parameters::default(),
             messages: vec![PromptMessage::new(Role::User, "hi")],
             omitted_turns: 0,
         },

@@ -1,4 +1,6 @@
 //! HTTP endpoints for pages: the configuration of the gateway, and the transcript of a chat.
+mod models;
+
 use super::{AppState, auth, auth::NotAdmitted, methods, page};
 use crate::{
     access::Denied,
@@ -24,7 +26,8 @@ const RETRY_AFTER: &str = "5";
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
         .service(methods::read_only("/api/config", page_config).default_service(web::to(wrong_method)))
-        .service(methods::read_only("/api/chats/{id}", chat).default_service(web::to(wrong_method)));
+        .service(methods::read_only("/api/chats/{id}", chat).default_service(web::to(wrong_method)))
+        .service(methods::read_only("/v1/models", models::list).default_service(web::to(wrong_method)));
 }
 
 /// The limits that a page should respect.
@@ -100,7 +103,7 @@ async fn page_config(request: HttpRequest, state: Data<AppState>) -> HttpRespons
         "version": env!("CARGO_PKG_VERSION"),
         "page": BuiltPage { build: page::BUILD_ID, texts: &settings.page },
         "simulated": settings.simulated,
-        "models": [{ "id": settings.model }],
+        "models": models::for_page(&state.models.now()),
         "limits": settings.limits,
         "features": settings.features,
         "routes": {
@@ -152,7 +155,7 @@ struct UiMessage<'a> {
     role: &'static str,
     parts: [TextPart<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Metadata>,
+    metadata: Option<Metadata<'a>>,
 }
 
 #[derive(Serialize)]
@@ -163,8 +166,19 @@ struct TextPart<'a> {
 }
 
 #[derive(Serialize)]
-struct Metadata {
+struct Metadata<'a> {
+    /// The model that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+}
+
+impl<'a> Metadata<'a> {
+    fn of(message: &'a ChatMessage) -> Option<Self> {
+        let (model, incomplete) = (message.model.as_deref(), message.incomplete);
+        (model.is_some() || incomplete).then_some(Metadata { model, incomplete })
+    }
 }
 
 impl<'a> Conversation<'a> {
@@ -178,7 +192,7 @@ impl<'a> Conversation<'a> {
                 text: &message.text,
                 state: if *is_writing && at == last { "streaming" } else { "done" },
             }],
-            metadata: message.incomplete.then_some(Metadata { incomplete: true }),
+            metadata: Metadata::of(message),
         };
         Conversation { id: id.as_str(), messages: messages.iter().enumerate().map(message).collect() }
     }

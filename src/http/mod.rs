@@ -22,6 +22,7 @@ mod upgrade;
 pub use connection_limiter::ConnectionLimiter;
 
 use crate::{
+    chat::Models,
     dispatch::{DispatchState, Dispatcher, Router},
     hub::{Connections, Registry, SharedParts},
     lifecycle::Lifecycle,
@@ -97,11 +98,15 @@ pub struct AppState {
     pub registry: Arc<Registry>,
     pub limiter: Arc<ConnectionLimiter>,
     pub metrics: Arc<Metrics>,
+    /// What clients may choose.
+    pub models: Models,
     pub dispatcher: Addr<Dispatcher>,
     /// For the probes.
     pub dispatch_state: Arc<DispatchState>,
     pub router: Arc<Router>,
     pub started: Instant,
+    /// The same, in seconds since 1970.
+    pub created: u64,
 }
 
 impl AppState {
@@ -113,6 +118,7 @@ impl AppState {
             lifecycle: Arc::clone(&self.lifecycle),
             memory: Arc::clone(&self.memory),
             metrics: Arc::clone(&self.metrics),
+            models: self.models.clone(),
         }
     }
 }
@@ -127,7 +133,6 @@ pub fn service(
         upgrade::configure(config);
         api::configure(config);
         page::configure(config);
-        ops::configure_models(config);
         ops::configure_proxy_probe(config);
         if !state.settings.separate_ops {
             ops::configure(config, ops::Listener::Public);

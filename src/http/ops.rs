@@ -1,4 +1,4 @@
-//! Routes for operators and orchestrators (liveness, readiness, health, metrics), and the list of models.
+//! Routes for operators and orchestrators: liveness, readiness, health, metrics.
 use super::{AppState, methods};
 use crate::lifecycle::Phase;
 use actix_web::{
@@ -29,10 +29,6 @@ pub(super) fn configure(config: &mut ServiceConfig, listener: Listener) {
 /// For the proxy in front of the gateway; always on the public listener.
 pub(super) fn configure_proxy_probe(config: &mut ServiceConfig) {
     config.service(methods::read_only("/-/ready", accepts_sockets));
-}
-
-pub(super) fn configure_models(config: &mut ServiceConfig) {
-    config.service(methods::read_only("/v1/models", models));
 }
 
 /// Liveness: a failure means that only a restart helps.
@@ -194,15 +190,6 @@ fn prefers_openmetrics<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
         }
     }
     openmetrics > 0.0 && openmetrics >= text
-}
-
-/// `GET /v1/models`, as in the OpenAI API.
-async fn models(state: Data<AppState>) -> HttpResponse {
-    let owner = if state.settings.simulated { "tidegate-simulator" } else { "dashscope" };
-    HttpResponse::Ok().json(json!({
-        "object": "list",
-        "data": [{ "id": state.settings.model, "object": "model", "created": 0, "owned_by": owner }],
-    }))
 }
 
 #[cfg(test)]

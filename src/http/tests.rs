@@ -1,6 +1,7 @@
 //! The probes in every state of the process, and request bodies.
 use super::*;
 use crate::{
+    chat::{Catalog, Models},
     dispatch::{Load, RunSinks, SILENCE_MAX, admission},
     hub::ChatLimits,
     lifecycle::{Lifecycle, Phase},
@@ -72,6 +73,8 @@ fn state() -> Arc<AppState> {
         metrics,
         router,
         started: Instant::now(),
+        created: 0,
+        models: Models::new(Catalog::of_one("m")),
     })
 }
 

@@ -1,12 +1,21 @@
 //! The checks before the 101: the handshake, the origin, the limits, the phase of the process.
 use super::{AppState, auth, auth::NotAdmitted, methods, shown};
-use crate::{access::Denied, hub::take_over::Upgrade, lifecycle::Refused, protocol::Codec};
+use crate::{
+    access::Denied,
+    chat::ChoiceFault,
+    hub::take_over::Upgrade,
+    lifecycle::Refused,
+    protocol::{Codec, Rejection},
+};
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     http::{Method, StatusCode, Version, header},
-    web::{Data, ServiceConfig},
+    web::{Data, Query, ServiceConfig},
 };
 use actix_web_actors::ws;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
 
 /// The subprotocol of both routes. Clients need not offer it, but a browser that offers subprotocols closes the socket
 /// unless one of them is selected (RFC 6455 §4.1).
@@ -24,18 +33,28 @@ struct UpgradeRequest {
     sets_cookies: bool,
     /// Frames may contain whole conversations.
     transcripts: bool,
+    /// The address may name a model: `?model=NAME`.
+    names_model: bool,
 }
 
 /// `GET /chat`: the plain dialect.
 async fn chat(request: HttpRequest, state: Data<AppState>) -> HttpResponse {
     let codec = Codec::Plain;
-    open(&request, &state, UpgradeRequest { codec, sets_cookies: false, transcripts: false })
+    open(
+        &request,
+        &state,
+        UpgradeRequest { codec, sets_cookies: false, transcripts: false, names_model: true },
+    )
 }
 
 /// `GET /api/chat`: the dialect of the AI SDK.
 async fn chats(request: HttpRequest, state: Data<AppState>) -> HttpResponse {
     let codec = Codec::AiSdk;
-    open(&request, &state, UpgradeRequest { codec, sets_cookies: true, transcripts: true })
+    open(
+        &request,
+        &state,
+        UpgradeRequest { codec, sets_cookies: true, transcripts: true, names_model: false },
+    )
 }
 
 /// Accepts an upgrade or rejects it. The upgrade hook takes over the socket.
@@ -50,12 +69,14 @@ fn reject(request: &HttpRequest, state: &AppState, error: UpgradeError) -> HttpR
 }
 
 /// Why a WebSocket was not opened. A browser's page sees only that it failed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum UpgradeError {
     NoUpgrade,
     Version,
     Handshake(&'static str),
     Origin,
+    /// The model that the address names is not on offer.
+    Model(Rejection),
     NoPermit(Refused),
     /// The system has no randomness for a cookie.
     Internal,
@@ -71,12 +92,13 @@ impl From<NotAdmitted> for UpgradeError {
 }
 
 impl UpgradeError {
-    fn reason(self) -> &'static str {
+    fn reason(&self) -> &'static str {
         match self {
             UpgradeError::NoUpgrade => "no_upgrade",
             UpgradeError::Version => "version",
             UpgradeError::Handshake(_) => "handshake",
             UpgradeError::Origin => "origin",
+            UpgradeError::Model(_) => "model",
             UpgradeError::NoPermit(Refused::Draining) => "draining",
             UpgradeError::NoPermit(Refused::Full) => "full",
             UpgradeError::NoPermit(Refused::AddressFull) => "address_full",
@@ -84,13 +106,17 @@ impl UpgradeError {
         }
     }
 
-    fn response(self) -> HttpResponse {
+    fn response(&self) -> HttpResponse {
         let (status, text) = match self {
+            UpgradeError::Model(reason) => {
+                let body = json!({ "code": reason.code(), "message": reason.to_string() });
+                return HttpResponse::BadRequest().json(body);
+            }
             UpgradeError::NoUpgrade => {
                 (StatusCode::UPGRADE_REQUIRED, "this is a WebSocket: send an upgrade request")
             }
             UpgradeError::Version => (StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"),
-            UpgradeError::Handshake(fault) => (StatusCode::BAD_REQUEST, fault),
+            UpgradeError::Handshake(fault) => (StatusCode::BAD_REQUEST, *fault),
             UpgradeError::Origin => (
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not connect; the gateway's operator allows them with server.origins",
@@ -127,6 +153,8 @@ fn accept(
     check_handshake(request)?;
     let settings = &state.settings;
     let caller = auth::caller(request, settings)?;
+    let UpgradeRequest { codec, sets_cookies, transcripts, names_model } = wanted;
+    let model = if names_model { named_model(request, state)? } else { None };
     let address = caller.address;
     let is_shared = address.is_some_and(|address| address.is_loopback() || settings.trusts(&address));
     let permit = state.lifecycle.admit(address, is_shared).map_err(UpgradeError::NoPermit)?;
@@ -135,7 +163,6 @@ fn accept(
     if offers_subprotocol(request) {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
-    let UpgradeRequest { codec, sets_cookies, transcripts } = wanted;
     if sets_cookies {
         for cookie in caller.set_cookies() {
             response.append_header((header::SET_COOKIE, cookie));
@@ -143,8 +170,25 @@ fn accept(
     }
     let id = fastrand::u64(..);
     log::info!(connection:% = format_args!("{id:016x}"), address:% = shown(address); "socket opened");
-    request.extensions_mut().insert(Upgrade { id, codec, pass: caller.pass, transcripts, permit });
+    request.extensions_mut().insert(Upgrade { id, codec, pass: caller.pass, model, transcripts, permit });
     Ok(response.finish())
+}
+
+#[derive(Deserialize)]
+struct ModelQuery {
+    model: Option<String>,
+}
+
+/// The model that the address names. While none is on offer, each message is rejected instead.
+fn named_model(request: &HttpRequest, state: &AppState) -> Result<Option<Arc<str>>, UpgradeError> {
+    let query = Query::<ModelQuery>::from_query(request.query_string());
+    let Ok(Query(ModelQuery { model })) = query else {
+        return Err(UpgradeError::Handshake("the address must name one model: ?model=NAME"));
+    };
+    match state.models.now().find(model.as_deref()) {
+        Err(fault @ ChoiceFault::Unknown { .. }) => Err(UpgradeError::Model(fault.into())),
+        _ => Ok(model.map(Arc::from)),
+    }
 }
 
 /// Checks the handshake by RFC 6455 §4.2.1, more strictly than the library: exactly one `websocket`, one key of 16 bytes,

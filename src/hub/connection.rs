@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Pass,
-    chat::{RequestId, SubscriberId},
+    chat::{Choice, Chosen, RequestId, SubscriberId},
     dispatch::STREAM_BYTES,
     mailbox,
     memory::{Account, Kind},
@@ -40,6 +40,8 @@ pub struct Connection {
     id: u64,
     codec: Codec,
     pass: Arc<Pass>,
+    /// The model that the client named for all of its messages.
+    model: Option<Arc<str>>,
     slot: u32,
     opened: u32,
     /// When the last frame arrived, in ticks.
@@ -95,6 +97,7 @@ impl Connection {
         id: u64,
         codec: Codec,
         pass: Arc<Pass>,
+        model: Option<Arc<str>>,
     ) -> Self {
         let now = connections.worker.clock.ticks();
         Connection {
@@ -103,6 +106,7 @@ impl Connection {
             id,
             codec,
             pass,
+            model,
             slot: SLOT_NONE,
             opened: now,
             last_frame: now,
@@ -148,8 +152,9 @@ impl Connection {
         let codec = self.codec;
         match codec.decode(incoming, self.connections.worker.settings.messages) {
             Ok(ClientFrame::Message { text }) => self.on_own_message(ctx, codec, text),
-            Ok(ClientFrame::Ask { request, chat, turn }) => {
-                self.on_request(ctx, codec, request, chat, AttachKind::Ask(turn))
+            Ok(ClientFrame::Ask { request, chat, turn, choice }) => {
+                let chosen = self.choose(&choice);
+                self.on_request(ctx, codec, request, chat, AttachKind::Ask { turn, chosen })
             }
             Ok(ClientFrame::Resume { request, chat, turn, after }) => {
                 self.on_request(ctx, codec, request, chat, AttachKind::Resume { turn, after })
@@ -170,12 +175,14 @@ impl Connection {
 
     /// Handles a message of a socket with a single conversation.
     fn on_own_message(&mut self, ctx: &mut SocketContext<Self>, codec: Codec, text: String) {
-        let account = match self.take_memory(text.len()) {
-            Ok(account) => account,
+        let choice = Choice { model: self.model.clone(), ..Choice::default() };
+        let chosen = self.choose(&choice);
+        let (chosen, account) = match chosen.and_then(|chosen| Ok((chosen, self.take_memory(text.len())?))) {
+            Ok(taken) => taken,
             Err(reason) => return self.reject(ctx, codec, None, reason),
         };
         let (session, subscriber) = self.attach(ctx, codec);
-        match session.try_send(SessionMessage::Message { subscriber, text, account }) {
+        match session.try_send(SessionMessage::Message { subscriber, text, chosen, account }) {
             Ok(()) => {}
             // Nothing is lost: the socket is not read until the session has room.
             Err(SendError::Full(message)) => {
@@ -188,6 +195,11 @@ impl Connection {
             }
             Err(SendError::Closed(_)) => self.close(ctx, Close::Internal),
         }
+    }
+
+    /// The model of a message and its parameters, of what is on offer at this moment.
+    fn choose(&self, choice: &Choice) -> Result<Chosen, Rejection> {
+        self.connections.worker.models.now().choose(choice).map_err(Rejection::from)
     }
 
     /// Reserves memory for the answer to a question before the question is kept: thousands of questions may

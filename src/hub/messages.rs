@@ -2,7 +2,7 @@
 //! sent to. Names no actor.
 use crate::{
     access::Pass,
-    chat::{ChatId, MessageId, RequestId, SubscriberId, TurnRequest},
+    chat::{ChatId, Chosen, MessageId, RequestId, SubscriberId, TurnRequest},
     mailbox,
     memory::Account,
     protocol::{Close, Codec, Rejection, ServerFrame},
@@ -21,6 +21,7 @@ pub enum SessionMessage {
     Message {
         subscriber: SubscriberId,
         text: String,
+        chosen: Chosen,
         /// The memory for an answer.
         account: Account<1>,
     },
@@ -170,7 +171,7 @@ pub enum ConnectionSignal {
 
 /// What a request does with its chat.
 pub enum AttachKind {
-    Ask(Box<TurnRequest>),
+    Ask { turn: Box<TurnRequest>, chosen: Result<Chosen, Rejection> },
     Resume { turn: Option<MessageId>, after: Option<u32> },
 }
 
@@ -178,7 +179,7 @@ impl AttachKind {
     /// Bytes of text in a question.
     pub fn bytes(&self) -> Option<usize> {
         match self {
-            AttachKind::Ask(turn) => {
+            AttachKind::Ask { turn, .. } => {
                 let before = turn.transcript.iter().map(|past| past.text.len());
                 Some(turn.message.text.len() + before.sum::<usize>())
             }
@@ -189,7 +190,10 @@ impl AttachKind {
     /// The reply if the chat has no session and none is started.
     pub fn without_session(&self) -> ServerFrame {
         match self {
-            AttachKind::Ask(_) => ServerFrame::Rejected { reason: Rejection::Draining },
+            AttachKind::Ask { chosen, .. } => {
+                let reason = chosen.as_ref().err().cloned().unwrap_or(Rejection::Draining);
+                ServerFrame::Rejected { reason }
+            }
             AttachKind::Resume { .. } => ServerFrame::NoActive,
         }
     }

@@ -251,14 +251,14 @@ impl SessionActor {
         let Some(request) = attach.take() else { return };
         let AttachRequest { subscriber, request, kind, pass, account, codec, sink, .. } = *request;
         self.holdings.run = account;
-        if matches!(kind, AttachKind::Ask(_)) {
+        if matches!(kind, AttachKind::Ask { .. }) {
             self.holdings.transfer_to(pass.source());
             self.pass = pass;
         }
         let direct = sink.socket.and_then(|socket| self.worker.direct_writer(socket));
         let sink = Subscriber::new(sink, direct, codec.encoder(Some(&request)));
         let input = match kind {
-            AttachKind::Ask(turn) => Input::Ask { subscriber, sink, turn },
+            AttachKind::Ask { turn, chosen } => Input::Ask { subscriber, sink, turn, chosen },
             AttachKind::Resume { turn, after } => Input::Resume { subscriber, sink, turn, after },
         };
         self.feed(ctx, input);
@@ -356,9 +356,9 @@ impl Handler<SessionMessage> for SessionActor {
 
     fn handle(&mut self, message: SessionMessage, ctx: &mut Self::Context) {
         match message {
-            SessionMessage::Message { subscriber, text, account } => {
+            SessionMessage::Message { subscriber, text, chosen, account } => {
                 self.holdings.run = Some(account);
-                self.feed(ctx, Input::Message { subscriber, text });
+                self.feed(ctx, Input::Message { subscriber, text, chosen });
             }
             SessionMessage::Attach(attach) => self.on_attach(ctx, attach),
             SessionMessage::Detach { subscriber } => {

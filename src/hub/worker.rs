@@ -4,7 +4,7 @@ use super::{
     timers::Timers,
 };
 use crate::{
-    chat::RunEvent,
+    chat::{Models, RunEvent},
     dispatch::{Dispatcher, LocalRuns},
     lifecycle::Lifecycle,
     memory::Memory,
@@ -55,6 +55,7 @@ pub struct SharedParts {
     pub lifecycle: Arc<Lifecycle>,
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
+    pub models: Models,
 }
 
 /// State shared by all sockets and sessions of one worker. One per worker thread, behind an `Rc`.
@@ -67,6 +68,8 @@ pub struct Worker {
     pub lifecycle: Arc<Lifecycle>,
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
+    /// What clients may choose.
+    pub models: Models,
     pub(super) scratch: ScratchBuffers,
     /// The runs that sessions of this thread poll.
     pub(super) local_runs: LocalRuns,
@@ -90,7 +93,7 @@ impl Worker {
         local_runs: LocalRuns,
         clock: Rc<WorkerClock>,
     ) -> Rc<Self> {
-        let SharedParts { dispatcher, registry, lifecycle, memory, metrics } = shared;
+        let SharedParts { dispatcher, registry, lifecycle, memory, metrics, models } = shared;
         Rc::new(Worker {
             index,
             settings,
@@ -101,6 +104,7 @@ impl Worker {
             sockets: SocketWorker::new(settings.socket, Arc::clone(&memory), Rc::clone(&clock)),
             memory,
             metrics,
+            models,
             scratch: ScratchBuffers::default(),
             local_runs,
             timers: Timers::default(),

@@ -33,8 +33,8 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 /// Why a socket was closed without a close frame.
 pub(crate) const LOST: &str = "lost";
 /// Why an upgrade was rejected; the cases are in `http`.
-const UPGRADE_REJECTIONS: [&str; 8] =
-    ["no_upgrade", "version", "handshake", "origin", "draining", "full", "address_full", "internal"];
+const UPGRADE_REJECTIONS: [&str; 9] =
+    ["no_upgrade", "version", "handshake", "origin", "model", "draining", "full", "address_full", "internal"];
 /// Why the gateway closed or rejected an HTTP connection; the cases are in `http`.
 const HTTP_CLOSES: [&str; 9] = [
     "header_timeout",

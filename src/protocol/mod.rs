@@ -14,7 +14,7 @@ pub use position::ReplayPosition;
 pub use rejection::Rejection;
 
 use crate::chat::{
-    ChatId, FinishReason, MessageId, RequestId, RunError, RunId, TextKind, Timing, TurnRequest, Usage,
+    ChatId, Choice, FinishReason, MessageId, RequestId, RunError, RunId, TextKind, Timing, TurnRequest, Usage,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ pub enum ClientFrame {
     /// A user message for the only conversation of this socket, already checked: not blank, within the limit.
     Message { text: String },
     /// A question in one of the client's chats.
-    Ask { request: RequestId, chat: ChatId, turn: Box<TurnRequest> },
+    Ask { request: RequestId, chat: ChatId, turn: Box<TurnRequest>, choice: Choice },
     /// Follow the newest turn of a chat: from its start, or from the frame after number `after` (see
     /// [`ReplayPosition`]). With `turn`, only if that is the ID of its question or answer, or else follow the
     /// queued turn whose question has this ID.
@@ -67,7 +67,8 @@ pub enum ServerFrame {
 pub struct TurnStart {
     /// ID of the answer; the same in every replay.
     pub answer: MessageId,
-    pub model: Arc<str>,
+    /// The model that the client asked for, or the default one; `None` if unknown, for an answer that was not written here.
+    pub model: Option<Arc<str>>,
     /// Turns of the conversation that are not sent to the model.
     pub omitted_turns: usize,
 }

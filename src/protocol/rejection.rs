@@ -1,5 +1,5 @@
 //! Why a message is rejected: one row per reason.
-use crate::chat::IdFault;
+use crate::chat::{Absence, ChoiceFault, IdFault, Offered, ParameterFault, RunErrorKind};
 use std::{fmt, time::Duration};
 
 /// Whether the same message may be accepted later.
@@ -73,6 +73,16 @@ rejections! {
     /// The message has a part of a type that is not supported.
     UnsupportedPart { kind: &'static str } "unsupported_part" No,
         "Parts of type `{kind}` are not understood. Send text.";
+    /// A parameter of the model has the wrong type, is out of its range, or may not be set.
+    BadParameter { fault: ParameterFault } "bad_parameter" No,
+        "`body.{}` {}.", fault.field, fault.must;
+    /// There is no such model.
+    ModelNotFound { offered: Offered } "model_not_found" No,
+        "This model is not offered. Choose another: {offered}.";
+    /// No model is on offer, because the model service does not answer.
+    ServiceAway "upstream_unreachable" Yes, "{}", RunErrorKind::UpstreamUnreachable.sentence();
+    /// No model is on offer, because the model service has none.
+    NothingOffered "not_available" No, "{}", RunErrorKind::NotAvailable.sentence();
     /// The request's ID is in use on this socket.
     DuplicateRequest "duplicate_request" No, "A request of this name is open already. Use a new one.";
     /// The socket has the maximum number of open requests.
@@ -93,6 +103,17 @@ rejections! {
     /// Memory is low, and this client's network holds much of it.
     Overloaded { after: Duration } "overloaded" After(*after),
         "The service is busy. Try again in {} s.", after.as_secs().max(1);
+}
+
+impl From<ChoiceFault> for Rejection {
+    fn from(fault: ChoiceFault) -> Self {
+        match fault {
+            ChoiceFault::Parameter(fault) => Rejection::BadParameter { fault },
+            ChoiceFault::Unknown { offered } => Rejection::ModelNotFound { offered },
+            ChoiceFault::Absent(Absence::Unreachable) => Rejection::ServiceAway,
+            ChoiceFault::Absent(Absence::Nothing) => Rejection::NothingOffered,
+        }
+    }
 }
 
 impl Rejection {

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     chat::{
-        ChatMessage, FinishReason, MessageId, RunError, RunErrorKind, RunId, SubscriberId, Timing, TurnKind,
-        TurnRequest,
+        ChatMessage, Chosen, FinishReason, MessageId, RunError, RunErrorKind, RunId, SubscriberId, Timing,
+        TurnKind, TurnRequest,
     },
     protocol::{Rejection, ServerFrame, TurnEnd, TurnStart},
 };
@@ -19,12 +19,18 @@ enum Answer {
     Logged(u32),
     Queued(QueueTicket),
     /// Its turn starts now.
-    Starts(PendingTurn),
+    Starts(PendingTurn, Chosen),
 }
 
 impl<S> Session<S> {
-    pub(super) fn on_message(&mut self, fx: &mut Vec<Effect<S>>, subscriber: SubscriberId, text: String) {
-        if let Err(reason) = self.take_message(fx, subscriber, text) {
+    pub(super) fn on_message(
+        &mut self,
+        fx: &mut Vec<Effect<S>>,
+        subscriber: SubscriberId,
+        text: String,
+        chosen: Chosen,
+    ) {
+        if let Err(reason) = self.take_message(fx, subscriber, text, chosen) {
             self.send_notice(fx, subscriber, Outgoing::Frame(ServerFrame::Rejected { reason }));
         }
     }
@@ -34,47 +40,61 @@ impl<S> Session<S> {
         fx: &mut Vec<Effect<S>>,
         subscriber: SubscriberId,
         text: String,
+        chosen: Chosen,
     ) -> Result<(), Rejection> {
         if self.draining {
             return Err(Rejection::Draining);
         }
         let turn = PendingTurn::Plain(text);
         if self.run.is_some() {
-            return self.queue.push(subscriber, turn, self.settings.queued_messages_max).map(|_| ());
+            return self.queue.push(subscriber, turn, chosen, self.settings.queued_messages_max).map(|_| ());
         }
-        self.start_turn(fx, turn);
+        self.start_turn(fx, turn, chosen);
         Ok(())
     }
 
-    pub(super) fn on_ask(&mut self, fx: &mut Vec<Effect<S>>, joining: Joining<S>, turn: TurnRequest) {
-        match self.take_ask(joining.id, turn) {
+    pub(super) fn on_ask(
+        &mut self,
+        fx: &mut Vec<Effect<S>>,
+        joining: Joining<S>,
+        turn: TurnRequest,
+        chosen: Result<Chosen, Rejection>,
+    ) {
+        match self.take_ask(joining.id, turn, chosen) {
             Ok(Answer::Logged(log)) => self.follow(fx, joining, log),
             Ok(Answer::Queued(ticket)) => self.await_answer(fx, joining, ticket),
-            Ok(Answer::Starts(turn)) => {
+            Ok(Answer::Starts(turn, chosen)) => {
                 self.follow(fx, joining, self.newest_log().wrapping_add(1));
-                self.start_turn(fx, turn);
+                self.start_turn(fx, turn, chosen);
             }
             Err(reason) => self.reject(fx, joining, ServerFrame::Rejected { reason }),
         }
     }
 
-    fn take_ask(&mut self, subscriber: SubscriberId, turn: TurnRequest) -> Result<Answer, Rejection> {
+    fn take_ask(
+        &mut self,
+        subscriber: SubscriberId,
+        turn: TurnRequest,
+        chosen: Result<Chosen, Rejection>,
+    ) -> Result<Answer, Rejection> {
         if self.draining {
             return Err(Rejection::Draining);
         }
         self.admit()?;
-        let TurnRequest { kind, message, model, transcript } = turn;
+        let TurnRequest { kind, message, transcript } = turn;
         if self.last_run == RunId(0) && self.history.is_empty() {
-            self.history.rebuild(transcript);
+            let system = chosen.as_ref().ok().and_then(|chosen| chosen.model.system_prompt.as_ref());
+            self.history.rebuild(transcript, system.map_or(0, |system| system.len()));
         }
         if let Some(earlier) = self.find_earlier(&kind, &message) {
             return Ok(earlier);
         }
-        let turn = PendingTurn::Named { kind, message, model };
+        let chosen = chosen?;
+        let turn = PendingTurn::Named { kind, message };
         if self.run.is_none() {
-            return Ok(Answer::Starts(turn));
+            return Ok(Answer::Starts(turn, chosen));
         }
-        self.queue.push(subscriber, turn, self.settings.queued_messages_max).map(Answer::Queued)
+        self.queue.push(subscriber, turn, chosen, self.settings.queued_messages_max).map(Answer::Queued)
     }
 
     /// Finds an earlier request with the same message ID: a client sends a message again when it or its answer was
@@ -91,9 +111,9 @@ impl<S> Session<S> {
             return Some(Answer::Logged(self.newest_log()));
         }
         let queued = self.queue.find(|turn| match turn {
-            PendingTurn::Named {
-                kind: TurnKind::Submit | TurnKind::Edit { .. }, message: queued, ..
-            } => queued.id == message.id && is_same(&queued.text),
+            PendingTurn::Named { kind: TurnKind::Submit | TurnKind::Edit { .. }, message: queued } => {
+                queued.id == message.id && is_same(&queued.text)
+            }
             PendingTurn::Named { .. } | PendingTurn::Plain(_) => false,
         });
         if let Some(ticket) = queued {
@@ -109,12 +129,12 @@ impl<S> Session<S> {
 
     /// Rebuilds the log of an answer in the history whose own log was dropped.
     fn rebuild_log(&mut self, question: MessageId, answer: ChatMessage) -> u32 {
-        let ChatMessage { id, text, incomplete, .. } = answer;
+        let ChatMessage { id, text, incomplete, model, .. } = answer;
         let outcome = match incomplete {
             true => Err(RunError::new(RunErrorKind::Interrupted, "it broke off when it was written")),
             false => Ok(FinishReason::Stop),
         };
-        let start = TurnStart { answer: id, model: Arc::clone(&self.settings.model), omitted_turns: 0 };
+        let start = TurnStart { answer: id, model, omitted_turns: 0 };
         let end = TurnEnd { outcome, usage: None, timing: Timing::default() };
         self.logs.push_back(TurnLog::rebuild(question, Arc::new(start), text.as_str().to_owned(), end));
         if let Some(retention) = &mut self.retention {

@@ -1,8 +1,8 @@
 //! The inputs and effects of the session machine.
 use super::Cursor;
 use crate::{
-    chat::{MessageId, RunEvent, RunId, RunRequest, SubscriberId, TurnRequest},
-    protocol::{Close, ServerFrame},
+    chat::{Chosen, MessageId, RunEvent, RunId, RunRequest, SubscriberId, TurnRequest},
+    protocol::{Close, Rejection, ServerFrame},
 };
 
 /// An input of a session. `S` is the sink of a subscriber, see [`Session`](super::Session).
@@ -10,8 +10,9 @@ use crate::{
 pub enum Input<S = ()> {
     /// A connection subscribes to every turn from now on.
     Attach { subscriber: SubscriberId, sink: S },
-    /// A subscriber joins with a question and follows the turn that answers it.
-    Ask { subscriber: SubscriberId, sink: S, turn: Box<TurnRequest> },
+    /// A subscriber joins with a question and follows the turn that answers it. If its choice is not accepted, only a
+    /// question that was asked before has an answer.
+    Ask { subscriber: SubscriberId, sink: S, turn: Box<TurnRequest>, chosen: Result<Chosen, Rejection> },
     /// A subscriber joins and follows the newest turn, if it is running or kept for replay: from the frame after number
     /// `after` (see [`crate::protocol::ReplayPosition`]), or from the start. With `turn`, the ID of a question or an
     /// answer, it follows that turn: if it is the newest one, or its question is queued.
@@ -23,7 +24,7 @@ pub enum Input<S = ()> {
     /// A connection is closed or lost.
     Detach { subscriber: SubscriberId },
     /// A message from a subscriber of the whole session.
-    Message { subscriber: SubscriberId, text: String },
+    Message { subscriber: SubscriberId, text: String, chosen: Chosen },
     /// An event of a run.
     Run { run: RunId, event: RunEvent },
     /// A subscriber that refused an [`Effect::Push`] is ready for more.

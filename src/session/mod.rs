@@ -21,7 +21,7 @@ pub use memory::MemoryUse;
 pub use replay::{Cursor, TurnLog};
 pub use snapshot::{RunSnapshot, RunState, Snapshot};
 
-use crate::chat::{Budget, ChatMessage, History, Role, RunId, SessionId, SubscriberId, Text};
+use crate::chat::{Budget, ChatMessage, History, Role, RunId, SessionId, SubscriberId};
 use queue::Queue;
 use retention::{Expired, Retention};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -35,8 +35,6 @@ pub struct Settings {
     pub queued_messages_max: usize,
     /// Maximum number of subscribers; when one more joins, the oldest is removed.
     pub subscribers_max: usize,
-    /// The model of a turn that asks for none, for the run and for [`TurnStart`](crate::protocol::TurnStart).
-    pub model: Arc<str>,
     /// How long a run continues without subscribers before it is cancelled.
     pub detached_timeout: Duration,
     /// How long a session without subscribers and runs is kept before it ends.
@@ -45,7 +43,6 @@ pub struct Settings {
     pub replay_time: Duration,
     /// Bytes of unread text; when every subscriber has more than this, the run is held.
     pub lag_bytes_max: usize,
-    pub system_prompt: Option<Text>,
     pub history: Budget,
 }
 
@@ -56,12 +53,10 @@ impl Settings {
         Settings {
             queued_messages_max: 8,
             subscribers_max: 8,
-            model: "m".into(),
             detached_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(1800),
             replay_time: Duration::from_secs(120),
             lag_bytes_max: 64 * 1024,
-            system_prompt: None,
             history: Budget { tokens_max: 32_000, bytes_max: 256 * 1024, messages_max: 200 },
         }
     }
@@ -141,7 +136,7 @@ pub struct Session<S = ()> {
 impl<S> Session<S> {
     /// The IDs of the session's answers are derived from `id`.
     pub fn new(settings: Arc<Settings>, id: SessionId, lifetime: Lifetime) -> Self {
-        let history = History::new(id, settings.system_prompt.clone(), settings.history);
+        let history = History::new(id, settings.history);
         Session {
             id,
             settings,
@@ -172,8 +167,10 @@ impl<S> Session<S> {
         match input {
             Input::Attach { subscriber, sink } => self.on_attach(fx, Joining { id: subscriber, sink }),
             Input::Detach { subscriber } => self.on_detach(fx, subscriber),
-            Input::Message { subscriber, text } => self.on_message(fx, subscriber, text),
-            Input::Ask { subscriber, sink, turn } => self.on_ask(fx, Joining { id: subscriber, sink }, *turn),
+            Input::Message { subscriber, text, chosen } => self.on_message(fx, subscriber, text, chosen),
+            Input::Ask { subscriber, sink, turn, chosen } => {
+                self.on_ask(fx, Joining { id: subscriber, sink }, *turn, chosen)
+            }
             Input::Resume { subscriber, sink, turn, after } => {
                 self.on_resume(fx, Joining { id: subscriber, sink }, turn.as_ref(), after)
             }
@@ -214,7 +211,10 @@ impl<S> Session<S> {
     pub fn transcript(&self) -> Transcript {
         let mut messages = self.history.transcript();
         let log = self.run.as_ref().and_then(|_| self.logs.back());
-        messages.extend(log.map(|log| ChatMessage::new(log.answer().clone(), Role::Assistant, log.text())));
+        messages.extend(log.map(|log| ChatMessage {
+            model: log.model().cloned(),
+            ..ChatMessage::new(log.answer().clone(), Role::Assistant, log.text())
+        }));
         Transcript { messages, is_writing: log.is_some() }
     }
 

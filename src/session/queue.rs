@@ -1,9 +1,9 @@
 //! Turns that wait until the running one has ended, in order.
 use crate::{
-    chat::{ChatMessage, MessageId, SubscriberId, TurnKind},
+    chat::{ChatMessage, Chosen, MessageId, SubscriberId, TurnKind},
     protocol::Rejection,
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 /// A turn that has not started.
 #[derive(Debug)]
@@ -13,8 +13,6 @@ pub(super) enum PendingTurn {
     Named {
         kind: TurnKind,
         message: ChatMessage,
-        /// `None`: the default model.
-        model: Option<Arc<str>>,
     },
 }
 
@@ -27,6 +25,7 @@ pub(super) struct QueueEntry {
     pub ticket: QueueTicket,
     pub from: SubscriberId,
     pub turn: PendingTurn,
+    pub chosen: Chosen,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +40,7 @@ impl Queue {
         &mut self,
         from: SubscriberId,
         turn: PendingTurn,
+        chosen: Chosen,
         limit: usize,
     ) -> Result<QueueTicket, Rejection> {
         if self.entries.len() >= limit {
@@ -48,7 +48,7 @@ impl Queue {
         }
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = QueueTicket(self.tickets);
-        self.entries.push_back(QueueEntry { ticket, from, turn });
+        self.entries.push_back(QueueEntry { ticket, from, turn, chosen });
         Ok(ticket)
     }
 

@@ -113,6 +113,11 @@ impl TurnLog {
         log
     }
 
+    /// The model that answers; `None` if unknown.
+    pub(super) fn model(&self) -> Option<&Arc<str>> {
+        self.start.model.as_ref()
+    }
+
     /// The ID of the answer.
     pub fn answer(&self) -> &MessageId {
         &self.start.answer

@@ -56,6 +56,9 @@ impl RunSnapshot {
     pub(super) fn answer(&self) -> Option<ChatMessage> {
         let entries = self.entries.iter().filter(|(kind, _)| *kind == TextKind::Answer);
         let text: String = entries.map(|(_, text)| text.as_str()).collect();
-        (!text.is_empty()).then(|| ChatMessage::answer(self.start.answer.clone(), text, true))
+        (!text.is_empty()).then(|| ChatMessage {
+            model: self.start.model.clone(),
+            ..ChatMessage::answer(self.start.answer.clone(), text, true)
+        })
     }
 }

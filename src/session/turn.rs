@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     chat::{
-        ChatMessage, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRequest,
-        TextKind, Timing, TurnKind, Usage,
+        ChatMessage, Chosen, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent, RunId,
+        RunRequest, TextKind, Timing, TurnKind, Usage,
     },
     protocol::{ServerFrame, TurnEnd, TurnStart},
 };
@@ -36,23 +36,23 @@ impl Run {
 
 impl<S> Session<S> {
     /// Starts a turn. Subscribers that waited for it already follow it.
-    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect<S>>, turn: PendingTurn) {
+    pub(super) fn start_turn(&mut self, fx: &mut Vec<Effect<S>>, turn: PendingTurn, chosen: Chosen) {
         self.last_run = RunId(self.last_run.0.wrapping_add(1));
         let answer = MessageId::of_answer(self.id, self.last_run);
-        let mut model = Arc::clone(&self.settings.model);
+        let model = &chosen.model;
         let question = match turn {
             PendingTurn::Plain(text) => {
                 self.history.begin(&text);
                 None
             }
-            PendingTurn::Named { kind, message, model: wanted } => {
-                model = wanted.unwrap_or(model);
+            PendingTurn::Named { kind, message } => {
                 let ChatMessage { id, text, .. } = self.cut_history(&kind, message);
                 self.history.ask(&id, &text, &answer);
+                self.history.answered_by(&model.id);
                 Some(id)
             }
         };
-        let prompt = self.history.prompt();
+        let prompt = self.history.prompt(model.system_prompt.as_ref(), chosen.prompt_tokens_max());
         self.run = Some(Run {
             id: self.last_run,
             held: false,
@@ -61,13 +61,19 @@ impl<S> Session<S> {
             first_text: None,
             usage: None,
         });
-        let start = TurnStart { answer, model: Arc::clone(&model), omitted_turns: prompt.omitted_turns };
+        let start =
+            TurnStart { answer, model: Some(Arc::clone(&model.id)), omitted_turns: prompt.omitted_turns };
         self.logs.push_back(TurnLog::new(self.last_run, question, Arc::new(start)));
         if let Some(retention) = &mut self.retention {
             retention.replay_until = None; // Only the newest turn can be replayed.
         }
         self.pump_all(fx);
-        let request = RunRequest { model, messages: prompt.messages, omitted_turns: prompt.omitted_turns };
+        let request = RunRequest {
+            model: Arc::clone(&model.id),
+            parameters: chosen.parameters,
+            messages: prompt.messages,
+            omitted_turns: prompt.omitted_turns,
+        };
         fx.push(Effect::StartRun { run: self.last_run, request });
     }
 
@@ -213,7 +219,7 @@ impl<S> Session<S> {
         for subscriber in self.subscribers.iter_mut().filter(is_waiting) {
             subscriber.begin_turn(number);
         }
-        self.start_turn(fx, next.turn);
+        self.start_turn(fx, next.turn, next.chosen);
         self.send_positions(fx);
     }
 }

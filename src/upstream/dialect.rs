@@ -4,7 +4,7 @@ use super::{
     dashscope::{self, DashScope},
     exchange::{Head, Header, Limits, Outbound},
 };
-use crate::chat::{RunEnd, RunError, RunEvent, RunRequest, Usage};
+use crate::chat::{Parameters, RunEnd, RunError, RunEvent, RunRequest, Usage};
 use std::sync::Arc;
 
 /// A dialect with its settings. Shared by all lanes.
@@ -28,10 +28,10 @@ impl Dialect {
         }
     }
 
-    /// The reader of a response to such a request.
-    pub fn reader(&self, head: Head<'_>, limits: Limits) -> Reader {
+    /// The reader of a response to a request with these parameters.
+    pub fn reader(&self, set: &Parameters, head: Head<'_>, limits: Limits) -> Reader {
         match self {
-            Dialect::DashScope(dialect) => Reader::DashScope(dialect.reader(head, limits)),
+            Dialect::DashScope(dialect) => Reader::DashScope(dialect.reader(set, head, limits)),
         }
     }
 

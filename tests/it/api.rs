@@ -272,7 +272,8 @@ async fn a_chat_is_read_as_the_document_says() {
         expected["messages"].as_array().unwrap().iter().map(|m| m["parts"][0]["text"].clone()).collect();
     let texts: Vec<_> = texts.iter().map(|text| text.as_str().unwrap()).collect();
     let upstream = ScriptedUpstream::bind().await;
-    let gateway = Gateway::in_front_of(upstream.address, |_| {}).await;
+    let model = |config: &mut tidegate::config::Config| config.upstream.model = "qwen-plus".into();
+    let gateway = Gateway::in_front_of(upstream.address, model).await;
     let mut socket = Chats::connect(gateway.address).await;
     let id = expected["id"].as_str().unwrap().to_owned();
     let names = [0, 2, 4].map(|at| expected["messages"][at]["id"].as_str().unwrap().to_owned());

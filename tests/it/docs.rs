@@ -2,7 +2,7 @@
 use crate::harness::{Gateway, RawClient, ScriptedUpstream, TestClient, handshake, http_get, sse_head};
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use tidegate::{
-    chat::{IdFault, RequestId, RunErrorKind},
+    chat::{Catalog, IdFault, Model, ParameterFault, RequestId, RunErrorKind},
     config,
     metrics::Metrics,
     protocol::{self, Close, Codec, Incoming, Rejection, ServerFrame},
@@ -243,6 +243,12 @@ fn keys_and_variables_that_documents_name_exist() {
     assert!(seen > 100, "the keys were found: {seen}");
 }
 
+/// The rejection of a model that is not among two others.
+fn unknown_model() -> Rejection {
+    let catalog = Catalog::new(["qwen-plus", "qwen-max"].map(Model::named).into());
+    catalog.find(Some("gone")).unwrap_err().into()
+}
+
 #[test]
 fn the_protocol_has_every_error() {
     let protocol = read("docs/PROTOCOL.md");
@@ -257,6 +263,9 @@ fn the_protocol_has_every_error() {
         Rejection::Binary,
         Rejection::QueueFull { limit: 8 },
         Rejection::Draining,
+        unknown_model(),
+        Rejection::ServiceAway,
+        Rejection::NothingOffered,
     ];
     assert_eq!(documented, right.map(|refusal| format!("`Error: {refusal}`")));
 }
@@ -399,6 +408,12 @@ fn the_protocol_lists_the_requests_that_may_be_sent_again() {
         Rejection::Malformed { field: "type", fault: "is missing" },
         Rejection::BadId { field: "id", fault: IdFault::TooLong },
         Rejection::UnsupportedPart { kind: "file" },
+        Rejection::BadParameter {
+            fault: ParameterFault { field: "temperature", must: "must be 0 to 2".into() },
+        },
+        unknown_model(),
+        Rejection::ServiceAway,
+        Rejection::NothingOffered,
         Rejection::DuplicateRequest,
         Rejection::TooManyRequests { limit: 64 },
         Rejection::BadResume,

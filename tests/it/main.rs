@@ -26,6 +26,7 @@ mod many_chats;
 mod memory;
 mod methods;
 mod metrics;
+mod models;
 mod neighbours;
 mod network;
 mod nginx;

@@ -28,7 +28,7 @@ async fn parameters_in_text_headers_and_address_stay_where_they_are() {
         let headers =
             [("x-model", "qwen-max"), ("x-dashscope-workspace", "other"), ("authorization", "Bearer x")];
         let request = handshake(gateway.address, &headers)
-            .replace("/chat ", "/chat?model=qwen-max&temperature=99&system=pirate&tools=all ");
+            .replace("/chat ", "/chat?temperature=99&system=pirate&tools=all ");
         assert!(client.request(&request).await.starts_with("HTTP/1.1 101 "));
         client.write(&frame(0x81, asked.as_bytes())).await;
         let mut connection = upstream.accept().await;

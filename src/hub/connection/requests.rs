@@ -77,12 +77,12 @@ impl Connection {
         self.deliver(ctx, Box::new(request));
     }
 
-    /// Sends a request to the session of its chat. Only a question starts a session, and not during the
-    /// drain.
+    /// Sends a request to the session of its chat. Only a question whose choice is accepted starts a session, and not during
+    /// the drain.
     fn deliver(&mut self, ctx: &mut SocketContext<Self>, request: Box<AttachRequest>) {
         let key = ChatKey { principal: self.pass.principal(), chat: request.chat.clone() };
         let registry = &self.connections.worker.registry;
-        let may_begin = matches!(request.kind, AttachKind::Ask(_))
+        let may_begin = matches!(request.kind, AttachKind::Ask { chosen: Ok(_), .. })
             && self.connections.worker.lifecycle.phase() < Phase::Draining;
         let session = if may_begin {
             let Ok(id) = new_session_id() else {

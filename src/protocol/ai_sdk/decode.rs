@@ -5,9 +5,12 @@ use super::{
         ClientFrame, DecodeError, Incoming, Limits, Rejection,
         incoming::{check_message, is_blank},
     },
-    parse::{self, ClientMessage, Field, Frame, MISSING},
+    parse::{self, Body, ClientMessage, Field, Frame, MISSING, Value},
 };
-use crate::chat::{ChatId, ChatMessage, IdFault, MessageId, RequestId, Role, TurnKind, TurnRequest};
+use crate::chat::{
+    ChatId, ChatMessage, Choice, IdFault, MessageId, ParameterFault, Parameters, RequestId, Role, TurnKind,
+    TurnRequest,
+};
 use std::borrow::Cow;
 
 pub(in crate::protocol) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, DecodeError> {
@@ -50,9 +53,10 @@ fn convert(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<Cl
         ("regenerate-message", answer) => TurnKind::Regenerate { answer },
         _ => return Err(malformed(parse::TRIGGER, "must be `submit-message` or `regenerate-message`")),
     };
+    let choice = choice(frame.body)?;
     let messages = frame.messages.ok_or(malformed(parse::MESSAGES, MISSING))?;
     let turn = turn(kind, messages, limits)?;
-    Ok(ClientFrame::Ask { request, chat, turn: Box::new(turn) })
+    Ok(ClientFrame::Ask { request, chat, turn: Box::new(turn), choice })
 }
 
 /// Splits the messages of a request: the last one is the question, the others are the transcript before it.
@@ -79,7 +83,54 @@ fn turn(
             transcript.push(ChatMessage::new(id, message.role, message.text));
         }
     }
-    Ok(TurnRequest { kind, message, model: None, transcript })
+    Ok(TurnRequest { kind, message, transcript })
+}
+
+/// Reads what the client chose. Whether it is on offer is not known here.
+fn choice(body: Body<'_>) -> Result<Choice, Rejection> {
+    let number = |field, value: Option<Value<'_>>| match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Number(number)) => Ok(Some(number)),
+        Some(_) => Err(bad_parameter(field, "must be a number")),
+    };
+    let model = match body.model {
+        None | Some(Value::Null) => None,
+        Some(Value::Text(name)) => Some(name.into()),
+        Some(_) => return Err(bad_parameter("model", "must be a string")),
+    };
+    let thinking = match body.thinking {
+        None | Some(Value::Null) => None,
+        Some(Value::Bool(thinking)) => Some(thinking),
+        Some(_) => return Err(bad_parameter("thinking", "must be true or false")),
+    };
+    let max_tokens = number("max_tokens", body.max_tokens)?.map(whole).transpose()?;
+    let parameters = Parameters {
+        temperature: number("temperature", body.temperature)?.map(narrow),
+        top_p: number("top_p", body.top_p)?.map(narrow),
+        max_tokens,
+        thinking,
+    };
+    Ok(Choice { model, parameters })
+}
+
+/// A number of tokens; a larger one than any model has is out of range in any case.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
+fn whole(number: f64) -> Result<u32, Rejection> {
+    if number.fract() == 0.0 && number >= 0.0 {
+        Ok(number.min(f64::from(u32::MAX)) as u32)
+    } else {
+        Err(bad_parameter("max_tokens", "must be a whole number"))
+    }
+}
+
+/// As precise as any model service takes it.
+#[expect(clippy::cast_possible_truncation, reason = "what is beyond becomes infinite, and is out of range")]
+fn narrow(number: f64) -> f32 {
+    number as f32
+}
+
+fn bad_parameter(field: &'static str, must: &str) -> Rejection {
+    Rejection::BadParameter { fault: ParameterFault { field, must: must.into() } }
 }
 
 fn malformed(field: Field, fault: &'static str) -> Rejection {

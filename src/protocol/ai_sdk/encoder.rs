@@ -102,9 +102,13 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         self.chunk(0, |out| {
             out.push_str("{\"type\":\"start\",\"messageId\":\"");
             out.push_str(start.answer.as_str());
-            out.push_str("\",\"messageMetadata\":{\"model\":");
-            push_string(out, &start.model);
-            out.push_str("}}");
+            out.push('"');
+            if let Some(model) = &start.model {
+                out.push_str(",\"messageMetadata\":{\"model\":");
+                push_string(out, model);
+                out.push('}');
+            }
+            out.push('}');
         });
         let is_news = self.chunk(1, |out| out.push_str("{\"type\":\"start-step\"}"));
         if is_news && start.omitted_turns > 0 {

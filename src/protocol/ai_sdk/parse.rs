@@ -1,7 +1,14 @@
 //! Parses a client's JSON in one pass, so that a long transcript is read only once, and reports the invalid field.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
+mod body;
+mod value;
+
+pub(super) use body::Body;
+pub(super) use value::Value;
+
 use super::super::Rejection;
 use crate::chat::Role;
+use body::BodySeed;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, cell::Cell, fmt, marker::PhantomData};
 
@@ -45,6 +52,7 @@ pub(super) struct Frame<'a> {
     pub message: Option<Cow<'a, str>>,
     pub last_sequence: Option<u32>,
     pub messages: Option<Vec<ClientMessage<'a>>>,
+    pub body: Body<'a>,
 }
 
 /// A message of the client's copy of the conversation.
@@ -227,7 +235,7 @@ impl<'de> Visitor<'de> for FrameSeed<'_> {
                 }
                 "messages" => reading.value(&mut map, MESSAGES, &mut messages, MessagesSeed(reading))?,
                 "headers" => reading.value(&mut map, HEADERS, &mut headers, object())?,
-                "body" => reading.value(&mut map, BODY, &mut body, object())?,
+                "body" => reading.value(&mut map, BODY, &mut body, BodySeed(reading))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -239,6 +247,7 @@ impl<'de> Visitor<'de> for FrameSeed<'_> {
             message: message.flatten().map(|text| text.0),
             last_sequence: last_sequence.flatten(),
             messages,
+            body: body.unwrap_or_default(),
         })
     }
 }
@@ -371,20 +380,20 @@ impl<'de> Visitor<'de> for PartSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part<'de>, A::Error> {
         let reading = self.0;
-        let (mut kind, mut text): (Option<JsonText<'de>>, Option<Option<Cow<'de, str>>>) = (None, None);
+        let (mut kind, mut text): (Option<JsonText<'de>>, Option<Value<'de>>) = (None, None);
         while let Some(JsonText(key)) = map.next_key()? {
             match key.as_ref() {
                 "type" => reading.value(&mut map, PART_TYPE, &mut kind, self::text())?,
                 "text" if kind.as_ref().is_none_or(|kind| kind.0 == "text") => {
-                    reading.value(&mut map, PART_TEXT, &mut text, AnyText)?;
+                    reading.value(&mut map, PART_TEXT, &mut text, PhantomData::<Value<'de>>)?;
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         let kind = kind.ok_or_else(|| reading.fail(PART_TYPE, MISSING))?.0;
         match (classify(&kind), text) {
-            (Part::Text(_), Some(Some(text))) => Ok(Part::Text(text)),
-            (Part::Text(_), Some(None)) => Err(reading.fail(PART_TEXT, STRING)),
+            (Part::Text(_), Some(Value::Text(text))) => Ok(Part::Text(text)),
+            (Part::Text(_), Some(_)) => Err(reading.fail(PART_TEXT, STRING)),
             (Part::Text(_), None) => Err(reading.fail(PART_TEXT, MISSING)),
             (Part::Foreign(kind), _) => Ok(Part::Foreign(kind)),
             (Part::Skipped, _) => Ok(Part::Skipped),
@@ -401,61 +410,5 @@ fn classify(kind: &str) -> Part<'static> {
         _ if BESIDE.iter().any(|beginning| kind.starts_with(beginning)) => Part::Skipped,
         "file" => Part::Foreign("file"),
         _ => Part::Foreign("unknown"),
-    }
-}
-
-/// Any value, of which a string is kept: whether a string is needed depends on a later field.
-struct AnyText;
-
-impl<'de> DeserializeSeed<'de> for AnyText {
-    type Value = Option<Cow<'de, str>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for AnyText {
-    type Value = Option<Cow<'de, str>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Object.visit_map(map).map(|_| None)
     }
 }

@@ -3,7 +3,7 @@ mod cuts;
 mod server;
 
 use crate::{
-    chat::{TurnKind, TurnRequest},
+    chat::{Choice, Parameters, TurnKind, TurnRequest},
     protocol::{ClientFrame, Codec, DecodeError, Incoming, Limits, Rejection},
 };
 use serde_json::Value;
@@ -18,8 +18,8 @@ fn decode(text: &str) -> Result<ClientFrame, DecodeError> {
 fn summary(frame: &ClientFrame) -> String {
     match frame {
         ClientFrame::Message { .. } => "a message of another dialect".to_owned(),
-        ClientFrame::Ask { request, chat, turn } => {
-            let TurnRequest { kind, message, transcript, model: _ } = &**turn;
+        ClientFrame::Ask { request, chat, turn, choice } => {
+            let TurnRequest { kind, message, transcript } = &**turn;
             let kind = match kind {
                 TurnKind::Submit => "submit".to_owned(),
                 TurnKind::Edit { replaces } => format!("edit {replaces}"),
@@ -31,7 +31,17 @@ fn summary(frame: &ClientFrame) -> String {
                 .map(|past| format!("{} {} {:?}", past.role.as_str(), past.id, past.text))
                 .collect();
             let (id, text) = (&message.id, &message.text);
-            format!("{request} {chat} {kind}: {id} {text:?} after [{}]", past.join(", "))
+            let Choice { model, parameters: Parameters { temperature, top_p, max_tokens, thinking } } =
+                choice;
+            let set = [
+                model.as_ref().map(|model| format!(" by {model}")),
+                temperature.map(|value| format!(" temperature={value}")),
+                top_p.map(|value| format!(" top_p={value}")),
+                max_tokens.map(|value| format!(" max_tokens={value}")),
+                thinking.map(|value| format!(" thinking={value}")),
+            ];
+            let set: String = set.into_iter().flatten().collect();
+            format!("{request} {chat} {kind}: {id} {text:?} after [{}]{set}", past.join(", "))
         }
         ClientFrame::Resume { request, chat, turn, after } => {
             let turn = turn.as_ref().map_or(String::new(), |turn| format!(" {turn}"));

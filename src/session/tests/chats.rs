@@ -498,9 +498,9 @@ fn a_client_transcript_is_used_when_the_history_is_empty() {
         turn: Box::new(TurnRequest {
             kind: TurnKind::Submit,
             message: ChatMessage::user(id(name), name),
-            model: None,
             transcript,
         }),
+        chosen: Ok(Chosen::for_test()),
     };
     let sent = |shell: &mut Shell| {
         let start = shell.out.drain(..).find(|effect| matches!(effect, Effect::StartRun { .. }));

@@ -12,8 +12,8 @@ mod time;
 use super::*;
 use crate::{
     chat::{
-        ChatMessage, FinishReason, MessageId, Role, RunEnd, RunError, RunErrorKind, RunEvent, SubscriberId,
-        TextKind, Timing, TurnKind, TurnRequest, Usage,
+        ChatMessage, Chosen, FinishReason, MessageId, Role, RunEnd, RunError, RunErrorKind, RunEvent,
+        SubscriberId, TextKind, Timing, TurnKind, TurnRequest, Usage,
     },
     protocol::{ReplayPosition, ServerFrame, TurnStart},
 };
@@ -146,7 +146,7 @@ fn parse(line: &str) -> Input {
     match words[0] {
         "attach" => Input::Attach { subscriber: subscriber(), sink: () },
         "detach" => Input::Detach { subscriber: subscriber() },
-        "client" => Input::Message { subscriber: subscriber(), text },
+        "client" => Input::Message { subscriber: subscriber(), text, chosen: Chosen::for_test() },
         "ready" => Input::Ready { subscriber: subscriber() },
         "drain" => Input::Drain,
         "release_retained" => Input::ReleaseRetained,
@@ -196,7 +196,8 @@ fn ask(subscriber: SubscriberId, kind: TurnKind, name: &str, text: String) -> In
     Input::Ask {
         subscriber,
         sink: (),
-        turn: Box::new(TurnRequest { kind, message, model: None, transcript: Vec::new() }),
+        turn: Box::new(TurnRequest { kind, message, transcript: Vec::new() }),
+        chosen: Ok(Chosen::for_test()),
     }
 }
 

@@ -534,7 +534,7 @@ proptest! {
                     Input::Detach { subscriber }
                 }),
                 Step::Message(n) => {
-                    nth(&witnesses, n).map(|subscriber| Input::Message { subscriber, text: "m".into() })
+                    nth(&witnesses, n).map(|subscriber| Input::Message { subscriber, text: "m".into(), chosen: Chosen::for_test() })
                 }
                 Step::Delta(text) => open.map(|run| {
                     truth.entry(run).or_default().push_str(&text);

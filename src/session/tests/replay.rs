@@ -22,7 +22,7 @@ fn cpu_time(mut work: impl FnMut()) -> Duration {
 }
 
 fn log_of(entries: usize) -> TurnLog {
-    let start = TurnStart { answer: id("a"), model: "m".into(), omitted_turns: 0 };
+    let start = TurnStart { answer: id("a"), model: Some("m".into()), omitted_turns: 0 };
     let mut log = TurnLog::new(RunId(1), None, Arc::new(start));
     for kind in alternating(entries) {
         log.append(kind, "x", true);
@@ -71,8 +71,8 @@ fn a_prompt_of_many_pieces_is_not_copied_for_each() {
         let budget = Budget { tokens_max: 1 << 30, bytes_max: 1 << 30, messages_max: 1 << 30 };
         let system = || ChatMessage::new(id("s"), Role::System, "x".repeat(100));
         cpu_time(|| {
-            let mut history = History::new(SessionId(1), None, budget);
-            history.rebuild(std::iter::repeat_with(system).take(pieces).collect());
+            let mut history = History::new(SessionId(1), budget);
+            history.rebuild(std::iter::repeat_with(system).take(pieces).collect(), 0);
         })
     });
     assert!(many < 64 * few, "{few:?} for 1,000 pieces, {many:?} for 16,000");

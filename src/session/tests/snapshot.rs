@@ -145,9 +145,9 @@ fn first_half(script: &[Op]) -> (Shell, Stage, Snapshot) {
     if script.first().is_some_and(|op| op.1.is_multiple_of(2)) {
         let transcript = vec![ChatMessage::new(id("s"), Role::System, "be brief")];
         let (kind, message) = (TurnKind::Submit, ChatMessage::user(id("q0"), "q0"));
-        let turn = Box::new(TurnRequest { kind, message, model: None, transcript });
+        let turn = Box::new(TurnRequest { kind, message, transcript });
         let subscriber = SubscriberId(stage.join());
-        shell.feed(Input::Ask { subscriber, sink: (), turn });
+        shell.feed(Input::Ask { subscriber, sink: (), turn, chosen: Ok(Chosen::for_test()) });
         stage.note(&std::mem::take(&mut shell.out));
     }
     for op in script {

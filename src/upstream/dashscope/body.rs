@@ -32,6 +32,7 @@ pub(super) fn headers(settings: &Settings) -> Vec<Header> {
 /// their defaults differ from model to model (DashScope API reference).
 pub(super) fn body(settings: &Settings, model: &str, request: &RunRequest) -> Vec<u8> {
     let multimodal = settings.is_multimodal(model);
+    let set = &request.parameters;
     let messages = request
         .messages
         .iter()
@@ -41,9 +42,11 @@ pub(super) fn body(settings: &Settings, model: &str, request: &RunRequest) -> Ve
         input: Input { messages: messages.collect() },
         parameters: Parameters {
             result_format: "message",
-            incremental_output: settings.is_incremental(),
-            enable_thinking: settings.thinking,
-            max_tokens: settings.max_tokens,
+            incremental_output: settings.is_incremental(set),
+            enable_thinking: set.thinking.or(settings.thinking),
+            max_tokens: set.max_tokens.or(settings.max_tokens),
+            temperature: set.temperature,
+            top_p: set.top_p,
         },
     };
     let text: usize = request.messages.iter().map(|message| message.text.len() + 48).sum();
@@ -102,4 +105,8 @@ struct Parameters {
     enable_thinking: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f32>,
 }

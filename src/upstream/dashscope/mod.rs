@@ -15,7 +15,7 @@ pub use reader::BodyReader;
 pub use region::{advice, other_region};
 
 use super::exchange::{Head, Header, Limits, Outbound};
-use crate::chat::RunRequest;
+use crate::chat::{Parameters, RunRequest};
 use repeats::Habit;
 use std::sync::Arc;
 
@@ -47,10 +47,10 @@ impl DashScope {
         }
     }
 
-    /// The reader of a response to such a request. It expects the text so far in each event where that was asked for,
+    /// The reader of a response to a request with these parameters. It expects the text so far in each event where that was asked for,
     /// or where other answers have shown it.
-    pub fn reader(&self, head: Head<'_>, limits: Limits) -> BodyReader {
-        BodyReader::new(&self.settings, self.habit.repeats(), head, limits)
+    pub fn reader(&self, set: &Parameters, head: Head<'_>, limits: Limits) -> BodyReader {
+        BodyReader::new(self.settings.is_incremental(set), self.habit.repeats(), head, limits)
     }
 
     /// Notes what a response that is over has shown; a warning for the operator, once.
@@ -81,8 +81,8 @@ pub struct Settings {
 impl Settings {
     /// Whether increments are asked for. The answer is read by what was asked, unless it plainly repeats the
     /// text so far, see [`Habit`].
-    pub(super) fn is_incremental(&self) -> bool {
-        self.incremental || self.thinking == Some(true)
+    fn is_incremental(&self, set: &Parameters) -> bool {
+        self.incremental || set.thinking.or(self.thinking) == Some(true)
     }
 
     /// Whether the request goes to the multimodal endpoint, where a content is an array.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::frames::FrameSource;
 use super::response::{ResponseReader, protocol};
-use super::{Head, Limits, Settings};
+use super::{Head, Limits};
 use crate::chat::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
 use crate::upstream::{
     frame::ServiceError,
@@ -42,9 +42,9 @@ enum Body {
 }
 
 impl BodyReader {
-    /// A reader for the response to a request with these settings. `repeats`: the service was seen to repeat the text
+    /// A reader for the response to a request that asked for only what is new, or not. `repeats`: the service was seen to repeat the text
     /// so far in other answers, so this one is read so from its first frame on.
-    pub(super) fn new(settings: &Settings, repeats: bool, head: Head<'_>, limits: Limits) -> BodyReader {
+    pub(super) fn new(incremental: bool, repeats: bool, head: Head<'_>, limits: Limits) -> BodyReader {
         let Head { status, content_type, retry_after, request_id } = head;
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         let body = match essence.to_ascii_lowercase().as_str() {
@@ -53,7 +53,7 @@ impl BodyReader {
             "application/json" => Body::Json(Vec::new()),
             other => Body::Foreign(other.to_owned()),
         };
-        let source = FrameSource::new(settings.is_incremental(), repeats);
+        let source = FrameSource::new(incremental, repeats);
         BodyReader {
             status,
             retry_after,

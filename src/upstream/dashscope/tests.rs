@@ -47,7 +47,7 @@ impl Head {
     fn reader_after(self, repeats: bool, limits: Limits) -> BodyReader {
         let Head { incremental, status, content_type, retry_after, request_id } = self;
         let head = crate::upstream::Head { status, content_type, retry_after, request_id };
-        BodyReader::new(&settings(incremental), repeats, head, limits)
+        BodyReader::new(incremental, repeats, head, limits)
     }
 
     /// Reads a response in chunks; a lane would push each call's events by themselves, but joined

@@ -6,7 +6,9 @@ mod script;
 use super::{Choices, pieces};
 use std::{sync::Arc, time::Duration};
 use tidegate::{
-    chat::{Budget, FinishReason, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind},
+    chat::{
+        Budget, Chosen, FinishReason, Parameters, RunEnd, RunEvent, RunId, SessionId, SubscriberId, TextKind,
+    },
     protocol::{Codec, ServerFrame, TurnEnd},
     session::{self, Effect, Input, Lifetime, Outgoing, Session},
     upstream::{
@@ -47,7 +49,11 @@ impl Head {
     fn reader(self, limits: Limits) -> Reader {
         let Head { incremental, status, content_type } = self;
         let dialect = Dialect::DashScope(DashScope::new(Settings { incremental, ..Settings::default() }));
-        dialect.reader(upstream::Head { status, content_type, retry_after: None, request_id: None }, limits)
+        dialect.reader(
+            &Parameters::default(),
+            upstream::Head { status, content_type, retry_after: None, request_id: None },
+            limits,
+        )
     }
 
     /// Reads a response as a run does, with a session that shows it to one reader.
@@ -95,13 +101,11 @@ impl Listener {
     fn new() -> Self {
         let settings = session::Settings {
             subscribers_max: 8,
-            model: "m".into(),
             detached_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(1800),
             replay_time: Duration::from_secs(120),
             queued_messages_max: 1,
             lag_bytes_max: 1 << 20,
-            system_prompt: None,
             history: Budget { tokens_max: 100, bytes_max: 1 << 10, messages_max: 10 },
         };
         let mut listener = Listener {
@@ -115,7 +119,11 @@ impl Listener {
         };
         let reader = SubscriberId(1);
         listener.feed(Input::Attach { subscriber: reader, sink: () });
-        listener.feed(Input::Message { subscriber: reader, text: "?".to_owned() });
+        listener.feed(Input::Message {
+            subscriber: reader,
+            text: "?".to_owned(),
+            chosen: Chosen::for_test(),
+        });
         listener
     }
 

@@ -8,8 +8,8 @@ use std::{
 };
 use tidegate::{
     chat::{
-        Budget, FinishReason, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId, SubscriberId,
-        TextKind, Timing,
+        Budget, Chosen, FinishReason, RunEnd, RunError, RunErrorKind, RunEvent, RunId, SessionId,
+        SubscriberId, TextKind, Timing,
     },
     protocol::{Close, ServerFrame, TurnEnd},
     session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
@@ -149,7 +149,7 @@ impl World {
             self.started += 1;
         }
         let text = "m".repeat(1 + choices.below(90));
-        self.feed(Input::Message { subscriber: SubscriberId(id), text });
+        self.feed(Input::Message { subscriber: SubscriberId(id), text, chosen: Chosen::for_test() });
     }
 
     fn expect_refusal(&mut self, id: u64) {

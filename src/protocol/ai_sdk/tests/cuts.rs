@@ -20,7 +20,7 @@ struct Answer {
 impl Answer {
     fn start(&self) -> ServerFrame {
         let answer = MessageId::new("a1").unwrap();
-        let start = TurnStart { answer, model: "m".into(), omitted_turns: self.omitted_turns };
+        let start = TurnStart { answer, model: Some("m".into()), omitted_turns: self.omitted_turns };
         ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
     }
 

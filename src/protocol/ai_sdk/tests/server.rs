@@ -12,7 +12,7 @@ const RUN: RunId = RunId(1);
 
 fn accepted(omitted_turns: usize) -> ServerFrame {
     let answer = MessageId::new("msg-0000000000000000000000000000002a-1").unwrap();
-    let start = TurnStart { answer, model: "qwen-plus".into(), omitted_turns };
+    let start = TurnStart { answer, model: Some("qwen-plus".into()), omitted_turns };
     ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
 }
 

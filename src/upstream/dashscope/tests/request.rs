@@ -1,11 +1,12 @@
 //! What is sent.
 use super::*;
-use crate::chat::{PromptMessage, Role, RunRequest};
+use crate::chat::{Parameters, PromptMessage, Role, RunRequest};
 use expect_test::expect;
 
 fn request() -> RunRequest {
     RunRequest {
         model: "what clients call it".into(),
+        parameters: Parameters::default(),
         omitted_turns: 0,
         messages: vec![
             PromptMessage::new(Role::System, "Be brief."),
@@ -70,6 +71,18 @@ fn the_mode_is_always_sent() {
         (false.into(), false.into())
     );
     assert_eq!(parameters(Settings { thinking: Some(true), ..settings(false) }), (true.into(), true.into()));
+}
+
+#[test]
+fn what_a_turn_sets_stands_over_the_settings() {
+    let parameters =
+        Parameters { temperature: Some(0.7), top_p: Some(0.95), max_tokens: Some(20), thinking: Some(true) };
+    let settings = Settings { thinking: Some(false), max_tokens: Some(1000), ..settings(false) };
+    let body = body::body(&settings, "m", &RunRequest { parameters, ..request() });
+    let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    expect![[r#"{"enable_thinking":true,"incremental_output":true,"max_tokens":20,"result_format":"message","temperature":0.7,"top_p":0.95}"#]]
+    .assert_eq(&sent["parameters"].to_string());
+    assert!(settings.is_incremental(&parameters) && !settings.is_incremental(&Parameters::default()));
 }
 
 #[test]
