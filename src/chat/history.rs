@@ -23,7 +23,7 @@ pub struct Budget {
 pub struct History {
     session: SessionId,
     /// The client's own system messages, which follow the system prompt of the model.
-    system: Option<Text>,
+    system: Option<Arc<str>>,
     turns: VecDeque<Turn>,
     /// The turns that the open turn displaces; they are restored if it fails.
     displaced: Vec<Turn>,
@@ -218,7 +218,7 @@ impl History {
         let kept = self.turns.len() - usize::from(is_open);
         let turns = self.turns.iter().take(kept).chain(&self.displaced);
         let snapshot = HistorySnapshot {
-            system: self.system.clone(),
+            system: self.system.clone().map(Text::from),
             turns: turns.filter_map(|turn| self.chat_turn(turn)).collect(),
             omitted_turns: self.forgotten,
             token_factor: self.estimate.factor(),
@@ -230,7 +230,7 @@ impl History {
     /// Restores a snapshot, within the budget. Only for a new history.
     pub fn restore(&mut self, snapshot: HistorySnapshot) {
         let HistorySnapshot { system, turns, omitted_turns, token_factor } = snapshot;
-        self.system = system;
+        self.system = system.map(|system| system.as_str().into());
         self.forgotten = omitted_turns;
         self.estimate = Estimate::of(token_factor);
         for ChatTurn { question, answer_id, answer } in turns {
@@ -323,7 +323,8 @@ impl History {
     fn system(&self, of_model: Option<&Text>) -> Option<PromptMessage> {
         let text = match (of_model, &self.system) {
             (Some(model), Some(own)) => [model, SEPARATOR, own].concat().into(),
-            (one, other) => one.or(other.as_ref())?.clone(),
+            (Some(model), None) => model.clone(),
+            (None, own) => Text::from(Arc::clone(own.as_ref()?)),
         };
         Some(PromptMessage { role: Role::System, text })
     }

@@ -30,7 +30,14 @@ function tableAfter(heading: string): [code: string, ...cells: string[]][] {
 const ENDED = tableAfter("An answer failed or broke off");
 const REFUSED = tableAfter("Errors");
 /** Repeating the same request does not help, but a new one does: see the table. */
-const ASKED_ANEW = ["cancelled", "duplicate_request", "bad_resume", "taken_over"];
+const ASKED_ANEW = [
+  "cancelled",
+  "duplicate_request",
+  "bad_resume",
+  "taken_over",
+  "model_not_found",
+  "bad_parameter",
+];
 
 test("the table has every code of the protocol, and no other", () => {
   expect(ENDED.length).toBeGreaterThan(20);

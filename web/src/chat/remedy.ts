@@ -13,7 +13,8 @@ export type Remedy =
 export const REMEDIES: Readonly<Record<string, Remedy>> = {
   not_set_up: "none",
   not_available: "none",
-  model_not_found: "none",
+  // The page then falls to the default model.
+  model_not_found: "retry",
   input_too_long: "edit",
   bad_request: "none",
   input_refused: "edit",
@@ -43,6 +44,7 @@ export const REMEDIES: Readonly<Record<string, Remedy>> = {
   malformed: "none",
   bad_id: "none",
   unsupported_part: "none",
+  bad_parameter: "retry",
   // The next request has another id and requests the answer from its beginning.
   duplicate_request: "retry",
   bad_resume: "retry",

@@ -180,7 +180,7 @@ export const en = {
   faults: {
     not_set_up: "The service is not set up correctly. Tell the operator.",
     not_available: "The service is not available at the moment. Tell the operator.",
-    model_not_found: "This model is not available. Tell the operator.",
+    model_not_found: "This model is not offered.",
     input_too_long: "The conversation is too long. Shorten it or start a new one.",
     bad_request: "The model service refused the request. Tell the operator.",
     input_refused: "Your message was refused by the content filter. Rephrase it.",
@@ -207,6 +207,7 @@ export const en = {
     malformed: "The service could not read the request. Reload the page, or tell the operator.",
     bad_id: "The service could not read the request. Reload the page, or tell the operator.",
     unsupported_part: "The service takes text only.",
+    bad_parameter: "The settings of this model have changed.",
     duplicate_request: "The service mistook the request for another one.",
     bad_resume: "The answer could not be continued.",
     taken_over: "This answer is open in too many places.",

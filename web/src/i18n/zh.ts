@@ -179,7 +179,7 @@ export const zh: Dictionary = {
   faults: {
     not_set_up: "服务没有正确配置，请联系管理员。",
     not_available: "服务暂时不可用，请联系管理员。",
-    model_not_found: "这个模型不可用，请联系管理员。",
+    model_not_found: "没有提供这个模型。",
     input_too_long: "对话太长了，请缩短或开始新的对话。",
     bad_request: "模型服务拒绝了请求，请联系管理员。",
     input_refused: "消息没有通过内容审核，请换个说法。",
@@ -206,6 +206,7 @@ export const zh: Dictionary = {
     malformed: "服务无法识别请求，请刷新页面或联系管理员。",
     bad_id: "服务无法识别请求，请刷新页面或联系管理员。",
     unsupported_part: "服务只接受文字。",
+    bad_parameter: "这个模型的设置已经变了。",
     duplicate_request: "服务把这次请求当成了另一次请求。",
     bad_resume: "无法接着显示这个回答。",
     taken_over: "这个回答在太多地方打开。",
