@@ -7,6 +7,7 @@
 mod first;
 mod hostile;
 mod idle;
+mod leave;
 mod process;
 mod stream;
 mod tally;
@@ -37,6 +38,8 @@ enum Mode {
     Idle(idle::Settings),
     /// One answer at a time: what the gateway adds to the time to the first delta
     First(first::Settings),
+    /// From a stop or a lost socket to the close of the upstream's connection
+    Leave(leave::Settings),
     /// Attacks on a gateway while another run measures; `benches/hostile` compares
     Hostile(hostile::Settings),
 }
@@ -64,6 +67,7 @@ fn run() -> Result<()> {
             Mode::Direct(settings) => stream::run(settings, stream::Way::Direct).await,
             Mode::Idle(settings) => idle::run(settings).await,
             Mode::First(settings) => first::run(settings).await,
+            Mode::Leave(settings) => leave::run(settings).await,
             Mode::Hostile(settings) => hostile::run(settings).await,
         }
     })
