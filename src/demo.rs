@@ -28,13 +28,7 @@ pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), Conf
         Some(_) => {}
     }
     config.upstream.api_key = Some(SecretString::from("demo"));
-    let simulator = simulator::Settings {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        api_key: None,
-        workers: 1,
-        pace: PACE,
-        first: FIRST,
-    };
+    let simulator = simulator::Settings { pace: PACE, first: FIRST, ..simulator::Settings::default() };
     Ok((config, simulator))
 }
 

@@ -251,6 +251,7 @@ fn simulate_settings(flags: &cli::Simulate) -> Result<simulator::Settings, Strin
         workers: flags.workers.map_or_else(|| Machine::here().cores, usize::from),
         pace: Duration::from_millis(flags.pace_ms.unwrap_or(25)),
         first: Duration::from_millis(flags.first_ms.unwrap_or(250)),
+        ..simulator::Settings::default()
     })
 }
 

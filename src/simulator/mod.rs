@@ -1,8 +1,8 @@
-//! A scripted upstream: a DashScope service that is free and fails on demand.
+//! A scripted upstream: a model service that speaks both dialects, is free and fails on demand.
 pub mod script;
 
 mod body;
-mod dashscope;
+mod server;
 mod stats;
 mod wire;
 
@@ -15,10 +15,10 @@ use actix_web::{
     web,
 };
 use anyhow::Context as _;
-use script::{Pacing, Times};
+use script::{Pacing, Spell, Times};
 use secrecy::SecretString;
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -44,12 +44,29 @@ pub struct Settings {
     pub pace: Duration,
     /// Default time to the first delta.
     pub first: Duration,
+    /// How the chat dialect is spelled where a message does not say.
+    pub spell: &'static Spell,
+}
+
+impl Default for Settings {
+    /// On a free port of this machine, without pauses.
+    fn default() -> Self {
+        Settings {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            api_key: None,
+            workers: 1,
+            pace: Duration::ZERO,
+            first: Duration::ZERO,
+            spell: Spell::plain(),
+        }
+    }
 }
 
 /// State shared by all requests.
 struct Shared {
     api_key: Option<SecretString>,
     pacing: Pacing,
+    spell: &'static Spell,
     stats: Arc<Stats>,
     /// Locked only to count, never across an await.
     times: Mutex<Times>,
@@ -72,10 +89,13 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
     let shared = web::Data::new(Shared {
         api_key: settings.api_key,
         pacing: Pacing { first: settings.first, pace: settings.pace },
+        spell: settings.spell,
         stats: Arc::clone(&stats),
         times: Mutex::default(),
     });
-    let server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(dashscope::routes))
+    let app =
+        move || App::new().app_data(shared.clone()).configure(|app| server::routes(app, settings.spell));
+    let server = HttpServer::new(app)
         .workers(settings.workers)
         .backlog(BACKLOG)
         .max_connections(CONNECTIONS_MAX)

@@ -2,9 +2,14 @@
 //!
 //! Pure: no socket, no timer, no clock. Time and randomness are arguments.
 mod answer;
-mod error_table;
+mod chat;
+mod dashscope;
+mod delta;
+mod dialect;
+mod error;
 mod expected;
-mod frame;
+mod frames;
+mod models;
 mod pieces;
 mod plan;
 mod player;
@@ -19,20 +24,21 @@ mod value;
 mod tests;
 
 pub use answer::reply;
-pub use error_table::ServiceError;
+pub use chat::{Break, Spell, model_list, parse as parse_chat};
+pub use dashscope::{Endpoint, Format, parse as parse_dashscope};
+pub use delta::Odd;
+pub use error::{Kind, ServiceError};
 pub use expected::Expected;
-pub use frame::{Delta, Frames, Shape};
-pub use plan::{EVENT_STREAM, Fixed, Head, Pacing, Plan, RandomInputs, plan};
+pub use models::MODELS;
+pub use plan::{Fixed, Head, Pacing, Plan, RandomInputs, plan};
 pub use player::{Player, Step};
-pub use request::{Endpoint, Format, Mode, Request, Turn};
+pub use request::{Dialect, Mode, Request, Turn};
 pub use spelling::Spelling;
-pub use switches::{SWITCHES, Switch, table};
+pub use switches::{Switch, switches, table};
 pub use times::Times;
 
 use std::time::Duration;
 
-/// The simulator's own models, in addition to DashScope's. The first is the default.
-pub const MODELS: [&str; 3] = ["sim-chat", "sim-echo", "sim-think"];
 /// Prefix of a user message that controls one answer.
 pub const PREFIX: &str = "/sim";
 /// Maximum number of switches in one message; more are rejected.
@@ -80,6 +86,10 @@ pub struct Script {
     pub after_finish: Vec<AfterFinish>,
     pub spelling: Spelling,
     pub usage: UsageKind,
+    /// Spelling of the chat dialect; `None` is that of the simulator.
+    pub spell: Option<&'static Spell>,
+    /// No `[DONE]` at the end.
+    pub no_done: bool,
     /// A choice carries `"index":0`, as newer models do.
     pub index: bool,
     pub no_request_id: bool,
@@ -150,6 +160,19 @@ pub struct ErrorText {
     pub status: Option<u16>,
     pub code: Option<String>,
     pub message: Option<String>,
+    /// Its form in a stream of the chat dialect.
+    pub breaks: Option<Break>,
+}
+
+impl ErrorText {
+    fn service_error(&self) -> ServiceError {
+        ServiceError {
+            kind: None,
+            status: self.status,
+            code: self.code.clone(),
+            message: self.message.clone(),
+        }
+    }
 }
 
 /// Faults between two deltas.
@@ -164,6 +187,8 @@ pub enum Fault {
     EndInFrame,
     /// A result frame with this payload.
     Data(Vec<u8>),
+    /// A payload that a correct service would not send.
+    Odd(Odd),
     /// These bytes unchanged.
     Bytes(Vec<u8>),
     /// One `data:` line of this many bytes.
@@ -253,6 +278,11 @@ impl Script {
         script.faults.sort_by_key(|(after, _)| *after);
         script.check()?;
         Ok(script)
+    }
+
+    /// The spelling that a message asks for.
+    pub(crate) fn spell_of(text: &str) -> Option<&'static Spell> {
+        if Self::is_script(text) { Self::parse(text).ok()?.spell } else { None }
     }
 
     /// Checks combinations of switches.

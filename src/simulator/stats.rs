@@ -27,7 +27,7 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 pub struct Recorded {
     pub path: String,
-    /// Names in lower case. The value of `authorization` is not kept.
+    /// Names in lower case. The values of `authorization` and `api-key` are not kept.
     pub headers: Vec<(String, String)>,
     /// The JSON text, truncated to 256 KiB.
     pub body: String,

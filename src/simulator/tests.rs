@@ -1,6 +1,6 @@
 //! The server over real sockets.
 use super::{Settings, Simulator, start};
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -12,14 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATH: &str = "/api/v1/services/aigc/text-generation/generation";
 
 fn spawn() -> Simulator {
-    let settings = Settings {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        api_key: None,
-        workers: 1,
-        pace: Duration::ZERO,
-        first: Duration::ZERO,
-    };
-    start(settings).expect("a simulator")
+    start(Settings::default()).expect("a simulator")
 }
 
 /// Sends a request for a stream.
@@ -221,4 +214,46 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
         bytes = &bytes[end + 4 + size..];
     }
     body
+}
+
+/// What comes for a request of the chat dialect.
+async fn chat(simulator: &Simulator, method: &str, path: &str, headers: &str, body: &str) -> String {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut socket = TcpStream::connect(simulator.addr).await.expect("connect");
+    socket.write_all(request.as_bytes()).await.expect("write");
+    read_until(&mut socket, "never sent").await.0
+}
+
+#[actix_web::test]
+async fn the_chat_dialect_has_its_paths_under_any_prefix() {
+    let simulator = spawn();
+    let body = r#"{"model":"sim-chat","stream":true,"messages":[{"role":"user","content":"/sim text=Hi"}]}"#;
+    let bearer = "Authorization: Bearer sk-x\r\n";
+    for path in [
+        "/v1/chat/completions",
+        "/chat/completions",
+        "/openai/deployments/gpt/chat/completions?api-version=1",
+    ] {
+        let text = chat(&simulator, "POST", path, bearer, body).await;
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        assert!(text.contains("\r\ncontent-type: text/event-stream; charset=utf-8\r\n"), "{text}");
+        assert!(text.contains("\"content\":\"Hi\"") && text.contains("data: [DONE]\n\n"), "{text}");
+    }
+    let list = chat(&simulator, "GET", "/v1/models", "api-key: sk-x\r\n", "").await;
+    assert!(list.contains("\"id\":\"sim-think\"") && list.contains("\"object\":\"list\""), "{list}");
+    for (method, path, headers, wanted) in [
+        ("POST", "/v1/chat/completions", "", "401"),
+        ("POST", "/v1/chat/completions", "Authorization: Bearer sk-invalid\r\n", "401"),
+        ("GET", "/v1/models", "", "401"),
+        ("POST", "/v1/chat", bearer, "404"),
+    ] {
+        let text = chat(&simulator, method, path, headers, body).await;
+        assert!(text[9..].starts_with(wanted) && text.contains("{\"error\":{"), "{path}: {text}");
+    }
+    let recorded = format!("{:?}", simulator.stats().recorded());
+    assert!(!recorded.contains("sk-"), "{recorded}");
+    simulator.stop().await;
 }

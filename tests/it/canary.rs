@@ -373,11 +373,8 @@ fn debug_of_what_holds_the_key_does_not_show_it() {
     };
     traces.assert_none("Debug of the client's settings", &format!("{settings:?}"));
     let simulator = tidegate::simulator::Settings {
-        listen: ([127, 0, 0, 1], 0).into(),
         api_key: config.upstream.api_key,
-        workers: 1,
-        pace: Duration::ZERO,
-        first: Duration::ZERO,
+        ..tidegate::simulator::Settings::default()
     };
     traces.assert_none("Debug of the simulator's settings", &format!("{simulator:?}"));
 }

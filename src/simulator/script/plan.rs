@@ -1,5 +1,8 @@
 //! Turns a request and its script into a response plan: a head, and a body or a player.
-use super::{Carrier, Frames, HeadKind, Player, Request, Script, ServiceError, Shape, Step};
+use super::{
+    Carrier, Dialect, HeadKind, Player, Request, Script, ServiceError, Step, chat, dashscope,
+    error::ErrorAnswer, frames::Frames,
+};
 use bytes::{Bytes, BytesMut};
 use content::Content;
 use std::time::Duration;
@@ -8,8 +11,6 @@ mod content;
 
 pub(super) use content::seed_of;
 
-/// Content type of an event stream, as the service writes it.
-pub const EVENT_STREAM: &str = "text/event-stream;charset=UTF-8";
 const JSON: &str = "application/json";
 
 /// Default times.
@@ -27,6 +28,8 @@ pub struct RandomInputs {
     pub request_id: String,
     /// Fraction of one pace, 0 to 1.
     pub phase: f64,
+    /// Time of the answer, in seconds since 1970.
+    pub created: u64,
 }
 
 /// The response to one request.
@@ -75,8 +78,17 @@ pub struct Fixed {
 
 impl Fixed {
     /// A service error as JSON with its status.
-    pub fn error(error: &ServiceError, request_id: &str) -> Self {
-        Self::new(error.status, JSON, error.json(request_id).into())
+    pub fn error(dialect: &Dialect, error: &ServiceError, request_id: &str) -> Self {
+        Self::answer(dialect, &dialect.answer(error), request_id)
+    }
+
+    fn answer(dialect: &Dialect, error: &ErrorAnswer, request_id: &str) -> Self {
+        Self::new(error.status, JSON, dialect.error_json(error, request_id).into())
+    }
+
+    /// JSON that is no error.
+    pub fn json(body: Vec<u8>) -> Self {
+        Self::new(200, JSON, body.into())
     }
 
     fn new(status: u16, content_type: &str, body: Bytes) -> Self {
@@ -105,13 +117,8 @@ pub fn plan(
         let tokens = u32::try_from(answer.total()).unwrap_or(u32::MAX);
         wait += first.saturating_add(pace.saturating_mul(tokens));
     }
-    let error = ServiceError::filled(
-        script.error.status,
-        script.error.code.as_deref(),
-        script.error.message.as_deref(),
-    );
-    let head = head(request, &script, answer, &error, random, (first, pace))?;
-    let headers = headers(&script, request.stream, &random.request_id);
+    let head = head(request, &script, answer, random, (first, pace))?;
+    let headers = headers(&script, request, &random.request_id);
     Ok(Plan {
         wait,
         head,
@@ -129,15 +136,20 @@ fn head(
     request: &Request,
     script: &Script,
     answer: Content,
-    error: &ServiceError,
     random: &RandomInputs,
     times: (Duration, Duration),
 ) -> Result<Head, ServiceError> {
     let id = &*random.request_id;
+    let dialect = &request.dialect;
+    let error = script.error.service_error();
     let status = |usual: u16| script.error.status.unwrap_or(usual);
-    let frames = || Frames::new(shape(request, script, id));
     let plain = |answer: &Content| -> Result<Fixed, ServiceError> {
-        Ok(Fixed::new(200, JSON, answer.json(&frames())?))
+        Ok(Fixed::new(200, JSON, answer.json(&frames(request, script, random))?))
+    };
+    let event = |status: u16| {
+        let mut body = BytesMut::new();
+        frames(request, script, random).error(&mut body, &error);
+        Fixed::new(status, dialect.event_stream(), body.freeze())
     };
     let fixed = match (script.head.kind, script.early_carrier()) {
         (Some(HeadKind::Html), _) => Fixed::new(
@@ -148,7 +160,7 @@ fn head(
         (Some(HeadKind::Empty), _) => {
             Fixed { status: status(503), content_type: None, location: None, body: Bytes::new() }
         }
-        (Some(HeadKind::JsonError), _) => Fixed::new(200, JSON, error.json(id).into()),
+        (Some(HeadKind::JsonError), _) => Fixed { status: 200, ..Fixed::error(dialect, &error, id) },
         (Some(HeadKind::JsonInstead), _) => plain(&answer)?,
         (Some(HeadKind::Redirect), _) => Fixed {
             location: Some("/elsewhere".to_owned()),
@@ -166,23 +178,17 @@ fn head(
         ) => {
             return Ok(Head::Raw(raw(kind, &frames_alone(request, script, answer, random))));
         }
-        (_, Some(Carrier::SseWithStatus)) => {
-            let mut body = BytesMut::new();
-            frames().error(&mut body, error);
-            Fixed::new(error.status, EVENT_STREAM, body.freeze())
-        }
-        (_, Some(Carrier::FirstFrame)) if request.stream => {
-            let mut body = BytesMut::new();
-            frames().error(&mut body, error);
-            Fixed::new(200, EVENT_STREAM, body.freeze())
-        }
-        (_, Some(_)) => Fixed::error(error, id),
-        (_, None) if !request.stream && script.has_error() => Fixed::error(error, id),
+        (_, Some(Carrier::SseWithStatus)) => event(dialect.answer(&error).status),
+        (_, Some(Carrier::FirstFrame)) if request.stream => event(200),
+        (_, Some(_)) => Fixed::error(dialect, &error, id),
+        (_, None) if !request.stream && script.has_error() => Fixed::error(dialect, &error, id),
         (_, None) if !request.stream => plain(&answer)?,
         (kind, None) => {
             let content_type = match kind {
                 Some(HeadKind::NoType) => None,
-                _ => Some(script.head.content_type.clone().unwrap_or(EVENT_STREAM.to_owned())),
+                _ => Some(
+                    script.head.content_type.clone().unwrap_or_else(|| dialect.event_stream().to_owned()),
+                ),
             };
             let player = Box::new(Player::new(answer.parts(request, script, random, times)));
             return Ok(Head::Stream { content_type, player });
@@ -221,14 +227,16 @@ fn raw(kind: HeadKind, frames: &[u8]) -> Vec<u8> {
 }
 
 /// The headers of every response, followed by those of the script.
-fn headers(script: &Script, stream: bool, request_id: &str) -> Vec<(String, String)> {
-    let finished = if stream { "false" } else { "true" };
-    let mut headers = vec![
-        ("x-request-id".to_owned(), request_id.to_owned()),
-        ("x-dashscope-call-gateway".to_owned(), "true".to_owned()),
-        ("x-dashscope-timeout".to_owned(), "298".to_owned()),
-        ("x-dashscope-finished".to_owned(), finished.to_owned()),
-    ];
+fn headers(script: &Script, request: &Request, request_id: &str) -> Vec<(String, String)> {
+    let mut headers = vec![("x-request-id".to_owned(), request_id.to_owned())];
+    if matches!(request.dialect, Dialect::DashScope { .. }) {
+        let finished = if request.stream { "false" } else { "true" };
+        headers.extend([
+            ("x-dashscope-call-gateway".to_owned(), "true".to_owned()),
+            ("x-dashscope-timeout".to_owned(), "298".to_owned()),
+            ("x-dashscope-finished".to_owned(), finished.to_owned()),
+        ]);
+    }
     let given = [("retry-after", &script.head.retry_after), ("retry-after-ms", &script.head.retry_after_ms)];
     headers.extend(given.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value).clone()?))));
     headers.extend((0..script.head.headers).map(|k| (format!("x-sim-{k}"), "further".to_owned())));
@@ -238,16 +246,35 @@ fn headers(script: &Script, stream: bool, request_id: &str) -> Vec<(String, Stri
     headers
 }
 
-fn shape(request: &Request, script: &Script, request_id: &str) -> Shape {
-    Shape {
-        format: request.format,
-        endpoint: request.endpoint,
-        thinking: request.thinking || script.think.is_some_and(|think| think > 0),
-        index: script.index,
-        usage: script.usage,
-        spelling: script.spelling,
-        request_id: if script.no_request_id { String::new() } else { request_id.to_owned() },
-        input_tokens: request.input_tokens,
-        running_null: script.running_null,
+/// The frames of the answer, in the dialect of the request.
+fn frames(request: &Request, script: &Script, random: &RandomInputs) -> Frames {
+    let thinking = request.thinking || script.think.is_some_and(|think| think > 0);
+    match request.dialect {
+        Dialect::DashScope { endpoint, format } => {
+            Frames::DashScope(dashscope::Frames::new(dashscope::Shape {
+                format,
+                endpoint,
+                thinking,
+                index: script.index,
+                usage: script.usage,
+                spelling: script.spelling,
+                request_id: if script.no_request_id { String::new() } else { random.request_id.clone() },
+                input_tokens: request.input_tokens,
+                running_null: script.running_null,
+            }))
+        }
+        Dialect::Chat { include_usage, spell } => Frames::Chat(Box::new(chat::Frames::new(chat::Shape {
+            spell,
+            id: random.request_id.replace('-', ""),
+            created: random.created,
+            model: request.model.clone(),
+            thinking,
+            include_usage,
+            usage: script.usage,
+            spelling: script.spelling,
+            input_tokens: request.input_tokens,
+            done: !script.no_done,
+            breaks: script.error.breaks.unwrap_or(spell.breaks),
+        }))),
     }
 }

@@ -1,5 +1,10 @@
 //! Plays one streamed answer: given the time, it returns the next step.
-use super::{AfterFinish, Delta, Fault, Frames, Mode, ServiceError, Split, frame::Finish, source::Source};
+use super::{
+    AfterFinish, Fault, Mode, ServiceError, Split,
+    delta::{Delta, Finish},
+    frames::Frames,
+    source::Source,
+};
 use crate::{json, units::nanos};
 use bytes::{Bytes, BytesMut};
 use std::{collections::VecDeque, fmt::Write as _, time::Duration};
@@ -26,7 +31,7 @@ pub enum Step {
 /// Contents of one answer. Times are nanoseconds since the start.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) frames: Frames,
+    pub(super) frames: Frames,
     pub(crate) reasoning: Source,
     pub(crate) answer: Source,
     pub(crate) think: u64,
@@ -69,6 +74,8 @@ pub struct Player {
     last_write: u64,
     piece: String,
     escaped: Vec<u8>,
+    /// The piece of text for the terminal frame, escaped.
+    last: Vec<u8>,
     /// The text so far, escaped; only kept in cumulative mode.
     so_far: [Vec<u8>; 2],
 }
@@ -80,6 +87,14 @@ enum Stage {
     LongLine(u64),
     Hang,
     Last(Step),
+}
+
+/// What ends an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terminal {
+    Frame,
+    /// What follows the terminal frame.
+    Close,
 }
 
 impl Player {
@@ -100,6 +115,7 @@ impl Player {
             last_write: 0,
             piece: String::new(),
             escaped: Vec::new(),
+            last: Vec::new(),
             so_far: [Vec::new(), Vec::new()],
         }
     }
@@ -169,7 +185,7 @@ impl Player {
         };
         let comment = self.last_write + keepalive;
         if now >= comment {
-            self.out.extend_from_slice(b":keepalive\n\n");
+            self.out.extend_from_slice(self.parts.frames.keepalive().as_bytes());
             return self.emit(now);
         }
         Step::Wait(Duration::from_nanos(due.unwrap_or(u64::MAX).min(comment)))
@@ -235,7 +251,13 @@ impl Player {
         if self.parts.mode == Mode::Cumulative {
             self.so_far[usize::from(thinks)].extend_from_slice(&self.escaped);
         }
-        self.write_delta(thinks, k + 1);
+        let is_last = k + 1 == self.parts.total;
+        if is_last && !thinks && self.parts.frames.ends_with_text() {
+            // The terminal frame holds it.
+            self.last = std::mem::take(&mut self.escaped);
+        } else {
+            self.write_delta(thinks, k + 1);
+        }
     }
 
     /// Writes a frame with the contents of `escaped`, or with the text so far.
@@ -256,17 +278,13 @@ impl Player {
             self.tool_call();
         }
         let before = self.out.len();
-        self.terminal();
+        self.terminal(Terminal::Frame);
         for extra in std::mem::take(&mut self.parts.after_finish) {
             match extra {
-                AfterFinish::SecondFinish => self.terminal(),
+                AfterFinish::SecondFinish => self.terminal(Terminal::Frame),
                 AfterFinish::Done => self.out.extend_from_slice(b"data:[DONE]\n\n"),
                 AfterFinish::Usage => {
-                    let payload = format!(
-                        "{{\"output\":{{\"choices\":[]}},\"usage\":{{\"total_tokens\":{0},\"output_tokens\":{0},\"input_tokens\":0}}}}",
-                        self.parts.total + 1000
-                    );
-                    self.parts.frames.data(&mut self.out, "result", 200, payload.as_bytes());
+                    self.parts.frames.late_usage(&mut self.out, self.parts.total + 1000);
                 }
                 AfterFinish::Text => {
                     self.escaped.clear();
@@ -275,16 +293,18 @@ impl Player {
                 }
             }
         }
+        self.terminal(Terminal::Close);
         if self.parts.no_last_blank && self.out.len() > before {
             self.out.truncate(self.out.len() - 1);
         }
         self.stage = Stage::Last(Step::End);
     }
 
-    fn terminal(&mut self) {
+    fn terminal(&mut self, what: Terminal) {
+        let last = std::mem::take(&mut self.last);
         let (content, reasoning): (&[u8], &[u8]) = match self.parts.mode {
             Mode::Cumulative => (&self.so_far[0], &self.so_far[1]),
-            Mode::Incremental => (b"", b""),
+            Mode::Incremental => (&last, b""),
         };
         let finish = if self.parts.last_null { Finish::Null } else { Finish::Reason(&self.parts.finish) };
         let delta = Delta {
@@ -294,7 +314,10 @@ impl Player {
             output_tokens: self.parts.total,
             reasoning_tokens: self.parts.think,
         };
-        self.parts.frames.result(&mut self.out, &delta);
+        match what {
+            Terminal::Frame => self.parts.frames.result(&mut self.out, &delta),
+            Terminal::Close => self.parts.frames.close(&mut self.out, &delta),
+        }
     }
 
     /// Fragments of a tool call: id and name once at the beginning, then arguments in pieces.
@@ -304,10 +327,7 @@ impl Player {
             r#"{"index":0,"id":"","type":"function","function":{"arguments":"\"Hangzhou\"}"}}"#,
         ];
         for fragment in FRAGMENTS {
-            let payload = format!(
-                "{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{fragment}]}},\"finish_reason\":\"null\"}}]}}}}"
-            );
-            self.parts.frames.data(&mut self.out, "result", 200, payload.as_bytes());
+            self.parts.frames.tool_fragment(&mut self.out, fragment);
         }
     }
 }

@@ -4,7 +4,8 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spelling {
     pub line_end: LineEnd,
-    pub space_after_colon: bool,
+    /// As the dialect does where `None`: not in DashScope's.
+    pub space_after_colon: Option<bool>,
     pub no_blank_lines: bool,
     /// Omit the blank line after the last frame only.
     pub no_last_blank: bool,
@@ -92,7 +93,7 @@ impl Spelling {
     fn field(&self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(name);
         out.push(b':');
-        if self.space_after_colon {
+        if self.space_after_colon == Some(true) {
             out.push(b' ');
         }
         out.extend_from_slice(value);

@@ -3,10 +3,11 @@ use super::{Script, value::Setting};
 use std::fmt::Write as _;
 
 mod list;
-mod payloads;
 
 /// Every switch, in the order of the document.
-pub const SWITCHES: &[Switch] = list::ALL;
+pub fn switches() -> impl Iterator<Item = &'static Switch> {
+    list::ALL.into_iter().flatten()
+}
 
 /// One switch.
 pub struct Switch {
@@ -25,9 +26,8 @@ type Set = fn(&mut Script, &Setting) -> Result<(), String>;
 
 /// The switch of that name, or an error with the nearest one.
 pub(super) fn find(name: &str) -> Result<&'static Switch, String> {
-    let nearest =
-        || SWITCHES.iter().min_by_key(|switch| distance(name, switch.name)).map_or("", |near| near.name);
-    SWITCHES.iter().find(|switch| switch.name == name).ok_or_else(|| {
+    let nearest = || switches().min_by_key(|switch| distance(name, switch.name)).map_or("", |near| near.name);
+    switches().find(|switch| switch.name == name).ok_or_else(|| {
         let shown: String = name.chars().take(40).collect();
         format!("unknown switch {shown:?}, the nearest is {:?}", nearest())
     })
@@ -36,7 +36,7 @@ pub(super) fn find(name: &str) -> Result<&'static Switch, String> {
 /// The table of all switches in Markdown: the answer to a bare `/sim`, and part of the document.
 pub fn table() -> String {
     let mut table = String::from("| switch | value | what it does | fault |\n| --- | --- | --- | --- |\n");
-    for switch in SWITCHES {
+    for switch in switches() {
         let Switch { name, value, rows, help, .. } = switch;
         // Writing to a String cannot fail.
         let _ = writeln!(table, "| `{name}` | {value} | {help} | {rows} |");

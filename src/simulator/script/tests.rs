@@ -1,10 +1,14 @@
 //! The pure half under a clock that the test winds.
+mod chat;
 mod frames;
 mod requests;
 mod switching;
 mod talk;
 
-use super::{Endpoint, Head, Pacing, Plan, RandomInputs, Request, Script, ServiceError, Step, plan};
+use super::{
+    Endpoint, Head, Pacing, Plan, RandomInputs, Request, Script, ServiceError, Step, error::ErrorAnswer,
+    parse_chat, parse_dashscope, plan,
+};
 use std::time::Duration;
 
 /// A request body with one user message.
@@ -16,15 +20,20 @@ fn body(model: &str, message: &str, parameters: &str) -> String {
 }
 
 /// Plans the answer to a body, without waits of its own and without a phase.
-fn planned(body: &str, endpoint: Endpoint, stream: bool) -> Result<Plan, ServiceError> {
-    let request = Request::parse(body.as_bytes(), endpoint, stream)?;
+fn planned(body: &str, endpoint: Endpoint, stream: bool) -> Result<Plan, ErrorAnswer> {
+    let plan = parse_dashscope(body.as_bytes(), endpoint, stream).and_then(|request| plan_of(&request));
+    plan.map_err(|error| super::dashscope::answer(&error))
+}
+
+fn plan_of(request: &Request) -> Result<Plan, ServiceError> {
     let message = request.last_user_text();
     let script = Script::is_script(message)
         .then(|| Script::parse(message))
         .transpose()
         .map_err(ServiceError::parameter)?;
     let pacing = Pacing { first: Duration::ZERO, pace: Duration::ZERO };
-    plan(&request, script, pacing, &RandomInputs { request_id: "R".to_owned(), phase: 0.0 })
+    let random = RandomInputs { request_id: "R".to_owned(), phase: 0.0, created: 1_700_000_000 };
+    plan(request, script, pacing, &random)
 }
 
 const INCREMENTAL: &str = r#"{"result_format":"message","incremental_output":true}"#;
@@ -55,7 +64,11 @@ fn stream(message: &str) -> (Vec<u8>, Step) {
 }
 
 fn stream_of(model: &str, message: &str, parameters: &str, endpoint: Endpoint) -> (Vec<u8>, Step) {
-    let plan = planned(&body(model, message, parameters), endpoint, true).expect("a plan");
+    written(planned(&body(model, message, parameters), endpoint, true).expect("a plan"))
+}
+
+/// Everything that a stream writes, and how it ends.
+fn written(plan: Plan) -> (Vec<u8>, Step) {
     let mut steps = play(plan);
     let last = steps.pop().expect("an end").1;
     let bytes = steps.into_iter().filter_map(|(_, step)| match step {

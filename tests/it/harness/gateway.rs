@@ -84,16 +84,8 @@ impl Gateway {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             block_on(async move {
-                let simulator = upstream.is_none().then(|| {
-                    let settings = simulator::Settings {
-                        listen: ([127, 0, 0, 1], 0).into(),
-                        api_key: None,
-                        workers: 1,
-                        pace: Duration::ZERO,
-                        first: Duration::ZERO,
-                    };
-                    simulator::start(settings).unwrap()
-                });
+                let simulator =
+                    upstream.is_none().then(|| simulator::start(simulator::Settings::default()).unwrap());
                 if let Some(simulator) = &simulator {
                     config.upstream.base_url = format!("http://{}/api/v1", simulator.addr).parse().unwrap();
                 }

@@ -1,12 +1,13 @@
 //! The content of one answer, with the limits of the request applied.
 use super::super::{
-    Delta, Frames, HELD_TEXT_MAX, Mode, Request, Script, ServiceError, answer,
-    frame::Finish,
+    Dialect, HELD_TEXT_MAX, Kind, Mode, Request, Script, ServiceError, answer,
+    delta::{Delta, Finish},
+    frames::Frames,
     player::Parts,
     source::{Source, mix},
     switches,
 };
-use super::{RandomInputs, shape};
+use super::{RandomInputs, frames};
 use crate::{json, units::nanos};
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
@@ -58,11 +59,19 @@ impl Content {
             None
         };
         let wanted = wanted.or(source.len()).unwrap_or(0);
+        let (source, wanted, think) = match &request.prefix {
+            Some(prefix) => {
+                let rest = rest_of(&whole(&source, wanted)?, prefix);
+                let wanted = rest.len().unwrap_or(0);
+                (rest, wanted, 0)
+            }
+            None => (source, wanted, think),
+        };
         let think = think.min(request.thinking_budget.unwrap_or(THINK_MAX.max(think)));
         let both = request.max_completion_tokens.unwrap_or(u64::MAX);
         let think = think.min(both);
         let tokens = wanted.min(request.max_tokens.unwrap_or(u64::MAX)).min(both - think);
-        let held = !request.stream || script.mode.unwrap_or(request.mode) == Mode::Cumulative;
+        let held = !request.stream || mode(request, script) == Mode::Cumulative;
         if held && tokens.saturating_mul(script.word_len.unwrap_or(8)) > HELD_TEXT_MAX {
             return Err(ServiceError::parameter(format!(
                 "switch tokens: at most {HELD_TEXT_MAX} bytes where the whole text is held"
@@ -79,20 +88,14 @@ impl Content {
 
     /// The body of a non-streamed response.
     pub(super) fn json(&self, frames: &Frames) -> Result<Bytes, ServiceError> {
-        let mut text = String::new();
-        for k in 0..self.tokens {
-            self.source.piece(k, &mut text);
-            if text.len() as u64 > HELD_TEXT_MAX {
-                return Err(ServiceError::known("BadRequest.TooLarge"));
-            }
-        }
+        let text = whole(&self.source, self.tokens)?;
         let mut reasoning = String::new();
         (0..self.think).for_each(|k| self.reasoning.piece(k, &mut reasoning));
         let [mut content, mut thoughts] = [Vec::new(), Vec::new()];
         json::push_escaped(&mut content, &text);
         json::push_escaped(&mut thoughts, &reasoning);
         let mut out = BytesMut::new();
-        frames.payload(
+        frames.whole(
             &mut out,
             &Delta {
                 content: &content,
@@ -114,14 +117,13 @@ impl Content {
     ) -> Parts {
         let pace = nanos(pace);
         let phase = script.phase.unwrap_or(random.phase).clamp(0.0, 1.0);
-        let frames = Frames::new(shape(request, script, &random.request_id));
         Parts {
-            frames,
+            frames: frames(request, script, random),
             think: self.think,
             total: self.total(),
             reasoning: self.reasoning,
             answer: self.source,
-            mode: script.mode.unwrap_or(request.mode),
+            mode: mode(request, script),
             finish: self.finish,
             last_null: script.last_null,
             no_last_blank: script.spelling.no_last_blank,
@@ -142,11 +144,42 @@ impl Content {
     }
 }
 
+/// Whether text is repeated. The chat dialect has increments only.
+fn mode(request: &Request, script: &Script) -> Mode {
+    match request.dialect {
+        Dialect::DashScope { .. } => script.mode.unwrap_or(request.mode),
+        Dialect::Chat { .. } => Mode::Incremental,
+    }
+}
+
 /// The error in mid-stream; the default is the content filter.
 fn error_in_stream(script: &Script) -> ServiceError {
-    let words = &script.error;
-    let code = words.code.as_deref().or(words.status.is_none().then_some("DataInspectionFailed"));
-    ServiceError::filled(words.status, code, words.message.as_deref())
+    let error = script.error.service_error();
+    let is_given = error.code.is_some() || error.status.is_some();
+    if is_given {
+        error
+    } else {
+        ServiceError { message: error.message, ..ServiceError::of(Kind::FilterInAnswer) }
+    }
+}
+
+/// The first pieces of a source as one text.
+fn whole(source: &Source, pieces: u64) -> Result<String, ServiceError> {
+    let mut text = String::new();
+    for k in 0..pieces {
+        source.piece(k, &mut text);
+        if text.len() as u64 > HELD_TEXT_MAX {
+            return Err(ServiceError::of(Kind::TooLarge));
+        }
+    }
+    Ok(text)
+}
+
+/// What follows the beginning of a text. Where the text begins otherwise, all that differs.
+fn rest_of(text: &str, prefix: &str) -> Source {
+    let same = text.char_indices().zip(prefix.chars()).take_while(|((_, ours), theirs)| ours == theirs);
+    let end = same.last().map_or(0, |((at, c), _)| at + c.len_utf8());
+    Source::text(text[end..].to_owned())
 }
 
 /// The text before the first stop sequence.

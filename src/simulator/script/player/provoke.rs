@@ -19,7 +19,8 @@ impl Player {
                 self.parts.frames.error(&mut self.out, &error);
                 self.stage = Stage::Last(Step::End);
             }
-            Fault::Data(payload) => self.parts.frames.data(&mut self.out, "result", 200, &payload),
+            Fault::Data(payload) => self.parts.frames.data(&mut self.out, &payload),
+            Fault::Odd(odd) => self.parts.frames.odd(&mut self.out, odd),
             Fault::Bytes(bytes) => self.out.extend_from_slice(&bytes),
             Fault::LongLine(length) => {
                 self.out.extend_from_slice(b"data:{\"pad\":\"");
@@ -32,6 +33,8 @@ impl Player {
                 answer.extend_from_slice(&old);
             }
             Fault::Shrink => self.shrink(),
+            // The chat dialect has increments only.
+            Fault::SwitchMode if !self.parts.frames.has_modes() => {}
             Fault::SwitchMode => {
                 self.parts.mode = match self.parts.mode {
                     Mode::Cumulative => Mode::Incremental,

@@ -1,9 +1,13 @@
 //! What the service refuses, and what it takes by default.
 use super::*;
-use crate::simulator::script::{Format, Mode};
+use crate::simulator::script::{Dialect, Format, Mode};
+
+fn told(error: &ErrorAnswer) -> String {
+    format!("{} {}: {}", error.status, error.code, error.message)
+}
 
 fn refused(model: &str, parameters: &str, endpoint: Endpoint, stream: bool) -> String {
-    planned(&body(model, "hi", parameters), endpoint, stream).expect_err("a error").to_string()
+    told(&planned(&body(model, "hi", parameters), endpoint, stream).expect_err("an error"))
 }
 
 #[test]
@@ -21,7 +25,7 @@ fn wrong_bodies_are_refused_by_name() {
         ),
         (r#"{"model":"sim-nobody","input":{"prompt":"x"},"parameters":{}}"#, "404 ModelNotFound"),
     ] {
-        let error = planned(body, Endpoint::Text, true).expect_err(body).to_string();
+        let error = told(&planned(body, Endpoint::Text, true).expect_err(body));
         assert!(error.starts_with(wanted), "{body}: {error}");
     }
 }
@@ -74,8 +78,9 @@ fn what_is_not_sent_depends_on_the_family() {
         ("qwen3-32b", Mode::Incremental, Format::Message),
         ("sim-think", Mode::Incremental, Format::Message),
     ] {
-        let request = Request::parse(body(model, "hi", "{}").as_bytes(), Endpoint::Text, true).expect(model);
-        assert_eq!((request.mode, request.format), (mode, format), "{model}");
+        let request = parse_dashscope(body(model, "hi", "{}").as_bytes(), Endpoint::Text, true).expect(model);
+        let Dialect::DashScope { format: given, .. } = request.dialect else { panic!("another dialect") };
+        assert_eq!((request.mode, given), (mode, format), "{model}");
     }
 }
 
@@ -102,6 +107,32 @@ fn a_plain_reply_is_json_with_everything() {
 #[test]
 fn parts_of_content_are_joined_and_other_parts_ignored() {
     let body = r#"{"model":"sim-echo","input":{"messages":[{"role":"user","content":[{"image":"x"},{"text":"a"},{"text":"b"}]}]},"parameters":{}}"#;
-    let request = Request::parse(body.as_bytes(), Endpoint::Multimodal, true).expect("a request");
+    let request = parse_dashscope(body.as_bytes(), Endpoint::Multimodal, true).expect("a request");
     assert_eq!(request.last_user_text(), "ab");
+}
+
+#[test]
+fn an_answer_that_was_begun_is_continued() {
+    let body = |model: &str, text: &str| {
+        format!(
+            r#"{{"model":"{model}","input":{{"messages":[{{"role":"user","content":"/sim text=\"one two three\" no_usage"}},{{"role":"assistant","content":"{text}","partial":true}}]}},"parameters":{INCREMENTAL}}}"#
+        )
+    };
+    for (begun, rest) in
+        [("one tw", "o three"), ("one two", " three"), ("one two three", ""), ("ONE", "one two three")]
+    {
+        let plan = planned(&body("sim-chat", begun), Endpoint::Text, true).expect("a plan");
+        let text = String::from_utf8(written(plan).0).expect("UTF-8");
+        let pieces = text.split("\"content\":\"").skip(1).filter_map(|part| part.split('"').next());
+        assert_eq!(pieces.collect::<String>(), rest, "{begun}");
+    }
+    let error = planned(&body("sim-noprefill", "one"), Endpoint::Text, true).expect_err("refused");
+    assert!(told(&error).contains("continuing a partial"), "{error:?}");
+}
+
+#[test]
+fn a_model_can_refuse_the_newer_cap() {
+    let parameters = r#"{"max_completion_tokens":5}"#;
+    assert!(refused("sim-nocap", parameters, Endpoint::Text, true).contains("max_completion_tokens is not"));
+    assert!(planned(&body("sim-nocap", "hi", r#"{"max_tokens":5}"#), Endpoint::Text, true).is_ok());
 }

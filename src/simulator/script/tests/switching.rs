@@ -1,6 +1,6 @@
 //! The switches: how they are read, that each does something, that the document lists them.
 use super::*;
-use crate::simulator::script::{SWITCHES, Times, table};
+use crate::simulator::script::{Times, switches, table};
 
 /// One message for each switch.
 const EXAMPLES: &[&str] = &[
@@ -13,6 +13,7 @@ const EXAMPLES: &[&str] = &[
     "seed=7",
     "stamp",
     "number",
+    "spell=vllm",
     "index",
     "tag=x",
     "pace_ms=20",
@@ -30,6 +31,7 @@ const EXAMPLES: &[&str] = &[
     "retry_after=1",
     "retry_after_ms=10",
     "error_after=2",
+    "break=abort",
     "html",
     "empty",
     "json_instead",
@@ -91,6 +93,7 @@ const EXAMPLES: &[&str] = &[
     "text_after_finish",
     "two_finishes",
     "done_marker",
+    "no_done",
     "no_request_id",
     "mode=cumulative",
     "cumulative_rewrite_after=2",
@@ -102,7 +105,7 @@ const EXAMPLES: &[&str] = &[
 fn every_switch_has_an_example_that_changes_the_plan() {
     let names: Vec<&str> =
         EXAMPLES.iter().map(|example| example.split('=').next().unwrap_or_default()).collect();
-    let known: Vec<&str> = SWITCHES.iter().map(|switch| switch.name).collect();
+    let known: Vec<&str> = switches().map(|switch| switch.name).collect();
     assert_eq!(names, known);
     let good = format!("{:?}", Script::parse("/sim tokens=5"));
     for example in EXAMPLES.iter().filter(|example| !example.starts_with("tag")) {

@@ -1,59 +1,40 @@
 //! Codes, statuses and messages of the service's errors.
 //!
 //! Source: the vendor's error-code page for DashScope.
-use std::fmt;
+use crate::simulator::script::error::{ErrorAnswer, Kind, ServiceError};
 
-/// An error response of the service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceError {
-    /// HTTP status.
-    pub status: u16,
-    /// The service's code, `InvalidParameter` for example.
-    pub code: String,
-    /// The service's message.
-    pub message: String,
+/// Fills in missing parts: the code from the kind or the status, the status and message from the code.
+pub(in crate::simulator::script) fn answer(error: &ServiceError) -> ErrorAnswer {
+    let usual = error.kind.map(of_kind);
+    let code = match (&error.code, usual) {
+        (Some(code), _) => code.as_str(),
+        (None, Some((code, _))) => code,
+        (None, None) => code_of(error.status.unwrap_or(500)),
+    };
+    let row = ERRORS.iter().find(|(known, ..)| *known == code);
+    let status = error.status.or(row.map(|row| row.1)).unwrap_or(500);
+    let message = error.message.as_deref().or(usual.and_then(|(_, message)| message));
+    let message = message.or(row.map(|row| row.2)).unwrap_or("The request was not served.");
+    ErrorAnswer { status, code: code.to_owned(), message: message.to_owned(), class: "", param: "" }
 }
 
-impl ServiceError {
-    /// An error with this status, code and message.
-    pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        ServiceError { status, code: code.to_owned(), message: message.into() }
-    }
-
-    /// 400 with the code of most invalid requests.
-    pub fn parameter(message: impl Into<String>) -> Self {
-        Self::new(400, "InvalidParameter", message)
-    }
-
-    /// A code from the table, with its usual status and message.
-    pub fn known(code: &str) -> Self {
-        Self::filled(None, Some(code), None)
-    }
-
-    /// Fills in missing parts: the code from the status, the status and message from the code.
-    pub fn filled(status: Option<u16>, code: Option<&str>, message: Option<&str>) -> Self {
-        let code = code.unwrap_or_else(|| code_of(status.unwrap_or(500)));
-        let row = ERRORS.iter().find(|(known, ..)| *known == code);
-        let status = status.or(row.map(|row| row.1)).unwrap_or(500);
-        let message = message.or(row.map(|row| row.2)).unwrap_or("The request was not served.");
-        Self::new(status, code, message)
-    }
-
-    /// The JSON body; without request id if `request_id` is empty.
-    pub fn json(&self, request_id: &str) -> Vec<u8> {
-        let mut fields = serde_json::Map::new();
-        fields.insert("code".to_owned(), self.code.clone().into());
-        fields.insert("message".to_owned(), self.message.clone().into());
-        if !request_id.is_empty() {
-            fields.insert("request_id".to_owned(), request_id.into());
-        }
-        serde_json::Value::Object(fields).to_string().into_bytes()
-    }
-}
-
-impl fmt::Display for ServiceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.status, self.code, self.message)
+/// The usual code of a kind of error, and its message where it is not that of the code.
+fn of_kind(kind: Kind) -> (&'static str, Option<&'static str>) {
+    match kind {
+        Kind::Parameter => ("InvalidParameter", None),
+        Kind::TooLong => ("InvalidParameter", Some("Range of input length should be [1, 98304]")),
+        Kind::TooLarge => ("BadRequest.TooLarge", None),
+        Kind::Cap => ("InvalidParameter", Some("Range of max_tokens should be [1, 8192]")),
+        Kind::Filter | Kind::FilterInAnswer => ("DataInspectionFailed", None),
+        Kind::Image => ("InvalidParameter", Some("url error, please check url！")),
+        Kind::Key => ("InvalidApiKey", None),
+        Kind::Rights => ("AccessDenied.Unpurchased", None),
+        Kind::Money => ("Arrearage", None),
+        Kind::Model => ("ModelNotFound", None),
+        Kind::Path => ("NotFound", None),
+        Kind::Rate => ("Throttling.RateQuota", None),
+        Kind::Full | Kind::Loading => ("ModelUnavailable", None),
+        Kind::Fault => ("InternalError", None),
     }
 }
 
@@ -83,6 +64,7 @@ const ERRORS: &[(&str, u16, &str)] = &[
     ("AllocationQuota.FreeTierOnly", 403, "The free tier of the model has been exhausted."),
     ("Arrearage", 400, "Access denied, please make sure your account is in good standing."),
     ("ModelNotFound", 404, "Model can not be found."),
+    ("NotFound", 404, "Not found!"),
     ("Model.NotExist", 404, "Model not exist."),
     (
         "InvalidParameter",

@@ -1,10 +1,13 @@
-//! The HTTP half of the DashScope simulator: routes, key check, and responses as planned.
+//! The HTTP half of the simulator: routes, key check, and responses as planned.
 //!
-//! Source of paths and headers: the vendor's API reference.
+//! Source of paths and headers: the vendors' API references.
 use super::{
     Shared,
     body::{Bomb, Stream},
-    script::{self, Endpoint, Fixed, Head, Plan, RandomInputs, Request, Script, ServiceError},
+    script::{
+        self, Dialect, Endpoint, Fixed, Format, Head, Kind, MODELS, Plan, RandomInputs, Script, ServiceError,
+        Spell,
+    },
     stats::{ActiveRequest, BODY_MAX, Outcome, Recorded},
     wire::Wire,
 };
@@ -17,41 +20,63 @@ use actix_web::{
     web,
 };
 use secrecy::ExposeSecret as _;
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::PoisonError,
+    time::{Duration, SystemTime},
+};
 
 /// Maximum size of a request body, in bytes; a larger one gets `BadRequest.TooLarge`.
 const REQUEST_MAX: usize = 16 << 20;
 
-/// Adds the two generation paths, under any prefix, and a 404 for every other path.
-pub(super) fn routes(app: &mut web::ServiceConfig) {
+/// Adds the paths of both dialects, under any prefix, and a 404 for every other path.
+pub(super) fn routes(app: &mut web::ServiceConfig, spell: &'static Spell) {
     let text = "/{prefix:.*}api/v1/services/aigc/text-generation/generation";
     let multimodal = "/{prefix:.*}api/v1/services/aigc/multimodal-generation/generation";
-    app.service(web::resource(text).route(
-        web::post().to(|shared, request, payload| generate(shared, request, payload, Endpoint::Text)),
-    ))
-    .service(web::resource(multimodal).route(
-        web::post().to(|shared, request, payload| generate(shared, request, payload, Endpoint::Multimodal)),
-    ))
-    .default_service(web::to(|| async {
-        let error = ServiceError::new(404, "NotFound", "Not found!");
-        fixed(Fixed::error(&error, &uuid()), &[])
-    }));
+    let dashscope = |endpoint| Dialect::DashScope { endpoint, format: Format::Message };
+    let chat = Dialect::Chat { include_usage: false, spell };
+    for (path, dialect) in [
+        (text, dashscope(Endpoint::Text)),
+        (multimodal, dashscope(Endpoint::Multimodal)),
+        ("/{prefix:.*}chat/completions", chat),
+    ] {
+        app.service(web::resource(path).route(
+            web::post().to(move |shared, request, payload| generate(shared, request, payload, dialect)),
+        ));
+    }
+    app.service(web::resource("/{prefix:.*}models").route(web::get().to(models))).default_service(web::to(
+        move |request: HttpRequest| async move {
+            let dialect = if request.path().contains("/api/v1/") { dashscope(Endpoint::Text) } else { chat };
+            fixed(Fixed::error(&dialect, &ServiceError::of(Kind::Path), &uuid()), &[])
+        },
+    ));
+}
+
+/// The list of models, for those who have a key.
+async fn models(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
+    let spell = shared.spell;
+    match check_key(&shared, request.headers(), spell.key_optional()) {
+        Ok(()) => {
+            let names = MODELS.map(str::to_owned);
+            fixed(Fixed::json(script::model_list(spell, &names, unix_seconds())), &[])
+        }
+        Err(error) => fixed(Fixed::error(&Dialect::Chat { include_usage: false, spell }, &error, ""), &[]),
+    }
 }
 
 async fn generate(
     shared: web::Data<Shared>,
     request: HttpRequest,
     payload: web::Payload,
-    endpoint: Endpoint,
+    dialect: Dialect,
 ) -> HttpResponse {
     let mut live = ActiveRequest::new(&shared.stats);
-    let random = RandomInputs { request_id: uuid(), phase: fastrand::f64() };
-    match plan(&shared, &request, payload, endpoint, &random).await {
+    let random = RandomInputs { request_id: uuid(), phase: fastrand::f64(), created: unix_seconds() };
+    match plan(&shared, &request, payload, dialect, &random).await {
         Ok(plan) => respond(plan, Wire::of(&request), live).await,
         Err(error) => {
             live.end(Outcome::Completed);
             let headers = [("x-request-id".to_owned(), random.request_id.clone())];
-            fixed(Fixed::error(&error, &random.request_id), &headers)
+            fixed(Fixed::error(&dialect, &error, &random.request_id), &headers)
         }
     }
 }
@@ -61,7 +86,7 @@ async fn plan(
     shared: &Shared,
     request: &HttpRequest,
     payload: web::Payload,
-    endpoint: Endpoint,
+    dialect: Dialect,
     random: &RandomInputs,
 ) -> Result<Plan, ServiceError> {
     let body = match payload.to_bytes_limited(REQUEST_MAX).await {
@@ -71,15 +96,21 @@ async fn plan(
                 "Required body invalid, please check the request body format.",
             ));
         }
-        Err(_) => return Err(ServiceError::known("BadRequest.TooLarge")),
+        Err(_) => return Err(ServiceError::of(Kind::TooLarge)),
     };
     shared.stats.record(Recorded {
         path: request.path().to_owned(),
         headers: recorded_headers(request.headers()),
         body: String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).into_owned(),
     });
-    check_key(shared, request.headers())?;
-    let asked = Request::parse(&body, endpoint, wants_stream(request.headers()))?;
+    let key_optional = matches!(dialect, Dialect::Chat { spell, .. } if spell.key_optional());
+    check_key(shared, request.headers(), key_optional)?;
+    let asked = match dialect {
+        Dialect::DashScope { endpoint, .. } => {
+            script::parse_dashscope(&body, endpoint, wants_stream(request.headers()))?
+        }
+        Dialect::Chat { spell, .. } => script::parse_chat(&body, spell)?,
+    };
     let message = asked.last_user_text();
     let script = if Script::is_script(message) { Some(read_script(shared, message)?) } else { None };
     script::plan(&asked, script, shared.pacing, random)
@@ -93,17 +124,23 @@ fn read_script(shared: &Shared, message: &str) -> Result<Script, ServiceError> {
     if faulty { Ok(script) } else { Script::parse_healthy(message).map_err(ServiceError::parameter) }
 }
 
-fn check_key(shared: &Shared, headers: &HeaderMap) -> Result<(), ServiceError> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let key = given.strip_prefix("Bearer ").unwrap_or_default().trim();
-    let right = match &shared.api_key {
-        Some(wanted) => key == wanted.expose_secret(),
-        None => !key.is_empty() && !key.starts_with("sk-invalid"),
-    };
-    if right { Ok(()) } else { Err(ServiceError::known("InvalidApiKey")) }
+/// The key in one of the headers that services read.
+fn key_of(headers: &HeaderMap) -> &str {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let bearer = text("authorization").strip_prefix("Bearer ").unwrap_or_default().trim();
+    if bearer.is_empty() { text("api-key").trim() } else { bearer }
 }
 
-/// Streaming is requested by header only.
+fn check_key(shared: &Shared, headers: &HeaderMap, key_optional: bool) -> Result<(), ServiceError> {
+    let key = key_of(headers);
+    let is_right = match &shared.api_key {
+        Some(wanted) => key == wanted.expose_secret(),
+        None => (key_optional || !key.is_empty()) && !key.starts_with("sk-invalid"),
+    };
+    if is_right { Ok(()) } else { Err(ServiceError::of(Kind::Key)) }
+}
+
+/// DashScope's streams are requested by header only.
 fn wants_stream(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     text("x-dashscope-sse").trim().eq_ignore_ascii_case("enable")
@@ -114,7 +151,7 @@ fn recorded_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| {
-            let secret = *name == header::AUTHORIZATION;
+            let secret = *name == header::AUTHORIZATION || name.as_str() == "api-key";
             let value = if secret { "(hidden)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
             (name.as_str().to_owned(), value.into_owned())
         })
@@ -210,4 +247,10 @@ fn uuid() -> String {
     let bits = bits & !(0b11 << 62) | (0b10 << 62);
     let hex = format!("{bits:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Seconds since 1970; 0 before.
+#[expect(clippy::disallowed_methods, reason = "a field of the wire format")]
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -2,13 +2,21 @@
 //!
 //! Source: the vendor's API reference and published captures. A frame is four lines and a blank one: `id`,
 //! `event`, a comment with the frame's actual status, `data`; no space after a colon.
-use super::{Endpoint, Format, ServiceError, Spelling, UsageKind};
-use crate::json::{push_number, push_string};
+use super::{Endpoint, Format, payloads};
+use crate::{
+    json::{push_number, push_string},
+    simulator::script::{
+        Spelling, UsageKind,
+        delta::{Delta, Finish, Odd},
+        error::ErrorAnswer,
+    },
+};
 use bytes::BytesMut;
+use std::borrow::Cow;
 
 /// Fields that are the same in all frames of a response.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub(in crate::simulator::script) struct Shape {
     pub format: Format,
     pub endpoint: Endpoint,
     /// A reasoning model: frames carry `reasoning_content` and count its tokens.
@@ -23,28 +31,9 @@ pub struct Shape {
     pub running_null: bool,
 }
 
-/// Fields that change from frame to frame. Texts are already JSON-escaped, without quotes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Delta<'a> {
-    pub content: &'a [u8],
-    pub reasoning: &'a [u8],
-    /// `None` while the answer is being generated.
-    pub finish: Option<Finish<'a>>,
-    pub output_tokens: u64,
-    pub reasoning_tokens: u64,
-}
-
-/// The terminal finish reason.
-#[derive(Clone, Copy, Debug)]
-pub enum Finish<'a> {
-    Reason(&'a str),
-    /// JSON null in place of a reason.
-    Null,
-}
-
 /// Builds frames and assigns their ids.
 #[derive(Debug)]
-pub struct Frames {
+pub(in crate::simulator::script) struct Frames {
     shape: Shape,
     id: u64,
     /// The end of every payload: request id and closing brace.
@@ -53,7 +42,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    pub fn new(shape: Shape) -> Self {
+    pub(in crate::simulator::script) fn new(shape: Shape) -> Self {
         let mut tail = Vec::with_capacity(64);
         if !shape.request_id.is_empty() {
             tail.extend_from_slice(b",\"request_id\":");
@@ -65,7 +54,7 @@ impl Frames {
     }
 
     /// Appends one result frame.
-    pub fn result(&mut self, out: &mut BytesMut, delta: &Delta<'_>) {
+    pub(in crate::simulator::script) fn result(&mut self, out: &mut BytesMut, delta: &Delta<'_>) {
         if self.plain {
             self.open(out, "result", 200);
             self.payload(out, delta);
@@ -78,13 +67,41 @@ impl Frames {
     }
 
     /// Appends the frame of an error.
-    pub fn error(&mut self, out: &mut BytesMut, error: &ServiceError) {
-        let payload = error.json(&self.shape.request_id);
+    pub(in crate::simulator::script) fn error(&mut self, out: &mut BytesMut, error: &ErrorAnswer) {
+        let payload = error_json(error, &self.shape.request_id);
         self.data(out, "error", error.status, &payload);
     }
 
+    /// Appends a frame with a payload that a correct service would not send.
+    pub(in crate::simulator::script) fn odd(&mut self, out: &mut BytesMut, odd: Odd) {
+        let payload: Cow<'_, [u8]> = payloads::odd(odd);
+        self.data(out, "result", 200, &payload);
+    }
+
+    /// Appends a frame with only usage.
+    pub(in crate::simulator::script) fn late_usage(&mut self, out: &mut BytesMut, total: u64) {
+        let payload = format!(
+            "{{\"output\":{{\"choices\":[]}},\"usage\":{{\"total_tokens\":{total},\"output_tokens\":{total},\"input_tokens\":0}}}}"
+        );
+        self.data(out, "result", 200, payload.as_bytes());
+    }
+
+    /// Appends a frame with a fragment of a tool call.
+    pub(in crate::simulator::script) fn tool_fragment(&mut self, out: &mut BytesMut, fragment: &str) {
+        let payload = format!(
+            "{{\"output\":{{\"choices\":[{{\"message\":{{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{fragment}]}},\"finish_reason\":\"null\"}}]}}}}"
+        );
+        self.data(out, "result", 200, payload.as_bytes());
+    }
+
     /// Appends a frame with an arbitrary payload.
-    pub fn data(&mut self, out: &mut BytesMut, event: &str, status: u16, payload: &[u8]) {
+    pub(in crate::simulator::script) fn data(
+        &mut self,
+        out: &mut BytesMut,
+        event: &str,
+        status: u16,
+        payload: &[u8],
+    ) {
         if self.plain {
             self.open(out, event, status);
             out.extend_from_slice(payload);
@@ -113,7 +130,7 @@ impl Frames {
     }
 
     /// Appends only the JSON: the payload of a frame, or the body of a non-streamed response.
-    pub fn payload(&self, out: &mut BytesMut, delta: &Delta<'_>) {
+    pub(in crate::simulator::script) fn payload(&self, out: &mut BytesMut, delta: &Delta<'_>) {
         match self.shape.format {
             Format::Text => {
                 out.extend_from_slice(b"{\"output\":{\"finish_reason\":");
@@ -199,4 +216,15 @@ impl Frames {
         }
         out.extend_from_slice(b"}");
     }
+}
+
+/// The JSON of an error; without request id if `request_id` is empty.
+pub(in crate::simulator::script) fn error_json(error: &ErrorAnswer, request_id: &str) -> Vec<u8> {
+    let mut fields = serde_json::Map::new();
+    fields.insert("code".to_owned(), error.code.clone().into());
+    fields.insert("message".to_owned(), error.message.clone().into());
+    if !request_id.is_empty() {
+        fields.insert("request_id".to_owned(), request_id.into());
+    }
+    serde_json::Value::Object(fields).to_string().into_bytes()
 }
