@@ -20,7 +20,8 @@ export function Header({ conversation, isSideOpen, onSide, onNew, onSettings, on
   const { words } = useText();
   const title = useChat((state) => state.open[conversation]?.title ?? "");
   const site = useChat((state) => state.operator.title) || OWN_NAME;
-  const model = useChat((state) => state.config?.models[0]?.id ?? "");
+  // Several are in the composer, to choose from.
+  const model = useChat(({ config }) => (config?.models.length === 1 ? config.models[0]?.title : undefined));
   return (
     <header className={css.header}>
       <button
@@ -41,7 +42,7 @@ export function Header({ conversation, isSideOpen, onSide, onNew, onSettings, on
       <DemoNote />
       <span className={css.model}>
         <ConnectionDot />
-        {model !== "" && <span>{model}</span>}
+        {model !== undefined && <span>{model}</span>}
       </span>
       <button
         type="button"

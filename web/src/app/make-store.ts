@@ -19,6 +19,9 @@ const address = (): string => {
   return `${protocol === "https:" ? "wss:" : "ws:"}//${host}/api/chat`;
 };
 
+/** Pause between questions for the offer of a gateway without models; it asks its model services as often. */
+const NO_MODELS_MS = 5_000;
+
 export function makeStore() {
   let config: Promise<PageConfig> | undefined;
   // Requested once; after a failure again with the next attempt.
@@ -54,6 +57,7 @@ export function makeStore() {
     drafts: openDrafts(),
     tails: openTailStore(),
     transcript: fetchTranscript,
+    renewOffer: () => renewOffer(),
     perFrame,
     now: Date.now,
     newId,
@@ -63,12 +67,17 @@ export function makeStore() {
     store.setState({ config, operator: config.operator });
     keepOperator(config.operator);
   };
+  const renewOffer = () => void fetchConfig().then(setConfig, () => {});
+  // While there is no model, until there is one.
+  setInterval(() => {
+    if (store.getState().config?.models.length === 0 && document.visibilityState === "visible") renewOffer();
+  }, NO_MODELS_MS);
   // After a loss it may be another gateway, or a newer page: requested again in the background.
   let isFirst = true;
   store.subscribe((state, before) => {
     if (state.link.kind !== "live" || before.link.kind === "live") return;
     if (!isFirst) {
-      fetchConfig().then(setConfig, () => {});
+      renewOffer();
     }
     isFirst = false;
   });

@@ -1,5 +1,6 @@
 /** The user's actions. Each changes the conversation; requests are left to the tracker. */
 import { headOf } from "./check";
+import { goneModel, keepChoice, lastChoice } from "./choice";
 import type { ChatActions } from "./contract";
 import { fromFile, toJson, toMarkdown } from "./exchange";
 import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
@@ -33,11 +34,17 @@ export function actions(context: StoreContext): {
     const way = new Set(before(conversation, question).map((message) => message.id));
     for (const answer of tracker.ofConversation(id)) if (!way.has(answer.id)) tracker.stop(answer.id);
   };
+  /** A model that is gone is forgotten with the next question: the default one answers from then on. */
+  const withOffered = (conversation: Conversation): Conversation => {
+    if (goneModel(conversation.choice, get().config) === undefined) return conversation;
+    const { model: _, ...choice } = conversation.choice;
+    return { ...conversation, choice };
+  };
   const begin = (id: string, how: (conversation: Conversation) => Asked | undefined, isApart = false) => {
     const conversation = get().open[id];
     const asked = conversation && how(withLatest(conversation, get().writing));
     if (!asked) return;
-    context.put(asked.conversation);
+    context.put(withOffered(asked.conversation));
     if (isApart) leave(id, asked);
     // Stored before it is sent, so that the message survives a closed page.
     void autosave.now(id);
@@ -74,7 +81,10 @@ export function actions(context: StoreContext): {
   const made: ChatActions = {
     newConversation: () => {
       const id = parts.newId("c");
-      set(({ open }) => ({ open: { ...open, [id]: emptyConversation(id, parts.now()) }, current: id }));
+      set(({ open }) => ({
+        open: { ...open, [id]: emptyConversation(id, parts.now(), lastChoice()) },
+        current: id,
+      }));
       return id;
     },
     openConversation: async (id) => {
@@ -186,6 +196,12 @@ export function actions(context: StoreContext): {
             },
       );
     },
+
+    setChoice: (id, choice) => {
+      keepChoice(choice);
+      change(id, (conversation) => ({ ...conversation, choice }));
+    },
+    renewOffer: () => parts.renewOffer(),
 
     draft: (id) => parts.drafts.read(draftOf(id)),
     saveDraft: (id, text) => parts.drafts.write(draftOf(id), text),

@@ -59,6 +59,7 @@ class Tab {
       failed: (_, answer) => {
         this.conversation = forgetTurn(this.conversation, answer.parent, answer.asked);
       },
+      renewOffer: () => undefined,
       transcript: async (chat) => this.gateway.transcript(chat),
       now: () => this.clock,
       newId: (prefix) => this.newId(prefix),

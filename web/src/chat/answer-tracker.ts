@@ -1,5 +1,6 @@
 /** Tracks every unfinished answer: requests it, follows it, and recovers it after a loss. */
 import type { Fault, ServerFrame } from "../protocol/frames";
+import { bodyOf } from "./choice";
 import { type AssistantMessage, type Conversation, isRunning, type UserMessage, wireId } from "./model";
 import type { Remembered } from "./page-config";
 import { isReplacement, plan } from "./plan";
@@ -11,6 +12,7 @@ import {
   afterRefusal,
   isKnown,
   isNotTaken,
+  isOfOffer,
   isWithdrawn,
   newTrackedAnswer,
   TRIES_MAX,
@@ -282,10 +284,12 @@ export class AnswerTracker {
 
   private ask(tracked: TrackedAnswer, conversation: Conversation, question: UserMessage): void {
     const config = this.host.config();
-    const made = plan(conversation, question, tracked.answer, {
+    const limits = {
       transcriptBytes: config?.limits.transcriptBytes ?? 65_536,
       system: config?.features.clientSystemPrompt ?? false,
-    });
+    };
+    const body = bodyOf(conversation.choice, config);
+    const made = plan(conversation, question, tracked.answer, limits, body);
     if (!this.requests.ask(tracked, made.frame)) return;
     this.host.setConversation(made.conversation);
     const { queuePosition: _, ...answer } = tracked.answer;
@@ -331,6 +335,7 @@ export class AnswerTracker {
   }
 
   private fail(tracked: TrackedAnswer, fault: Fault): void {
+    if (isOfOffer(fault)) this.host.renewOffer();
     if (isNotTaken(fault)) this.setDelivery(tracked, "refused");
     const { queuePosition: _, retrying: __, ...answer } = tracked.answer;
     this.finish(tracked, { ...answer, outcome: "failed", fault });

@@ -1,4 +1,5 @@
 /** Validates conversations from storage and from files, of any version. */
+import { readChoice } from "./choice";
 import {
   type AssistantMessage,
   type Conversation,
@@ -64,6 +65,7 @@ function assistant(value: Fields, id: string, parent: string): AssistantMessage 
       chat: asked.chat,
       trigger,
       ...(isId(asked.messageId) ? { messageId: asked.messageId } : {}),
+      ...(isFields(asked.body) ? { body: asked.body } : {}),
     };
   }
   if (isFields(value.usage)) {
@@ -120,6 +122,7 @@ export function readConversation(value: unknown): Conversation | undefined {
     messages,
     chosen,
     system: isText(value.system) ? value.system : "",
+    choice: readChoice(value.choice),
     epoch: isCount(value.epoch) ? value.epoch : 0,
     remembered,
     gone: (Array.isArray(value.gone) ? value.gone : []).filter(isId),

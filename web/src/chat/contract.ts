@@ -1,5 +1,6 @@
 /** State and actions available to the features. A single store (zustand) holds all of it; components select small parts. */
 import type { LinkState } from "../connection/link";
+import type { Choice, OfferedModel } from "./choice";
 import type { Problem } from "./exchange";
 import type { AssistantMessage, Conversation, Head } from "./model";
 import type { Operator } from "./operator";
@@ -11,7 +12,8 @@ export interface PageConfig {
   build: string;
   operator: Operator;
   simulated: boolean;
-  models: { id: string }[];
+  /** Empty while the model service is away, or offers nothing. */
+  models: OfferedModel[];
   limits: {
     messageBytes: number;
     transcriptBytes: number;
@@ -95,6 +97,10 @@ export interface ChatActions {
   /** Follows an answer here again after it was taken over elsewhere. */
   follow(conversation: string): void;
   setSystem(conversation: string, text: string): void;
+  /** The model and the parameters of the next turns. */
+  setChoice(conversation: string, choice: Choice): void;
+  /** Asks the gateway again what it offers. */
+  renewOffer(): void;
 
   draft(conversation: string): string;
   saveDraft(conversation: string, text: string): void;

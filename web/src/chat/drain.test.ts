@@ -41,6 +41,7 @@ class World {
     asked: () => undefined,
     settled: (id, answer) => void this.conversations.set(id, replaced(this.at(id), answer)),
     failed: () => undefined,
+    renewOffer: () => undefined,
     transcript: async () => null,
     now: () => Date.now(),
     newId: (prefix) => this.newId(prefix),

@@ -1,5 +1,6 @@
 /** The page's model of a conversation. */
-import type { Fault, SendFrame, Usage } from "../protocol/frames";
+import type { ChoiceBody, Fault, SendFrame, Usage } from "../protocol/frames";
+import type { Choice } from "./choice";
 
 /** A user message. `parent` is the answer that it follows, or null; siblings of one parent are branches. */
 export interface UserMessage {
@@ -30,6 +31,7 @@ export interface Asked {
   chat: string;
   trigger: SendFrame["trigger"];
   messageId?: string;
+  body?: ChoiceBody;
 }
 
 /** An answer. Siblings (with the same `parent`) are regenerated answers. */
@@ -97,6 +99,8 @@ export interface Conversation extends Head {
   chosen: Record<string, string>;
   /** Instructions for the model; used only where the gateway allows them. */
   system: string;
+  /** The model and the parameters of the next turn. */
+  choice: Choice;
   /** Incremented when the shown branch is not the one that the gateway remembers: see `wireId`. */
   epoch: number;
   /** Turns that the gateway should remember under that id: message and answer, by the page's ids, oldest first. */

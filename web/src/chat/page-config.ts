@@ -1,5 +1,6 @@
 /** The configuration that a page requests before it opens its socket. */
 import { NotNow } from "../connection/link";
+import { readModels } from "./choice";
 import type { PageConfig } from "./contract";
 import { readOperator } from "./operator";
 
@@ -14,16 +15,12 @@ export function readConfig(value: unknown): PageConfig {
   const root = fields(value);
   const limits = fields(root.limits);
   const features = fields(root.features);
-  const models = Array.isArray(root.models) ? root.models : [];
   return {
     version: typeof root.version === "string" ? root.version : "",
     build: typeof fields(root.page).build === "string" ? (fields(root.page).build as string) : "",
     operator: readOperator(root.page),
     simulated: root.simulated === true,
-    models: models.flatMap((model) => {
-      const { id } = fields(model);
-      return typeof id === "string" ? [{ id }] : [];
-    }),
+    models: readModels(root.models),
     limits: {
       messageBytes: positive(limits.message_bytes, 65_536),
       transcriptBytes: positive(limits.transcript_bytes, 1_048_576),

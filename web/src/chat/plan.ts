@@ -1,5 +1,5 @@
 /** Plans how a question is sent to the gateway, which remembers one path through the tree under one id. */
-import type { SendFrame, WireMessage } from "../protocol/frames";
+import type { ChoiceBody, SendFrame, WireMessage } from "../protocol/frames";
 import type { Asked, AssistantMessage, Conversation, Message, UserMessage } from "./model";
 import { wireId } from "./model";
 import { before } from "./tree";
@@ -91,6 +91,7 @@ export function plan(
   question: UserMessage,
   answer: Pick<AssistantMessage, "id" | "asked">,
   limits: { transcriptBytes: number; system: boolean },
+  body: ChoiceBody = {},
 ): Plan {
   const way = before(conversation, question);
   const system = limits.system ? conversation.system : "";
@@ -112,7 +113,10 @@ export function plan(
   const displaced = continues ? kept[wanted.length] : undefined;
   const epoch = continues ? conversation.epoch : conversation.epoch + 1;
   const next: Conversation = { ...conversation, epoch, remembered: [...wanted, mine] };
-  const asked = displacing(conversation, wireId(next), displaced, mine);
+  const asked = {
+    ...displacing(conversation, wireId(next), displaced, mine),
+    ...(Object.keys(body).length > 0 ? { body } : {}),
+  };
   const { chat, ...frame } = asked;
   return { conversation: next, frame: { type: "send", id: chat, ...frame, messages }, asked };
 }

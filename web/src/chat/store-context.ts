@@ -19,6 +19,8 @@ export interface StoreParts {
   drafts: Drafts;
   tails: TailStore;
   transcript(chat: string): Promise<Remembered | null>;
+  /** Asks the gateway again what it offers; the store gets its new configuration. */
+  renewOffer(): void;
   perFrame(flush: () => void): () => void;
   now(): number;
   newId(prefix: string): string;

@@ -66,6 +66,7 @@ export function createChatStore(parts: StoreParts): StoreApi<ChatStore> & { clos
         flush();
       },
       asked: (id) => void autosave.now(id),
+      renewOffer: parts.renewOffer,
       settled: (id, answer) => {
         pending.delete(answer.id);
         tails.written(id, answer);

@@ -32,6 +32,8 @@ export interface TrackerHost {
   written(conversation: string, answer: AssistantMessage, isForeign: boolean): void;
   /** A question was sent: stored soon, so that it is not sent twice. */
   asked(conversation: string): void;
+  /** The gateway offers something else than this page knows. */
+  renewOffer(): void;
   /** The answer is finished, or is no longer followed. */
   settled(conversation: string, answer: AssistantMessage): void;
   /** A message was not accepted, or its answer failed. */
@@ -50,13 +52,18 @@ const NOT_TAKEN = new Set([
   "bad_id",
   "unsupported_part",
   "queue_full",
+  "model_not_found",
+  "bad_parameter",
 ]);
+/** Rejections of a choice: the gateway does not offer what this page believes. */
+const OF_OFFER = new Set(["model_not_found", "bad_parameter"]);
 /** Errors after which the gateway removes the turn, even if text was shown. */
 const WITHDRAWN = new Set(["input_refused", "output_refused"]);
 /** Temporary rejections. */
 const PASSING = new Set(["too_often", "too_many_requests", "unavailable"]);
 
 export const isNotTaken = (fault: Fault): boolean => NOT_TAKEN.has(fault.code);
+export const isOfOffer = (fault: Fault): boolean => OF_OFFER.has(fault.code);
 export const isWithdrawn = (fault: Fault | undefined): boolean => WITHDRAWN.has(fault?.code ?? "");
 
 export function newTrackedAnswer(

@@ -1,4 +1,5 @@
 /** The user's changes of a conversation, as new values: a question, a regeneration, an edit. */
+import type { Choice } from "./choice";
 import type { AssistantMessage, Conversation, UserMessage } from "./model";
 import { forgetTurn, isReplacement } from "./plan";
 import { added, answerOf, last, userOf } from "./tree";
@@ -11,7 +12,7 @@ export interface Asked {
 
 type NewId = (prefix: string) => string;
 
-export function emptyConversation(id: string, now: number): Conversation {
+export function emptyConversation(id: string, now: number, choice: Choice = {}): Conversation {
   return {
     id,
     title: "",
@@ -21,6 +22,7 @@ export function emptyConversation(id: string, now: number): Conversation {
     messages: {},
     chosen: {},
     system: "",
+    choice,
     epoch: 0,
     remembered: [],
     gone: [],

@@ -12,6 +12,15 @@ export interface WireMessage {
   parts: TextPart[];
 }
 
+/** The model of a turn and its parameters. */
+export interface ChoiceBody {
+  model?: string;
+  temperature?: number;
+  top_p?: number;
+  max_tokens?: number;
+  thinking?: boolean;
+}
+
 export interface SendFrame {
   type: "send";
   requestId: string;
@@ -21,6 +30,7 @@ export interface SendFrame {
   /** Id of the user message that is edited, or of the answer that is regenerated. */
   messageId?: string;
   messages: WireMessage[];
+  body?: ChoiceBody;
 }
 
 export interface ResumeFrame {

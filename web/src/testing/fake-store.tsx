@@ -45,6 +45,8 @@ const NAMES = [
   "takeBack",
   "follow",
   "setSystem",
+  "setChoice",
+  "renewOffer",
   "setSettings",
   "reconnect",
 ] as const;
@@ -103,6 +105,7 @@ export function conversation(...messages: (UserMessage | AssistantMessage)[]): C
     messages: Object.fromEntries(messages.map((message) => [message.id, message])),
     chosen: Object.fromEntries(messages.map((message) => [message.parent ?? "", message.id])),
     system: "",
+    choice: {},
     epoch: 0,
     remembered: [],
     gone: [],

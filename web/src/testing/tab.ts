@@ -32,6 +32,7 @@ export function openTab(browser: string, isLive: boolean) {
     vault: (onState) => openVault(browser, { conversation: readConversation, head: headOf }, onState),
     drafts: openDrafts(),
     tails: openTailStore(),
+    renewOffer: () => undefined,
     transcript: async () => null,
     perFrame: (flush) => flush,
     now: Date.now,

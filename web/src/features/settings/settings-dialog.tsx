@@ -99,9 +99,9 @@ export function SettingsDialog({ conversation, onClose }: { conversation: string
         ]}
         onChange={(sendKey) => set({ sendKey })}
       />
-      {models?.[0] && (
+      {models?.[0] && models.length === 1 && (
         <p className={css.model}>
-          {words.model} <b>{models.map(({ id }) => id).join(", ")}</b>
+          {words.model} <b>{models[0].title}</b>
         </p>
       )}
       {takesInstructions && <Instructions conversation={conversation} />}

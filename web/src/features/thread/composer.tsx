@@ -6,6 +6,7 @@ import { useActions, useChat } from "../../chat/use-chat";
 import { useEscapeWithin } from "../../components/escape";
 import { useIme } from "../../components/use-ime";
 import { useText } from "../../i18n/use-text";
+import { ChoiceTools } from "./choice-tools";
 import css from "./composer.module.css";
 import { FilesNote } from "./files-note";
 
@@ -108,6 +109,7 @@ export function Composer({ conversation, onSend, onEditLast }: Props) {
           dir="auto"
           enterKeyHint={sendKey === "enter" ? "send" : "enter"}
         />
+        <ChoiceTools conversation={conversation} />
         {running && (
           <button
             type="button"

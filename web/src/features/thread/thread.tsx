@@ -8,6 +8,7 @@ import { useChat, useChatStore } from "../../chat/use-chat";
 import { usePrinting } from "../../components/use-printing";
 import { useText } from "../../i18n/use-text";
 import { loadMarkdown } from "./answer-text";
+import { ChoiceNote } from "./choice-note";
 import { Composer } from "./composer";
 import { Empty } from "./empty";
 import { useFollowLatch } from "./follow-latch";
@@ -126,6 +127,7 @@ export function Thread({ conversation, target }: { conversation: string; target:
           </button>
         )}
         <Notice />
+        <ChoiceNote conversation={conversation} />
         <Composer conversation={conversation} onSend={follow} onEditLast={editLast} />
       </div>
     </div>

@@ -1,12 +1,16 @@
 /** Below an answer: its speed and size. */
 import { Fragment } from "react";
 import type { AssistantMessage } from "../../chat/model";
+import { useChat } from "../../chat/use-chat";
 import { useText } from "../../i18n/use-text";
 import css from "./message.module.css";
 
 export function UsageLine({ answer }: { answer: AssistantMessage }) {
   const { words, fill, number, duration } = useText();
-  const { model, firstTokenMs, durationMs, usage } = answer;
+  const { firstTokenMs, durationMs, usage } = answer;
+  const model = useChat(
+    ({ config }) => config?.models.find(({ id }) => id === answer.model)?.title ?? answer.model,
+  );
   const figures: string[] = [];
   // Zero means a time below the clock's resolution, for a stopped answer: not shown.
   if (firstTokenMs) figures.push(fill(words.firstToken, { time: duration(firstTokenMs) }));
