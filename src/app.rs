@@ -1,4 +1,5 @@
 //! Builds and runs the whole server, for `main` and every test. Determines the order of start and stop.
+mod models;
 mod settings;
 
 pub use settings::{Machine, Settings, UpstreamSettings};

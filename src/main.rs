@@ -3,6 +3,7 @@ use secrecy::SecretString;
 use std::{
     fs,
     io::{self, Write},
+    net::SocketAddr,
     path::Path,
     process::ExitCode,
     time::Duration,
@@ -195,15 +196,7 @@ fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Resu
 }
 
 fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
-    let upstream = config.sole_upstream();
-    log::info!(
-        model = upstream.model.as_str(),
-        upstream = upstream.base_url.host_str().unwrap_or_default(),
-        key = if upstream.api_key.is_some() { "set" } else { "none" };
-        "tidegate {} listens on http://{}",
-        env!("CARGO_PKG_VERSION"),
-        gateway.address
-    );
+    announce_upstreams(config, gateway.address);
     log::info!("memory.max is {}", gateway.app_state().memory.limit());
     for warning in config.warnings() {
         log::warn!("{warning}");
@@ -223,6 +216,28 @@ fn announce(config: &Config, gateway: &Gateway, simulated: bool) {
     }
     if let Some(address) = gateway.ops_address {
         log::info!("health and metrics on http://{address}");
+    }
+}
+
+fn announce_upstreams(config: &Config, address: SocketAddr) {
+    let (models, upstreams) = (config.models_in_use(), config.upstreams_in_use());
+    let key = |upstream: &config::Upstream| if upstream.api_key.is_some() { "set" } else { "none" };
+    let host = |upstream: &config::Upstream| upstream.base_url.host_str().unwrap_or_default().to_owned();
+    let model = models.get(config.default_model()).map(|model| model.name);
+    let sole = upstreams.first().filter(|_| upstreams.len() == 1).map(|(_, upstream)| upstream);
+    log::info!(
+        model,
+        models = Some(models.len()).filter(|count| *count > 1),
+        upstream = sole.map(|upstream| host(upstream)),
+        upstreams = Some(upstreams.len()).filter(|_| sole.is_none()),
+        key = sole.map(|upstream| key(upstream));
+        "tidegate {} listens on http://{}",
+        env!("CARGO_PKG_VERSION"),
+        address
+    );
+    for (name, upstream) in upstreams.iter().filter(|_| sole.is_none()) {
+        let name = name.map_or(config::DEFAULT_NAME, |name| name.as_str());
+        log::info!(upstream = name, host = host(upstream), key = key(upstream); "an upstream");
     }
 }
 

@@ -1,7 +1,8 @@
 //! Derives the settings of all components from the checked configuration and the machine, once.
+use super::models;
 use crate::{
-    chat::{Catalog, Model},
-    config::{self, Config},
+    chat::Catalog,
+    config::{self, Config, SectionName},
     descriptors::{self, Shares},
     dispatch::{self, admission},
     http::{self, exchange},
@@ -100,13 +101,17 @@ impl Settings {
                 per_principal: config.session.count_per_principal_max,
             },
             memory: config.memory_limit(),
-            upstreams: vec![upstream_settings(config.sole_upstream())],
+            upstreams: config.upstreams_in_use().into_iter().map(upstream_settings).collect(),
             runs: run_settings(config),
             admission: config.dispatch,
-            route: route::Settings { plan: route_plan(config), retry: config.retry, breaker: config.breaker },
+            route: route::Settings {
+                plan: models::plan(config),
+                retry: config.retry,
+                breaker: config.breaker,
+            },
             hub: hub_settings(config),
             session: Arc::new(session_settings(config)),
-            catalog: catalog(config),
+            catalog: models::catalog(config),
             http_connections: exchange::Limits { connections_max: shares.connections, ..config.http },
             http: http_settings(config, simulated),
             warnings: reduced
@@ -117,7 +122,7 @@ impl Settings {
                         machine.descriptors
                     )
                 })
-                .chain(ack_warning(config))
+                .chain(ack_warnings(config))
                 .collect(),
         }
     }
@@ -127,9 +132,10 @@ impl Settings {
     /// # Errors
     /// The setting with which no client can be built.
     pub fn connect_upstreams(&self) -> Result<Vec<dispatch::Upstream>, client::ClientBuildError> {
+        let mut tls = client::TlsConfigs::default();
         let upstream = |settings: &UpstreamSettings| {
             let dialect = Arc::clone(&settings.dialect);
-            let client = client::ClientConfig::new(&settings.client, dialect.headers())?;
+            let client = client::ClientConfig::new(&settings.client, dialect.headers(), &mut tls)?;
             let (client, limits, stall) = (Arc::new(client), settings.limits, settings.stall);
             Ok(dispatch::Upstream { client, dialect, limits, stall })
         };
@@ -138,12 +144,21 @@ impl Settings {
 }
 
 /// Where the kernel has no such option.
-fn ack_warning(config: &Config) -> Option<String> {
-    let is_ignored = config.sole_upstream().ack == config::Ack::Lazy && !cfg!(target_os = "linux");
-    is_ignored.then(|| "upstream.ack = lazy has no effect on this system, only on Linux".to_owned())
+fn ack_warnings(config: &Config) -> Vec<String> {
+    let upstreams = config.upstreams_in_use().into_iter();
+    let ignored =
+        upstreams.filter(|(_, upstream)| upstream.ack == config::Ack::Lazy && !cfg!(target_os = "linux"));
+    let warning =
+        |(name, _)| format!("{}.ack = lazy has no effect on this system, only on Linux", section(name));
+    ignored.map(warning).collect()
 }
 
-fn upstream_settings(upstream: &config::Upstream) -> UpstreamSettings {
+/// The section of an upstream.
+fn section(name: Option<&SectionName>) -> String {
+    name.map_or_else(|| "upstream".to_owned(), |name| format!("upstream.{name}"))
+}
+
+fn upstream_settings((name, upstream): (Option<&SectionName>, &config::Upstream)) -> UpstreamSettings {
     let dialect = dashscope::Settings {
         endpoint: upstream.endpoint,
         incremental: upstream.incremental,
@@ -157,6 +172,7 @@ fn upstream_settings(upstream: &config::Upstream) -> UpstreamSettings {
     };
     UpstreamSettings {
         client: client::Settings {
+            section: section(name),
             base_url: upstream.base_url.clone(),
             api_keys: upstream.api_key.iter().cloned().collect(),
             ca_file: upstream.ca_file.clone(),
@@ -176,15 +192,15 @@ fn upstream_settings(upstream: &config::Upstream) -> UpstreamSettings {
 
 fn run_settings(config: &Config) -> dispatch::Settings {
     dispatch::Settings {
-        run_time: config.sole_upstream().run_timeout,
+        run_time: config
+            .upstreams_in_use()
+            .iter()
+            .map(|(_, upstream)| upstream.run_timeout)
+            .max()
+            .unwrap_or_default(),
         delivery: DELIVERY_TIMEOUT,
         mailbox: config.dispatch.runs_max,
     }
-}
-
-fn route_plan(config: &Config) -> route::Plan {
-    let upstream = config.sole_upstream();
-    route::Plan::alone(&upstream.model, upstream.api_key.iter().count(), route::plan::Times::UNLIMITED)
 }
 
 fn saturated(size: usize) -> u32 {
@@ -232,6 +248,11 @@ fn hub_settings(config: &Config) -> hub::Settings {
     }
 }
 
+/// The name of the model of those who ask for none.
+fn default_model(config: &Config) -> String {
+    config.models_in_use().get(config.default_model()).map_or_else(String::new, |model| model.name.to_owned())
+}
+
 fn session_settings(config: &Config) -> session::Settings {
     let session = &config.session;
     session::Settings {
@@ -245,24 +266,16 @@ fn session_settings(config: &Config) -> session::Settings {
     }
 }
 
-/// The models on offer: the one of the upstream.
-fn catalog(config: &Config) -> Catalog {
-    let prompt = config.session.system_prompt.as_str();
-    Catalog::new(vec![Model {
-        system_prompt: (!prompt.is_empty()).then(|| prompt.into()),
-        ..Model::named(&config.sole_upstream().model)
-    }])
-}
-
 fn http_settings(config: &Config, simulated: bool) -> http::Settings {
-    let (server, upstream) = (&config.server, config.sole_upstream());
+    let (server, upstreams) = (&config.server, config.upstreams_in_use());
+    let host = upstreams.first().and_then(|(_, upstream)| upstream.base_url.host_str());
     http::Settings {
         origins: server.origins.clone(),
         allow_any_origin: server.allow_any_origin,
         hosts: Some(host_names(config)),
         trusted_proxies: server.trusted_proxies.clone(),
-        model: upstream.model.clone(),
-        upstream: upstream.base_url.host_str().unwrap_or_default().to_owned(),
+        model: default_model(config),
+        upstream: host.unwrap_or_default().to_owned(),
         simulated,
         queue: config.dispatch.queue_max,
         separate_ops: server.ops_listen.is_some(),
@@ -306,7 +319,10 @@ fn page_features(config: &Config) -> http::api::Features {
         regenerate: true,
         edit: true,
         queue: config.session.queued_messages_max > 0,
-        reasoning: config.sole_upstream().thinking != config::Thinking::Off,
+        reasoning: config
+            .upstreams_in_use()
+            .iter()
+            .any(|(_, upstream)| upstream.thinking != config::Thinking::Off),
         client_system_prompt: config.session.client_system_prompt,
     }
 }

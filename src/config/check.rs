@@ -1,6 +1,6 @@
 //! Checks that involve several keys: contradictions, risky values, and the requirements of `serve`.
 use super::{
-    Config, ConfigError, Fault, Origin, SECTIONS, SectionName, Sections, Upstream, address,
+    Config, ConfigError, Fault, Key, Origin, SECTIONS, SectionName, Upstream, address,
     lookup::{KeyPath, Resolved, resolve},
     renamed::RENAMED,
 };
@@ -79,29 +79,46 @@ impl Config {
     }
 
     /// Faults of named sections: too many of a kind, and keys of the unnamed section that none of them inherits.
-    pub(super) fn misplaced(&self, sections: &Sections) -> Vec<Fault> {
+    pub(super) fn misplaced(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         for kind in SECTIONS {
-            let named: Vec<_> = sections.iter().filter(|((of, _), _)| *of == kind.kind).collect();
-            let Some(((_, first), _)) = named.first() else { continue };
-            for ((_, name), origin) in named.iter().skip(kind.named_max) {
-                let problem = format!(
-                    "one section too many: there can be {} with a name, such as {}.{first}",
-                    kind.named_max, kind.kind
-                );
-                let key = format!("{}.{name}", kind.kind);
-                faults.push(Fault { key, origin: (*origin).clone(), value: None, problem, allowed: None });
-            }
-            for key in kind.keys.iter().filter(|key| !key.is_inherited()) {
-                if self.origins.contains_key(key.name) {
-                    let own = KeyPath::from(key).within(first);
-                    let variable = own.variables().pop().unwrap_or_default();
+            let named: Vec<_> = self.places.iter().filter(|((of, _), _)| *of == kind.kind).collect();
+            if let Some(((_, first), _)) = named.first() {
+                for ((_, name), origin) in named.iter().skip(kind.named_max) {
                     let problem = format!(
-                        "belongs to one service, and no section inherits it; set {} ({variable})",
-                        own.name()
+                        "one section too many: there can be {} with a name, such as {}.{first}",
+                        kind.named_max, kind.kind
                     );
-                    faults.push(Fault { value: None, ..self.fault(key.name, problem) });
+                    let key = format!("{}.{name}", kind.kind);
+                    faults.push(Fault {
+                        key,
+                        origin: (*origin).clone(),
+                        value: None,
+                        problem,
+                        allowed: None,
+                    });
                 }
+            }
+            let first = named.first().map(|((_, name), _)| name);
+            let is_own = |key: &&Key| match (kind.has_unnamed, first) {
+                (false, _) => true,
+                (true, Some(_)) => !key.is_inherited() && !self.is_unnamed_in_use(),
+                (true, None) => false,
+            };
+            for key in kind.keys.iter().filter(is_own).filter(|key| self.origins.contains_key(key.name)) {
+                let problem = match first {
+                    Some(first) => {
+                        let own = KeyPath::from(key).within(first);
+                        let variable = own.variables().pop().unwrap_or_default();
+                        format!(
+                            "belongs to one {}, and no section inherits it; set {} ({variable})",
+                            if kind.has_unnamed { "service" } else { kind.kind },
+                            own.name()
+                        )
+                    }
+                    None => format!("belongs to one {0}: write it in a section [{0}.NAME]", kind.kind),
+                };
+                faults.push(Fault { value: None, ..self.fault(key.name, problem) });
             }
         }
         faults
@@ -129,6 +146,7 @@ impl Config {
             ));
         }
         warnings.extend(self.old_name_warnings());
+        warnings.extend(self.model_warnings());
         for (name, upstream) in self.upstreams_in_use() {
             let url = &upstream.base_url;
             if url.scheme() == "http" && !address::is_loopback(url) {
@@ -228,7 +246,7 @@ impl Config {
         }
     }
 
-    fn fault(&self, key: &str, problem: String) -> Fault {
+    pub(super) fn fault(&self, key: &str, problem: String) -> Fault {
         let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
         Fault { key: key.to_owned(), origin, value: Some(self.text(key)), problem, allowed: None }
     }

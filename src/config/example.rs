@@ -21,10 +21,14 @@ pub fn example() -> String {
         // Writing to a String cannot fail.
         if of != group {
             group = of;
-            let _ = write!(out, "\n[{group}]\n");
+            let _ = match key.has_unnamed() {
+                true => write!(out, "\n[{group}]\n"),
+                false => write!(out, "\n# Each {group} has a section of its own.\n# [{group}.NAME]\n"),
+            };
         }
         comment(&mut out, &format!("{} ({})", key.help, key.kind.allowed()));
         let _ = match key.kind {
+            _ if !key.has_unnamed() => writeln!(out, "# {name} = {}", value(key)),
             ValueKind::Secret => {
                 writeln!(out, "# {name}: better in a file of its own, named by API_KEY_FILE")
             }
@@ -70,7 +74,7 @@ pub fn markdown_table() -> String {
         let also = if short.is_empty() { String::new() } else { format!("; also {}", short.join(", ")) };
         let allowed = key.kind.allowed();
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "| `{}` | {default} | {} ({allowed}){also} |", key.name, key.help);
+        let _ = writeln!(out, "| `{}` | {default} | {} ({allowed}){also} |", key.generic_name(), key.help);
     }
     out
 }

@@ -126,6 +126,7 @@ fn text(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
             let number = i128::from_str_radix(number.as_str(), number.radix());
             number.map(|number| number.to_string()).map_err(|_| "out of range".to_owned())
         }
+        DeValue::Float(number) if key.kind.is_decimal() => Ok(number.as_str().replace('_', "")),
         DeValue::Boolean(value) if matches!(key.kind, ValueKind::Bool) => Ok(value.to_string()),
         DeValue::Array(entries) if key.kind.is_list() => {
             let mut texts = Vec::new();

@@ -5,14 +5,18 @@ use super::{
     kind::{Setting, ValueKind},
     links::Links,
     renamed::OldName,
-    section::SectionName,
-    value::{Ack, Choice, Thinking},
+    section::{SectionName, SectionNames},
+    targets::Levels,
+    value::{Ack, Choice, ModelThinking, Names, Thinking},
 };
 use crate::{logging::Format, upstream::dashscope::Endpoint};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
+
+/// The weakest place where each named section occurs, by its kind and name.
+pub type Places = BTreeMap<(&'static str, SectionName), Origin>;
 
 /// One row of the table.
 pub struct Key {
@@ -36,6 +40,8 @@ pub struct Section {
     pub kind: &'static str,
     /// How many sections `[kind.NAME]` there may be; 0 = only `[kind]`.
     pub named_max: usize,
+    /// Whether there can be a section `[kind]` without a name.
+    pub has_unnamed: bool,
     /// In the order of the documentation.
     pub keys: &'static [Key],
     /// Creates the section of this name, if it does not exist.
@@ -58,6 +64,11 @@ impl Key {
     /// Whether a named section inherits the value of the section without a name.
     pub(super) fn is_inherited(&self) -> bool {
         !OF_ONE_SERVICE.contains(&self.name)
+    }
+
+    /// Whether it can be set in a section without a name.
+    pub(super) fn has_unnamed(&self) -> bool {
+        SECTIONS.iter().any(|section| section.has_unnamed && section.kind == self.section_kind())
     }
 }
 
@@ -131,9 +142,10 @@ macro_rules! group {
 }
 
 /// Writes the structs, their defaults and [`SECTIONS`] from one list, so that none can drift from another.
-/// `upstream (many upstreams 64)` stands for up to 64 sections `[upstream.NAME]` beside `[upstream]`.
+/// `upstream (many upstreams 64)` stands for up to 64 sections `[upstream.NAME]` beside `[upstream]`, and with `only` for
+/// named ones alone.
 macro_rules! sections {
-    ($($(#[$doc:meta])* $group:ident $((many $many:ident $max:literal))?: $Group:ident $(= $path:path)? {
+    ($($(#[$doc:meta])* $group:ident $((many $many:ident $max:literal $($only:ident)?))?: $Group:ident $(= $path:path)? {
         $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
     })*) => {
         /// The effective configuration: plain values, checked.
@@ -148,6 +160,8 @@ macro_rules! sections {
             )*
             /// Where each key that is not at its default comes from, by its dotted name.
             pub origins: BTreeMap<String, Origin>,
+            /// The weakest place where each named section occurs, by its kind and name.
+            pub places: Places,
             /// Values that were ignored, because the command does not use their keys.
             pub ignored: Vec<Origin>,
             /// Values that were given under an old name of their key.
@@ -161,6 +175,7 @@ macro_rules! sections {
                 Config {
                     $($group: $Group::at_defaults(), $($many: BTreeMap::new(),)?)*
                     origins: BTreeMap::new(),
+                    places: Places::new(),
                     ignored: Vec::new(),
                     old_names: Vec::new(),
                     exposed: Vec::new(),
@@ -176,6 +191,7 @@ macro_rules! sections {
         pub static SECTIONS: &[Section] = &[$(Section {
             kind: stringify!($group),
             named_max: 0 $(+ $max)?,
+            has_unnamed: true $($(&& stringify!($only).is_empty())?)?,
             keys: &[$(Key {
                 name: concat!(stringify!($group), ".", stringify!($field)),
                 default: $default,
@@ -324,7 +340,7 @@ sections! {
         queue_timeout: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
     }
     /// The language model's service.
-    upstream (many upstreams 1): Upstream {
+    upstream (many upstreams 64): Upstream {
         base_url: Url = "https://dashscope.aliyuncs.com/api/v1", ValueKind::Url,
             "the service, without the endpoint's path";
         model: String = "qwen-plus", ValueKind::Word(1, 128), "the model that answers";
@@ -350,6 +366,34 @@ sections! {
         line_bytes_max: usize = "256KiB", ValueKind::Bytes(KIB, 16 * MIB), "one line of the event stream";
         event_bytes_max: usize = "1MiB", ValueKind::Bytes(KIB, 64 * MIB), "one event of the stream";
         answer_bytes_max: usize = "4MiB", ValueKind::Bytes(KIB, 64 * MIB), "text of one answer";
+    }
+    /// A model that clients may ask for. Never set: each has a section with a name.
+    model (many models 256 only): Model {
+        name: String = "", ValueKind::Word(0, 128), "what clients call it; empty = the name of its section";
+        title: String = "", ValueKind::Line(128), "its name for people; empty = the same as for clients";
+        aliases: Names = "", ValueKind::Names(16), "further names that clients may use";
+        upstreams: Levels = "", ValueKind::Targets,
+            "where it is answered, one level per entry; a level is used when none before it can be";
+        fallback: SectionNames = "", ValueKind::Sections(8),
+            "models that answer when none of its upstreams can, by their sections, in order";
+        context: u32 = "0", ValueKind::Count(0, 10_000_000),
+            "tokens of a request and its answer together; 0 = unknown";
+        thinking: ModelThinking = "default", ValueKind::Choice(ModelThinking::NAMES),
+            "whether it thinks first; default = as `upstream.thinking` says, always = this cannot be switched off";
+        max_tokens: u32 = "0", ValueKind::Count(0, 10_000_000),
+            "longest answer in tokens; 0 = `upstream.max_tokens`";
+        temperature: Option<f32> = "", ValueKind::Decimal(0.0, 2.0), "how freely it words its answers; empty = not sent";
+        top_p: Option<f32> = "", ValueKind::Share, "the share of likely words that it picks from; empty = not sent";
+        client: Names = "", ValueKind::Subset(&["temperature", "top_p", "max_tokens", "thinking"]),
+            "what a client may set for an answer; empty = nothing";
+        system_prompt: String = "", ValueKind::Text(64 * KIB),
+            "instructions to this model; empty = `session.system_prompt`";
+        hidden: bool = "false", FLAG, "not offered to clients, only a fallback of other models";
+    }
+    /// Which model answers.
+    route: Route {
+        default: String = "", ValueKind::Word(0, 128),
+            "the section or name of the model of clients that ask for none; empty = the only one";
     }
     /// Second attempts, made only while nothing of an answer was shown.
     retry: Retry = crate::upstream::route::retry::Settings {

@@ -17,6 +17,14 @@ pub enum ValueKind {
     Line(usize),
     /// Visible ASCII without blanks; bytes from, to.
     Word(usize, usize),
+    /// A list of names of visible ASCII characters without blanks; entries to.
+    Names(usize),
+    /// A number with or without decimals, or nothing; from, to.
+    Decimal(f32, f32),
+    /// A number above 0 and at most 1, or nothing.
+    Share,
+    /// A list of some of these words.
+    Subset(&'static [&'static str]),
     /// `true` or `false`.
     Bool,
     /// One of these words.
@@ -39,6 +47,10 @@ pub enum ValueKind {
     Networks,
     /// A list of links with their labels.
     Links,
+    /// A list of levels of targets.
+    Targets,
+    /// A list of names of sections; entries to.
+    Sections(usize),
 }
 
 impl ValueKind {
@@ -55,6 +67,12 @@ impl ValueKind {
             ValueKind::Text(max) => format!("text of at most {}", show_bytes(max)),
             ValueKind::Line(max) => format!("one line of text of at most {max} bytes"),
             ValueKind::Word(min, max) => format!("{min} to {max} visible ASCII characters without blanks"),
+            ValueKind::Names(max) => {
+                format!("a list of at most {max} names of 1 to 128 visible ASCII characters without blanks")
+            }
+            ValueKind::Decimal(min, max) => format!("a number from {min} to {max}, or empty"),
+            ValueKind::Share => "a number above 0 and at most 1, or empty".to_owned(),
+            ValueKind::Subset(names) => format!("a list of some of `{}`", names.join("`, `")),
             ValueKind::Bool => "`true` or `false`".to_owned(),
             ValueKind::Choice(names) => format!("`{}`", names.join("`, `")),
             ValueKind::Secret => "visible ASCII characters without blanks and quotes".to_owned(),
@@ -68,6 +86,12 @@ impl ValueKind {
             ValueKind::Links => {
                 "a list of at most 8 `label=https://host/path`; `http:` and `mailto:` too".to_owned()
             }
+            ValueKind::Targets => {
+                "a list of at most 8 levels, each of `UPSTREAM[:NAME THERE][*WEIGHT]` with blanks \
+                                   between them, at most 16 in all"
+                    .to_owned()
+            }
+            ValueKind::Sections(max) => format!("a list of at most {max} names of sections"),
         }
     }
 
@@ -84,12 +108,28 @@ impl ValueKind {
 
     /// Whether the value may be an array in the file.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self, ValueKind::Origins | ValueKind::Hosts | ValueKind::Networks | ValueKind::Links)
+        matches!(
+            self,
+            ValueKind::Origins
+                | ValueKind::Hosts
+                | ValueKind::Networks
+                | ValueKind::Links
+                | ValueKind::Names(_)
+                | ValueKind::Targets
+                | ValueKind::Subset(_)
+                | ValueKind::Sections(_)
+        )
     }
 
     /// Whether the value may be a bare number in the file.
     pub(super) fn is_number(&self) -> bool {
         matches!(self, ValueKind::Duration(..) | ValueKind::Bytes(..) | ValueKind::Count(..))
+            || self.is_decimal()
+    }
+
+    /// Whether the value may be a bare number with decimals in the file.
+    pub(super) fn is_decimal(&self) -> bool {
+        matches!(self, ValueKind::Decimal(..) | ValueKind::Share)
     }
 }
 

@@ -5,7 +5,7 @@ use super::lookup::{
 use super::{Environment, Fault, OldName, Origin, Reading};
 use crate::io_error::describe;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -31,6 +31,9 @@ pub struct Flags {
 
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
+/// The short ways to name the model.
+const MODEL_VARIABLE: &str = "TIDEGATE_MODEL";
+const MODEL_FLAG: &str = "--model";
 /// Folders of secrets in containers, and the variable in which systemd names its own.
 const CREDENTIALS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
@@ -90,9 +93,9 @@ pub(super) struct FromEnvironment {
 
 pub(super) fn environment(source: &dyn Environment, read: &mut Reading) -> FromEnvironment {
     let paths = paths(source);
-    let mut known: Vec<String> = vec![FILE_VARIABLE.to_owned()];
-    let mut old: Vec<String> = Vec::new();
-    let mut ignored = Vec::new();
+    let mut known = BTreeSet::from([FILE_VARIABLE.to_owned()]);
+    let mut old = BTreeSet::new();
+    let mut ignored = BTreeSet::new();
     for path in &paths {
         let (names, old_name) = (path.all_variables(), path.old_variable().map(|(name, _)| name));
         if read.purpose.ignores(path) {
@@ -103,25 +106,26 @@ pub(super) fn environment(source: &dyn Environment, read: &mut Reading) -> FromE
     }
     let mut variables = BTreeMap::new();
     for (name, value) in source.variables() {
-        let Some(name) =
-            name.to_str().filter(|name| name.starts_with(PREFIX) || known.iter().any(|k| k == name))
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) || known.contains(*name))
         else {
             continue; // It belongs to another program.
         };
         let origin = Origin::Variable(name.to_owned());
-        if ignored.iter().any(|ignored| ignored == name) {
+        if ignored.contains(name) {
             read.ignored.push(origin);
             continue;
         }
         let faults = &mut read.faults;
         match value.into_string() {
             Err(_) => faults.push(unnamed(origin, "is not UTF-8")),
-            Ok(value) if known.iter().chain(&old).any(|known| known == name) => {
+            Ok(value) if known.contains(name) || old.contains(name) => {
                 variables.insert(name.to_owned(), value);
             }
             Ok(value) if is_service_link(name, &value) => {}
             Ok(_) => {
-                faults.push(Fault { key: String::new(), ..unknown(name, origin, "unknown variable", &known) })
+                let known: Vec<_> = known.iter().cloned().collect();
+                faults
+                    .push(Fault { key: String::new(), ..unknown(name, origin, "unknown variable", &known) });
             }
         }
     }
@@ -148,6 +152,22 @@ pub(super) fn environment(source: &dyn Environment, read: &mut Reading) -> FromE
         !path.is_empty()
     });
     FromEnvironment { entries, config: config.map(PathBuf::from) }
+}
+
+/// The short ways to name the model, as people know them from a gateway with one: where models have sections, they name
+/// the default one.
+pub(super) fn name_the_default(entries: &mut [Entry]) {
+    let Some(default) = find("route.default") else { return };
+    for entry in entries {
+        let is_short = match &entry.origin {
+            Origin::Variable(name) => name == MODEL_VARIABLE,
+            Origin::Flag(name) => name == MODEL_FLAG,
+            Origin::Default | Origin::File { .. } => false,
+        };
+        if is_short && entry.path.key.name == "upstream.model" {
+            entry.path = default.into();
+        }
+    }
 }
 
 /// Every value that a variable can set: all keys, and those of each section that occurs in some variable.
@@ -270,7 +290,7 @@ pub(super) fn unknown(name: &str, origin: Origin, what: &str, known: &[String]) 
 
 /// The most similar known name, if any is similar enough. Section names are often omitted, so the part after the last dot
 /// is also compared by itself.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let mut best = (LIKE, None);
     for candidate in known {
         let whole = strsim::normalized_damerau_levenshtein(without_prefix(name), without_prefix(candidate));

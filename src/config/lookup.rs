@@ -47,6 +47,12 @@ impl Key {
         self.name.split_once('.').map_or(self.name, |(kind, _)| kind)
     }
 
+    /// The dotted name, with `NAME` for the name of a section where one is needed.
+    pub(super) fn generic_name(&self) -> String {
+        let name = if self.has_unnamed() { "" } else { ".NAME" };
+        format!("{}{name}.{}", self.section_kind(), self.field())
+    }
+
     /// The part after the dot.
     fn field(&self) -> &'static str {
         self.name.split_once('.').map_or("", |(_, field)| field)

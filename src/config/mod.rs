@@ -15,9 +15,11 @@ mod file;
 mod layers;
 mod links;
 mod lookup;
+mod models;
 mod purpose;
 mod renamed;
 mod section;
+mod targets;
 mod units;
 
 #[cfg(test)]
@@ -29,22 +31,24 @@ pub use environment::{Environment, Map, Process};
 pub use example::{example, markdown_table};
 pub use fault::{ConfigError, Fault, Origin};
 pub use keys::{
-    Breaker, Config, Connection, Dispatch, History, Http, Key, Log, Page, Retry, SECTIONS, Section, Server,
-    Session, Upstream,
+    Breaker, Config, Connection, Dispatch, History, Http, Key, Log, Model, Page, Places, Retry, Route,
+    SECTIONS, Section, Server, Session, Upstream,
 };
 pub use kind::ValueKind;
 pub use layers::Flags;
 pub use links::{Link, Links};
 pub use lookup::{find, keys};
+pub use models::ModelInUse;
 pub use purpose::Purpose;
 pub use renamed::{OldName, renamed_table};
-pub use section::{DEFAULT_NAME, NAME_BYTES_MAX, SectionName};
-pub use value::{Ack, Thinking};
+pub use section::{DEFAULT_NAME, NAME_BYTES_MAX, SectionName, SectionNames};
+pub use targets::{Levels, TargetName};
+pub use value::{Ack, ModelThinking, Names, Thinking};
 
 use crate::logging;
 use layers::Entry;
 use lookup::KeyPath;
-use std::{collections::BTreeMap, io};
+use std::io;
 
 /// Reads the whole configuration.
 ///
@@ -59,18 +63,19 @@ pub fn load(flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigErr
 /// # Errors
 /// As [`load`].
 pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigError> {
-    let (config, sections, mut faults) = read(purpose, flags, source);
+    let (config, mut faults) = read(purpose, flags, source);
     // Keys with invalid values cannot be compared.
     let bad: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
     faults.extend(config.contradictions(&bad));
-    faults.extend(config.misplaced(&sections));
+    faults.extend(config.misplaced());
+    faults.extend(config.model_faults(&bad));
     // In the order of the file; faults of one origin as they were found.
     faults.sort_by(|a, b| a.origin.cmp(&b.origin));
     ConfigError::unless_empty(faults).map(|()| config)
 }
 
 /// Reads all layers, without checks that involve several keys.
-fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, Sections, Vec<Fault>) {
+fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, Vec<Fault>) {
     let mut read = Reading::new(purpose);
     let environment = layers::environment(source, &mut read);
     let path = flags.config.as_deref().or(environment.config.as_deref());
@@ -78,7 +83,12 @@ fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, S
     entries.extend(environment.entries);
     entries.extend(layers::flags(flags, &mut read));
 
-    let Reading { mut faults, ignored, mut exposed, mut sections, .. } = read;
+    let Reading { mut faults, ignored, mut exposed, mut places, .. } = read;
+    let is_of_model =
+        |entry: &Entry| entry.path.section.is_some() && entry.path.key.section_kind() == "model";
+    if entries.iter().any(is_of_model) || places.keys().any(|(kind, _)| *kind == "model") {
+        layers::name_the_default(&mut entries);
+    }
     let old_names = layers::old_names(&entries, &mut faults);
     let mut config = Config { ignored, old_names, ..Config::default() };
     let (named, shared): (Vec<_>, Vec<_>) =
@@ -89,11 +99,11 @@ fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, S
     for entry in &named {
         if let Some(name) = &entry.path.section {
             let id = (entry.path.key.section_kind(), name.clone());
-            sections.entry(id).or_insert_with(|| entry.origin.clone());
+            places.entry(id).or_insert_with(|| entry.origin.clone());
         }
     }
     // Faults of inherited values were already reported for the unnamed section.
-    for (kind, name) in sections.keys() {
+    for (kind, name) in places.keys() {
         if let Some(section) = SECTIONS.iter().find(|section| section.kind == *kind) {
             (section.open)(&mut config, name);
         }
@@ -110,12 +120,9 @@ fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, S
     }
     // A place whose value was replaced by a stronger one is not in use.
     exposed.retain(|place| config.origins.values().any(|origin| origin == place));
-    config.exposed = exposed;
-    (config, sections, faults)
+    (config.exposed, config.places) = (exposed, places);
+    (config, faults)
 }
-
-/// The named sections: kind, name, and the weakest place where each occurs.
-type Sections = BTreeMap<(&'static str, SectionName), Origin>;
 
 /// The state while the layers are read.
 struct Reading {
@@ -123,17 +130,17 @@ struct Reading {
     faults: Vec<Fault>,
     ignored: Vec<Origin>,
     exposed: Vec<Origin>,
-    sections: Sections,
+    places: Places,
 }
 
 impl Reading {
     fn open(&mut self, section: &Section, name: SectionName, origin: &Origin) {
-        self.sections.entry((section.kind, name)).or_insert_with(|| origin.clone());
+        self.places.entry((section.kind, name)).or_insert_with(|| origin.clone());
     }
 
     fn new(purpose: Purpose) -> Self {
         let (faults, ignored, exposed) = (Vec::new(), Vec::new(), Vec::new());
-        Reading { purpose, faults, ignored, exposed, sections: Sections::new() }
+        Reading { purpose, faults, ignored, exposed, places: Places::new() }
     }
 }
 
@@ -160,25 +167,14 @@ impl Config {
         }
     }
 
-    /// The upstreams in use, by name: `[upstream]` where no section has one.
-    fn upstreams_in_use(&self) -> Vec<(Option<&SectionName>, &Upstream)> {
-        if self.upstreams.is_empty() {
-            return vec![(None, &self.upstream)];
-        }
-        self.upstreams.iter().map(|(name, upstream)| (Some(name), upstream)).collect()
-    }
-
-    /// The only upstream: that of the named section, or `[upstream]`.
-    pub fn sole_upstream(&self) -> &Upstream {
-        self.upstreams.values().next().unwrap_or(&self.upstream)
-    }
-
     /// Every value in use; for each kind of section, first that without a name.
     fn paths(&self) -> Vec<KeyPath> {
         let mut paths = Vec::new();
         for section in SECTIONS {
             let names = (section.names)(self);
-            let shared = section.keys.iter().filter(|key| names.is_empty() || key.is_inherited());
+            let is_whole = names.is_empty() || (section.kind == "upstream" && self.is_unnamed_in_use());
+            let is_shown = |key: &&Key| section.has_unnamed && (is_whole || key.is_inherited());
+            let shared = section.keys.iter().filter(is_shown);
             paths.extend(shared.map(KeyPath::from));
             for name in names {
                 paths.extend(section.keys.iter().map(|key| KeyPath::from(key).within(name)));

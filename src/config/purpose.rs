@@ -29,7 +29,9 @@ impl Purpose {
         match self {
             Purpose::Serve => false,
             // This model is meant for the real service; `--model` selects a simulated one.
-            Purpose::Demo => self.refuses(path).is_some() || path.key.name == "upstream.model",
+            Purpose::Demo => {
+                self.refuses(path).is_some() || ["upstream.model", "route.default"].contains(&path.key.name)
+            }
             Purpose::Health => path.key.section_kind() != "server",
         }
     }

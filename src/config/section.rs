@@ -1,4 +1,5 @@
 //! Named sections, of which there may be several of a kind: `[upstream.NAME]`.
+use super::kind::{Setting, ValueKind};
 use std::{borrow::Borrow, fmt};
 
 /// Maximum bytes of a name; a longer one is rejected. Names become labels of metrics and parts of variables.
@@ -47,5 +48,27 @@ impl Borrow<str> for SectionName {
 impl fmt::Display for SectionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Names of sections in a list.
+pub type SectionNames = Vec<SectionName>;
+
+impl Setting for SectionNames {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
+        let mut names = SectionNames::new();
+        if text.trim().is_empty() {
+            return Ok(names);
+        }
+        for (index, entry) in text.split(',').map(str::trim).enumerate() {
+            names.push(SectionName::new(entry).map_err(|problem| format!("entry {}: {problem}", index + 1))?);
+        }
+        match *kind {
+            ValueKind::Sections(max) if names.len() > max => Err(format!("more than {max}")),
+            _ => Ok(names),
+        }
+    }
+    fn show(&self, _: &ValueKind) -> String {
+        self.iter().map(SectionName::as_str).collect::<Vec<_>>().join(", ")
     }
 }

@@ -1,5 +1,6 @@
 //! The text forms of values: how each kind is parsed, checked and shown.
 use super::{
+    address::list,
     kind::{Setting, ValueKind},
     links,
     units::{bytes, show_bytes, show_duration},
@@ -49,6 +50,25 @@ impl Setting for u32 {
     }
     fn show(&self, _: &ValueKind) -> String {
         self.to_string()
+    }
+}
+
+impl Setting for Option<f32> {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let is_plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let value = text.parse::<f32>().ok().filter(|_| is_plain).ok_or("not a number")?;
+        let is_allowed = match *kind {
+            ValueKind::Decimal(min, max) => (min..=max).contains(&value),
+            _ => value > 0.0 && value <= 1.0,
+        };
+        if is_allowed { Ok(Some(value)) } else { Err("out of range".to_owned()) }
+    }
+    fn show(&self, _: &ValueKind) -> String {
+        self.map(|value| value.to_string()).unwrap_or_default()
     }
 }
 
@@ -109,6 +129,27 @@ impl Setting for Option<SocketAddr> {
     }
     fn show(&self, _: &ValueKind) -> String {
         self.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// Names in a list; a repeated one is kept once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names(pub Vec<String>);
+
+impl Setting for Names {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
+        let names = list(text, |name| String::read(name, &ValueKind::Word(1, 128)))?;
+        match *kind {
+            ValueKind::Subset(known) => match names.iter().position(|name| !known.contains(&name.as_str())) {
+                Some(at) => Err(format!("entry {}: not one of the words", at + 1)),
+                None => Ok(Names(names)),
+            },
+            ValueKind::Names(max) if names.len() > max => Err(format!("more than {max}")),
+            _ => Ok(Names(names)),
+        }
+    }
+    fn show(&self, _: &ValueKind) -> String {
+        self.0.join(", ")
     }
 }
 
@@ -177,6 +218,23 @@ pub enum Thinking {
 impl Choice for Thinking {
     const NAMES: &'static [&'static str] = &["default", "on", "off"];
     const VALUES: &'static [Self] = &[Thinking::Default, Thinking::On, Thinking::Off];
+}
+
+/// Whether one model reasons before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelThinking {
+    /// As its upstream says.
+    Default,
+    On,
+    Off,
+    /// It does, and this cannot be switched off: no client may choose.
+    Always,
+}
+
+impl Choice for ModelThinking {
+    const NAMES: &'static [&'static str] = &["default", "on", "off", "always"];
+    const VALUES: &'static [Self] =
+        &[ModelThinking::Default, ModelThinking::On, ModelThinking::Off, ModelThinking::Always];
 }
 
 /// When pieces of an answer are acknowledged to the upstream.

@@ -128,6 +128,7 @@ fn dispatcher(
     let dialect = Dialect::DashScope(DashScope::new(dialect));
     let wait = Duration::from_secs(5);
     let settings = client::Settings {
+        section: "upstream".to_owned(),
         base_url: base_url.parse().unwrap(),
         api_keys: Vec::new(),
         ca_file: None,
@@ -136,7 +137,10 @@ fn dispatcher(
         first_byte: wait,
     };
     let upstream = Upstream {
-        client: Arc::new(client::ClientConfig::new(&settings, dialect.headers()).unwrap()),
+        client: Arc::new(
+            client::ClientConfig::new(&settings, dialect.headers(), &mut client::TlsConfigs::default())
+                .unwrap(),
+        ),
         dialect: Arc::new(dialect),
         limits: Limits { line_bytes: 1 << 16, event_bytes: 1 << 16, answer_bytes: 1 << 20 },
         stall: wait,

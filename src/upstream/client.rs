@@ -3,6 +3,8 @@
 //! awc sends a request and parses the head of its response. These defaults of it are turned off: a timeout of five seconds for
 //! the head, a limit of a hundred connections, following redirects (with our key), and decompression. Its pool is
 //! not used, nor does it read bodies: it takes a truncated one for complete.
+pub use super::transport::TlsConfigs;
+
 use super::{
     exchange::{Head, Header, Outbound},
     route::{Key, LostConnection},
@@ -31,6 +33,8 @@ use url::Url;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The section of the configuration, for errors: `upstream`.
+    pub section: String,
     /// `https://…/api/v1`, with a host.
     pub base_url: Url,
     /// API keys; [`Key`] is an index into this list.
@@ -47,12 +51,19 @@ pub struct Settings {
 
 /// Why no client can be built. Reported before a port is bound.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientBuildError {
+#[error("{section}.{problem}")]
+pub struct ClientBuildError {
+    section: String,
+    problem: BuildProblem,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BuildProblem {
     #[error("{0}")]
     Tls(#[from] TlsSetupError),
-    #[error("upstream.api_key cannot stand in a header: only visible ASCII is allowed")]
+    #[error("api_key cannot stand in a header: only visible ASCII is allowed")]
     Key,
-    #[error("a header of the upstream request is not valid: {0}")]
+    #[error("headers: {0} is not valid")]
     Header(String),
 }
 
@@ -75,24 +86,33 @@ struct ApiKey {
 }
 
 impl ApiKey {
-    fn new(secret: &SecretString) -> Result<Self, ClientBuildError> {
+    fn new(secret: &SecretString) -> Result<Self, BuildProblem> {
         let value = format!("Bearer {}", secret.expose_secret());
-        let mut header = HeaderValue::from_str(&value).map_err(|_| ClientBuildError::Key)?;
+        let mut header = HeaderValue::from_str(&value).map_err(|_| BuildProblem::Key)?;
         header.set_sensitive(true);
         Ok(ApiKey { secret: secret.clone(), header })
     }
 }
 
 /// Converts a header to the library's types.
-fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), ClientBuildError> {
-    let invalid = || ClientBuildError::Header((*name).to_owned());
+fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), BuildProblem> {
+    let invalid = || BuildProblem::Header((*name).to_owned());
     let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
     Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?, value))
 }
 
 impl ClientConfig {
     /// `headers`: those of all requests, checked here, before a port is bound.
-    pub fn new(settings: &Settings, headers: &[Header]) -> Result<Self, ClientBuildError> {
+    pub fn new(
+        settings: &Settings,
+        headers: &[Header],
+        tls: &mut TlsConfigs,
+    ) -> Result<Self, ClientBuildError> {
+        let section = settings.section.clone();
+        ClientConfig::build(settings, headers, tls).map_err(|problem| ClientBuildError { section, problem })
+    }
+
+    fn build(settings: &Settings, headers: &[Header], tls: &mut TlsConfigs) -> Result<Self, BuildProblem> {
         for header in headers {
             parse_header(header)?;
         }
@@ -106,14 +126,12 @@ impl ClientConfig {
         let port = url.port().unwrap_or(if is_tls { 443 } else { 80 });
         Ok(ClientConfig {
             base: format!("http://{host}:{port}{}", url.path().trim_end_matches('/')),
-            host: HeaderValue::from_str(&authority)
-                .map_err(|_| ClientBuildError::Header("host".to_owned()))?,
+            host: HeaderValue::from_str(&authority).map_err(|_| BuildProblem::Header("host".to_owned()))?,
             authority,
             keys: settings.api_keys.iter().map(ApiKey::new).collect::<Result<_, _>>()?,
             destination: Destination::new(
                 (host.trim_start_matches('[').trim_end_matches(']'), port),
-                is_tls,
-                settings.ca_file.as_deref(),
+                (is_tls, settings.ca_file.as_deref(), tls),
                 settings.connect_timeout,
                 settings.lazy_acks,
             )?,
@@ -376,6 +394,7 @@ mod tests {
         ] {
             let second = Duration::from_secs(1);
             let settings = Settings {
+                section: "upstream".to_owned(),
                 base_url: url.parse().unwrap(),
                 api_keys: Vec::new(),
                 ca_file: None,
@@ -383,7 +402,7 @@ mod tests {
                 lazy_acks: false,
                 first_byte: second,
             };
-            let config = ClientConfig::new(&settings, &[]).unwrap();
+            let config = ClientConfig::new(&settings, &[], &mut TlsConfigs::default()).unwrap();
             assert_eq!((config.host.to_str().unwrap(), config.base.as_str()), (host, base), "{url}");
             assert_eq!(config.destination.host(), name, "{url}");
         }

@@ -53,3 +53,4 @@ mod upstream_http;
 mod upstream_pool;
 mod upstream_stream;
 mod upstream_tls;
+mod upstreams;

@@ -2,6 +2,7 @@
 mod addresses;
 mod faults;
 mod layers;
+mod models;
 mod page;
 mod renamed;
 mod secrets;
@@ -44,4 +45,20 @@ fn variables(pairs: &[(&str, &str)]) -> Map {
 
 fn set(settings: &[&str]) -> Flags {
     Flags { set: settings.iter().map(|s| (*s).to_owned()).collect(), ..Flags::default() }
+}
+
+/// Each model with its levels and fallbacks.
+fn models(config: &Config) -> Vec<String> {
+    let upstreams = config.upstreams_in_use();
+    let models = config.models_in_use();
+    let target = |(at, model, weight): &(usize, &str, u32)| {
+        let upstream = upstreams[*at].0.map_or(DEFAULT_NAME, SectionName::as_str);
+        if *weight == 1 { format!("{upstream}:{model}") } else { format!("{upstream}:{model}*{weight}") }
+    };
+    let line = |model: &ModelInUse<'_>| {
+        let levels = model.levels.iter().map(|level| level.iter().map(target).collect::<Vec<_>>().join(" "));
+        let fallback = model.fallback.iter().map(|at| format!(" > {}", models[*at].section));
+        format!("{}: {}{}", model.name, levels.collect::<Vec<_>>().join(", "), fallback.collect::<String>())
+    };
+    models.iter().map(line).collect()
 }

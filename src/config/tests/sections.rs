@@ -32,15 +32,15 @@ fn a_section_inherits_what_it_does_not_set() {
         "#]],
     );
     let config = load(&flags, &source).unwrap();
-    let upstream = config.sole_upstream();
+    let upstream = &config.upstreams["qwen"];
     assert_eq!((upstream.model.as_str(), upstream.idle_timeout.as_secs()), ("own", 9));
     assert_eq!(upstream.api_key.as_ref().map(ExposeSecret::expose_secret), Some("sk-x"));
     // Without a name, everything is as it was.
     let config = load(&set(&["upstream.model=m"]), &Map::default()).unwrap();
-    assert!(config.upstreams.is_empty() && config.sole_upstream().model == "m");
+    assert!(config.upstreams.is_empty() && models(&config) == ["m: default:m"]);
     // A section that says nothing of its own is one as well.
     let config = load(&Flags::default(), &toml("[upstream]\nmodel = 'm'\n[upstream.qwen]\n")).unwrap();
-    assert!(config.upstreams.len() == 1 && config.sole_upstream().model == "m");
+    assert!(config.upstreams.len() == 1 && models(&config) == ["m: qwen:m"]);
 }
 
 #[test]
@@ -48,9 +48,10 @@ fn sections_of_a_kind_are_apart() {
     let source =
         toml("[upstream.b]\nmodel = 'mb'\n[upstream.a]\nmodel = 'ma'\n[upstream]\nidle_timeout = '9s'\n")
             .variable("TIDEGATE_UPSTREAM__B__IDLE_TIMEOUT", "8s");
-    let (config, sections, faults) = read(Purpose::Serve, &set(&["upstream.a.max_tokens=3"]), &source);
+    let (config, faults) = read(Purpose::Serve, &set(&["upstream.a.max_tokens=3"]), &source);
     assert!(faults.is_empty(), "{faults:?}");
-    let places: Vec<_> = sections.iter().map(|((kind, name), at)| format!("{kind}.{name} ({at})")).collect();
+    let places: Vec<_> =
+        config.places.iter().map(|((kind, name), at)| format!("{kind}.{name} ({at})")).collect();
     assert_eq!(places, ["upstream.a (tidegate.toml:3)", "upstream.b (tidegate.toml:1)"]);
     let lines = effective(&config);
     let lines: Vec<_> = lines.lines().filter(|line| !line.ends_with("# default")).collect();
@@ -65,7 +66,7 @@ fn sections_of_a_kind_are_apart() {
 }
 
 #[test]
-fn there_is_one_upstream_and_it_has_its_own_service() {
+fn no_section_inherits_what_belongs_to_one_service() {
     let source =
         toml("[upstream]\nbase_url = 'https://a.example'\n[upstream.a]\n[upstream.b]\nmodel = 'm'\n")
             .variable("API_KEY", "sk-CANARY")
@@ -74,13 +75,12 @@ fn there_is_one_upstream_and_it_has_its_own_service() {
         &source,
         &set(&["upstream.a.allow_private=true", "upstream.allow_private=true"]),
         &expect![[r#"
-        the configuration has 5 faults:
-          upstream.base_url (tidegate.toml:2): belongs to one service, and no section inherits it; set upstream.a.base_url (TIDEGATE_UPSTREAM__A__BASE_URL)
-          upstream.b (tidegate.toml:4): one section too many: there can be 1 with a name, such as upstream.a
-          upstream.api_key (API_KEY): belongs to one service, and no section inherits it; set upstream.a.api_key (TIDEGATE_UPSTREAM__A__API_KEY)
-          upstream.c (TIDEGATE_UPSTREAM__C__MODEL): one section too many: there can be 1 with a name, such as upstream.a
-          upstream.allow_private (--set): belongs to one service, and no section inherits it; set upstream.a.allow_private (TIDEGATE_UPSTREAM__A__ALLOW_PRIVATE)
-    "#]],
+            the configuration has 4 faults:
+              upstream.base_url (tidegate.toml:2): belongs to one service, and no section inherits it; set upstream.a.base_url (TIDEGATE_UPSTREAM__A__BASE_URL)
+              upstream.b.model (tidegate.toml:4): several upstreams, and no model that names them; write a section [model.NAME] with upstreams = ["a b c"]
+              upstream.api_key (API_KEY): belongs to one service, and no section inherits it; set upstream.a.api_key (TIDEGATE_UPSTREAM__A__API_KEY)
+              upstream.allow_private (--set): belongs to one service, and no section inherits it; set upstream.a.allow_private (TIDEGATE_UPSTREAM__A__ALLOW_PRIVATE)
+        "#]],
     );
 }
 
@@ -111,7 +111,7 @@ fn faults_name_the_section() {
               upstream.qwen.more (tidegate.toml:6): unknown key; did you mean upstream.qwen.model?
               upstream.qwen.api_key (TIDEGATE_UPSTREAM__QWEN__API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
               TIDEGATE_UPSTREAM__QWEN__IDLE_TIMOUT: unknown variable; did you mean TIDEGATE_UPSTREAM__QWEN__IDLE_TIMEOUT?
-              TIDEGATE_UPSTREAM__qwen__MODEL: unknown variable; did you mean TIDEGATE_UPSTREAM__MODEL?
+              TIDEGATE_UPSTREAM__qwen__MODEL: unknown variable; did you mean TIDEGATE_MODEL?
               upstream.qwen.api_key (--set): a secret does not belong on a command line; use TIDEGATE_UPSTREAM__QWEN__API_KEY_FILE
               upstream.qwen (--set): unknown key; did you mean upstream.model?
               upstream.qwen.modell (--set): unknown key; did you mean upstream.qwen.model?
@@ -181,4 +181,24 @@ fn demo_and_health_pass_over_sections_with_names() {
         assert_eq!(ignored, [&variables[..], &["tidegate.toml:1", "tidegate.toml:3"]].concat());
     }
     assert!(load_for(Purpose::Demo, &set(&["upstream.a.model=sim-chat"]), &Map::default()).is_err());
+}
+
+#[test]
+fn there_are_at_most_so_many_sections() {
+    let mut text = String::new();
+    for n in 0..65 {
+        text += &format!("[upstream.u{n:02}]\n");
+    }
+    for n in 0..257 {
+        text += &format!("[model.m{n:03}]\nupstreams = ['u00']\n");
+    }
+    check(
+        &toml(&format!("route.default = 'm000'\n{text}")),
+        &Flags::default(),
+        &expect![[r#"
+        the configuration has 2 faults:
+          upstream.u64 (tidegate.toml:66): one section too many: there can be 64 with a name, such as upstream.u00
+          model.m256 (tidegate.toml:579): one section too many: there can be 256 with a name, such as model.m000
+    "#]],
+    );
 }

@@ -69,7 +69,8 @@ fn the_example_is_the_default_configuration() {
     assert!(commented.origins.is_empty(), "nothing is set as it stands");
     let config = load(&Flags::default(), &toml(&uncommented(&example()))).unwrap();
     // A key's default is none, which cannot be written.
-    assert_eq!(config.origins.len(), keys().count() - 1, "every key can be set by taking its sign away");
+    let shared = keys().filter(|key| key.has_unnamed()).count();
+    assert_eq!(config.origins.len(), shared - 1, "every key can be set by taking its sign away");
     let values = |config: &Config| keys().map(|key| (key.name, (key.show)(config, None))).collect::<Vec<_>>();
     assert_eq!(values(&config), values(&Config::default()));
     assert!(example().lines().all(|line| line.chars().count() <= 100), "{}", example());
@@ -113,7 +114,7 @@ fn the_effective_configuration_is_one_line_a_key() {
         set(&["session.system_prompt=Be kind.\nserver.listen = 0.0.0.0:1  # forged", "log.format=json"]);
     let config = load(&flags, &variables(&[("API_KEY", "sk-CANARY")])).unwrap();
     let text = effective(&config);
-    assert_eq!(text.lines().count(), keys().count());
+    assert_eq!(text.lines().count(), keys().filter(|key| key.has_unnamed()).count());
     expect_test::expect![[r#"
         server.listen = 127.0.0.1:8000  # default
         server.ops_listen = ""  # default

@@ -10,7 +10,7 @@ mod tls;
 
 pub(super) use body::{Body, BodyError, Read};
 pub(super) use handover::{Handover, Wire};
-pub use tls::TlsSetupError;
+pub use tls::{TlsConfigs, TlsSetupError};
 
 use crate::io_error::describe;
 use awc::{
@@ -63,13 +63,12 @@ impl Destination {
     /// TLS cannot be set up.
     pub(super) fn new(
         (host, port): (&str, u16),
-        tls: bool,
-        ca_file: Option<&Path>,
+        (tls, ca_file, configs): (bool, Option<&Path>, &mut TlsConfigs),
         connect_timeout: Duration,
         lazy_acks: bool,
     ) -> Result<Self, TlsSetupError> {
         // A file that cannot be read is a fault also where it is not needed.
-        let made = if tls || ca_file.is_some() { Some(Tls::new(host, ca_file)?) } else { None };
+        let made = if tls || ca_file.is_some() { Some(Tls::new(host, ca_file, configs)?) } else { None };
         let tls = made.filter(|_| tls);
         Ok(Destination { host: host.to_owned(), port, tls, connect_timeout, lazy_acks })
     }

@@ -8,6 +8,7 @@ use rustls::{
     },
 };
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,12 +19,29 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 /// Why TLS cannot be set up; reported before a port is bound.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSetupError {
-    #[error("upstream.ca_file {}: {reason}", path.display())]
+    #[error("ca_file {}: {reason}", path.display())]
     CaFile { path: PathBuf, reason: String },
-    #[error("TLS cannot be set up: {0}")]
+    #[error("base_url: TLS cannot be set up: {0}")]
     Rustls(#[from] rustls::Error),
-    #[error("upstream.base_url: no certificate can be for the host {0}")]
+    #[error("base_url: no certificate can be for the host {0}")]
     Host(String),
+}
+
+/// The configurations of TLS that were made, by their authorities. Upstreams with the same ones share one, because each
+/// holds a copy of all certificates.
+#[derive(Default)]
+pub struct TlsConfigs(BTreeMap<Option<PathBuf>, Arc<ClientConfig>>);
+
+impl TlsConfigs {
+    fn get(&mut self, ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsSetupError> {
+        let name = ca_file.map(Path::to_owned);
+        if let Some(config) = self.0.get(&name) {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(config(ca_file)?);
+        self.0.insert(name, Arc::clone(&config));
+        Ok(config)
+    }
 }
 
 /// Makes TLS connections to one host. May cross threads.
@@ -37,8 +55,12 @@ pub(super) struct Tls {
 impl Tls {
     /// `host`: a name or an IP address without brackets. `ca_file`: PEM with the authorities to trust instead of the
     /// public ones.
-    pub(super) fn new(host: &str, ca_file: Option<&Path>) -> Result<Self, TlsSetupError> {
-        let config = Arc::new(config(ca_file)?);
+    pub(super) fn new(
+        host: &str,
+        ca_file: Option<&Path>,
+        configs: &mut TlsConfigs,
+    ) -> Result<Self, TlsSetupError> {
+        let config = configs.get(ca_file)?;
         let host = ServerName::try_from(host.to_owned()).map_err(|_| TlsSetupError::Host(host.to_owned()))?;
         Ok(Tls { config, host })
     }

@@ -1,0 +1,85 @@
+//! Several upstreams and models: which upstream is asked, by which name, with which key.
+use crate::harness::{Gateway, RawClient, ScriptedUpstream, frame, handshake, http_get, sse_head};
+use serde_json::{Value, json};
+use tidegate::config::{Config, Flags, Map, load};
+
+/// Takes upstreams and models from this file and these variables.
+fn configure(config: &mut Config, source: &Map) {
+    let loaded = load(&Flags::default(), source).unwrap();
+    (config.upstreams, config.models, config.places) = (loaded.upstreams, loaded.models, loaded.places);
+    config.route = loaded.route;
+}
+
+/// Asks on `/chat` and has this upstream answer; the head and the body of its request.
+async fn asked(gateway: &Gateway, path: &str, upstream: &ScriptedUpstream) -> (String, Value) {
+    let mut client = RawClient::connect(gateway.address).await;
+    let request = handshake(gateway.address, &[]).replace("/chat ", &format!("{path} "));
+    assert!(client.request(&request).await.starts_with("HTTP/1.1 101 "));
+    client.write(&frame(0x81, b"hi")).await;
+    let mut connection = upstream.accept().await;
+    let (head, body) = connection.request().await;
+    connection.send(sse_head()).await;
+    connection.delta("No.").await;
+    connection.finish().await;
+    assert_eq!(client.read_frame().await, (0x81, b"No.".to_vec()));
+    (head, serde_json::from_str(&body).unwrap())
+}
+
+#[tokio::test]
+async fn each_model_is_asked_at_its_upstream_by_its_name_there_with_the_key_of_that_upstream() {
+    let (cn, local) = (ScriptedUpstream::bind().await, ScriptedUpstream::bind().await);
+    let file = format!(
+        "[upstream]\nidle_timeout = '9s'\nmax_tokens = 7\n\
+         [upstream.cn]\nbase_url = 'http://{}/api/v1'\n[upstream.local]\nbase_url = 'http://{}/local'\n\
+         [model.plus]\nname = 'qwen-plus'\ntitle = 'Qwen Plus'\nupstreams = ['cn']\naliases = ['gpt-4o-mini']\n\
+         [model.small]\nupstreams = ['local:Qwen/Qwen3-8B:q4*2']\nmax_tokens = 99\ntemperature = 0.5\n\
+         thinking = 'off'\nsystem_prompt = 'Be brief.'\nclient = ['top_p', 'max_tokens']\ncontext = 8192\n\
+         [model.reserve]\nupstreams = ['local']\nhidden = true\n\
+         [route]\ndefault = 'plus'\n",
+        cn.address, local.address
+    );
+    let source = Map::default()
+        .file("tidegate.toml", file)
+        .variable("TIDEGATE_UPSTREAM__CN__API_KEY", "sk-of-cn")
+        .variable("TIDEGATE_UPSTREAM__LOCAL__API_KEY_FILE", "/run/secrets/local")
+        .file("/run/secrets/local", "sk-of-local\n");
+    let gateway = Gateway::in_front_of(cn.address, |config| configure(config, &source)).await;
+
+    for path in ["/chat", "/chat?model=qwen-plus", "/chat?model=gpt-4o-mini"] {
+        let (head, body) = asked(&gateway, path, &cn).await;
+        assert!(
+            head.contains("\r\nauthorization: bearer sk-of-cn\r\n") && head.starts_with("post /api/v1/"),
+            "{head}"
+        );
+        assert_eq!(body["model"], "qwen-plus");
+        assert_eq!(body["parameters"]["max_tokens"], 7, "of [upstream]");
+    }
+    let (head, body) = asked(&gateway, "/chat?model=small", &local).await;
+    assert!(
+        head.contains("\r\nauthorization: bearer sk-of-local\r\n") && head.starts_with("post /local/"),
+        "{head}"
+    );
+    assert_eq!(body["model"], "Qwen/Qwen3-8B:q4");
+    let set = json!({"result_format": "message", "incremental_output": true, "enable_thinking": false,
+        "max_tokens": 99, "temperature": 0.5});
+    assert_eq!(body["parameters"], set);
+    assert_eq!(body["input"]["messages"][0]["content"], "Be brief.");
+
+    let (_, config) = http_get(gateway.address, "/api/config").await;
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(
+        config["models"],
+        json!([
+            {"id": "qwen-plus", "title": "Qwen Plus", "default": true, "parameters": {}},
+            {"id": "small", "title": "small", "default": false,
+                "parameters": {"top_p": {"min": 0, "max": 1}, "max_tokens": {"max": 99}}},
+        ])
+    );
+    for hidden in ["reserve", "plus"] {
+        let mut client = RawClient::connect(gateway.address).await;
+        let request = handshake(gateway.address, &[]).replace("/chat ", &format!("/chat?model={hidden} "));
+        let refused = client.request(&request).await;
+        assert!(refused.starts_with("HTTP/1.1 400 "), "{hidden} is no name for clients: {refused}");
+    }
+    gateway.stop().await;
+}
