@@ -2,7 +2,7 @@
 use super::{AppState, auth, auth::NotAdmitted, methods, shown};
 use crate::{
     access::Denied,
-    chat::ChoiceFault,
+    chat::{Choice, ChoiceFault},
     hub::take_over::Upgrade,
     lifecycle::Refused,
     protocol::{Codec, Rejection},
@@ -15,7 +15,6 @@ use actix_web::{
 use actix_web_actors::ws;
 use serde::Deserialize;
 use serde_json::json;
-use std::sync::Arc;
 
 /// The subprotocol of both routes. Clients need not offer it, but a browser that offers subprotocols closes the socket
 /// unless one of them is selected (RFC 6455 §4.1).
@@ -154,7 +153,7 @@ fn accept(
     let settings = &state.settings;
     let caller = auth::caller(request, settings)?;
     let UpgradeRequest { codec, sets_cookies, transcripts, names_model } = wanted;
-    let model = if names_model { named_model(request, state)? } else { None };
+    let choice = if names_model { named_model(request, state)? } else { None };
     let address = caller.address;
     let is_shared = address.is_some_and(|address| address.is_loopback() || settings.trusts(&address));
     let permit = state.lifecycle.admit(address, is_shared).map_err(UpgradeError::NoPermit)?;
@@ -170,7 +169,7 @@ fn accept(
     }
     let id = fastrand::u64(..);
     log::info!(connection:% = format_args!("{id:016x}"), address:% = shown(address); "socket opened");
-    request.extensions_mut().insert(Upgrade { id, codec, pass: caller.pass, model, transcripts, permit });
+    request.extensions_mut().insert(Upgrade { id, codec, pass: caller.pass, choice, transcripts, permit });
     Ok(response.finish())
 }
 
@@ -180,14 +179,14 @@ struct ModelQuery {
 }
 
 /// The model that the address names. While none is on offer, each message is rejected instead.
-fn named_model(request: &HttpRequest, state: &AppState) -> Result<Option<Arc<str>>, UpgradeError> {
+fn named_model(request: &HttpRequest, state: &AppState) -> Result<Option<Box<Choice>>, UpgradeError> {
     let query = Query::<ModelQuery>::from_query(request.query_string());
     let Ok(Query(ModelQuery { model })) = query else {
         return Err(UpgradeError::Handshake("the address must name one model: ?model=NAME"));
     };
     match state.models.now().find(model.as_deref()) {
         Err(fault @ ChoiceFault::Unknown { .. }) => Err(UpgradeError::Model(fault.into())),
-        _ => Ok(model.map(Arc::from)),
+        _ => Ok(model.map(|model| Box::new(Choice { model: Some(model.into()), ..Choice::default() }))),
     }
 }
 

@@ -40,8 +40,8 @@ pub struct Connection {
     id: u64,
     codec: Codec,
     pass: Arc<Pass>,
-    /// The model that the client named for all of its messages.
-    model: Option<Arc<str>>,
+    /// What the client chose for all of its messages; boxed, because few clients do.
+    choice: Option<Box<Choice>>,
     slot: u32,
     opened: u32,
     /// When the last frame arrived, in ticks.
@@ -97,7 +97,7 @@ impl Connection {
         id: u64,
         codec: Codec,
         pass: Arc<Pass>,
-        model: Option<Arc<str>>,
+        choice: Option<Box<Choice>>,
     ) -> Self {
         let now = connections.worker.clock.ticks();
         Connection {
@@ -106,7 +106,7 @@ impl Connection {
             id,
             codec,
             pass,
-            model,
+            choice,
             slot: SLOT_NONE,
             opened: now,
             last_frame: now,
@@ -175,8 +175,7 @@ impl Connection {
 
     /// Handles a message of a socket with a single conversation.
     fn on_own_message(&mut self, ctx: &mut SocketContext<Self>, codec: Codec, text: String) {
-        let choice = Choice { model: self.model.clone(), ..Choice::default() };
-        let chosen = self.choose(&choice);
+        let chosen = self.choose(self.choice.as_deref().unwrap_or(&Choice::default()));
         let (chosen, account) = match chosen.and_then(|chosen| Ok((chosen, self.take_memory(text.len())?))) {
             Ok(taken) => taken,
             Err(reason) => return self.reject(ctx, codec, None, reason),

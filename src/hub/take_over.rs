@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     access::Pass,
+    chat::Choice,
     lifecycle::ConnectionPermit,
     memory::{Account, Kind},
     protocol::Codec,
@@ -28,8 +29,8 @@ pub struct Upgrade {
     pub id: u64,
     pub codec: Codec,
     pub pass: Arc<Pass>,
-    /// The model that the client named for all of its messages.
-    pub model: Option<Arc<str>>,
+    /// What the client chose for all of its messages.
+    pub choice: Option<Box<Choice>>,
     /// Whether its frames may hold whole conversations.
     pub transcripts: bool,
     pub permit: ConnectionPermit,
@@ -52,7 +53,7 @@ pub(crate) fn open(
     let frame_bytes = if upgrade.transcripts { transcript_bytes } else { socket.limits.frame_bytes };
     let upgraded = Upgraded { id: upgrade.id, io, head, early, source, frame_bytes };
     handler::open(&Rc::clone(&worker.sockets), upgraded, resources, |io| {
-        Connection::new(connections, io, upgrade.id, upgrade.codec, upgrade.pass, upgrade.model)
+        Connection::new(connections, io, upgrade.id, upgrade.codec, upgrade.pass, upgrade.choice)
     });
 }
 

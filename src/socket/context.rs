@@ -3,7 +3,11 @@
 //! Uses `actix::dev::{ContextParts, Envelope}`, which are public but sparsely documented. The tests in
 //! `socket::tests` cover the behaviour relied on, and the actix version is pinned exactly. [`super::task`]
 //! drives it.
-use super::{direct::DirectWriter, frame::write_frame, window::SendWindow};
+use super::{
+    direct::DirectWriter,
+    frame::{OutputBuffer, write_frame},
+    window::SendWindow,
+};
 use crate::protocol::Close;
 use actix::{
     dev::{AsyncContextParts, ContextParts, Envelope, Mailbox, ToEnvelope},
@@ -14,18 +18,24 @@ use tokio::sync::oneshot;
 
 pub struct SocketContext<A: Actor<Context = Self>> {
     parts: ContextParts<A>,
-    /// Encoded frames of this poll.
-    pub(super) out: Vec<u8>,
+    /// Encoded frames of this poll; `None` between polls.
+    pub(super) out: Option<OutputBuffer>,
     pub(super) high_water: usize,
     /// A close frame was written; later frames are discarded.
     pub(super) closed: bool,
     /// Why the socket's task disconnected it.
     pub(super) cut: Option<Close>,
-    window: Option<Arc<SendWindow>>,
-    /// Used by sessions of the same thread, once there is one.
-    pub(super) direct: Option<Rc<DirectWriter>>,
+    /// Used by sessions, once there is one.
+    shared: Option<Box<SharedOutput>>,
     /// Cost of the pushes whose bytes the kernel has not accepted yet.
     unflushed: usize,
+}
+
+/// What sessions write to.
+struct SharedOutput {
+    window: Arc<SendWindow>,
+    /// For sessions of the same thread.
+    direct: Rc<DirectWriter>,
 }
 
 impl<A: Actor<Context = Self>> ActorContext for SocketContext<A> {
@@ -53,7 +63,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for SocketContext<A> {
 
     /// Also true at the high-water mark, which pauses the mailbox and the frame stream.
     fn waiting(&self) -> bool {
-        self.parts.waiting() || self.out.len() >= self.high_water
+        self.parts.waiting() || self.out.as_ref().is_some_and(|out| out.len() >= self.high_water)
     }
 
     fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
@@ -86,12 +96,11 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
     pub(super) fn new(mailbox: &Mailbox<A>, high_water: usize) -> Self {
         SocketContext {
             parts: ContextParts::new(mailbox.sender_producer()),
-            out: Vec::new(),
+            out: None,
             high_water,
             closed: false,
             cut: None,
-            window: None,
-            direct: None,
+            shared: None,
             unflushed: 0,
         }
     }
@@ -127,7 +136,7 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
         payload[2..2 + length].copy_from_slice(&reason.as_bytes()[..length]);
         self.frame(8, &payload[..2 + length]);
         self.closed = true;
-        if let Some(direct) = &self.direct {
+        if let Some(direct) = self.direct() {
             direct.block();
         }
         self.parts.stop();
@@ -142,14 +151,22 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
     /// use.
     pub fn output(&mut self, direct: impl FnOnce() -> DirectWriter) -> (Arc<SendWindow>, Rc<DirectWriter>) {
         let high_water = self.high_water;
-        let window = self.window.get_or_insert_with(|| Arc::new(SendWindow::new(high_water)));
-        (Arc::clone(window), Rc::clone(self.direct.get_or_insert_with(|| Rc::new(direct()))))
+        let shared = self.shared.get_or_insert_with(|| {
+            let window = Arc::new(SendWindow::new(high_water));
+            Box::new(SharedOutput { window, direct: Rc::new(direct()) })
+        });
+        (Arc::clone(&shared.window), Rc::clone(&shared.direct))
+    }
+
+    /// The direct writer, once there is a session.
+    pub(super) fn direct(&self) -> Option<&DirectWriter> {
+        self.shared.as_ref().map(|shared| &*shared.direct)
     }
 
     /// Writes encoded frames.
     pub fn frames(&mut self, frames: &[u8]) {
         if !self.closed {
-            self.out.extend_from_slice(frames);
+            self.out.get_or_insert_default().extend_from_slice(frames);
         }
     }
 
@@ -160,14 +177,14 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
 
     fn frame(&mut self, opcode: u8, payload: &[u8]) {
         if !self.closed {
-            write_frame(&mut self.out, opcode, payload);
+            write_frame(self.out.get_or_insert_default(), opcode, payload);
         }
     }
 
     /// The kernel has accepted all output: credits the window.
     pub(super) fn flushed(&mut self) {
-        if let Some(window) = &self.window {
-            window.release(std::mem::take(&mut self.unflushed));
+        if let Some(shared) = &self.shared {
+            shared.window.release(std::mem::take(&mut self.unflushed));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Writes frames of senders on a socket's own thread directly to the kernel while no output is pending.
-use super::frame::{OUT, SENT, count, give_back};
+use super::frame::{SENT, count, give_back, take_output};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -29,7 +29,7 @@ impl DirectWriter {
 
     /// Writes the frames that `encode` appends. Returns how many bytes are left to the socket's task.
     pub fn write(&self, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
-        let mut bytes = OUT.take();
+        let mut bytes = take_output();
         encode(&mut bytes);
         // Errors are handled by the socket's task, which reads the same socket.
         let written = if bytes.is_empty() { 0 } else { self.io.try_write(&bytes).unwrap_or(0) };

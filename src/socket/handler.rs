@@ -70,7 +70,7 @@ pub fn open<H: SocketHandler, R: Resources + 'static>(
     let _ = options.set_send_buffer_size(worker.settings.send_buffer);
     let io = Rc::new(io);
     let frames = FrameStream::new(Rc::clone(worker), Rc::clone(&io), id, source, frame_bytes, early);
-    let socket = Socket::new(Rc::clone(&io), head, worker.settings.bounds, resources, |ctx| {
+    let socket = Socket::new(Rc::clone(&io), head, Rc::clone(&worker.bounds), resources, |ctx| {
         ctx.spawn(Reading { frames });
         make(io)
     });

@@ -9,7 +9,7 @@
 //! pending.
 use super::{
     context::SocketContext,
-    frame::{IN, OUT, SENT, count, give_back},
+    frame::{IN, OutputBuffer, SENT, count, give_back, take_output},
     stall::Stall,
 };
 use crate::protocol::Close;
@@ -61,7 +61,8 @@ impl Resources for () {
 /// The task of one socket.
 pub struct Socket<A: Actor<Context = SocketContext<A>>, R: Resources = ()> {
     io: Rc<TcpStream>,
-    slow_client: Duration,
+    /// Shared by the sockets of a thread.
+    bounds: Rc<Bounds>,
     state: SocketState<A>,
     /// Dropped when the socket is closed, which may be after the actor has stopped.
     resources: R,
@@ -98,7 +99,7 @@ impl<A: Actor<Context = SocketContext<A>>, R: Resources> Socket<A, R> {
     pub fn new(
         io: Rc<TcpStream>,
         head: Vec<u8>,
-        bounds: Bounds,
+        bounds: Rc<Bounds>,
         resources: R,
         make: impl FnOnce(&mut SocketContext<A>) -> A,
     ) -> Self {
@@ -107,21 +108,21 @@ impl<A: Actor<Context = SocketContext<A>>, R: Resources> Socket<A, R> {
         let actor = make(&mut ctx);
         let pending = Some(Box::new(Pending::new(head, bounds.slow_client)));
         let state = SocketState::Running { actor: ContextFut::new(ctx, actor, mailbox), pending };
-        Socket { io, slow_client: bounds.slow_client, state, resources }
+        Socket { io, bounds, state, resources }
     }
 
     /// Permits direct writes by sessions while no output is pending here.
     fn settle_direct(&mut self, cx: &mut TaskContext<'_>) {
         let SocketState::Running { actor, pending } = &mut self.state else { return };
         let ctx = actor.ctx();
-        if let Some(direct) = &ctx.direct {
+        if let Some(direct) = ctx.direct() {
             direct.settle(pending.is_some() || ctx.closed, cx.waker());
         }
     }
 
     /// Makes one step. `Ready(Ok(()))` means that another step should follow.
     fn step(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Terminated>> {
-        let (io, slow_client) = (&*self.io, self.slow_client);
+        let (io, slow_client) = (&*self.io, self.bounds.slow_client);
         match &mut self.state {
             SocketState::Running { actor, pending } => match run(io, slow_client, actor, pending, cx) {
                 Poll::Ready(Ok(Next::Again)) => Poll::Ready(Ok(())),
@@ -174,7 +175,7 @@ impl<A: Actor<Context = SocketContext<A>>, R: Resources> Future for Socket<A, R>
         match step {
             Poll::Ready(Err(Terminated)) => {
                 // The kernel may go on sending what it holds, but for a limited time: no task watches it now.
-                let rest = Some(this.slow_client * ORPHAN_FACTOR);
+                let rest = Some(this.bounds.slow_client * ORPHAN_FACTOR);
                 let _ = socket2::SockRef::from(&*this.io).set_tcp_user_timeout(rest);
                 return Poll::Ready(());
             }
@@ -212,8 +213,7 @@ fn run<A: Actor<Context = SocketContext<A>>>(
     cx: &mut TaskContext<'_>,
 ) -> Poll<Result<Next, Terminated>> {
     let high_water = actor.ctx().high_water;
-    if let Some(rest) =
-        actor.ctx().direct.as_ref().map(|direct| direct.take_rest()).filter(|rest| !rest.is_empty())
+    if let Some(rest) = actor.ctx().direct().map(|direct| direct.take_rest()).filter(|rest| !rest.is_empty())
     {
         // Direct writes happen only while nothing is pending, so this comes first.
         actor.ctx().add_unflushed(rest.len());
@@ -259,10 +259,10 @@ fn run<A: Actor<Context = SocketContext<A>>>(
 fn poll_actor<A: Actor<Context = SocketContext<A>>>(
     actor: &mut ContextFut<A, SocketContext<A>>,
     cx: &mut TaskContext<'_>,
-) -> (Vec<u8>, bool) {
-    actor.ctx().out = OUT.take();
+) -> (OutputBuffer, bool) {
+    actor.ctx().out = Some(take_output());
     let ended = Pin::new(&mut *actor).poll(cx).is_ready();
-    (std::mem::take(&mut actor.ctx().out), ended)
+    (actor.ctx().out.take().unwrap_or_default(), ended)
 }
 
 fn await_close<A: Actor<Context = SocketContext<A>>>(io: &TcpStream) -> Result<SocketState<A>, Terminated> {

@@ -92,7 +92,7 @@ async fn peer(bounds: Bounds) -> Peer {
     socket2::SockRef::from(&io).set_send_buffer_size(16 * 1024).unwrap();
     let (handled, dropped) = (Rc::default(), Arc::default());
     let mut address = None;
-    let task = Socket::new(Rc::new(io), b"head".to_vec(), bounds, (), |ctx| {
+    let task = Socket::new(Rc::new(io), b"head".to_vec(), Rc::new(bounds), (), |ctx| {
         address = Some(ctx.address());
         // A stream that never ends keeps the actor alive, as a socket's frames do.
         ctx.add_message_stream(futures_util::stream::pending::<Stop>());

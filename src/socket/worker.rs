@@ -26,6 +26,8 @@ pub struct Settings {
 /// called at each tick of the clock.
 pub struct SocketWorker {
     pub settings: Settings,
+    /// Those of the settings, shared by all sockets.
+    pub(super) bounds: Rc<task::Bounds>,
     pub memory: Arc<Memory>,
     pub(crate) uploads: Uploads,
     pub(super) intake: RefCell<Intake>,
@@ -38,6 +40,7 @@ impl SocketWorker {
     pub fn new(settings: Settings, memory: Arc<Memory>, clock: Rc<WorkerClock>) -> Rc<Self> {
         Rc::new(SocketWorker {
             settings,
+            bounds: Rc::new(settings.bounds),
             memory,
             uploads: Uploads::default(),
             intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
