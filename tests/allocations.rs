@@ -55,10 +55,10 @@ const SESSION_MAX: f64 = 0.05;
 const ENCODING_MAX: f64 = 0.0;
 const GATEWAY_MAX: f64 = 1.2;
 /// Bytes requested from the allocator that each of `HELD_STREAMS` sockets with an answer of `HELD_DELTAS`
-/// deltas may hold. Most of it is awc's: 30 KiB to read into and 8 KiB to write from.
+/// deltas may hold: the text of the answer, then the run and its two connections.
 const HELD_STREAMS: usize = 8;
 const HELD_DELTAS: usize = 400;
-const HELD_BYTES_MAX: usize = 70_000;
+const HELD_BYTES_MAX: usize = 20_000;
 
 /// Turns of an idle conversation, and the bytes that its session may hold in addition to its texts.
 const QUIET_TURNS: u32 = 20;
