@@ -1,5 +1,5 @@
 //! Accounting of memory. The sums are shared by all threads; each holder keeps its own [`Account`].
-use super::{Level, Limit, Plan, plan::Bounds};
+use super::{Level, Limit, ReclaimPlan, plan::Bounds};
 use crate::chat::Source;
 use dashmap::{DashMap, Entry};
 use std::{
@@ -79,7 +79,7 @@ pub struct Memory {
     began: Instant,
     /// Second in which resident memory was last sampled.
     sampled: AtomicU64,
-    /// Copies of [`Plan`]'s values, for lock-free readers.
+    /// Copies of [`ReclaimPlan`]'s values, for lock-free readers.
     allowance: AtomicUsize,
     large: AtomicUsize,
     plan: Mutex<State>,
@@ -87,7 +87,7 @@ pub struct Memory {
 
 #[derive(Debug)]
 struct State {
-    plan: Plan,
+    plan: ReclaimPlan,
     demands: HashMap<Source, usize>,
 }
 
@@ -103,7 +103,7 @@ pub struct Pressure {
 impl Memory {
     /// `began` is the origin of its time.
     pub fn new(limit: Limit, began: Instant) -> Self {
-        let plan = Plan::new(limit.bytes);
+        let plan = ReclaimPlan::new(limit.bytes);
         Memory {
             limit,
             kinds: Default::default(),

@@ -2,7 +2,7 @@
 //!
 //! Each holder keeps an [`Account`] and updates it in steps of a KiB, never per delta. The sums by kind and
 //! by source are shared by all threads. Above the bound, memory is reclaimed from the sources that hold the
-//! most: [`Plan`] computes how much from each, and the workers release it in this order: partially received
+//! most: [`ReclaimPlan`] computes how much from each, and the workers release it in this order: partially received
 //! messages, finished answers retained for a subscriber, idle chats. The rest is growth, so questions of
 //! large sources are rejected. A running answer is never ended.
 mod account;
@@ -12,7 +12,7 @@ mod reclaim;
 
 pub use account::{Account, Kind, Memory, Pressure};
 pub use limit::{Limit, MIN};
-pub use plan::{Plan, Round};
+pub use plan::{ReclaimPlan, Round};
 pub use reclaim::select_largest;
 
 /// Memory pressure.

@@ -29,7 +29,7 @@ pub struct Round {
 
 /// State of reclaiming.
 #[derive(Debug)]
-pub struct Plan {
+pub struct ReclaimPlan {
     max: usize,
     /// Bound for the accounted bytes: lower than `max` where the process uses more than is accounted.
     allowance: usize,
@@ -94,9 +94,9 @@ impl Bounds {
     }
 }
 
-impl Plan {
+impl ReclaimPlan {
     pub fn new(max: usize) -> Self {
-        Plan {
+        ReclaimPlan {
             max,
             allowance: max,
             lowered: None,
@@ -238,7 +238,7 @@ mod tests {
     // faults: K144
     #[test]
     fn the_largest_source_pays_and_small_ones_keep_what_they_have() {
-        let mut plan = Plan::new(1600);
+        let mut plan = ReclaimPlan::new(1600);
         let bounds = plan.bounds();
         assert_eq!((bounds.low(), bounds.tight(), bounds.full(), bounds.over()), (1300, 1400, 1500, 1700));
         assert_eq!((bounds.beyond(), bounds.small()), (1750, 6));
@@ -255,7 +255,7 @@ mod tests {
     // faults: K144
     #[test]
     fn what_messages_and_answers_do_not_pay_chats_pay_and_then_the_next_source() {
-        let mut plan = Plan::new(1600);
+        let mut plan = ReclaimPlan::new(1600);
         let sources = [(source(1), 1200), (source(2), 320)];
         plan.round(S, 1420, &sources, &HashMap::new());
         let round = plan.round(2 * S, 1420, &sources, &HashMap::from([(source(1), 100)]));
@@ -277,7 +277,7 @@ mod tests {
     // faults: K144
     #[test]
     fn levels_have_hysteresis() {
-        let mut plan = Plan::new(1600);
+        let mut plan = ReclaimPlan::new(1600);
         let levels = [1300, 1400, 1401, 1350, 1301, 1300, 1350, 1501, 1701, 1501, 1500, 1300];
         let mut level = Level::Calm;
         let seen = levels.map(|held| {
@@ -294,7 +294,7 @@ mod tests {
     // faults: K144
     #[test]
     fn what_the_process_really_uses_lowers_the_bound_step_by_step() {
-        let mut plan = Plan::new(1000);
+        let mut plan = ReclaimPlan::new(1000);
         plan.observe(S, 900, 950);
         assert_eq!(plan.allowance(), 1000);
         // 100 bytes more than there may be, of which 200 are not counted.
