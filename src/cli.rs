@@ -190,6 +190,22 @@ pub struct Simulate {
     /// File with the only key to accept [default: any key is accepted]
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+
+    /// Name of this simulator, for faults at one of several (`/sim at=NAME …`)
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub name: String,
+
+    /// Spelling of the chat dialect: plain, or that of an engine (docs/SIMULATOR.md)
+    #[arg(long, value_name = "NAME", default_value = "plain")]
+    pub spell: String,
+
+    /// Requests in progress at once, beyond which more are refused [default: no bound]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub runs_max: u64,
+
+    /// Milliseconds after the start in which the model is being loaded
+    #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true)]
+    pub load_ms: u64,
 }
 
 /// A command line that runs nothing: a text to print, and the exit code.

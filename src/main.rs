@@ -20,7 +20,7 @@ use tidegate::{
     load, logging,
     runtime::block_on,
     signals::{Hangup, Signals},
-    simulator::{self, Simulator},
+    simulator::{self, Simulator, script::Spell},
     upstream::client::ClientBuildError,
 };
 
@@ -266,7 +266,11 @@ fn simulate_settings(flags: &cli::Simulate) -> Result<simulator::Settings, Strin
         workers: flags.workers.map_or_else(|| Machine::here().cores, usize::from),
         pace: Duration::from_millis(flags.pace_ms.unwrap_or(25)),
         first: Duration::from_millis(flags.first_ms.unwrap_or(250)),
-        ..simulator::Settings::default()
+        spell: Spell::find(&flags.spell)
+            .ok_or_else(|| format!("tidegate: --spell {:?}: one of {}\n", flags.spell, Spell::names()))?,
+        name: flags.name.clone(),
+        runs_max: flags.runs_max,
+        loads_for: Duration::from_millis(flags.load_ms),
     })
 }
 

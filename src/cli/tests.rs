@@ -200,4 +200,5 @@ fn the_simulator_has_its_own_flags() {
     };
     assert_eq!(flags.listen.to_string(), "127.0.0.1:8100");
     assert_eq!((flags.pace_ms, flags.first_ms, flags.workers), (Some(5), None, Some(2)));
+    assert_eq!((&*flags.name, &*flags.spell, flags.runs_max, flags.load_ms), ("", "plain", 0, 0));
 }

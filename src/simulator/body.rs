@@ -153,6 +153,21 @@ impl MessageBody for Stream {
     }
 }
 
+/// A body that fails at once: the connection is dropped before the head was sent.
+pub(super) struct Broken;
+
+impl MessageBody for Broken {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+        Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
+    }
+}
+
 /// A compressed body that is small on the wire and huge when unpacked.
 pub(super) struct Bomb {
     encoder: Option<GzEncoder<Vec<u8>>>,

@@ -6,20 +6,19 @@ mod server;
 mod stats;
 mod wire;
 
-pub use stats::{Recorded, Stats};
+pub use stats::{Attempt, Recorded, Stats};
 
-use crate::listen::{self, BindError};
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-    web,
+use crate::{
+    clock,
+    listen::{self, BindError},
 };
+use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::Context as _;
 use script::{Pacing, Spell, Times};
 use secrecy::SecretString;
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -46,6 +45,12 @@ pub struct Settings {
     pub first: Duration,
     /// How the chat dialect is spelled where a message does not say.
     pub spell: &'static Spell,
+    /// Where faults apply that name a place (`at`).
+    pub name: String,
+    /// Requests in progress at once, beyond which more are refused; 0 for no bound.
+    pub runs_max: u64,
+    /// After the start, every path answers for this time that the model is being loaded.
+    pub loads_for: Duration,
 }
 
 impl Default for Settings {
@@ -58,6 +63,9 @@ impl Default for Settings {
             pace: Duration::ZERO,
             first: Duration::ZERO,
             spell: Spell::plain(),
+            name: String::new(),
+            runs_max: 0,
+            loads_for: Duration::ZERO,
         }
     }
 }
@@ -67,6 +75,11 @@ struct Shared {
     api_key: Option<SecretString>,
     pacing: Pacing,
     spell: &'static Spell,
+    name: String,
+    runs_max: u64,
+    loads_for: Duration,
+    started_ns: u64,
+    models: Arc<Mutex<Option<Vec<String>>>>,
     stats: Arc<Stats>,
     /// Locked only to count, never across an await.
     times: Mutex<Times>,
@@ -77,6 +90,7 @@ pub struct Simulator {
     /// Address of the listening socket.
     pub addr: SocketAddr,
     stats: Arc<Stats>,
+    models: Arc<Mutex<Option<Vec<String>>>>,
     handle: ServerHandle,
 }
 
@@ -86,10 +100,16 @@ pub struct Simulator {
 /// [`BindError`] when the address cannot be bound.
 pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
     let stats = Arc::new(Stats::default());
+    let models = Arc::default();
     let shared = web::Data::new(Shared {
         api_key: settings.api_key,
         pacing: Pacing { first: settings.first, pace: settings.pace },
         spell: settings.spell,
+        name: settings.name,
+        runs_max: settings.runs_max,
+        loads_for: settings.loads_for,
+        started_ns: clock::now_ns(),
+        models: Arc::clone(&models),
         stats: Arc::clone(&stats),
         times: Mutex::default(),
     });
@@ -110,19 +130,21 @@ pub fn start(settings: Settings) -> anyhow::Result<Simulator> {
         .bind(settings.listen)
         .map_err(|error| BindError::new(settings.listen, &error, listen::FLAG))?;
     let addr = server.addrs().first().copied().context("the simulator has no address")?;
-    Ok(Simulator::running(server.run(), addr, stats))
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(Simulator { addr, stats, models, handle })
 }
 
 impl Simulator {
-    fn running(server: Server, addr: SocketAddr, stats: Arc<Stats>) -> Self {
-        let handle = server.handle();
-        actix_web::rt::spawn(server);
-        Simulator { addr, stats, handle }
-    }
-
     /// Counters and recorded requests.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
+    }
+
+    /// Lists these models from now on, and serves no other; with `None`, those of the simulator as at the start.
+    pub fn offer(&self, models: Option<Vec<String>>) {
+        *self.models.lock().unwrap_or_else(PoisonError::into_inner) = models;
     }
 
     /// Aborts running requests and stops listening.

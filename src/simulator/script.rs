@@ -8,7 +8,9 @@ mod delta;
 mod dialect;
 mod error;
 mod expected;
+mod faulty;
 mod frames;
+mod keys;
 mod models;
 mod pieces;
 mod plan;
@@ -29,7 +31,9 @@ pub use dashscope::{Endpoint, Format, parse as parse_dashscope};
 pub use delta::Odd;
 pub use error::{Kind, ServiceError};
 pub use expected::Expected;
-pub use models::MODELS;
+pub use faulty::{Situation, choose};
+pub use keys::{check_key, check_rights, mark};
+pub use models::{FAULTY_MODELS, MODELS};
 pub use plan::{Fixed, Head, Pacing, Plan, RandomInputs, plan};
 pub use player::{Player, Step};
 pub use request::{Dialect, Mode, Request, Turn};
@@ -97,6 +101,16 @@ pub struct Script {
     pub last_null: bool,
     /// The faults apply to this many requests with the same message; after that the answer is good.
     pub times: Option<u64>,
+    /// The faults apply for this time after the first request with the same message.
+    pub lasts: Option<Duration>,
+    /// Names of the simulators at which the faults apply; everywhere if empty.
+    pub places: Vec<String>,
+    /// More requests in progress than this are refused.
+    pub runs: Option<u64>,
+    /// The first delta comes this much later.
+    pub late: Duration,
+    /// The message determines the text of the answer.
+    pub has_content: bool,
     pub help: bool,
 }
 
@@ -147,6 +161,8 @@ pub enum HeadKind {
     Redirect,
     /// Nothing is ever sent.
     Never,
+    /// The connection is reset.
+    Reset,
     BadStatusLine,
     /// HTTP/1.1 with neither length nor chunks: the body ends with the connection.
     UntilClose,
@@ -157,6 +173,7 @@ pub enum HeadKind {
 /// Status, code and message of an error, where the `/sim` message sets them.
 #[derive(Clone, Debug, Default)]
 pub struct ErrorText {
+    pub kind: Option<Kind>,
     pub status: Option<u16>,
     pub code: Option<String>,
     pub message: Option<String>,
@@ -165,12 +182,17 @@ pub struct ErrorText {
 }
 
 impl ErrorText {
+    fn is_given(&self) -> bool {
+        self.kind.is_some() || self.status.is_some() || self.code.is_some()
+    }
+
     fn service_error(&self) -> ServiceError {
         ServiceError {
-            kind: None,
+            kind: self.kind,
             status: self.status,
             code: self.code.clone(),
             message: self.message.clone(),
+            retry_after: None,
         }
     }
 }
@@ -245,6 +267,11 @@ impl Script {
         text.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
     }
 
+    /// A good answer to an ordinary message.
+    pub fn good() -> Script {
+        Script { group: 1, ..Script::default() }
+    }
+
     /// Parses a `/sim` message.
     ///
     /// # Errors
@@ -267,7 +294,7 @@ impl Script {
         if settings.len() > SWITCHES_MAX {
             return Err(format!("at most {SWITCHES_MAX} switches in one message"));
         }
-        let mut script = Script { group: 1, help: settings.is_empty(), ..Script::default() };
+        let mut script = Script { help: settings.is_empty(), has_content: true, ..Script::good() };
         for setting in &settings {
             let switch = switches::find(&setting.name)?;
             if with_faults || !switch.fault {
@@ -309,7 +336,7 @@ impl Script {
             Some(Carrier::MidStream) => None,
             Some(carrier) => Some(carrier),
             None if self.head.kind.is_some() || self.has_error() => None,
-            None if self.error.status.is_some() || self.error.code.is_some() => Some(Carrier::Json),
+            None if self.error.is_given() => Some(Carrier::Json),
             None => None,
         }
     }

@@ -3,14 +3,15 @@
 //! Source of paths and headers: the vendors' API references.
 use super::{
     Shared,
-    body::{Bomb, Stream},
+    body::{Bomb, Broken, Stream},
     script::{
-        self, Dialect, Endpoint, Fixed, Format, Head, Kind, MODELS, Plan, RandomInputs, Script, ServiceError,
-        Spell,
+        self, Dialect, Endpoint, Fixed, Format, Head, Kind, MODELS, Plan, RandomInputs, ServiceError,
+        Situation, Spell,
     },
-    stats::{ActiveRequest, BODY_MAX, Outcome, Recorded},
+    stats::{ActiveRequest, Attempt, BODY_MAX, Outcome, Recorded},
     wire::Wire,
 };
+use crate::{clock, units::nanos};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -43,24 +44,51 @@ pub(super) fn routes(app: &mut web::ServiceConfig, spell: &'static Spell) {
             web::post().to(move |shared, request, payload| generate(shared, request, payload, dialect)),
         ));
     }
-    app.service(web::resource("/{prefix:.*}models").route(web::get().to(models))).default_service(web::to(
-        move |request: HttpRequest| async move {
+    app.service(web::resource("/{prefix:.*}models").route(web::get().to(models)))
+        .service(web::resource("/health").route(web::get().to(health)))
+        .service(web::resource("/api/version").route(web::get().to(health)))
+        .service(web::resource("/sim/attempts").route(web::get().to(attempts)))
+        .default_service(web::to(move |request: HttpRequest| async move {
             let dialect = if request.path().contains("/api/v1/") { dashscope(Endpoint::Text) } else { chat };
             fixed(Fixed::error(&dialect, &ServiceError::of(Kind::Path), &uuid()), &[])
-        },
-    ));
+        }));
 }
 
 /// The list of models, for those who have a key.
 async fn models(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
     let spell = shared.spell;
-    match check_key(&shared, request.headers(), spell.key_optional()) {
+    let key_optional = spell.key_optional();
+    match check_loaded(&shared).and_then(|()| check_key(&shared, key_of(request.headers()), key_optional)) {
         Ok(()) => {
-            let names = MODELS.map(str::to_owned);
+            let names = shared.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let names = names.unwrap_or_else(|| MODELS.map(str::to_owned).to_vec());
             fixed(Fixed::json(script::model_list(spell, &names, unix_seconds())), &[])
         }
-        Err(error) => fixed(Fixed::error(&Dialect::Chat { include_usage: false, spell }, &error, ""), &[]),
+        Err(error) => refuse(&shared, &error),
     }
+}
+
+/// Whether the model is loaded, without a key.
+async fn health(shared: web::Data<Shared>) -> HttpResponse {
+    match check_loaded(&shared) {
+        Ok(()) => fixed(Fixed::json(r#"{"status":"ok","version":"0.0.0"}"#), &[]),
+        Err(error) => refuse(&shared, &error),
+    }
+}
+
+/// The last attempts, for tests and operators.
+async fn attempts(shared: web::Data<Shared>) -> HttpResponse {
+    HttpResponse::Ok().json(shared.stats.attempts())
+}
+
+fn refuse(shared: &Shared, error: &ServiceError) -> HttpResponse {
+    fixed(Fixed::error(&Dialect::Chat { include_usage: false, spell: shared.spell }, error, ""), &[])
+}
+
+/// For a time after the start, every path says that the model is being loaded.
+fn check_loaded(shared: &Shared) -> Result<(), ServiceError> {
+    let is_loading = clock::now_ns() - shared.started_ns < nanos(shared.loads_for);
+    if is_loading { Err(ServiceError::of(Kind::Loading)) } else { Ok(()) }
 }
 
 async fn generate(
@@ -71,23 +99,39 @@ async fn generate(
 ) -> HttpResponse {
     let mut live = ActiveRequest::new(&shared.stats);
     let random = RandomInputs { request_id: uuid(), phase: fastrand::f64(), created: unix_seconds() };
-    match plan(&shared, &request, payload, dialect, &random).await {
-        Ok(plan) => respond(plan, Wire::of(&request), live).await,
+    let mut attempt = Attempt {
+        at_ms: clock::now_ns() / 1_000_000,
+        upstream: shared.name.clone(),
+        model: String::new(),
+        key: script::mark(key_of(request.headers())),
+        status: 0,
+    };
+    match plan(&shared, &request, payload, dialect, &random, &mut attempt.model).await {
+        Ok(plan) => {
+            attempt.status = plan.head.status();
+            shared.stats.attempt(attempt);
+            respond(plan, Wire::of(&request), live).await
+        }
         Err(error) => {
+            let answer = Fixed::error(&dialect, &error, &random.request_id);
+            attempt.status = answer.status;
+            shared.stats.attempt(attempt);
             live.end(Outcome::Completed);
-            let headers = [("x-request-id".to_owned(), random.request_id.clone())];
-            fixed(Fixed::error(&dialect, &error, &random.request_id), &headers)
+            let mut headers = vec![("x-request-id".to_owned(), random.request_id.clone())];
+            headers.extend(error.retry_after.map(|seconds| ("retry-after".to_owned(), seconds.to_string())));
+            fixed(answer, &headers)
         }
     }
 }
 
-/// Everything before the first byte of the response: body, key, checks, script.
+/// Everything before the first byte of the response: body, key, checks, script. Sets the model that was asked for.
 async fn plan(
     shared: &Shared,
     request: &HttpRequest,
     payload: web::Payload,
     dialect: Dialect,
     random: &RandomInputs,
+    model: &mut String,
 ) -> Result<Plan, ServiceError> {
     let body = match payload.to_bytes_limited(REQUEST_MAX).await {
         Ok(Ok(body)) => body,
@@ -103,25 +147,36 @@ async fn plan(
         headers: recorded_headers(request.headers()),
         body: String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).into_owned(),
     });
+    check_loaded(shared)?;
+    let key = key_of(request.headers());
     let key_optional = matches!(dialect, Dialect::Chat { spell, .. } if spell.key_optional());
-    check_key(shared, request.headers(), key_optional)?;
+    check_key(shared, key, key_optional)?;
     let asked = match dialect {
         Dialect::DashScope { endpoint, .. } => {
             script::parse_dashscope(&body, endpoint, wants_stream(request.headers()))?
         }
         Dialect::Chat { spell, .. } => script::parse_chat(&body, spell)?,
     };
-    let message = asked.last_user_text();
-    let script = if Script::is_script(message) { Some(read_script(shared, message)?) } else { None };
-    script::plan(&asked, script, shared.pacing, random)
+    model.clone_from(&asked.model);
+    check_offered(shared, &asked.model)?;
+    script::check_rights(key, &asked.model)?;
+    let running = shared.stats.open_streams();
+    if shared.runs_max > 0 && running > shared.runs_max {
+        return Err(ServiceError::of(Kind::Full));
+    }
+    let situation = Situation { place: &shared.name, now: Duration::from_nanos(clock::now_ns()), running };
+    let script = {
+        let mut times = shared.times.lock().unwrap_or_else(PoisonError::into_inner);
+        script::choose(&asked, situation, &mut times)?
+    };
+    script::plan(&asked, &script, shared.pacing, random)
 }
 
-/// Parses the switches; once their faults are used up, the remaining answer is a good one.
-fn read_script(shared: &Shared, message: &str) -> Result<Script, ServiceError> {
-    let script = Script::parse(message).map_err(ServiceError::parameter)?;
-    let Some(times) = script.times else { return Ok(script) };
-    let faulty = shared.times.lock().unwrap_or_else(PoisonError::into_inner).is_faulty(message, times);
-    if faulty { Ok(script) } else { Script::parse_healthy(message).map_err(ServiceError::parameter) }
+/// Where a list was set, there is no other model.
+fn check_offered(shared: &Shared, model: &str) -> Result<(), ServiceError> {
+    let models = shared.models.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_offered = models.as_ref().is_none_or(|models| models.iter().any(|offered| offered == model));
+    if is_offered { Ok(()) } else { Err(ServiceError::of(Kind::Model)) }
 }
 
 /// The key in one of the headers that services read.
@@ -131,13 +186,12 @@ fn key_of(headers: &HeaderMap) -> &str {
     if bearer.is_empty() { text("api-key").trim() } else { bearer }
 }
 
-fn check_key(shared: &Shared, headers: &HeaderMap, key_optional: bool) -> Result<(), ServiceError> {
-    let key = key_of(headers);
-    let is_right = match &shared.api_key {
-        Some(wanted) => key == wanted.expose_secret(),
-        None => (key_optional || !key.is_empty()) && !key.starts_with("sk-invalid"),
-    };
-    if is_right { Ok(()) } else { Err(ServiceError::of(Kind::Key)) }
+fn check_key(shared: &Shared, key: &str, is_optional: bool) -> Result<(), ServiceError> {
+    match &shared.api_key {
+        Some(wanted) if key == wanted.expose_secret() => Ok(()),
+        Some(_) => Err(ServiceError::of(Kind::Key)),
+        None => script::check_key(key, is_optional),
+    }
 }
 
 /// DashScope's streams are requested by header only.
@@ -174,6 +228,13 @@ async fn respond(plan: Plan, wire: Option<Wire>, mut live: ActiveRequest) -> Htt
     }
     match plan.head {
         Head::Never => std::future::pending().await,
+        Head::Reset => {
+            if let Some(wire) = wire {
+                wire.reset_on_close();
+            }
+            live.end(Outcome::Broken);
+            HttpResponse::Ok().body(Broken)
+        }
         Head::Raw(bytes) => {
             if let Some(wire) = wire {
                 let _ = wire.write(&bytes).await;

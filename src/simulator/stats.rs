@@ -1,4 +1,5 @@
 //! Counters and recorded requests, for tests and operators.
+use serde::Serialize;
 use std::{
     collections::VecDeque,
     sync::{
@@ -9,6 +10,8 @@ use std::{
 
 /// Number of requests kept for inspection; the oldest is dropped first.
 pub(super) const RECORDED_MAX: usize = 64;
+/// Number of attempts kept for inspection; the oldest is dropped first.
+const ATTEMPTS_MAX: usize = 4096;
 /// Bytes of a request body that are kept; the rest is cut.
 pub(super) const BODY_MAX: usize = 256 * 1024;
 
@@ -21,6 +24,22 @@ pub struct Stats {
     cancelled: AtomicU64,
     broken: AtomicU64,
     recorded: Mutex<VecDeque<Recorded>>,
+    attempts: Mutex<VecDeque<Attempt>>,
+}
+
+/// One generation request, and what it got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// When it came, on the clock that all processes of one machine share, in milliseconds.
+    pub at_ms: u64,
+    /// The simulator's name.
+    pub upstream: String,
+    /// Empty where the body could not be read.
+    pub model: String,
+    /// The mark of its key; empty without one. See [`mark`](super::script::mark).
+    pub key: String,
+    /// HTTP status of the response; 0 where none is sent.
+    pub status: u16,
 }
 
 /// One recorded request.
@@ -62,6 +81,19 @@ impl Stats {
     /// The last requests, the oldest first.
     pub fn recorded(&self) -> Vec<Recorded> {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// The last attempts, the oldest first.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    pub(super) fn attempt(&self, attempt: Attempt) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.len() == ATTEMPTS_MAX {
+            attempts.pop_front();
+        }
+        attempts.push_back(attempt);
     }
 
     pub(super) fn record(&self, request: Recorded) {

@@ -12,7 +12,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATH: &str = "/api/v1/services/aigc/text-generation/generation";
 
 fn spawn() -> Simulator {
-    start(Settings::default()).expect("a simulator")
+    spawn_with(Settings::default())
+}
+
+fn spawn_with(settings: Settings) -> Simulator {
+    start(settings).expect("a simulator")
 }
 
 /// Sends a request for a stream.
@@ -256,4 +260,66 @@ async fn the_chat_dialect_has_its_paths_under_any_prefix() {
     let recorded = format!("{:?}", simulator.stats().recorded());
     assert!(!recorded.contains("sk-"), "{recorded}");
     simulator.stop().await;
+}
+
+#[actix_web::test]
+async fn a_connection_can_be_reset_before_the_head() {
+    let (text, end) = answer("/sim reset").await;
+    assert_eq!((text.as_str(), end.expect_err("a reset").kind()), ("", std::io::ErrorKind::ConnectionReset));
+}
+
+#[actix_web::test]
+async fn attempts_say_who_got_what_with_which_key() {
+    let simulator = spawn_with(Settings { name: "A".to_owned(), runs_max: 1, ..Settings::default() });
+    let mut first = send(&simulator, "sk-1", "/sim stall_after=1").await;
+    read_until(&mut first, "event:result").await.1.expect("a frame");
+    for (key, message, wanted) in [
+        ("sk-1", "hi", "503"),
+        ("sk-poor-1", "hi", "400"),
+        ("sk-limited-9-x", "hi", "429"),
+        ("sk-only-sim-think-1", "hi", "403"),
+    ] {
+        let (text, _) = read_until(&mut send(&simulator, key, message).await, "}").await;
+        assert!(text[9..].starts_with(wanted), "{key}: {text}");
+        assert_eq!(text.contains("retry-after: 9\r\n"), wanted == "429", "{text}");
+    }
+    let attempts = simulator.stats().attempts();
+    let got: Vec<_> = attempts.iter().map(|attempt| (attempt.key.as_str(), attempt.status)).collect();
+    let [one, poor, limited, only] =
+        ["sk-1", "sk-poor-1", "sk-limited-9-x", "sk-only-sim-think-1"].map(super::script::mark);
+    assert_eq!(got, [(&*one, 200), (&one, 503), (&poor, 400), (&limited, 429), (&only, 403)]);
+    assert!(attempts.iter().all(|attempt| attempt.upstream == "A"));
+    assert!(attempts.is_sorted_by_key(|attempt| attempt.at_ms));
+    let list = chat(&simulator, "GET", "/sim/attempts", "", "").await;
+    assert!(list.contains(&format!("\"key\":\"{limited}\",\"status\":429")), "{list}");
+    simulator.stop().await;
+}
+
+#[actix_web::test]
+async fn a_list_of_models_changes() {
+    let simulator = spawn();
+    let body = r#"{"model":"m7","messages":[{"role":"user","content":"hi"}]}"#;
+    let bearer = "Authorization: Bearer sk-x\r\n";
+    for (offered, listed, status) in [(None, 3, "200"), (Some(300), 300, "200"), (Some(0), 0, "404")] {
+        simulator.offer(offered.map(|count| (0..count).map(|k| format!("m{k}")).collect()));
+        let list = chat(&simulator, "GET", "/v1/models", bearer, "").await;
+        assert_eq!(list.matches("\"id\"").count(), listed);
+        let text = chat(&simulator, "POST", "/v1/chat/completions", bearer, body).await;
+        assert!(text[9..].starts_with(status), "{text}");
+    }
+    simulator.stop().await;
+}
+
+#[actix_web::test]
+async fn nothing_is_served_while_a_model_loads() {
+    let loading = Settings { loads_for: Duration::from_secs(3600), ..Settings::default() };
+    for (settings, status) in [(loading, "503"), (Settings::default(), "200")] {
+        let simulator = spawn_with(settings);
+        for path in ["/health", "/api/version", "/v1/models"] {
+            let text = chat(&simulator, "GET", path, "Authorization: Bearer sk-x\r\n", "").await;
+            assert!(text[9..].starts_with(status), "{path}: {text}");
+            assert_eq!(text.contains("Loading model"), status == "503", "{text}");
+        }
+        simulator.stop().await;
+    }
 }

@@ -1,11 +1,11 @@
-//! Official clients: the Python SDK against the simulator in a process of its own, and the chat client's schemas
+//! Official clients: the SDKs of DashScope and OpenAI against the simulator in a process of its own, and the chat client's schemas
 //! and transport against the frames that are written down.
 use crate::harness::{Process, Tidegate, within};
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 use tokio::process::Command;
 
 #[tokio::test]
-async fn the_official_sdk_talks_to_the_simulator() {
+async fn the_official_sdks_talk_to_the_simulator() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/venv/bin/python");
     assert!(python.exists(), "{} is missing: tests/run makes it", python.display());
@@ -35,20 +35,28 @@ async fn the_chat_client_of_the_ai_sdk_reads_our_frames_and_we_read_its() {
 #[tokio::test]
 async fn the_chat_client_of_the_ai_sdk_chats_stops_and_resumes() {
     let gateway = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
-    let passed = node("tests/sdk/chat.mjs", Some(gateway.address)).await;
+    let passed = node("tests/sdk/chat.mjs", Some(("GATEWAY", gateway.address))).await;
     assert!(passed >= 10, "{passed}");
     gateway.stop().await;
 }
 
-/// Runs a file of Node.js tests; how many passed.
-async fn node(file: &str, gateway: Option<SocketAddr>) -> u32 {
+#[tokio::test]
+async fn the_openai_sdk_for_node_talks_to_the_simulator() {
+    let simulator = Process::simulate().await;
+    let passed = node("tests/sdk/openai.mjs", Some(("SIMULATOR", simulator.address))).await;
+    assert!(passed >= 7, "{passed}");
+    simulator.stop().await;
+}
+
+/// Runs a file of Node.js tests, with an address under this name in its environment; how many passed.
+async fn node(file: &str, address: Option<(&str, SocketAddr)>) -> u32 {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let packages = root.join("target/node");
     let installed = packages.join("node_modules/ai");
     assert!(installed.exists(), "{} is missing: tests/run makes it", installed.display());
     let mut node = Command::new("node");
     node.args(["--test", "--test-reporter=tap", file]).current_dir(root);
-    node.envs(gateway.map(|address| ("GATEWAY", address.to_string())));
+    node.envs(address.map(|(name, address)| (name, address.to_string())));
     node.env("NODE_PACKAGES", packages).stdin(Stdio::null()).kill_on_drop(true);
     let output = within("node ends", Duration::from_secs(60), node.output()).await.unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);

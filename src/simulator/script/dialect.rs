@@ -9,7 +9,7 @@ impl Dialect {
     pub(super) fn answer(&self, error: &ServiceError) -> ErrorAnswer {
         match self {
             Dialect::DashScope { .. } => dashscope::answer(error),
-            Dialect::Chat { .. } => chat::answer(error),
+            Dialect::Chat { spell, .. } => chat::answer(error, spell),
         }
     }
 

@@ -31,6 +31,8 @@ pub struct ServiceError {
     pub code: Option<String>,
     /// The service's message.
     pub message: Option<String>,
+    /// Seconds after which the client may ask again.
+    pub retry_after: Option<u64>,
 }
 
 impl ServiceError {

@@ -65,6 +65,19 @@ pub enum Head {
     /// Raw bytes written to the socket, bypassing the HTTP library; then the connection is closed.
     Raw(Vec<u8>),
     Never,
+    /// The connection is reset.
+    Reset,
+}
+
+impl Head {
+    /// HTTP status; 0 where there is none.
+    pub fn status(&self) -> u16 {
+        match self {
+            Head::Stream { .. } => 200,
+            Head::Fixed(fixed) => fixed.status,
+            Head::Raw(_) | Head::Never | Head::Reset => 0,
+        }
+    }
 }
 
 /// A complete response.
@@ -87,7 +100,7 @@ impl Fixed {
     }
 
     /// JSON that is no error.
-    pub fn json(body: Vec<u8>) -> Self {
+    pub fn json(body: impl Into<Bytes>) -> Self {
         Self::new(200, JSON, body.into())
     }
 
@@ -96,20 +109,18 @@ impl Fixed {
     }
 }
 
-/// Plans the response to a request. `script` is `None` for an ordinary message.
+/// Plans the response to a request.
 ///
 /// # Errors
 /// The error that the service would return.
 pub fn plan(
     request: &Request,
-    script: Option<Script>,
+    script: &Script,
     pacing: Pacing,
     random: &RandomInputs,
 ) -> Result<Plan, ServiceError> {
-    let steered = script.is_some();
-    let script = script.unwrap_or(Script { group: 1, ..Script::default() });
-    let answer = Content::of(request, &script, steered)?;
-    let first = script.first.unwrap_or(pacing.first);
+    let answer = Content::of(request, script)?;
+    let first = script.first.unwrap_or(pacing.first).saturating_add(script.late);
     let pace = script.pace.unwrap_or(pacing.pace);
     let mut wait = script.head_wait;
     if !request.stream {
@@ -117,8 +128,8 @@ pub fn plan(
         let tokens = u32::try_from(answer.total()).unwrap_or(u32::MAX);
         wait += first.saturating_add(pace.saturating_mul(tokens));
     }
-    let head = head(request, &script, answer, random, (first, pace))?;
-    let headers = headers(&script, request, &random.request_id);
+    let head = head(request, script, answer, random, (first, pace))?;
+    let headers = headers(script, request, &random.request_id);
     Ok(Plan {
         wait,
         head,
@@ -167,6 +178,7 @@ fn head(
             ..Fixed::new(status(307), "text/html", Bytes::new())
         },
         (Some(HeadKind::Never), _) => return Ok(Head::Never),
+        (Some(HeadKind::Reset), _) => return Ok(Head::Reset),
         (
             Some(
                 kind @ (HeadKind::BadStatusLine

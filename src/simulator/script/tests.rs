@@ -1,13 +1,14 @@
 //! The pure half under a clock that the test winds.
 mod chat;
+mod faulty;
 mod frames;
 mod requests;
 mod switching;
 mod talk;
 
 use super::{
-    Endpoint, Head, Pacing, Plan, RandomInputs, Request, Script, ServiceError, Step, error::ErrorAnswer,
-    parse_chat, parse_dashscope, plan,
+    Endpoint, Head, Pacing, Plan, RandomInputs, Request, Script, ServiceError, Situation, Step, Times,
+    choose, error::ErrorAnswer, parse_chat, parse_dashscope, plan,
 };
 use std::time::Duration;
 
@@ -26,14 +27,11 @@ fn planned(body: &str, endpoint: Endpoint, stream: bool) -> Result<Plan, ErrorAn
 }
 
 fn plan_of(request: &Request) -> Result<Plan, ServiceError> {
-    let message = request.last_user_text();
-    let script = Script::is_script(message)
-        .then(|| Script::parse(message))
-        .transpose()
-        .map_err(ServiceError::parameter)?;
+    let situation = Situation { place: "", now: Duration::ZERO, running: 1 };
+    let script = choose(request, situation, &mut Times::default())?;
     let pacing = Pacing { first: Duration::ZERO, pace: Duration::ZERO };
     let random = RandomInputs { request_id: "R".to_owned(), phase: 0.0, created: 1_700_000_000 };
-    plan(request, script, pacing, &random)
+    plan(request, &script, pacing, &random)
 }
 
 const INCREMENTAL: &str = r#"{"result_format":"message","incremental_output":true}"#;

@@ -1,18 +1,13 @@
 //! Codes, statuses, messages and forms of errors.
 //!
 //! Source: OpenAI's error codes, and the captures and sources named in `spell`.
-use super::spell::{ErrorShape, Spell};
+use super::spell::{ErrorShape, INVALID, Spell, Wording};
 use crate::simulator::script::error::{ErrorAnswer, Kind, ServiceError};
 use serde_json::{Value, json};
 
-/// Status, `type`, `param`, `code` and message of a kind; empty for null.
-struct Row(Kind, u16, &'static str, &'static str, &'static str, &'static str);
-
-const INVALID: &str = "invalid_request_error";
-
-const ROWS: &[Row] = &[
-    Row(Kind::Parameter, 400, INVALID, "", "invalid_value", "The request is invalid."),
-    Row(
+const ROWS: &[Wording] = &[
+    Wording(Kind::Parameter, 400, INVALID, "", "invalid_value", "The request is invalid."),
+    Wording(
         Kind::TooLong,
         400,
         INVALID,
@@ -20,8 +15,8 @@ const ROWS: &[Row] = &[
         "context_length_exceeded",
         "This model's maximum context length is 98304 tokens. Please reduce the length of the messages.",
     ),
-    Row(Kind::TooLarge, 413, INVALID, "", "request_too_large", "The request is too large."),
-    Row(
+    Wording(Kind::TooLarge, 413, INVALID, "", "request_too_large", "The request is too large."),
+    Wording(
         Kind::Cap,
         400,
         INVALID,
@@ -29,7 +24,7 @@ const ROWS: &[Row] = &[
         "invalid_value",
         "max_tokens is too large: this model supports at most 8192 completion tokens.",
     ),
-    Row(
+    Wording(
         Kind::Filter,
         400,
         INVALID,
@@ -37,7 +32,7 @@ const ROWS: &[Row] = &[
         "content_policy_violation",
         "Your request was rejected by our safety system.",
     ),
-    Row(
+    Wording(
         Kind::FilterInAnswer,
         400,
         "data_inspection_failed",
@@ -45,7 +40,7 @@ const ROWS: &[Row] = &[
         "data_inspection_failed",
         "Output data may contain inappropriate content.",
     ),
-    Row(
+    Wording(
         Kind::Image,
         400,
         INVALID,
@@ -53,9 +48,16 @@ const ROWS: &[Row] = &[
         "invalid_value",
         "Invalid content type. image_url is only supported by certain models.",
     ),
-    Row(Kind::Key, 401, INVALID, "", "invalid_api_key", "Incorrect API key provided."),
-    Row(Kind::Rights, 403, "permission_denied", "", "access_denied", "The key has no access to this model."),
-    Row(
+    Wording(Kind::Key, 401, INVALID, "", "invalid_api_key", "Incorrect API key provided."),
+    Wording(
+        Kind::Rights,
+        403,
+        "permission_denied",
+        "",
+        "access_denied",
+        "The key has no access to this model.",
+    ),
+    Wording(
         Kind::Money,
         429,
         "insufficient_quota",
@@ -63,12 +65,19 @@ const ROWS: &[Row] = &[
         "insufficient_quota",
         "You exceeded your current quota, please check your plan and billing details.",
     ),
-    Row(Kind::Model, 404, INVALID, "model", "model_not_found", "The model does not exist."),
-    Row(Kind::Path, 404, INVALID, "", "unknown_url", "Unknown request URL."),
-    Row(Kind::Rate, 429, "requests", "", "rate_limit_exceeded", "Rate limit reached for requests."),
-    Row(Kind::Full, 503, "server_error", "", "", "The server is overloaded, please try again later."),
-    Row(Kind::Loading, 503, "unavailable_error", "", "", "Loading model"),
-    Row(Kind::Fault, 500, "server_error", "", "", "The server had an error while processing your request."),
+    Wording(Kind::Model, 404, INVALID, "model", "model_not_found", "The model does not exist."),
+    Wording(Kind::Path, 404, INVALID, "", "unknown_url", "Unknown request URL."),
+    Wording(Kind::Rate, 429, "requests", "", "rate_limit_exceeded", "Rate limit reached for requests."),
+    Wording(Kind::Full, 503, "server_error", "", "", "The server is overloaded, please try again later."),
+    Wording(Kind::Loading, 503, "unavailable_error", "", "", "Loading model"),
+    Wording(
+        Kind::Fault,
+        500,
+        "server_error",
+        "",
+        "",
+        "The server had an error while processing your request.",
+    ),
 ];
 
 /// The kind of a status that was given alone.
@@ -87,14 +96,14 @@ fn of_status(status: u16) -> Kind {
 }
 
 /// Fills in missing parts: the kind from the code or the status, the others from the kind.
-pub(in crate::simulator::script) fn answer(error: &ServiceError) -> ErrorAnswer {
+pub(in crate::simulator::script) fn answer(error: &ServiceError, spell: &Spell) -> ErrorAnswer {
     let by_code = || {
         let code = error.code.as_deref()?;
         ROWS.iter().find(|row| row.4 == code).map(|row| row.0)
     };
     let kind = error.kind.or_else(by_code).unwrap_or_else(|| of_status(error.status.unwrap_or(500)));
-    let row = ROWS.iter().find(|row| row.0 == kind).unwrap_or(&ROWS[0]);
-    let Row(_, status, class, param, code, message) = *row;
+    let row = spell.wordings.iter().chain(ROWS).find(|row| row.0 == kind).unwrap_or(&ROWS[0]);
+    let Wording(_, status, class, param, code, message) = *row;
     ErrorAnswer {
         status: error.status.unwrap_or(status),
         code: error.code.clone().unwrap_or_else(|| code.to_owned()),

@@ -110,7 +110,7 @@ impl Frames {
 
     /// Appends the events of an error.
     pub(in crate::simulator::script) fn error(&mut self, out: &mut BytesMut, error: &ServiceError) {
-        let answer = errors::answer(error);
+        let answer = errors::answer(error, self.shape.spell);
         let json = error_json(&answer, self.shape.spell);
         let mut text = BytesMut::new();
         push_string(&mut text, &answer.message);

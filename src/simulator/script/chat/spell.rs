@@ -3,6 +3,10 @@
 //! Sources: captures of llama.cpp and vLLM 0.32; the source of SGLang 0.5 and of Ollama; the documentation of Azure,
 //! DeepSeek, Moonshot and OpenRouter.
 
+use crate::simulator::script::error::Kind;
+
+pub(super) const INVALID: &str = "invalid_request_error";
+
 /// The spelling of one engine or service.
 #[derive(Debug)]
 pub struct Spell {
@@ -38,6 +42,8 @@ pub struct Spell {
     /// How an error is reported in the stream.
     pub(in crate::simulator::script) breaks: Break,
     pub(super) error: ErrorShape,
+    /// Errors that it words in its own way.
+    pub(super) wordings: &'static [Wording],
     /// A request without a key is served.
     pub(super) key_optional: bool,
     pub(super) caps: Caps,
@@ -45,6 +51,17 @@ pub struct Spell {
     /// Field of the list of models that has the model's context; `n_ctx` stands below `meta`, empty is none.
     pub(super) name_of_context: &'static str,
 }
+
+/// An error as one engine words it: status, `type`, `param`, `code` and message; empty for null.
+#[derive(Debug)]
+pub(super) struct Wording(
+    pub(super) Kind,
+    pub(super) u16,
+    pub(super) &'static str,
+    pub(super) &'static str,
+    pub(super) &'static str,
+    pub(super) &'static str,
+);
 
 /// What stands in a chunk for the text that it has none of: of reasoning and answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +169,7 @@ const PLAIN: Spell = Spell {
     done_after_error: false,
     breaks: Break::Object,
     error: ErrorShape::Nested,
+    wordings: &[],
     key_optional: false,
     caps: Caps::Both,
     continues: Continues::MessageField("partial"),
@@ -171,6 +189,26 @@ pub(in crate::simulator::script) static SPELLS: [Spell; 9] = [
         null_usage: false,
         keepalive: ":\n\n",
         error: ErrorShape::CodeFirst,
+        wordings: &[
+            Wording(
+                Kind::Image,
+                500,
+                "server_error",
+                "",
+                "",
+                "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+            ),
+            Wording(
+                Kind::TooLong,
+                400,
+                "exceed_context_size_error",
+                "",
+                "",
+                "request (98305 tokens) exceeds the available context size (98304 tokens), try increasing it",
+            ),
+            Wording(Kind::Key, 401, "authentication_error", "", "", "Invalid API Key"),
+            Wording(Kind::Path, 404, "not_found_error", "", "", "File Not Found"),
+        ],
         key_optional: true,
         continues: Continues::Last,
         name_of_context: "n_ctx",
@@ -189,6 +227,34 @@ pub(in crate::simulator::script) static SPELLS: [Spell; 9] = [
         null_usage: false,
         done_after_error: true,
         error: ErrorShape::StatusCode,
+        wordings: &[
+            Wording(
+                Kind::TooLong,
+                400,
+                "BadRequestError",
+                "input_tokens",
+                "",
+                "This model's maximum context length is 98304 tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=98305)",
+            ),
+            Wording(
+                Kind::Cap,
+                400,
+                "BadRequestError",
+                "max_tokens",
+                "",
+                "max_tokens=99999 cannot be greater than max_model_len=98304.",
+            ),
+            Wording(Kind::Image, 400, "BadRequestError", "", "", "tiny is not a multimodal model"),
+            Wording(Kind::Model, 404, "NotFoundError", "model", "", "The model does not exist."),
+            Wording(
+                Kind::Full,
+                503,
+                "ServiceUnavailableError",
+                "",
+                "",
+                "The server is currently busy and cannot accept new requests.",
+            ),
+        ],
         key_optional: true,
         continues: Continues::RequestField,
         name_of_context: "max_model_len",
@@ -222,6 +288,11 @@ pub(in crate::simulator::script) static SPELLS: [Spell; 9] = [
         null_usage: false,
         breaks: Break::Silent,
         error: ErrorShape::NullCode,
+        wordings: &[
+            Wording(Kind::Model, 404, "not_found_error", "", "", "model not found, try pulling it first"),
+            Wording(Kind::Image, 400, "invalid_request_error", "", "", "invalid image input"),
+            Wording(Kind::Fault, 500, "api_error", "", "", "llama runner process has terminated"),
+        ],
         key_optional: true,
         caps: Caps::OnlyPlain,
         continues: Continues::No,
@@ -242,12 +313,42 @@ pub(in crate::simulator::script) static SPELLS: [Spell; 9] = [
         constants: r#","system_fingerprint":"fp_sim","service_tier":"default""#,
         choice: r#","logprobs":null,"content_filter_results":{}"#,
         error: ErrorShape::Digits,
+        wordings: &[
+            Wording(
+                Kind::Model,
+                404,
+                "",
+                "",
+                "DeploymentNotFound",
+                "The API deployment for this resource does not exist.",
+            ),
+            Wording(
+                Kind::Filter,
+                400,
+                "",
+                "prompt",
+                "content_filter",
+                "The response was filtered due to the prompt triggering content management policy.",
+            ),
+            Wording(
+                Kind::Rate,
+                429,
+                "",
+                "",
+                "",
+                "Requests have exceeded the call rate limit of your current pricing tier.",
+            ),
+        ],
         caps: Caps::OnlyCompletion,
         continues: Continues::No,
         ..PLAIN
     },
     Spell {
         name: "deepseek",
+        wordings: &[
+            Wording(Kind::Money, 402, "unknown_error", "", "invalid_request_error", "Insufficient Balance"),
+            Wording(Kind::Filter, 400, INVALID, "", "invalid_request_error", "Content Exists Risk"),
+        ],
         nulls: Nulls::Thinking,
         constants: r#","system_fingerprint":"fp_sim_prod""#,
         usage: UsagePlace::FinishChunk,
@@ -256,6 +357,33 @@ pub(in crate::simulator::script) static SPELLS: [Spell; 9] = [
     },
     Spell {
         name: "moonshot",
+        wordings: &[
+            Wording(
+                Kind::Money,
+                429,
+                "exceeded_current_quota_error",
+                "",
+                "",
+                "Your account is suspended, please check your plan and billing details",
+            ),
+            Wording(Kind::Rate, 429, "rate_limit_reached_error", "", "", "Your account reached max request"),
+            Wording(
+                Kind::Full,
+                429,
+                "engine_overloaded_error",
+                "",
+                "",
+                "The engine is currently overloaded, please try again later",
+            ),
+            Wording(
+                Kind::TooLong,
+                400,
+                INVALID,
+                "",
+                "",
+                "Invalid request: Your request exceeded model token limit: 98304",
+            ),
+        ],
         nulls: Nulls::Thinking,
         constants: r#","system_fingerprint":"fpv0_sim""#,
         choice: "",
@@ -273,6 +401,11 @@ pub(in crate::simulator::script) static SPELLS: [Spell; 9] = [
         keepalive: ": OPENROUTER PROCESSING\n\n",
         breaks: Break::Choice,
         error: ErrorShape::Metadata,
+        wordings: &[
+            Wording(Kind::Money, 402, "", "", "", "Insufficient credits"),
+            Wording(Kind::Full, 503, "", "", "", "No instances available"),
+            Wording(Kind::Fault, 502, "", "", "", "Provider returned error"),
+        ],
         continues: Continues::No,
         ..PLAIN
     },
@@ -282,6 +415,16 @@ impl Spell {
     /// The default.
     pub fn plain() -> &'static Spell {
         &SPELLS[0]
+    }
+
+    /// The spelling of this name.
+    pub fn find(name: &str) -> Option<&'static Spell> {
+        SPELLS.iter().find(|spell| spell.name == name)
+    }
+
+    /// The names of all spellings.
+    pub fn names() -> String {
+        SPELLS.each_ref().map(|spell| spell.name).join(", ")
     }
 
     /// Whether a request without a key is served.

@@ -25,11 +25,11 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn of(request: &Request, script: &Script, steered: bool) -> Result<Content, ServiceError> {
+    pub(super) fn of(request: &Request, script: &Script) -> Result<Content, ServiceError> {
         let seed = script.seed.or(request.seed).unwrap_or_else(|| seed_of(request.last_user_text()));
         let text = if script.help {
             Some(format!("## Switches of `/sim`\n\n{}", switches::table()))
-        } else if steered {
+        } else if script.has_content {
             script.text.clone()
         } else if request.model == "sim-echo" {
             Some(request.last_user_text().to_owned())
@@ -53,7 +53,7 @@ impl Content {
         };
         let wanted = if script.help {
             None
-        } else if steered {
+        } else if script.has_content {
             script.answer_tokens()
         } else {
             None
@@ -155,8 +155,7 @@ fn mode(request: &Request, script: &Script) -> Mode {
 /// The error in mid-stream; the default is the content filter.
 fn error_in_stream(script: &Script) -> ServiceError {
     let error = script.error.service_error();
-    let is_given = error.code.is_some() || error.status.is_some();
-    if is_given {
+    if script.error.is_given() {
         error
     } else {
         ServiceError { message: error.message, ..ServiceError::of(Kind::FilterInAnswer) }

@@ -1,6 +1,6 @@
 //! The switches: how they are read, that each does something, that the document lists them.
 use super::*;
-use crate::simulator::script::{Times, switches, table};
+use crate::simulator::script::{switches, table};
 
 /// One message for each switch.
 const EXAMPLES: &[&str] = &[
@@ -24,6 +24,11 @@ const EXAMPLES: &[&str] = &[
     "nagle=on",
     "keepalive_ms=5",
     "times=2",
+    "for_ms=500",
+    "at=A,B",
+    "error=loading",
+    "runs=7",
+    "late_ms=3",
     "carrier=c",
     "status=429",
     "code=Arrearage",
@@ -44,6 +49,7 @@ const EXAMPLES: &[&str] = &[
     "header_bytes=3000",
     "bad_status_line",
     "no_head",
+    "reset",
     "head_ms=10",
     "gzip",
     "bomb_mib=5",
@@ -223,12 +229,16 @@ fn a_long_line_has_its_length() {
 #[test]
 fn a_fault_holds_for_its_number_of_requests_and_the_table_is_bounded() {
     let mut times = Times::default();
-    let faulty: Vec<bool> = (0..4).map(|_| times.is_faulty("/sim cut_after=1 times=2", 2)).collect();
+    let faulty: Vec<bool> =
+        (0..4).map(|_| times.is_faulty("/sim cut_after=1 times=2", Duration::ZERO, Some(2), None)).collect();
     assert_eq!(faulty, [true, true, false, false]);
     for k in 0..Times::MESSAGES_MAX {
-        times.is_faulty(&k.to_string(), 1);
+        times.is_faulty(&k.to_string(), Duration::ZERO, Some(1), None);
     }
-    assert!(times.is_faulty("/sim cut_after=1 times=2", 2), "the oldest is forgotten");
+    assert!(
+        times.is_faulty("/sim cut_after=1 times=2", Duration::ZERO, Some(2), None),
+        "the oldest is forgotten"
+    );
     let healthy = Script::parse_healthy("/sim cut_after=1 tokens=3 times=2 status=500").expect("a script");
     assert_eq!((healthy.tokens, healthy.faults.len(), healthy.error.status), (Some(3), 0, None));
 }

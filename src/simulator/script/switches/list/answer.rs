@@ -2,7 +2,7 @@
 use super::{
     super::{
         super::{
-            Alphabet, Carrier, Fault, TOKENS_MAX,
+            Alphabet, Carrier, Fault, Kind, TOKENS_MAX,
             answer::{SHOWCASE, SHOWCASE_ZH},
             chat::Break,
         },
@@ -10,6 +10,24 @@ use super::{
     },
     after, fault, put, shape, spell,
 };
+
+const KINDS: [(&str, Kind); 15] = [
+    ("parameter", Kind::Parameter),
+    ("too_long", Kind::TooLong),
+    ("too_large", Kind::TooLarge),
+    ("cap", Kind::Cap),
+    ("filter", Kind::Filter),
+    ("image", Kind::Image),
+    ("key", Kind::Key),
+    ("rights", Kind::Rights),
+    ("money", Kind::Money),
+    ("model", Kind::Model),
+    ("path", Kind::Path),
+    ("rate", Kind::Rate),
+    ("full", Kind::Full),
+    ("loading", Kind::Loading),
+    ("fault", Kind::Fault),
+];
 
 pub(super) const ALL: &[Switch] = &[
     // Content.
@@ -97,7 +115,36 @@ pub(super) const ALL: &[Switch] = &[
         "the faults apply to the first N requests with this message; then the answer is good",
         |s, v| put(&mut s.times, Some(v.count(0, 1_000_000)?)),
     ),
+    shape(
+        "for_ms",
+        "T",
+        "the faults apply for this time after the first request with this message; then the answer is good",
+        |s, v| put(&mut s.lasts, Some(v.millis()?)),
+    ),
+    shape(
+        "at",
+        "names",
+        "the faults apply at the simulators of these names (`--name`), separated by commas; elsewhere the answer is good",
+        |s, v| put(&mut s.places, v.string()?.split(',').map(str::to_owned).collect()),
+    ),
     // Errors.
+    fault(
+        "error",
+        "parameter, too_long, too_large, cap, filter, image, key, rights, money, model, path, rate, full, loading, fault",
+        "51 52 53 54 55",
+        "an error of this kind, as the dialect and the spelling report it",
+        |s, v| put(&mut s.error.kind, Some(v.one_of(&KINDS)?)),
+    ),
+    fault(
+        "runs",
+        "N",
+        "54",
+        "an error of the kind `full` while more than N requests are in progress",
+        |s, v| put(&mut s.runs, Some(v.count(0, 1_000_000)?)),
+    ),
+    fault("late_ms", "T", "60", "the first delta comes this much later, the head at once", |s, v| {
+        put(&mut s.late, v.millis()?)
+    }),
     fault(
         "carrier",
         "a, b, c, d",

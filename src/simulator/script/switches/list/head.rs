@@ -44,6 +44,7 @@ pub(super) const ALL: &[Switch] = &[
     fault("no_head", "", "60", "no byte at all; the connection stays open", |s, v| {
         head(s, v, HeadKind::Never)
     }),
+    fault("reset", "", "81", "the connection is reset before the head", |s, v| head(s, v, HeadKind::Reset)),
     fault("head_ms", "T", "60", "delay of the head", |s, v| put(&mut s.head_wait, v.millis()?)),
     fault("gzip", "", "61", "a good stream, compressed without being asked", |s, v| {
         put(&mut s.head.gzip, v.flag()?)
