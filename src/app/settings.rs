@@ -10,9 +10,12 @@ use crate::{
     memory, protocol, session,
     socket::{guard, rate, task, unfinished, worker},
     upstream::{
-        Dialect, Limits, client,
+        Dialect, Limits,
+        chat::{self, Chat},
+        client,
         dashscope::{self, DashScope},
         route,
+        service::DialectKind,
     },
 };
 use rustix::system::uname;
@@ -158,29 +161,52 @@ fn section(name: Option<&SectionName>) -> String {
     name.map_or_else(|| "upstream".to_owned(), |name| format!("upstream.{name}"))
 }
 
-fn upstream_settings((name, upstream): (Option<&SectionName>, &config::Upstream)) -> UpstreamSettings {
-    let dialect = dashscope::Settings {
-        endpoint: upstream.endpoint,
-        incremental: upstream.incremental,
-        thinking: match upstream.thinking {
-            config::Thinking::Default => None,
-            config::Thinking::On => Some(true),
-            config::Thinking::Off => Some(false),
-        },
-        max_tokens: (upstream.max_tokens > 0).then_some(upstream.max_tokens),
-        workspace: Some(upstream.workspace.clone()).filter(|workspace| !workspace.is_empty()),
+fn dialect(upstream: &config::Upstream) -> Dialect {
+    let thinking = match upstream.thinking {
+        config::Thinking::Default => None,
+        config::Thinking::On => Some(true),
+        config::Thinking::Off => Some(false),
     };
+    let max_tokens = (upstream.max_tokens > 0).then_some(upstream.max_tokens);
+    let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let (headers, extra) = (upstream.headers.clone(), upstream.extra.clone());
+    match upstream.service.dialect {
+        DialectKind::DashScope => Dialect::DashScope(DashScope::new(dashscope::Settings {
+            endpoint: upstream.endpoint,
+            incremental: upstream.incremental,
+            thinking,
+            max_tokens,
+            workspace: some(&upstream.workspace),
+            headers,
+            extra,
+        })),
+        DialectKind::Chat => Dialect::Chat(Chat::new(chat::Settings {
+            thinking,
+            thinking_field: upstream.thinking_field(),
+            max_tokens,
+            token_cap: upstream.token_cap(),
+            include_usage: upstream.include_usage(),
+            insufficient_quota: upstream.service.insufficient_quota,
+            api_version: some(&upstream.api_version),
+            headers,
+            extra,
+        })),
+    }
+}
+
+fn upstream_settings((name, upstream): (Option<&SectionName>, &config::Upstream)) -> UpstreamSettings {
     UpstreamSettings {
         client: client::Settings {
             section: section(name),
             base_url: upstream.base_url.clone(),
             api_keys: upstream.api_key.iter().cloned().collect(),
+            key_header: upstream.service.key_header,
             ca_file: upstream.ca_file.clone(),
             connect_timeout: upstream.connect_timeout,
             lazy_acks: upstream.ack == config::Ack::Lazy,
             first_byte: upstream.first_byte_timeout,
         },
-        dialect: Arc::new(Dialect::DashScope(DashScope::new(dialect))),
+        dialect: Arc::new(dialect(upstream)),
         limits: Limits {
             line_bytes: upstream.line_bytes_max,
             event_bytes: upstream.event_bytes_max,

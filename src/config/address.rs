@@ -1,5 +1,6 @@
 //! Parses addresses in the configuration: the upstream's base URL, origins of pages, networks of proxies.
 use super::kind::{Setting, ValueKind};
+use crate::upstream::service::{DialectKind, Service};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, ParseError, Url};
@@ -17,20 +18,39 @@ fn base_url(text: &str) -> Result<Url, String> {
         return Err("has a query".to_owned());
     }
     let path = url.path().trim_end_matches('/').to_owned();
-    if let Some(problem) = other_api(&url, &path) {
-        return Err(problem);
-    }
     url.set_path(&path);
     Ok(url)
 }
 
 /// The fault of a path that belongs to another API, or that is an endpoint and not a base.
-fn other_api(url: &Url, path: &str) -> Option<String> {
-    let base = |path: &str| {
-        let mut base = url.clone();
-        base.set_path(path);
-        base
-    };
+pub(super) fn other_api(url: &Url, dialect: DialectKind) -> Option<String> {
+    match dialect {
+        DialectKind::DashScope => not_of_dashscope(url, url.path()),
+        DialectKind::Chat => not_of_chat(url, url.path()),
+    }
+}
+
+fn base_of(url: &Url, path: &str) -> Url {
+    let mut base = url.clone();
+    base.set_path(path);
+    base
+}
+
+fn not_of_chat(url: &Url, path: &str) -> Option<String> {
+    for endpoint in ["/chat/completions", "/completions", "/responses", "/models"] {
+        if let Some(before) = path.strip_suffix(endpoint) {
+            return Some(format!("is an endpoint; leave out its path: {}", base_of(url, before)));
+        }
+    }
+    let native = is_of_dashscope(url) && path.split('/').nth(1) == Some("api");
+    native.then(|| {
+        let compatible = base_of(url, "/compatible-mode/v1");
+        format!("is an address of DashScope's own API; for chat completions it is {compatible}")
+    })
+}
+
+fn not_of_dashscope(url: &Url, path: &str) -> Option<String> {
+    let base = |path: &str| base_of(url, path);
     // The endpoint is added by the client.
     if let Some((before, _)) = path.split_once("/services/aigc/").filter(|_| path.ends_with("/generation")) {
         return Some(format!("is an endpoint; its base URL is {}", base(before)));
@@ -39,7 +59,7 @@ fn other_api(url: &Url, path: &str) -> Option<String> {
         || path.ends_with("/chat/completions")
         || path.ends_with("/responses");
     // Another host's own API cannot be known.
-    let own = if needs_key(url) { base("/api/v1").to_string() } else { MAINLAND.to_owned() };
+    let own = if is_of_dashscope(url) { base("/api/v1").to_string() } else { MAINLAND.to_owned() };
     is_openai.then(|| {
         format!("is an address of the OpenAI-compatible API; DashScope's own is needed, such as {own}")
     })
@@ -108,10 +128,17 @@ fn is_private_v4(ip: Ipv4Addr) -> bool {
     ip.is_private() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || a == 0 || shared
 }
 
-/// Whether this host is DashScope's, which answers nothing without a key.
-pub(super) fn needs_key(url: &Url) -> bool {
+fn is_of_dashscope(url: &Url) -> bool {
     match host(url) {
         Place::Name(name) => name == "aliyuncs.com" || name.ends_with(".aliyuncs.com"),
+        Place::Ip(_) => false,
+    }
+}
+
+/// Whether this host is that of a service that answers nothing without a key.
+pub(super) fn needs_key(url: &Url) -> bool {
+    match host(url) {
+        Place::Name(name) => Service::host_needs_key(&name),
         Place::Ip(_) => false,
     }
 }

@@ -4,7 +4,10 @@ use super::{
     lookup::{KeyPath, Resolved, resolve},
     renamed::RENAMED,
 };
-use crate::{memory, upstream::dashscope};
+use crate::{
+    memory,
+    upstream::{dashscope, service::DialectKind},
+};
 use std::time::Duration;
 
 /// Longest ping interval of which two fit into the idle timeout of nginx/server.conf.
@@ -147,6 +150,7 @@ impl Config {
         }
         warnings.extend(self.old_name_warnings());
         warnings.extend(self.model_warnings());
+        warnings.extend(self.service_warnings());
         for (name, upstream) in self.upstreams_in_use() {
             let url = &upstream.base_url;
             if url.scheme() == "http" && !address::is_loopback(url) {
@@ -192,7 +196,9 @@ impl Config {
 
     /// Notes about a configuration that is valid.
     pub fn notes(&self) -> Vec<String> {
-        let regions = self.upstreams_in_use().into_iter().filter_map(|(name, upstream)| {
+        let native = |upstream: &&Upstream| upstream.service.dialect == DialectKind::DashScope;
+        let upstreams = self.upstreams_in_use().into_iter().filter(|(_, upstream)| native(upstream));
+        let regions = upstreams.filter_map(|(name, upstream)| {
             let advice = dashscope::other_region(upstream.base_url.host_str().unwrap_or_default())?;
             Some(format!("{}: {advice}", upstream_key(name)("base_url")))
         });
@@ -253,7 +259,7 @@ impl Config {
 }
 
 /// The dotted names of an upstream's keys.
-fn upstream_key(name: Option<&SectionName>) -> impl Fn(&str) -> String {
+pub(super) fn upstream_key(name: Option<&SectionName>) -> impl Fn(&str) -> String {
     let section = name.map_or_else(|| "upstream".to_owned(), |name| format!("upstream.{name}"));
     move |field| format!("{section}.{field}")
 }

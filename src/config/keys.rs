@@ -6,10 +6,18 @@ use super::{
     links::Links,
     renamed::OldName,
     section::{SectionName, SectionNames},
+    service::Headers,
     targets::Levels,
     value::{Ack, Choice, ModelThinking, Names, Thinking},
 };
-use crate::{logging::Format, upstream::dashscope::Endpoint};
+use crate::{
+    logging::Format,
+    upstream::{
+        dashscope::Endpoint,
+        json_fields::JsonFields,
+        service::{Service, ThinkingField, TokenCap},
+    },
+};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
@@ -52,10 +60,17 @@ pub struct Section {
 
 /// Keys that belong to one service. A named section never inherits them from `[upstream]`: an API key would be sent to another
 /// host.
-const OF_ONE_SERVICE: [&str; 5] = [
+const OF_ONE_SERVICE: [&str; 12] = [
+    "upstream.service",
     "upstream.base_url",
     "upstream.api_key",
     "upstream.workspace",
+    "upstream.api_version",
+    "upstream.headers",
+    "upstream.extra",
+    "upstream.token_cap_field",
+    "upstream.thinking_field",
+    "upstream.include_usage",
     "upstream.allow_insecure",
     "upstream.allow_private",
 ];
@@ -341,11 +356,24 @@ sections! {
     }
     /// The language model's service.
     upstream (many upstreams 64): Upstream {
+        service: &'static Service = "dashscope", ValueKind::Choice(&Service::NAMES),
+            "which service or engine it is; the address, the fields of requests and more follow from it";
         base_url: Url = "https://dashscope.aliyuncs.com/api/v1", ValueKind::Url,
-            "the service, without the endpoint's path";
-        model: String = "qwen-plus", ValueKind::Word(1, 128), "the model that answers";
+            "the service, without the endpoint's path; if not set, that of `upstream.service`";
+        model: String = "qwen-plus", ValueKind::Word(1, 128),
+            "the model that answers; must be set where `upstream.service` is not one of DashScope's";
         api_key: Option<SecretString> = "", ValueKind::Secret,
             "the service's key; every variable for it has a twin in `_FILE` that names a file holding it";
+        api_version: String = "", ValueKind::Word(0, 32), "Azure, by deployment: the version of its interface";
+        headers: Headers = "", ValueKind::Headers, "further headers of every request, such as `OpenAI-Organization: org`";
+        extra: JsonFields = "", ValueKind::Fields,
+            "further fields of every request; for DashScope's own dialect in its `parameters`";
+        token_cap_field: Option<TokenCap> = "", ValueKind::ByService(TokenCap::NAMES),
+            "the field for `upstream.max_tokens`";
+        thinking_field: Option<ThinkingField> = "", ValueKind::ByService(ThinkingField::NAMES),
+            "the field for `upstream.thinking`";
+        include_usage: Option<bool> = "", ValueKind::ByService(&["true", "false"]),
+            "ask for token counts (`stream_options`)";
         endpoint: Endpoint = "auto", ValueKind::Choice(Endpoint::NAMES),
             "which endpoint of the service; auto = by the model's name";
         incremental: bool = "true", FLAG, "ask for new text only instead of the text so far";

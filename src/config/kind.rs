@@ -51,6 +51,12 @@ pub enum ValueKind {
     Targets,
     /// A list of names of sections; entries to.
     Sections(usize),
+    /// One of these words, or nothing: then the service's row decides.
+    ByService(&'static [&'static str]),
+    /// A list of headers, which are never shown.
+    Headers,
+    /// The fields of a JSON object.
+    Fields,
 }
 
 impl ValueKind {
@@ -83,6 +89,11 @@ impl ValueKind {
             ValueKind::Origins => "a list of `https://host[:port]`".to_owned(),
             ValueKind::Hosts => "a list of host names such as `chat.example.com`".to_owned(),
             ValueKind::Networks => "a list of addresses and networks such as `10.0.0.0/8`".to_owned(),
+            ValueKind::ByService(names) => {
+                format!("`{}`, or empty = as the service needs it", names.join("`, `"))
+            }
+            ValueKind::Headers => "a list of at most 16 `Name: value`".to_owned(),
+            ValueKind::Fields => "a JSON object of at most 16KiB, or empty".to_owned(),
             ValueKind::Links => {
                 "a list of at most 8 `label=https://host/path`; `http:` and `mailto:` too".to_owned()
             }
@@ -98,7 +109,7 @@ impl ValueKind {
     /// Whether this text may appear in an error: never a key, or an address that may contain one.
     pub(super) fn may_show(&self, text: &str) -> bool {
         match self {
-            ValueKind::Secret => false,
+            ValueKind::Secret | ValueKind::Headers => false,
             ValueKind::Url | ValueKind::Origins | ValueKind::Hosts | ValueKind::Links => {
                 !text.contains(['@', '?', '#'])
             }
@@ -118,6 +129,7 @@ impl ValueKind {
                 | ValueKind::Targets
                 | ValueKind::Subset(_)
                 | ValueKind::Sections(_)
+                | ValueKind::Headers
         )
     }
 

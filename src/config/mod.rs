@@ -19,6 +19,8 @@ mod models;
 mod purpose;
 mod renamed;
 mod section;
+mod service;
+mod service_check;
 mod targets;
 mod units;
 
@@ -63,9 +65,11 @@ pub fn load(flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigErr
 /// # Errors
 /// As [`load`].
 pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> Result<Config, ConfigError> {
-    let (config, mut faults) = read(purpose, flags, source);
+    let (mut config, mut faults) = read(purpose, flags, source);
+    config.complete_services();
     // Keys with invalid values cannot be compared.
     let bad: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+    faults.extend(config.service_faults(&bad));
     faults.extend(config.contradictions(&bad));
     faults.extend(config.misplaced());
     faults.extend(config.model_faults(&bad));

@@ -3,7 +3,7 @@ use super::{
     Config, Fault, Model, ModelThinking, Origin, SectionName, Upstream, layers::nearest,
     section::DEFAULT_NAME,
 };
-use crate::upstream::service::{SERVICES, Service, ThinkingField};
+use crate::upstream::service::ThinkingField;
 use std::collections::BTreeMap;
 
 /// One model, with its names resolved.
@@ -99,13 +99,13 @@ impl Config {
 
     /// The lowest and the highest temperature that each of its upstreams accepts.
     pub fn temperatures_of(&self, model: &ModelInUse<'_>) -> (f32, f32) {
-        let ranges = self.upstreams_of(model).into_iter().map(|upstream| &upstream.service().temperature);
+        let ranges = self.upstreams_of(model).into_iter().map(|upstream| &upstream.service.temperature);
         ranges.fold((0.0, 2.0), |(min, max), range| (range.start().max(min), range.end().min(max)))
     }
 
     /// Whether thinking can be switched at each of its upstreams.
     pub fn can_switch_thinking(&self, model: &ModelInUse<'_>) -> bool {
-        let can = |upstream: &Upstream| upstream.service().thinking != ThinkingField::None;
+        let can = |upstream: &Upstream| upstream.thinking_field() != ThinkingField::None;
         model.settings.is_none_or(|settings| settings.thinking != ModelThinking::Always)
             && self.upstreams_of(model).into_iter().all(can)
     }
@@ -179,13 +179,6 @@ impl Config {
             }));
         }
         warnings
-    }
-}
-
-impl Upstream {
-    /// Its row of the table of services.
-    fn service(&self) -> &'static Service {
-        &SERVICES[0]
     }
 }
 

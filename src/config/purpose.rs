@@ -14,7 +14,14 @@ pub enum Purpose {
 }
 
 /// Keys that the simulated service determines itself.
-const SIMULATED: [&str; 6] = [
+const SIMULATED: [&str; 13] = [
+    "upstream.service",
+    "upstream.api_version",
+    "upstream.headers",
+    "upstream.extra",
+    "upstream.token_cap_field",
+    "upstream.thinking_field",
+    "upstream.include_usage",
     "upstream.base_url",
     "upstream.api_key",
     "upstream.workspace",

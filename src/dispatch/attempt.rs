@@ -151,7 +151,8 @@ impl Attempt {
     pub(super) fn close(&mut self, shared: &LaneShared, recorder: &mut Recorder) {
         if let Some(stream) = self.stream.take() {
             recorder.usage(stream.reader.usage());
-            if let Some(warning) = shared.upstream(&self.target).shared.dialect.learn(&stream.reader) {
+            let dialect = &shared.upstream(&self.target).shared.dialect;
+            if let Some(warning) = dialect.learn(&self.target.model, &stream.reader) {
                 log::warn!("{warning}");
             }
         }

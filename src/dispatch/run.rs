@@ -7,7 +7,7 @@ use super::{
     stream::NOT_TAKEN,
 };
 use crate::{
-    chat::{Fault, RunEnd, RunError, RunErrorKind, RunEvent, Usage},
+    chat::{Fault, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     mailbox,
     upstream::{
         Outbound,
@@ -117,6 +117,9 @@ impl Run {
                 }
                 Outcome::Failed { error, lost } => {
                     let error = self.redacted(error);
+                    if error.kind == RunErrorKind::BadRequest && error.retry != Retry::No {
+                        self.outbound = None; // The dialect has learnt to write it differently.
+                    }
                     if let Some(attempt) = self.attempt.take() {
                         attempt.record(&mut self.recorder, Some(&error));
                         self.route.fail(attempt.into_permit(), error, lost);

@@ -129,6 +129,7 @@ fn dispatcher(
     let wait = Duration::from_secs(5);
     let settings = client::Settings {
         section: "upstream".to_owned(),
+        key_header: crate::upstream::service::KeyHeader::Bearer,
         base_url: base_url.parse().unwrap(),
         api_keys: Vec::new(),
         ca_file: None,

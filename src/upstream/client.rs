@@ -8,6 +8,7 @@ pub use super::transport::TlsConfigs;
 use super::{
     exchange::{Head, Header, Outbound},
     route::{Key, LostConnection},
+    service::KeyHeader,
     transport::{
         Body, BodyError, ConnectError, Connected, Destination, Handover, Read, TlsSetupError, Transport,
     },
@@ -39,6 +40,7 @@ pub struct Settings {
     pub base_url: Url,
     /// API keys; [`Key`] is an index into this list.
     pub api_keys: Vec<SecretString>,
+    pub key_header: KeyHeader,
     /// PEM file with the certificate authorities to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// For the TCP connection and again for the TLS handshake; then the attempt fails.
@@ -75,19 +77,28 @@ pub struct ClientConfig {
     authority: String,
     host: HeaderValue,
     keys: Box<[ApiKey]>,
+    key_header: HeaderName,
+    /// Values of headers that may be secrets.
+    secrets: Box<[SecretString]>,
     destination: Destination,
     first_byte: Duration,
 }
 
+/// Shorter values of headers are not taken for secrets: they could be parts of any text.
+const SECRET_BYTES_MIN: usize = 6;
+
 struct ApiKey {
     secret: SecretString,
-    /// The value of `Authorization`.
+    /// The value of the header with the key.
     header: HeaderValue,
 }
 
 impl ApiKey {
-    fn new(secret: &SecretString) -> Result<Self, BuildProblem> {
-        let value = format!("Bearer {}", secret.expose_secret());
+    fn new(secret: &SecretString, header: KeyHeader) -> Result<Self, BuildProblem> {
+        let value = match header {
+            KeyHeader::Bearer => format!("Bearer {}", secret.expose_secret()),
+            KeyHeader::ApiKey => secret.expose_secret().to_owned(),
+        };
         let mut header = HeaderValue::from_str(&value).map_err(|_| BuildProblem::Key)?;
         header.set_sensitive(true);
         Ok(ApiKey { secret: secret.clone(), header })
@@ -95,8 +106,8 @@ impl ApiKey {
 }
 
 /// Converts a header to the library's types.
-fn parse_header((name, value): &Header) -> Result<(HeaderName, HeaderValue), BuildProblem> {
-    let invalid = || BuildProblem::Header((*name).to_owned());
+fn parse_header(Header { name, value, .. }: &Header) -> Result<(HeaderName, HeaderValue), BuildProblem> {
+    let invalid = || BuildProblem::Header(name.clone().into_owned());
     let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
     Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?, value))
 }
@@ -128,7 +139,20 @@ impl ClientConfig {
             base: format!("http://{host}:{port}{}", url.path().trim_end_matches('/')),
             host: HeaderValue::from_str(&authority).map_err(|_| BuildProblem::Header("host".to_owned()))?,
             authority,
-            keys: settings.api_keys.iter().map(ApiKey::new).collect::<Result<_, _>>()?,
+            keys: settings
+                .api_keys
+                .iter()
+                .map(|key| ApiKey::new(key, settings.key_header))
+                .collect::<Result<_, _>>()?,
+            secrets: headers
+                .iter()
+                .filter(|header| header.is_secret && header.value.len() >= SECRET_BYTES_MIN)
+                .map(|header| SecretString::from(header.value.as_str()))
+                .collect(),
+            key_header: match settings.key_header {
+                KeyHeader::Bearer => header::AUTHORIZATION,
+                KeyHeader::ApiKey => HeaderName::from_static("api-key"),
+            },
             destination: Destination::new(
                 (host.trim_start_matches('[').trim_end_matches(']'), port),
                 (is_tls, settings.ca_file.as_deref(), tls),
@@ -144,10 +168,11 @@ impl ClientConfig {
         self.destination.host()
     }
 
-    /// Removes all keys from a text of the upstream, which may repeat the key that was sent.
+    /// Removes all keys and the values of secret headers from a text of the upstream, which may repeat what was sent.
     pub fn redact(&self, text: &mut String) {
-        for key in &self.keys {
-            redact(text, key.secret.expose_secret());
+        let keys = self.keys.iter().map(|key| &key.secret);
+        for secret in keys.chain(&self.secrets) {
+            redact(text, secret.expose_secret());
         }
     }
 }
@@ -217,7 +242,7 @@ impl Client {
             headers.insert(name, value);
         }
         if let Some(key) = self.config.keys.get(key.0) {
-            headers.insert(header::AUTHORIZATION, key.header.clone());
+            headers.insert(self.config.key_header.clone(), key.header.clone());
         }
         let wait = deadline.saturating_duration_since(Instant::now());
         let mut sending = pin!(request.timeout(wait).send_body(outbound.body.clone()));
@@ -397,6 +422,7 @@ mod tests {
                 section: "upstream".to_owned(),
                 base_url: url.parse().unwrap(),
                 api_keys: Vec::new(),
+                key_header: KeyHeader::Bearer,
                 ca_file: None,
                 connect_timeout: second,
                 lazy_acks: false,

@@ -1,8 +1,10 @@
 //! The dialects of model services: how a request is written and a response is read. Closed enums: a new dialect is one
 //! variant in each.
 use super::{
-    dashscope::{self, DashScope},
+    chat::{Chat, ChatFrames},
+    dashscope::{self, DashScope, FrameSource},
     exchange::{Head, Header, Limits, Outbound},
+    reader::BodyReader,
 };
 use crate::chat::{Parameters, RunEnd, RunError, RunEvent, RunRequest, Usage};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Dialect {
     DashScope(DashScope),
+    Chat(Chat),
 }
 
 impl Dialect {
@@ -18,6 +21,7 @@ impl Dialect {
     pub fn headers(&self) -> &Arc<[Header]> {
         match self {
             Dialect::DashScope(dialect) => dialect.headers(),
+            Dialect::Chat(dialect) => dialect.headers(),
         }
     }
 
@@ -25,6 +29,7 @@ impl Dialect {
     pub fn request(&self, model: &str, request: &RunRequest) -> Outbound {
         match self {
             Dialect::DashScope(dialect) => dialect.request(model, request),
+            Dialect::Chat(dialect) => dialect.request(model, request),
         }
     }
 
@@ -32,14 +37,17 @@ impl Dialect {
     pub fn reader(&self, set: &Parameters, head: Head<'_>, limits: Limits) -> Reader {
         match self {
             Dialect::DashScope(dialect) => Reader::DashScope(dialect.reader(set, head, limits)),
+            Dialect::Chat(dialect) => Reader::Chat(dialect.reader(head, limits)),
         }
     }
 
-    /// Learns from a finished response how the service writes its answers. Returns what the operator is to be
-    /// warned of, once per process.
-    pub fn learn(&self, reader: &Reader) -> Option<&'static str> {
+    /// Learns from a finished response how the service answers and which requests it takes for this model. Returns
+    /// what the operator is to be warned of, once.
+    pub fn learn(&self, model: &str, reader: &Reader) -> Option<&'static str> {
         match (self, reader) {
             (Dialect::DashScope(dialect), Reader::DashScope(reader)) => dialect.learn(reader),
+            (Dialect::Chat(dialect), Reader::Chat(reader)) => dialect.learn(model, reader),
+            (Dialect::DashScope(_), Reader::Chat(_)) | (Dialect::Chat(_), Reader::DashScope(_)) => None,
         }
     }
 
@@ -47,6 +55,7 @@ impl Dialect {
     pub fn advice(&self, host: &str, error: &RunError) -> Option<&'static str> {
         match self {
             Dialect::DashScope(_) => dashscope::advice(host, error.code.as_deref()),
+            Dialect::Chat(_) => None,
         }
     }
 }
@@ -56,7 +65,8 @@ impl Dialect {
 /// Feed it the body, then call [`Reader::end`] once: when the body has ended, or after an error.
 #[derive(Debug)]
 pub enum Reader {
-    DashScope(dashscope::BodyReader),
+    DashScope(BodyReader<FrameSource>),
+    Chat(BodyReader<ChatFrames>),
 }
 
 impl Reader {
@@ -69,6 +79,7 @@ impl Reader {
     pub fn feed(&mut self, chunk: &[u8], events: &mut Vec<RunEvent>) -> Result<(), RunError> {
         match self {
             Reader::DashScope(reader) => reader.feed(chunk, events),
+            Reader::Chat(reader) => reader.feed(chunk, events),
         }
     }
 
@@ -77,6 +88,7 @@ impl Reader {
     pub fn finished(&self) -> bool {
         match self {
             Reader::DashScope(reader) => reader.finished(),
+            Reader::Chat(reader) => reader.finished(),
         }
     }
 
@@ -84,6 +96,7 @@ impl Reader {
     pub fn finish(&self) -> Option<RunEnd> {
         match self {
             Reader::DashScope(reader) => reader.finish(),
+            Reader::Chat(reader) => reader.finish(),
         }
     }
 
@@ -92,6 +105,7 @@ impl Reader {
     pub fn end(&mut self, events: &mut Vec<RunEvent>) -> RunEnd {
         match self {
             Reader::DashScope(reader) => reader.end(events),
+            Reader::Chat(reader) => reader.end(events),
         }
     }
 
@@ -100,6 +114,7 @@ impl Reader {
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Reader::DashScope(reader) => reader.usage(),
+            Reader::Chat(reader) => reader.usage(),
         }
     }
 
@@ -107,6 +122,7 @@ impl Reader {
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Reader::DashScope(reader) => reader.request_id(),
+            Reader::Chat(reader) => reader.request_id(),
         }
     }
 }

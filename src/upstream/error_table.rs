@@ -2,15 +2,22 @@
 use super::status;
 use crate::chat::{Retry, RunErrorKind};
 
+/// The rows of a dialect; those of an earlier list come before those of a later one.
+pub(super) type Table = &'static [&'static [Row]];
+
 /// The codes to which a row applies.
+#[derive(Debug)]
 pub(super) enum Code {
     Is(&'static str),
     Begins(&'static str),
+    /// Every code, and none.
+    Any,
     /// No code, or one that is in no other row.
     Other,
 }
 
 /// One row of the table.
+#[derive(Debug)]
 pub(super) struct Row {
     pub(super) code: Code,
     /// A text that the message must contain, in lower case. Wording varies by model and over time, so this is used only
@@ -32,7 +39,11 @@ pub(super) const fn begins(code: &'static str, kind: RunErrorKind, retry: Retry)
 }
 
 pub(super) const fn says(code: Code, needle: &'static str, kind: RunErrorKind) -> Row {
-    Row { code, needle: Some(needle), kind, retry: Retry::No }
+    says_again(code, needle, kind, Retry::No)
+}
+
+pub(super) const fn says_again(code: Code, needle: &'static str, kind: RunErrorKind, retry: Retry) -> Row {
+    Row { code, needle: Some(needle), kind, retry }
 }
 
 /// Classifies an upstream's error: by its code, otherwise by the HTTP status of the head or of the frame. The first
@@ -41,7 +52,7 @@ pub(super) const fn says(code: Code, needle: &'static str, kind: RunErrorKind) -
 /// A rejection by the content filter becomes [`RunErrorKind::InputRefused`]; after the first text the caller changes it to
 /// [`RunErrorKind::OutputRefused`].
 pub(super) fn classify(
-    table: &[Row],
+    table: Table,
     code: Option<&str>,
     status: u16,
     message: &str,
@@ -49,12 +60,12 @@ pub(super) fn classify(
     let code = code.map(str::trim).filter(|code| !code.is_empty());
     let message = message.to_ascii_lowercase();
     let find = |wanted: fn(&Row) -> bool| {
-        table.iter().filter(|row| wanted(row)).find(|row| {
+        rows(table).filter(|row| wanted(row)).find(|row| {
             let named = match (&row.code, code) {
                 (Code::Is(exact), Some(code)) => code == *exact,
                 (Code::Begins(prefix), Some(code)) => code.starts_with(prefix),
                 (Code::Other, Some(code)) => !is_listed(table, code),
-                (Code::Other, None) => true,
+                (Code::Other, None) | (Code::Any, _) => true,
                 (Code::Is(_) | Code::Begins(_), None) => false,
             };
             named && row.needle.is_none_or(|needle| message.contains(needle))
@@ -67,10 +78,14 @@ pub(super) fn classify(
 }
 
 /// Whether a row without needle names this code.
-fn is_listed(table: &[Row], code: &str) -> bool {
-    table.iter().filter(|row| row.needle.is_none()).any(|row| match row.code {
+fn is_listed(table: Table, code: &str) -> bool {
+    rows(table).filter(|row| row.needle.is_none()).any(|row| match row.code {
         Code::Is(exact) => code == exact,
         Code::Begins(prefix) => code.starts_with(prefix),
-        Code::Other => false,
+        Code::Other | Code::Any => false,
     })
+}
+
+fn rows(table: Table) -> impl Iterator<Item = &'static Row> {
+    table.iter().copied().flatten()
 }

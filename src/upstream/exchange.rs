@@ -1,9 +1,33 @@
 //! The parts of an exchange that all dialects share: the request, the head of the response, and limits on its body.
 use bytes::Bytes;
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-/// Name and value of a request header. Names are in lower case.
-pub type Header = (&'static str, String);
+/// A request header. `Debug` does not show its value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    /// In lower case.
+    pub name: Cow<'static, str>,
+    pub value: String,
+    /// Its value is removed from what the service says.
+    pub is_secret: bool,
+}
+
+impl Header {
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        Header { name: name.into(), value: value.into(), is_secret: false }
+    }
+
+    /// A header whose value may be a secret.
+    pub fn secret(name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        Header { is_secret: true, ..Header::new(name, value) }
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: …", self.name)
+    }
+}
 
 /// A request without its key, which the client adds.
 #[derive(Clone, Debug)]

@@ -1,6 +1,41 @@
 //! The contents of a response's frames, independent of the dialect. A frame is the JSON of one event, or of a whole answer.
-use super::json_string::BadEscape;
+use super::{error_table::Table, json_string::BadEscape, template::Fit};
 use crate::chat::{RunError, TextKind, Usage};
+
+/// Reads the frames of one response in one dialect.
+pub(super) trait Frames {
+    /// Whether a payload that is no JSON is text of the answer; otherwise it is a fault.
+    const PLAIN_TEXT: bool;
+    /// Whether the payload `[DONE]` ends the stream; otherwise it means nothing.
+    const DONE_ENDS: bool;
+
+    /// The meaning of the service's errors.
+    fn errors(&self) -> Table;
+
+    /// The error in the body of an error status, and the request's id in it; `None` if that is no JSON object.
+    fn error_in(&mut self, body: &[u8]) -> Option<(ServiceError, Option<String>)>;
+
+    /// Reads one frame and hands out its parts.
+    ///
+    /// # Errors
+    /// [`FrameError`], those of `take` among them. Parts that were handed out before count.
+    fn read(&mut self, line: &[u8], expect: Expect, take: &mut impl Take) -> Result<(), FrameError>;
+
+    /// Reads a whole event of nothing but text at the beginning of `bytes`, of at most `length_max` bytes, if that is
+    /// possible without parsing it. Other events are read line by line.
+    fn read_event<'a>(&mut self, bytes: &'a [u8], length_max: usize) -> Option<Fit<'a>>;
+
+    /// These bytes, from the beginning of an event on, were read line by line.
+    fn learn_event(&mut self, event: &[u8]);
+
+    /// The running totals of the last frame, if that was read without being parsed.
+    fn usage(&self) -> Option<Usage>;
+}
+
+/// Takes the parts of a frame, in order.
+pub(super) trait Take: FnMut(FramePart<'_>) -> Result<(), FrameError> {}
+
+impl<T: FnMut(FramePart<'_>) -> Result<(), FrameError>> Take for T {}
 
 /// Why a frame was not taken.
 #[derive(Debug)]
@@ -63,16 +98,53 @@ pub(super) enum FramePart<'a> {
 pub(super) struct ServiceError {
     pub(super) code: Option<String>,
     pub(super) message: String,
+    /// The HTTP status that it stands for, where it says so.
+    pub(super) status: Option<u16>,
 }
 
 impl ServiceError {
     /// An error of which there is only this text.
     pub(super) fn uncoded(message: impl Into<String>) -> Self {
-        ServiceError { code: None, message: message.into() }
+        ServiceError { message: message.into(), ..ServiceError::default() }
     }
 }
 
-/// What a frame adds to the answer.
+/// What a frame adds to the answer, as it stands in the JSON.
+#[derive(Debug)]
+pub(super) struct Content<'a> {
+    pub(super) answer: RawText<'a>,
+    pub(super) reasoning: RawText<'a>,
+    pub(super) finish: Finish<'a>,
+    pub(super) has_tool_call: bool,
+}
+
+impl<'a> Content<'a> {
+    /// The text of a frame that has text of one kind, in one piece, and nothing else.
+    pub(super) fn text_alone(&self) -> Option<(TextKind, &'a str)> {
+        let (kind, text) = match (self.answer.is_empty(), self.reasoning.is_empty()) {
+            (false, true) => (TextKind::Answer, &self.answer),
+            (true, false) => (TextKind::Reasoning, &self.reasoning),
+            _ => return None,
+        };
+        if self.finish != Finish::NotYet || self.has_tool_call {
+            return None;
+        }
+        Some((kind, text.single()?))
+    }
+}
+
+impl<'a> From<Content<'a>> for FrameContent<'a> {
+    fn from(Content { answer, reasoning, finish, has_tool_call }: Content<'a>) -> Self {
+        FrameContent {
+            answer: NewText::Raw(answer),
+            reasoning: NewText::Raw(reasoning),
+            finish,
+            has_tool_call,
+        }
+    }
+}
+
+/// The new part of what a frame adds to the answer.
 #[derive(Debug)]
 pub(super) struct FrameContent<'a> {
     pub(super) answer: NewText<'a>,

@@ -96,6 +96,8 @@ pub struct Service {
     /// What answers 200 while the service works, from the root of its host; needs no key.
     pub probe_path: Option<&'static str>,
     pub models: ModelSource,
+    /// The model that answers if none is configured.
+    pub default_model: Option<&'static str>,
     /// From the request to the first text or thinking, where another upstream could be asked instead.
     pub first_token_timeout: Duration,
     /// The same where there is none.
@@ -132,6 +134,7 @@ const OTHER: Service = Service {
     list_path: Some("/models"),
     probe_path: None,
     models: ModelSource::Named,
+    default_model: None,
     first_token_timeout: SOON,
     first_token_timeout_last: LAST,
     include_usage: true,
@@ -154,6 +157,7 @@ pub static SERVICES: [Service; 13] = [
         thinking: ThinkingField::EnableThinking,
         continues: Continues::Partial,
         list_path: None,
+        default_model: Some("qwen-plus"),
         insufficient_quota: QuotaError::Rate,
         ..OTHER
     },
@@ -166,6 +170,7 @@ pub static SERVICES: [Service; 13] = [
         thinking: ThinkingField::EnableThinking,
         continues: Continues::Partial,
         list_path: None,
+        default_model: Some("qwen-plus"),
         insufficient_quota: QuotaError::Rate,
         ..OTHER
     },

@@ -12,6 +12,8 @@ use std::{cell::RefCell, fmt::Write, ops::Range, rc::Rc};
 
 /// Numbers inside `usage`. Frames with more are always parsed.
 const COUNTS_MAX: usize = 12;
+/// Digits of a number that is not read.
+const NUMBER_MAX: usize = 20;
 /// Consecutive shapes, and consecutive envelopes, that no later frame or event matched. After that many, no more are
 /// learned: the service does not repeat itself.
 const MISSES_MAX: u8 = 16;
@@ -30,9 +32,9 @@ thread_local! {
 ///
 /// In every dialect, the frames of one answer differ only in their text and in the numbers inside `usage`. So a parsed
 /// frame is kept as a shape with holes: one for the string with the text, one for each number in `usage`, and one for
-/// the ID of the request, which is only read from the first frame. A line with the same bytes around the holes, a
-/// string in the first, and plain numbers and a plain ID in the others, would be parsed to the same frame with that text
-/// and those counts. Any other line is parsed and replaces the shape.
+/// the ID of the request, which is only read from the first frame, and one for the time at which the answer was created,
+/// which is not read. A line with the same bytes around the holes, a string in the first, and plain numbers and a plain ID
+/// in the others, would be parsed to the same frame with that text and those counts. Any other line is parsed and replaces the shape.
 ///
 /// The lines around the frame in its event are kept in the same way, as an envelope. An event that matches both is read
 /// without being split into lines.
@@ -89,6 +91,8 @@ pub(super) struct Sample<'a> {
     pub(super) usage: Option<&'a str>,
     /// The content of the JSON string that is the ID of the request.
     pub(super) request_id: Option<&'a str>,
+    /// A number that no dialect reads and that differs from answer to answer.
+    pub(super) created: Option<&'a str>,
     pub(super) read_totals: ReadTotals,
 }
 
@@ -134,6 +138,8 @@ enum Hole {
     Text,
     Count,
     Id,
+    /// A whole number that is not read.
+    Number,
     /// The end of the frame.
     End,
 }
@@ -246,6 +252,7 @@ impl Shape {
                     at += digits;
                 }
                 Hole::Id => at += id(&bytes[at..])?,
+                Hole::Number => at += number(&bytes[at..])?,
                 Hole::End => {}
             }
         }
@@ -266,6 +273,10 @@ impl Shape {
         let named = sample.request_id.and_then(|id| range(line, id));
         if let Some(name) = named.filter(|name| id(&line[name.start..]) == Some(name.len())) {
             holes.push((name, Hole::Id));
+        }
+        let created = sample.created.and_then(|created| range(line, created));
+        if let Some(created) = created.filter(|range| number(&line[range.start..]) == Some(range.len())) {
+            holes.push((created, Hole::Number));
         }
         holes.sort_by_key(|(hole, _)| hole.start);
         let (mut fixed, mut at) = (Vec::with_capacity(holes.len() + 1), 0);
@@ -361,6 +372,14 @@ fn string(bytes: &[u8]) -> Option<usize> {
 fn id(bytes: &[u8]) -> Option<usize> {
     let length = json::plain(bytes, 0);
     (length > 0 && bytes.get(length) == Some(&b'"') && bytes[..length].is_ascii()).then_some(length)
+}
+
+/// The length of a whole number without sign, as JSON spells one; of no more than [`NUMBER_MAX`] digits.
+fn number(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.iter().take(NUMBER_MAX).take_while(|byte| byte.is_ascii_digit()).count();
+    let is_spelled = length == 1 || (length > 1 && bytes[0] != b'0');
+    // What follows is compared, so a longer or a broken number does not match.
+    is_spelled.then_some(length)
 }
 
 /// The whole numbers in a part of a line that is JSON.

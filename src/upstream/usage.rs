@@ -1,4 +1,4 @@
-//! Token counts as DashScope reports them: running totals in every frame.
+//! Token counts as services report them: running totals, in every frame or in the last one.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::fmt;
 
@@ -7,14 +7,26 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::chat::Usage;
 
+/// The names of DashScope, and those of chat completions (`prompt_tokens`, `completion_tokens`).
 #[derive(Deserialize)]
 struct WireUsage {
     #[serde(default)]
     input_tokens: Count,
     #[serde(default)]
     output_tokens: Count,
+    #[serde(default)]
+    prompt_tokens: Count,
+    #[serde(default)]
+    completion_tokens: Count,
     prompt_tokens_details: Option<InputDetails>,
     output_tokens_details: Option<OutputDetails>,
+    completion_tokens_details: Option<OutputDetails>,
+    /// Moonshot.
+    #[serde(default)]
+    cached_tokens: Count,
+    /// DeepSeek.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Count,
 }
 
 #[derive(Deserialize)]
@@ -37,14 +49,18 @@ pub(super) fn totals(raw: &str) -> Option<Usage> {
 impl WireUsage {
     /// The totals; `None` where neither side is counted, as in `{}`.
     fn totals(&self) -> Option<Usage> {
-        if self.input_tokens.0.is_none() && self.output_tokens.0.is_none() {
+        let input = self.input_tokens.0.or(self.prompt_tokens.0);
+        let output = self.output_tokens.0.or(self.completion_tokens.0);
+        if input.is_none() && output.is_none() {
             return None;
         }
-        let reasoning = self.output_tokens_details.as_ref().and_then(|details| details.reasoning_tokens.0);
+        let details = [&self.output_tokens_details, &self.completion_tokens_details];
+        let reasoning = details.into_iter().flatten().find_map(|details| details.reasoning_tokens.0);
         let cached = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens.0);
+        let cached = cached.or(self.cached_tokens.0).or(self.prompt_cache_hit_tokens.0);
         Some(Usage {
-            input_tokens: self.input_tokens.0.unwrap_or(0),
-            output_tokens: self.output_tokens.0.unwrap_or(0),
+            input_tokens: input.unwrap_or(0),
+            output_tokens: output.unwrap_or(0),
             reasoning_tokens: reasoning.unwrap_or(0),
             cached_tokens: cached.unwrap_or(0),
         })

@@ -365,6 +365,7 @@ fn debug_of_what_holds_the_key_does_not_show_it() {
     traces.assert_none("the effective configuration", &String::from_utf8(effective).unwrap());
     let settings = tidegate::upstream::client::Settings {
         section: "upstream".to_owned(),
+        key_header: tidegate::upstream::service::KeyHeader::Bearer,
         base_url: "http://127.0.0.1/api/v1".parse().unwrap(),
         api_keys: config.upstream.api_key.iter().cloned().collect(),
         ca_file: None,

@@ -103,15 +103,17 @@ const FOREIGN_NUMBERS: &[&str] = &[
     "socket/guard.rs",
     "socket/rate.rs",
     "socket/unfinished.rs",
+    "upstream/chat/frame.rs",
     "upstream/dashscope/frame.rs",
-    "upstream/dashscope/reader.rs",
-    "upstream/dashscope/response.rs",
     "upstream/json_string.rs",
+    "upstream/reader.rs",
+    "upstream/response.rs",
     "upstream/route/retry.rs",
     "upstream/status.rs",
     "upstream/transport/chunked.rs",
     "upstream/transport/head.rs",
     "upstream/usage.rs",
+    "upstream/wire.rs",
 ];
 
 const CHECKED: &str =

@@ -7,6 +7,7 @@ mod page;
 mod renamed;
 mod secrets;
 mod sections;
+mod services;
 mod table;
 
 use super::*;

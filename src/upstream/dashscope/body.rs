@@ -17,16 +17,21 @@ pub(super) fn path(settings: &Settings, model: &str) -> &'static str {
 /// declined, because a compressed stream arrives in blocks and not as it is written.
 pub(super) fn headers(settings: &Settings) -> Vec<Header> {
     let mut headers = vec![
-        ("content-type", "application/json".to_owned()),
-        ("accept", "text/event-stream".to_owned()),
-        ("accept-encoding", "identity".to_owned()),
-        ("x-dashscope-sse", "enable".to_owned()),
+        Header::new("content-type", "application/json"),
+        Header::new("accept", "text/event-stream"),
+        Header::new("accept-encoding", "identity"),
+        Header::new("x-dashscope-sse", "enable"),
     ];
     if let Some(workspace) = &settings.workspace {
-        headers.push(("x-dashscope-workspace", workspace.clone()));
+        headers.push(Header::new("x-dashscope-workspace", workspace.as_str()));
     }
+    headers.extend(settings.headers.iter().cloned());
     headers
 }
+
+/// Fields of `parameters` that the operator cannot set by `upstream.extra`: the gateway writes them or reads by them.
+pub const OWN_FIELDS: &[&str] =
+    &["result_format", "incremental_output", "stream", "max_tokens", "n", "tools", "temperature", "top_p"];
 
 /// The request body as JSON. `result_format` and `incremental_output` are always written, as
 /// their defaults differ from model to model (DashScope API reference).
@@ -54,6 +59,11 @@ pub(super) fn body(settings: &Settings, model: &str, request: &RunRequest) -> Ve
     // Writing strings and numbers to memory cannot fail, and an empty body would be refused.
     let written = serde_json::to_writer(&mut bytes, &body);
     debug_assert!(written.is_ok(), "a body of strings and numbers is always JSON");
+    // `parameters` stands last.
+    if bytes.pop_if(|last| *last == b'}').is_some() {
+        settings.extra.append_to(&mut bytes);
+        bytes.push(b'}');
+    }
     bytes
 }
 

@@ -1,7 +1,7 @@
 //! The error table of DashScope's native dialect.
 use crate::{
     chat::{Retry, RunErrorKind},
-    upstream::error_table::{self, Code, LATER, Row, SOON, begins, is, says},
+    upstream::error_table::{Code, LATER, Row, SOON, Table, begins, is, says},
 };
 
 const TOO_LONG: &str = "range of input length";
@@ -11,7 +11,9 @@ const WRONG_URL: &str = "url error";
 
 /// Codes of DashScope's list of error codes (API reference). The lower-case codes of its OpenAI-compatible mode
 /// are not among them: they belong to another dialect.
-const TABLE: &[Row] = &[
+pub(super) const TABLE: Table = &[ROWS];
+
+const ROWS: &[Row] = &[
     // Where the message decides.
     says(Code::Begins("InvalidParameter"), TOO_LONG, RunErrorKind::InputTooLong),
     says(Code::Begins("InternalError"), TOO_LONG, RunErrorKind::InputTooLong),
@@ -78,11 +80,6 @@ const TABLE: &[Row] = &[
     begins("AccessDenied", RunErrorKind::NotAvailable, Retry::No),
     begins("InternalError", RunErrorKind::UpstreamError, SOON),
 ];
-
-/// What an error of the service means, see [`error_table::classify`].
-pub(super) fn classify(code: Option<&str>, status: u16, message: &str) -> (RunErrorKind, Retry) {
-    error_table::classify(TABLE, code, status, message)
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,16 @@
 //! One DashScope frame on the wire: its JSON, borrowed, and what its fields say.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
 use crate::{
-    chat::{TextKind, Usage},
+    chat::Usage,
     upstream::{
-        frame::{Finish, FrameError, RawText, ServiceError},
+        frame::{Content, Finish, FrameError, ServiceError},
         template::Sample,
         usage,
+        wire::{First, Indexed, has_items, inner, json_object, service_error, text, text_of},
     },
 };
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// The frame as it is on the wire. Strings stay raw, because most of them are not looked at and
 /// the content of a cumulative answer is mostly known already. Unknown fields are no error.
@@ -36,7 +33,7 @@ pub(in crate::upstream) struct WireFrame<'a> {
 #[derive(Deserialize)]
 struct Output<'a> {
     #[serde(borrow)]
-    choices: Option<First<'a>>,
+    choices: Option<First<Choice<'a>>>,
     /// The text of `result_format: text`.
     #[serde(borrow)]
     text: Option<&'a RawValue>,
@@ -53,6 +50,12 @@ struct Choice<'a> {
     finish_reason: Option<&'a RawValue>,
 }
 
+impl Indexed for Choice<'_> {
+    fn index(&self) -> i64 {
+        self.index.unwrap_or(0)
+    }
+}
+
 #[derive(Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow)]
@@ -63,33 +66,10 @@ struct WireMessage<'a> {
     tool_calls: Option<&'a RawValue>,
 }
 
-/// What a frame adds to the answer, as it stands in the JSON.
-#[derive(Debug)]
-pub(in crate::upstream) struct Content<'a> {
-    pub(in crate::upstream) answer: RawText<'a>,
-    pub(in crate::upstream) reasoning: RawText<'a>,
-    pub(in crate::upstream) finish: Finish<'a>,
-    pub(in crate::upstream) has_tool_call: bool,
-}
-
 impl<'a> WireFrame<'a> {
-    /// Reads a frame, which must be a JSON object in UTF-8 from its first byte to its last.
+    /// See [`json_object`].
     pub(in crate::upstream) fn parse(line: &'a [u8]) -> Result<Self, FrameError> {
-        let line =
-            std::str::from_utf8(line).map_err(|_| FrameError::malformed("invalid UTF-8 in an event"))?;
-        // A derived struct would take an array too.
-        if !line.trim_ascii_start().starts_with('{') {
-            return Err(FrameError::malformed("an event is JSON but no object"));
-        }
-        serde_json::from_str(line).map_err(|error| match error.classify() {
-            serde_json::error::Category::Eof => FrameError::Incomplete,
-            // The error's own words may quote the text.
-            category => FrameError::Malformed(format!(
-                "malformed event: {category:?} error at line {} column {}",
-                error.line(),
-                error.column()
-            )),
-        })
+        json_object(line)
     }
 
     /// The running totals, if this frame gives any.
@@ -110,8 +90,11 @@ impl<'a> WireFrame<'a> {
 
     /// The error, from whichever fields carry it.
     pub(super) fn error(&self) -> ServiceError {
-        let mut reported =
-            ServiceError { code: text_of(self.code), message: text_of(self.message).unwrap_or_default() };
+        let mut reported = ServiceError {
+            code: text_of(self.code),
+            message: text_of(self.message).unwrap_or_default(),
+            status: None,
+        };
         if let Some(error) = self.error {
             let inner = service_error(error);
             reported.code = reported.code.or(inner.code);
@@ -147,41 +130,15 @@ impl<'a> WireFrame<'a> {
 
     /// The frame for a [template](crate::upstream::template::Template), if it is text of one kind and nothing else.
     pub(in crate::upstream) fn sample(&self, content: &Content<'a>) -> Option<Sample<'a>> {
-        let (kind, text) = match (content.answer.is_empty(), content.reasoning.is_empty()) {
-            (false, true) => (TextKind::Answer, &content.answer),
-            (true, false) => (TextKind::Reasoning, &content.reasoning),
-            _ => return None,
-        };
-        if content.finish != Finish::NotYet || content.has_tool_call {
-            return None;
-        }
+        let (kind, text) = content.text_alone()?;
         Some(Sample {
             kind,
-            text: text.single()?,
+            text,
+            created: None,
             usage: self.usage.map(RawValue::get),
             request_id: self.request_id(),
             read_totals: usage::totals,
         })
-    }
-}
-
-/// Reads the value of a field named `error`: an object, a string, or something else.
-fn service_error(error: &RawValue) -> ServiceError {
-    #[derive(Deserialize)]
-    struct Inner<'a> {
-        #[serde(borrow)]
-        code: Option<&'a RawValue>,
-        #[serde(borrow, rename = "type")]
-        kind: Option<&'a RawValue>,
-        #[serde(borrow)]
-        message: Option<&'a RawValue>,
-    }
-    match serde_json::from_str::<Inner<'_>>(error.get()) {
-        Ok(inner) => ServiceError {
-            code: text_of(inner.code).or_else(|| text_of(inner.kind)),
-            message: text_of(inner.message).unwrap_or_default(),
-        },
-        Err(_) => ServiceError::uncoded(text_of(Some(error)).unwrap_or_default()),
     }
 }
 
@@ -197,90 +154,4 @@ fn finish(raw: Option<&RawValue>) -> Result<Finish<'_>, FrameError> {
         "content_filter" => Finish::ContentFilter,
         unknown => Finish::Unknown(unknown),
     })
-}
-
-/// Reads a string, an array of parts with texts, or nothing.
-fn text(raw: Option<&RawValue>) -> Result<RawText<'_>, FrameError> {
-    let Some(raw) = raw else { return Ok(RawText::default()) };
-    if let Some(inner) = inner(raw) {
-        return Ok(RawText::of(inner));
-    }
-    let wrong = |_| FrameError::malformed("a content is neither string nor array of parts");
-    serde_json::from_str::<Parts<'_>>(raw.get()).map(|parts| parts.0).map_err(wrong)
-}
-
-/// The texts of a content array; parts of another kind are passed over.
-struct Parts<'a>(RawText<'a>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Part<'a> {
-            #[serde(borrow)]
-            text: Option<&'a RawValue>,
-        }
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = RawText<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of parts")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-                let mut text = RawText::default();
-                while let Some(part) = parts.next_element::<Part<'de>>()? {
-                    let Some(raw) = part.text else { continue };
-                    let piece = inner(raw).ok_or_else(|| A::Error::custom("a text that is no string"))?;
-                    text.push(piece);
-                }
-                Ok(text)
-            }
-        }
-        deserializer.deserialize_seq(Each).map(Parts)
-    }
-}
-
-/// The choice with index 0. Others are passed over: one answer is asked for.
-struct First<'a>(Option<Choice<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Option<Choice<'de>>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of choices")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut choices: A) -> Result<Self::Value, A::Error> {
-                let mut first = None;
-                while let Some(choice) = choices.next_element::<Choice<'de>>()? {
-                    if first.is_none() && choice.index.unwrap_or(0) == 0 {
-                        first = Some(choice);
-                    }
-                }
-                Ok(first)
-            }
-        }
-        deserializer.deserialize_seq(Each).map(First)
-    }
-}
-
-/// What stands between the quotes, if the value is a string.
-fn inner(raw: &RawValue) -> Option<&str> {
-    raw.get().strip_prefix('"')?.strip_suffix('"')
-}
-
-/// A string decoded, or a number as it is written; nothing for the rest and for empty strings.
-fn text_of(raw: Option<&RawValue>) -> Option<String> {
-    let raw = raw?;
-    match raw.get().as_bytes().first()? {
-        b'"' => serde_json::from_str(raw.get()).ok().filter(|text: &String| !text.is_empty()),
-        b'-' | b'0'..=b'9' => Some(raw.get().to_owned()),
-        _ => None,
-    }
-}
-
-/// Whether an array (or whatever stands in its place) has something in it.
-fn has_items(raw: &RawValue) -> bool {
-    let inside = raw.get().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    inside.is_none_or(|inside| !inside.trim_ascii().is_empty())
 }

@@ -1,13 +1,13 @@
 //! Reads the frames of one response in the cheapest way that gives the same as parsing each of them whole.
-use super::{
-    cumulative::Cumulative,
-    frame::{Content, WireFrame},
-    repeats::Repeats,
-};
+use super::{cumulative::Cumulative, errors::TABLE, frame::WireFrame, repeats::Repeats};
 use crate::{
     chat::{TextKind, Usage},
     upstream::{
-        frame::{Expect, FrameContent, FrameError, FramePart, NewText, RawText, ServiceError},
+        error_table::Table,
+        frame::{
+            Content, Expect, FrameContent, FrameError, FramePart, Frames, NewText, RawText, ServiceError,
+            Take,
+        },
         template::{Fit, Template},
     },
 };
@@ -17,7 +17,7 @@ use std::mem;
 /// last one ([`Cumulative`]), or by the parser. Decides when an answer that repeats its text is read as such
 /// ([`Repeats`]).
 #[derive(Debug, Default)]
-pub(super) struct FrameSource {
+pub struct FrameSource {
     template: Template,
     /// Present while each frame is read as the text so far.
     cumulative: Option<Box<Cumulative>>,
@@ -25,10 +25,50 @@ pub(super) struct FrameSource {
     repeats: Repeats,
 }
 
-/// Takes the parts of a frame, in order.
-pub(super) trait Take: FnMut(FramePart<'_>) -> Result<(), FrameError> {}
+impl Frames for FrameSource {
+    const PLAIN_TEXT: bool = true;
+    const DONE_ENDS: bool = false;
 
-impl<T: FnMut(FramePart<'_>) -> Result<(), FrameError>> Take for T {}
+    fn errors(&self) -> Table {
+        TABLE
+    }
+
+    fn error_in(&mut self, body: &[u8]) -> Option<(ServiceError, Option<String>)> {
+        let frame = WireFrame::parse(body).ok()?;
+        Some((frame.error(), frame.request_id().map(str::to_owned)))
+    }
+
+    fn read(&mut self, line: &[u8], expect: Expect, take: &mut impl Take) -> Result<(), FrameError> {
+        let Some(mut cumulative) = self.cumulative.take() else { return self.increment(line, expect, take) };
+        let read = self.text_so_far(&mut cumulative, line, expect, take);
+        if read.is_err() && cumulative.was_rewritten() && self.repeats.is_guess() {
+            self.repeats.withdraw();
+            return self.increment(line, expect, take); // No text of the frame was handed out.
+        }
+        self.cumulative = Some(cumulative);
+        read
+    }
+
+    #[inline]
+    fn read_event<'a>(&mut self, bytes: &'a [u8], length_max: usize) -> Option<Fit<'a>> {
+        if self.cumulative.is_some() {
+            return None;
+        }
+        let repeats = &self.repeats;
+        self.template.read_event(bytes, length_max, |kind| repeats.is_settled(kind))
+    }
+
+    /// Not for cumulative answers: their long texts would be scanned for nothing.
+    fn learn_event(&mut self, event: &[u8]) {
+        if self.cumulative.is_none() {
+            self.template.learn_event(event);
+        }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.template.usage()
+    }
+}
 
 impl FrameSource {
     /// `incremental`: only new text was asked for. `repeats`: the service was seen to send the text so far all the
@@ -52,54 +92,6 @@ impl FrameSource {
         self.repeats.shown()
     }
 
-    /// The running totals of the last frame, if that was read by its shape.
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.template.usage()
-    }
-
-    /// The error in the body of an error status, and the request's id in it; `None` if that is no JSON object.
-    pub(super) fn error_in(body: &[u8]) -> Option<(ServiceError, Option<&str>)> {
-        WireFrame::parse(body).ok().map(|frame| (frame.error(), frame.request_id()))
-    }
-
-    /// Matches a whole event at the beginning of `bytes`, see [`Template::read_event`]. Other events are read line by
-    /// line.
-    #[inline]
-    pub(super) fn read_event<'a>(&mut self, bytes: &'a [u8], length_max: usize) -> Option<Fit<'a>> {
-        if self.cumulative.is_some() {
-            return None;
-        }
-        let repeats = &self.repeats;
-        self.template.read_event(bytes, length_max, |kind| repeats.is_settled(kind))
-    }
-
-    /// See [`Template::learn_event`]. Not for cumulative answers: their long texts would be scanned for nothing.
-    pub(super) fn learn_event(&mut self, event: &[u8]) {
-        if self.cumulative.is_none() {
-            self.template.learn_event(event);
-        }
-    }
-
-    /// Reads one frame and hands out its parts.
-    ///
-    /// # Errors
-    /// [`FrameError`], those of `take` among them. Parts that were handed out before count.
-    pub(super) fn read(
-        &mut self,
-        line: &[u8],
-        expect: Expect,
-        take: &mut impl Take,
-    ) -> Result<(), FrameError> {
-        let Some(mut cumulative) = self.cumulative.take() else { return self.increment(line, expect, take) };
-        let read = self.text_so_far(&mut cumulative, line, expect, take);
-        if read.is_err() && cumulative.was_rewritten() && self.repeats.is_guess() {
-            self.repeats.withdraw();
-            return self.increment(line, expect, take); // No text of the frame was handed out.
-        }
-        self.cumulative = Some(cumulative);
-        read
-    }
-
     /// Reads a frame that holds only new text.
     #[inline(always)] // The way of every delta; its other caller is rare.
     fn increment(&mut self, line: &[u8], expect: Expect, take: &mut impl Take) -> Result<(), FrameError> {
@@ -120,9 +112,7 @@ impl FrameSource {
             return self.repeated(line, expect, take);
         }
         self.template.learn(line, frame.sample(&content));
-        let Content { answer, reasoning, finish, has_tool_call } = content;
-        let (answer, reasoning) = (NewText::Raw(answer), NewText::Raw(reasoning));
-        take(FramePart::Content(FrameContent { answer, reasoning, finish, has_tool_call }))
+        take(FramePart::Content(content.into()))
     }
 
     /// From this frame on the answer is read as the text so far.

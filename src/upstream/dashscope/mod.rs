@@ -4,17 +4,20 @@ mod cumulative;
 mod errors;
 mod frame;
 mod frames;
-mod reader;
 mod region;
 mod repeats;
-mod response;
 
+pub use body::OWN_FIELDS;
 #[cfg(test)]
 pub(super) use frame::WireFrame;
-pub use reader::BodyReader;
+pub use frames::FrameSource;
 pub use region::{advice, other_region};
 
-use super::exchange::{Head, Header, Limits, Outbound};
+use super::{
+    exchange::{Head, Header, Limits, Outbound},
+    json_fields::JsonFields,
+    reader::BodyReader,
+};
 use crate::chat::{Parameters, RunRequest};
 use repeats::Habit;
 use std::sync::Arc;
@@ -49,13 +52,14 @@ impl DashScope {
 
     /// The reader of a response to a request with these parameters. It expects the text so far in each event where that was asked for,
     /// or where other answers have shown it.
-    pub fn reader(&self, set: &Parameters, head: Head<'_>, limits: Limits) -> BodyReader {
-        BodyReader::new(self.settings.is_incremental(set), self.habit.repeats(), head, limits)
+    pub fn reader(&self, set: &Parameters, head: Head<'_>, limits: Limits) -> BodyReader<FrameSource> {
+        let frames = FrameSource::new(self.settings.is_incremental(set), self.habit.repeats());
+        BodyReader::new(frames, head, limits)
     }
 
     /// Notes what a response that is over has shown; a warning for the operator, once.
-    pub fn learn(&self, reader: &BodyReader) -> Option<&'static str> {
-        self.habit.note(reader.shown()).then_some(
+    pub fn learn(&self, reader: &BodyReader<FrameSource>) -> Option<&'static str> {
+        self.habit.note(reader.frames().shown()).then_some(
             "the model service sends the whole text so far in each event although only new text was asked for; \
              answers are read accordingly from now on; set upstream.incremental to false to ask for it",
         )
@@ -76,6 +80,10 @@ pub struct Settings {
     pub max_tokens: Option<u32>,
     /// The sub-workspace that the key belongs to.
     pub workspace: Option<String>,
+    /// Further headers of every request.
+    pub headers: Vec<Header>,
+    /// Further fields of `parameters`.
+    pub extra: JsonFields,
 }
 
 impl Settings {

@@ -1,9 +1,9 @@
 //! Notices a service that repeats the text so far although only new text was asked for.
-use super::{cumulative::Cumulative, frame::Content};
+use super::cumulative::Cumulative;
 use crate::{
     chat::TextKind,
     upstream::{
-        frame::{FrameError, RawText},
+        frame::{Content, FrameError, RawText},
         json_string::unescape,
     },
 };
@@ -179,12 +179,12 @@ pub(super) struct Habit {
 }
 
 impl Habit {
-    /// Whether the service was seen to repeat the text so far, see [`super::BodyReader::new`].
+    /// Whether the service was seen to repeat the text so far, see [`super::FrameSource::new`].
     pub(super) fn repeats(&self) -> bool {
         self.repeats.load(Relaxed)
     }
 
-    /// Notes what an answer has shown, see [`super::BodyReader::shown`]. True: the operator is to be warned, once.
+    /// Notes what an answer has shown, see [`super::FrameSource::shown`]. True: the operator is to be warned, once.
     pub(super) fn note(&self, shown: Option<bool>) -> bool {
         let Some(repeats) = shown else { return false };
         self.repeats.store(repeats, Relaxed);

@@ -39,15 +39,15 @@ const CUMULATIVE: Head = Head { incremental: false, ..STREAM };
 const JSON: Head = Head { content_type: Some("application/json"), ..STREAM };
 
 impl Head {
-    fn reader(self, limits: Limits) -> BodyReader {
+    fn reader(self, limits: Limits) -> BodyReader<FrameSource> {
         self.reader_after(false, limits)
     }
 
     /// `repeats`: what other answers have shown.
-    fn reader_after(self, repeats: bool, limits: Limits) -> BodyReader {
+    fn reader_after(self, repeats: bool, limits: Limits) -> BodyReader<FrameSource> {
         let Head { incremental, status, content_type, retry_after, request_id } = self;
         let head = crate::upstream::Head { status, content_type, retry_after, request_id };
-        BodyReader::new(incremental, repeats, head, limits)
+        BodyReader::new(FrameSource::new(incremental, repeats), head, limits)
     }
 
     /// Reads a response in chunks; a lane would push each call's events by themselves, but joined

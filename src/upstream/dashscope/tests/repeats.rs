@@ -37,7 +37,7 @@ fn read(pieces: &[(Of, String)], expected: bool) -> ([String; 2], Option<bool>) 
             other => panic!("{other:?}"),
         }
     }
-    (texts, reader.shown())
+    (texts, reader.frames().shown())
 }
 
 fn of_text(pieces: &[&str]) -> Vec<(Of, String)> {

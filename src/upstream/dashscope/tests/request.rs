@@ -19,7 +19,7 @@ fn request() -> RunRequest {
 
 fn sent(settings: &Settings, model: &str) -> String {
     let Outbound { path, headers, body } = DashScope::new(settings.clone()).request(model, &request());
-    let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+    let headers = headers.iter().map(|header| format!("{}: {}\n", header.name, header.value));
     format!("{path}\n{}\n{}\n", headers.collect::<String>(), str::from_utf8(&body).unwrap())
 }
 

@@ -1,28 +1,26 @@
-//! The reader of one DashScope response: head and bytes in, run events and one end out.
+//! The reader of one response, in any dialect: head and bytes in, run events and one end out.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use std::mem;
 use std::time::Duration;
 
-use super::frames::FrameSource;
-use super::response::{ResponseReader, protocol};
-use super::{Head, Limits};
-use crate::chat::{FinishReason, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Timing, Usage};
-use crate::upstream::{
-    frame::ServiceError,
+use super::{
+    exchange::{Head, Limits},
+    frame::{Frames, ServiceError},
+    response::{ResponseReader, protocol, unfinished},
     sse::{Decoder, Line},
 };
+use crate::chat::{FinishReason, Retry, RunEnd, RunError, RunEvent, Timing, Usage};
 
 /// Reads one response, whatever it turns out to be: a stream, a JSON answer, or an error in any
-/// of the shapes that the service and the proxies before it give one (DashScope API reference:
-/// error codes, streaming output).
+/// of the shapes that a service and the proxies before it give one. `F` reads the frames of a dialect.
 #[derive(Debug)]
-pub struct BodyReader {
+pub struct BodyReader<F> {
     status: u16,
     retry_after: Option<Duration>,
     limits: Limits,
     body: Body,
     decoder: Decoder,
-    response: ResponseReader,
+    response: ResponseReader<F>,
     failed: Option<Box<RunError>>,
     /// The answer is finished and what followed could not be read: nothing more is read.
     ignore_rest: bool,
@@ -41,10 +39,10 @@ enum Body {
     Foreign(String),
 }
 
-impl BodyReader {
-    /// A reader for the response to a request that asked for only what is new, or not. `repeats`: the service was seen to repeat the text
-    /// so far in other answers, so this one is read so from its first frame on.
-    pub(super) fn new(incremental: bool, repeats: bool, head: Head<'_>, limits: Limits) -> BodyReader {
+#[expect(private_bounds, reason = "only dialects read frames")]
+impl<F: Frames> BodyReader<F> {
+    /// A reader for the response with this head.
+    pub(super) fn new(frames: F, head: Head<'_>, limits: Limits) -> Self {
         let Head { status, content_type, retry_after, request_id } = head;
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         let body = match essence.to_ascii_lowercase().as_str() {
@@ -53,24 +51,26 @@ impl BodyReader {
             "application/json" => Body::Json(Vec::new()),
             other => Body::Foreign(other.to_owned()),
         };
-        let source = FrameSource::new(incremental, repeats);
         BodyReader {
             status,
             retry_after,
             limits,
             body,
             decoder: Decoder::new(limits.line_bytes),
-            response: ResponseReader::new(limits, status, source, request_id),
+            response: ResponseReader::new(limits, status, frames, request_id),
             failed: None,
             ignore_rest: false,
         }
     }
 
-    /// The same reader, but it parses every frame.
+    /// What has read the frames.
+    pub(super) fn frames(&self) -> &F {
+        &self.response.frames
+    }
+
     #[cfg(test)]
-    pub(super) fn without_template(mut self) -> Self {
-        self.response.without_template();
-        self
+    pub(super) fn frames_mut(&mut self) -> &mut F {
+        &mut self.response.frames
     }
 
     /// See [`crate::upstream::Reader::feed`].
@@ -126,12 +126,6 @@ impl BodyReader {
                 self.response.learn_event(&event[..event.len().saturating_sub(rest.len())]);
             }
         }
-    }
-
-    /// Whether the answer repeats the text so far although increments were asked for, where it has shown something
-    /// that was not expected.
-    pub(super) fn shown(&self) -> Option<bool> {
-        self.response.shown()
     }
 
     /// Whether a terminal finish reason was seen. Reading on is worth while for usage alone.
@@ -222,7 +216,7 @@ impl BodyReader {
             return self.response.error(ServiceError::uncoded("an error without an event"));
         }
         if self.response.saw_data {
-            return RunError::new(RunErrorKind::Interrupted, "the answer ended without a finish reason");
+            return unfinished();
         }
         // Some clients lose a body that is ended by close, so it may well be there next time.
         let mut error = protocol("an empty answer: not one event came");

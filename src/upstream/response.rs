@@ -1,27 +1,26 @@
 //! One response as lines of an event stream, or as one JSON body: run events out.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::{errors::classify, frames::FrameSource};
-use crate::{
-    chat::{FinishReason, RunError, RunErrorKind, RunEvent, TextKind, Usage},
-    upstream::{
-        exchange::Limits,
-        frame::{Expect, Finish, FrameContent, FrameError, FramePart, ServiceError},
-        output::{TextOutput, boundary},
-        sse::Line,
-        template::Fit,
-    },
+use super::{
+    error_table::{Table, classify},
+    exchange::Limits,
+    frame::{Expect, Finish, FrameContent, FrameError, FramePart, Frames, ServiceError},
+    output::{TextOutput, boundary},
+    sse::Line,
+    template::Fit,
 };
+use crate::chat::{FinishReason, RunError, RunErrorKind, RunEvent, TextKind, Usage};
 use std::mem;
 
+/// What ends a stream of chat completions.
+const DONE: &[u8] = b"[DONE]";
 /// How much of an upstream's code or id is kept, in bytes.
 const NAME_BYTES: usize = 128;
 
-/// Joins lines to events, and reads the frames in them. Knows its dialect by its [`FrameSource`] and its error table
-/// alone.
+/// Joins lines to events, and has the frames in them read. Knows its dialect by its [`Frames`] alone.
 #[derive(Debug)]
-pub(super) struct ResponseReader {
+pub(super) struct ResponseReader<F> {
     limits: Limits,
-    source: FrameSource,
+    pub(super) frames: F,
     event: Event,
     answer: Answer,
     /// A `data:` line with something in it has arrived.
@@ -33,6 +32,7 @@ pub(super) struct ResponseReader {
 struct Answer {
     /// The status of the response's head; an event may carry a truer one.
     head_status: u16,
+    errors: Table,
     output: TextOutput,
     request_id_of_body: bool,
     request_id: Option<String>,
@@ -64,42 +64,28 @@ impl Event {
     }
 }
 
-impl ResponseReader {
-    pub(super) fn new(
-        limits: Limits,
-        head_status: u16,
-        source: FrameSource,
-        request_id: Option<&str>,
-    ) -> Self {
+impl<F: Frames> ResponseReader<F> {
+    pub(super) fn new(limits: Limits, head_status: u16, frames: F, request_id: Option<&str>) -> Self {
         ResponseReader {
             limits,
-            source,
             event: Event::default(),
             answer: Answer {
                 head_status,
+                errors: frames.errors(),
                 output: TextOutput::new(limits.answer_bytes),
                 request_id_of_body: false,
                 request_id: request_id.filter(|id| is_plain_id(id)).map(str::to_owned),
                 usage: None,
                 finish: None,
             },
+            frames,
             saw_data: false,
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn without_template(&mut self) {
-        self.source.without_template();
-    }
-
-    /// See [`FrameSource::shown`].
-    pub(super) fn shown(&self) -> Option<bool> {
-        self.source.shown()
-    }
-
     /// The last running totals.
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.source.usage().or(self.answer.usage)
+        self.frames.usage().or(self.answer.usage)
     }
 
     pub(super) fn finish(&self) -> Option<FinishReason> {
@@ -125,7 +111,7 @@ impl ResponseReader {
     ) -> Result<&'a [u8], RunError> {
         // Within both limits, as no line is longer than its event. Other events are rejected line by line.
         let length_max = self.limits.line_bytes.min(self.limits.event_bytes);
-        while let Some(Fit { kind, text, length }) = self.source.read_event(bytes, length_max) {
+        while let Some(Fit { kind, text, length }) = self.frames.read_event(bytes, length_max) {
             debug_assert!(
                 self.answer.finish.is_none(),
                 "a frame that finishes leaves the template without a shape"
@@ -142,7 +128,7 @@ impl ResponseReader {
 
     /// These bytes, from the beginning of an event on, were read line by line.
     pub(super) fn learn_event(&mut self, event: &[u8]) {
-        self.source.learn_event(event);
+        self.frames.learn_event(event);
     }
 
     /// Takes one line of the event stream.
@@ -189,8 +175,8 @@ impl ResponseReader {
 
     /// The error in the body of an error status, if that is a JSON object.
     pub(super) fn error_in(&mut self, body: &[u8]) -> Option<RunError> {
-        let (error, request_id) = FrameSource::error_in(body)?;
-        self.answer.note_request_id(request_id);
+        let (error, request_id) = self.frames.error_in(body)?;
+        self.answer.note_request_id(request_id.as_deref());
         Some(self.error(error))
     }
 
@@ -208,7 +194,8 @@ impl ResponseReader {
         let payload = value.trim_ascii();
         match payload.first() {
             None if !self.event.plain => return Ok(()),
-            Some(b'[') if payload == b"[DONE]" => {}
+            Some(b'[') if F::DONE_ENDS && payload.starts_with(DONE) => return self.done(),
+            Some(b'[') if payload == DONE => {}
             Some(b'{' | b'[') => {
                 self.saw_data = true;
                 self.check_event(value.len())?;
@@ -224,10 +211,17 @@ impl ResponseReader {
                     Err(FrameError::Run(error)) => return Err(error),
                 }
             }
-            _ => return self.plain(value, events),
+            _ if F::PLAIN_TEXT || self.answer.finish.is_some() => return self.plain(value, events),
+            _ => return Err(self.malformed(value, "an event is no JSON".to_owned())),
         }
         self.event = Event::default();
         Ok(())
+    }
+
+    /// The stream is over, whatever follows.
+    fn done(&mut self) -> Result<(), RunError> {
+        self.event = Event::default();
+        if self.answer.finish.is_some() { Ok(()) } else { Err(unfinished()) }
     }
 
     /// A payload that is not JSON at all is text, as it comes; lines of one event stay lines.
@@ -284,8 +278,8 @@ impl ResponseReader {
         } else {
             Expect::Answer
         };
-        let ResponseReader { source, event, answer, .. } = self;
-        source.read(line, expect, &mut |part: FramePart<'_>| answer.take(part, event.status, events))
+        let ResponseReader { frames, event, answer, .. } = self;
+        frames.read(line, expect, &mut |part: FramePart<'_>| answer.take(part, event.status, events))
     }
 
     /// Under such a status nothing is an answer, whatever it looks like; a redirect's body neither.
@@ -354,13 +348,13 @@ impl Answer {
     /// An error of the service as the error of the run. `event_status`: the status given by its event.
     fn error(&self, error: ServiceError, event_status: Option<u16>) -> RunError {
         let code = error.code.as_deref();
-        let numeric = code.and_then(|code| code.parse::<u16>().ok());
+        let numeric = error.status.or_else(|| code?.parse::<u16>().ok());
         let status = [event_status, Some(self.head_status), numeric]
             .into_iter()
             .flatten()
             .find(|status| (400..600).contains(status))
             .unwrap_or(self.head_status);
-        let (kind, retry) = classify(code, status, &error.message);
+        let (kind, retry) = classify(self.errors, code, status, &error.message);
         let kind = match kind {
             RunErrorKind::InputRefused if self.output.has_text() => RunErrorKind::OutputRefused,
             kind => kind,
@@ -374,6 +368,11 @@ impl Answer {
         });
         failed
     }
+}
+
+/// The error of an answer that ended before its finish reason.
+pub(super) fn unfinished() -> RunError {
+    RunError::new(RunErrorKind::Interrupted, "the answer ended without a finish reason")
 }
 
 pub(super) fn protocol(detail: impl AsRef<str>) -> RunError {

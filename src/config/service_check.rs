@@ -1,0 +1,147 @@
+//! What a service's row gives to the upstream that names it, and whether the upstream fits its service.
+use super::{Config, Fault, Origin, Upstream, address, check::upstream_key, value::Thinking};
+use crate::upstream::{
+    chat, dashscope,
+    service::{DialectKind, ThinkingField, TokenCap},
+};
+
+/// A short variable for the key of one service. At another one it is ignored: it may be set for another program, and its
+/// key must not be sent to that service's host.
+const KEY_OF_DASHSCOPE: [&str; 2] = ["DASHSCOPE_API_KEY", "DASHSCOPE_API_KEY_FILE"];
+const DASHSCOPE_HOST: &str = "aliyuncs.com";
+
+impl Upstream {
+    /// Its own value, else that of the service's row.
+    pub fn token_cap(&self) -> TokenCap {
+        self.token_cap_field.unwrap_or(self.service.token_cap)
+    }
+
+    /// Its own value, else that of the service's row.
+    pub fn thinking_field(&self) -> ThinkingField {
+        self.thinking_field.unwrap_or(self.service.thinking)
+    }
+
+    /// Its own value, else that of the service's row.
+    pub fn include_usage(&self) -> bool {
+        self.include_usage.unwrap_or(self.service.include_usage)
+    }
+
+    /// Fields that requests to it have anyway.
+    fn own_fields(&self) -> Vec<&'static str> {
+        let dialect = match self.service.dialect {
+            DialectKind::DashScope => dashscope::OWN_FIELDS,
+            DialectKind::Chat => chat::OWN_FIELDS,
+        };
+        let thinking = match self.thinking_field() {
+            _ if self.thinking == Thinking::Default => None,
+            ThinkingField::None => None,
+            ThinkingField::EnableThinking => Some("enable_thinking"),
+            ThinkingField::ReasoningEffort => Some("reasoning_effort"),
+            ThinkingField::ChatTemplateKwargs => Some("chat_template_kwargs"),
+            ThinkingField::ThinkingType => Some("thinking"),
+        };
+        dialect.iter().copied().chain(thinking).collect()
+    }
+}
+
+impl Config {
+    /// Gives each upstream what its service's row has for keys that were not set.
+    pub(super) fn complete_services(&mut self) {
+        let Config { upstream, upstreams, origins, ignored, .. } = self;
+        let named = upstreams.iter_mut().map(|(name, upstream)| (Some(name), upstream));
+        for (name, upstream) in named.chain([(None, upstream)]) {
+            let key = upstream_key(name);
+            if !origins.contains_key(&key("base_url"))
+                && let Some(Ok(url)) = upstream.service.base_url.map(str::parse)
+            {
+                upstream.base_url = url;
+            }
+            if !origins.contains_key(&key("first_byte_timeout")) {
+                // Some services send the head only with the first token.
+                let first_token = upstream.service.first_token_timeout_last;
+                upstream.first_byte_timeout = upstream.first_byte_timeout.max(first_token);
+            }
+            if !origins.contains_key(&key("model")) {
+                upstream.model = upstream.service.default_model.unwrap_or_default().to_owned();
+            }
+            let is_foreign = |origin: &&Origin| {
+                let Origin::Variable(variable) = origin else { return false };
+                KEY_OF_DASHSCOPE.contains(&variable.as_str())
+                    && !upstream.service.key_hosts.contains(&DASHSCOPE_HOST)
+            };
+            if let Some(origin) = origins.get(&key("api_key")).filter(is_foreign).cloned() {
+                origins.remove(&key("api_key"));
+                ignored.push(origin);
+                upstream.api_key = None;
+            }
+        }
+    }
+
+    /// Faults of upstreams with regard to their services.
+    pub(super) fn service_faults(&self, bad: &[String]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (name, upstream) in self.upstreams_in_use() {
+            let key = upstream_key(name);
+            let (service, url) = (upstream.service, &upstream.base_url);
+            let has_address = service.base_url.is_some() || self.origins.contains_key(&key("base_url"));
+            let path = has_address.then(|| address::other_api(url, service.dialect)).flatten();
+            let by_deployment = url.path().contains("/openai/deployments/");
+            let own = upstream.own_fields();
+            let found = [
+                (!has_address).then(|| {
+                    (
+                        "base_url",
+                        format!(
+                            "must be set: {} = {} has no address of its own",
+                            key("service"),
+                            service.name
+                        ),
+                    )
+                }),
+                path.map(|problem| ("base_url", problem)),
+                (by_deployment && upstream.api_version.is_empty()).then(|| {
+                    (
+                        "api_version",
+                        "must be set: the address is that of a deployment, such as 2026-05-01".to_owned(),
+                    )
+                }),
+                (self.models.is_empty() && upstream.model.is_empty()).then(|| {
+                    (
+                        "model",
+                        format!("must be set: which model of {} = {} answers", key("service"), service.name),
+                    )
+                }),
+                upstream
+                    .extra
+                    .has_any(&own)
+                    .map(|field| ("extra", format!("has the field {field}, which the gateway sends itself"))),
+            ];
+            for (field, problem) in found.into_iter().flatten() {
+                let affects = [key(field), key("service")];
+                if !bad.iter().any(|name| affects.contains(name)) {
+                    let fault = self.fault(&key(field), problem);
+                    let value = fault.value.filter(|_| self.origins.contains_key(&key(field)));
+                    faults.push(Fault { value, ..fault });
+                }
+            }
+        }
+        faults
+    }
+
+    /// Settings of upstreams that have no effect at their services.
+    pub(super) fn service_warnings(&self) -> Vec<String> {
+        let ineffective = self.upstreams_in_use().into_iter().filter(|(_, upstream)| {
+            upstream.thinking != Thinking::Default && upstream.thinking_field() == ThinkingField::None
+        });
+        let warnings = ineffective.map(|(name, upstream)| {
+            let key = upstream_key(name);
+            format!(
+                "{} has no effect: {} = {} has no field for it, only the model decides",
+                key("thinking"),
+                key("service"),
+                upstream.service.name
+            )
+        });
+        warnings.collect()
+    }
+}
