@@ -23,8 +23,8 @@ use std::{
 use tidegate::{
     app,
     chat::{
-        ChatMessage, Chosen, FinishReason, MessageId, Parameters, RequestId, RunEnd, RunEvent, RunId,
-        SessionId, SubscriberId, Timing, TurnKind, TurnRequest,
+        ChatMessage, Chosen, FairShareKey, FinishReason, MessageId, Parameters, RequestId, RunEnd, RunEvent,
+        RunId, SessionId, SubscriberId, Timing, TurnKind, TurnRequest,
     },
     config::Config,
     dispatch::RunChannel,
@@ -33,7 +33,12 @@ use tidegate::{
     session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
     upstream::{
         Dialect, Head, Limits,
+        breaker::Asker,
         dashscope::{self, DashScope},
+        route::{
+            self, Pick, Plan, Route, RouteRequest,
+            plan::{KeysLimited, ModelPlan, TargetPlan, Times, UpstreamPlan},
+        },
     },
 };
 use tokio::sync::oneshot;
@@ -99,6 +104,36 @@ fn reader() -> f64 {
             events.clear();
             assert!(reader.feed(frame.as_bytes(), &mut events).is_ok());
             assert_eq!(events.len(), 1);
+        }
+    })
+}
+
+/// A run's first attempt and its answer, where there are many targets and keys.
+fn route() -> f64 {
+    let upstream = |number: usize| UpstreamPlan {
+        name: format!("u{number}").into(),
+        keys: 32,
+        keys_limited: KeysLimited::Apart,
+        runs_max: 100,
+        times: Times::UNLIMITED,
+    };
+    let target = |upstream| TargetPlan { upstream, model: "m".into(), weight: 1 };
+    let model = ModelPlan {
+        levels: vec![(0..16).map(target).collect()],
+        ..Plan::alone("m", 1, Times::UNLIMITED).models.remove(0)
+    };
+    let plan = Plan { upstreams: (0..16).map(upstream).collect(), models: vec![model] };
+    let mut route = Route::new(route::Settings { plan, ..route::Settings::default() });
+    let asker = Asker { client: FairShareKey::default(), session: SessionId(1) };
+    let (now, model): (_, Arc<str>) = (tokio::time::Instant::now().into_std(), "m".into());
+    each(|runs| {
+        for run in 0..runs {
+            let mut request = RouteRequest::new(Arc::clone(&model), asker, now + PATIENCE);
+            let Pick::Go(go) = route.pick(now, run as f64 / runs as f64, &mut request) else {
+                panic!("it goes")
+            };
+            route.record(now, 0.5, go.permit, Ok(()));
+            route.release(go.permit);
         }
     })
 }
@@ -313,6 +348,7 @@ fn whole() -> (f64, usize) {
 
 #[test]
 fn a_delta_allocates_next_to_nothing() {
+    assert_eq!(route(), 0.0, "a decision of the route");
     let (reader, handover) = (reader(), handover());
     let (session, encoding) = session();
     // Before there is a gateway: threads of one that has ended may still give back what they had.

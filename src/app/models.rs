@@ -2,12 +2,12 @@
 use crate::{
     chat::{Allowed, Catalog, Model, Parameters, Range},
     config::{self, Config, DEFAULT_NAME, ModelInUse, ModelThinking, SectionName},
-    upstream::route::plan::{KeysLimited, ModelPlan, ModelTimes, Plan, TargetPlan, Times, UpstreamPlan},
+    upstream::route::plan::{KeysLimited, ModelPlan, ModelTimes, RoutePlan, TargetPlan, Times, UpstreamPlan},
 };
 use std::sync::Arc;
 
 /// The upstreams and models of the configuration, for the route.
-pub(super) fn plan(config: &Config) -> Plan {
+pub(super) fn plan(config: &Config) -> RoutePlan {
     let upstreams = config.upstreams_in_use().into_iter().map(|(name, upstream)| UpstreamPlan {
         name: name.map_or(DEFAULT_NAME, SectionName::as_str).into(),
         keys: upstream.api_key.iter().count(),
@@ -23,7 +23,7 @@ pub(super) fn plan(config: &Config) -> Plan {
         context: model.settings.map_or(0, |settings| settings.context.into()),
         times: ModelTimes::default(),
     });
-    Plan { upstreams: upstreams.collect(), models: models.collect() }
+    RoutePlan { upstreams: upstreams.collect(), models: models.collect() }
 }
 
 fn target((upstream, model, weight): &(usize, &str, u32)) -> TargetPlan {

@@ -109,6 +109,7 @@ impl Settings {
             admission: config.dispatch,
             route: route::Settings {
                 plan: models::plan(config),
+                limits: route::Limits::default(),
                 retry: config.retry,
                 breaker: config.breaker,
             },

@@ -22,7 +22,7 @@ pub use model::{
     Parameters, Range,
 };
 pub use principal::{ChatKey, Principal};
-pub use record::{AttemptRecord, RunOutcome, RunRecord, RunSink};
+pub use record::{AttemptRecord, AttemptedBy, RunOutcome, RunRecord, RunSink};
 pub use request::{TurnKind, TurnRequest};
 pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, TextKind, Timing, Usage};
 pub use source::{FairShareKey, Source};

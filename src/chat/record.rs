@@ -1,6 +1,6 @@
 //! The record of a run: one value, made once at its end, for everything that accounts for runs.
 use super::{FinishReason, RunError, RunErrorKind, RunId, SessionId, Timing, Usage};
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// One run, from its session's request to its end. Contains no text of the conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +34,10 @@ pub enum RunOutcome {
     Cancelled,
 }
 
-/// One request to the model service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One request to a model service.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {
+    pub by: AttemptedBy,
     /// When it was sent, from the session's request.
     pub sent: Duration,
     /// From sending to the first output; `None` if there was none.
@@ -47,6 +48,24 @@ pub struct AttemptRecord {
     pub error: Option<RunErrorKind>,
     /// False for a request that found its connection dead and was repeated without being counted.
     pub is_counted: bool,
+}
+
+/// Where a request was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptedBy {
+    /// The upstream's name in the configuration.
+    pub upstream: Arc<str>,
+    /// The upstream's own name for the model.
+    pub model: Arc<str>,
+    /// The position of its key, from 0.
+    pub key: usize,
+}
+
+/// As in logs: `UPSTREAM/k1`, by the position of the key and never by its letters.
+impl fmt::Display for AttemptedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/k{}", self.upstream, self.key.saturating_add(1))
+    }
 }
 
 /// Receives the record of every run at its end, once. Called on the run's thread, so it must not block.
@@ -80,6 +99,19 @@ impl RunRecord {
     /// Number of requests that count as attempts.
     pub fn attempts_counted(&self) -> usize {
         self.attempts.iter().filter(|attempt| attempt.is_counted).count()
+    }
+
+    /// Who answered: the last attempt, if text came of it or it ended well.
+    pub fn answered_by(&self) -> Option<&AttemptedBy> {
+        let has_answer = self.deltas > 0 || matches!(self.outcome, RunOutcome::Finished(_));
+        self.attempts.last().filter(|_| has_answer).map(|attempt| &attempt.by)
+    }
+
+    /// How often an attempt went to another target than the one before.
+    pub fn moves(&self) -> usize {
+        let target =
+            |attempt: &AttemptRecord| (Arc::clone(&attempt.by.upstream), Arc::clone(&attempt.by.model));
+        self.attempts.windows(2).filter(|pair| target(&pair[0]) != target(&pair[1])).count()
     }
 
     /// Time that the run held a slot.

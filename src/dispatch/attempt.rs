@@ -6,20 +6,22 @@ use super::{
     router::AttemptGuard,
     shared::LaneShared,
     stream::{Step, Stream},
+    stream_deadlines::Times,
 };
 use crate::{
-    chat::{RunEnd, RunError, RunEvent, Timing, Usage},
+    chat::{AttemptedBy, RunEnd, RunError, RunEvent, Timing, Usage},
     metrics::Metrics,
     upstream::{
         Outbound,
-        breaker::BreakerPermit,
         client::OpenError,
-        route::{Blame, Key, LostConnection, Target},
+        route::{Blame, Go, Key, LostConnection, Permit, Target},
     },
 };
 use std::{
     mem,
+    sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -38,7 +40,14 @@ impl From<OpenError> for Outcome {
 }
 
 pub(super) struct Attempt {
-    target: Target,
+    pub(super) target: Target,
+    /// The name of its upstream.
+    pub(super) upstream: Arc<str>,
+    key: Key,
+    /// From sending the request to the first text.
+    first_token: Duration,
+    /// Between two pieces of text.
+    text: Duration,
     /// The route's permit.
     guard: AttemptGuard,
     meter: Meter,
@@ -48,14 +57,14 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// To be called right before a request with a body of this length is sent.
-    pub(super) fn start(
-        shared: &LaneShared,
-        target: Target,
-        permit: BreakerPermit,
-        body_bytes: usize,
-    ) -> Self {
+    pub(super) fn start(shared: &LaneShared, go: Go, body_bytes: usize) -> Self {
+        let Go { target, upstream, key, permit, first_token, text, .. } = go;
         Attempt {
             target,
+            upstream,
+            key,
+            first_token,
+            text,
             guard: AttemptGuard::new(&shared.router, permit),
             meter: Meter::start(&shared.metrics, body_bytes),
             stream: None,
@@ -68,15 +77,21 @@ impl Attempt {
         shared: &LaneShared,
         submission: &SubmitRun,
         outbound: &Outbound,
-        key: Key,
         deadline: Instant,
     ) -> Result<(), OpenError> {
         let upstream = shared.upstream(&self.target);
-        let response = upstream.client().send(outbound, key, deadline).await?;
+        let first_text = self.meter.sent() + self.first_token;
+        let response = upstream.client().send(outbound, self.key, deadline.min(first_text)).await?;
         let (upstream, set) = (&upstream.shared, &submission.request.parameters);
         let reader = upstream.dialect.reader(set, response.head(), upstream.limits);
-        let (stall, delivery) = (upstream.stall, shared.settings.delivery);
-        let guard = shared.deadlines.add(stall, delivery, deadline, submission.channel.clone());
+        let times = Times {
+            silence: upstream.stall,
+            first_text,
+            text: self.text,
+            delivery: shared.settings.delivery,
+            deadline,
+        };
+        let guard = shared.deadlines.add(times, submission.channel.clone());
         self.stream = Some(Stream::new(response, reader, guard));
         Ok(())
     }
@@ -165,11 +180,16 @@ impl Attempt {
 
     /// Adds the attempt to the record of the run, when it is over.
     pub(super) fn record(&self, recorder: &mut Recorder, error: Option<&RunError>) {
-        recorder.attempt(&self.meter, error.map(|error| error.kind));
+        let by = AttemptedBy {
+            upstream: Arc::clone(&self.upstream),
+            model: Arc::clone(&self.target.model),
+            key: self.key.0,
+        };
+        recorder.attempt(&self.meter, by, error.map(|error| error.kind));
     }
 
     /// The permit of a failed attempt, for the route to attribute the failure.
-    pub(super) fn into_permit(self) -> BreakerPermit {
+    pub(super) fn into_permit(self) -> Permit {
         self.guard.into_permit()
     }
 

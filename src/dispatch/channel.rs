@@ -1,6 +1,9 @@
 //! What a session and its run share, across threads: the session cancels or holds the run, and the run leaves its
 //! text for the session.
-use crate::chat::{RunEvent, Usage};
+use crate::{
+    chat::{RunEvent, Usage},
+    upstream::route::Affinity,
+};
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{
@@ -40,6 +43,8 @@ pub struct RunChannel {
     drained: AtomicU32,
     /// The worker's tick in which the run last received something. Here because a delta touches this cache line anyway.
     received: AtomicU32,
+    /// Where the conversation was answered before, and where the run was answered.
+    affinity: Mutex<Affinity>,
 }
 
 /// Usually a single event is pending, so the first one is stored inline.
@@ -67,6 +72,21 @@ impl Pending {
 }
 
 impl RunChannel {
+    /// For a run of a conversation that was answered before.
+    pub fn new(affinity: Affinity) -> Self {
+        RunChannel { affinity: Mutex::new(affinity), ..RunChannel::default() }
+    }
+
+    /// Where the conversation was answered last: for the run, and for the session when the run has ended.
+    pub fn affinity(&self) -> Affinity {
+        *self.affinity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the run, before its end.
+    pub fn set_affinity(&self, affinity: Affinity) {
+        *self.affinity.lock().unwrap_or_else(PoisonError::into_inner) = affinity;
+    }
+
     /// Ends the run; it sends nothing more. Idempotent.
     pub fn cancel(&self) {
         self.state.fetch_or(CANCELLED, Ordering::Release);

@@ -179,9 +179,9 @@ impl Dispatcher {
         mailbox::notify(&submission.sink, RunUpdate { run: submission.run, event });
     }
 
-    /// Why no run of this client may be tried now: the breaker is open.
-    fn upstream_down(&self, client: FairShareKey) -> Option<RunError> {
-        self.router.rejection(client)
+    /// Why this run may not be tried now: all breakers of its model are open.
+    fn upstream_down(&self, submission: &SubmitRun) -> Option<RunError> {
+        self.router.rejection(submission.pass.fair_share_key(), &submission.request.model)
     }
 
     /// The error of a run without a slot and a queue position. Its retry time is random, so that rejected clients do not
@@ -199,7 +199,7 @@ impl Dispatcher {
                 self.admission.finish(now(), submission.pass.fair_share_key());
                 continue;
             }
-            match self.upstream_down(submission.pass.fair_share_key()) {
+            match self.upstream_down(&submission) {
                 None => self.start_run(ctx, submission),
                 // No run waits for an upstream whose breaker is open.
                 Some(error) => {
@@ -269,7 +269,7 @@ impl Handler<SubmitRun> for Dispatcher {
         if submission.channel.is_cancelled() {
             return;
         }
-        if let Some(error) = self.upstream_down(submission.pass.fair_share_key()) {
+        if let Some(error) = self.upstream_down(&submission) {
             return self.reject(&submission, error);
         }
         let (sink, run) = (submission.sink.clone(), submission.run);

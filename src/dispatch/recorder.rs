@@ -2,8 +2,8 @@
 use super::{RunSinks, meter::Meter};
 use crate::{
     chat::{
-        AttemptRecord, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunOutcome, RunRecord, SessionId,
-        Timing, Usage,
+        AttemptRecord, AttemptedBy, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunOutcome, RunRecord,
+        SessionId, Timing, Usage,
     },
     metrics::Metrics,
 };
@@ -79,9 +79,10 @@ impl Recorder {
     }
 
     /// Adds an attempt that is over.
-    pub(super) fn attempt(&mut self, meter: &Meter, error: Option<RunErrorKind>) {
+    pub(super) fn attempt(&mut self, meter: &Meter, by: AttemptedBy, error: Option<RunErrorKind>) {
         let Some(record) = &mut self.record else { return };
         record.attempts.push(AttemptRecord {
+            by,
             sent: meter.sent().saturating_duration_since(self.submitted),
             first_chunk: meter.first_chunk(),
             duration: meter.sent().elapsed(),
@@ -161,6 +162,10 @@ mod tests {
         kept.0.lock().unwrap().clone()
     }
 
+    fn by(upstream: &str, key: usize) -> AttemptedBy {
+        AttemptedBy { upstream: upstream.into(), model: "m".into(), key }
+    }
+
     fn finished() -> RunEnd {
         let usage = Some(Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() });
         let request_id = Some("r".to_owned());
@@ -196,7 +201,7 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         let records = records(|mut recorder| {
             let failed = Meter::start(&metrics, 1);
-            recorder.attempt(&failed, Some(RunErrorKind::UpstreamUnreachable));
+            recorder.attempt(&failed, by("a", 0), Some(RunErrorKind::UpstreamUnreachable));
             recorder.uncount_attempt();
             let mut meter = Meter::start(&metrics, 1);
             assert!(!recorder.has_text());
@@ -205,7 +210,7 @@ mod tests {
                 meter.chunk(1);
             }
             assert!(recorder.has_text());
-            recorder.attempt(&meter, None);
+            recorder.attempt(&meter, by("b", 1), None);
             let timing = recorder.finish(&finished());
             assert!(timing.first_delta.is_some_and(|first| first <= timing.duration));
         });
@@ -213,9 +218,11 @@ mod tests {
         assert_eq!((record.session, record.run, &*record.model), (SessionId(1), RunId(2), "m"));
         assert_eq!((record.deltas, record.bytes), (2, 8));
         assert_eq!(record.attempts_counted(), 1);
-        let [dead, answered] = record.attempts[..] else { panic!("{record:?}") };
+        let [dead, answered] = &record.attempts[..] else { panic!("{record:?}") };
         assert_eq!((dead.error, dead.first_chunk), (Some(RunErrorKind::UpstreamUnreachable), None));
         assert_eq!(answered.error, None);
+        assert_eq!(record.answered_by().map(ToString::to_string).as_deref(), Some("b/k2"));
+        assert_eq!(record.moves(), 1);
         assert!(answered.first_chunk.is_some_and(|first| first <= answered.duration));
         assert!(dead.sent <= answered.sent);
         assert_eq!((record.usage, record.request_id.as_deref()), (finished().usage, Some("r")));

@@ -3,43 +3,60 @@ use crate::{
     chat::{FairShareKey, RunError},
     metrics::Metrics,
     upstream::{
-        breaker::{BreakerPermit, State},
-        route::{self, Blame, Pick, Route, RouteRequest},
+        breaker::State,
+        route::{self, Blame, Event, Health, Permit, Pick, Route, RouteRequest, Target},
     },
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 pub struct Router {
     /// Locked for a few comparisons, never across an await.
-    route: Mutex<Route>,
+    inner: Mutex<Inner>,
     metrics: Arc<Metrics>,
+}
+
+struct Inner {
+    route: Route,
+    /// By upstream: the state that was last logged and counted.
+    shown: Vec<State>,
 }
 
 /// The permit of the current attempt. If it is dropped before an outcome was reported, for example because the run is
 /// cancelled, the attempt counts neither as a success nor as a failure.
 pub(super) struct AttemptGuard {
     router: Arc<Router>,
-    permit: BreakerPermit,
+    permit: Permit,
     is_reported: bool,
+    /// Its place was given back, or is given back by the holder of the permit.
+    is_released: bool,
 }
 
 impl Router {
     pub fn new(settings: route::Settings, metrics: Arc<Metrics>) -> Self {
-        metrics.upstream_is(State::Closed);
-        Router { route: Mutex::new(Route::new(settings)), metrics }
+        let route = Route::new(settings);
+        metrics.upstreams.publish(&route.health(now()));
+        Router { inner: Mutex::new(Inner { route, shown: Vec::new() }), metrics }
     }
 
-    /// The state of the breaker.
-    pub fn state(&self) -> State {
-        self.route.lock().unwrap_or_else(PoisonError::into_inner).state()
+    /// The state of the breakers of an upstream.
+    pub fn upstream_state(&self, number: usize) -> State {
+        self.lock().route.upstream_state(number)
+    }
+
+    /// The state of upstreams, keys and models. Also sets their metrics.
+    pub fn health(&self) -> Health {
+        let health = self.lock().route.health(now());
+        self.metrics.upstreams.publish(&health);
+        health
     }
 
     /// Why no target accepts a request of this client now, see [`Route::rejection`].
-    pub(super) fn rejection(&self, client: FairShareKey) -> Option<RunError> {
-        self.route.lock().unwrap_or_else(PoisonError::into_inner).rejection(now(), client)
+    pub(super) fn rejection(&self, client: FairShareKey, model: &str) -> Option<RunError> {
+        self.lock().route.rejection(now(), client, model)
     }
 
     /// What a run does next, see [`Route::pick`].
@@ -47,38 +64,86 @@ impl Router {
         self.with(|route| route.pick(now(), fastrand::f64(), request))
     }
 
+    /// The run has ended, see [`Route::remember`].
+    pub(super) fn remember(&self, request: &mut RouteRequest, target: &Target, is_good: bool) {
+        self.lock().route.remember(now(), request, target, is_good);
+    }
+
     /// Acts as if the upstream had failed once more.
     #[cfg(test)]
     pub(crate) fn trip(&self) {
-        use crate::{chat::SessionId, upstream::breaker::Asker};
+        use crate::{
+            chat::{RunErrorKind, SessionId},
+            upstream::breaker::Asker,
+        };
         self.with(|route| {
             let asker = Asker { client: FairShareKey::default(), session: SessionId(0) };
             let mut request = RouteRequest::new("m".into(), asker, now());
             let Pick::Go(go) = route.pick(now(), 0.0, &mut request) else {
                 panic!("the breaker is open already")
             };
-            route.record(now(), go.permit, Err(Blame::Upstream));
+            route.record(now(), 0.0, go.permit, Err(Blame::Connect(RunErrorKind::UpstreamUnreachable)));
+            route.release(go.permit);
         });
     }
 
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Route) -> T) -> T {
-        let mut route = self.route.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = route.state();
-        let outcome = act(&mut route);
-        let after = route.state();
-        if before != after {
-            // Under the lock, so that log lines and gauges are in the order of the changes.
-            self.metrics.upstream_is(after);
-            let level = if after == State::Open { log::Level::Warn } else { log::Level::Info };
-            log::log!(level, was = before.as_str(); "upstream breaker {}", after.as_str());
+        let mut inner = self.lock();
+        let outcome = act(&mut inner.route);
+        // Under the lock, so that log lines and gauges are in the order of the changes.
+        for event in inner.route.take_events() {
+            self.tell(&mut inner, event);
         }
         outcome
+    }
+
+    fn tell(&self, Inner { route, shown }: &mut Inner, event: Event) {
+        let name = |upstream: usize| route.upstream_name(upstream).cloned().unwrap_or_default();
+        match event {
+            Event::Breaker => {
+                shown.resize(route.upstreams(), State::Closed);
+                for (number, was) in shown.iter_mut().enumerate() {
+                    let state = route.upstream_state(number);
+                    if *was != state {
+                        let level = if state == State::Open { log::Level::Warn } else { log::Level::Info };
+                        let (was, state) = (std::mem::replace(was, state).as_str(), state.as_str());
+                        log::log!(level, upstream = &*name(number), was = was; "upstream breaker {state}");
+                    }
+                }
+                self.metrics.upstreams.publish(&route.health(now()));
+            }
+            Event::KeyOut { upstream, key, kind } => {
+                log::error!(upstream = &*name(upstream), key:% = Numbered(key), error = kind.code(); "key refused");
+            }
+            Event::PairOut { upstream, key, model, kind } => {
+                log::error!(
+                    upstream = &*name(upstream), key:% = Numbered(key), model = &*model, error = kind.code();
+                    "key refused for a model"
+                );
+            }
+            Event::ModelOut { upstream, model } => {
+                log::error!(upstream = &*name(upstream), model = &*model; "the upstream does not know the model");
+            }
+        }
+    }
+}
+
+/// A key as logs call it: `k1` is the first of its upstream.
+pub(super) struct Numbered(pub(super) usize);
+
+impl fmt::Display for Numbered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "k{}", self.0 + 1)
     }
 }
 
 impl AttemptGuard {
-    pub(super) fn new(router: &Arc<Router>, permit: BreakerPermit) -> Self {
-        AttemptGuard { router: Arc::clone(router), permit, is_reported: false }
+    pub(super) fn new(router: &Arc<Router>, permit: Permit) -> Self {
+        AttemptGuard { router: Arc::clone(router), permit, is_reported: false, is_released: false }
     }
 
     /// Reports the outcome of the attempt, see [`Route::record`]. A success is reported once.
@@ -87,13 +152,13 @@ impl AttemptGuard {
         if !(self.is_reported && result.is_ok()) {
             self.is_reported = true;
             let permit = self.permit;
-            self.router.with(|route| route.record(now(), permit, result));
+            self.router.with(|route| route.record(now(), fastrand::f64(), permit, result));
         }
     }
 
     /// The permit, for [`RouteRequest::fail`].
-    pub(super) fn into_permit(mut self) -> BreakerPermit {
-        self.is_reported = true;
+    pub(super) fn into_permit(mut self) -> Permit {
+        (self.is_reported, self.is_released) = (true, true);
         self.permit
     }
 }
@@ -102,6 +167,9 @@ impl Drop for AttemptGuard {
     fn drop(&mut self) {
         if !self.is_reported {
             self.report(Err(Blame::None));
+        }
+        if !self.is_released {
+            self.router.lock().route.release(self.permit);
         }
     }
 }

@@ -60,6 +60,10 @@ struct Run {
     outbound: Option<(Target, Outbound)>,
     route: RouteRequest,
     attempt: Option<Attempt>,
+    /// The upstream of the last attempt, by its name.
+    upstream: Arc<str>,
+    /// Why the last attempt failed.
+    failed: Option<RunErrorKind>,
     deadline: Instant,
     recorder: Recorder,
 }
@@ -83,8 +87,10 @@ impl Run {
         let recorder = Recorder::new(&shared.sinks, name, model, submission.submitted, waited);
         let deadline = started + shared.settings.run_time;
         let asker = Asker { client: submission.pass.fair_share_key(), session: submission.session };
-        let route = RouteRequest::new(Arc::clone(&submission.request.model), asker, deadline.into_std());
-        Box::new(Run { shared, submission, outbound: None, route, attempt: None, deadline, recorder })
+        let route = RouteRequest::new(Arc::clone(&submission.request.model), asker, deadline.into_std())
+            .with_affinity(submission.channel.affinity());
+        let (outbound, attempt, upstream, failed) = (None, None, Arc::default(), None);
+        Box::new(Run { shared, submission, outbound, route, attempt, upstream, failed, deadline, recorder })
     }
 
     /// The loop of a run: attempts and pauses, as the route decides.
@@ -98,8 +104,13 @@ impl Run {
                     }
                     continue;
                 }
+                Pick::Full => {
+                    let error = RunError::new(RunErrorKind::Overloaded, "no upstream has room");
+                    return Box::pin(self.end(RunEnd::failed(error))).await;
+                }
                 Pick::End(error) => return Box::pin(self.end(RunEnd::failed(error))).await,
             };
+            self.note_move(&go);
             if let Some(lost) = go.repeats {
                 self.recorder.uncount_attempt();
                 if lost == LostConnection::Reused {
@@ -113,6 +124,10 @@ impl Run {
             match outcome {
                 Outcome::Ended(end) => {
                     self.report_attempt(end.outcome.as_ref().err());
+                    if let Some(attempt) = &self.attempt {
+                        let is_good = end.outcome.is_ok();
+                        self.shared.router.remember(&mut self.route, &attempt.target, is_good);
+                    }
                     return Box::pin(self.end(*end)).await;
                 }
                 Outcome::Failed { error, lost } => {
@@ -120,6 +135,7 @@ impl Run {
                     if error.kind == RunErrorKind::BadRequest && error.retry != Retry::No {
                         self.outbound = None; // The dialect has learnt to write it differently.
                     }
+                    self.failed = Some(error.kind);
                     if let Some(attempt) = self.attempt.take() {
                         attempt.record(&mut self.recorder, Some(&error));
                         self.route.fail(attempt.into_permit(), error, lost);
@@ -129,9 +145,39 @@ impl Run {
         }
     }
 
+    /// Counts and logs an attempt that goes to another target than the one before.
+    fn note_move(&mut self, go: &Go) {
+        let last = self.outbound.as_ref().map(|(target, _)| target);
+        if let (Some(from), Some(kind)) = (last.filter(|last| **last != go.target), self.failed) {
+            log::info!(
+                session:% = self.submission.session,
+                run:% = self.submission.run,
+                from:% = format_args!("{}:{}", self.upstream, from.model),
+                to:% = format_args!("{}:{}", go.upstream, go.target.model),
+                error = kind.code();
+                "run moving"
+            );
+            self.shared.metrics.upstreams.failed(&self.upstream, kind);
+            self.shared.metrics.upstreams.moved(self.route.table(), kind);
+        }
+        self.upstream = Arc::clone(&go.upstream);
+    }
+
     /// Waits before the next attempt; false if the session has ended.
-    async fn pause(&mut self, after: Duration, error: RunError) -> bool {
-        self.note_error(&error);
+    async fn pause(&mut self, after: Duration, error: Option<RunError>) -> bool {
+        if let Some(error) = error {
+            self.note_retry(after, &error);
+        }
+        let attempt = self.route.attempts() + 1;
+        if !self.tell(RunEvent::Retrying { attempt, after }).await {
+            return false;
+        }
+        tokio::time::sleep(after).await;
+        true
+    }
+
+    fn note_retry(&self, after: Duration, error: &RunError) {
+        self.note_error(error);
         log::info!(
             session:% = self.submission.session,
             run:% = self.submission.run,
@@ -145,29 +191,22 @@ impl Run {
             "run retrying"
         );
         self.shared.metrics.retries.inc();
-        let attempt = self.route.attempts() + 1;
-        if !self.tell(RunEvent::Retrying { attempt, after }).await {
-            return false;
-        }
-        tokio::time::sleep(after).await;
-        true
     }
 
     /// Sends the request of an attempt and waits for the head of the response.
     async fn open(&mut self, go: Go) -> Result<(), OpenError> {
         let Run { shared, submission, outbound, .. } = self;
-        let (target, outbound) = match outbound.take() {
+        let (_, outbound) = match outbound.take() {
             Some(made) if made.0 == go.target => outbound.insert(made),
             _ => {
                 let dialect = &shared.upstream(&go.target).shared.dialect;
                 let made = dialect.request(&go.target.model, &submission.request);
                 submission.account.set(0, made.body.len() + STREAM_BYTES);
-                outbound.insert((go.target, made))
+                outbound.insert((go.target.clone(), made))
             }
         };
-        let attempt =
-            self.attempt.insert(Attempt::start(shared, target.clone(), go.permit, outbound.body.len()));
-        attempt.open(shared, submission, outbound, go.key, self.deadline).await
+        let attempt = self.attempt.insert(Attempt::start(shared, go, outbound.body.len()));
+        attempt.open(shared, submission, outbound, self.deadline).await
     }
 
     /// Reads the response to its end. A session that ends cancels the run.
@@ -227,6 +266,7 @@ impl Run {
             log::warn!("the model service refuses the key: {advice}");
         }
         let usage = end.usage.unwrap_or_default();
+        self.submission.channel.set_affinity(self.route.affinity());
         self.tell(RunEvent::End(Box::new(end))).await;
         self.read_tail(usage).await;
     }
@@ -247,6 +287,8 @@ impl Run {
     }
 
     fn note_error(&self, error: &RunError) {
-        self.shared.metrics.upstream_errors.inc(error.kind.code());
+        if !self.upstream.is_empty() {
+            self.shared.metrics.upstreams.failed(&self.upstream, error.kind);
+        }
     }
 }

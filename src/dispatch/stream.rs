@@ -66,6 +66,7 @@ impl Stream {
             Some(Exceeded::Delivery) => {
                 Poll::Ready(Step::Failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN)))
             }
+            Some(Exceeded::NoText) => Poll::Ready(timed_out("no text came for too long")),
             Some(Exceeded::Silence) => Poll::Ready(timed_out("no byte came for too long")),
             Some(Exceeded::Deadline) => Poll::Ready(timed_out("the run took too long")),
         }

@@ -17,11 +17,28 @@ pub(super) struct StreamDeadlines {
     streams: RefCell<Slab<Rc<Limits>>>,
 }
 
+/// The limits of a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// Between two bytes.
+    pub(super) silence: Duration,
+    /// When the first text must have come.
+    pub(super) first_text: Instant,
+    /// Between two pieces of text.
+    pub(super) text: Duration,
+    /// Until the session takes the pending text.
+    pub(super) delivery: Duration,
+    /// When the run must end.
+    pub(super) deadline: Instant,
+}
+
 /// The limit that a response has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exceeded {
     /// No byte arrived for too long.
     Silence,
+    /// No text arrived in time, though bytes may have.
+    NoText,
     /// The deadline of the run.
     Deadline,
     /// The session did not take the pending text for too long.
@@ -34,6 +51,12 @@ struct Limits {
     /// When the session had last taken text or had none pending, in ticks, and how often it had taken text by then.
     drained: Cell<(u32, u32)>,
     delivery: u32,
+    /// When text had last arrived, in ticks, and how often the session had taken text by then; `None` before the first.
+    text: Cell<Option<(u32, u32)>>,
+    /// How often the session had taken text of earlier attempts.
+    taken_before: u32,
+    first_text: Instant,
+    text_gap: u32,
     deadline: Cell<Instant>,
     exceeded: Cell<Option<Exceeded>>,
     /// Wakes the run.
@@ -65,22 +88,20 @@ impl StreamDeadlines {
     }
 
     /// Adds a response.
-    pub(super) fn add(
-        self: &Rc<Self>,
-        silence: Duration,
-        delivery: Duration,
-        deadline: Instant,
-        channel: Arc<RunChannel>,
-    ) -> DeadlineGuard {
+    pub(super) fn add(self: &Rc<Self>, times: Times, channel: Arc<RunChannel>) -> DeadlineGuard {
         // One more, because the first tick may follow at once.
         let ticks = |time| ticks_in(time).saturating_add(1);
         let now = self.clock.ticks();
         channel.note_received(now);
         let limits = Rc::new(Limits {
-            silence: ticks(silence),
+            silence: ticks(times.silence),
             drained: Cell::new((now, channel.times_drained())),
-            delivery: ticks(delivery),
-            deadline: Cell::new(deadline),
+            delivery: ticks(times.delivery),
+            text: Cell::new(None),
+            taken_before: channel.times_drained(),
+            first_text: times.first_text,
+            text_gap: ticks(times.text),
+            deadline: Cell::new(times.deadline),
             exceeded: Cell::new(None),
             channel: Arc::clone(&channel),
         });
@@ -102,6 +123,8 @@ impl Limits {
             Exceeded::Deadline
         } else if ticks.wrapping_sub(self.drained.get().0) >= self.delivery {
             Exceeded::Delivery
+        } else if self.lacks_text(ticks, now, times) {
+            Exceeded::NoText
         } else if self.is_silent(ticks) {
             Exceeded::Silence
         } else {
@@ -109,6 +132,26 @@ impl Limits {
         };
         self.exceeded.set(Some(exceeded));
         self.channel.wake();
+    }
+
+    /// Whether text is overdue. Text counts from the tick in which it is seen; while it waits for the session, or the run does not
+    /// read, the time does not run.
+    fn lacks_text(&self, ticks: u32, now: Instant, taken: u32) -> bool {
+        let last = self.text.get();
+        if self.has_new_text(taken) || (last.is_some() && self.channel.is_held()) {
+            self.text.set(Some((ticks, taken)));
+            self.exceeded.set(self.exceeded.get().filter(|exceeded| *exceeded != Exceeded::NoText));
+            return false;
+        }
+        match last {
+            None => now >= self.first_text,
+            Some((since, _)) => ticks.wrapping_sub(since) >= self.text_gap,
+        }
+    }
+
+    /// Whether text has come since the last look, given how often the session has taken some.
+    fn has_new_text(&self, taken: u32) -> bool {
+        taken != self.text.get().map_or(self.taken_before, |(_, taken)| taken) || self.channel.has_pending()
     }
 
     fn is_silent(&self, ticks: u32) -> bool {
@@ -123,9 +166,11 @@ impl DeadlineGuard {
     }
 
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
-        // A byte that arrived after the silence was detected has ended it.
-        let still_holds = |exceeded: &Exceeded| {
-            *exceeded != Exceeded::Silence || self.limits.is_silent(self.deadlines.clock.ticks())
+        // What arrived after its lack was detected has ended it.
+        let still_holds = |exceeded: &Exceeded| match exceeded {
+            Exceeded::Silence => self.limits.is_silent(self.deadlines.clock.ticks()),
+            Exceeded::NoText => !self.limits.has_new_text(self.channel.times_drained()),
+            Exceeded::Delivery | Exceeded::Deadline => true,
         };
         self.limits.exceeded.get().filter(still_holds)
     }
@@ -154,7 +199,10 @@ mod tests {
         let deadlines = StreamDeadlines::start(&clock);
         let deadline = now + Duration::from_secs(9);
         let channel = Arc::new(RunChannel::default());
-        let stream = deadlines.add(2 * TICK, 4 * TICK, deadline, Arc::clone(&channel));
+        let hour = Duration::from_secs(3_600);
+        let times =
+            Times { silence: 2 * TICK, first_text: now + hour, text: hour, delivery: 4 * TICK, deadline };
+        let stream = deadlines.add(times, Arc::clone(&channel));
         let check = |ticks: u32, now: Instant| {
             clock.advance(ticks);
             deadlines.check(now);
@@ -184,5 +232,38 @@ mod tests {
         assert_eq!(check(0, deadline), Some(Exceeded::Deadline));
         stream.received();
         assert_eq!(stream.exceeded(), Some(Exceeded::Deadline));
+    }
+
+    #[tokio::test]
+    async fn comments_are_no_text_and_waiting_text_is_no_silence() {
+        let (clock, now) = (Rc::new(WorkerClock::stopped()), Instant::now());
+        let deadlines = StreamDeadlines::start(&clock);
+        let channel = Arc::new(RunChannel::default());
+        // An earlier attempt of the run had text.
+        channel.push(&mut vec![RunEvent::answer("a")], None);
+        channel.drain(&mut Vec::new());
+        let hour = Duration::from_secs(3_600);
+        let times = Times {
+            silence: hour,
+            first_text: now + 3 * TICK,
+            text: 2 * TICK,
+            delivery: hour,
+            deadline: now + hour,
+        };
+        let check = |stream: &DeadlineGuard, passed: u32| {
+            clock.advance(1);
+            stream.received();
+            deadlines.check(now + passed * TICK);
+            stream.exceeded()
+        };
+        let stream = deadlines.add(times, Arc::clone(&channel));
+        assert_eq!([1, 2, 3].map(|n| check(&stream, n)), [None, None, Some(Exceeded::NoText)]);
+        drop(stream);
+        let stream = deadlines.add(times, Arc::clone(&channel));
+        channel.push(&mut vec![RunEvent::reasoning("b")], None);
+        assert_eq!([4, 5, 6, 7].map(|n| check(&stream, n)), [None; 4], "the session has it to take");
+        channel.drain(&mut Vec::new());
+        assert_eq!([8, 9, 10].map(|n| check(&stream, n)), [None; 3]);
+        assert_eq!(check(&stream, 11), Some(Exceeded::NoText));
     }
 }

@@ -1,6 +1,9 @@
 //! Routes for operators and orchestrators: liveness, readiness, health, metrics.
 use super::{AppState, methods};
-use crate::lifecycle::Phase;
+use crate::{
+    lifecycle::Phase,
+    upstream::route::{Health, ModelHealth, ModelState, UpstreamHealth},
+};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, ContentType},
@@ -46,6 +49,7 @@ async fn readyz(state: Data<AppState>, query: Query<ReadyQuery>) -> HttpResponse
     let mut checks = ready_checks(&state);
     if query.verbose.is_some() {
         checks.extend(load(&state));
+        checks.push(models_down(&state));
     }
     answer(&checks, query.verbose.is_some())
 }
@@ -102,6 +106,19 @@ fn ready_checks(state: &AppState) -> Vec<Check> {
     checks
 }
 
+/// Models that no upstream can answer now. Informative: any upstream may recover at any moment, and sockets are welcome.
+fn models_down(state: &AppState) -> Check {
+    let models = state.router.health().models;
+    let down = models.iter().filter(|model| model.state == ModelState::Down).map(|model| &*model.name);
+    let down: Vec<_> = down.collect();
+    let says = if down.is_empty() {
+        "each has an upstream".to_owned()
+    } else {
+        format!("no upstream for {}", down.join(", "))
+    };
+    Check { name: "models", ok: None, says }
+}
+
 /// Informative checks of the load.
 fn load(state: &AppState) -> [Check; 2] {
     let (sockets, sockets_max) = (state.lifecycle.sockets(), state.lifecycle.sockets_max());
@@ -128,14 +145,18 @@ async fn health(state: Data<AppState>, listener: Listener) -> HttpResponse {
         Phase::Ready => "failing",
         phase => phase.as_str(),
     };
-    let mut upstream = json!({
-        "name": "default",
-        "model": state.settings.model,
-        "state": state.router.state().as_str(),
+    let Health { upstreams, models } = state.router.health();
+    let upstreams = upstreams.iter().enumerate().map(|(number, upstream)| {
+        let mut shown = upstream_health(upstream);
+        // The one that is described here; the others have no entry in these settings.
+        if number == 0 {
+            shown["model"] = state.settings.model.as_str().into();
+            if listener == Listener::Ops {
+                shown["host"] = state.settings.upstream.as_str().into();
+            }
+        }
+        shown
     });
-    if listener == Listener::Ops {
-        upstream["host"] = state.settings.upstream.as_str().into();
-    }
     let load = state.dispatch_state.load();
     HttpResponse::Ok().json(json!({
         "status": status,
@@ -148,14 +169,41 @@ async fn health(state: Data<AppState>, listener: Listener) -> HttpResponse {
         "sessions": state.registry.len(),
         "runs": load.running,
         "queued": load.queued,
-        "upstreams": [upstream],
+        "upstreams": upstreams.collect::<Vec<_>>(),
+        "models": models.iter().map(model_health).collect::<Vec<_>>(),
     }))
+}
+
+fn upstream_health(upstream: &UpstreamHealth) -> serde_json::Value {
+    let UpstreamHealth { name, state, running, runs_max, keys, last_error } = upstream;
+    let last_error = last_error.map(|(kind, ago)| json!({ "kind": kind, "ago_s": ago.as_secs() }));
+    json!({
+        "name": **name,
+        "state": state.as_str(),
+        "running": running,
+        "runs_max": runs_max,
+        "keys": { "ok": keys.ok, "cooling": keys.cooling, "out": keys.out },
+        "last_error": last_error,
+    })
+}
+
+fn model_health(model: &ModelHealth) -> serde_json::Value {
+    let targets = model.targets.iter().map(|target| {
+        let free_in = target.free_in.map(|time| time.as_secs_f64().ceil() as u64);
+        json!({ "upstream": *target.upstream, "state": target.state.as_str(), "free_in_s": free_in })
+    });
+    json!({
+        "name": *model.name,
+        "state": model.state.as_str(),
+        "targets": targets.collect::<Vec<_>>(),
+    })
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 async fn metrics(state: Data<AppState>, request: HttpRequest) -> HttpResponse {
+    state.router.health(); // Sets the gauges of upstreams.
     let accept = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
     let (kind, text) = if prefers_openmetrics(accept) {
         (OPENMETRICS, state.metrics.openmetrics())

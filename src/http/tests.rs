@@ -134,6 +134,7 @@ async fn liveness_and_readiness_in_every_state() {
         check("workers", true, "answer"),
         { "name": "sockets", "says": "1 of 1 sockets open" },
         { "name": "queue", "says": "2 of 2 places in the queue taken" },
+        { "name": "models", "says": "no upstream for m" },
     ]);
     assert_eq!(verbose, json!({ "ready": true, "checks": checks }));
     drop(permit);

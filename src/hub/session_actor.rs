@@ -13,6 +13,7 @@ use crate::{
     protocol::{Rejection, ServerFrame},
     session::{Effect, Input, Lifetime, Occupancy, Outgoing, Session},
     socket::window::Ready,
+    upstream::route::Affinity,
 };
 use actix::prelude::*;
 use holdings::Holdings;
@@ -32,6 +33,8 @@ pub struct SessionActor {
     pass: Arc<Pass>,
     session: Session<Subscriber>,
     run: Option<(RunId, LocalRun)>,
+    /// Where the conversation was answered last.
+    affinity: Affinity,
     /// The chat's entry in the registry; `None` for the session of a single socket.
     chat: Option<Box<ChatHandle>>,
     /// The time at which it is to be woken.
@@ -93,6 +96,7 @@ impl SessionActor {
             pass,
             session: Session::new(Arc::clone(&worker.session_settings), id, lifetime),
             run: None,
+            affinity: Affinity::default(),
             chat,
             wake: None,
         }
@@ -154,7 +158,7 @@ impl SessionActor {
             }
             Effect::StartRun { run, request } => {
                 self.worker.metrics.turns_truncated.inc_by(request.omitted_turns as u64);
-                let channel = Arc::new(RunChannel::default());
+                let channel = Arc::new(RunChannel::new(self.affinity));
                 let local = self.worker.local_runs.register(self.id, run, Arc::clone(&channel));
                 let submission = SubmitRun {
                     pass: Arc::clone(&self.pass),
@@ -389,9 +393,11 @@ impl Handler<RunUpdate> for SessionActor {
 
     fn handle(&mut self, RunUpdate { run, event }: RunUpdate, ctx: &mut Self::Context) {
         self.drain_run(ctx); // Text that precedes the event.
-        if matches!(event, RunEvent::End(_)) {
-            let ended = self.run.take_if(|(current, _)| *current == run);
-            ended.into_iter().for_each(|(_, local)| local.release());
+        if matches!(event, RunEvent::End(_))
+            && let Some((_, local)) = self.run.take_if(|(current, _)| *current == run)
+        {
+            self.affinity = local.channel().affinity();
+            local.release();
         }
         self.feed(ctx, Input::Run { run, event });
     }

@@ -2,15 +2,16 @@
 //! gauges are exported as 0 from the start, so that `rate()` sees their first event.
 mod codes;
 mod process;
+mod upstreams;
 
 pub use codes::Codes;
+pub use upstreams::Upstreams;
 
 use crate::{
-    chat::{Fault, FinishReason, RunErrorKind, RunRecord, RunSink, Usage},
+    chat::{FinishReason, RunErrorKind, RunOutcome, RunRecord, RunSink, Usage},
     logging,
     memory::Kind,
     protocol::{Close, Rejection},
-    upstream::breaker::State,
 };
 use process::Process;
 pub(crate) use process::resident_bytes;
@@ -68,6 +69,8 @@ pub struct Names<'a> {
     pub model: &'a str,
     /// The build of the embedded page.
     pub page: &'a str,
+    /// Of the upstreams in the configuration.
+    pub upstreams: &'a [&'a str],
 }
 
 pub struct Metrics {
@@ -96,9 +99,8 @@ pub struct Metrics {
     pub retries: Counter,
     pub bytes: Bytes,
     pub inference: Inference,
-    pub upstream_errors: Codes,
+    pub upstreams: Upstreams,
     pub upstream_dead_connections: Counter,
-    upstream_state: Family<Label, Gauge>,
     event_loop_lag: Histograms<[(&'static str, usize); 1]>,
     pub worker_stalls: Counter,
     memory_held: Family<Label, Gauge>,
@@ -131,7 +133,7 @@ pub struct Inference {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics::new(Names { model: "none", page: "none" })
+        Metrics::new(Names { model: "none", page: "none", upstreams: &["default"] })
     }
 }
 
@@ -140,7 +142,7 @@ impl Metrics {
     pub fn new(names: Names<'_>) -> Self {
         let mut registry = Registry::default();
         let inference = inference(&mut registry, names.model);
-        let (upstream_errors, upstream_state) = upstream(&mut registry);
+        let upstreams = Upstreams::declare(&mut registry, names.upstreams);
         let bytes = Bytes::declare(&mut registry);
         let process = Process::declare(&mut registry);
         let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("page", names.page)];
@@ -248,8 +250,7 @@ impl Metrics {
             lines_dropped: of.one("tidegate_log_lines_dropped", "Log lines dropped because the output was blocked"),
             bytes,
             inference,
-            upstream_errors,
-            upstream_state,
+            upstreams,
             process,
             registry,
         }
@@ -276,14 +277,6 @@ impl Metrics {
     pub fn memory_held(&self, kind: Kind, bytes: usize) {
         let gauge = self.memory_held.get_or_create(&[("kind", kind.as_str())]);
         gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    }
-
-    /// Sets the state of the upstream's breaker.
-    pub fn upstream_is(&self, state: State) {
-        for each in State::ALL {
-            let gauge = self.upstream_state.get_or_create(&[("state", each.as_str())]);
-            gauge.set(i64::from(each == state));
-        }
     }
 
     /// The histogram of one worker, for its clock.
@@ -325,6 +318,10 @@ impl RunSink for Metrics {
     fn record(&self, record: &RunRecord) {
         self.turn_ended(record.outcome.code(), record.timing.duration);
         self.inference.used(record.usage.unwrap_or_default());
+        let has_finished = matches!(record.outcome, RunOutcome::Finished(_));
+        for attempt in &record.attempts {
+            self.upstreams.attempted(&attempt.by.upstream, attempt.error, has_finished);
+        }
     }
 }
 
@@ -394,24 +391,6 @@ fn inference(registry: &mut Registry, model: &str) -> Inference {
         reasoning_tokens: of
             .one("gen_ai_client_inference_usage_reasoning_output_tokens", "Output tokens spent on reasoning"),
     }
-}
-
-/// The label exists although there is one upstream, so that queries need not change when there are several.
-fn upstream(registry: &mut Registry) -> (Codes, Family<Label, Gauge>) {
-    let mut of = Declare(registry.sub_registry_with_label(("upstream".into(), "default".into())));
-    let kinds = RunErrorKind::ALL.into_iter().filter(|kind| kind.fault() != Fault::NotSent);
-    let errors = of.codes(
-        "tidegate_upstream_errors",
-        "Failed attempts, by kind",
-        "kind",
-        kinds.map(RunErrorKind::code),
-    );
-    let state: Family<Label, Gauge> = of
-        .one("tidegate_upstream_state", "1 for the state of the circuit breaker: closed, open or half_open");
-    for each in State::ALL {
-        state.get_or_create(&[("state", each.as_str())]).set(0);
-    }
-    (errors, state)
 }
 
 fn memory_held(of: &mut Declare<'_>) -> Family<Label, Gauge> {

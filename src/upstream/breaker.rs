@@ -117,6 +117,10 @@ pub struct Breaker {
     row: Vec<Asker>,
     /// At most [`PARTS`] + 1, oldest first.
     parts: VecDeque<Part>,
+    /// Set: the time it is open doubles while trials fail, and is spread by this number.
+    seed: Option<u64>,
+    /// Trials that failed since it opened.
+    trials_failed: u32,
     /// While it is open: clients that failed or had a trial, latest first. They are admitted to a trial after the others.
     blamed: VecDeque<FairShareKey>,
 }
@@ -202,11 +206,19 @@ impl Breaker {
             settings,
             phase: Phase::Closed,
             epoch: 0,
+            seed: None,
+            trials_failed: 0,
             connects: 0,
             row: Vec::new(),
             parts: VecDeque::new(),
             blamed: VecDeque::new(),
         }
+    }
+
+    /// A breaker that waits longer while trials fail: up to four times `open_time`, and a fifth more or less, so that
+    /// several breakers of a seed each do not ask together.
+    pub fn patient(settings: Settings, seed: u64) -> Self {
+        Breaker { seed: Some(seed), ..Breaker::new(settings) }
     }
 
     pub fn state(&self) -> State {
@@ -254,12 +266,14 @@ impl Breaker {
             (Phase::Closed, AttemptResult::Failed(failure)) => self.failed(now, permit.asker, failure),
             (Phase::Probing(..), AttemptResult::Answered) => {
                 self.blamed.clear();
+                self.trials_failed = 0;
                 self.enter(Phase::Closed);
             }
             (Phase::Probing(gate, trials), result) => {
                 if result == AttemptResult::Failed(Failure::Connect) {
                     self.blamed.retain(|client| *client != permit.asker.client);
                 }
+                self.trials_failed += u32::from(matches!(result, AttemptResult::Failed(_)));
                 let gate = match result {
                     AttemptResult::Failed(_) => self.gate_behind(now, gate, permit.by_blamed),
                     // The next attempt is the trial.
@@ -277,8 +291,19 @@ impl Breaker {
 
     /// The gate after a trial has started or failed. Other clients do not wait for the trial of an excluded one.
     fn gate_behind(&self, now: Instant, gate: Gate, by_blamed: bool) -> Gate {
-        let others = if by_blamed { gate.others } else { now + self.settings.open_time };
+        let others = if by_blamed { gate.others } else { now + self.open_time() };
         Gate { others, anyone: others.max(now) + self.settings.open_time }
+    }
+
+    /// How long no attempt is sent from now on.
+    fn open_time(&self) -> Duration {
+        let Some(seed) = self.seed else { return self.settings.open_time };
+        let longer = self.settings.open_time * 2_u32.pow(self.trials_failed.min(2));
+        // A number that looks random (the finalizer of SplitMix64), of 0.8 to 1.2.
+        let mut mixed = (seed ^ self.epoch.rotate_left(32)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        longer.mul_f64(0.8 + (mixed >> 40) as f64 / f64::from(1 << 24) * 0.4)
     }
 
     fn answered(&mut self, now: Instant, asker: Asker) {
@@ -399,7 +424,8 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant) {
-        let others = now + self.settings.open_time;
+        self.trials_failed = 0;
+        let others = now + self.open_time();
         self.enter(Phase::Open(Gate { others, anyone: others + self.settings.open_time }));
     }
 

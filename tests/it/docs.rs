@@ -6,6 +6,7 @@ use tidegate::{
     config,
     metrics::Metrics,
     protocol::{self, Close, Codec, Incoming, Rejection, ServerFrame},
+    upstream::route::{Health, ModelHealth, ModelState, TargetHealth, TargetStanding},
 };
 
 fn root() -> &'static Path {
@@ -75,11 +76,24 @@ fn every_link_leads_somewhere() {
     assert!(links > 20, "the links were found: {links}");
 }
 
-/// All metrics as `/metrics` shows them. A histogram with a label shows itself when it has a value.
+/// All metrics as `/metrics` shows them. A histogram with a label shows itself when it has a value, and so does what is
+/// labelled with a model.
 fn metrics_text() -> String {
     let metrics = Metrics::default();
     metrics.turn_ended("stop", Duration::ZERO);
     drop(metrics.event_loop_lag(0));
+    metrics.upstreams.moved("m", RunErrorKind::UpstreamError);
+    let models = vec![ModelHealth {
+        name: "m".into(),
+        state: ModelState::Ok,
+        targets: vec![TargetHealth {
+            upstream: "default".into(),
+            model: "m".into(),
+            state: TargetStanding::Ok,
+            free_in: None,
+        }],
+    }];
+    metrics.upstreams.publish(&Health { upstreams: Vec::new(), models });
     metrics.text().unwrap()
 }
 
@@ -137,7 +151,7 @@ fn labels_table() -> String {
 #[test]
 fn the_documents_have_the_tables_of_metrics() {
     let document = read("docs/METRICS.md");
-    let source = read("src/metrics/mod.rs") + &read("src/metrics/process.rs");
+    let source = ["mod", "process", "upstreams"].map(|file| read(&format!("src/metrics/{file}.rs"))).concat();
     let source: String = source.split_whitespace().collect();
     // The build's information is registered by hand.
     let declared = [":of.", "=of."].map(|way| source.matches(way).count()).iter().sum::<usize>() + 1;

@@ -111,7 +111,7 @@ async fn kept_connections_that_all_died_cost_no_answer() {
     assert!(resets > 0);
     assert_eq!(metrics.upstream_dead_connections.get(), resets as u64);
     assert_eq!(metrics.retries.get(), 0);
-    assert_eq!(gateway.app_state.router.state().as_str(), "closed");
+    assert_eq!(gateway.app_state.router.upstream_state(0).as_str(), "closed");
     for client in clients {
         client.close().await;
     }

@@ -70,7 +70,7 @@ async fn messages_of_one_user_that_make_the_service_fail_leave_the_breaker_close
             client.close().await;
         });
         join_all(users).await;
-        assert_eq!(gateway.app_state.router.state().as_str(), "closed", "{message}");
+        assert_eq!(gateway.app_state.router.upstream_state(0).as_str(), "closed", "{message}");
         assert_eq!(gateway.app_state.metrics.runs_ended("upstream_down"), 0, "{message}");
         attack.shutdown().await;
         gateway.stop().await;

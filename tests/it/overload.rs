@@ -160,7 +160,7 @@ async fn a_trial_whose_client_disconnects_is_replaced_by_the_next() {
         .await;
         let crowd = Crowd::connect(gateway.address, 10, everywhere).await;
         crowd.ask(1_000.0, ms(10), "/sim status=500", "never").await;
-        let state = || gateway.app_state.router.state().as_str();
+        let state = || gateway.app_state.router.upstream_state(0).as_str();
         assert_eq!(state(), "open");
         let mut probe = TestClient::connect(&gateway.chat_url()).await;
         until("a probe is under way", async || {

@@ -1,17 +1,29 @@
-//! Decides where the next attempt of a run goes, and when. First attempts, retries and the circuit breaker are one
-//! decision, [`Route::pick`]. Pure: time and randomness are arguments.
+//! Decides where the next attempt of a run goes, and when. First attempts, retries, moves to other targets, keys and
+//! circuit breakers are one decision, [`Route::pick`]. Pure: time and randomness are arguments.
 //!
-//! Runs go to the first target of their model.
+//! A model with one target and no fallback is *alone*: its failed attempts are repeated as `retry.*` says. Where another target
+//! else exists, a run moves there at once, and pauses only before it asks the same target again.
+mod candidate;
+mod failure;
+mod health;
 mod judge;
+mod model;
 pub mod plan;
+mod request;
 pub mod retry;
+mod state;
 
+pub use health::{Health, KeyCounts, ModelHealth, ModelState, TargetHealth, TargetStanding, UpstreamHealth};
 pub use judge::{Blame, judge};
-pub use plan::{Plan, Target};
+pub use plan::{RoutePlan as Plan, Target};
+pub use request::{Affinity, RouteRequest};
+pub use state::{Event, Permit};
 
-use super::breaker::{self, Asker, AttemptResult, Breaker, BreakerPermit, State};
+use super::breaker;
 use crate::chat::{FairShareKey, RunError, RunErrorKind};
-use retry::RetryBudget;
+use candidate::{Among, Dice, Obstacle};
+use model::ModelTargets;
+use state::Known;
 use std::{
     mem,
     sync::Arc,
@@ -25,44 +37,38 @@ pub struct Key(pub usize);
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub plan: Plan,
+    pub limits: Limits,
     pub retry: retry::Settings,
     pub breaker: breaker::Settings,
 }
 
-/// The state that all runs share: the breaker and the retry budget.
+/// Bounds of runs that have another target to move to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest stated time that a run waits for a target.
+    pub wait: Duration,
+    /// Attempts of a run in all.
+    pub attempts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { wait: Duration::from_secs(3), attempts: 6 }
+    }
+}
+
+/// The state that all runs share.
 #[derive(Debug)]
 pub struct Route {
     plan: Plan,
+    limits: Limits,
     retry: retry::Settings,
-    budget: RetryBudget,
-    breaker: Breaker,
-}
-
-/// A run's request to the route, and the state of its attempts.
-#[derive(Debug)]
-pub struct RouteRequest {
-    /// The client's name for the model.
-    model: Arc<str>,
-    asker: Asker,
-    /// When the run must end, including all attempts and pauses.
-    deadline: Instant,
-    /// Attempts so far, without those that do not count.
-    attempts: u32,
-    /// The failed attempt that [`Route::pick`] has not judged yet.
-    failed: Option<FailedAttempt>,
-    has_begun: bool,
-    /// An attempt was not counted because its reused connection was dead. This happens at most once per run.
-    has_replaced_dead: bool,
-    /// An attempt was not counted because the service closed its new connection. This happens at most once per run.
-    has_excused: bool,
-}
-
-/// An attempt that failed before its first text.
-#[derive(Debug)]
-struct FailedAttempt {
-    permit: BreakerPermit,
-    error: RunError,
-    lost: Option<LostConnection>,
+    breaker: breaker::Settings,
+    /// As in the plan.
+    models: Vec<Arc<ModelTargets>>,
+    state: Known,
+    /// The time from which [`Affinity`] counts: that of the first pick.
+    origin: Option<Instant>,
 }
 
 /// The kind of connection that ended before the first byte of a response.
@@ -79,8 +85,11 @@ pub enum LostConnection {
 pub enum Pick {
     /// Start an attempt.
     Go(Go),
-    /// Pause, then call [`Route::pick`] again, which may allow another attempt. `error` is that of the last one.
-    Wait { after: Duration, error: RunError },
+    /// Pause, then call [`Route::pick`] again, which may allow an attempt. `error` is that of the last one; `None` if nothing
+    /// failed and a target is waited for that stated when it is free.
+    Wait { after: Duration, error: Option<RunError> },
+    /// Every target that could be asked has as many runs as it may have.
+    Full,
     /// End with this error.
     End(RunError),
 }
@@ -89,129 +98,265 @@ pub enum Pick {
 #[derive(Debug)]
 pub struct Go {
     pub target: Target,
+    /// The name of its upstream.
+    pub upstream: Arc<str>,
     pub key: Key,
-    /// Its result must be reported by [`Route::record`] or [`RouteRequest::fail`], even if the attempt is cancelled.
-    pub permit: BreakerPermit,
+    /// Its result must be reported by [`Route::record`] and its place given back by [`Route::release`], even if the attempt is
+    /// cancelled; [`RouteRequest::fail`] does both.
+    pub permit: Permit,
     /// Set if this attempt replaces one that lost its connection and does not count.
     pub repeats: Option<LostConnection>,
-}
-
-impl RouteRequest {
-    pub fn new(model: Arc<str>, asker: Asker, deadline: Instant) -> Self {
-        RouteRequest {
-            model,
-            asker,
-            deadline,
-            attempts: 0,
-            failed: None,
-            has_begun: false,
-            has_replaced_dead: false,
-            has_excused: false,
-        }
-    }
-
-    /// Attempts so far, including the current one.
-    pub fn attempts(&self) -> u32 {
-        self.attempts
-    }
-
-    /// The current attempt failed before its first text. The next [`Route::pick`] judges it.
-    pub fn fail(&mut self, permit: BreakerPermit, error: RunError, lost: Option<LostConnection>) {
-        self.failed = Some(FailedAttempt { permit, error, lost });
-    }
+    /// From sending the request to the first text or reasoning; then the attempt fails.
+    pub first_token: Duration,
+    /// Between two pieces of text or reasoning; then the attempt fails.
+    pub text: Duration,
 }
 
 impl Route {
     pub fn new(settings: Settings) -> Self {
-        Route {
-            plan: settings.plan,
-            retry: settings.retry,
-            budget: RetryBudget::new(settings.retry.budget_percent),
-            breaker: Breaker::new(settings.breaker),
-        }
+        let Settings { plan, limits, retry, breaker } = settings;
+        let (models, state) = (Vec::new(), Known::default());
+        let mut route = Route { plan: Plan::default(), limits, retry, breaker, models, state, origin: None };
+        route.set_plan(plan);
+        route
     }
 
-    /// The state of the breaker.
-    pub fn state(&self) -> State {
-        self.breaker.state()
+    /// Replaces the models that can be asked for. Upstreams are added behind those that are known and are never taken away;
+    /// targets that stay keep their state, and runs that have begun keep their targets.
+    pub fn set_plan(&mut self, plan: Plan) {
+        self.state.adopt(&plan, self.breaker, self.retry.budget_percent);
+        self.models =
+            plan.models.iter().map(|model| Arc::new(ModelTargets::new(&plan, model, &self.state))).collect();
+        self.plan = plan;
     }
 
-    /// Why no target accepts a request of this client now; `None` if one does.
-    pub fn rejection(&self, now: Instant, client: FairShareKey) -> Option<RunError> {
-        self.breaker.wait_for(now, client).map(is_down)
+    /// How many upstreams there are.
+    pub fn upstreams(&self) -> usize {
+        self.state.upstreams.len()
+    }
+
+    /// The name of an upstream in the configuration.
+    pub fn upstream_name(&self, upstream: usize) -> Option<&Arc<str>> {
+        self.state.upstreams.get(upstream).map(|upstream| &upstream.plan.name)
+    }
+
+    /// What has happened since the last call that an operator is stated of.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        mem::take(&mut self.state.events)
+    }
+
+    /// Why no target of the model accepts a request of this client now: all breakers are open. `None` if one does.
+    pub fn rejection(&self, now: Instant, client: FairShareKey, model: &str) -> Option<RunError> {
+        let model = &self.models[self.plan.find(model)?];
+        let waits =
+            model.candidates.iter().map(|candidate| self.state.broken_for(now, candidate.target, client));
+        let shortest = waits.min_by_key(|wait| wait.unwrap_or_default()).flatten();
+        shortest.map(is_down)
     }
 
     /// What a run does next: at its start, after [`RouteRequest::fail`], and after a pause. `random` is in 0..1.
     pub fn pick(&mut self, now: Instant, random: f64, request: &mut RouteRequest) -> Pick {
-        if !mem::replace(&mut request.has_begun, true) {
-            self.budget.deposit();
-        }
-        let mut repeats = None;
-        if let Some(failed) = request.failed.take() {
-            let replaces_dead = failed.lost == Some(LostConnection::Reused)
-                && !mem::replace(&mut request.has_replaced_dead, true);
-            if !replaces_dead && !self.excuses(request, failed.lost) {
-                return self.after_failure(now, random, request, failed);
-            }
-            repeats = failed.lost;
-            request.attempts = request.attempts.saturating_sub(1);
-            self.breaker.report(now, failed.permit, AttemptResult::Unknown);
-        }
-        let Some(target) = self.target(&request.model) else {
+        self.origin.get_or_insert(now);
+        let Some(model) = self.model_of(request) else {
             return Pick::End(RunError::new(RunErrorKind::ModelNotFound, "no upstream has the model"));
         };
-        match self.breaker.admit(now, request.asker) {
-            Err(after) => Pick::End(is_down(after)),
-            Ok(permit) => {
-                request.attempts = request.attempts.saturating_add(1);
-                Pick::Go(Go { target, key: Key(0), permit, repeats })
+        if !mem::replace(&mut request.has_begun, true)
+            && let Some(first) = model.candidates.first()
+        {
+            self.budget(first.target).deposit();
+        }
+        if let Some(failed) = request.failed.take() {
+            return self.after_failure(now, random, request, &model, failed);
+        }
+        if let Some((target, error)) = request.again.take() {
+            if !request.has_time(now, Duration::ZERO) {
+                return Pick::End(error);
             }
+            return match self.go(now, random, request, &model, target, None) {
+                Some(go) => Pick::Go(go),
+                None if self.state.is_full(target) && model.alone => Pick::End(error),
+                None if model.alone => Pick::End(self.is_down(now, target, request)),
+                None => self.elsewhere(now, random, request, &model, Among::All).unwrap_or(Pick::End(error)),
+            };
+        }
+        if model.alone {
+            return self.start_alone(now, random, request, &model);
+        }
+        let go = self.elsewhere(now, random, request, &model, Among::All);
+        go.unwrap_or_else(|| self.none_usable(now, random, request, &model))
+    }
+
+    /// Records the result of an attempt: an answer has begun, or what its failure is attributed to. May be called twice for one
+    /// permit: when the first text arrives, and at the end. `random` is in 0..1.
+    pub fn record(&mut self, now: Instant, random: f64, permit: Permit, result: Result<(), Blame>) {
+        match result {
+            Ok(()) => self.state.answered(now, permit),
+            Err(blame) => self.state.failed(now, random, permit, blame, true),
         }
     }
 
-    /// Records the result of an attempt: success, or what its failure is attributed to. May be called twice for one
-    /// permit: when the first bytes arrive, and at the end.
-    pub fn record(&mut self, now: Instant, permit: BreakerPermit, result: Result<(), Blame>) {
-        let result = result.map_or_else(Blame::for_breaker, |()| AttemptResult::Answered);
-        self.breaker.report(now, permit, result);
+    /// Gives the place of an attempt back, when its response has ended or was dropped.
+    pub fn release(&mut self, permit: Permit) {
+        self.state.release(permit);
     }
 
-    fn target(&self, model: &str) -> Option<Target> {
-        let first = self.plan.models.get(self.plan.find(model)?)?.levels.first()?.first()?;
-        Some(Target { upstream: first.upstream, model: Arc::clone(&first.model) })
+    /// Has the conversation stay with the target of a run that ended well, and pass over that of one that did not.
+    pub fn remember(&self, now: Instant, request: &mut RouteRequest, target: &Target, is_good: bool) {
+        let Some(target) = self.state.find(target.upstream, &target.model) else { return };
+        self.note(now, request, target, is_good);
     }
 
-    /// Whether an attempt that lost its new connection is not counted: only the first attempt of a run, and only if the
-    /// retry budget allows it.
-    fn excuses(&mut self, request: &mut RouteRequest, lost: Option<LostConnection>) -> bool {
-        let is_excused = lost.is_some()
-            && !request.has_excused
-            && request.attempts == 1
-            && self.budget.withdraw(request.asker.client);
-        request.has_excused |= is_excused;
-        is_excused
+    fn note(&self, now: Instant, request: &mut RouteRequest, target: usize, is_good: bool) {
+        let number = u32::try_from(target + 1).unwrap_or_default();
+        let affinity = &mut request.affinity;
+        if is_good {
+            (affinity.stick, affinity.avoid) = (number, 0);
+        } else {
+            (affinity.avoid, affinity.avoided_at) = (number, self.milliseconds(now));
+        }
     }
 
-    /// Decides whether another attempt follows a failed one that counts.
-    fn after_failure(
+    fn milliseconds(&self, now: Instant) -> u64 {
+        let since = self.origin.map_or(Duration::ZERO, |origin| now.saturating_duration_since(origin));
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The target at which the conversation's last run failed, for as long as it is passed over.
+    fn avoided(&self, now: Instant, request: &RouteRequest) -> Option<usize> {
+        let since = Duration::from_millis(self.milliseconds(now).saturating_sub(request.affinity.avoided_at));
+        let avoided = (request.affinity.avoid as usize).checked_sub(1);
+        avoided.filter(|_| since < self.breaker.open_time)
+    }
+
+    fn model_of(&self, request: &mut RouteRequest) -> Option<Arc<ModelTargets>> {
+        if request.model.is_none() {
+            request.model = Some(Arc::clone(&self.models[self.plan.find(&request.name)?]));
+        }
+        request.model.clone()
+    }
+
+    fn budget(&mut self, target: usize) -> &mut retry::RetryBudget {
+        let upstream = self.state.targets[target].upstream;
+        &mut self.state.upstreams[upstream].budget
+    }
+
+    fn is_down(&self, now: Instant, target: usize, request: &RouteRequest) -> RunError {
+        is_down(self.state.broken_for(now, target, request.asker.client).unwrap_or_default())
+    }
+
+    /// An attempt at this target; `None` if it is full or a breaker is open.
+    fn go(
         &mut self,
         now: Instant,
         random: f64,
-        request: &RouteRequest,
-        FailedAttempt { permit, error, lost }: FailedAttempt,
-    ) -> Pick {
-        self.record(now, permit, Err(judge(&error, false, lost.is_some())));
-        let client = request.asker.client;
-        match self.retry.next_pause(request.attempts, &error, random) {
-            Some(after)
-                if now + after < request.deadline
-                    && self.breaker.wait_for(now, client).is_none()
-                    && self.budget.withdraw(client) =>
-            {
-                Pick::Wait { after, error }
-            }
-            _ => Pick::End(error),
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+        target: usize,
+        repeats: Option<LostConnection>,
+    ) -> Option<Go> {
+        if self.state.is_full(target) {
+            return None;
         }
+        let key = self.state.choose_key(now, &mut Dice::new(random), target, request.spent_key.take());
+        let permit = self.state.admit(now, target, key, request.asker)?;
+        request.attempts = request.attempts.saturating_add(1);
+        let is_other_left = !model.alone
+            && request.attempts < self.limits.attempts
+            && model
+                .candidates
+                .iter()
+                .any(|other| other.target != target && self.state.obstacle(now, request, other).is_none());
+        let times = model.of(target).map_or(plan::Times::UNLIMITED, |candidate| candidate.times);
+        let state = &self.state.targets[target];
+        Some(Go {
+            target: Target { upstream: state.upstream, model: Arc::clone(&state.model) },
+            upstream: Arc::clone(&self.state.upstream(target).plan.name),
+            key: Key(key),
+            permit,
+            repeats,
+            first_token: if is_other_left { times.first_token } else { times.first_token_last },
+            // After the first text no other target is asked.
+            text: times.text_last,
+        })
+    }
+
+    /// An attempt at the best of the targets that have not failed this run.
+    fn elsewhere(
+        &mut self,
+        now: Instant,
+        random: f64,
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+        among: Among,
+    ) -> Option<Pick> {
+        let mut dice = Dice::new(random);
+        let avoid = self.avoided(now, request);
+        let mut choose = |avoid| self.state.choose(now, &mut dice, request, model, among, avoid);
+        let target = choose(avoid).or_else(|| avoid.and_then(|_| choose(None)))?;
+        self.go(now, random, request, model, target, None).map(Pick::Go)
+    }
+
+    /// The first attempt of a run that has one target: nothing but a breaker keeps it from being asked.
+    fn start_alone(
+        &mut self,
+        now: Instant,
+        random: f64,
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+    ) -> Pick {
+        let Some(target) = model.candidates.first().map(|candidate| candidate.target) else {
+            return Pick::End(RunError::new(RunErrorKind::ModelNotFound, "the model has no target"));
+        };
+        match self.go(now, random, request, model, target, None) {
+            Some(go) => Pick::Go(go),
+            None if self.state.is_full(target) => Pick::Full,
+            None => Pick::End(self.is_down(now, target, request)),
+        }
+    }
+
+    /// No target can be asked now: what to wait for, or why the run is refused.
+    fn none_usable(
+        &mut self,
+        now: Instant,
+        random: f64,
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+    ) -> Pick {
+        let (mut unasked, mut first) = (None::<(Instant, usize)>, None::<(Instant, RunErrorKind, bool)>);
+        for candidate in &model.candidates {
+            let (until, kind, stated) = match self.state.obstacle(now, request, candidate) {
+                Some(Obstacle::Full) => return Pick::Full,
+                Some(Obstacle::Cooling { until, stated: false }) => {
+                    if unasked.is_none_or(|(earliest, _)| until < earliest) {
+                        unasked = Some((until, candidate.target));
+                    }
+                    continue;
+                }
+                Some(Obstacle::Cooling { until, stated: true }) => (until, RunErrorKind::RateLimited, true),
+                Some(Obstacle::Open(wait)) => (now + wait, RunErrorKind::UpstreamDown, false),
+                Some(Obstacle::Out(out)) => (out.until, out.kind, false),
+                Some(Obstacle::Unable | Obstacle::Tried) | None => continue,
+            };
+            if first.is_none_or(|(earliest, ..)| until < earliest) {
+                first = Some((until, kind, stated));
+            }
+        }
+        // No time was stated how long: it is asked.
+        if let Some((_, target)) = unasked
+            && let Some(go) = self.go(now, random, request, model, target, None)
+        {
+            return Pick::Go(go);
+        }
+        let Some((until, kind, stated)) = first else {
+            let detail = "the prompt is longer than the context of every target";
+            return Pick::End(RunError::new(RunErrorKind::InputTooLong, detail));
+        };
+        let after = until.saturating_duration_since(now);
+        let may_wait = stated && after <= self.limits.wait && request.has_time(now, after);
+        if may_wait && !mem::replace(&mut request.has_waited, true) {
+            return Pick::Wait { after, error: None };
+        }
+        Pick::End(RunError::wait(kind, after, "no target can be asked"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 /// A model at an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Index into [`Plan::upstreams`].
+    /// Index into [`RoutePlan::upstreams`].
     pub upstream: usize,
     /// The upstream's own name for the model.
     pub model: Arc<str>,
@@ -14,7 +14,7 @@ pub struct Target {
 /// The bounds of a plan are those of the configuration: 64 upstreams of 32 keys, 256 models of 8 levels, 16 targets and 8
 /// fallbacks. Indexes are within their lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct RoutePlan {
     pub upstreams: Vec<UpstreamPlan>,
     pub models: Vec<ModelPlan>,
 }
@@ -93,11 +93,11 @@ pub struct ModelTimes {
     pub text_last: Option<Duration>,
 }
 
-impl Plan {
+impl RoutePlan {
     /// One upstream, called `default`, with one model of the same name there.
     pub fn alone(model: &str, keys: usize, times: Times) -> Self {
         let model: Arc<str> = model.into();
-        Plan {
+        RoutePlan {
             upstreams: vec![UpstreamPlan {
                 name: "default".into(),
                 keys,

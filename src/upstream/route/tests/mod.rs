@@ -1,7 +1,13 @@
-//! What a run does next, attempt by attempt, and that no order of failures exceeds the bounds.
+//! What a run does next, attempt by attempt, and that no order of failures exceeds the bounds. Here: a model that is alone.
 #![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
+mod many;
+mod properties;
+
 use super::*;
-use crate::chat::{Retry, SessionId};
+use crate::{
+    chat::{Retry, SessionId},
+    upstream::breaker::Asker,
+};
 use LostConnection::{New, Reused};
 use proptest::prelude::*;
 
@@ -12,6 +18,7 @@ const fn ms(ms: u64) -> Duration {
 fn settings() -> Settings {
     Settings {
         plan: Plan::alone("m", 1, plan::Times::UNLIMITED),
+        limits: Limits::default(),
         retry: retry::Settings {
             attempts: 3,
             backoff_min: ms(500),
@@ -68,7 +75,8 @@ impl Bench {
     fn describe(&mut self) -> String {
         match self.pick() {
             Pick::Go(go) => {
-                self.route.breaker.report(self.now, go.permit, AttemptResult::Unknown);
+                self.route.record(self.now, 0.0, go.permit, Err(Blame::None));
+                self.route.release(go.permit);
                 self.request.attempts -= 1;
                 let repeats = go.repeats.map(|lost| format!(" again: {lost:?}")).unwrap_or_default();
                 format!("attempt {}{repeats}", self.request.attempts + 1)
@@ -77,6 +85,7 @@ impl Bench {
                 self.now += after;
                 format!("wait {}", after.as_millis())
             }
+            Pick::Full => "full".to_owned(),
             Pick::End(error) => format!("end {}", error.kind.code()),
         }
     }
@@ -127,7 +136,7 @@ fn a_dead_reused_connection_is_replaced_once_and_costs_nothing() {
     let mut bench = Bench::new();
     let lost = error(RunErrorKind::UpstreamUnreachable);
     for client in 100..200 {
-        bench.route.budget.withdraw(FairShareKey::numbered(client));
+        bench.route.state.upstreams[0].budget.withdraw(FairShareKey::numbered(client));
     }
     assert_eq!(bench.fail(&lost, Some(Reused)), "attempt 1 again: Reused");
     assert_eq!(bench.fail(&lost, Some(Reused)), "end upstream_unreachable", "and the budget is empty");
@@ -180,12 +189,66 @@ fn an_open_breaker_ends_runs_and_is_asked_before_a_pause_and_after_it() {
         assert_eq!(bench.fail(&refused, None), "wait 500");
         bench.next_run(client);
     }
-    assert!(bench.route.rejection(bench.now, FairShareKey::numbered(99)).is_none());
+    assert!(bench.route.rejection(bench.now, FairShareKey::numbered(99), "m").is_none());
     assert_eq!(bench.fail(&refused, None), "end upstream_unreachable", "the fifth in a row opens it");
-    let down = bench.route.rejection(bench.now, FairShareKey::numbered(99)).expect("no target");
+    let down = bench.route.rejection(bench.now, FairShareKey::numbered(99), "m").expect("no target");
     assert_eq!((down.kind, down.retry_after), (RunErrorKind::UpstreamDown, Some(ms(5_000))));
     bench.request = waiting;
     assert_eq!(bench.describe(), "end upstream_down", "the pause was over too late");
+}
+
+#[test]
+fn a_stated_time_is_waited_for_by_the_run_that_got_it_only() {
+    let mut bench = Bench::new();
+    let mut limited = error(RunErrorKind::RateLimited);
+    limited.retry_after = Some(ms(40_000));
+    assert_eq!(bench.fail(&limited, None), "wait 40500");
+    bench.now -= ms(40_500);
+    bench.next_run(8);
+    assert_eq!(bench.describe(), "attempt 1");
+    // Longer than is obeyed.
+    limited.retry_after = Some(ms(61_000));
+    assert_eq!(bench.fail(&limited, None), "end rate_limited");
+}
+
+#[test]
+fn a_refused_key_is_asked_by_every_run_and_another_key_stands_in() {
+    let mut refused = error(RunErrorKind::NotSetUp);
+    refused.status = Some(401);
+    let mut bench = Bench::new();
+    for client in 0..3 {
+        bench.next_run(client);
+        assert_eq!(bench.fail(&refused, None), "end not_set_up");
+        assert_eq!(bench.request.attempts(), 1);
+    }
+    let mut settings = settings();
+    settings.plan = Plan::alone("m", 2, plan::Times::UNLIMITED);
+    bench.route = Route::new(settings);
+    bench.next_run(7);
+    let first = bench.go();
+    bench.request.fail(first.permit, refused.clone(), None);
+    let second = bench.go();
+    assert_ne!(first.key, second.key);
+    assert_eq!(bench.request.attempts(), 1, "no attempt more for another key");
+    bench.route.record(bench.now, 0.0, second.permit, Ok(()));
+    bench.route.release(second.permit);
+    bench.next_run(8);
+    assert_eq!(bench.go().key, second.key);
+}
+
+#[test]
+fn an_engine_that_loads_is_asked_again_until_its_time_is_over() {
+    let mut loading = error(RunErrorKind::UpstreamError);
+    (loading.status, loading.code) = (Some(503), Some("unavailable_error".to_owned()));
+    let mut bench = Bench::new();
+    let mut settings = settings();
+    let times = plan::Times { first_token_last: ms(60_000), ..plan::Times::UNLIMITED };
+    settings.plan = Plan::alone("m", 1, times);
+    bench.route = Route::new(settings);
+    let waits = (0..100).map(|_| bench.fail(&loading, None)).take_while(|next| next == "wait 2000").count();
+    assert_eq!(waits, 30);
+    assert_eq!(bench.request.attempts(), 1, "only the last one counts");
+    assert_eq!(bench.route.upstream_state(0), breaker::State::Closed);
 }
 
 /// What an attempt of the property comes to.
@@ -225,7 +288,9 @@ proptest! {
                         prop_assert!(error.kind == RunErrorKind::UpstreamDown || sent > 0, "{error}");
                         break;
                     }
+                    Pick::Full => prop_assert!(false, "there is no limit"),
                     Pick::Wait { after, error } => {
+                        let error = error.expect("something failed");
                         prop_assert!(error.retry != Retry::No && bench.now + after < deadline);
                         bench.now += after;
                     }
@@ -238,11 +303,13 @@ proptest! {
                         match end {
                             End::Fails(kind, lost) => bench.request.fail(go.permit, error(kind), lost),
                             End::Answers => {
-                                bench.route.record(bench.now, go.permit, Ok(()));
+                                bench.route.record(bench.now, 0.0, go.permit, Ok(()));
+                                bench.route.release(go.permit);
                                 break;
                             }
                             End::Cancelled => {
-                                bench.route.record(bench.now, go.permit, Err(Blame::None));
+                                bench.route.record(bench.now, 0.0, go.permit, Err(Blame::None));
+                                bench.route.release(go.permit);
                                 break;
                             }
                         }
