@@ -32,7 +32,7 @@ struct Cli {
 enum Mode {
     /// Answers on many sockets at once: delivery latency, and the server's CPU per delta
     Stream(stream::Settings),
-    /// The same answers straight from the simulator, to subtract
+    /// The same answers over HTTP, straight from the simulator or from a gateway that speaks its dialect
     Direct(stream::Settings),
     /// Sockets that do nothing: the server's memory per socket
     Idle(idle::Settings),

@@ -15,7 +15,7 @@ pub(crate) const OPENING: usize = 64;
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// The gateway (ws://HOST:PORT/chat) or, for direct, the simulator's endpoint (http://...)
+    /// The gateway (ws://HOST:PORT/chat) or, for direct, an endpoint of the simulator or of another gateway (http://...)
     #[arg(long)]
     url: String,
     /// How many sockets get an answer

@@ -96,13 +96,18 @@ impl Target {
         Ok(socket)
     }
 
-    /// The same, not sent.
+    /// The same, not sent: in the chat dialect if the path is one of it, else in DashScope's.
     pub(crate) fn request(&self, prompt: &str, model: &str) -> String {
-        let body = serde_json::json!({
-            "model": model,
-            "input": { "messages": [{ "role": "user", "content": prompt }] },
-            "parameters": { "result_format": "message", "incremental_output": true },
-        });
+        let messages = serde_json::json!([{ "role": "user", "content": prompt }]);
+        let body = if self.path.ends_with("/chat/completions") {
+            serde_json::json!({ "model": model, "messages": messages, "stream": true })
+        } else {
+            serde_json::json!({
+                "model": model,
+                "input": { "messages": messages },
+                "parameters": { "result_format": "message", "incremental_output": true },
+            })
+        };
         let body = body.to_string();
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer bench-key\r\nAccept: text/event-stream\r\n\
