@@ -184,6 +184,7 @@ fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Resu
         let warnings = settings.warnings.clone();
         let gateway = Gateway::start(settings).await?;
         announce(&config, &gateway, simulator.is_some());
+        drop(config); // Up to 64 upstreams and 256 models, which are in use in other forms.
         for warning in warnings {
             log::warn!("{warning}");
         }

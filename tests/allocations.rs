@@ -26,7 +26,7 @@ use tidegate::{
         ChatMessage, Chosen, FairShareKey, FinishReason, MessageId, Parameters, RequestId, RunEnd, RunEvent,
         RunId, SessionId, SubscriberId, Timing, TurnKind, TurnRequest,
     },
-    config::Config,
+    config::{Config, Flags, Map, load},
     dispatch::RunChannel,
     protocol::Codec,
     runtime::block_on,
@@ -346,9 +346,38 @@ fn whole() -> (f64, usize) {
     (counted, held)
 }
 
+/// Bytes that 63 more upstreams and 255 more models may hold while nobody asks them.
+const UNUSED_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes that a gateway of so many upstreams and models holds before its first request.
+fn configured(upstreams: usize, models: usize) -> usize {
+    let mut file = "[upstream]\nidle_timeout = '50s'\n[route]\ndefault = 'm0'\n".to_owned();
+    for n in 0..upstreams {
+        file += &format!("[upstream.u{n}]\nbase_url = 'https://u{n}.example/v1'\napi_key = 'sk-{n}'\n");
+    }
+    for n in 0..models {
+        let (first, second) = (n % upstreams, (n + 1) % upstreams);
+        file +=
+            &format!("[model.m{n}]\ntitle = 'Model {n}'\nupstreams = ['u{first}*2', 'u{second}:other']\n");
+        file += "context = 8192\nmax_tokens = 1000\n";
+    }
+    let source = Map::default().file("tidegate.toml", file);
+    let region = Region::new(COUNTER);
+    let config = load(&Flags::default(), &source).unwrap();
+    let machine = app::Machine { cores: 1, descriptors: 1 << 20 };
+    let settings = app::Settings::new(&config, machine, false);
+    let connected = settings.connect_upstreams().unwrap();
+    let change = region.change();
+    drop((config, settings, connected));
+    change.bytes_allocated - change.bytes_deallocated
+}
+
 #[test]
 fn a_delta_allocates_next_to_nothing() {
     assert_eq!(route(), 0.0, "a decision of the route");
+    let (one, many) = (configured(1, 1), configured(64, 256));
+    println!("unused upstreams and models: {} B", many - one);
+    assert!(many - one <= UNUSED_BYTES_MAX, "63 upstreams and 255 models hold {} B", many - one);
     let (reader, handover) = (reader(), handover());
     let (session, encoding) = session();
     // Before there is a gateway: threads of one that has ended may still give back what they had.

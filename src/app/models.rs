@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(super) fn plan(config: &Config) -> RoutePlan {
     let upstreams = config.upstreams_in_use().into_iter().map(|(name, upstream)| UpstreamPlan {
         name: name.map_or(DEFAULT_NAME, SectionName::as_str).into(),
-        keys: upstream.api_key.iter().count(),
+        keys: upstream.api_keys().len(),
         keys_limited: KeysLimited::Together,
         runs_max: 0,
         times: Times::UNLIMITED,
@@ -78,3 +78,6 @@ fn allowed(config: &Config, model: &ModelInUse<'_>, settings: &config::Model) ->
         thinking: names("thinking") && config.can_switch_thinking(model),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,11 @@ impl Settings {
                 per_principal: config.session.count_per_principal_max,
             },
             memory: config.memory_limit(),
-            upstreams: config.upstreams_in_use().into_iter().map(upstream_settings).collect(),
+            upstreams: config
+                .upstreams_in_use()
+                .into_iter()
+                .map(|upstream| upstream_settings(config, upstream))
+                .collect(),
             runs: run_settings(config),
             admission: config.dispatch,
             route: route::Settings {
@@ -195,14 +199,18 @@ fn dialect(upstream: &config::Upstream) -> Dialect {
     }
 }
 
-fn upstream_settings((name, upstream): (Option<&SectionName>, &config::Upstream)) -> UpstreamSettings {
+fn upstream_settings(
+    config: &Config,
+    (name, upstream): (Option<&SectionName>, &config::Upstream),
+) -> UpstreamSettings {
     UpstreamSettings {
         client: client::Settings {
             section: section(name),
             base_url: upstream.base_url.clone(),
-            api_keys: upstream.api_key.iter().cloned().collect(),
+            api_keys: upstream.api_keys(),
             key_header: upstream.service.key_header,
             ca_file: upstream.ca_file.clone(),
+            proxy: upstream.proxy.proxy_for(&upstream.base_url, &config.proxies).cloned(),
             connect_timeout: upstream.connect_timeout,
             lazy_acks: upstream.ack == config::Ack::Lazy,
             first_byte: upstream.first_byte_timeout,

@@ -2,7 +2,7 @@
 use super::kind::{Setting, ValueKind};
 use crate::upstream::service::{DialectKind, Service};
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::{Host, ParseError, Url};
 
 /// Origins as browsers send them (`https://host[:port]`, ASCII, lower case, no default port), or `*`.
@@ -109,6 +109,16 @@ pub(super) fn is_loopback(url: &Url) -> bool {
         Place::Ip(ip) => ip.is_loopback(),
         Place::Name(name) => name == "localhost" || name.ends_with(".localhost"),
     }
+}
+
+/// Whether this is the address of a listener on this machine.
+pub(super) fn is_listener(url: &Url, listener: SocketAddr) -> bool {
+    let ip = listener.ip().to_canonical();
+    let is_host = match host(url) {
+        Place::Ip(host) => host == ip || (host.is_loopback() && ip.is_unspecified()),
+        Place::Name(_) => is_loopback(url) && (ip.is_loopback() || ip.is_unspecified()),
+    };
+    is_host && url.port_or_known_default() == Some(listener.port())
 }
 
 /// Whether the host is an IP address that the public network does not route. False for loopback.

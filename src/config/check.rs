@@ -60,6 +60,18 @@ impl Config {
             &[],
             format!("less than {} MiB; 0 = three quarters of what there is", memory::MIN >> 20),
         );
+        faults.extend(self.addresses(bad));
+        faults
+    }
+
+    /// Faults of the addresses of upstreams.
+    fn addresses(&self, bad: &[String]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut check = |wrong: bool, key: &str, others: &[&str], problem: String| {
+            if wrong && !bad.iter().any(|name| name == key || others.contains(&name.as_str())) {
+                faults.push(self.fault(key, problem));
+            }
+        };
         for (name, upstream) in self.upstreams_in_use() {
             let (key, url) = (upstream_key(name), &upstream.base_url);
             check(
@@ -71,6 +83,16 @@ impl Config {
                     key("allow_insecure")
                 ),
             );
+            let own =
+                [("server.listen", Some(self.server.listen)), ("server.ops_listen", self.server.ops_listen)];
+            for (listener, address) in own.iter().filter_map(|(key, address)| Some((*key, (*address)?))) {
+                check(
+                    address::is_listener(url, address),
+                    &key("base_url"),
+                    &[listener],
+                    format!("the gateway's own address, {listener}: it would ask itself"),
+                );
+            }
             check(
                 address::is_private(url) && !upstream.allow_private,
                 &key("base_url"),

@@ -4,6 +4,7 @@ use super::{
     address::{Hosts, Origins},
     kind::{Setting, ValueKind},
     links::Links,
+    proxy::{ProxyChoice, ProxyEnvironment},
     renamed::OldName,
     section::{SectionName, SectionNames},
     service::Headers,
@@ -56,35 +57,6 @@ pub struct Section {
     pub(super) open: fn(&mut Config, &SectionName),
     /// The names of its sections.
     pub(super) names: fn(&Config) -> Vec<&SectionName>,
-}
-
-/// Keys that belong to one service. A named section never inherits them from `[upstream]`: an API key would be sent to another
-/// host.
-const OF_ONE_SERVICE: [&str; 12] = [
-    "upstream.service",
-    "upstream.base_url",
-    "upstream.api_key",
-    "upstream.workspace",
-    "upstream.api_version",
-    "upstream.headers",
-    "upstream.extra",
-    "upstream.token_cap_field",
-    "upstream.thinking_field",
-    "upstream.include_usage",
-    "upstream.allow_insecure",
-    "upstream.allow_private",
-];
-
-impl Key {
-    /// Whether a named section inherits the value of the section without a name.
-    pub(super) fn is_inherited(&self) -> bool {
-        !OF_ONE_SERVICE.contains(&self.name)
-    }
-
-    /// Whether it can be set in a section without a name.
-    pub(super) fn has_unnamed(&self) -> bool {
-        SECTIONS.iter().any(|section| section.has_unnamed && section.kind == self.section_kind())
-    }
 }
 
 /// The struct of one kind of section.
@@ -177,6 +149,8 @@ macro_rules! sections {
             pub origins: BTreeMap<String, Origin>,
             /// The weakest place where each named section occurs, by its kind and name.
             pub places: Places,
+            /// What the environment says about proxies.
+            pub proxies: ProxyEnvironment,
             /// Values that were ignored, because the command does not use their keys.
             pub ignored: Vec<Origin>,
             /// Values that were given under an old name of their key.
@@ -191,6 +165,7 @@ macro_rules! sections {
                     $($group: $Group::at_defaults(), $($many: BTreeMap::new(),)?)*
                     origins: BTreeMap::new(),
                     places: Places::new(),
+                    proxies: ProxyEnvironment::default(),
                     ignored: Vec::new(),
                     old_names: Vec::new(),
                     exposed: Vec::new(),
@@ -363,7 +338,9 @@ sections! {
         model: String = "qwen-plus", ValueKind::Word(1, 128),
             "the model that answers; must be set where `upstream.service` is not one of DashScope's";
         api_key: Option<SecretString> = "", ValueKind::Secret,
-            "the service's key; every variable for it has a twin in `_FILE` that names a file holding it";
+            "the service's key, or several; every variable for it has a twin in `_FILE` that names a file holding it, one key in a line";
+        api_key_env: String = "", ValueKind::Variable,
+            "the variable that holds the key, or with `_FILE` behind it the name of a file; empty = the variables of `upstream.api_key`";
         api_version: String = "", ValueKind::Word(0, 32), "Azure, by deployment: the version of its interface";
         headers: Headers = "", ValueKind::Headers, "further headers of every request, such as `OpenAI-Organization: org`";
         extra: JsonFields = "", ValueKind::Fields,
@@ -382,6 +359,8 @@ sections! {
         workspace: String = "", ValueKind::Word(0, 128), "DashScope workspace; empty = not sent";
         ca_file: Option<PathBuf> = "", ValueKind::Path,
             "certificate authorities in PEM, trusted instead of the public ones; empty = the public ones";
+        proxy: ProxyChoice = "", ValueKind::Proxy,
+            "HTTP proxy through which the service is reached by a tunnel; empty = that of `HTTPS_PROXY`, for https and unless `NO_PROXY` excludes the host";
         allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible";
         allow_private: bool = "false", FLAG, "makes private and link-local addresses possible";
         connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included; for twice as long a kept connection may leave a request unacknowledged";

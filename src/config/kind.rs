@@ -23,6 +23,10 @@ pub enum ValueKind {
     Decimal(f32, f32),
     /// A number above 0 and at most 1, or nothing.
     Share,
+    /// The name of an environment variable, or nothing.
+    Variable,
+    /// The address of an HTTP proxy, `none`, or nothing.
+    Proxy,
     /// A list of some of these words.
     Subset(&'static [&'static str]),
     /// `true` or `false`.
@@ -78,10 +82,15 @@ impl ValueKind {
             }
             ValueKind::Decimal(min, max) => format!("a number from {min} to {max}, or empty"),
             ValueKind::Share => "a number above 0 and at most 1, or empty".to_owned(),
+            ValueKind::Variable => "the name of an environment variable, or empty".to_owned(),
+            ValueKind::Proxy => "`http://host:port`, `none`, or empty".to_owned(),
             ValueKind::Subset(names) => format!("a list of some of `{}`", names.join("`, `")),
             ValueKind::Bool => "`true` or `false`".to_owned(),
             ValueKind::Choice(names) => format!("`{}`", names.join("`, `")),
-            ValueKind::Secret => "visible ASCII characters without blanks and quotes".to_owned(),
+            ValueKind::Secret => {
+                "visible ASCII characters without blanks and quotes; several keys with commas between them"
+                    .to_owned()
+            }
             ValueKind::Path => "the name of a file, or empty".to_owned(),
             ValueKind::Url => "`https://host[:port][/path]`".to_owned(),
             ValueKind::Address => "IP:port such as `0.0.0.0:8000` or `[::]:8000`".to_owned(),
@@ -110,6 +119,7 @@ impl ValueKind {
     pub(super) fn may_show(&self, text: &str) -> bool {
         match self {
             ValueKind::Secret | ValueKind::Headers => false,
+            ValueKind::Proxy | ValueKind::Variable => !text.contains(['@', '-']),
             ValueKind::Url | ValueKind::Origins | ValueKind::Hosts | ValueKind::Links => {
                 !text.contains(['@', '?', '#'])
             }

@@ -2,7 +2,7 @@
 use super::lookup::{
     FILE_SUFFIX, KeyPath, PREFIX, Resolved, find, keys, resolve, section_of_variable, suggestions,
 };
-use super::{Environment, Fault, OldName, Origin, Reading};
+use super::{Config, Environment, Fault, OldName, Origin, Reading, SectionName};
 use crate::io_error::describe;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -167,6 +167,85 @@ pub(super) fn name_the_default(entries: &mut [Entry]) {
         if is_short && entry.path.key.name == "upstream.model" {
             entry.path = default.into();
         }
+    }
+}
+
+/// Takes out what was read from variables that some `api_key_env` names: they hold the key of that upstream. Returns their
+/// names.
+pub(super) fn without_named_variables(entries: &mut Vec<Entry>, faults: &mut Vec<Fault>) -> BTreeSet<String> {
+    let names = entries.iter().filter(|entry| entry.path.key.name == "upstream.api_key_env");
+    let names: BTreeSet<_> = names.map(|entry| entry.text.clone()).filter(|name| !name.is_empty()).collect();
+    let is_named = |origin: &Origin| match origin {
+        Origin::Variable(name) => names.contains(name.strip_suffix(FILE_SUFFIX).unwrap_or(name)),
+        Origin::Default | Origin::File { .. } | Origin::Flag(_) => false,
+    };
+    entries.retain(|entry| !(entry.path.is_secret() && is_named(&entry.origin)));
+    // What was wrong with them there: unknown names, values that are no key.
+    let is_of_name = |fault: &Fault| fault.key.is_empty() || fault.key == "upstream.api_key";
+    faults.retain(|fault| !(is_of_name(fault) && is_named(&fault.origin)));
+    names
+}
+
+impl Config {
+    /// Reads the key of each upstream with `api_key_env` from the variable that it names.
+    pub(super) fn take_named_variables(
+        &mut self,
+        names: &BTreeSet<String>,
+        source: &dyn Environment,
+        faults: &mut Vec<Fault>,
+        exposed: &mut Vec<Origin>,
+    ) {
+        if names.is_empty() {
+            return;
+        }
+        let is_wanted = |name: &str| names.contains(name.strip_suffix(FILE_SUFFIX).unwrap_or(name));
+        let variables: BTreeMap<_, _> = source
+            .variables()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| is_wanted(name))
+            .collect();
+        for (key, variable) in self.named_variables() {
+            let mut fault =
+                |problem: String| faults.push(Fault { value: None, ..self.fault(&key.name(), problem) });
+            let own = key.sibling("upstream.api_key");
+            if let Some(other) = self.origins.get(&own.name()) {
+                fault(format!("contradicts {} ({other}); set one of the two", own.name()));
+                continue;
+            }
+            let file = format!("{variable}{FILE_SUFFIX}");
+            let (origin, text) = match (variables.get(&variable), variables.get(&file)) {
+                (Some(_), Some(_)) => {
+                    fault(format!("{variable} contradicts {file}; set one of the two"));
+                    continue;
+                }
+                (Some(text), None) => (variable, Ok(text.clone())),
+                (None, Some(place)) => {
+                    if is_exposed(place.as_ref(), source) {
+                        exposed.push(Origin::Variable(file.clone()));
+                    }
+                    (file, read_secret(place, source))
+                }
+                (None, None) => {
+                    fault(format!("there is no variable {variable}, and no {file} with the name of a file"));
+                    continue;
+                }
+            };
+            let origin = Origin::Variable(origin);
+            match text {
+                Ok(text) => self.apply(&Entry { path: own, old_name: None, text, origin }, faults),
+                Err(problem) => faults.push(Fault { key: own.name(), ..unnamed(origin, &problem) }),
+            }
+        }
+    }
+
+    /// Each `api_key_env` with the variable that it names.
+    fn named_variables(&self) -> Vec<(KeyPath, String)> {
+        let Some(key) = find("upstream.api_key_env") else { return Vec::new() };
+        let upstreams = self.upstreams_in_use().into_iter();
+        let named = upstreams.filter(|(_, upstream)| !upstream.api_key_env.is_empty());
+        let path = |name: Option<&SectionName>| KeyPath { key, section: name.cloned() };
+        named.map(|(name, upstream)| (path(name), upstream.api_key_env.clone())).collect()
     }
 }
 

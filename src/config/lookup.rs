@@ -21,6 +21,24 @@ const SHORT: &[(&str, &str)] = &[
     ("API_KEY", "upstream.api_key"),
 ];
 
+/// Keys that belong to one service. A named section never inherits them from `[upstream]`: an API key would be sent to another
+/// host.
+const OF_ONE_SERVICE: [&str; 13] = [
+    "upstream.service",
+    "upstream.base_url",
+    "upstream.api_key",
+    "upstream.api_key_env",
+    "upstream.workspace",
+    "upstream.api_version",
+    "upstream.headers",
+    "upstream.extra",
+    "upstream.token_cap_field",
+    "upstream.thinking_field",
+    "upstream.include_usage",
+    "upstream.allow_insecure",
+    "upstream.allow_private",
+];
+
 /// Every key, in the order in which people read them.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     SECTIONS.iter().flat_map(|section| section.keys)
@@ -37,6 +55,16 @@ fn section(kind: &str) -> Option<&'static Section> {
 }
 
 impl Key {
+    /// Whether a named section inherits the value of the section without a name.
+    pub(super) fn is_inherited(&self) -> bool {
+        !OF_ONE_SERVICE.contains(&self.name)
+    }
+
+    /// Whether it can be set in a section without a name.
+    pub(super) fn has_unnamed(&self) -> bool {
+        SECTIONS.iter().any(|section| section.has_unnamed && section.kind == self.section_kind())
+    }
+
     /// The variables of this key, strongest first.
     pub fn variables(&'static self) -> Vec<String> {
         KeyPath::from(self).variables()
@@ -85,6 +113,11 @@ impl KeyPath {
             None => self.key.name.to_owned(),
             Some(section) => format!("{}.{section}.{}", self.key.section_kind(), self.key.field()),
         }
+    }
+
+    /// The key of this name in the same section.
+    pub(super) fn sibling(&self, name: &str) -> Self {
+        KeyPath { key: find(name).unwrap_or(self.key), section: self.section.clone() }
     }
 
     pub(super) fn is_secret(&self) -> bool {

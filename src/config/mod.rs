@@ -16,6 +16,7 @@ mod layers;
 mod links;
 mod lookup;
 mod models;
+mod proxy;
 mod purpose;
 mod renamed;
 mod section;
@@ -41,6 +42,7 @@ pub use layers::Flags;
 pub use links::{Link, Links};
 pub use lookup::{find, keys};
 pub use models::ModelInUse;
+pub use proxy::{ProxyChoice, ProxyEnvironment};
 pub use purpose::Purpose;
 pub use renamed::{OldName, renamed_table};
 pub use section::{DEFAULT_NAME, NAME_BYTES_MAX, SectionName, SectionNames};
@@ -93,6 +95,7 @@ fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, V
     if entries.iter().any(is_of_model) || places.keys().any(|(kind, _)| *kind == "model") {
         layers::name_the_default(&mut entries);
     }
+    let named_variables = layers::without_named_variables(&mut entries, &mut faults);
     let old_names = layers::old_names(&entries, &mut faults);
     let mut config = Config { ignored, old_names, ..Config::default() };
     let (named, shared): (Vec<_>, Vec<_>) =
@@ -121,6 +124,14 @@ fn read(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> (Config, V
     }
     for entry in &named {
         config.apply(entry, &mut faults);
+    }
+    if purpose == Purpose::Serve {
+        config.take_named_variables(&named_variables, source, &mut faults, &mut exposed);
+        match ProxyEnvironment::read(source) {
+            Ok(proxies) => config.proxies = proxies,
+            Err(fault) if config.is_proxy_of_environment() => faults.push(*fault),
+            Err(_) => {}
+        }
     }
     // A place whose value was replaced by a stronger one is not in use.
     exposed.retain(|place| config.origins.values().any(|origin| origin == place));
@@ -169,6 +180,12 @@ impl Config {
                 allowed: Some(path.key.kind.allowed()),
             }),
         }
+    }
+
+    /// Whether some upstream is reached through the proxy of the environment, if there is one.
+    fn is_proxy_of_environment(&self) -> bool {
+        let mut upstreams = self.upstreams_in_use().into_iter();
+        upstreams.any(|(_, upstream)| upstream.proxy.is_of_environment(&upstream.base_url))
     }
 
     /// Every value in use; for each kind of section, first that without a name.

@@ -1,9 +1,10 @@
 //! The models on offer, with the upstreams and the fallbacks that their sections name; and the faults of those names.
 use super::{
     Config, Fault, Model, ModelThinking, Origin, SectionName, Upstream, layers::nearest,
-    section::DEFAULT_NAME,
+    section::DEFAULT_NAME, value::api_keys,
 };
 use crate::upstream::service::ThinkingField;
+use secrecy::SecretString;
 use std::collections::BTreeMap;
 
 /// One model, with its names resolved.
@@ -179,6 +180,13 @@ impl Config {
             }));
         }
         warnings
+    }
+}
+
+impl Upstream {
+    /// Its keys, in their order.
+    pub fn api_keys(&self) -> Vec<SecretString> {
+        api_keys(self.api_key.as_ref())
     }
 }
 

@@ -14,7 +14,7 @@ pub enum Purpose {
 }
 
 /// Keys that the simulated service determines itself.
-const SIMULATED: [&str; 13] = [
+const SIMULATED: [&str; 15] = [
     "upstream.service",
     "upstream.api_version",
     "upstream.headers",
@@ -24,6 +24,8 @@ const SIMULATED: [&str; 13] = [
     "upstream.include_usage",
     "upstream.base_url",
     "upstream.api_key",
+    "upstream.api_key_env",
+    "upstream.proxy",
     "upstream.workspace",
     "upstream.ca_file",
     "upstream.allow_insecure",

@@ -10,7 +10,7 @@ use crate::{
     units::{duration, number_and_unit},
     upstream::dashscope::Endpoint,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 fn in_range<T: PartialOrd>(value: T, min: T, max: T) -> Result<T, String> {
@@ -90,6 +90,10 @@ impl Setting for String {
             ValueKind::Line(max) => links::line(text, max),
             ValueKind::Word(min, _) if text.is_empty() && min > 0 => Err("is empty".to_owned()),
             ValueKind::Word(_, max) | ValueKind::Text(max) if text.len() > max => Err("too long".to_owned()),
+            ValueKind::Variable if text.bytes().any(|b| !(b.is_ascii_alphanumeric() || b == b'_')) => {
+                Err("not the name of a variable: letters, digits and underscores".to_owned())
+            }
+            ValueKind::Variable if text.len() > 128 => Err("too long".to_owned()),
             // It is used in a header or a path, where other characters would allow injection.
             ValueKind::Word(..) if !text.bytes().all(|b| b.is_ascii_graphic()) => {
                 Err("has a character that is not allowed".to_owned())
@@ -153,31 +157,66 @@ impl Setting for Names {
     }
 }
 
-/// Maximum bytes of a secret; a longer one is rejected.
+/// Maximum bytes of one key; a longer one is rejected.
 const SECRET_BYTES: usize = 4096;
+/// Keys of one upstream; more are rejected.
+const KEYS_MAX: usize = 32;
 
+/// The keys in the text form of `upstream.api_key`.
+pub(super) fn api_keys(keys: Option<&SecretString>) -> Vec<SecretString> {
+    let keys = keys.into_iter().flat_map(|keys| keys.expose_secret().split(','));
+    keys.map(SecretString::from).collect()
+}
+
+/// Checks one key, and never repeats it.
+fn check_key(text: &str) -> Result<(), &'static str> {
+    if text.contains(char::is_whitespace) {
+        Err("has a blank in it")
+    } else if text.contains(['"', '\'', '`']) {
+        Err("has quotes in it; give the key without them")
+    } else if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        Err("has a character that no key has")
+    } else if text.len() > SECRET_BYTES {
+        Err("too long for a key")
+    } else {
+        Ok(())
+    }
+}
+
+/// One key or several, with commas between them.
 impl Setting for Option<SecretString> {
     /// `None` for an empty text, which only the table's default is: layers reject empty secrets.
     fn read(text: &str, _: &ValueKind) -> Result<Self, String> {
         // Editors and `echo` add a line break at the end of a file.
         let text = text.trim_end_matches(['\r', '\n']);
-        let problem = if text.contains(['\r', '\n']) {
-            "has more than one line"
-        } else if text.contains(char::is_whitespace) {
-            "has a blank in it"
-        } else if text.contains(['"', '\'', '`']) {
-            "has quotes in it; give the key without them"
-        } else if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            "has a character that no key has"
-        } else if text.len() > SECRET_BYTES {
-            "too long for a key"
-        } else {
-            return Ok((!text.is_empty()).then(|| SecretString::from(text)));
-        };
-        Err(problem.to_owned())
+        let mut keys: Vec<&str> = text.split(['\n', ',']).map(|key| key.trim_end_matches('\r')).collect();
+        if let [key] = keys[..] {
+            check_key(key)?;
+            return Ok((!key.is_empty()).then(|| SecretString::from(key)));
+        }
+        keys.iter_mut().for_each(|key| *key = key.trim());
+        for (at, key) in keys.iter().enumerate() {
+            let problem = match keys[..at].iter().position(|other| other == key) {
+                _ if key.is_empty() => "is empty".to_owned(),
+                Some(other) => format!("is the same as k{}", other + 1),
+                None => match check_key(key) {
+                    Ok(()) => continue,
+                    Err(problem) => problem.to_owned(),
+                },
+            };
+            return Err(format!("k{} {problem}", at + 1));
+        }
+        if keys.len() > KEYS_MAX {
+            return Err(format!("more than {KEYS_MAX} keys"));
+        }
+        Ok(Some(SecretString::from(keys.join(","))))
     }
     fn show(&self, _: &ValueKind) -> String {
-        if self.is_some() { "(set)" } else { "(not set)" }.to_owned()
+        match api_keys(self.as_ref()).len() {
+            0 => "(not set)".to_owned(),
+            1 => "(set)".to_owned(),
+            count => format!("({count} set)"),
+        }
     }
 }
 

@@ -133,6 +133,7 @@ fn dispatcher(
         base_url: base_url.parse().unwrap(),
         api_keys: Vec::new(),
         ca_file: None,
+        proxy: None,
         connect_timeout: wait,
         lazy_acks: false,
         first_byte: wait,

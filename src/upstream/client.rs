@@ -3,7 +3,7 @@
 //! awc sends a request and parses the head of its response. These defaults of it are turned off: a timeout of five seconds for
 //! the head, a limit of a hundred connections, following redirects (with our key), and decompression. Its pool is
 //! not used, nor does it read bodies: it takes a truncated one for complete.
-pub use super::transport::TlsConfigs;
+pub use super::transport::{Proxy, TlsConfigs};
 
 use super::{
     exchange::{Head, Header, Outbound},
@@ -43,7 +43,9 @@ pub struct Settings {
     pub key_header: KeyHeader,
     /// PEM file with the certificate authorities to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
-    /// For the TCP connection and again for the TLS handshake; then the attempt fails.
+    /// The proxy on the way to it.
+    pub proxy: Option<Proxy>,
+    /// For the TCP connection, for the proxy's answer, and again for the TLS handshake; then the attempt fails.
     pub connect_timeout: Duration,
     /// Acknowledges several pieces of an answer at once. Linux only.
     pub lazy_acks: bool,
@@ -156,6 +158,7 @@ impl ClientConfig {
             destination: Destination::new(
                 (host.trim_start_matches('[').trim_end_matches(']'), port),
                 (is_tls, settings.ca_file.as_deref(), tls),
+                settings.proxy.clone(),
                 settings.connect_timeout,
                 settings.lazy_acks,
             )?,
@@ -373,7 +376,11 @@ fn wall_clock_seconds() -> u64 {
 fn connect_error(error: &ConnectError) -> OpenError {
     let kind = match error {
         ConnectError::Tls(_) => RunErrorKind::UpstreamTls,
-        ConnectError::Timeout(..) | ConnectError::Io(_) => RunErrorKind::UpstreamUnreachable,
+        // The operator must give credentials.
+        ConnectError::Proxy(407) => RunErrorKind::NotSetUp,
+        ConnectError::Timeout(..) | ConnectError::Io(_) | ConnectError::Proxy(_) => {
+            RunErrorKind::UpstreamUnreachable
+        }
     };
     let mut failed = RunError::new(kind, format!("cannot connect: {error}"));
     if matches!(error, ConnectError::Timeout(..)) {
@@ -424,6 +431,7 @@ mod tests {
                 api_keys: Vec::new(),
                 key_header: KeyHeader::Bearer,
                 ca_file: None,
+                proxy: None,
                 connect_timeout: second,
                 lazy_acks: false,
                 first_byte: second,

@@ -369,6 +369,7 @@ fn debug_of_what_holds_the_key_does_not_show_it() {
         base_url: "http://127.0.0.1/api/v1".parse().unwrap(),
         api_keys: config.upstream.api_key.iter().cloned().collect(),
         ca_file: None,
+        proxy: None,
         connect_timeout: Duration::from_secs(1),
         lazy_acks: false,
         first_byte: Duration::from_secs(1),

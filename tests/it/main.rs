@@ -51,6 +51,7 @@ mod unfinished;
 mod upstream_acks;
 mod upstream_http;
 mod upstream_pool;
+mod upstream_proxy;
 mod upstream_stream;
 mod upstream_tls;
 mod upstreams;

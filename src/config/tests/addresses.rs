@@ -299,3 +299,29 @@ fn any_origin_needs_a_switch_and_warns() {
     "#]],
     );
 }
+
+#[test]
+fn an_upstream_at_the_gateways_own_address_is_a_fault() {
+    for (listen, url, is_own) in [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000/v1", true),
+        ("127.0.0.1:8000", "http://localhost:8000/v1", true),
+        ("127.0.0.1:8000", "http://127.0.0.1:8001/v1", false),
+        ("127.0.0.2:8000", "http://127.0.0.1:8000/v1", false),
+        ("0.0.0.0:8000", "http://127.0.0.1:8000/v1", true),
+        ("[::]:8000", "http://[::1]:8000/v1", true),
+        ("10.0.0.7:443", "https://10.0.0.7/v1", true),
+    ] {
+        let settings = [
+            format!("server.listen={listen}"),
+            format!("upstream.base_url={url}"),
+            "upstream.allow_private=true".to_owned(),
+        ];
+        let flags = set(&settings.each_ref().map(String::as_str));
+        let text = outcome(&Map::default(), &flags);
+        assert_eq!(
+            text.contains("the gateway's own address, server.listen"),
+            is_own,
+            "{listen} {url}: {text}"
+        );
+    }
+}

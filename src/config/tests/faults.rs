@@ -138,7 +138,7 @@ fn all_faults_are_reported_at_once() {
             the configuration has 7 faults:
               connection.idle_timeout = "10x" (tidegate.toml:2): unknown unit (ms, s, m or h); allowed: a duration from 1s to 1h
               connection.pong_interval (tidegate.toml:3): unknown key; did you mean connection.ping_interval?
-              upstream.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
+              upstream.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
               server.workers = "lots" (TIDEGATE_SERVER__WORKERS): not a whole number; allowed: a whole number from 0 to 512
               TIDEGATE_SERVR__DRAIN_TIMEOUT: unknown variable; did you mean TIDEGATE_SERVER__DRAIN_TIMEOUT?
               upstream.api_key (--set): a secret does not belong on a command line; use API_KEY_FILE

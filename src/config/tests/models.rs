@@ -210,3 +210,29 @@ fn what_fits_and_may_not_be_meant_is_warned_of() {
         upstream.intl is used by no model
         upstream.model (tidegate.toml:5) is not used beside sections [model.NAME]; route.default names one"#]].assert_eq(&config.warnings().join("\n"));
 }
+
+/// The configurations in a document.
+fn blocks(document: &str) -> Vec<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(document);
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_configurations_of_the_documents_can_be_served() {
+    let mut seen = 0;
+    for document in ["UPSTREAMS.md", "CONFIG.md"] {
+        for block in blocks(document) {
+            let mut source = toml(&block.replace('…', "sk-x"));
+            for rest in block.split("api_key_env = \"").skip(1) {
+                source = source.variable(rest.split('"').next().unwrap(), "sk-x");
+            }
+            let config = load(&Flags::default(), &source)
+                .unwrap_or_else(|error| panic!("{document}: {error}\n{block}"));
+            config.check_for_serve().unwrap_or_else(|error| panic!("{document}: {error}\n{block}"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 7, "{seen}");
+}

@@ -73,26 +73,26 @@ fn bad_keys_name_the_variable_and_never_the_value() {
         out += &error.faults.iter().map(|fault| format!("{fault}\n")).collect::<String>();
     }
     expect![[r#"
-        upstream.api_key (API_KEY): is empty; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (API_KEY): is empty; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (DASHSCOPE_API_KEY): has a blank in it; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (TIDEGATE_UPSTREAM__API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (API_KEY): has a blank in it; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (API_KEY): has a character that no key has; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (API_KEY): too long for a key; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY): is empty; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY): is empty; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (DASHSCOPE_API_KEY): has a blank in it; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (TIDEGATE_UPSTREAM__API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY): has a blank in it; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY): has a character that no key has; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY): too long for a key; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
         upstream.api_key (API_KEY): contradicts API_KEY_FILE; set one of the two
         upstream.api_key (API_KEY_FILE): is empty
         upstream.api_key (API_KEY_FILE): its file cannot be read: no such file or directory
         upstream.api_key (API_KEY_FILE): its file is empty
-        upstream.api_key (API_KEY_FILE): is empty; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (API_KEY_FILE): has more than one line; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (API_KEY_FILE): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (API_KEY_FILE): is empty; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY_FILE): k2 is the same as k1; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY_FILE): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
         upstream.api_key (API_KEY_FILE): its file is not UTF-8
         upstream.api_key (API_KEY_FILE): its file cannot be read: permission denied
         upstream.api_key (API_KEY_FILE): its file cannot be read: file too large
-        upstream.api_key (tidegate.toml:1): has a blank in it; allowed: visible ASCII characters without blanks and quotes
-        upstream.api_key (tidegate.toml:1): wrong type: integer; allowed: visible ASCII characters without blanks and quotes
+        upstream.api_key (tidegate.toml:1): has a blank in it; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (tidegate.toml:1): wrong type: integer; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
     "#]].assert_eq(&out);
 }
 
@@ -181,4 +181,141 @@ fn a_key_is_found_nowhere() {
         let text = outcome(&Map::default(), &set(&[setting]));
         assert!(text.starts_with("the configuration has") && !text.contains("CANARY"), "{text}");
     }
+}
+
+#[test]
+fn several_keys_are_one_in_a_line_or_between_commas() {
+    let keys = |source: &Map| {
+        let config = load(&Flags::default(), source).unwrap();
+        let keys = config.upstream.api_keys().iter().map(|key| key.expose_secret().to_owned()).collect();
+        (keys, (keys_shown(&config)))
+    };
+    let file =
+        |content: &str| variables(&[("API_KEY_FILE", "/run/secrets/key")]).file("/run/secrets/key", content);
+    let three = vec!["sk-1".to_owned(), "sk-2".to_owned(), "sk-3".to_owned()];
+    for source in [
+        file("sk-1\nsk-2\r\n sk-3\n"),
+        variables(&[("API_KEY", "sk-1,sk-2, sk-3")]),
+        toml("upstream.api_key = 'sk-1,sk-2,sk-3'"),
+    ] {
+        assert_eq!(keys(&source), (three.clone(), "(3 set)".to_owned()));
+    }
+    assert_eq!(keys(&file("sk-1\n")), (vec!["sk-1".to_owned()], "(set)".to_owned()));
+    let many = (0..33).map(|n| format!("sk-{n}")).collect::<Vec<_>>().join("\n");
+    assert_eq!(keys(&file(&many[..many.len() - 6])).0.len(), 32);
+    let mut out = String::new();
+    for content in ["sk-CANARY\nsk-1\nsk-CANARY", "sk-CANARY,,sk-1", "sk-CANARY,'sk-1'", &many] {
+        let text = outcome(&file(content), &Flags::default());
+        assert!(!text.contains("CANARY"), "{text}");
+        out += text.split_once('\n').unwrap().1.trim_start();
+    }
+    expect![[r#"
+        upstream.api_key (API_KEY_FILE): k3 is the same as k1; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY_FILE): k2 is empty; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY_FILE): k2 has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        upstream.api_key (API_KEY_FILE): more than 32 keys; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+    "#]].assert_eq(&out);
+}
+
+fn keys_shown(config: &Config) -> String {
+    let text = effective(config);
+    let line = text.lines().find_map(|line| line.strip_prefix("upstream.api_key = ")).unwrap();
+    line.split("  # ").next().unwrap().to_owned()
+}
+
+#[test]
+fn a_variable_of_the_operators_choice_holds_a_key() {
+    let file = "[upstream.cn]\napi_key_env = 'API_KEY'\n[upstream.intl]\napi_key_env = 'TIDEGATE_INTL'\n\
+                [model.m]\nupstreams = ['cn intl']\n";
+    let source = toml(file)
+        .variable("API_KEY", "sk-1,sk-2")
+        .variable("TIDEGATE_INTL_FILE", "/run/secrets/intl")
+        .file("/run/secrets/intl", "sk-3\n");
+    check(
+        &source,
+        &Flags::default(),
+        &expect![[r#"
+        upstream.cn.api_key = (2 set)  # API_KEY
+        upstream.cn.api_key_env = API_KEY  # tidegate.toml:2
+        upstream.intl.api_key = (set)  # TIDEGATE_INTL_FILE
+        upstream.intl.api_key_env = TIDEGATE_INTL  # tidegate.toml:4
+        model.m.upstreams = cn intl  # tidegate.toml:6
+    "#]],
+    );
+    let config = load(&Flags::default(), &source).unwrap();
+    let keys = |name: &str| {
+        config.upstreams[name].api_keys().iter().map(|key| key.expose_secret().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (keys("cn"), keys("intl")),
+        (vec!["sk-1".to_owned(), "sk-2".to_owned()], vec!["sk-3".to_owned()])
+    );
+    assert!(config.upstream.api_key.is_none());
+    let exposed =
+        source.readable_by_all().file("/etc/intl", "sk-3").variable("TIDEGATE_INTL_FILE", "/etc/intl");
+    let config = load(&Flags::default(), &exposed).unwrap();
+    assert_eq!(config.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["TIDEGATE_INTL_FILE"]);
+    let mut out = String::new();
+    for source in [
+        toml(file).variable("TIDEGATE_INTL", "sk-CANARY"),
+        toml(file)
+            .variable("API_KEY", "'sk-CANARY'")
+            .variable("TIDEGATE_INTL", "x")
+            .variable("TIDEGATE_INTL_FILE", "/x"),
+        toml(file).variable("API_KEY_FILE", "/nowhere").variable("TIDEGATE_INTL", "x"),
+        toml(file)
+            .variable("API_KEY", "x")
+            .variable("TIDEGATE_INTL", "y")
+            .variable("TIDEGATE_UPSTREAM__CN__API_KEY", "sk-CANARY"),
+        toml("[upstream]\napi_key_env = 'sk-CANARY'\n"),
+    ] {
+        let text = outcome(&source, &Flags::default());
+        assert!(!text.contains("CANARY"), "{text}");
+        out += &text;
+    }
+    expect![[r#"
+        the configuration has 1 fault:
+          upstream.cn.api_key_env (tidegate.toml:2): there is no variable API_KEY, and no API_KEY_FILE with the name of a file
+        the configuration has 2 faults:
+          upstream.intl.api_key_env (tidegate.toml:4): TIDEGATE_INTL contradicts TIDEGATE_INTL_FILE; set one of the two
+          upstream.cn.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
+        the configuration has 1 fault:
+          upstream.cn.api_key (API_KEY_FILE): its file cannot be read: no such file or directory
+        the configuration has 1 fault:
+          upstream.cn.api_key_env (tidegate.toml:2): contradicts upstream.cn.api_key (TIDEGATE_UPSTREAM__CN__API_KEY); set one of the two
+        the configuration has 1 fault:
+          upstream.api_key_env (tidegate.toml:2): not the name of a variable: letters, digits and underscores; allowed: the name of an environment variable, or empty
+    "#]].assert_eq(&out);
+    // Who only asks for health needs no key, and a demo has none.
+    for purpose in [Purpose::Health, Purpose::Demo] {
+        assert!(load_for(purpose, &Flags::default(), &toml(file)).is_ok());
+    }
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_a_fault_only_where_it_is_used() {
+    let bad = Map::default().variable("HTTPS_PROXY", "socks5://user:CANARY@proxy:1");
+    check(
+        &bad,
+        &Flags::default(),
+        &expect![[r#"
+        the configuration has 1 fault:
+          HTTPS_PROXY: the scheme of a proxy is http: it is asked for a tunnel; upstream.proxy = "none" does without
+    "#]],
+    );
+    for setting in
+        ["upstream.proxy=none", "upstream.proxy=http://p:1", "upstream.base_url=http://127.0.0.1:1"]
+    {
+        assert!(load(&set(&[setting]), &bad).is_ok(), "{setting}");
+    }
+    let secret = toml("upstream.proxy = 'http://user:CANARY@proxy:1'");
+    let config = load(&Flags::default(), &secret).unwrap();
+    assert!(effective(&config).contains("upstream.proxy = http://(set)@proxy:1  # tidegate.toml:1\n"));
+    assert!(!format!("{config:?}").contains("CANARY"));
+    let text = outcome(&toml("upstream.proxy = 'ftp://user:CANARY@proxy:1'"), &Flags::default());
+    assert!(
+        text.contains("upstream.proxy (tidegate.toml:1): the scheme of a proxy is http")
+            && !text.contains("CANARY"),
+        "{text}"
+    );
 }

@@ -7,6 +7,8 @@ use expect_test::expect;
 fn a_service_brings_its_address_and_its_own_values() {
     for service in &SERVICES {
         let mut pairs = vec![format!("upstream.service={}", service.name), "upstream.model=m".to_owned()];
+        // vLLM's port is the gateway's own.
+        pairs.push("server.listen=127.0.0.1:9000".to_owned());
         if service.base_url.is_none() {
             pairs.push("upstream.base_url=https://a.example/v1".to_owned());
         }
@@ -148,7 +150,9 @@ fn what_does_not_fit_the_service_is_refused() {
 fn the_key_of_dashscope_goes_to_no_other_service() {
     let source = variables(&[("DASHSCOPE_API_KEY", "sk-canary"), ("TIDEGATE_MODEL", "m")]);
     let key = |service: &str| {
-        let config = load(&set(&[&format!("upstream.service={service}")]), &source).unwrap();
+        let config =
+            load(&set(&[&format!("upstream.service={service}"), "server.listen=127.0.0.1:9000"]), &source)
+                .unwrap();
         config.upstream.api_key.is_some()
     };
     let with: Vec<_> =

@@ -130,6 +130,7 @@ fn the_effective_configuration_is_one_line_a_key() {
         session.idle_timeout = 30m  # default
         session.replay_time = 120s  # default
         upstream.api_key = (set)  # API_KEY
+        upstream.api_key_env = ""  # default
         upstream.api_version = ""  # default
         log.format = json  # --set
     "#]]

@@ -6,10 +6,12 @@ mod handover;
 mod head;
 mod link;
 mod pool;
+mod proxy;
 mod tls;
 
 pub(super) use body::{Body, BodyError, Read};
 pub(super) use handover::{Handover, Wire};
+pub use proxy::Proxy;
 pub use tls::{TlsConfigs, TlsSetupError};
 
 use crate::io_error::describe;
@@ -34,7 +36,9 @@ pub(super) struct Destination {
     host: String,
     port: u16,
     tls: Option<Tls>,
-    /// For TCP and for TLS, each.
+    /// The way to it; `None`: straight.
+    proxy: Option<Proxy>,
+    /// For TCP, for a proxy's answer and for TLS, each.
     connect_timeout: Duration,
     lazy_acks: bool,
 }
@@ -46,6 +50,8 @@ pub(super) enum ConnectError {
     Timeout(&'static str, Duration),
     #[error("{0}")]
     Tls(io::Error),
+    #[error("the proxy answers with status {0}")]
+    Proxy(u16),
     #[error("{}", describe(.0))]
     Io(io::Error),
 }
@@ -64,13 +70,14 @@ impl Destination {
     pub(super) fn new(
         (host, port): (&str, u16),
         (tls, ca_file, configs): (bool, Option<&Path>, &mut TlsConfigs),
+        proxy: Option<Proxy>,
         connect_timeout: Duration,
         lazy_acks: bool,
     ) -> Result<Self, TlsSetupError> {
         // A file that cannot be read is a fault also where it is not needed.
         let made = if tls || ca_file.is_some() { Some(Tls::new(host, ca_file, configs)?) } else { None };
         let tls = made.filter(|_| tls);
-        Ok(Destination { host: host.to_owned(), port, tls, connect_timeout, lazy_acks })
+        Ok(Destination { host: host.to_owned(), port, tls, proxy, connect_timeout, lazy_acks })
     }
 
     pub(super) fn host(&self) -> &str {
@@ -79,8 +86,15 @@ impl Destination {
 
     async fn connect(&self) -> Result<Link, ConnectError> {
         let limit = self.connect_timeout;
-        let tcp = timeout(limit, TcpStream::connect((self.host.as_str(), self.port))).await;
-        let tcp = tcp.map_err(|_| ConnectError::Timeout("connecting", limit))?.map_err(ConnectError::Io)?;
+        let target = (self.host.as_str(), self.port);
+        let first = self.proxy.as_ref().map_or(target, |proxy| (proxy.host.as_str(), proxy.port));
+        let tcp = timeout(limit, TcpStream::connect(first)).await;
+        let mut tcp =
+            tcp.map_err(|_| ConnectError::Timeout("connecting", limit))?.map_err(ConnectError::Io)?;
+        if let Some(proxy) = &self.proxy {
+            let opened = timeout(limit, proxy.open(&mut tcp, target)).await;
+            opened.map_err(|_| ConnectError::Timeout("the answer of the proxy", limit))??;
+        }
         let silence = 2 * limit;
         let Some(tls) = &self.tls else { return Ok(Link::plain(tcp, silence)) };
         match timeout(limit, tls.handshake(tcp)).await {
