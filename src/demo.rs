@@ -1,8 +1,10 @@
-//! `tidegate demo`: the configuration of a gateway in front of its own simulator, and where it can be opened.
+//! `tidegate demo`: the configuration of a gateway in front of two simulators of its own, and where it can be opened.
 use crate::{
-    config::{Config, ConfigError, Fault, Origin},
+    config::{Config, ConfigError, Fault, Levels, Origin, SectionName, TargetName},
     simulator::{self, script::MODELS},
+    upstream::service::Service,
 };
+use anyhow::Context as _;
 use secrecy::SecretString;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -15,11 +17,16 @@ const FIRST: Duration = Duration::from_millis(250);
 
 const MODEL: &str = "upstream.model";
 
-/// Adapts a configuration to the demo.
+/// The simulated upstreams: section, name in `/sim at=NAME`, service, and path of the base URL. One for each dialect; each
+/// stands in for the other.
+const UPSTREAMS: [(&str, &str, &str, &str); 2] =
+    [("a", "A", "dashscope", "/api/v1"), ("b", "B", "other", "/v1")];
+
+/// Adapts a configuration to the demo. Returns it with the settings of the simulated upstreams.
 ///
 /// # Errors
 /// The requested model is not simulated.
-pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), ConfigError> {
+pub fn prepare(mut config: Config) -> Result<(Config, Vec<simulator::Settings>), ConfigError> {
     match config.origins.get(MODEL) {
         None => MODELS[0].clone_into(&mut config.upstream.model),
         Some(origin) if !MODELS.contains(&config.upstream.model.as_str()) => {
@@ -28,16 +35,38 @@ pub fn prepare(mut config: Config) -> Result<(Config, simulator::Settings), Conf
         Some(_) => {}
     }
     config.upstream.api_key = Some(SecretString::from("demo"));
-    let simulator = simulator::Settings { pace: PACE, first: FIRST, ..simulator::Settings::default() };
-    Ok((config, simulator))
+    let simulator = |(_, place, ..): (&str, &str, &str, &str)| simulator::Settings {
+        pace: PACE,
+        first: FIRST,
+        name: place.to_owned(),
+        ..simulator::Settings::default()
+    };
+    Ok((config, UPSTREAMS.map(simulator).to_vec()))
 }
 
-/// Completes the configuration with the simulator's address.
+/// Completes the configuration with the simulators' addresses: each model is answered by the first upstream, and by the
+/// second one where that fails.
 ///
 /// # Errors
-/// The address is not valid in a URL.
-pub fn in_front_of(mut config: Config, address: SocketAddr) -> Result<Config, url::ParseError> {
-    config.upstream.base_url = format!("http://{address}/api/v1").parse()?;
+/// An address is not valid in a URL, or a name not one of a section.
+pub fn in_front_of(mut config: Config, addresses: &[SocketAddr]) -> anyhow::Result<Config> {
+    let section = |name: &str| SectionName::new(name).map_err(anyhow::Error::msg);
+    let mut levels = Levels::new();
+    for ((name, _, service, path), address) in UPSTREAMS.into_iter().zip(addresses) {
+        let mut upstream = config.upstream.clone();
+        upstream.base_url = format!("http://{address}{path}").parse()?;
+        upstream.service = Service::find(service).context("a service of the demo")?;
+        let name = section(name)?;
+        levels.push(vec![TargetName { upstream: Some(name.clone()), model: None, weight: 1 }]);
+        config.upstreams.insert(name, upstream);
+    }
+    for model in MODELS {
+        let mut settings = config.model.clone();
+        model.clone_into(&mut settings.name);
+        settings.upstreams.clone_from(&levels);
+        config.models.insert(section(&model.replace('-', "_"))?, settings);
+    }
+    config.route.default.clone_from(&config.upstream.model);
     Ok(config)
 }
 

@@ -68,10 +68,10 @@ fn run(cli: &Cli) -> u8 {
         Command::Page(flags) => Ok(write_page(&flags.folder)),
         Command::Serve(common) => {
             read_config(Purpose::Serve, &common.into(), |config| config.check_for_serve().map(|()| config))
-                .map(|config| serve(config, None))
+                .map(|config| serve(config, Vec::new()))
         }
         Command::Demo(common) => read_config(Purpose::Demo, &common.into(), demo::prepare)
-            .map(|(config, simulator)| serve(config, Some(simulator))),
+            .map(|(config, simulators)| serve(config, simulators)),
         Command::Check(cli::Check { example: true, .. }) => {
             say(&config::example(), false);
             Ok(Ok(0))
@@ -169,28 +169,32 @@ fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {
     Ok(if report.healthy { 0 } else { EXIT_UNHEALTHY })
 }
 
-/// Runs the gateway; with settings for a simulator, in front of its own.
-fn serve(config: Config, simulator: Option<simulator::Settings>) -> anyhow::Result<u8> {
+/// Runs the gateway; with settings for simulators, in front of its own.
+fn serve(config: Config, simulators: Vec<simulator::Settings>) -> anyhow::Result<u8> {
     logging::init(config.log.format);
     block_on(async {
-        let hangup = if simulator.is_some() { Hangup::Ends } else { Hangup::Logged };
+        let is_demo = !simulators.is_empty();
+        let hangup = if is_demo { Hangup::Ends } else { Hangup::Logged };
         let mut signals = Signals::new(hangup)?;
-        let simulator = simulator.map(simulator::start).transpose()?;
-        let config = match &simulator {
-            Some(simulator) => demo::in_front_of(config, simulator.addr)?,
-            None => config,
+        let simulators: Vec<Simulator> =
+            simulators.into_iter().map(simulator::start).collect::<anyhow::Result<_>>()?;
+        let config = if is_demo {
+            let addresses: Vec<_> = simulators.iter().map(|simulator| simulator.addr).collect();
+            demo::in_front_of(config, &addresses)?
+        } else {
+            config
         };
-        let settings = Settings::new(&config, Machine::here(), simulator.is_some());
+        let settings = Settings::new(&config, Machine::here(), is_demo);
         let warnings = settings.warnings.clone();
         let gateway = Gateway::start(settings).await?;
-        announce(&config, &gateway, simulator.is_some());
+        announce(&config, &gateway, is_demo);
         drop(config); // Up to 64 upstreams and 256 models, which are in use in other forms.
         for warning in warnings {
             log::warn!("{warning}");
         }
         let code = until_stopped(gateway, &mut signals).await;
-        if let Some(simulator) = simulator {
-            Simulator::stop(simulator).await;
+        for simulator in simulators {
+            simulator.stop().await;
         }
         Ok(code)
     })?

@@ -228,6 +228,29 @@ async fn demo_has_every_model_of_the_simulator() {
     .await;
 }
 
+/// Each of the two simulated upstreams can be failed from the page, and the other one answers.
+#[tokio::test]
+async fn demo_shows_how_another_upstream_answers() {
+    let demo = Tidegate::new(&["demo", "--listen", "127.0.0.1:0"]).start().await;
+    let (_, models) = http_get(demo.address, "/v1/models").await;
+    for name in ["sim-chat", "sim-echo", "sim-think"] {
+        assert!(models.contains(&format!("\"{name}\"")), "{models}");
+    }
+    let mut chats = Chats::connect(demo.address).await;
+    for (index, place) in ["A", "B", "A,B"].into_iter().enumerate() {
+        let (request, chat) = (format!("r{index}"), format!("c{index}"));
+        chats.ask(&request, &chat, &format!("/sim at={place} error=full text=whole pace_ms=1")).await;
+        let mut seen = String::new();
+        while !seen.contains("\"type\":\"finish\"") && !seen.contains("\"type\":\"error\"") {
+            seen += &chats.next().await.to_string();
+        }
+        let fails = place == "A,B";
+        assert_eq!(seen.contains("whole"), !fails, "{place}: {seen}");
+    }
+    drop(chats);
+    demo.stop().await;
+}
+
 #[tokio::test]
 async fn demo_on_all_addresses_prints_some_that_can_be_opened() {
     // A machine on a network: this one may have none.
