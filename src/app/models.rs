@@ -2,18 +2,18 @@
 use crate::{
     chat::{Allowed, Catalog, Model, Parameters, Range},
     config::{self, Config, DEFAULT_NAME, ModelInUse, ModelThinking, SectionName},
-    upstream::route::plan::{KeysLimited, ModelPlan, ModelTimes, RoutePlan, TargetPlan, Times, UpstreamPlan},
+    upstream::route::plan::{ModelPlan, ModelTimes, RoutePlan, TargetPlan, Times, UpstreamPlan},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The upstreams and models of the configuration, for the route.
 pub(super) fn plan(config: &Config) -> RoutePlan {
     let upstreams = config.upstreams_in_use().into_iter().map(|(name, upstream)| UpstreamPlan {
         name: name.map_or(DEFAULT_NAME, SectionName::as_str).into(),
         keys: upstream.api_keys().len(),
-        keys_limited: KeysLimited::Together,
-        runs_max: 0,
-        times: Times::UNLIMITED,
+        keys_limited: upstream.keys_limited,
+        runs_max: upstream.runs_max,
+        times: times(upstream),
     });
     let models = config.models_in_use().into_iter().map(|model| ModelPlan {
         table: model.section.into(),
@@ -21,9 +21,50 @@ pub(super) fn plan(config: &Config) -> RoutePlan {
         levels: model.levels.iter().map(|level| level.iter().map(target).collect()).collect(),
         fallback: model.fallback,
         context: model.settings.map_or(0, |settings| settings.context.into()),
-        times: ModelTimes::default(),
+        times: model.settings.map_or_else(ModelTimes::default, model_times),
     });
     RoutePlan { upstreams: upstreams.collect(), models: models.collect() }
+}
+
+/// Between two pieces of text where no other target could be asked, if nothing is set.
+const TEXT_LAST: Duration = Duration::from_secs(60);
+
+/// The limits on silence of an upstream: what is set, else what its service needs. A limit that is not set is not shorter
+/// than one of bytes that is.
+fn times(upstream: &config::Upstream) -> Times {
+    let service = upstream.service;
+    let bytes = |limit: Duration, other: Duration| limit.max(other);
+    let last = upstream.first_token_timeout_last;
+    let first_token_last =
+        last.unwrap_or_else(|| bytes(service.first_token_timeout_last, upstream.first_byte_timeout));
+    let text_last = upstream.text_timeout_last.unwrap_or_else(|| bytes(TEXT_LAST, upstream.idle_timeout));
+    Times {
+        first_token: upstream.first_token_timeout.unwrap_or(service.first_token_timeout),
+        first_token_last,
+        text: text_last,
+        text_last,
+    }
+}
+
+fn model_times(model: &config::Model) -> ModelTimes {
+    ModelTimes {
+        first_token: model.first_token_timeout,
+        first_token_last: model.first_token_timeout_last,
+        text: model.text_timeout_last,
+        text_last: model.text_timeout_last,
+    }
+}
+
+/// How long the head of a response may take: what is set, else no less than the first token, which some services send
+/// with it.
+pub(super) fn first_byte(config: &Config, section: &str, upstream: &config::Upstream) -> Duration {
+    if config.origins.contains_key(&format!("{section}.first_byte_timeout")) {
+        return upstream.first_byte_timeout;
+    }
+    let of_models =
+        config.models.values().flat_map(|model| [model.first_token_timeout, model.first_token_timeout_last]);
+    let of_upstream = [upstream.first_token_timeout, upstream.first_token_timeout_last];
+    of_models.chain(of_upstream).flatten().fold(upstream.first_byte_timeout, Duration::max)
 }
 
 fn target((upstream, model, weight): &(usize, &str, u32)) -> TargetPlan {

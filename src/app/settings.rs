@@ -113,7 +113,7 @@ impl Settings {
             admission: config.dispatch,
             route: route::Settings {
                 plan: models::plan(config),
-                limits: route::Limits::default(),
+                limits: route::Limits { wait: config.route.wait, attempts: config.route.attempts },
                 retry: config.retry,
                 breaker: config.breaker,
             },
@@ -213,7 +213,7 @@ fn upstream_settings(
             proxy: upstream.proxy.proxy_for(&upstream.base_url, &config.proxies).cloned(),
             connect_timeout: upstream.connect_timeout,
             lazy_acks: upstream.ack == config::Ack::Lazy,
-            first_byte: upstream.first_byte_timeout,
+            first_byte: models::first_byte(config, &section(name), upstream),
         },
         dialect: Arc::new(dialect(upstream)),
         limits: Limits {

@@ -16,6 +16,7 @@ use crate::{
     upstream::{
         dashscope::Endpoint,
         json_fields::JsonFields,
+        route::plan::KeysLimited,
         service::{Service, ThinkingField, TokenCap},
     },
 };
@@ -220,6 +221,10 @@ const fn time(min: u64, max: u64) -> ValueKind {
     ValueKind::Duration(Duration::from_millis(min), Duration::from_millis(max))
 }
 
+const fn moment() -> ValueKind {
+    ValueKind::MaybeDuration(Duration::from_millis(100 * MS), Duration::from_millis(10 * MIN))
+}
+
 const FLAG: ValueKind = ValueKind::Bool;
 
 sections! {
@@ -366,6 +371,15 @@ sections! {
         connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included; for twice as long a kept connection may leave a request unacknowledged";
         first_byte_timeout: Duration = "60s", time(100 * MS, 10 * MIN),
             "from the request to the first byte of the answer";
+        first_token_timeout: Option<Duration> = "", moment(),
+            "from the request to the first text or thinking, while another target could be asked instead; empty = 30s or 300s, by the service";
+        first_token_timeout_last: Option<Duration> = "", moment(),
+            "the same where none could; empty = 60s or 300s, by the service, and `upstream.first_byte_timeout` at least";
+        text_timeout_last: Option<Duration> = "", moment(),
+            "between two pieces of text or thinking; empty = 60s, and `upstream.idle_timeout` at least";
+        keys_limited: KeysLimited = "together", ValueKind::Choice(KeysLimited::NAMES),
+            "whether its keys share the limits of one billing account; apart = each has its own";
+        runs_max: usize = "0", ValueKind::Count(0, 1_000_000), "answers that it writes at the same time; 0 = no limit";
         idle_timeout: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
         run_timeout: Duration = "300s", time(SEC, HOUR), "a whole answer";
         ack: Ack = "prompt", ValueKind::Choice(Ack::NAMES),
@@ -395,12 +409,18 @@ sections! {
             "what a client may set for an answer; empty = nothing";
         system_prompt: String = "", ValueKind::Text(64 * KIB),
             "instructions to this model; empty = `session.system_prompt`";
+        first_token_timeout: Option<Duration> = "", moment(), "as `upstream.first_token_timeout`, for this model";
+        first_token_timeout_last: Option<Duration> = "", moment(), "as `upstream.first_token_timeout_last`, for this model";
+        text_timeout_last: Option<Duration> = "", moment(), "as `upstream.text_timeout_last`, for this model";
         hidden: bool = "false", FLAG, "not offered to clients, only a fallback of other models";
     }
     /// Which model answers.
     route: Route {
         default: String = "", ValueKind::Word(0, 128),
             "the section or name of the model of clients that ask for none; empty = the only one";
+        wait: Duration = "3s", time(0, MIN),
+            "the longest stated time that is waited for a target where another could answer later";
+        attempts: u32 = "6", ValueKind::Count(1, 20), "attempts of one answer at all targets together, where there are several";
     }
     /// Second attempts, made only while nothing of an answer was shown.
     retry: Retry = crate::upstream::route::retry::Settings {

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub enum ValueKind {
     /// `500ms`, `30s`, `5m`, `1h`; from, to.
     Duration(Duration, Duration),
+    /// A duration, or nothing; from, to.
+    MaybeDuration(Duration, Duration),
     /// `64KiB`, `1MiB`, `1GiB` or a plain number of bytes; from, to.
     Bytes(usize, usize),
     /// A whole number; from, to.
@@ -69,6 +71,9 @@ impl ValueKind {
         match *self {
             ValueKind::Duration(min, max) => {
                 format!("a duration from {} to {}", show_duration(min), show_duration(max))
+            }
+            ValueKind::MaybeDuration(min, max) => {
+                format!("a duration from {} to {}, or empty", show_duration(min), show_duration(max))
             }
             ValueKind::Bytes(min, max) => {
                 format!("a size in bytes from {} to {}", show_bytes(min), show_bytes(max))

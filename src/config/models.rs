@@ -1,9 +1,9 @@
 //! The models on offer, with the upstreams and the fallbacks that their sections name; and the faults of those names.
 use super::{
-    Config, Fault, Model, ModelThinking, Origin, SectionName, Upstream, layers::nearest,
+    Config, Fault, Model, ModelThinking, Origin, SectionName, Upstream, check::upstream_key, layers::nearest,
     section::DEFAULT_NAME, value::api_keys,
 };
-use crate::upstream::service::ThinkingField;
+use crate::upstream::{route::plan::KeysLimited, service::ThinkingField};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 
@@ -163,6 +163,17 @@ impl Config {
                         model.section, fallback.section
                     ));
                 }
+            }
+        }
+        for (name, upstream) in self.upstreams_in_use() {
+            let section = upstream_key(name);
+            if upstream.keys_limited == KeysLimited::Apart
+                && upstream.service.key_hosts.contains(&"aliyuncs.com")
+            {
+                warnings.push(format!(
+                    "{} = apart: DashScope counts the limits of a model over the whole account, for all keys together",
+                    section("keys_limited")
+                ));
             }
         }
         if !self.models.is_empty() {

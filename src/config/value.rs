@@ -8,7 +8,7 @@ use super::{
 use crate::{
     logging::Format,
     units::{duration, number_and_unit},
-    upstream::dashscope::Endpoint,
+    upstream::{dashscope::Endpoint, route::plan::KeysLimited},
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -24,6 +24,19 @@ impl Setting for Duration {
     }
     fn show(&self, _: &ValueKind) -> String {
         show_duration(*self)
+    }
+}
+
+impl Setting for Option<Duration> {
+    fn read(text: &str, kind: &ValueKind) -> Result<Self, String> {
+        let ValueKind::MaybeDuration(min, max) = *kind else { return Err("not a duration".to_owned()) };
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        Duration::read(text, &ValueKind::Duration(min, max)).map(Some)
+    }
+    fn show(&self, _: &ValueKind) -> String {
+        self.map(show_duration).unwrap_or_default()
     }
 }
 
@@ -283,6 +296,11 @@ pub enum Ack {
     Prompt,
     /// With a later piece where one comes soon. Linux only.
     Lazy,
+}
+
+impl Choice for KeysLimited {
+    const NAMES: &'static [&'static str] = &["together", "apart"];
+    const VALUES: &'static [Self] = &[KeysLimited::Together, KeysLimited::Apart];
 }
 
 impl Choice for Ack {

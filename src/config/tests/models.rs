@@ -200,15 +200,17 @@ fn something_must_be_offered_and_the_default_must_be_known() {
 #[test]
 fn what_fits_and_may_not_be_meant_is_warned_of() {
     let source = two(
-        "[upstream]\nmodel = 'unused'\n[model.big]\nupstreams = ['cn']\ncontext = 100000\nfallback = ['small']\n\
+        "[upstream]\nkeys_limited = 'apart'\nmodel = 'unused'\n[model.big]\nupstreams = ['cn']\ncontext = 100000\nfallback = ['small']\n\
          [model.small]\nupstreams = ['cn']\ncontext = 1000\n[route]\ndefault = 'big'\n",
     );
     let config = load(&Flags::default(), &source).unwrap();
     expect![[r#"
         model.big has the fallback small with a smaller context (1000 instead of 100000 tokens), which cannot answer long conversations
         model.small has one target and no fallback: nothing stands in for it when its upstream is away
+        upstream.cn.keys_limited = apart: DashScope counts the limits of a model over the whole account, for all keys together
+        upstream.intl.keys_limited = apart: DashScope counts the limits of a model over the whole account, for all keys together
         upstream.intl is used by no model
-        upstream.model (tidegate.toml:5) is not used beside sections [model.NAME]; route.default names one"#]].assert_eq(&config.warnings().join("\n"));
+        upstream.model (tidegate.toml:6) is not used beside sections [model.NAME]; route.default names one"#]].assert_eq(&config.warnings().join("\n"));
 }
 
 /// The configurations in a document.
