@@ -1,7 +1,9 @@
 //! Builds and runs the whole server, for `main` and every test. Determines the order of start and stop.
+mod listing;
 mod models;
 mod settings;
 
+pub use listing::{ListSettings, Listing};
 pub use settings::{Machine, Settings, UpstreamSettings};
 
 use crate::{
@@ -86,8 +88,9 @@ impl Gateway {
         let ops_listen = settings.ops_listen;
         let ops_listener = ops_listen.map(|address| bind(address, listen::OPS_FLAG)).transpose()?;
         let (workers, drain) = (settings.workers, settings.drain_timeout);
+        let (listing, plan) = (settings.listing.clone(), settings.route.plan.clone());
         let parts = worker_parts(settings, upstreams);
-        let app_state = Arc::clone(&parts.app_state);
+        let (app_state, asked) = (Arc::clone(&parts.app_state), Arc::clone(&parts.upstreams));
         let address = listener.local_addr()?;
         let ops_address = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let server = serve(listener, ops_listener, workers, parts)?;
@@ -101,6 +104,9 @@ impl Gateway {
         actix::spawn(watch_dispatcher(Arc::clone(&app_state), broke));
         let gateway = Gateway { address, ops_address, app_state, server: handle, drain, broken };
         gateway.wait_for_lanes(workers).await?;
+        if let Some(listing) = listing {
+            listing.start(&asked, plan, &gateway.app_state);
+        }
         Ok(gateway)
     }
 

@@ -34,11 +34,14 @@ use tidegate::{
     upstream::{
         Dialect, Head, Limits,
         breaker::Asker,
+        chat::{self, Chat},
         dashscope::{self, DashScope},
+        json_fields::JsonFields,
         route::{
             self, Pick, Plan, Route, RouteRequest,
             plan::{KeysLimited, ModelPlan, TargetPlan, Times, UpstreamPlan},
         },
+        service::{QuotaError, ThinkingField, TokenCap},
     },
 };
 use tokio::sync::oneshot;
@@ -90,9 +93,38 @@ fn event(number: usize) -> String {
     )
 }
 
+/// An event of chat completions, spelled as by llama.cpp.
+fn chat_event(number: usize) -> String {
+    format!(
+        "data: {{\"choices\":[{{\"finish_reason\":null,\"index\":0,\"delta\":{{\"content\":\" token {number}\"}}}}],\
+         \"created\":1796004343,\"id\":\"chatcmpl-4ZypS0C11HsiBdHeLzyWXKlfk2X96Mwt\",\"model\":\"tiny.gguf\",\
+         \"system_fingerprint\":\"b0-unknown\",\"object\":\"chat.completion.chunk\"}}\n\n"
+    )
+}
+
+fn chat_reader() -> f64 {
+    reader_of(
+        &Dialect::Chat(Chat::new(chat::Settings {
+            thinking: None,
+            thinking_field: ThinkingField::None,
+            max_tokens: None,
+            token_cap: TokenCap::MaxTokens,
+            include_usage: true,
+            insufficient_quota: QuotaError::Money,
+            api_version: None,
+            headers: Vec::new(),
+            extra: JsonFields::default(),
+        })),
+        chat_event,
+    )
+}
+
 fn reader() -> f64 {
     let settings = dashscope::Settings { incremental: true, ..dashscope::Settings::default() };
-    let dialect = Dialect::DashScope(DashScope::new(settings));
+    reader_of(&Dialect::DashScope(DashScope::new(settings)), event)
+}
+
+fn reader_of(dialect: &Dialect, event: fn(usize) -> String) -> f64 {
     let head =
         Head { status: 200, content_type: Some("text/event-stream"), retry_after: None, request_id: None };
     let limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
@@ -378,7 +410,7 @@ fn a_delta_allocates_next_to_nothing() {
     let (one, many) = (configured(1, 1), configured(64, 256));
     println!("unused upstreams and models: {} B", many - one);
     assert!(many - one <= UNUSED_BYTES_MAX, "63 upstreams and 255 models hold {} B", many - one);
-    let (reader, handover) = (reader(), handover());
+    let (reader, chat_reader, handover) = (reader(), chat_reader(), handover());
     let (session, encoding) = session();
     // Before there is a gateway: threads of one that has ended may still give back what they had.
     let quiet = quiet();
@@ -390,6 +422,7 @@ fn a_delta_allocates_next_to_nothing() {
     );
     for (name, counted, most) in [
         ("reader", reader, READER_MAX),
+        ("reader of chat completions", chat_reader, READER_MAX),
         ("handover", handover, HANDOVER_MAX),
         ("session", session, SESSION_MAX),
         ("encoding", encoding, ENCODING_MAX),

@@ -1,6 +1,7 @@
 //! The plan of the route and the catalog of clients, from the configured models.
+use super::listing::{ListSettings, Listing};
 use crate::{
-    chat::{Allowed, Catalog, Model, Parameters, Range},
+    chat::{Absence, Allowed, Catalog, Model, Parameters, Range},
     config::{self, Config, DEFAULT_NAME, ModelInUse, ModelThinking, SectionName},
     upstream::route::plan::{ModelPlan, ModelTimes, RoutePlan, TargetPlan, Times, UpstreamPlan},
 };
@@ -76,8 +77,40 @@ pub(super) fn catalog(config: &Config) -> Catalog {
     let models = config.models_in_use();
     let default = models.get(config.default_model()).map_or("", |model| model.name);
     let is_offered = |model: &&ModelInUse<'_>| model.settings.is_none_or(|settings| !settings.hidden);
-    let offered = models.iter().filter(is_offered).map(|model| offer(config, model)).collect();
-    Catalog::new(offered).with_default(default)
+    let offered: Vec<_> = models.iter().filter(is_offered).map(|model| offer(config, model)).collect();
+    // Until an upstream has listed its models.
+    if offered.is_empty() {
+        Catalog::absent(Absence::Unreachable)
+    } else {
+        Catalog::new(offered).with_default(default)
+    }
+}
+
+/// The upstreams that list their models.
+pub(super) fn listing(config: &Config) -> Option<Listing> {
+    let upstreams = config.listing_upstreams().into_iter().filter_map(|(at, name, upstream)| {
+        Some(ListSettings {
+            upstream: at,
+            name: name.map_or(DEFAULT_NAME, SectionName::as_str).to_owned(),
+            path: upstream.list_path()?.to_owned(),
+            context: upstream.context,
+        })
+    });
+    let upstreams: Vec<_> = upstreams.collect();
+    let configured = catalog(config);
+    let named = config.listing_upstreams().into_iter().map(|(_, _, upstream)| upstream.model.as_str());
+    let wanted = [config.route.default.as_str()].into_iter().chain(named).find(|name| !name.is_empty());
+    (!upstreams.is_empty()).then(|| Listing {
+        upstreams,
+        configured: configured.models().iter().map(|model| Model::clone(model)).collect(),
+        model: Model {
+            system_prompt: Some(config.session.system_prompt.as_str())
+                .filter(|text| !text.is_empty())
+                .map(Into::into),
+            ..Model::named("")
+        },
+        default: configured.default().map(|model| model.id.clone()).or(wanted.map(Arc::from)),
+    })
 }
 
 fn offer(config: &Config, model: &ModelInUse<'_>) -> Model {

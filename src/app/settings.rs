@@ -1,5 +1,5 @@
 //! Derives the settings of all components from the checked configuration and the machine, once.
-use super::models;
+use super::{listing::Listing, models};
 use crate::{
     chat::Catalog,
     config::{self, Config, SectionName},
@@ -21,6 +21,9 @@ use crate::{
 use rustix::system::uname;
 use std::{net::SocketAddr, num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
 use url::Url;
+
+/// What stands for the default model where an upstream lists the models.
+const LISTED: &str = "listed";
 
 /// How long a run waits for room in the mailbox of its session; then the run is cancelled.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,6 +77,8 @@ pub struct Settings {
     pub session: Arc<session::Settings>,
     /// What clients may choose.
     pub catalog: Catalog,
+    /// What upstreams list, if some do.
+    pub listing: Option<Listing>,
     pub http_connections: exchange::Limits,
     pub http: http::Settings,
     /// Messages about settings that have less effect than configured, because of the machine.
@@ -120,6 +125,7 @@ impl Settings {
             hub: hub_settings(config),
             session: Arc::new(session_settings(config)),
             catalog: models::catalog(config),
+            listing: models::listing(config),
             http_connections: exchange::Limits { connections_max: shares.connections, ..config.http },
             http: http_settings(config, simulated),
             warnings: reduced
@@ -285,7 +291,8 @@ fn hub_settings(config: &Config) -> hub::Settings {
 
 /// The name of the model of those who ask for none.
 fn default_model(config: &Config) -> String {
-    config.models_in_use().get(config.default_model()).map_or_else(String::new, |model| model.name.to_owned())
+    let models = config.models_in_use();
+    models.get(config.default_model()).map_or(LISTED, |model| model.name).to_owned()
 }
 
 fn session_settings(config: &Config) -> session::Settings {

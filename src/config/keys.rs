@@ -17,7 +17,7 @@ use crate::{
         dashscope::Endpoint,
         json_fields::JsonFields,
         route::plan::KeysLimited,
-        service::{Service, ThinkingField, TokenCap},
+        service::{ModelSource, Service, ThinkingField, TokenCap},
     },
 };
 use ipnet::IpNet;
@@ -341,11 +341,17 @@ sections! {
         base_url: Url = "https://dashscope.aliyuncs.com/api/v1", ValueKind::Url,
             "the service, without the endpoint's path; if not set, that of `upstream.service`";
         model: String = "qwen-plus", ValueKind::Word(1, 128),
-            "the model that answers; must be set where `upstream.service` is not one of DashScope's";
+            "the model that answers; must be set where the service is not one of DashScope's and does not list its models";
         api_key: Option<SecretString> = "", ValueKind::Secret,
             "the service's key, or several; every variable for it has a twin in `_FILE` that names a file holding it, one key in a line";
         api_key_env: String = "", ValueKind::Variable,
             "the variable that holds the key, or with `_FILE` behind it the name of a file; empty = the variables of `upstream.api_key`";
+        models: Option<ModelSource> = "", ValueKind::ByService(ModelSource::NAMES),
+            "where the models come from: the configuration, or the service's own list, which is asked for again and again. Engines list them unless a model is configured; then `upstream.model` names the default";
+        list_path: String = "", ValueKind::Word(0, 256),
+            "where the models are listed, below `upstream.base_url`; empty = as the service has it";
+        context: u32 = "0", ValueKind::Count(0, 10_000_000),
+            "tokens of a request and its answer, for listed models that have no size of their own; 0 = unknown";
         api_version: String = "", ValueKind::Word(0, 32), "Azure, by deployment: the version of its interface";
         headers: Headers = "", ValueKind::Headers, "further headers of every request, such as `OpenAI-Organization: org`";
         extra: JsonFields = "", ValueKind::Fields,

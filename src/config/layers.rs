@@ -373,9 +373,15 @@ pub(super) fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let mut best = (LIKE, None);
     for candidate in known {
         let whole = strsim::normalized_damerau_levenshtein(without_prefix(name), without_prefix(candidate));
-        let last = strsim::normalized_damerau_levenshtein(last_part(name), last_part(candidate)) * LAST;
-        if whole.max(last) > best.0 {
-            best = (whole.max(last), Some(candidate.as_str()));
+        let (own, other) = (last_part(name), last_part(candidate));
+        let last = match other.starts_with(own) && own.len() >= BEGINNING {
+            true => 1.0, // Its beginning.
+            false => strsim::normalized_damerau_levenshtein(own, other),
+        } * LAST;
+        // Of equals, the one that is more alike as a whole.
+        let score = whole.max(last) + whole / 100.0;
+        if score > best.0 {
+            best = (score, Some(candidate.as_str()));
         }
     }
     best.1
@@ -383,6 +389,8 @@ pub(super) fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
 
 /// Minimum similarity (0 to 1) of two names; below it no name is suggested.
 const LIKE: f64 = 0.55;
+/// Bytes of a name that count as the beginning of another.
+const BEGINNING: usize = 4;
 /// Weight of the similarity of the last parts alone.
 const LAST: f64 = 0.9;
 

@@ -23,8 +23,10 @@ const SHORT: &[(&str, &str)] = &[
 
 /// Keys that belong to one service. A named section never inherits them from `[upstream]`: an API key would be sent to another
 /// host.
-const OF_ONE_SERVICE: [&str; 13] = [
+const OF_ONE_SERVICE: [&str; 15] = [
     "upstream.service",
+    "upstream.models",
+    "upstream.list_path",
     "upstream.base_url",
     "upstream.api_key",
     "upstream.api_key_env",

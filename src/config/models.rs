@@ -42,6 +42,9 @@ impl Config {
     pub fn models_in_use(&self) -> Vec<ModelInUse<'_>> {
         let upstreams = self.upstreams_in_use();
         if self.models.is_empty() {
+            if !self.listing_upstreams().is_empty() {
+                return Vec::new();
+            }
             let models = upstreams.iter().take(1).map(|(_, upstream)| ModelInUse {
                 section: &upstream.model,
                 name: &upstream.model,
@@ -232,7 +235,8 @@ impl Faults<'_> {
 
     fn without_models(&mut self) {
         let config = self.config;
-        if let Some(second) = config.upstreams.keys().nth(1) {
+        let all_list = config.listing_upstreams().len() == config.upstreams.len();
+        if let Some(second) = config.upstreams.keys().nth(1).filter(|_| !all_list) {
             let names: Vec<_> = config.upstreams.keys().map(SectionName::as_str).collect();
             let problem = format!(
                 "several upstreams, and no model that names them; write a section [model.NAME] with \
@@ -243,7 +247,7 @@ impl Faults<'_> {
         }
         let default = &config.route.default;
         let is_known = config.models_in_use().iter().any(|model| model.name == default);
-        if !default.is_empty() && !is_known {
+        if !default.is_empty() && !is_known && config.listing_upstreams().is_empty() {
             self.add("route.default", "there is no section [model.NAME] of this name".to_owned());
         }
     }

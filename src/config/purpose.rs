@@ -14,7 +14,10 @@ pub enum Purpose {
 }
 
 /// Keys that the simulated service determines itself.
-const SIMULATED: [&str; 15] = [
+const SIMULATED: [&str; 18] = [
+    "upstream.models",
+    "upstream.list_path",
+    "upstream.context",
     "upstream.service",
     "upstream.api_version",
     "upstream.headers",

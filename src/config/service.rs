@@ -7,7 +7,7 @@ use super::{
 use crate::upstream::{
     exchange::Header,
     json_fields::JsonFields,
-    service::{Service, ThinkingField, TokenCap},
+    service::{ModelSource, Service, ThinkingField, TokenCap},
 };
 
 /// Limits of `upstream.headers`; more are rejected.
@@ -43,6 +43,11 @@ impl Choice for ThinkingField {
         ThinkingField::ChatTemplateKwargs,
         ThinkingField::ThinkingType,
     ];
+}
+
+impl Choice for ModelSource {
+    const NAMES: &'static [&'static str] = &["named", "listed"];
+    const VALUES: &'static [Self] = &[ModelSource::Named, ModelSource::Listed];
 }
 
 /// A column of the row, unless there is a value.

@@ -1,8 +1,8 @@
 //! What a service's row gives to the upstream that names it, and whether the upstream fits its service.
-use super::{Config, Fault, Origin, Upstream, address, check::upstream_key, value::Thinking};
+use super::{Config, Fault, Origin, SectionName, Upstream, address, check::upstream_key, value::Thinking};
 use crate::upstream::{
     chat, dashscope,
-    service::{DialectKind, ThinkingField, TokenCap},
+    service::{DialectKind, ModelSource, ThinkingField, TokenCap},
 };
 
 /// A short variable for the key of one service. At another one it is ignored: it may be set for another program, and its
@@ -24,6 +24,13 @@ impl Upstream {
     /// Its own value, else that of the service's row.
     pub fn include_usage(&self) -> bool {
         self.include_usage.unwrap_or(self.service.include_usage)
+    }
+
+    /// Where it lists its models, below the base URL: its own value, else that of the service's row. A deployment of Azure
+    /// has no list.
+    pub fn list_path(&self) -> Option<&str> {
+        let own = Some(self.list_path.as_str()).filter(|path| !path.is_empty());
+        own.or(self.service.list_path.filter(|_| self.api_version.is_empty()))
     }
 
     /// Fields that requests to it have anyway.
@@ -62,7 +69,9 @@ impl Config {
                 upstream.first_byte_timeout = upstream.first_byte_timeout.max(first_token);
             }
             if !origins.contains_key(&key("model")) {
-                upstream.model = upstream.service.default_model.unwrap_or_default().to_owned();
+                let named = upstream.models != Some(ModelSource::Listed);
+                let model = upstream.service.default_model.filter(|_| named);
+                upstream.model = model.unwrap_or_default().to_owned();
             }
             let is_foreign = |origin: &&Origin| {
                 let Origin::Variable(variable) = origin else { return false };
@@ -77,10 +86,29 @@ impl Config {
         }
     }
 
+    /// The upstreams that list their models, with their positions in [`Config::upstreams_in_use`]. Engines do so unless
+    /// a model is configured.
+    pub fn listing_upstreams(&self) -> Vec<(usize, Option<&SectionName>, &Upstream)> {
+        let lists = |upstream: &Upstream| match upstream.models {
+            Some(source) => source == ModelSource::Listed,
+            None => {
+                let is_named = !upstream.model.is_empty() || !self.models.is_empty();
+                upstream.service.models == ModelSource::Listed && !is_named
+            }
+        };
+        let upstreams = self.upstreams_in_use().into_iter().enumerate();
+        upstreams
+            .filter(|(_, (_, upstream))| lists(upstream))
+            .map(|(at, (name, upstream))| (at, name, upstream))
+            .collect()
+    }
+
     /// Faults of upstreams with regard to their services.
     pub(super) fn service_faults(&self, bad: &[String]) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for (name, upstream) in self.upstreams_in_use() {
+        let listing = self.listing_upstreams();
+        for (at, (name, upstream)) in self.upstreams_in_use().into_iter().enumerate() {
+            let lists = listing.iter().any(|(listing, ..)| *listing == at);
             let key = upstream_key(name);
             let (service, url) = (upstream.service, &upstream.base_url);
             let has_address = service.base_url.is_some() || self.origins.contains_key(&key("base_url"));
@@ -105,7 +133,7 @@ impl Config {
                         "must be set: the address is that of a deployment, such as 2026-05-01".to_owned(),
                     )
                 }),
-                (self.models.is_empty() && upstream.model.is_empty()).then(|| {
+                (self.models.is_empty() && upstream.model.is_empty() && !lists).then(|| {
                     (
                         "model",
                         format!("must be set: which model of {} = {} answers", key("service"), service.name),
@@ -116,7 +144,14 @@ impl Config {
                     .has_any(&own)
                     .map(|field| ("extra", format!("has the field {field}, which the gateway sends itself"))),
             ];
-            for (field, problem) in found.into_iter().flatten() {
+            let list = [
+                (lists && upstream.list_path().is_none()).then(|| {
+                    ("models", format!("{} = {} has no list of models", key("service"), service.name))
+                }),
+                (!upstream.list_path.is_empty() && !upstream.list_path.starts_with('/'))
+                    .then(|| ("list_path", "does not begin with a slash".to_owned())),
+            ];
+            for (field, problem) in found.into_iter().chain(list).flatten() {
                 let affects = [key(field), key("service")];
                 if !bad.iter().any(|name| affects.contains(name)) {
                     let fault = self.fault(&key(field), problem);
@@ -133,6 +168,19 @@ impl Config {
         let ineffective = self.upstreams_in_use().into_iter().filter(|(_, upstream)| {
             upstream.thinking != Thinking::Default && upstream.thinking_field() == ThinkingField::None
         });
+        let cut = self
+            .listing_upstreams()
+            .into_iter()
+            .filter(|(_, _, upstream)| upstream.service.cuts_long_prompts && upstream.context == 0);
+        let cut = cut.map(|(_, name, upstream)| {
+            let key = upstream_key(name);
+            format!(
+                "{} is not set: {} = {} cuts off what exceeds the context that it was started with, without an error",
+                key("context"),
+                key("service"),
+                upstream.service.name
+            )
+        });
         let warnings = ineffective.map(|(name, upstream)| {
             let key = upstream_key(name);
             format!(
@@ -142,6 +190,6 @@ impl Config {
                 upstream.service.name
             )
         });
-        warnings.collect()
+        warnings.chain(cut).collect()
     }
 }

@@ -59,6 +59,11 @@ impl Router {
         self.lock().route.rejection(now(), client, model)
     }
 
+    /// Other models from now on.
+    pub fn set_plan(&self, plan: route::Plan) {
+        self.with(|route| route.set_plan(plan));
+    }
+
     /// What a run does next, see [`Route::pick`].
     pub(super) fn pick(&self, request: &mut RouteRequest) -> Pick {
         self.with(|route| route.pick(now(), fastrand::f64(), request))

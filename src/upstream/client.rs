@@ -16,7 +16,7 @@ use super::{
 use crate::chat::{Retry, RunError, RunErrorKind};
 use actix_http::header;
 use awc::{
-    ClientResponse, Connector,
+    ClientRequest, ClientResponse, Connector, SendClientRequest,
     error::{ConnectError as LibraryConnectError, SendRequestError},
     http::header::{HeaderName, HeaderValue},
 };
@@ -188,6 +188,15 @@ pub struct Client {
     config: Arc<ClientConfig>,
 }
 
+/// A request for a small document.
+pub struct Question<'a> {
+    /// Below the base URL, with a leading slash.
+    pub path: &'a str,
+    pub headers: &'a [Header],
+    pub deadline: Instant,
+    pub bytes_max: usize,
+}
+
 /// Why there is no response.
 #[derive(Debug)]
 pub struct OpenError {
@@ -230,6 +239,55 @@ impl Client {
         Response::new(&response, body).map_err(|error| OpenError { error, lost: None })
     }
 
+    /// Asks for a small document with the first key: a list of models. It is no run, and a redirect is not followed.
+    ///
+    /// # Errors
+    /// There is no document with a good status in time, or it is longer than allowed.
+    pub async fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RunError> {
+        let mut error = match timeout_at(question.deadline, self.document(question)).await {
+            Ok(Ok(body)) => return Ok(body),
+            Ok(Err(error)) => error,
+            Err(_) => RunError::new(RunErrorKind::UpstreamTimeout, "no answer in time"),
+        };
+        self.config.redact(&mut error.detail);
+        Err(error)
+    }
+
+    async fn document(&self, question: &Question<'_>) -> Result<Vec<u8>, RunError> {
+        let failed = |error| self.named(error).error;
+        let connected = self.transport.connect().await.map_err(|error| failed(connect_error(&error)))?;
+        let request = self.awc.get(format!("{}{}", self.config.base, question.path));
+        let request = self.with_headers(request, question.headers, Key(0)).send();
+        let response = self.over(&connected, request).await.map_err(|error| failed(open_error(&error)))?;
+        let body = self.transport.body(&connected, &response);
+        let mut response = Response::new(&response, body)?;
+        if !(200..300).contains(&response.status) {
+            let (kind, _) = super::status::by_status(response.status);
+            let mut error = RunError::new(kind, "");
+            error.status = Some(response.status);
+            return Err(error);
+        }
+        let mut document = Vec::new();
+        loop {
+            let read = poll_fn(|cx| {
+                response.poll_read(cx, |bytes| {
+                    if document.len() <= question.bytes_max {
+                        document.extend_from_slice(bytes);
+                    }
+                })
+            });
+            match read.await {
+                Some(Ok(_)) if document.len() > question.bytes_max => {
+                    let detail = format!("a document of more than {} bytes", question.bytes_max);
+                    return Err(RunError::new(RunErrorKind::UpstreamProtocol, detail));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok(document),
+            }
+        }
+    }
+
     /// Has the library send a request over this connection, and parse the head of the response.
     async fn send_over(
         &self,
@@ -238,17 +296,31 @@ impl Client {
         key: Key,
         deadline: Instant,
     ) -> Result<ClientResponse, SendRequestError> {
-        let mut request = self.awc.post(format!("{}{}", self.config.base, outbound.path)).no_decompress();
+        let request = self.awc.post(format!("{}{}", self.config.base, outbound.path));
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let request = self.with_headers(request, &outbound.headers, key).timeout(wait);
+        self.over(connected, request.send_body(outbound.body.clone())).await
+    }
+
+    fn with_headers(&self, request: ClientRequest, all: &[Header], key: Key) -> ClientRequest {
+        let mut request = request.no_decompress();
         let headers = request.headers_mut();
         headers.insert(header::HOST, self.config.host.clone());
-        for (name, value) in outbound.headers.iter().filter_map(|header| parse_header(header).ok()) {
+        for (name, value) in all.iter().filter_map(|header| parse_header(header).ok()) {
             headers.insert(name, value);
         }
         if let Some(key) = self.config.keys.get(key.0) {
             headers.insert(self.config.key_header.clone(), key.header.clone());
         }
-        let wait = deadline.saturating_duration_since(Instant::now());
-        let mut sending = pin!(request.timeout(wait).send_body(outbound.body.clone()));
+        request
+    }
+
+    async fn over(
+        &self,
+        connected: &Connected,
+        sending: SendClientRequest,
+    ) -> Result<ClientResponse, SendRequestError> {
+        let mut sending = pin!(sending);
         let mut offered = Some(connected.wire.clone());
         poll_fn(|cx| self.handover.poll(sending.as_mut(), cx, &mut offered)).await
     }

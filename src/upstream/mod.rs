@@ -9,6 +9,7 @@ pub mod exchange;
 mod frame;
 pub mod json_fields;
 pub mod json_string;
+pub mod listed;
 mod output;
 mod reader;
 mod response;

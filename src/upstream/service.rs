@@ -96,6 +96,8 @@ pub struct Service {
     /// What answers 200 while the service works, from the root of its host; needs no key.
     pub probe_path: Option<&'static str>,
     pub models: ModelSource,
+    /// Whether it cuts off the beginning of a prompt that is too long, without an error.
+    pub cuts_long_prompts: bool,
     /// The model that answers if none is configured.
     pub default_model: Option<&'static str>,
     /// From the request to the first text or thinking, where another upstream could be asked instead.
@@ -134,6 +136,7 @@ const OTHER: Service = Service {
     list_path: Some("/models"),
     probe_path: None,
     models: ModelSource::Named,
+    cuts_long_prompts: false,
     default_model: None,
     first_token_timeout: SOON,
     first_token_timeout_last: LAST,
@@ -215,6 +218,7 @@ pub static SERVICES: [Service; 13] = [
         base_url: Some("http://127.0.0.1:11434/v1"),
         thinking: ThinkingField::ReasoningEffort,
         probe_path: Some("/api/version"),
+        cuts_long_prompts: true,
         first_token_timeout: PATIENT,
         first_token_timeout_last: PATIENT,
         ..ENGINE

@@ -69,6 +69,41 @@ fn answers_of_the_model_service() {
     .attack();
 }
 
+#[test]
+fn answers_with_chat_completions() {
+    Target {
+        name: "chat",
+        inputs: INPUTS / 2,
+        body: bodies::chat::run,
+        words: &[
+            b"data: ",
+            b"\n\n",
+            b"\n",
+            b": keep-alive\n\n",
+            b"event: error\n",
+            b"error: {}\n",
+            b"data: [DONE]\n\n",
+            b"\"finish_reason\":\"stop\"",
+            b"\"finish_reason\":\"abort\"",
+            b"\"finish_reason\":null",
+            b"\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}",
+            b"\"reasoning\":\"x\"",
+            b"\"created\":1763800000",
+            b"\"index\":1",
+            b"\\ud83d",
+            b"\xe4\xbd",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b"\"",
+            b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n",
+            b"data: {\"error\":{\"message\":\"x\"}}\n\n",
+        ],
+    }
+    .attack();
+}
+
 // faults: A6, A7, A8, A9
 #[test]
 fn bytes_of_a_client() {

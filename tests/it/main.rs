@@ -9,6 +9,7 @@ mod commands;
 mod container;
 mod cuts;
 mod docs;
+mod engine;
 mod frames;
 mod fuzz;
 mod harness;

@@ -106,6 +106,7 @@ const FOREIGN_NUMBERS: &[&str] = &[
     "upstream/chat/frame.rs",
     "upstream/dashscope/frame.rs",
     "upstream/json_string.rs",
+    "upstream/listed.rs",
     "upstream/reader.rs",
     "upstream/response.rs",
     "upstream/route/retry.rs",

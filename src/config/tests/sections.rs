@@ -111,7 +111,7 @@ fn faults_name_the_section() {
               upstream.qwen.more (tidegate.toml:6): unknown key; did you mean upstream.qwen.model?
               upstream.qwen.api_key (TIDEGATE_UPSTREAM__QWEN__API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
               TIDEGATE_UPSTREAM__QWEN__IDLE_TIMOUT: unknown variable; did you mean TIDEGATE_UPSTREAM__QWEN__IDLE_TIMEOUT?
-              TIDEGATE_UPSTREAM__qwen__MODEL: unknown variable; did you mean TIDEGATE_MODEL?
+              TIDEGATE_UPSTREAM__qwen__MODEL: unknown variable; did you mean TIDEGATE_UPSTREAM__QWEN__MODEL?
               upstream.qwen.api_key (--set): a secret does not belong on a command line; use TIDEGATE_UPSTREAM__QWEN__API_KEY_FILE
               upstream.qwen (--set): unknown key; did you mean upstream.model?
               upstream.qwen.modell (--set): unknown key; did you mean upstream.qwen.model?

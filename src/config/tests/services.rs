@@ -3,10 +3,17 @@ use super::*;
 use crate::upstream::service::SERVICES;
 use expect_test::expect;
 
+/// Beside the usual port of vLLM, which is that of the gateway as well.
+const LISTEN: &str = "server.listen=127.0.0.1:8100";
+
 #[test]
 fn a_service_brings_its_address_and_its_own_values() {
     for service in &SERVICES {
-        let mut pairs = vec![format!("upstream.service={}", service.name), "upstream.model=m".to_owned()];
+        let mut pairs = vec![
+            format!("upstream.service={}", service.name),
+            "upstream.model=m".to_owned(),
+            LISTEN.to_owned(),
+        ];
         // vLLM's port is the gateway's own.
         pairs.push("server.listen=127.0.0.1:9000".to_owned());
         if service.base_url.is_none() {
@@ -163,6 +170,38 @@ fn the_key_of_dashscope_goes_to_no_other_service() {
     );
     let own = variables(&[("TIDEGATE_UPSTREAM__API_KEY", "sk-canary"), ("TIDEGATE_MODEL", "m")]);
     assert!(load(&set(&["upstream.service=openai"]), &own).unwrap().upstream.api_key.is_some());
+}
+
+#[test]
+fn an_engine_lists_its_models_unless_one_is_configured() {
+    let lists = |pairs: &[&str]| {
+        let config = load(&set(pairs), &Map::default()).unwrap();
+        (config.listing_upstreams().len(), config.models_in_use().len())
+    };
+    assert_eq!(lists(&[]), (0, 1));
+    assert_eq!(lists(&["upstream.service=ollama"]), (1, 0));
+    assert_eq!(lists(&["upstream.service=ollama", "upstream.model=m"]), (0, 1));
+    assert_eq!(lists(&["upstream.service=ollama", "upstream.model=m", "upstream.models=listed"]), (1, 0));
+    assert_eq!(lists(&["upstream.service=openai", "upstream.models=listed"]), (1, 0));
+    assert_eq!(lists(&["upstream.service=ollama", "route.default=m"]), (1, 0));
+    let two = toml(
+        "[server]\nlisten = '127.0.0.1:8100'\n[upstream.a]\nservice = 'vllm'\n[upstream.b]\nservice = 'ollama'\ncontext = 8192\n",
+    );
+    let config = load(&Flags::default(), &two).unwrap();
+    assert_eq!((config.listing_upstreams().len(), config.warnings().len()), (2, 0));
+    for (pairs, problem) in [
+        (&["upstream.models=listed"][..], "upstream.service = dashscope has no list of models"),
+        (&["upstream.service=ollama", "upstream.list_path=models"], "does not begin with a slash"),
+        (
+            &["upstream.service=ollama", "upstream.models=named"],
+            "which model of upstream.service = ollama answers",
+        ),
+    ] {
+        let error = load(&set(pairs), &Map::default()).unwrap_err();
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+    let warnings = load(&set(&["upstream.service=ollama"]), &Map::default()).unwrap().warnings();
+    assert!(warnings.len() == 1 && warnings[0].starts_with("upstream.context is not set"), "{warnings:?}");
 }
 
 #[test]

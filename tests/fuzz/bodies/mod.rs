@@ -1,6 +1,7 @@
 //! What is fuzzed: functions of bytes that panic where a promise is broken. `tests/it/fuzz.rs` runs them
 //! on every test run, `cargo fuzz` for as long as one likes.
 pub(crate) mod ai_sdk;
+pub(crate) mod chat;
 pub(crate) mod config;
 pub(crate) mod dashscope;
 pub(crate) mod session;
