@@ -192,3 +192,24 @@ async fn an_engine_that_is_away_at_the_start_is_waited_for() {
     client.close().await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_model_that_refuses_the_newer_cap_is_asked_with_the_older_one() {
+    let simulator = Process::simulate().await;
+    let gateway = gateway("openai", simulator.address)
+        .env("TIDEGATE_UPSTREAM__API_KEY", "sk-test")
+        .env("TIDEGATE_MODEL", "sim-nocap")
+        .env("TIDEGATE_UPSTREAM__MAX_TOKENS", "50");
+    let gateway = gateway.start().await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    for _ in 0..2 {
+        client.still_works().await;
+    }
+    client.close().await;
+    let log = gateway.stop().await;
+    assert_eq!(log.matches("refuses max_completion_tokens").count(), 1, "{log}");
+    // Only the first question was asked twice.
+    let attempts = |number: &str| log.matches(&format!(" attempts={number} ")).count();
+    assert_eq!((attempts("2"), attempts("1")), (1, 1), "{log}");
+    simulator.stop().await;
+}
