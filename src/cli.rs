@@ -53,7 +53,11 @@ environment and file are ignored.")]
 Examples:
   tidegate simulate
   tidegate simulate --listen 127.0.0.1:8100 --pace-ms 33 --workers 1
-  TIDEGATE_BASE_URL=http://127.0.0.1:8100/api/v1 API_KEY=test tidegate serve")]
+  TIDEGATE_BASE_URL=http://127.0.0.1:8100/api/v1 API_KEY=test tidegate serve
+  tidegate simulate --name B --spell vllm
+  TIDEGATE_UPSTREAM__SERVICE=vllm TIDEGATE_BASE_URL=http://127.0.0.1:8100/v1 tidegate serve
+
+It speaks DashScope's dialect below /api/v1 and chat completions below /v1.")]
     Simulate(Simulate),
 
     /// Check the configuration: print what is in effect, and everything that `serve` would reject

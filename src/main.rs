@@ -299,7 +299,10 @@ fn simulate(settings: simulator::Settings) -> anyhow::Result<u8> {
     block_on(async {
         let mut signals = Signals::new(Hangup::Ends)?;
         let simulator = simulator::start(settings)?;
-        log::info!("simulator listens: base URL http://{}/api/v1", simulator.addr);
+        let address = simulator.addr;
+        log::info!(
+            "simulator listens: base URL http://{address}/api/v1, for chat completions http://{address}/v1"
+        );
         signals.next().await;
         Simulator::stop(simulator).await;
         Ok(0)

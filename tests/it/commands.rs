@@ -332,6 +332,13 @@ async fn a_taken_port_is_reported_with_a_free_one() {
 }
 
 #[tokio::test]
+async fn a_spelling_that_is_unknown_is_refused_with_those_that_are_known() {
+    let ended = Tidegate::new(&["simulate", "--spell", "vlm"]).run().await;
+    assert_eq!(ended.code, Some(64), "{}", ended.err);
+    assert!(ended.err.contains("--spell \"vlm\": one of plain, llamacpp, vllm"), "{}", ended.err);
+}
+
+#[tokio::test]
 async fn a_missing_file_is_reported_in_plain_words() {
     for args in [
         &["check", "--config", "nowhere"][..],

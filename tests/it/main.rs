@@ -46,6 +46,7 @@ mod secrets;
 mod sessions;
 mod slow;
 mod soak;
+mod spellings;
 mod subprotocols;
 mod tidy;
 mod unfinished;
