@@ -84,80 +84,8 @@ fn each_engine_has_its_own_errors_and_list() {
         let list = model_list(spell, &["m".to_owned()], 1);
         all += &format!("{}\n\n", String::from_utf8_lossy(&list));
     }
-    expect![[r#"
-        plain 429 {"error":{"code":"rate_limit_exceeded","message":"Rate limit reached for requests.","param":null,"type":"requests"}}
-        plain 503 {"error":{"code":null,"message":"The server is overloaded, please try again later.","param":null,"type":"server_error"}}
-        plain 400 {"error":{"code":"invalid_value","message":"Invalid content type. image_url is only supported by certain models.","param":null,"type":"invalid_request_error"}}
-        plain 400 {"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 98304 tokens. Please reduce the length of the messages.","param":"messages","type":"invalid_request_error"}}
-        plain 429 {"error":{"code":"insufficient_quota","message":"You exceeded your current quota, please check your plan and billing details.","param":null,"type":"insufficient_quota"}}
-        plain 404 {"error":{"code":"model_not_found","message":"The model does not exist.","param":"model","type":"invalid_request_error"}}
-        {"data":[{"created":1,"id":"m","object":"model","owned_by":"plain"}],"object":"list"}
-
-        llamacpp 429 {"error":{"code":429,"message":"Rate limit reached for requests.","type":"requests"}}
-        llamacpp 503 {"error":{"code":503,"message":"The server is overloaded, please try again later.","type":"server_error"}}
-        llamacpp 500 {"error":{"code":500,"message":"image input is not supported - hint: if this is unexpected, you may need to provide the mmproj","type":"server_error"}}
-        llamacpp 400 {"error":{"code":400,"message":"request (98305 tokens) exceeds the available context size (98304 tokens), try increasing it","type":"exceed_context_size_error"}}
-        llamacpp 429 {"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota"}}
-        llamacpp 404 {"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}
-        {"data":[{"created":1,"id":"m","meta":{"n_ctx":98304,"n_ctx_train":98304},"object":"model","owned_by":"llamacpp"}],"object":"list"}
-
-        vllm 429 {"error":{"code":429,"message":"Rate limit reached for requests.","param":null,"type":"requests"}}
-        vllm 503 {"error":{"code":503,"message":"The server is currently busy and cannot accept new requests.","param":null,"type":"ServiceUnavailableError"}}
-        vllm 400 {"error":{"code":400,"message":"tiny is not a multimodal model","param":null,"type":"BadRequestError"}}
-        vllm 400 {"error":{"code":400,"message":"This model's maximum context length is 98304 tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=98305)","param":"input_tokens","type":"BadRequestError"}}
-        vllm 429 {"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","param":null,"type":"insufficient_quota"}}
-        vllm 404 {"error":{"code":404,"message":"The model does not exist.","param":"model","type":"NotFoundError"}}
-        {"data":[{"created":1,"id":"m","max_model_len":98304,"object":"model","owned_by":"vllm"}],"object":"list"}
-
-        sglang 429 {"code":429,"message":"Rate limit reached for requests.","object":"error","param":null,"type":"requests"}
-        sglang 503 {"code":503,"message":"The server is overloaded, please try again later.","object":"error","param":null,"type":"server_error"}
-        sglang 400 {"code":400,"message":"Invalid content type. image_url is only supported by certain models.","object":"error","param":null,"type":"invalid_request_error"}
-        sglang 400 {"code":400,"message":"This model's maximum context length is 98304 tokens. Please reduce the length of the messages.","object":"error","param":"messages","type":"invalid_request_error"}
-        sglang 429 {"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","object":"error","param":null,"type":"insufficient_quota"}
-        sglang 404 {"code":404,"message":"The model does not exist.","object":"error","param":"model","type":"invalid_request_error"}
-        {"data":[{"created":1,"id":"m","max_model_len":98304,"object":"model","owned_by":"sglang"}],"object":"list"}
-
-        ollama 429 {"error":{"code":null,"message":"Rate limit reached for requests.","param":null,"type":"requests"}}
-        ollama 503 {"error":{"code":null,"message":"The server is overloaded, please try again later.","param":null,"type":"server_error"}}
-        ollama 400 {"error":{"code":null,"message":"invalid image input","param":null,"type":"invalid_request_error"}}
-        ollama 400 {"error":{"code":null,"message":"This model's maximum context length is 98304 tokens. Please reduce the length of the messages.","param":null,"type":"invalid_request_error"}}
-        ollama 429 {"error":{"code":null,"message":"You exceeded your current quota, please check your plan and billing details.","param":null,"type":"insufficient_quota"}}
-        ollama 404 {"error":{"code":null,"message":"model not found, try pulling it first","param":null,"type":"not_found_error"}}
-        {"data":[{"created":1,"id":"m","object":"model","owned_by":"ollama"}],"object":"list"}
-
-        azure 429 {"error":{"code":"429","message":"Requests have exceeded the call rate limit of your current pricing tier."}}
-        azure 503 {"error":{"code":"503","message":"The server is overloaded, please try again later."}}
-        azure 400 {"error":{"code":"invalid_value","message":"Invalid content type. image_url is only supported by certain models.","param":null}}
-        azure 400 {"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 98304 tokens. Please reduce the length of the messages.","param":"messages"}}
-        azure 429 {"error":{"code":"insufficient_quota","message":"You exceeded your current quota, please check your plan and billing details.","param":null}}
-        azure 404 {"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist.","param":null}}
-        {"data":[{"created":1,"id":"m","object":"model","owned_by":"azure"}],"object":"list"}
-
-        deepseek 429 {"error":{"code":"rate_limit_exceeded","message":"Rate limit reached for requests.","param":null,"type":"requests"}}
-        deepseek 503 {"error":{"code":null,"message":"The server is overloaded, please try again later.","param":null,"type":"server_error"}}
-        deepseek 400 {"error":{"code":"invalid_value","message":"Invalid content type. image_url is only supported by certain models.","param":null,"type":"invalid_request_error"}}
-        deepseek 400 {"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 98304 tokens. Please reduce the length of the messages.","param":"messages","type":"invalid_request_error"}}
-        deepseek 402 {"error":{"code":"invalid_request_error","message":"Insufficient Balance","param":null,"type":"unknown_error"}}
-        deepseek 404 {"error":{"code":"model_not_found","message":"The model does not exist.","param":"model","type":"invalid_request_error"}}
-        {"data":[{"created":1,"id":"m","object":"model","owned_by":"deepseek"}],"object":"list"}
-
-        moonshot 429 {"error":{"code":null,"message":"Your account reached max request","param":null,"type":"rate_limit_reached_error"}}
-        moonshot 429 {"error":{"code":null,"message":"The engine is currently overloaded, please try again later","param":null,"type":"engine_overloaded_error"}}
-        moonshot 400 {"error":{"code":"invalid_value","message":"Invalid content type. image_url is only supported by certain models.","param":null,"type":"invalid_request_error"}}
-        moonshot 400 {"error":{"code":null,"message":"Invalid request: Your request exceeded model token limit: 98304","param":null,"type":"invalid_request_error"}}
-        moonshot 429 {"error":{"code":null,"message":"Your account is suspended, please check your plan and billing details","param":null,"type":"exceeded_current_quota_error"}}
-        moonshot 404 {"error":{"code":"model_not_found","message":"The model does not exist.","param":"model","type":"invalid_request_error"}}
-        {"data":[{"created":1,"id":"m","object":"model","owned_by":"moonshot"}],"object":"list"}
-
-        openrouter 429 {"error":{"code":429,"message":"Rate limit reached for requests.","metadata":{"provider_name":"Simulator"}}}
-        openrouter 503 {"error":{"code":503,"message":"No instances available","metadata":{"provider_name":"Simulator"}}}
-        openrouter 400 {"error":{"code":400,"message":"Invalid content type. image_url is only supported by certain models.","metadata":{"provider_name":"Simulator"}}}
-        openrouter 400 {"error":{"code":400,"message":"This model's maximum context length is 98304 tokens. Please reduce the length of the messages.","metadata":{"provider_name":"Simulator"}}}
-        openrouter 402 {"error":{"code":402,"message":"Insufficient credits","metadata":{"provider_name":"Simulator"}}}
-        openrouter 404 {"error":{"code":404,"message":"The model does not exist.","metadata":{"provider_name":"Simulator"}}}
-        {"data":[{"created":1,"id":"m","object":"model","owned_by":"openrouter"}],"object":"list"}
-
-    "#]].assert_eq(&all);
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/simulator/script/tests/spellings/errors.txt");
+    expect_file![golden].assert_eq(&all);
 }
 
 #[test]
