@@ -147,6 +147,7 @@ async fn a_reader_at_a_kilobyte_a_second_is_served_whole_and_slows_the_upstream(
     .await;
 }
 
+#[expect(clippy::print_stdout, reason = "figures for a person")]
 async fn slow_reader(over: Over) {
     const PER_SECOND: usize = 8 << 10;
     const SLOW: Duration = Duration::from_secs(9);
