@@ -10,6 +10,7 @@ mod container;
 mod cuts;
 mod docs;
 mod engine;
+mod failover;
 mod frames;
 mod fuzz;
 mod harness;
