@@ -1,9 +1,11 @@
 //! Builds and runs the whole server, for `main` and every test. Determines the order of start and stop.
 mod listing;
 mod models;
+mod probe;
 mod settings;
 
 pub use listing::{ListSettings, Listing};
+pub use probe::UpstreamProbe;
 pub use settings::{Machine, Settings, UpstreamSettings};
 
 use crate::{

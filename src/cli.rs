@@ -66,6 +66,7 @@ Examples:
   tidegate check
   tidegate check --all --set log.format=json
   tidegate check --config /etc/tidegate/tidegate.toml
+  tidegate check --probe
   tidegate check --example >tidegate.toml
 
 Secrets are shown as (set) or (not set). Exit code 64 when `serve` would not start.")]
@@ -148,6 +149,10 @@ pub struct Check {
     /// Print a configuration file with every key, explained and at its default; reads nothing
     #[arg(long, exclusive = true)]
     pub example: bool,
+
+    /// Also ask each upstream for its list of models, with each of its keys, and say what is missing; no model is asked
+    #[arg(long)]
+    pub probe: bool,
 
     #[command(flatten)]
     pub common: Common,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    app::{Ended, Gateway, Machine, Settings},
+    app::{Ended, Gateway, Machine, Settings, UpstreamProbe},
     cli::{self, Cli, Command, EXIT_USAGE},
     config::{self, Config, ConfigError, Environment, Flags, Process, Purpose},
     demo, descriptors,
@@ -77,7 +77,7 @@ fn run(cli: &Cli) -> u8 {
             Ok(Ok(0))
         }
         Command::Check(flags) => {
-            read_config(Purpose::Serve, &(&flags.common).into(), Ok).map(|config| check(&config, flags.all))
+            read_config(Purpose::Serve, &(&flags.common).into(), Ok).map(|config| check(&config, flags))
         }
         Command::Health(flags) => read_config(Purpose::Health, &(&flags.common).into(), Ok)
             .map(|config| health(&config, flags.ready)),
@@ -132,10 +132,10 @@ fn write_page(folder: &Path) -> anyhow::Result<u8> {
 }
 
 /// Prints the values in effect, then everything that `serve` would reject or warn about.
-fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
+fn check(config: &Config, flags: &cli::Check) -> anyhow::Result<u8> {
     let settings = Settings::new(config, Machine::here(), false);
     let mut out = Vec::new();
-    if all {
+    if flags.all {
         config.print_effective(&mut out)?;
     } else {
         config.print_changed(&mut out)?;
@@ -154,12 +154,20 @@ fn check(config: &Config, all: bool) -> anyhow::Result<u8> {
         say(&format!("warning: {warning}\n"), true);
     }
     let key = config.check_for_serve().map_err(|error| error.to_string());
-    let client = settings.connect_upstreams().map_err(|error| format!("tidegate: {error}"));
-    let refusals: Vec<_> = [key.err(), client.err()].into_iter().flatten().collect();
+    let (upstreams, client) = match settings.connect_upstreams() {
+        Ok(upstreams) => (upstreams, None),
+        Err(error) => (Vec::new(), Some(format!("tidegate: {error}"))),
+    };
+    let refusals: Vec<_> = [key.err(), client].into_iter().flatten().collect();
     for refusal in &refusals {
         say(&format!("{refusal}\n"), true);
     }
-    Ok(if refusals.is_empty() { 0 } else { EXIT_USAGE })
+    let is_missing = refusals.is_empty() && flags.probe && {
+        let probe = block_on(UpstreamProbe::ask(config, &upstreams))?;
+        probe.lines.iter().for_each(|line| say(&format!("probe: {line}\n"), true));
+        probe.is_missing
+    };
+    Ok(if refusals.is_empty() && !is_missing { 0 } else { EXIT_USAGE })
 }
 
 fn health(config: &Config, ready: bool) -> anyhow::Result<u8> {

@@ -11,7 +11,7 @@ use crate::{
             OfferedModel,
         },
         route::{
-            Plan,
+            Key, Plan,
             plan::{ModelPlan, ModelTimes, TargetPlan},
         },
     },
@@ -93,6 +93,7 @@ async fn ask(
 ) -> Result<Vec<ListedModel>, RunError> {
     let question = Question {
         path: &list.path,
+        key: Key(0),
         headers: upstream.dialect.headers(),
         deadline: Instant::now() + LIST_TIME,
         bytes_max: LIST_BYTES_MAX,

@@ -192,6 +192,7 @@ pub struct Client {
 pub struct Question<'a> {
     /// Below the base URL, with a leading slash.
     pub path: &'a str,
+    pub key: Key,
     pub headers: &'a [Header],
     pub deadline: Instant,
     pub bytes_max: usize,
@@ -239,7 +240,7 @@ impl Client {
         Response::new(&response, body).map_err(|error| OpenError { error, lost: None })
     }
 
-    /// Asks for a small document with the first key: a list of models. It is no run, and a redirect is not followed.
+    /// Asks for a small document with one of the keys: a list of models. It is no run, and a redirect is not followed.
     ///
     /// # Errors
     /// There is no document with a good status in time, or it is longer than allowed.
@@ -257,7 +258,7 @@ impl Client {
         let failed = |error| self.named(error).error;
         let connected = self.transport.connect().await.map_err(|error| failed(connect_error(&error)))?;
         let request = self.awc.get(format!("{}{}", self.config.base, question.path));
-        let request = self.with_headers(request, question.headers, Key(0)).send();
+        let request = self.with_headers(request, question.headers, question.key).send();
         let response = self.over(&connected, request).await.map_err(|error| failed(open_error(&error)))?;
         let body = self.transport.body(&connected, &response);
         let mut response = Response::new(&response, body)?;

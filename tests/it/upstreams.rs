@@ -1,5 +1,7 @@
 //! Several upstreams and models: which upstream is asked, by which name, with which key.
-use crate::harness::{Gateway, RawClient, ScriptedUpstream, frame, handshake, http_get, sse_head};
+use crate::harness::{
+    Gateway, RawClient, ScriptedUpstream, Tidegate, frame, handshake, http_get, read_request, sse_head,
+};
 use serde_json::{Value, json};
 use tidegate::config::{Config, Flags, Map, load};
 
@@ -82,4 +84,61 @@ async fn each_model_is_asked_at_its_upstream_by_its_name_there_with_the_key_of_t
         assert!(refused.starts_with("HTTP/1.1 400 "), "{hidden} is no name for clients: {refused}");
     }
     gateway.stop().await;
+}
+
+/// Lists two models to one key, and refuses every other.
+async fn list_models() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                while let Ok((head, _)) = read_request(&mut stream).await {
+                    assert!(head.starts_with("get /v1/models http/1.1\r\n"), "{head}");
+                    let (status, body) = match head.contains("\r\nauthorization: bearer sk-good\r\n") {
+                        true => {
+                            ("200 OK", r#"{"object":"list","data":[{"id":"here"},{"id":"tagged:latest"}]}"#)
+                        }
+                        false => ("401 Unauthorized", r#"{"error":{"message":"sk-bad is no key"}}"#),
+                    };
+                    let length = body.len();
+                    let answer = format!(
+                        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+                    );
+                    if tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn check_probes_each_upstream_with_each_key() {
+    let (address, folder) = (list_models().await, tempfile::TempDir::new().unwrap());
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let file = folder.path().join("tidegate.toml");
+    let text = format!(
+        "[upstream.a]\nservice = 'other'\nbase_url = 'http://{address}/v1'\napi_key = 'sk-good,sk-bad'\n\
+         [upstream.gone]\nservice = 'vllm'\nbase_url = 'http://{gone}/v1'\n[upstream.q]\napi_key = 'sk-q'\n\
+         [model.m]\nupstreams = ['a:here a:tagged', 'a:away gone q']\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let ended = Tidegate::new(&["check", "--probe", "--config", file.to_str().unwrap()]).run().await;
+    assert_eq!(ended.code, Some(64), "{}{}", ended.out, ended.err);
+    let lines: Vec<_> = ended.err.lines().filter(|line| line.starts_with("probe: ")).collect();
+    assert_eq!(lines.len(), 5, "{}", ended.err);
+    assert_eq!(
+        lines[..3],
+        [
+            "probe: a k1: 2 models",
+            "probe: a k1: away is not listed, which model.m asks for",
+            "probe: a k2: the key is refused (status 401)",
+        ]
+    );
+    assert!(lines[3].starts_with("probe: gone: no list of models: "), "{}", lines[3]);
+    assert_eq!(lines[4], "probe: q: dashscope has no list of models, so its keys are not tried");
+    assert!(!format!("{}{}", ended.out, ended.err).contains("sk-"));
 }
