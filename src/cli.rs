@@ -55,7 +55,8 @@ Examples:
   tidegate simulate --listen 127.0.0.1:8100 --pace-ms 33 --workers 1
   TIDEGATE_BASE_URL=http://127.0.0.1:8100/api/v1 API_KEY=test tidegate serve
   tidegate simulate --name B --spell vllm
-  TIDEGATE_UPSTREAM__SERVICE=vllm TIDEGATE_BASE_URL=http://127.0.0.1:8100/v1 tidegate serve
+  TIDEGATE_UPSTREAM__SERVICE=vllm TIDEGATE_BASE_URL=http://127.0.0.1:8100/v1 \\
+      tidegate serve
 
 It speaks DashScope's dialect below /api/v1 and chat completions below /v1.")]
     Simulate(Simulate),
