@@ -31,7 +31,7 @@ impl Route {
         if has_time && (replaces_dead || self.excuses(request, target, lost)) {
             request.attempts = request.attempts.saturating_sub(1);
             self.state.excused(now, permit);
-            return match self.go(now, random, request, model, target, lost) {
+            return match self.go_again(now, random, request, model, target, lost) {
                 Some(go) => Pick::Go(go),
                 None if model.alone => Pick::End(self.is_down(now, target, request)),
                 None => self.elsewhere(now, random, request, model, Among::All).unwrap_or(Pick::End(error)),

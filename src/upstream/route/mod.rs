@@ -172,7 +172,7 @@ impl Route {
             if !request.has_time(now, Duration::ZERO) {
                 return Pick::End(error);
             }
-            return match self.go(now, random, request, &model, target, None) {
+            return match self.go_again(now, random, request, &model, target, None) {
                 Some(go) => Pick::Go(go),
                 None if self.state.is_full(target) && model.alone => Pick::End(error),
                 None if model.alone => Pick::End(self.is_down(now, target, request)),
@@ -278,6 +278,20 @@ impl Route {
             // After the first text no other target is asked.
             text: times.text_last,
         })
+    }
+
+    /// Another attempt at a target; `None` also if other runs have found meanwhile that all its keys are refused.
+    fn go_again(
+        &mut self,
+        now: Instant,
+        random: f64,
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+        target: usize,
+        repeats: Option<LostConnection>,
+    ) -> Option<Go> {
+        let is_out = matches!(self.state.keys_obstacle(now, target), Some(Obstacle::Out(_)));
+        if is_out && !model.alone { None } else { self.go(now, random, request, model, target, repeats) }
     }
 
     /// An attempt at the best of the targets that have not failed this run.

@@ -277,6 +277,27 @@ fn a_rate_limit_cools_all_keys_of_an_account_for_one_model() {
 }
 
 #[test]
+fn a_shorter_time_does_not_end_a_longer_one() {
+    let limited = |after| with(RunErrorKind::RateLimited, 429, None, Some(after));
+    let mut bench = Bench::of(with_second());
+    let first = bench.go();
+    let mut other = request(8, bench.now + ms(300_000));
+    std::mem::swap(&mut bench.request, &mut other);
+    let second = bench.go();
+    assert_eq!((first.target.upstream, second.target.upstream), (0, 0));
+    bench.request.fail(second.permit, limited(30_000), None);
+    assert_eq!(bench.next().0, "b/k1");
+    std::mem::swap(&mut bench.request, &mut other);
+    bench.request.fail(first.permit, limited(2_000), None);
+    assert_eq!(bench.next().0, "b/k1");
+    for (passed, expected) in [(29_000, "b/k1"), (1_000, "a/k1")] {
+        bench.now += ms(passed);
+        bench.next_run(9);
+        assert_eq!(bench.next().0, expected);
+    }
+}
+
+#[test]
 fn all_cooling_is_waited_for_if_it_is_short_and_refused_else() {
     let limited = |after| with(RunErrorKind::RateLimited, 429, None, Some(after));
     let mut bench = Bench::of(with_second());
