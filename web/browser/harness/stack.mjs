@@ -15,7 +15,7 @@ const DIST = process.env.PAGE_DIST;
 async function startSimulator({ pace, first }) {
   const args = ["simulate", "--listen", "127.0.0.1:0", "--workers", "1"];
   args.push("--pace-ms", String(pace), "--first-ms", String(first));
-  const child = await start(BINARY, args, { ready: /base URL (\S+)/ });
+  const child = await start(BINARY, args, { ready: /base URL ([^\s,]+)/ });
   return {
     url: child.found()[1],
     /** Its answers stop where they are, and its new ones do not begin. */
