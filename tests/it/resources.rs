@@ -352,8 +352,8 @@ async fn metrics_hold_nothing_from_outside_and_cost_little() {
     let pairs = samples.filter_map(|line| line.split_once('{')?.1.split_once('}'));
     let labels = pairs.flat_map(|(pairs, _)| pairs.split(',')).filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        // Buckets, workers by number, the model and the build are all determined by the gateway.
-        let own = ["le", "worker", "gen_ai_request_model", "version", "page"];
+        // Buckets, workers by number, models and the build are all determined by the gateway.
+        let own = ["le", "worker", "gen_ai_request_model", "model", "version", "page"];
         (!own.contains(&name)).then(|| value.trim_matches('"').to_owned())
     });
     for label in labels {
