@@ -13,9 +13,9 @@ use crate::{
 };
 use std::mem;
 
-/// Hides which way a frame was read: by the shape of the last one ([`Template`]), by what its line has more than the
-/// last one ([`Cumulative`]), or by the parser. Decides when an answer that repeats its text is read as such
-/// ([`Repeats`]).
+/// Hides which way a frame was read: by the shape of the last one (`Template`), by what its line has more than the
+/// last one (`Cumulative`), or by the parser. Decides when an answer that repeats its text is read as such
+/// (`Repeats`).
 #[derive(Debug, Default)]
 pub struct FrameSource {
     template: Template,
