@@ -246,7 +246,10 @@ impl Connection {
 
     /// The sink for sessions of any thread, and the direct writer for those of this thread.
     fn sink(&self, ctx: &mut SocketContext<Self>) -> (Sink, Rc<DirectWriter>) {
-        let (window, direct) = ctx.output(|| DirectWriter::new(Rc::clone(&self.io)));
+        let (window, direct) = ctx.output(|window| {
+            let queue = Rc::clone(&self.connections.worker.sockets.queue);
+            DirectWriter::new(Rc::clone(&self.io), window, queue)
+        });
         let socket = SocketKey { worker: self.connections.worker.index, connection: self.id };
         (Sink { recipient: ctx.address().recipient(), window, socket: Some(socket) }, direct)
     }

@@ -33,6 +33,7 @@ struct Heartbeat {
 pub fn start(connections: &Rc<Connections>) {
     let worker = &connections.worker;
     let lag = worker.metrics.event_loop_lag(worker.index);
+    worker.sockets.queue.start();
     let mut heartbeat = Heartbeat { connections: Rc::clone(connections), drained_for: 0, lag };
     worker.clock.on_tick(move |tick| heartbeat.tick(tick));
 }

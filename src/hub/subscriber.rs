@@ -50,7 +50,7 @@ impl Subscriber {
             && let Some(direct) = &self.direct
             && direct.is_free()
         {
-            self.window.charge(direct.write(|bytes| encode(&mut self.encoder, frame, bytes)));
+            direct.write(|bytes| encode(&mut self.encoder, frame, bytes));
             return Ok(());
         }
         self.try_send(session, id, outgoing, ask).inspect_err(|_| self.behind = true)

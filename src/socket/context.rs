@@ -149,11 +149,14 @@ impl<A: Actor<Context = Self>> SocketContext<A> {
 
     /// The send window and the direct writer, shared by all subscriptions of this socket; created on first
     /// use.
-    pub fn output(&mut self, direct: impl FnOnce() -> DirectWriter) -> (Arc<SendWindow>, Rc<DirectWriter>) {
+    pub fn output(
+        &mut self,
+        direct: impl FnOnce(Arc<SendWindow>) -> DirectWriter,
+    ) -> (Arc<SendWindow>, Rc<DirectWriter>) {
         let high_water = self.high_water;
         let shared = self.shared.get_or_insert_with(|| {
             let window = Arc::new(SendWindow::new(high_water));
-            Box::new(SharedOutput { window, direct: Rc::new(direct()) })
+            Box::new(SharedOutput { direct: Rc::new(direct(Arc::clone(&window))), window })
         });
         (Arc::clone(&shared.window), Rc::clone(&shared.direct))
     }

@@ -1,5 +1,5 @@
 //! State shared by all sockets of one thread: limits, memory, and clock.
-use super::{guard, intake::Intake, task, unfinished::Deadlines, uploads::Uploads};
+use super::{direct::WriteQueue, guard, intake::Intake, task, unfinished::Deadlines, uploads::Uploads};
 use crate::{
     memory::Memory,
     worker_clock::{TICK, WorkerClock},
@@ -29,6 +29,8 @@ pub struct SocketWorker {
     /// Those of the settings, shared by all sockets.
     pub(super) bounds: Rc<task::Bounds>,
     pub memory: Arc<Memory>,
+    /// What sessions of this thread write.
+    pub queue: Rc<WriteQueue>,
     pub(crate) uploads: Uploads,
     pub(super) intake: RefCell<Intake>,
     began: Instant,
@@ -42,6 +44,7 @@ impl SocketWorker {
             settings,
             bounds: Rc::new(settings.bounds),
             memory,
+            queue: Rc::default(),
             uploads: Uploads::default(),
             intake: RefCell::new(Intake::new(settings.read_rate / TICKS_PER_SECOND)),
             began: Instant::now(),
