@@ -47,7 +47,7 @@ const RESERVED_PART: usize = 8;
 
 /// Why a connection gets no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum NoPermit {
     Draining,
     Full,
     AddressFull,
@@ -93,13 +93,13 @@ impl Lifecycle {
         self: &Arc<Self>,
         address: Option<IpAddr>,
         is_shared: bool,
-    ) -> Result<ConnectionPermit, Refused> {
+    ) -> Result<ConnectionPermit, NoPermit> {
         if self.phase() >= Phase::Draining {
-            return Err(Refused::Draining);
+            return Err(NoPermit::Draining);
         }
         if self.sockets.fetch_add(1, SeqCst) >= self.sockets_max {
             self.sockets.fetch_sub(1, SeqCst);
-            return Err(Refused::Full);
+            return Err(NoPermit::Full);
         }
         let mut permit = ConnectionPermit { life: Arc::clone(self), source: None };
         let share = match is_shared {
@@ -111,7 +111,7 @@ impl Lifecycle {
             let source = Source::of(address);
             let mut here = self.by_source.entry(source).or_default();
             if *here >= cap {
-                return Err(Refused::AddressFull);
+                return Err(NoPermit::AddressFull);
             }
             *here += 1;
             permit.source = Some(source);
@@ -149,7 +149,7 @@ mod tests {
         let life = Arc::new(Lifecycle::new(9, 2));
         let permit = |address: &str| life.admit(Some(address.parse().expect("an address")), false);
         let _two = [permit("2001:db8:1:2::1"), permit("2001:db8:1:2:ffff::2")];
-        assert_eq!(permit("2001:db8:1:2:3:4:5:6").err(), Some(Refused::AddressFull));
+        assert_eq!(permit("2001:db8:1:2:3:4:5:6").err(), Some(NoPermit::AddressFull));
         let _other = permit("2001:db8:1:3::1").expect("a permit");
     }
 
@@ -159,13 +159,13 @@ mod tests {
         let life = Arc::new(Lifecycle::new(16, 0));
         let permit = |last: u8, is_shared| life.admit(Some(IpAddr::from([192, 0, 2, last])), is_shared);
         let _held: Vec<ConnectionPermit> = (0..14).map(|_| permit(1, false).expect("a permit")).collect();
-        assert_eq!(permit(1, false).err(), Some(Refused::AddressFull));
+        assert_eq!(permit(1, false).err(), Some(NoPermit::AddressFull));
         let other = permit(2, false).expect("a permit");
         // A proxy is shared by many clients, and so is this machine's own address.
         let _proxied = permit(1, true).expect("a permit");
-        assert_eq!(permit(2, false).err(), Some(Refused::Full));
+        assert_eq!(permit(2, false).err(), Some(NoPermit::Full));
         drop(other);
-        assert_eq!(permit(1, false).err(), Some(Refused::AddressFull));
+        assert_eq!(permit(1, false).err(), Some(NoPermit::AddressFull));
         let _again = permit(3, false).expect("a permit");
         assert_eq!(life.by_source.len(), 2);
     }
@@ -177,15 +177,15 @@ mod tests {
         let take = |address| life.admit(address, true);
         let first = take(a).expect("a permit");
         let _second = take(a).expect("a permit");
-        assert_eq!(take(a).err(), Some(Refused::AddressFull));
+        assert_eq!(take(a).err(), Some(NoPermit::AddressFull));
         assert_eq!(life.sockets(), 2);
         let _third = take(b).expect("a permit");
-        assert_eq!(take(b).err(), Some(Refused::Full));
+        assert_eq!(take(b).err(), Some(NoPermit::Full));
         drop(first);
         assert_eq!(life.sockets(), 2);
         let _again = take(a).expect("a permit");
         life.enter(Phase::Draining);
         life.enter(Phase::Ready);
-        assert_eq!((life.phase(), take(b).err()), (Phase::Draining, Some(Refused::Draining)));
+        assert_eq!((life.phase(), take(b).err()), (Phase::Draining, Some(NoPermit::Draining)));
     }
 }

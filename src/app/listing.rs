@@ -1,15 +1,12 @@
 //! Asks the upstreams that list their models for their lists, and offers what they list.
 use crate::{
-    chat::{Absence, Catalog, Model, Models, RunError},
+    chat::{Absence, Catalog, Model, Models, RunError, RunErrorKind},
     dispatch::{self, Router},
     http::AppState,
     lifecycle::Phase,
     upstream::{
         client::{Client, Question},
-        listed::{
-            self, LIST_BYTES_MAX, LIST_TIME, ListChange, ListedModel, Lists, MODELS_MAX, NoModels,
-            OfferedModel,
-        },
+        listed::{self, ListChange, ListedModel, Lists, MODELS_MAX, NoModels, OfferedModel},
         route::{
             Key, Plan,
             plan::{ModelPlan, ModelTimes, TargetPlan},
@@ -17,7 +14,7 @@ use crate::{
     },
 };
 use std::{cell::RefCell, rc::Rc, sync::Arc};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// Plans of models that are offered no more are kept for the runs that wait for them. Beyond this many models in all, the
 /// oldest are dropped.
@@ -91,16 +88,10 @@ async fn ask(
     upstream: &dispatch::Upstream,
     list: &ListSettings,
 ) -> Result<Vec<ListedModel>, RunError> {
-    let question = Question {
-        path: &list.path,
-        key: Key(0),
-        headers: upstream.dialect.headers(),
-        deadline: Instant::now() + LIST_TIME,
-        bytes_max: LIST_BYTES_MAX,
-    };
-    let body = client.ask(&question).await?;
-    listed::read(&body, list.context)
-        .map_err(|problem| RunError::new(crate::chat::RunErrorKind::UpstreamProtocol, problem))
+    let body = client.ask(&Question::list(&list.path, Key(0), upstream.dialect.headers())).await?;
+    listed::read(&body, list.context).map_err(|problem| {
+        RunError::new(RunErrorKind::UpstreamProtocol, format!("no list of models: {problem}"))
+    })
 }
 
 impl Shared {

@@ -6,16 +6,11 @@ use crate::{
     dispatch,
     upstream::{
         client::{Client, Question},
-        listed::LIST_TIME,
+        listed,
         route::Key,
     },
 };
-use serde::Deserialize;
-use std::{borrow::Cow, sync::Arc};
-use tokio::time::Instant;
-
-/// Bytes of a list; a longer one is a fault of the upstream. Services with hundreds of models describe each at length.
-const LIST_BYTES_MAX: usize = 8 << 20;
+use std::sync::Arc;
 
 /// What the upstreams answered.
 #[derive(Debug, Default)]
@@ -44,13 +39,7 @@ impl UpstreamProbe {
             let client = Client::new(Arc::clone(&upstream.client));
             let keys = settings.api_keys().len();
             for key in 0..keys.max(1) {
-                let question = Question {
-                    path,
-                    key: Key(key),
-                    headers: upstream.dialect.headers(),
-                    deadline: Instant::now() + LIST_TIME,
-                    bytes_max: LIST_BYTES_MAX,
-                };
+                let question = Question::list(path, Key(key), upstream.dialect.headers());
                 let label = if keys == 0 { label.to_owned() } else { format!("{label} k{}", key + 1) };
                 let wanted = wanted(config, at);
                 match client.ask(&question).await {
@@ -68,9 +57,11 @@ impl UpstreamProbe {
     }
 
     fn compare(&mut self, label: &str, body: &[u8], wanted: &[(String, String)]) {
-        let listed = match listed(body) {
+        let listed = match listed::names(body) {
             Ok(listed) => listed,
-            Err(problem) => return self.fail(format!("{label}: {problem}")),
+            Err(problem) => {
+                return self.fail(format!("{label}: what it answers is no list of models ({problem})"));
+            }
         };
         self.lines.push(format!("{label}: {} models", listed.len()));
         for (model, name) in wanted {
@@ -97,23 +88,6 @@ fn wanted(config: &Config, upstream: usize) -> Vec<(String, String)> {
         );
     }
     wanted
-}
-
-/// The names of a list in OpenAI's form.
-fn listed(body: &[u8]) -> Result<Vec<String>, &'static str> {
-    #[derive(Deserialize)]
-    struct List<'a> {
-        #[serde(borrow)]
-        data: Vec<Entry<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Entry<'a> {
-        #[serde(borrow)]
-        id: Cow<'a, str>,
-    }
-    // The error's own words may quote the body.
-    let list: List<'_> = serde_json::from_slice(body).map_err(|_| "what it answers is no list of models")?;
-    Ok(list.data.into_iter().map(|entry| entry.id.into_owned()).collect())
 }
 
 fn problem(error: &RunError) -> String {

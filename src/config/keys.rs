@@ -1,4 +1,7 @@
 //! The table of sections and their keys: name, type, default, allowed values and purpose.
+#[macro_use]
+mod macros;
+
 use super::{
     Origin,
     address::{Hosts, Origins},
@@ -38,10 +41,24 @@ pub struct Key {
     pub kind: ValueKind,
     /// One line for people.
     pub help: &'static str,
+    /// Only of keys whose sections can have a name or none: each of these has one.
+    pub(super) scope: Option<Scope>,
     /// Parses the text form into its field; the error never contains the text.
     pub(super) set: fn(&mut Config, Option<&SectionName>, &str) -> Result<(), String>,
     /// The field in its text form.
     pub(super) show: fn(&Config, Option<&SectionName>) -> String,
+}
+
+/// Where the value of a key in a section without a name holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// In named sections too, unless they have their own.
+    Shared,
+    /// The same. It is about the way to a real service, so the simulated one of the demo has its own value.
+    Real,
+    /// Only there: it belongs to one service, and an API key would be sent to another host. The simulated service has its
+    /// own value.
+    Own,
 }
 
 /// A kind of section, with its keys.
@@ -70,139 +87,6 @@ trait Group: Sized {
     fn of_mut<'a>(config: &'a mut Config, name: Option<&SectionName>) -> &'a mut Self;
     /// The names of the named sections.
     fn names(config: &Config) -> Vec<&SectionName>;
-}
-
-/// Where the sections of a kind are in [`Config`]: a field, and a map for named ones.
-macro_rules! place {
-    ($group:ident) => {
-        fn of<'a>(config: &'a Config, _: Option<&SectionName>) -> Option<&'a Self> {
-            Some(&config.$group)
-        }
-        fn of_mut<'a>(config: &'a mut Config, _: Option<&SectionName>) -> &'a mut Self {
-            &mut config.$group
-        }
-        fn names(_: &Config) -> Vec<&SectionName> {
-            Vec::new()
-        }
-    };
-    ($group:ident $many:ident $max:literal) => {
-        fn of<'a>(config: &'a Config, name: Option<&SectionName>) -> Option<&'a Self> {
-            name.map_or(Some(&config.$group), |name| config.$many.get(name))
-        }
-        fn of_mut<'a>(config: &'a mut Config, name: Option<&SectionName>) -> &'a mut Self {
-            match name {
-                None => &mut config.$group,
-                Some(name) => config.$many.entry(name.clone()).or_insert_with(Self::at_defaults),
-            }
-        }
-        fn names(config: &Config) -> Vec<&SectionName> {
-            config.$many.keys().collect()
-        }
-    };
-}
-
-/// The struct of one kind of section with its defaults; with `= path`, that of the component to which it belongs.
-macro_rules! group {
-    ($(#[$doc:meta])* $Group:ident = $path:path, $place:tt {
-        $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
-    }) => {
-        pub use $path as $Group;
-        group!(@table $Group, $place { $($field: $default, $kind;)* });
-    };
-    ($(#[$doc:meta])* $Group:ident, $place:tt {
-        $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
-    }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $Group {
-            $(#[doc = $help] pub $field: $type,)*
-        }
-        group!(@table $Group, $place { $($field: $default, $kind;)* });
-    };
-    (@table $Group:ident, ($($place:tt)*) { $($field:ident: $default:literal, $kind:expr;)* }) => {
-        impl Group for $Group {
-            fn at_defaults() -> Self {
-                $Group { $($field: literal($default, &$kind),)* }
-            }
-            place!($($place)*);
-        }
-    };
-}
-
-/// Writes the structs, their defaults and [`SECTIONS`] from one list, so that none can drift from another.
-/// `upstream (many upstreams 64)` stands for up to 64 sections `[upstream.NAME]` beside `[upstream]`, and with `only` for
-/// named ones alone.
-macro_rules! sections {
-    ($($(#[$doc:meta])* $group:ident $((many $many:ident $max:literal $($only:ident)?))?: $Group:ident $(= $path:path)? {
-        $($field:ident: $type:ty = $default:literal, $kind:expr, $help:literal;)*
-    })*) => {
-        /// The effective configuration: plain values, checked.
-        #[derive(Clone, Debug)]
-        pub struct Config {
-            $(
-                $(#[$doc])* pub $group: $Group,
-                $(
-                    /// Named sections. If there are none, the section without a name is in use.
-                    pub $many: BTreeMap<SectionName, $Group>,
-                )?
-            )*
-            /// Where each key that is not at its default comes from, by its dotted name.
-            pub origins: BTreeMap<String, Origin>,
-            /// The weakest place where each named section occurs, by its kind and name.
-            pub places: Places,
-            /// What the environment says about proxies.
-            pub proxies: ProxyEnvironment,
-            /// Values that were ignored, because the command does not use their keys.
-            pub ignored: Vec<Origin>,
-            /// Values that were given under an old name of their key.
-            pub old_names: Vec<OldName>,
-            /// Places of the service's key that every user of this machine can read.
-            pub exposed: Vec<Origin>,
-        }
-
-        impl Default for Config {
-            fn default() -> Self {
-                Config {
-                    $($group: $Group::at_defaults(), $($many: BTreeMap::new(),)?)*
-                    origins: BTreeMap::new(),
-                    places: Places::new(),
-                    proxies: ProxyEnvironment::default(),
-                    ignored: Vec::new(),
-                    old_names: Vec::new(),
-                    exposed: Vec::new(),
-                }
-            }
-        }
-
-        $(group! { $(#[$doc])* $Group $(= $path)?, ($group $($many $max)?) {
-            $($field: $type = $default, $kind, $help;)*
-        } })*
-
-        /// Every kind of section, in the order of the documentation.
-        pub static SECTIONS: &[Section] = &[$(Section {
-            kind: stringify!($group),
-            named_max: 0 $(+ $max)?,
-            has_unnamed: true $($(&& stringify!($only).is_empty())?)?,
-            keys: &[$(Key {
-                name: concat!(stringify!($group), ".", stringify!($field)),
-                default: $default,
-                kind: $kind,
-                help: $help,
-                set: |config, section, text| {
-                    let value = Setting::read(text, &$kind)?;
-                    $Group::of_mut(config, section).$field = value;
-                    Ok(())
-                },
-                show: |config, section| {
-                    $Group::of(config, section).map(|group| group.$field.show(&$kind)).unwrap_or_default()
-                },
-            },)*],
-            open: |config, name| {
-                $Group::of_mut(config, Some(name));
-            },
-            names: |config| $Group::names(config),
-        },)*];
-    };
 }
 
 #[expect(clippy::expect_used, reason = "literals of this file; the default configuration is made in a test")]
@@ -337,62 +221,62 @@ sections! {
     /// The language model's service.
     upstream (many upstreams 64): Upstream {
         service: &'static Service = "dashscope", ValueKind::Choice(&Service::NAMES),
-            "which service or engine it is; the address, the fields of requests and more follow from it";
+            "which service or engine it is; the address, the fields of requests and more follow from it", Own;
         base_url: Url = "https://dashscope.aliyuncs.com/api/v1", ValueKind::Url,
-            "the service, without the endpoint's path; if not set, that of `upstream.service`";
+            "the service, without the endpoint's path; if not set, that of `upstream.service`", Own;
         model: String = "qwen-plus", ValueKind::Word(1, 128),
-            "the model that answers; must be set where the service is not one of DashScope's and does not list its models";
+            "the model that answers; must be set where the service is not one of DashScope's and does not list its models", Shared;
         api_key: Option<SecretString> = "", ValueKind::Secret,
-            "the service's key, or several; every variable for it has a twin in `_FILE` that names a file holding it, one key in a line";
+            "the service's key, or several; every variable for it has a twin in `_FILE` that names a file holding it, one key in a line", Own;
         api_key_env: String = "", ValueKind::Variable,
-            "the variable that holds the key, or with `_FILE` behind it the name of a file; empty = the variables of `upstream.api_key`";
+            "the variable that holds the key, or with `_FILE` behind it the name of a file; empty = the variables of `upstream.api_key`", Own;
         models: Option<ModelSource> = "", ValueKind::ByService(ModelSource::NAMES),
-            "where the models come from: the configuration, or the service's own list, which is asked for again and again. Engines list them unless a model is configured; then `upstream.model` names the default";
+            "where the models come from: the configuration, or the service's own list, which is asked for again and again. Engines list them unless a model is configured; then `upstream.model` names the default", Own;
         list_path: String = "", ValueKind::Word(0, 256),
-            "where the models are listed, below `upstream.base_url`; empty = as the service has it";
+            "where the models are listed, below `upstream.base_url`; empty = as the service has it", Own;
         context: u32 = "0", ValueKind::Count(0, 10_000_000),
-            "tokens of a request and its answer, for listed models that have no size of their own; 0 = unknown";
-        api_version: String = "", ValueKind::Word(0, 32), "Azure, by deployment: the version of its interface";
-        headers: Headers = "", ValueKind::Headers, "further headers of every request, such as `OpenAI-Organization: org`";
+            "tokens of a request and its answer, for listed models that have no size of their own; 0 = unknown", Real;
+        api_version: String = "", ValueKind::Word(0, 32), "Azure, by deployment: the version of its interface", Own;
+        headers: Headers = "", ValueKind::Headers, "further headers of every request, such as `OpenAI-Organization: org`", Own;
         extra: JsonFields = "", ValueKind::Fields,
-            "further fields of every request; for DashScope's own dialect in its `parameters`";
+            "further fields of every request; for DashScope's own dialect in its `parameters`", Own;
         token_cap_field: Option<TokenCap> = "", ValueKind::ByService(TokenCap::NAMES),
-            "the field for `upstream.max_tokens`";
+            "the field for `upstream.max_tokens`", Own;
         thinking_field: Option<ThinkingField> = "", ValueKind::ByService(ThinkingField::NAMES),
-            "the field for `upstream.thinking`";
+            "the field for `upstream.thinking`", Own;
         include_usage: Option<bool> = "", ValueKind::ByService(&["true", "false"]),
-            "ask for token counts (`stream_options`)";
+            "ask for token counts (`stream_options`)", Own;
         endpoint: Endpoint = "auto", ValueKind::Choice(Endpoint::NAMES),
-            "which endpoint of the service; auto = by the model's name";
-        incremental: bool = "true", FLAG, "ask for new text only instead of the text so far";
-        thinking: Thinking = "default", ValueKind::Choice(Thinking::NAMES), "whether the model thinks first";
-        max_tokens: u32 = "0", ValueKind::Count(0, 10_000_000), "longest answer in tokens; 0 = not sent";
-        workspace: String = "", ValueKind::Word(0, 128), "DashScope workspace; empty = not sent";
+            "which endpoint of the service; auto = by the model's name", Shared;
+        incremental: bool = "true", FLAG, "ask for new text only instead of the text so far", Shared;
+        thinking: Thinking = "default", ValueKind::Choice(Thinking::NAMES), "whether the model thinks first", Shared;
+        max_tokens: u32 = "0", ValueKind::Count(0, 10_000_000), "longest answer in tokens; 0 = not sent", Shared;
+        workspace: String = "", ValueKind::Word(0, 128), "DashScope workspace; empty = not sent", Own;
         ca_file: Option<PathBuf> = "", ValueKind::Path,
-            "certificate authorities in PEM, trusted instead of the public ones; empty = the public ones";
+            "certificate authorities in PEM, trusted instead of the public ones; empty = the public ones", Real;
         proxy: ProxyChoice = "", ValueKind::Proxy,
-            "HTTP proxy through which the service is reached by a tunnel; empty = that of `HTTPS_PROXY`, for https and unless `NO_PROXY` excludes the host";
-        allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible";
-        allow_private: bool = "false", FLAG, "makes private and link-local addresses possible";
-        connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included; for twice as long a kept connection may leave a request unacknowledged";
+            "HTTP proxy through which the service is reached by a tunnel; empty = that of `HTTPS_PROXY`, for https and unless `NO_PROXY` excludes the host", Real;
+        allow_insecure: bool = "false", FLAG, "makes plain http to another machine possible", Own;
+        allow_private: bool = "false", FLAG, "makes private and link-local addresses possible", Own;
+        connect_timeout: Duration = "5s", time(100 * MS, MIN), "to connect, TLS included; for twice as long a kept connection may leave a request unacknowledged", Shared;
         first_byte_timeout: Duration = "60s", time(100 * MS, 10 * MIN),
-            "from the request to the first byte of the answer";
+            "from the request to the first byte of the answer", Shared;
         first_token_timeout: Option<Duration> = "", moment(),
-            "from the request to the first text or thinking, while another target could be asked instead; empty = 30s or 300s, by the service";
+            "from the request to the first text or thinking, while another target could be asked instead; empty = 30s or 300s, by the service", Shared;
         first_token_timeout_last: Option<Duration> = "", moment(),
-            "the same where none could; empty = 60s or 300s, by the service, and `upstream.first_byte_timeout` at least";
+            "the same where none could; empty = 60s or 300s, by the service, and `upstream.first_byte_timeout` at least", Shared;
         text_timeout_last: Option<Duration> = "", moment(),
-            "between two pieces of text or thinking; empty = 60s, and `upstream.idle_timeout` at least";
+            "between two pieces of text or thinking; empty = 60s, and `upstream.idle_timeout` at least", Shared;
         keys_limited: KeysLimited = "together", ValueKind::Choice(KeysLimited::NAMES),
-            "whether its keys share the limits of one billing account; apart = each has its own";
-        runs_max: usize = "0", ValueKind::Count(0, 1_000_000), "answers that it writes at the same time; 0 = no limit";
-        idle_timeout: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer";
-        run_timeout: Duration = "300s", time(SEC, HOUR), "a whole answer";
+            "whether its keys share the limits of one billing account; apart = each has its own", Shared;
+        runs_max: usize = "0", ValueKind::Count(0, 1_000_000), "answers that it writes at the same time; 0 = no limit", Shared;
+        idle_timeout: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer", Shared;
+        run_timeout: Duration = "300s", time(SEC, HOUR), "a whole answer", Shared;
         ack: Ack = "prompt", ValueKind::Choice(Ack::NAMES),
-            "when the pieces of an answer are acknowledged; lazy = several at once, for a service that is known to send without Nagle's algorithm; Linux only";
-        line_bytes_max: usize = "256KiB", ValueKind::Bytes(KIB, 16 * MIB), "one line of the event stream";
-        event_bytes_max: usize = "1MiB", ValueKind::Bytes(KIB, 64 * MIB), "one event of the stream";
-        answer_bytes_max: usize = "4MiB", ValueKind::Bytes(KIB, 64 * MIB), "text of one answer";
+            "when the pieces of an answer are acknowledged; lazy = several at once, for a service that is known to send without Nagle's algorithm; Linux only", Shared;
+        line_bytes_max: usize = "256KiB", ValueKind::Bytes(KIB, 16 * MIB), "one line of the event stream", Shared;
+        event_bytes_max: usize = "1MiB", ValueKind::Bytes(KIB, 64 * MIB), "one event of the stream", Shared;
+        answer_bytes_max: usize = "4MiB", ValueKind::Bytes(KIB, 64 * MIB), "text of one answer", Shared;
     }
     /// A model that clients may ask for. Never set: each has a section with a name.
     model (many models 256 only): Model {

@@ -1,7 +1,7 @@
 //! Finds keys by name: dotted names, old names, named sections, environment variables.
 use super::{
     Config,
-    keys::{Key, SECTIONS, Section},
+    keys::{Key, SECTIONS, Scope, Section},
     kind::ValueKind,
     renamed::{RENAMED, old_name, renamed},
     section::SectionName,
@@ -19,26 +19,6 @@ const SHORT: &[(&str, &str)] = &[
     ("TIDEGATE_MODEL", "upstream.model"),
     ("DASHSCOPE_API_KEY", "upstream.api_key"),
     ("API_KEY", "upstream.api_key"),
-];
-
-/// Keys that belong to one service. A named section never inherits them from `[upstream]`: an API key would be sent to another
-/// host.
-const OF_ONE_SERVICE: [&str; 15] = [
-    "upstream.service",
-    "upstream.models",
-    "upstream.list_path",
-    "upstream.base_url",
-    "upstream.api_key",
-    "upstream.api_key_env",
-    "upstream.workspace",
-    "upstream.api_version",
-    "upstream.headers",
-    "upstream.extra",
-    "upstream.token_cap_field",
-    "upstream.thinking_field",
-    "upstream.include_usage",
-    "upstream.allow_insecure",
-    "upstream.allow_private",
 ];
 
 /// Every key, in the order in which people read them.
@@ -59,7 +39,7 @@ fn section(kind: &str) -> Option<&'static Section> {
 impl Key {
     /// Whether a named section inherits the value of the section without a name.
     pub(super) fn is_inherited(&self) -> bool {
-        !OF_ONE_SERVICE.contains(&self.name)
+        self.scope != Some(Scope::Own)
     }
 
     /// Whether it can be set in a section without a name.

@@ -1,5 +1,8 @@
 //! The commands that read the configuration, and the keys that each of them ignores.
-use super::{keys::Section, lookup::KeyPath};
+use super::{
+    keys::{Scope, Section},
+    lookup::KeyPath,
+};
 
 /// The command that reads the configuration. Keys that it does not use are ignored in environment and file, so that their
 /// faults cannot stop it.
@@ -12,28 +15,6 @@ pub enum Purpose {
     /// To check the health of a running gateway: only its address is needed, and access to the key is not.
     Health,
 }
-
-/// Keys that the simulated service determines itself.
-const SIMULATED: [&str; 18] = [
-    "upstream.models",
-    "upstream.list_path",
-    "upstream.context",
-    "upstream.service",
-    "upstream.api_version",
-    "upstream.headers",
-    "upstream.extra",
-    "upstream.token_cap_field",
-    "upstream.thinking_field",
-    "upstream.include_usage",
-    "upstream.base_url",
-    "upstream.api_key",
-    "upstream.api_key_env",
-    "upstream.proxy",
-    "upstream.workspace",
-    "upstream.ca_file",
-    "upstream.allow_insecure",
-    "upstream.allow_private",
-];
 
 impl Purpose {
     /// Whether values of this key in environment and file are ignored.
@@ -59,7 +40,8 @@ impl Purpose {
 
     /// Why this key cannot be set on the command line.
     pub(super) fn refuses(self, path: &KeyPath) -> Option<&'static str> {
-        let is_of_a_service = path.section.is_some() || SIMULATED.contains(&path.key.name);
+        let is_of_a_service =
+            path.section.is_some() || matches!(path.key.scope, Some(Scope::Own | Scope::Real));
         (self == Purpose::Demo && is_of_a_service).then_some(
             "`tidegate demo` has a simulated model service of its own; `tidegate serve` asks another one",
         )

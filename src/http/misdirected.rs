@@ -39,7 +39,7 @@ pub(super) async fn check(
         let address = client_address(&state.settings, request.request());
         log::warn!(
             address:% = shown(address), omitted = omitted;
-            "request refused: its Host is none of this gateway's names; if people open the gateway by a name, \
+            "request rejected: its Host is none of this gateway's names; if people open the gateway by a name, \
              list it in server.hosts"
         );
     }

@@ -242,7 +242,7 @@ fn origin_is_allowed(request: &actix_web::HttpRequest, settings: &Settings) -> b
         let address = client_address(settings, request);
         log::warn!(
             address:% = shown(address), omitted = omitted;
-            "request refused: its Origin is another site's; if pages of that site may connect, list it in \
+            "request rejected: its Origin is another site's; if pages of that site may connect, list it in \
              server.origins"
         );
     }

@@ -4,7 +4,7 @@ use crate::{
     access::Denied,
     chat::{Choice, ChoiceFault},
     hub::take_over::Upgrade,
-    lifecycle::Refused,
+    lifecycle::NoPermit,
     protocol::{Codec, Rejection},
 };
 use actix_web::{
@@ -76,7 +76,7 @@ enum UpgradeError {
     Origin,
     /// The model that the address names is not on offer.
     Model(Rejection),
-    NoPermit(Refused),
+    NoPermit(NoPermit),
     /// The system has no randomness for a cookie.
     Internal,
 }
@@ -98,9 +98,9 @@ impl UpgradeError {
             UpgradeError::Handshake(_) => "handshake",
             UpgradeError::Origin => "origin",
             UpgradeError::Model(_) => "model",
-            UpgradeError::NoPermit(Refused::Draining) => "draining",
-            UpgradeError::NoPermit(Refused::Full) => "full",
-            UpgradeError::NoPermit(Refused::AddressFull) => "address_full",
+            UpgradeError::NoPermit(NoPermit::Draining) => "draining",
+            UpgradeError::NoPermit(NoPermit::Full) => "full",
+            UpgradeError::NoPermit(NoPermit::AddressFull) => "address_full",
             UpgradeError::Internal => "internal",
         }
     }
@@ -120,11 +120,13 @@ impl UpgradeError {
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not connect; the gateway's operator allows them with server.origins",
             ),
-            UpgradeError::NoPermit(Refused::Draining) => {
+            UpgradeError::NoPermit(NoPermit::Draining) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is restarting")
             }
-            UpgradeError::NoPermit(Refused::Full) => (StatusCode::SERVICE_UNAVAILABLE, "the service is full"),
-            UpgradeError::NoPermit(Refused::AddressFull) => {
+            UpgradeError::NoPermit(NoPermit::Full) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the service is full")
+            }
+            UpgradeError::NoPermit(NoPermit::AddressFull) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address")
             }
             UpgradeError::Internal => {

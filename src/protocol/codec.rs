@@ -38,31 +38,12 @@ pub enum FrameEncoder {
     AiSdk(Box<ai_sdk::ChunkEncoder>),
 }
 
-/// The state of an encoder, to return to when an encoded frame was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoint(ai_sdk::ChunkPosition);
-
 impl FrameEncoder {
     /// Encodes one frame as any number of text messages, each passed to `send`.
     pub fn encode(&mut self, frame: &ServerFrame, send: impl FnMut(&str)) {
         match self {
             FrameEncoder::Plain => plain::encode(frame, send),
             FrameEncoder::AiSdk(encoder) => encoder.encode(frame, send),
-        }
-    }
-
-    pub fn checkpoint(&self) -> Checkpoint {
-        match self {
-            FrameEncoder::Plain => Checkpoint(ai_sdk::ChunkPosition::default()),
-            FrameEncoder::AiSdk(encoder) => Checkpoint(encoder.position()),
-        }
-    }
-
-    /// Forgets what was encoded since `checkpoint`.
-    pub fn rewind(&mut self, checkpoint: Checkpoint) {
-        match self {
-            FrameEncoder::Plain => {}
-            FrameEncoder::AiSdk(encoder) => encoder.rewind(checkpoint.0),
         }
     }
 }

@@ -8,7 +8,7 @@ pub mod position;
 pub mod rejection;
 
 pub use close::Close;
-pub use codec::{Checkpoint, Codec, FrameEncoder};
+pub use codec::{Codec, FrameEncoder};
 pub use incoming::{DecodeError, Incoming, Limits};
 pub use position::ReplayPosition;
 pub use rejection::Rejection;

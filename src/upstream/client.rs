@@ -3,7 +3,10 @@
 //! awc sends a request and parses the head of its response. These defaults of it are turned off: a timeout of five seconds for
 //! the head, a limit of a hundred connections, following redirects (with our key), and decompression. Its pool is
 //! not used, nor does it read bodies: it takes a truncated one for complete.
+mod question;
+
 pub use super::transport::{Proxy, TlsConfigs};
+pub use question::Question;
 
 use super::{
     exchange::{Head, Header, Outbound},
@@ -188,16 +191,6 @@ pub struct Client {
     config: Arc<ClientConfig>,
 }
 
-/// A request for a small document.
-pub struct Question<'a> {
-    /// Below the base URL, with a leading slash.
-    pub path: &'a str,
-    pub key: Key,
-    pub headers: &'a [Header],
-    pub deadline: Instant,
-    pub bytes_max: usize,
-}
-
 /// Why there is no response.
 #[derive(Debug)]
 pub struct OpenError {
@@ -238,55 +231,6 @@ impl Client {
         })?;
         let body = self.transport.body(&connected, &response);
         Response::new(&response, body).map_err(|error| OpenError { error, lost: None })
-    }
-
-    /// Asks for a small document with one of the keys: a list of models. It is no run, and a redirect is not followed.
-    ///
-    /// # Errors
-    /// There is no document with a good status in time, or it is longer than allowed.
-    pub async fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, RunError> {
-        let mut error = match timeout_at(question.deadline, self.document(question)).await {
-            Ok(Ok(body)) => return Ok(body),
-            Ok(Err(error)) => error,
-            Err(_) => RunError::new(RunErrorKind::UpstreamTimeout, "no answer in time"),
-        };
-        self.config.redact(&mut error.detail);
-        Err(error)
-    }
-
-    async fn document(&self, question: &Question<'_>) -> Result<Vec<u8>, RunError> {
-        let failed = |error| self.named(error).error;
-        let connected = self.transport.connect().await.map_err(|error| failed(connect_error(&error)))?;
-        let request = self.awc.get(format!("{}{}", self.config.base, question.path));
-        let request = self.with_headers(request, question.headers, question.key).send();
-        let response = self.over(&connected, request).await.map_err(|error| failed(open_error(&error)))?;
-        let body = self.transport.body(&connected, &response);
-        let mut response = Response::new(&response, body)?;
-        if !(200..300).contains(&response.status) {
-            let (kind, _) = super::status::by_status(response.status);
-            let mut error = RunError::new(kind, "");
-            error.status = Some(response.status);
-            return Err(error);
-        }
-        let mut document = Vec::new();
-        loop {
-            let read = poll_fn(|cx| {
-                response.poll_read(cx, |bytes| {
-                    if document.len() <= question.bytes_max {
-                        document.extend_from_slice(bytes);
-                    }
-                })
-            });
-            match read.await {
-                Some(Ok(_)) if document.len() > question.bytes_max => {
-                    let detail = format!("a document of more than {} bytes", question.bytes_max);
-                    return Err(RunError::new(RunErrorKind::UpstreamProtocol, detail));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error),
-                None => return Ok(document),
-            }
-        }
     }
 
     /// Has the library send a request over this connection, and parse the head of the response.

@@ -1,12 +1,12 @@
 //! The models that upstreams list: which of them are offered, under which names, and when a list is asked for again.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use serde::Deserialize;
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 /// Models that are offered of all lists together. Further ones are left out.
 pub const MODELS_MAX: usize = 256;
-/// Bytes of a list; a longer one is a fault of the upstream.
-pub const LIST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a list; a longer one is a fault of the upstream. Services with hundreds of models describe each at length.
+pub const LIST_BYTES_MAX: usize = 4 << 20;
 /// Time to answer with a list.
 pub const LIST_TIME: Duration = Duration::from_secs(5);
 /// Time until a list is asked for again, and the same while an upstream is away or offers nothing.
@@ -34,39 +34,48 @@ pub struct ListedModel {
 /// # Errors
 /// What is wrong with it.
 pub fn read(body: &[u8], context: u32) -> Result<Vec<ListedModel>, String> {
-    #[derive(Deserialize)]
-    struct List<'a> {
-        #[serde(borrow)]
-        data: Vec<Entry<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Entry<'a> {
-        #[serde(borrow)]
-        id: std::borrow::Cow<'a, str>,
-        max_model_len: Option<serde_json::Value>,
-        meta: Option<Meta>,
-    }
-    #[derive(Deserialize)]
-    struct Meta {
-        n_ctx: Option<serde_json::Value>,
-    }
-    // The error's own words may quote the body.
-    let list: List<'_> = serde_json::from_slice(body).map_err(|error| {
-        format!("no list of models: {:?} error at column {}", error.classify(), error.column())
-    })?;
     let mut models: Vec<ListedModel> = Vec::new();
-    for entry in &list.data {
+    for entry in &entries(body)? {
         let name = public_name(&entry.id);
         let is_known = models.iter().any(|model| *model.name == *name);
         if is_known || !is_offered(&entry.id) || !is_offered(name) || models.len() >= MODELS_MAX {
             continue;
         }
-        let size = entry.max_model_len.as_ref().or(entry.meta.as_ref().and_then(|meta| meta.n_ctx.as_ref()));
+        let size = entry.max_model_len.as_ref().or(entry.meta.as_ref().and_then(|meta| meta.get("n_ctx")));
         let size = size.and_then(serde_json::Value::as_u64).and_then(|size| u32::try_from(size).ok());
         let context = size.filter(|size| *size > 0).unwrap_or(context);
         models.push(ListedModel { name: name.into(), there: entry.id.as_ref().into(), context });
     }
     Ok(models)
+}
+
+/// The names of all models of a list, as the upstream spells them.
+///
+/// # Errors
+/// As [`read`].
+pub fn names(body: &[u8]) -> Result<Vec<String>, String> {
+    Ok(entries(body)?.into_iter().map(|entry| entry.id.into_owned()).collect())
+}
+
+/// A model as a list has it. Fields beside the name may be anything: services describe their models as they like.
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    max_model_len: Option<serde_json::Value>,
+    meta: Option<serde_json::Value>,
+}
+
+fn entries(body: &[u8]) -> Result<Vec<Entry<'_>>, String> {
+    #[derive(Deserialize)]
+    struct List<'a> {
+        #[serde(borrow)]
+        data: Vec<Entry<'a>>,
+    }
+    // The error's own words may quote the body.
+    let list: List<'_> = serde_json::from_slice(body)
+        .map_err(|error| format!("{:?} error at column {}", error.classify(), error.column()))?;
+    Ok(list.data)
 }
 
 /// Of a file's path clients learn the last part only.
@@ -233,6 +242,11 @@ mod tests {
             let body = format!("{{\"data\":[{{\"id\":\"m\",\"max_model_len\":{context}}}]}}");
             assert_eq!(names(&body), ["m=m 7"], "{context}");
         }
+        for meta in ["\"big\"", "[]", "7", "{}", "{\"n_ctx\":[8]}"] {
+            let body = format!("{{\"data\":[{{\"id\":\"m\",\"meta\":{meta}}}]}}");
+            assert_eq!(names(&body), ["m=m 7"], "{meta}");
+            assert_eq!(super::names(body.as_bytes()).unwrap(), ["m"], "{meta}");
+        }
         let long =
             format!("{{\"data\":[{{\"id\":\"{}\"}},{{\"id\":\"{}\"}}]}}", "x".repeat(129), "y".repeat(128));
         assert_eq!(names(&long).len(), 1);
@@ -251,6 +265,7 @@ mod tests {
             "\u{1}",
         ] {
             assert!(!read(body.as_bytes(), 0).unwrap_err().contains("CANARY"), "{body}");
+            assert!(!super::names(body.as_bytes()).unwrap_err().contains("CANARY"), "{body}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The JSON of frames, as all dialects read it: borrowed, with strings left as they stand.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::frame::{FrameError, RawText, ServiceError};
+use super::frame::{FrameError, RawText};
 use serde::{
     Deserialize,
     de::{Deserializer, Error as _, SeqAccess, Visitor},
@@ -26,24 +26,33 @@ pub(super) fn json_object<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, F
     })
 }
 
-/// Reads the value of a field named `error`: an object, a string, or something else.
-pub(super) fn service_error(error: &RawValue) -> ServiceError {
-    #[derive(Deserialize)]
-    struct Inner<'a> {
-        #[serde(borrow)]
-        code: Option<&'a RawValue>,
-        #[serde(borrow, rename = "type")]
-        kind: Option<&'a RawValue>,
-        #[serde(borrow)]
-        message: Option<&'a RawValue>,
-    }
-    match serde_json::from_str::<Inner<'_>>(error.get()) {
-        Ok(inner) => ServiceError {
-            code: text_of(inner.code).or_else(|| text_of(inner.kind)),
-            message: text_of(inner.message).unwrap_or_default(),
-            status: None,
-        },
-        Err(_) => ServiceError::uncoded(text_of(Some(error)).unwrap_or_default()),
+/// What is in a field named `error`. Services differ in which of its fields they fill, and with what.
+#[derive(Default, Deserialize)]
+pub(super) struct ErrorObject<'a> {
+    #[serde(borrow)]
+    pub(super) code: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) param: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) metadata: Option<ErrorMetadata<'a>>,
+}
+
+/// What OpenRouter says of an error beside.
+#[derive(Deserialize)]
+pub(super) struct ErrorMetadata<'a> {
+    #[serde(borrow)]
+    pub(super) reasons: Option<&'a RawValue>,
+}
+
+impl<'a> ErrorObject<'a> {
+    /// Reads the value of the field: an object; a string, or something else, is a message alone.
+    pub(super) fn of(error: &'a RawValue) -> Self {
+        let message = |_| ErrorObject { message: Some(error), ..ErrorObject::default() };
+        serde_json::from_str(error.get()).unwrap_or_else(message)
     }
 }
 

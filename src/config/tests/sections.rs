@@ -66,6 +66,16 @@ fn sections_of_a_kind_are_apart() {
 }
 
 #[test]
+fn each_key_of_a_section_with_or_without_a_name_says_where_it_holds() {
+    for section in SECTIONS {
+        let has_scopes = section.has_unnamed && section.named_max > 0;
+        for key in section.keys {
+            assert_eq!(key.scope.is_some(), has_scopes, "{}: one of Shared, Real, Own", key.name);
+        }
+    }
+}
+
+#[test]
 fn no_section_inherits_what_belongs_to_one_service() {
     let source =
         toml("[upstream]\nbase_url = 'https://a.example'\n[upstream.a]\n[upstream.b]\nmodel = 'm'\n")

@@ -20,9 +20,9 @@ pub struct ChunkEncoder {
 const PREFIX: &str = "{\"type\":\"chunk\",\"requestId\":\"";
 const SEQUENCE: &str = "\",\"sequence\":";
 
-/// The state of an encoder that a checkpoint saves.
+/// Where an encoder is in what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChunkPosition {
+struct ChunkPosition {
     /// The sequence number of the next chunk: counts the chunks of this request without gaps.
     sequence: u32,
     /// Number within the turn of the last chunk that the subscriber has.
@@ -45,15 +45,6 @@ impl ChunkEncoder {
     pub fn new(request: Option<&RequestId>) -> Self {
         let prefix = [PREFIX, request.map_or("", RequestId::as_str), SEQUENCE].concat().into();
         ChunkEncoder { prefix, answer: None, at: ChunkPosition::default() }
-    }
-
-    pub fn position(&self) -> ChunkPosition {
-        self.at
-    }
-
-    /// Returns to an earlier position, because the frames encoded since were not accepted.
-    pub fn rewind(&mut self, position: ChunkPosition) {
-        self.at = position;
     }
 
     pub fn encode(&mut self, frame: &ServerFrame, send: impl FnMut(&str)) {

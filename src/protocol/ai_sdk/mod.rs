@@ -6,4 +6,4 @@ mod parse;
 mod tests;
 
 pub(super) use decode::decode;
-pub use encoder::{ChunkEncoder, ChunkPosition};
+pub use encoder::ChunkEncoder;

@@ -8,7 +8,7 @@ use crate::{
         json_string::unescape,
         template::Sample,
         usage,
-        wire::{First, Indexed, has_items, inner, json_object, text, text_of},
+        wire::{ErrorObject, First, Indexed, has_items, inner, json_object, text, text_of},
     },
 };
 use serde::Deserialize;
@@ -91,28 +91,6 @@ struct Delta<'a> {
     function_call: Option<&'a RawValue>,
 }
 
-/// The object in a field `error`.
-#[derive(Default, Deserialize)]
-struct ErrorObject<'a> {
-    #[serde(borrow)]
-    code: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    param: Option<&'a RawValue>,
-    #[serde(borrow)]
-    metadata: Option<Metadata<'a>>,
-}
-
-/// What OpenRouter says of an error beside.
-#[derive(Deserialize)]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    reasons: Option<&'a RawValue>,
-}
-
 impl<'a> ChatFrame<'a> {
     /// See [`json_object`].
     pub(in crate::upstream) fn parse(line: &'a [u8]) -> Result<Self, FrameError> {
@@ -152,12 +130,9 @@ impl<'a> ChatFrame<'a> {
             param: self.param,
             metadata: None,
         };
-        let Some(error) = self.error else { return flat.read() };
-        let mut read = match serde_json::from_str::<ErrorObject<'_>>(error.get()) {
-            Ok(object) => object.read(),
-            Err(_) => ErrorObject { message: Some(error), ..ErrorObject::default() }.read(),
-        };
-        let flat = flat.read();
+        let flat = service_error(&flat);
+        let Some(error) = self.error else { return flat };
+        let mut read = service_error(&ErrorObject::of(error));
         read.code = read.code.or(flat.code);
         read.status = read.status.or(flat.status);
         if read.message.is_empty() {
@@ -204,25 +179,22 @@ impl<'a> ChatFrame<'a> {
     }
 }
 
-impl ErrorObject<'_> {
-    /// A number in place of a code is the status and says no more than that. A parameter is added to the message,
-    /// which it explains.
-    fn read(&self) -> ServiceError {
-        let (mut code, kind) = (text_of(self.code), text_of(self.kind));
-        let number = code.as_deref().and_then(|code| code.parse::<u16>().ok());
-        code = code.filter(|_| number.is_none());
-        let status = number.or_else(|| status_of(code.as_deref().or(kind.as_deref())?));
-        let mut message = text_of(self.message)
-            .or_else(|| self.message.map(|raw| raw.get().to_owned()))
-            .unwrap_or_default();
-        if let Some(param) = text_of(self.param).filter(|param| !message.contains(param.as_str())) {
-            message.push_str(&format!(" {PARAM}{param:.40})"));
-        }
-        if self.metadata.as_ref().and_then(|metadata| metadata.reasons).is_some_and(has_items) {
-            message.push_str(&format!(" {MODERATED}"));
-        }
-        ServiceError { code: code.or(kind), message, status }
+/// A number in place of a code is the status and says no more than that. A parameter is added to the message,
+/// which it explains.
+fn service_error(error: &ErrorObject<'_>) -> ServiceError {
+    let (mut code, kind) = (text_of(error.code), text_of(error.kind));
+    let number = code.as_deref().and_then(|code| code.parse::<u16>().ok());
+    code = code.filter(|_| number.is_none());
+    let status = number.or_else(|| status_of(code.as_deref().or(kind.as_deref())?));
+    let mut message =
+        text_of(error.message).or_else(|| error.message.map(|raw| raw.get().to_owned())).unwrap_or_default();
+    if let Some(param) = text_of(error.param).filter(|param| !message.contains(param.as_str())) {
+        message.push_str(&format!(" {PARAM}{param:.40})"));
     }
+    if error.metadata.as_ref().and_then(|metadata| metadata.reasons).is_some_and(has_items) {
+        message.push_str(&format!(" {MODERATED}"));
+    }
+    ServiceError { code: code.or(kind), message, status }
 }
 
 /// Reads a finish reason; null, absent and empty while generating.

@@ -6,7 +6,7 @@ use crate::{
         frame::{Content, Finish, FrameError, ServiceError},
         template::Sample,
         usage,
-        wire::{First, Indexed, has_items, inner, json_object, service_error, text, text_of},
+        wire::{ErrorObject, First, Indexed, has_items, inner, json_object, text, text_of},
     },
 };
 use serde::Deserialize;
@@ -96,10 +96,10 @@ impl<'a> WireFrame<'a> {
             status: None,
         };
         if let Some(error) = self.error {
-            let inner = service_error(error);
-            reported.code = reported.code.or(inner.code);
+            let error = ErrorObject::of(error);
+            reported.code = reported.code.or(text_of(error.code)).or(text_of(error.kind));
             if reported.message.is_empty() {
-                reported.message = inner.message;
+                reported.message = text_of(error.message).unwrap_or_default();
             }
         }
         reported
