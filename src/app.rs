@@ -183,7 +183,7 @@ fn worker_parts(settings: Settings, upstreams: Vec<dispatch::Upstream>) -> Worke
     metrics.memory_max.set(i64::try_from(memory.limit().bytes).unwrap_or(i64::MAX));
     // The dispatcher runs on this thread, which has nothing else to do.
     let router = Arc::new(Router::new(settings.route, Arc::clone(&metrics)));
-    let sinks = RunSinks::standard(&metrics);
+    let sinks = RunSinks::standard(settings.prices, &metrics);
     let dispatcher = Dispatcher::new(
         settings.admission,
         settings.workers,

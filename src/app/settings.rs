@@ -1,7 +1,7 @@
 //! Derives the settings of all components from the checked configuration and the machine, once.
 use super::{listing::Listing, models};
 use crate::{
-    chat::Catalog,
+    chat::{Catalog, price::PriceList},
     config::{self, Config, SectionName},
     descriptors::{self, Shares},
     dispatch::{self, admission},
@@ -72,6 +72,7 @@ pub struct Settings {
     pub upstreams: Vec<UpstreamSettings>,
     pub runs: dispatch::Settings,
     pub admission: admission::Settings,
+    pub prices: PriceList,
     pub route: route::Settings,
     pub hub: hub::Settings,
     pub session: Arc<session::Settings>,
@@ -116,6 +117,7 @@ impl Settings {
                 .collect(),
             runs: run_settings(config),
             admission: config.dispatch,
+            prices: config.price_list(),
             route: route::Settings {
                 plan: models::plan(config),
                 limits: route::Limits { wait: config.route.wait, attempts: config.route.attempts },

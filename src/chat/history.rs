@@ -1,7 +1,7 @@
 //! The history of a conversation, and the part of it that fits into a request.
 use super::{
     ChatMessage, MessageId, PromptMessage, Role, RunId, SessionId, Text, Usage,
-    tokens::{Estimate, raw_tokens},
+    tokens::{Estimate, TokenEstimate, raw_tokens},
     turn::{Names, Turn},
 };
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
@@ -81,6 +81,8 @@ pub struct Prompt {
     pub omitted_turns: usize,
     /// Uncorrected estimate, to be passed to [`History::observe`].
     pub estimated_tokens: u32,
+    /// The same, corrected by what earlier requests of the conversation were counted as.
+    pub tokens: TokenEstimate,
 }
 
 impl History {
@@ -359,7 +361,12 @@ impl History {
             [Some(question), answer].into_iter().flatten()
         });
         let messages = system.into_iter().chain(past).collect();
-        Prompt { messages, omitted_turns: self.forgotten + omitted, estimated_tokens: tokens }
+        Prompt {
+            messages,
+            omitted_turns: self.forgotten + omitted,
+            estimated_tokens: tokens,
+            tokens: TokenEstimate::new(tokens, self.estimate),
+        }
     }
 
     /// Corrects later estimates by the upstream's count for a request that was estimated at `estimated` tokens.

@@ -4,6 +4,7 @@ pub mod history;
 pub mod id;
 pub mod message;
 pub mod model;
+pub mod price;
 pub mod principal;
 pub mod record;
 pub mod request;
@@ -12,6 +13,7 @@ mod source;
 pub mod text;
 mod tokens;
 mod turn;
+pub mod usage;
 
 pub use error::{Fault, Retry, RunError, RunErrorKind};
 pub use history::{Budget, ChatTurn, History, HistorySnapshot, Prompt};
@@ -22,11 +24,13 @@ pub use model::{
     Parameters, Range,
 };
 pub use principal::{ChatKey, Principal};
-pub use record::{AttemptRecord, AttemptedBy, RunOutcome, RunRecord, RunSink};
+pub use record::{AttemptRecord, AttemptedBy, Reported, RunOutcome, RunRecord, RunSink, TokenCount};
 pub use request::{TurnKind, TurnRequest};
-pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, TextKind, Timing, Usage};
+pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, TextKind, Timing};
 pub use source::{FairShareKey, Source};
 pub use text::Text;
+pub use tokens::TokenEstimate;
+pub use usage::Usage;
 
 use std::fmt;
 

@@ -1,5 +1,8 @@
 //! The record of a run: one value, made once at its end, for everything that accounts for runs.
-use super::{FinishReason, RunError, RunErrorKind, RunId, SessionId, Timing, Usage};
+use super::{
+    FinishReason, RunError, RunErrorKind, RunId, SessionId, Timing, TokenEstimate, Usage,
+    price::{Cost, PriceList},
+};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// One run, from its session's request to its end. Contains no text of the conversation.
@@ -19,8 +22,8 @@ pub struct RunRecord {
     /// Deltas passed to the session, and the bytes of their text.
     pub deltas: u64,
     pub bytes: u64,
-    /// The last running total that the service reported; `None` if unknown.
-    pub usage: Option<Usage>,
+    /// What the answer cost; `None` if its model has no prices.
+    pub cost: Option<Cost>,
     /// The service's ID of the last request.
     pub request_id: Option<String>,
 }
@@ -48,6 +51,51 @@ pub struct AttemptRecord {
     pub error: Option<RunErrorKind>,
     /// False for a request that found its connection dead and was repeated without being counted.
     pub is_counted: bool,
+    /// Bytes of text that it passed to the session.
+    pub bytes: u64,
+    /// What it used; `None` if the request was not sent, or was refused.
+    pub tokens: Option<TokenCount>,
+}
+
+/// The tokens of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCount {
+    pub usage: Usage,
+    /// The service reported none: the request was estimated, and so was the text that came.
+    pub is_estimated: bool,
+}
+
+/// What the response of an attempt reported of its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// There was no response.
+    NoResponse,
+    /// The response has begun. Its last running totals; `None` if it had none yet.
+    Totals(Option<Usage>),
+}
+
+impl TokenCount {
+    /// What an attempt used that ended with this error, or without one, after so many bytes of text.
+    pub fn of(
+        reported: Reported,
+        error: Option<&RunError>,
+        estimate: &TokenEstimate,
+        bytes: u64,
+    ) -> Option<Self> {
+        if let Reported::Totals(Some(usage)) = reported {
+            return Some(TokenCount { usage, is_estimated: false });
+        }
+        let is_refused = |error: &RunError| error.status.is_some() || error.code.is_some();
+        let is_used = match (reported, error) {
+            // Without a response a service that is silent may work on the request all the same.
+            (Reported::NoResponse, Some(error)) => {
+                error.kind == RunErrorKind::UpstreamTimeout && !is_refused(error)
+            }
+            (Reported::Totals(_), Some(error)) => bytes > 0 || !is_refused(error),
+            (_, None) => true,
+        };
+        is_used.then(|| TokenCount { usage: estimate.usage(bytes), is_estimated: true })
+    }
 }
 
 /// Where a request was sent.
@@ -57,6 +105,8 @@ pub struct AttemptedBy {
     pub upstream: Arc<str>,
     /// The upstream's own name for the model.
     pub model: Arc<str>,
+    /// The model's name in the configuration.
+    pub table: Arc<str>,
     /// The position of its key, from 0.
     pub key: usize,
 }
@@ -91,7 +141,7 @@ impl RunRecord {
             attempts: Vec::new(),
             deltas: 0,
             bytes: 0,
-            usage: None,
+            cost: None,
             request_id: None,
         }
     }
@@ -101,10 +151,38 @@ impl RunRecord {
         self.attempts.iter().filter(|attempt| attempt.is_counted).count()
     }
 
-    /// Who answered: the last attempt, if text came of it or it ended well.
+    /// The attempt whose text is kept; without any text the one that ended well or was cancelled. What it used is the usage of
+    /// the run. All others are wasted.
+    pub fn answer(&self) -> Option<&AttemptRecord> {
+        self.answer_at().map(|at| &self.attempts[at])
+    }
+
+    fn answer_at(&self) -> Option<usize> {
+        let with_text = self.attempts.iter().rposition(|attempt| attempt.bytes > 0);
+        with_text.or_else(|| self.attempts.iter().rposition(|attempt| attempt.error.is_none()))
+    }
+
+    /// All attempts, and whether each of them is the answer's.
+    pub fn attempts_by_use(&self) -> impl Iterator<Item = (&AttemptRecord, bool)> {
+        let answer = self.answer_at();
+        self.attempts.iter().enumerate().map(move |(at, attempt)| (attempt, Some(at) == answer))
+    }
+
+    /// Sets the cost by these prices.
+    pub fn settle(&mut self, prices: &PriceList) {
+        let cost = |answer: &AttemptRecord| prices.cost(&answer.by.table, &answer.tokens?.usage);
+        self.cost = self.answer().and_then(cost);
+    }
+
+    /// Who answered, if text came or the run ended well.
     pub fn answered_by(&self) -> Option<&AttemptedBy> {
         let has_answer = self.deltas > 0 || matches!(self.outcome, RunOutcome::Finished(_));
-        self.attempts.last().filter(|_| has_answer).map(|attempt| &attempt.by)
+        self.answer().filter(|_| has_answer).map(|attempt| &attempt.by)
+    }
+
+    /// How often text was withdrawn, because the answer began anew.
+    pub fn restarts(&self) -> usize {
+        self.attempts.iter().filter(|attempt| attempt.bytes > 0).count().saturating_sub(1)
     }
 
     /// How often an attempt went to another target than the one before.
@@ -146,5 +224,117 @@ impl RunOutcome {
 impl From<Result<FinishReason, RunError>> for RunOutcome {
     fn from(outcome: Result<FinishReason, RunError>) -> Self {
         outcome.map_or_else(RunOutcome::Failed, RunOutcome::Finished)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{
+        price::{Price, Prices},
+        tokens::Estimate,
+    };
+
+    fn estimate() -> TokenEstimate {
+        TokenEstimate::new(10, Estimate::default())
+    }
+
+    fn reported() -> Usage {
+        Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() }
+    }
+
+    fn attempt(bytes: u64, error: Option<RunErrorKind>) -> AttemptRecord {
+        AttemptRecord {
+            by: AttemptedBy { upstream: "a".into(), model: "m".into(), table: "t".into(), key: 0 },
+            sent: Duration::ZERO,
+            first_chunk: None,
+            duration: Duration::ZERO,
+            error,
+            is_counted: true,
+            bytes,
+            tokens: None,
+        }
+    }
+
+    #[test]
+    fn what_no_service_has_counted_is_estimated_unless_it_was_refused() {
+        let failed = |kind| Some(RunError::new(kind, ""));
+        let refused =
+            |status| Some(RunError { status: Some(status), ..failed(RunErrorKind::RateLimited).unwrap() });
+        let coded =
+            Some(RunError { code: Some("busy".to_owned()), ..failed(RunErrorKind::UpstreamError).unwrap() });
+        let estimated = |output_tokens| {
+            let usage = Usage { input_tokens: 10, output_tokens, ..Usage::default() };
+            Some(TokenCount { usage, is_estimated: true })
+        };
+        let counted = Some(TokenCount { usage: reported(), is_estimated: false });
+        let (silent, begun, totals) =
+            (Reported::NoResponse, Reported::Totals(None), Reported::Totals(Some(reported())));
+        for (reported, error, bytes, expected) in [
+            (totals, None, 100, counted),
+            (totals, failed(RunErrorKind::Interrupted), 100, counted),
+            // A good answer without totals, one that was cut, one that was cancelled.
+            (begun, None, 100, estimated(25)),
+            (begun, failed(RunErrorKind::Interrupted), 101, estimated(26)),
+            (begun, failed(RunErrorKind::UpstreamTimeout), 0, estimated(0)),
+            (silent, None, 0, estimated(0)),
+            // It may be at work.
+            (silent, failed(RunErrorKind::UpstreamTimeout), 0, estimated(0)),
+            // Not sent, or refused.
+            (silent, failed(RunErrorKind::UpstreamUnreachable), 0, None),
+            (begun, refused(429), 0, None),
+            (begun, refused(504), 0, None),
+            (begun, coded.clone(), 0, None),
+            (begun, coded, 8, estimated(2)),
+        ] {
+            let tokens = TokenCount::of(reported, error.as_ref(), &estimate(), bytes);
+            assert_eq!(tokens, expected, "{reported:?} {error:?} {bytes}");
+        }
+    }
+
+    #[test]
+    fn the_cost_is_that_of_the_answer_by_the_prices_of_its_model() {
+        let price = |text| Price::parse(text).unwrap();
+        let prices = Prices { input: price("1"), cached: price("1"), output: price("2") };
+        let prices = PriceList { currency: None, models: [("t".into(), prices)].into() };
+        let used = |usage: Usage, is_estimated| Some(TokenCount { usage, is_estimated });
+        let cost = |attempts: Vec<AttemptRecord>| {
+            let error = RunError::new(RunErrorKind::Interrupted, "");
+            let mut record =
+                RunRecord::rejected((SessionId(1), RunId(1)), &"m".into(), error, Duration::ZERO);
+            record.attempts = attempts;
+            record.settle(&prices);
+            record.cost.map(Cost::billionths)
+        };
+        let wasted =
+            AttemptRecord { tokens: used(reported(), true), ..attempt(0, Some(RunErrorKind::Interrupted)) };
+        let answer = AttemptRecord { tokens: used(reported(), false), ..attempt(5, None) };
+        let elsewhere = AttemptedBy { table: "without prices".into(), ..answer.by.clone() };
+        assert_eq!(cost(vec![wasted.clone(), answer.clone()]), Some(7 * 1_000 + 3 * 2_000));
+        assert_eq!(cost(vec![wasted.clone()]), None, "there is no answer");
+        assert_eq!(cost(vec![wasted, AttemptRecord { by: elsewhere, ..answer }]), None);
+    }
+
+    #[test]
+    fn the_answer_is_of_the_attempt_whose_text_is_kept() {
+        use RunErrorKind::{Interrupted, UpstreamError};
+        for (attempts, answer, restarts) in [
+            (vec![], None, 0),
+            (vec![attempt(0, Some(UpstreamError))], None, 0),
+            (vec![attempt(0, Some(UpstreamError)), attempt(0, None)], Some(1), 0),
+            (vec![attempt(0, Some(UpstreamError)), attempt(5, Some(Interrupted))], Some(1), 0),
+            // It began anew; or nothing new came, and the old text stays.
+            (vec![attempt(5, Some(Interrupted)), attempt(9, None)], Some(1), 1),
+            (vec![attempt(5, Some(Interrupted)), attempt(0, Some(UpstreamError))], Some(0), 0),
+            (vec![attempt(5, Some(Interrupted)), attempt(0, None)], Some(0), 0),
+        ] {
+            let error = RunError::new(UpstreamError, "");
+            let mut record =
+                RunRecord::rejected((SessionId(1), RunId(1)), &"m".into(), error, Duration::ZERO);
+            record.attempts = attempts;
+            let used = record.attempts_by_use().position(|(_, is_answer)| is_answer);
+            assert_eq!((used, record.restarts()), (answer, restarts), "{:?}", record.attempts);
+            assert_eq!(record.answer(), answer.map(|at| &record.attempts[at]));
+        }
     }
 }

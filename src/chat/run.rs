@@ -1,6 +1,6 @@
 //! One upstream generation: its request, its events, and how it can end.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::{Parameters, PromptMessage, RunError};
+use super::{Parameters, PromptMessage, RunError, TokenEstimate, Usage};
 use std::{sync::Arc, time::Duration};
 
 /// The request of a run: the messages of the history window, the new user message last.
@@ -11,6 +11,8 @@ pub struct RunRequest {
     /// What the operator or the client set; what is not set here is the upstream's to decide.
     pub parameters: Parameters,
     pub messages: Vec<PromptMessage>,
+    /// How long it is, and how long its answer is where no service counts it.
+    pub tokens: TokenEstimate,
     /// Turns of the conversation that did not fit into the budget.
     pub omitted_turns: usize,
 }
@@ -125,29 +127,6 @@ impl FinishReason {
             FinishReason::Length => "length",
             FinishReason::ToolCalls => "tool_calls",
             FinishReason::Stopped => "stopped",
-        }
-    }
-}
-
-/// Token counts of one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    /// Part of `output_tokens`.
-    pub reasoning_tokens: u64,
-    /// Part of `input_tokens`.
-    pub cached_tokens: u64,
-}
-
-impl Usage {
-    /// The tokens counted since `before`.
-    pub fn beyond(self, before: Usage) -> Usage {
-        Usage {
-            input_tokens: self.input_tokens.saturating_sub(before.input_tokens),
-            output_tokens: self.output_tokens.saturating_sub(before.output_tokens),
-            reasoning_tokens: self.reasoning_tokens.saturating_sub(before.reasoning_tokens),
-            cached_tokens: self.cached_tokens.saturating_sub(before.cached_tokens),
         }
     }
 }

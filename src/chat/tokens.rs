@@ -1,6 +1,8 @@
 //! Estimates the number of tokens of a text.
+use super::Usage;
+
 /// The ratio of the model's token counts to our estimates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Estimate {
     factor: f32,
 }
@@ -39,6 +41,32 @@ impl Estimate {
     }
 }
 
+/// The estimated size of a request, and how that of its answer is estimated.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TokenEstimate {
+    /// Tokens of the request, by the counts of the conversation's earlier requests.
+    pub prompt: u32,
+    estimate: Estimate,
+}
+
+/// Bytes of text for one token: four Latin letters, or one and a half CJK characters of three bytes.
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl TokenEstimate {
+    /// For a request whose tokens were estimated without correction.
+    pub(super) fn new(raw: u32, estimate: Estimate) -> Self {
+        TokenEstimate { prompt: estimate.corrected(raw), estimate }
+    }
+
+    /// The usage of the request and of so many bytes of its answer. Bytes are counted for every piece of text anyway, its
+    /// characters are not.
+    pub fn usage(&self, answer_bytes: u64) -> Usage {
+        let raw = answer_bytes.div_ceil(BYTES_PER_TOKEN);
+        let output_tokens = (raw as f64 * f64::from(self.estimate.factor)) as u64;
+        Usage { input_tokens: self.prompt.into(), output_tokens, ..Usage::default() }
+    }
+}
+
 /// Tokens of a message in addition to its text: role and separators.
 const MESSAGE_TOKENS: u32 = 4;
 
@@ -74,5 +102,22 @@ mod tests {
         assert_eq!(raw_tokens("！？！𠀀𠀀𠀀"), 4 + 4);
         assert_eq!(raw_tokens("😀😀😀😀"), 4 + 2);
         assert_eq!(raw_tokens("abcé你ab😀"), 4 + 3); // 6 × 3 + 8 + 6, in twelfths
+    }
+
+    #[test]
+    fn an_answer_is_estimated_by_its_bytes_about_as_by_its_characters() {
+        for text in
+            ["The tide comes in twice a day. ", "潮汐每天两次涨落。", "Прилив приходит дважды в день. "]
+        {
+            let text = text.repeat(100);
+            let tokens = TokenEstimate::new(7, Estimate::default()).usage(text.len() as u64);
+            let ratio = tokens.output_tokens as f32 / (raw_tokens(&text) - MESSAGE_TOKENS) as f32;
+            assert_eq!(tokens.input_tokens, 7);
+            assert!((0.85..1.2).contains(&ratio), "{ratio}: {text}");
+        }
+        let twice = TokenEstimate::new(7, Estimate::of(2.0));
+        assert_eq!(twice.usage(0), Usage { input_tokens: 14, ..Usage::default() });
+        assert_eq!(twice.usage(5), Usage { input_tokens: 14, output_tokens: 4, ..Usage::default() });
+        assert_eq!(twice.usage(u64::MAX).output_tokens, 1 << 63, "nothing overflows");
     }
 }

@@ -15,6 +15,7 @@ use super::{
     value::{Ack, Choice, ModelThinking, Names, Thinking},
 };
 use crate::{
+    chat::price::{Currency, Price},
     logging::Format,
     upstream::{
         dashscope::Endpoint,
@@ -302,6 +303,11 @@ sections! {
         first_token_timeout: Option<Duration> = "", moment(), "as `upstream.first_token_timeout`, for this model";
         first_token_timeout_last: Option<Duration> = "", moment(), "as `upstream.first_token_timeout_last`, for this model";
         text_timeout_last: Option<Duration> = "", moment(), "as `upstream.text_timeout_last`, for this model";
+        price_input: Option<Price> = "", ValueKind::Price,
+            "price of a million input tokens in `route.currency`; empty = not known, 0 = free";
+        price_cached: Option<Price> = "", ValueKind::Price,
+            "the same of input that the service had in its cache; empty = as other input";
+        price_output: Option<Price> = "", ValueKind::Price, "the same of output, reasoning included";
         hidden: bool = "false", FLAG, "not offered to clients, only a fallback of other models";
     }
     /// Which model answers.
@@ -311,6 +317,7 @@ sections! {
         wait: Duration = "3s", time(0, MIN),
             "the longest stated time that is waited for a target where another could answer later";
         attempts: u32 = "6", ValueKind::Count(1, 20), "attempts of one answer at all targets together, where there are several";
+        currency: Option<Currency> = "", ValueKind::Currency, "the currency of all prices of models";
     }
     /// Second attempts, made only while nothing of an answer was shown.
     retry: Retry = crate::upstream::route::retry::Settings {

@@ -63,6 +63,10 @@ pub enum ValueKind {
     Headers,
     /// The fields of a JSON object.
     Fields,
+    /// A price for a million tokens, or nothing.
+    Price,
+    /// The code of a currency, or nothing.
+    Currency,
 }
 
 impl ValueKind {
@@ -116,6 +120,10 @@ impl ValueKind {
                                    between them, at most 16 in all"
                     .to_owned()
             }
+            ValueKind::Price => {
+                "a decimal number from 0 to 1000000000 with at most 6 decimal places, or empty".to_owned()
+            }
+            ValueKind::Currency => "three capital letters such as `CNY`, or empty".to_owned(),
             ValueKind::Sections(max) => format!("a list of at most {max} names of sections"),
         }
     }
@@ -156,7 +164,7 @@ impl ValueKind {
 
     /// Whether the value may be a bare number with decimals in the file.
     pub(super) fn is_decimal(&self) -> bool {
-        matches!(self, ValueKind::Decimal(..) | ValueKind::Share)
+        matches!(self, ValueKind::Decimal(..) | ValueKind::Share | ValueKind::Price)
     }
 }
 

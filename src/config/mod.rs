@@ -16,6 +16,7 @@ mod layers;
 mod links;
 mod lookup;
 mod models;
+mod prices;
 mod proxy;
 mod purpose;
 mod renamed;
@@ -75,6 +76,7 @@ pub fn load_for(purpose: Purpose, flags: &Flags, source: &dyn Environment) -> Re
     faults.extend(config.contradictions(&bad));
     faults.extend(config.misplaced());
     faults.extend(config.model_faults(&bad));
+    faults.extend(config.price_faults(&bad));
     // In the order of the file; faults of one origin as they were found.
     faults.sort_by(|a, b| a.origin.cmp(&b.origin));
     ConfigError::unless_empty(faults).map(|()| config)

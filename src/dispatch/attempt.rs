@@ -9,7 +9,7 @@ use super::{
     stream_deadlines::Times,
 };
 use crate::{
-    chat::{AttemptedBy, RunEnd, RunError, RunEvent, Timing, Usage},
+    chat::{AttemptedBy, Reported, RunEnd, RunError, RunEvent, Timing, Usage},
     metrics::Metrics,
     upstream::{
         Outbound,
@@ -43,6 +43,8 @@ pub(super) struct Attempt {
     pub(super) target: Target,
     /// The name of its upstream.
     pub(super) upstream: Arc<str>,
+    /// The name of its model in the configuration.
+    table: Arc<str>,
     key: Key,
     /// From sending the request to the first text.
     first_token: Duration,
@@ -53,21 +55,25 @@ pub(super) struct Attempt {
     meter: Meter,
     /// The response, once its head has arrived.
     stream: Option<Stream>,
+    /// What the response reported of tokens, once it is closed.
+    reported: Reported,
 }
 
 impl Attempt {
     /// To be called right before a request with a body of this length is sent.
     pub(super) fn start(shared: &LaneShared, go: Go, body_bytes: usize) -> Self {
-        let Go { target, upstream, key, permit, first_token, text, .. } = go;
+        let Go { target, upstream, table, key, permit, first_token, text, .. } = go;
         Attempt {
             target,
             upstream,
+            table,
             key,
             first_token,
             text,
             guard: AttemptGuard::new(&shared.router, permit),
             meter: Meter::start(&shared.metrics, body_bytes),
             stream: None,
+            reported: Reported::NoResponse,
         }
     }
 
@@ -155,22 +161,32 @@ impl Attempt {
             meter.chunk(events.len());
         }
         pass_on(events, end.usage, submission, recorder, &shared.metrics);
-        self.close(shared, recorder);
+        self.close(shared);
         Poll::Ready(match end.outcome {
             Err(error) if !recorder.has_text() => Outcome::Failed { error, lost: None },
             _ => Outcome::Ended(Box::new(end)),
         })
     }
 
-    /// Drops the response and records its usage.
-    pub(super) fn close(&mut self, shared: &LaneShared, recorder: &mut Recorder) {
+    /// Drops the response.
+    pub(super) fn close(&mut self, shared: &LaneShared) {
         if let Some(stream) = self.stream.take() {
-            recorder.usage(stream.reader.usage());
+            self.reported = Reported::Totals(stream.reader.usage());
             let dialect = &shared.upstream(&self.target).shared.dialect;
             if let Some(warning) = dialect.learn(&self.target.model, &stream.reader) {
                 log::warn!("{warning}");
             }
         }
+    }
+
+    /// Whether the rest of its response can be read.
+    pub(super) fn is_open(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// What the response has reported of tokens so far.
+    pub(super) fn reported(&self) -> Reported {
+        self.stream.as_ref().map_or(self.reported, |stream| Reported::Totals(stream.reader.usage()))
     }
 
     /// Reports the outcome of the attempt to the route.
@@ -183,9 +199,10 @@ impl Attempt {
         let by = AttemptedBy {
             upstream: Arc::clone(&self.upstream),
             model: Arc::clone(&self.target.model),
+            table: Arc::clone(&self.table),
             key: self.key.0,
         };
-        recorder.attempt(&self.meter, by, error.map(|error| error.kind));
+        recorder.attempt(&self.meter, by, error, self.reported());
     }
 
     /// The permit of a failed attempt, for the route to attribute the failure.
@@ -200,7 +217,7 @@ impl Attempt {
         self.meter.read(stream.received);
         let usage = stream.reader.usage();
         self.stream = None;
-        Some(usage.unwrap_or_default())
+        usage
     }
 }
 

@@ -169,7 +169,7 @@ impl Dispatcher {
     /// Ends a run that was never started.
     fn reject(&self, submission: &SubmitRun, error: RunError) {
         let waited = submission.submitted.elapsed();
-        self.sinks.record(&RunRecord::rejected(
+        self.sinks.record(RunRecord::rejected(
             (submission.session, submission.run),
             &submission.request.model,
             error.clone(),

@@ -2,12 +2,12 @@
 use super::{RunSinks, meter::Meter};
 use crate::{
     chat::{
-        AttemptRecord, AttemptedBy, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunOutcome, RunRecord,
-        SessionId, Timing, Usage,
+        AttemptRecord, AttemptedBy, Reported, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunOutcome,
+        RunRecord, RunRequest, SessionId, Timing, TokenCount, TokenEstimate, Usage,
     },
     metrics::Metrics,
 };
-use std::{sync::Arc, thread, time::Duration};
+use std::{mem, sync::Arc, thread, time::Duration};
 use tokio::time::Instant;
 
 /// Exists as long as its run. A run that is dropped before its end is recorded as cancelled, a run that panics as an
@@ -17,6 +17,10 @@ pub(super) struct Recorder {
     /// When the session submitted the run.
     submitted: Instant,
     shown: Shown,
+    /// How tokens are estimated that no service counts.
+    estimate: TokenEstimate,
+    /// The outcome is known, and perhaps the usage is still to come.
+    is_finished: bool,
     /// `None` once it is passed to the sinks.
     record: Option<RunRecord>,
 }
@@ -34,24 +38,31 @@ impl Recorder {
     pub(super) fn new(
         sinks: &RunSinks,
         (session, run): (SessionId, RunId),
-        model: &Arc<str>,
+        request: &RunRequest,
         submitted: Instant,
         queue_wait: Duration,
     ) -> Self {
         let record = RunRecord {
             session,
             run,
-            model: Arc::clone(model),
+            model: Arc::clone(&request.model),
             outcome: RunOutcome::Cancelled,
             timing: Timing::default(),
             queue_wait: Some(queue_wait),
             attempts: Vec::new(),
             deltas: 0,
             bytes: 0,
-            usage: None,
+            cost: None,
             request_id: None,
         };
-        Recorder { sinks: sinks.clone(), submitted, shown: Shown::default(), record: Some(record) }
+        Recorder {
+            sinks: sinks.clone(),
+            submitted,
+            shown: Shown::default(),
+            estimate: request.tokens,
+            is_finished: false,
+            record: Some(record),
+        }
     }
 
     /// Counts text that is passed to the session. Called for every delta.
@@ -71,23 +82,26 @@ impl Recorder {
         self.shown.first_delta.is_some()
     }
 
-    /// Sets the usage of an attempt that is over.
-    pub(super) fn usage(&mut self, usage: Option<Usage>) {
-        if let Some(record) = &mut self.record {
-            record.usage = usage;
-        }
-    }
-
     /// Adds an attempt that is over.
-    pub(super) fn attempt(&mut self, meter: &Meter, by: AttemptedBy, error: Option<RunErrorKind>) {
-        let Some(record) = &mut self.record else { return };
+    pub(super) fn attempt(
+        &mut self,
+        meter: &Meter,
+        by: AttemptedBy,
+        error: Option<&RunError>,
+        reported: Reported,
+    ) {
+        let Some(record) = self.record.as_mut().filter(|_| !self.is_finished) else { return };
+        let before: u64 = record.attempts.iter().map(|attempt| attempt.bytes).sum();
+        let bytes = self.shown.bytes.saturating_sub(before);
         record.attempts.push(AttemptRecord {
             by,
             sent: meter.sent().saturating_duration_since(self.submitted),
             first_chunk: meter.first_chunk(),
             duration: meter.sent().elapsed(),
-            error,
+            error: error.map(|error| error.kind),
             is_counted: true,
+            bytes,
+            tokens: TokenCount::of(reported, error, &self.estimate, bytes),
         });
     }
 
@@ -98,41 +112,52 @@ impl Recorder {
         }
     }
 
-    /// The run is over. Returns its times, which are also sent to the client. A second call records nothing.
+    /// The run is over. Returns its times, which are also sent to the client. A second call changes nothing.
     pub(super) fn finish(&mut self, end: &RunEnd) -> Timing {
-        self.close(|record| {
-            record.outcome = end.outcome.clone().into();
-            record.usage = end.usage;
-            record.request_id.clone_from(&end.request_id);
-        })
+        self.end_with(end.outcome.clone().into(), end.request_id.clone())
     }
 
-    fn close(&mut self, complete: impl FnOnce(&mut RunRecord)) -> Timing {
-        let Some(mut record) = self.record.take() else { return Timing::default() };
-        let Shown { deltas, bytes, first_delta } = self.shown;
-        (record.deltas, record.bytes) = (deltas, bytes);
-        record.timing = Timing { first_delta, duration: self.submitted.elapsed() };
-        complete(&mut record);
-        self.sinks.record(&record);
+    fn end_with(&mut self, outcome: RunOutcome, request_id: Option<String>) -> Timing {
+        let Some(record) = &mut self.record else { return Timing::default() };
+        if !mem::replace(&mut self.is_finished, true) {
+            let Shown { deltas, bytes, first_delta } = self.shown;
+            (record.deltas, record.bytes) = (deltas, bytes);
+            record.timing = Timing { first_delta, duration: self.submitted.elapsed() };
+            (record.outcome, record.request_id) = (outcome, request_id);
+        }
         record.timing
+    }
+
+    /// The service counted the tokens of the last attempt after its answer was finished.
+    pub(super) fn late_usage(&mut self, usage: Usage) {
+        if let Some(last) = self.record.as_mut().and_then(|record| record.attempts.last_mut()) {
+            last.tokens = Some(TokenCount { usage, is_estimated: false });
+        }
+    }
+
+    /// Passes the record on, unless that was done.
+    pub(super) fn close(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.sinks.record(record);
+        }
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.close(|record| {
-            if thread::panicking() {
-                let error = RunError::new(RunErrorKind::Internal, "the run panicked");
-                record.outcome = RunOutcome::Failed(error);
-            }
-        });
+        let outcome = match thread::panicking() {
+            true => RunOutcome::Failed(RunError::new(RunErrorKind::Internal, "the run panicked")),
+            false => RunOutcome::Cancelled,
+        };
+        self.end_with(outcome, None);
+        self.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::FinishReason;
+    use crate::chat::{FinishReason, Parameters, price::PriceList};
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},
         sync::Mutex,
@@ -152,10 +177,18 @@ mod tests {
         let kept = Arc::new(Kept::default());
         let sink: Arc<dyn crate::chat::RunSink> = Arc::<Kept>::clone(&kept);
         let submitted = Instant::now();
+        let request = RunRequest {
+            model: "m".into(),
+            parameters: Parameters::default(),
+            messages: Vec::new(),
+            tokens: TokenEstimate::default(),
+            omitted_turns: 0,
+        };
+        let names = (SessionId(1), RunId(2));
         act(Recorder::new(
-            &RunSinks::new([sink]),
-            (SessionId(1), RunId(2)),
-            &"m".into(),
+            &RunSinks::new(PriceList::default(), [sink]),
+            names,
+            &request,
             submitted,
             Duration::ZERO,
         ));
@@ -163,7 +196,7 @@ mod tests {
     }
 
     fn by(upstream: &str, key: usize) -> AttemptedBy {
-        AttemptedBy { upstream: upstream.into(), model: "m".into(), key }
+        AttemptedBy { upstream: upstream.into(), model: "m".into(), table: "m".into(), key }
     }
 
     fn finished() -> RunEnd {
@@ -178,9 +211,15 @@ mod tests {
             |act: fn(Recorder)| records(act).iter().map(|record| record.outcome.code()).collect::<Vec<_>>();
         let finishes = |mut recorder: Recorder| {
             recorder.finish(&finished());
+            recorder.close();
+            recorder.close();
         };
         assert_eq!(outcomes(finishes), ["stop"]);
         assert_eq!(outcomes(drop), ["cancelled"]);
+        let waits_for_usage = |mut recorder: Recorder| {
+            recorder.finish(&finished());
+        };
+        assert_eq!(outcomes(waits_for_usage), ["stop"]);
         let twice = |mut recorder: Recorder| {
             recorder.finish(&RunEnd::failed(RunError::new(RunErrorKind::Overloaded, "")));
             recorder.finish(&finished());
@@ -201,7 +240,8 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         let records = records(|mut recorder| {
             let failed = Meter::start(&metrics, 1);
-            recorder.attempt(&failed, by("a", 0), Some(RunErrorKind::UpstreamUnreachable));
+            let error = RunError::new(RunErrorKind::UpstreamUnreachable, "");
+            recorder.attempt(&failed, by("a", 0), Some(&error), Reported::NoResponse);
             recorder.uncount_attempt();
             let mut meter = Meter::start(&metrics, 1);
             assert!(!recorder.has_text());
@@ -210,7 +250,7 @@ mod tests {
                 meter.chunk(1);
             }
             assert!(recorder.has_text());
-            recorder.attempt(&meter, by("b", 1), None);
+            recorder.attempt(&meter, by("b", 1), None, Reported::Totals(finished().usage));
             let timing = recorder.finish(&finished());
             assert!(timing.first_delta.is_some_and(|first| first <= timing.duration));
         });
@@ -225,12 +265,26 @@ mod tests {
         assert_eq!(record.moves(), 1);
         assert!(answered.first_chunk.is_some_and(|first| first <= answered.duration));
         assert!(dead.sent <= answered.sent);
-        assert_eq!((record.usage, record.request_id.as_deref()), (finished().usage, Some("r")));
+        let used = answered.tokens.filter(|tokens| !tokens.is_estimated).map(|tokens| tokens.usage);
+        assert_eq!((used, record.request_id.as_deref()), (finished().usage, Some("r")));
+        assert_eq!((dead.tokens, dead.bytes, answered.bytes), (None, 0, 8));
     }
 
     #[test]
-    fn a_cancelled_run_keeps_the_usage_of_its_last_attempt() {
-        let records = records(|mut recorder| recorder.usage(finished().usage));
-        assert_eq!((records[0].outcome.code(), records[0].usage), ("cancelled", finished().usage));
+    fn usage_that_comes_after_the_finish_takes_the_place_of_the_estimate() {
+        let metrics = Arc::new(Metrics::default());
+        let records = records(|mut recorder| {
+            let meter = Meter::start(&metrics, 1);
+            recorder.delta(&RunEvent::answer("12345"), &metrics);
+            recorder.attempt(&meter, by("a", 0), None, Reported::Totals(None));
+            recorder.finish(&finished());
+            recorder.attempt(&meter, by("a", 0), None, Reported::NoResponse); // None is added any more.
+            recorder.late_usage(finished().usage.unwrap());
+        });
+        let tokens = TokenCount { usage: finished().usage.unwrap(), is_estimated: false };
+        assert_eq!(
+            records[0].attempts.iter().map(|attempt| attempt.tokens).collect::<Vec<_>>(),
+            [Some(tokens)]
+        );
     }
 }

@@ -7,7 +7,7 @@ use super::{
     stream::NOT_TAKEN,
 };
 use crate::{
-    chat::{Fault, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Usage},
+    chat::{Fault, Reported, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Usage},
     mailbox,
     upstream::{
         Outbound,
@@ -72,8 +72,11 @@ impl Drop for Run {
     /// If it is dropped before its end, because of a cancellation or a panic, the current attempt is recorded.
     fn drop(&mut self) {
         if let Some(attempt) = &mut self.attempt {
-            attempt.close(&self.shared, &mut self.recorder); // Records its usage.
+            attempt.close(&self.shared);
             attempt.record(&mut self.recorder, None);
+            if let Reported::Totals(Some(usage)) = attempt.reported() {
+                self.recorder.late_usage(usage);
+            }
         }
     }
 }
@@ -83,8 +86,8 @@ impl Run {
         let started = Instant::now();
         let waited = started.saturating_duration_since(submission.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
-        let (name, model) = ((submission.session, submission.run), &submission.request.model);
-        let recorder = Recorder::new(&shared.sinks, name, model, submission.submitted, waited);
+        let (name, request) = ((submission.session, submission.run), &submission.request);
+        let recorder = Recorder::new(&shared.sinks, name, request, submission.submitted, waited);
         let deadline = started + shared.settings.run_time;
         let asker = Asker { client: submission.pass.fair_share_key(), session: submission.session };
         let route = RouteRequest::new(Arc::clone(&submission.request.model), asker, deadline.into_std())
@@ -242,6 +245,7 @@ impl Run {
         }
         let end = RunEnd::failed(RunError::new(RunErrorKind::Overloaded, NOT_TAKEN));
         self.recorder.finish(&end);
+        self.recorder.close();
         let event = RunEvent::End(Box::new(end));
         mailbox::notify(&self.submission.sink, RunUpdate { run: self.submission.run, event });
         false
@@ -262,20 +266,26 @@ impl Run {
             self.note_error(error);
         }
         end.timing = self.recorder.finish(&end);
+        // Where usage may still come, the record waits for it.
+        if end.usage.is_some() || !self.attempt.as_ref().is_some_and(Attempt::is_open) {
+            self.recorder.close();
+        }
         if let Some(advice) = end.outcome.as_ref().err().and_then(|error| self.advice(error)) {
             log::warn!("the model service refuses the key: {advice}");
         }
-        let usage = end.usage.unwrap_or_default();
+        let usage = end.usage;
         self.submission.channel.set_affinity(self.route.affinity());
         self.tell(RunEvent::End(Box::new(end))).await;
         self.read_tail(usage).await;
     }
 
     /// Reads the rest of the response after a finished answer, whose end had this usage.
-    async fn read_tail(&mut self, reported: Usage) {
+    async fn read_tail(&mut self, reported: Option<Usage>) {
         let Some(attempt) = &mut self.attempt else { return };
-        if let Some(usage) = attempt.read_tail().await {
-            self.shared.metrics.inference.used(usage.beyond(reported));
+        match (attempt.read_tail().await, reported) {
+            (Some(usage), None) => self.recorder.late_usage(usage),
+            (Some(usage), Some(reported)) => self.shared.metrics.inference.used(usage.beyond(reported)),
+            (None, _) => {}
         }
     }
 

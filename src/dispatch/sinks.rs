@@ -1,6 +1,6 @@
 //! The sinks that get the record of a run at its end.
 use crate::{
-    chat::{RunRecord, RunSink},
+    chat::{RunRecord, RunSink, price::PriceList},
     metrics::Metrics,
 };
 use log::Level;
@@ -8,21 +8,28 @@ use std::{sync::Arc, time::Duration};
 
 /// The sinks of a process, in the order in which they get a record. Shared by the dispatcher and all lanes.
 #[derive(Clone)]
-pub struct RunSinks(Arc<[Arc<dyn RunSink>]>);
+pub struct RunSinks(Arc<Inner>);
+
+struct Inner {
+    /// By which a record gets its cost.
+    prices: PriceList,
+    sinks: Box<[Arc<dyn RunSink>]>,
+}
 
 impl RunSinks {
-    pub fn new(sinks: impl Into<Arc<[Arc<dyn RunSink>]>>) -> Self {
-        RunSinks(sinks.into())
+    pub fn new(prices: PriceList, sinks: impl Into<Box<[Arc<dyn RunSink>]>>) -> Self {
+        RunSinks(Arc::new(Inner { prices, sinks: sinks.into() }))
     }
 
     /// Metrics and log.
-    pub fn standard(metrics: &Arc<Metrics>) -> Self {
+    pub fn standard(prices: PriceList, metrics: &Arc<Metrics>) -> Self {
         let metrics: Arc<dyn RunSink> = Arc::<Metrics>::clone(metrics);
-        RunSinks::new([metrics, Arc::new(RunLog)])
+        RunSinks::new(prices, [metrics, Arc::new(RunLog)])
     }
 
-    pub(super) fn record(&self, record: &RunRecord) {
-        self.0.iter().for_each(|sink| sink.record(record));
+    pub(super) fn record(&self, mut record: RunRecord) {
+        record.settle(&self.0.prices);
+        self.0.sinks.iter().for_each(|sink| sink.record(&record));
     }
 }
 
@@ -38,7 +45,7 @@ impl RunSink for RunLog {
             log::debug!(session:% = session, run:% = run, outcome = outcome.code(), detail = detail; "run refused");
             return;
         };
-        let usage = record.usage.unwrap_or_default();
+        let tokens = record.answer().and_then(|answer| answer.tokens);
         let request_id = record.request_id.as_ref().or(error.and_then(|error| error.request_id.as_ref()));
         log::log!(
             if error.is_some() { Level::Warn } else { Level::Info },
@@ -55,8 +62,11 @@ impl RunSink for RunLog {
             answered_by = record.answered_by().map(ToString::to_string),
             attempts = record.attempts_counted(),
             moved = record.moves(),
-            input_tokens = usage.input_tokens,
-            output_tokens = usage.output_tokens,
+            restarted = record.restarts(),
+            usage = tokens.map(|tokens| if tokens.is_estimated { "estimated" } else { "reported" }),
+            input_tokens = tokens.map(|tokens| tokens.usage.input_tokens),
+            output_tokens = tokens.map(|tokens| tokens.usage.output_tokens),
+            cost = record.cost.map(|cost| cost.to_string()),
             upstream_request = request_id.map(String::as_str),
             status = error.and_then(|error| error.status),
             upstream_code = error.and_then(|error| error.code.as_deref()),
@@ -91,7 +101,7 @@ mod tests {
                 attempts: Vec::new(),
                 deltas: 1,
                 bytes: 1,
-                usage: None,
+                cost: None,
                 request_id: None,
             };
             let (first, whole) = (record.first_delta_running().map(ms), ms(record.time_running()));

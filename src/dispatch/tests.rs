@@ -3,7 +3,7 @@ use super::*;
 use crate::{
     access::Pass,
     app::{self, Gateway, Machine},
-    chat::{FinishReason, Parameters, Principal, PromptMessage, Role, Source},
+    chat::{FinishReason, Parameters, Principal, PromptMessage, Role, Source, price::PriceList},
     config::Config,
     memory::{Kind, Limit, Memory},
     upstream::{
@@ -183,7 +183,7 @@ async fn received_by_a_slow_session(
     delivery: Duration,
 ) -> (Vec<RunEvent>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let sinks = RunSinks::standard(&metrics);
+    let sinks = RunSinks::standard(PriceList::default(), &metrics);
     (received(polling, texts, pause, delivery, &metrics, sinks).await, metrics)
 }
 
@@ -213,6 +213,7 @@ async fn received(
             model: "m".into(),
             parameters: Parameters::default(),
             messages: vec![PromptMessage::new(Role::User, "hi")],
+            tokens: crate::chat::TokenEstimate::default(),
             omitted_turns: 0,
         },
         sink: session.clone().recipient(),
@@ -309,7 +310,8 @@ impl crate::chat::RunSink for PanickingSink {
 async fn a_panic_of_a_run_ends_the_run_and_not_its_session() {
     for polling in [Polling::ByTask, Polling::BySession] {
         let metrics = Arc::new(Metrics::default());
-        let sinks = RunSinks::new([Arc::new(PanickingSink) as Arc<dyn crate::chat::RunSink>]);
+        let sinks =
+            RunSinks::new(PriceList::default(), [Arc::new(PanickingSink) as Arc<dyn crate::chat::RunSink>]);
         let texts = ["He".to_owned()];
         let received = received(polling, &texts, Duration::ZERO, PATIENCE, &metrics, sinks).await;
         assert_eq!(text_of(&received), "He", "{polling:?}");

@@ -1,7 +1,7 @@
 //! The probes in every state of the process, and request bodies.
 use super::*;
 use crate::{
-    chat::{Catalog, Models},
+    chat::{Catalog, Models, price::PriceList},
     dispatch::{Load, RunSinks, SILENCE_MAX, admission},
     hub::ChatLimits,
     lifecycle::{Lifecycle, Phase},
@@ -60,7 +60,7 @@ fn state() -> Arc<AppState> {
     };
     let router = Arc::new(Router::new(route, Arc::clone(&metrics)));
     let admission = admission::Settings { runs_max: 1, queue_max: 2, queue_timeout: second };
-    let sinks = RunSinks::standard(&metrics);
+    let sinks = RunSinks::standard(PriceList::default(), &metrics);
     let dispatcher = Dispatcher::new(admission, 0, Arc::clone(&router), Arc::clone(&metrics), sinks);
     Arc::new(AppState {
         settings: settings(),

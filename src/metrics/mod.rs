@@ -317,7 +317,8 @@ impl Metrics {
 impl RunSink for Metrics {
     fn record(&self, record: &RunRecord) {
         self.turn_ended(record.outcome.code(), record.timing.duration);
-        self.inference.used(record.usage.unwrap_or_default());
+        let reported = record.answer().and_then(|answer| answer.tokens).filter(|tokens| !tokens.is_estimated);
+        self.inference.used(reported.map(|tokens| tokens.usage).unwrap_or_default());
         let has_finished = matches!(record.outcome, RunOutcome::Finished(_));
         for attempt in &record.attempts {
             self.upstreams.attempted(&attempt.by.upstream, attempt.error, has_finished);

@@ -72,6 +72,7 @@ impl<S> Session<S> {
             model: Arc::clone(&model.id),
             parameters: chosen.parameters,
             messages: prompt.messages,
+            tokens: prompt.tokens,
             omitted_turns: prompt.omitted_turns,
         };
         fx.push(Effect::StartRun { run: self.last_run, request });

@@ -95,7 +95,9 @@ const LINES_MAX: usize = 400;
 const FOREIGN_NUMBERS: &[&str] = &[
     "chat/error.rs",
     "chat/model.rs",
+    "chat/price.rs",
     "chat/run.rs",
+    "chat/usage.rs",
     "protocol/ai_sdk/decode.rs",
     "protocol/ai_sdk/encoder.rs",
     "protocol/ai_sdk/parse.rs",

@@ -172,6 +172,42 @@ fn faults_of_models_in_variables_and_flags() {
 }
 
 #[test]
+fn prices_are_whole_and_have_a_currency() {
+    let source = two("[model.a]\nupstreams = ['cn']\nprice_input = 0.8\nprice_output = '2'\n\
+         [model.b]\nupstreams = ['cn']\nprice_input = '0'\nprice_cached = '0.20'\nprice_output = '0.000001'\n\
+         [model.c]\nupstreams = ['cn']\n[route]\ndefault = 'a'\ncurrency = 'CNY'\n");
+    let list = load(&Flags::default(), &source).unwrap().price_list();
+    let shown = list
+        .models
+        .iter()
+        .map(|(name, prices)| format!("{name}: {} {} {}", prices.input, prices.cached, prices.output));
+    assert_eq!(shown.collect::<Vec<_>>(), ["a: 0.8 0.8 2", "b: 0 0.2 0.000001"]);
+    assert_eq!(list.currency.unwrap().as_str(), "CNY");
+
+    let source = two("[model.a]\nupstreams = ['cn']\nprice_input = '0,8'\nprice_output = '0.0000001'\n\
+         [model.b]\nupstreams = ['cn']\nprice_cached = '1'\n\
+         [model.c]\nupstreams = ['cn']\nprice_input = '-1'\n[route]\ndefault = 'a'\n");
+    check(&source, &set(&["model.c.price_output=2"]), &expect![[r#"
+        the configuration has 7 faults:
+          model.a.price_input = "0,8" (tidegate.toml:6): not a decimal number; allowed: a decimal number from 0 to 1000000000 with at most 6 decimal places, or empty
+          model.a.price_output = "0.0000001" (tidegate.toml:7): more than 6 decimal places; allowed: a decimal number from 0 to 1000000000 with at most 6 decimal places, or empty
+          model.b.price_cached = "1" (tidegate.toml:10): a price without a currency; set route.currency, such as CNY
+          model.b.price_input (tidegate.toml:10): missing beside model.b.price_cached; 0 = it costs nothing
+          model.b.price_output (tidegate.toml:10): missing beside model.b.price_cached; 0 = it costs nothing
+          model.c.price_input = "-1" (tidegate.toml:13): not a decimal number; allowed: a decimal number from 0 to 1000000000 with at most 6 decimal places, or empty
+          model.c.price_output = "2" (--set): a price without a currency; set route.currency, such as CNY
+    "#]]);
+    check(
+        &two("[model.a]\nupstreams = ['cn']\n[route]\ncurrency = 'yuan'\n"),
+        &Flags::default(),
+        &expect![[r#"
+            the configuration has 1 fault:
+              route.currency = "yuan" (tidegate.toml:7): not three capital letters; allowed: three capital letters such as `CNY`, or empty
+        "#]],
+    );
+}
+
+#[test]
 fn something_must_be_offered_and_the_default_must_be_known() {
     let all_hidden =
         "[model.a]\nupstreams = ['cn']\nhidden = true\n[model.b]\nupstreams = ['cn']\nhidden = true\n";

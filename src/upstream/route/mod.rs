@@ -100,6 +100,8 @@ pub struct Go {
     pub target: Target,
     /// The name of its upstream.
     pub upstream: Arc<str>,
+    /// The name in the configuration of the model whose target it is: that of the run, or of one of its fallbacks.
+    pub table: Arc<str>,
     pub key: Key,
     /// Its result must be reported by [`Route::record`] and its place given back by [`Route::release`], even if the attempt is
     /// cancelled; [`RouteRequest::fail`] does both.
@@ -271,6 +273,7 @@ impl Route {
         Some(Go {
             target: Target { upstream: state.upstream, model: Arc::clone(&state.model) },
             upstream: Arc::clone(&self.state.upstream(target).plan.name),
+            table: model.table_of(target),
             key: Key(key),
             permit,
             repeats,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// A model with all targets that may answer for it, its own first.
 #[derive(Debug)]
 pub(super) struct ModelTargets {
-    pub(super) table: Arc<str>,
+    /// The names in the configuration of the models whose targets these are: its own first, then those of its fallbacks.
+    pub(super) tables: Vec<Arc<str>>,
     /// By level; the levels of each fallback model follow those before it.
     pub(super) candidates: Vec<Candidate>,
     /// It has one target and no fallback: no other target exists.
@@ -21,6 +22,8 @@ pub(super) struct Candidate {
     pub(super) target: usize,
     pub(super) level: usize,
     pub(super) weight: u32,
+    /// Index into [`ModelTargets::tables`].
+    pub(super) table: usize,
     pub(super) is_fallback: bool,
     /// Tokens of its model; 0: unknown.
     pub(super) context: u64,
@@ -38,11 +41,10 @@ impl ModelTargets {
     pub(super) fn new(plan: &RoutePlan, model: &ModelPlan, state: &Known) -> Self {
         let mut candidates: Vec<Candidate> = Vec::new();
         let fallbacks = model.fallback.iter().filter_map(|number| plan.models.get(*number));
-        let models = std::iter::once((model, false)).chain(fallbacks.map(|model| (model, true)));
-        let levels = models.flat_map(|(model, is_fallback)| {
-            model.levels.iter().map(move |level| (model, is_fallback, level))
-        });
-        for (number, (of, is_fallback, level)) in levels.enumerate() {
+        let models: Vec<_> = std::iter::once(model).chain(fallbacks).collect();
+        let levels = models.iter().enumerate();
+        let levels = levels.flat_map(|(table, of)| of.levels.iter().map(move |level| (table, *of, level)));
+        for (number, (table, of, level)) in levels.enumerate() {
             for target in level {
                 let Some(index) = state.find(target.upstream, &target.model) else { continue };
                 if candidates.iter().any(|known| known.target == index) {
@@ -52,13 +54,21 @@ impl ModelTargets {
                     target: index,
                     level: number,
                     weight: target.weight.max(1),
-                    is_fallback,
+                    table,
+                    is_fallback: table > 0,
                     context: of.context,
                     times: times(plan.upstreams[target.upstream].times, of.times),
                 });
             }
         }
-        ModelTargets { table: Arc::clone(&model.table), candidates, alone: model.is_alone() }
+        let tables = models.iter().map(|model| Arc::clone(&model.table)).collect();
+        ModelTargets { tables, candidates, alone: model.is_alone() }
+    }
+
+    /// The name in the configuration of the model whose target this is.
+    pub(super) fn table_of(&self, target: usize) -> Arc<str> {
+        let table = self.of(target).map_or(0, |candidate| candidate.table);
+        self.tables.get(table).cloned().unwrap_or_default()
     }
 
     pub(super) fn of(&self, target: usize) -> Option<&Candidate> {

@@ -119,7 +119,7 @@ impl RouteRequest {
 
     /// The name of its model in the configuration; empty until it was found.
     pub fn table(&self) -> &str {
-        self.model.as_ref().map_or("", |model| &model.table)
+        self.model.as_ref().and_then(|model| model.tables.first()).map_or("", |table| table)
     }
 
     /// The current attempt failed before its first text. The next pick judges it, and gives its place back.

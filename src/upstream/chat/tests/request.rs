@@ -1,6 +1,6 @@
 //! What is sent.
 use super::*;
-use crate::chat::{Parameters, PromptMessage, Role};
+use crate::chat::{Parameters, PromptMessage, Role, TokenEstimate};
 use expect_test::{Expect, expect};
 
 fn request() -> RunRequest {
@@ -14,6 +14,7 @@ fn request() -> RunRequest {
             message(Role::User, "And?"),
         ],
         parameters: Parameters::default(),
+        tokens: TokenEstimate::default(),
         omitted_turns: 0,
     }
 }

@@ -1,12 +1,13 @@
 //! What is sent.
 use super::*;
-use crate::chat::{Parameters, PromptMessage, Role, RunRequest};
+use crate::chat::{Parameters, PromptMessage, Role, RunRequest, TokenEstimate};
 use expect_test::expect;
 
 fn request() -> RunRequest {
     RunRequest {
         model: "what clients call it".into(),
         parameters: Parameters::default(),
+        tokens: TokenEstimate::default(),
         omitted_turns: 0,
         messages: vec![
             PromptMessage::new(Role::System, "Be brief."),
