@@ -31,7 +31,7 @@ Answers of the simulator (`tidegate demo`, or `serve` in front of `simulate`) ar
 with `stamp=1` in the prompt, the delivery time of each delta is measured (on one machine).
 Figures for --require: p50, p90, p99, p999, max or mean, then _connect_ms, _first_delta_ms, _gap_ms,
 _delivery_ms, _turn_ms, _stall_ms, _resume_ms, _replay_ms or _late_ms; and errors, errors_KIND, opened, open_max,
-turns, turns_per_s, deltas, deltas_per_s, verified, cuts, resumes, no_active, replayed, cpu_us_per_delta, cores, rss_mib,
+turns, turns_per_s, deltas, deltas_per_s, verified, cuts, resumes, no_active, restarts, replayed, cpu_us_per_delta, cores, rss_mib,
 rss_kib_per_socket.
 
 Exit codes: 0 success, 1 a requirement does not hold, an answer's text was wrong or the run was aborted,

@@ -165,7 +165,9 @@ pub(crate) struct Counts {
     pub(crate) resumes: u64,
     /// Resumes that found nothing.
     pub(crate) no_active: u64,
-    /// Deltas received again because a resume asked for the whole answer.
+    /// Answers that the gateway began anew after some of their text.
+    pub(crate) restarts: u64,
+    /// Deltas received again because a resume asked for the whole answer, or the answer began anew.
     pub(crate) replayed: u64,
     /// CPU time of the load tester, in nanoseconds.
     pub(crate) own_cpu_ns: u64,
@@ -193,6 +195,7 @@ impl Counts {
             cuts: self.cuts + other.cuts,
             resumes: self.resumes + other.resumes,
             no_active: self.no_active + other.no_active,
+            restarts: self.restarts + other.restarts,
             replayed: self.replayed + other.replayed,
             own_cpu_ns: self.own_cpu_ns + other.own_cpu_ns,
             own_rss: self.own_rss + other.own_rss,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// Quantiles reported for each measure.
 const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 /// Names of the figures that are not times.
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 19] = [
     "errors",
     "opened",
     "open_max",
@@ -24,6 +24,7 @@ const OTHERS: [&str; 18] = [
     "cuts",
     "resumes",
     "no_active",
+    "restarts",
     "replayed",
     "cpu_us_per_delta",
     "cores",
@@ -157,6 +158,7 @@ impl Report {
             "cuts" => Some(self.counts.cuts as f64),
             "resumes" => Some(self.counts.resumes as f64),
             "no_active" => Some(self.counts.no_active as f64),
+            "restarts" => Some(self.counts.restarts as f64),
             "replayed" => Some(self.counts.replayed as f64),
             "cpu_us_per_delta" => {
                 let deltas = self.counts.deltas_measured;

@@ -49,6 +49,9 @@ fn head(out: &mut String, report: &Report) -> std::fmt::Result {
         rate("turns_per_s")
     )?;
     writeln!(out, "deltas    {}; {} per second", counts.deltas, rate("deltas_per_s"))?;
+    if counts.restarts > 0 {
+        writeln!(out, "restarts  {} answers were begun anew by the gateway", counts.restarts)?;
+    }
     if counts.cuts == 0 {
         return Ok(());
     }

@@ -112,6 +112,11 @@ impl Answer {
                 None
             }
             ServerEvent::Resumed => None,
+            ServerEvent::Restarted => {
+                self.begin_again();
+                tally.counts.restarts += 1;
+                None
+            }
             ServerEvent::End if self.reply.is_known() && !self.is_whole() => {
                 Some(wrong(ErrorKind::LostText, "the answer ended before its text"))
             }
@@ -309,6 +314,20 @@ mod tests {
             panic!("doubled text is wrong")
         };
         assert_eq!(failure.kind, ErrorKind::DoubledText);
+    }
+
+    #[test]
+    fn after_a_restart_the_text_is_compared_from_the_beginning() {
+        let all = pieces(&[1; 20]);
+        let (mut answer, mut tally) = (known(true), tally());
+        assert_eq!(answer.receive(text(&all[..5].concat()), MS, &mut tally), None);
+        assert_eq!(answer.receive(ServerEvent::Restarted, 2 * MS, &mut tally), None);
+        assert_eq!(answer.receive(text(&all.concat()), 4 * MS, &mut tally), None);
+        assert_eq!(answer.receive(ServerEvent::End, 5 * MS, &mut tally), Some(Outcome::Complete));
+        answer.complete(&mut tally);
+        let counts = tally.counts;
+        assert_eq!((counts.restarts, counts.deltas, counts.verified), (1, all.len() as u64, 1));
+        assert_eq!(counts.replayed, 5);
     }
 
     #[test]

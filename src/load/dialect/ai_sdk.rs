@@ -281,8 +281,9 @@ impl Conversation {
         }
         self.next += 1;
         let place = frame.entry.unwrap_or(Some(sequence));
-        // A transient notice has the position of the entry before it.
-        let goes_on = if chunk.transient { place >= self.place } else { place > self.place };
+        // A notice has the position of the entry before it.
+        let is_notice = chunk.transient || chunk.kind == "message-metadata";
+        let goes_on = if is_notice { place >= self.place } else { place > self.place };
         if !goes_on {
             return numbers(format!("chunk {sequence} is at {place:?}, after {:?}", self.place));
         }
@@ -299,6 +300,10 @@ impl Conversation {
                 }));
             }
             "start" => self.check_answer(chunk.message)?,
+            "reset-step" => {
+                self.text.clear();
+                return Ok(ServerEvent::Restarted);
+            }
             "error" => self.failed = Some(chunk.error.map(|text| text.0.into_owned()).unwrap_or_default()),
             "abort" => self.failed = Some("the answer was stopped".to_owned()),
             _ => {}
@@ -408,6 +413,24 @@ mod tests {
         begin(&mut conversation);
         let (frame, from_beginning) = asked(false).resume(false);
         assert!(from_beginning && !frame.contains("lastSequence"), "nothing was received: {frame}");
+    }
+
+    #[test]
+    fn an_answer_that_begins_anew_has_another_model_at_the_same_position() {
+        let mut conversation = asked(true);
+        begin(&mut conversation);
+        assert_eq!(
+            chunk(&mut conversation, 4, None, json!({ "type": "reset-step" })),
+            Ok("Restarted".to_owned())
+        );
+        let model =
+            json!({ "type": "message-metadata", "messageMetadata": { "model": "n", "restarted": 1 } });
+        assert_eq!(chunk(&mut conversation, 5, Some(json!(4)), model), Ok("NonText".to_owned()));
+        assert_eq!(chunk(&mut conversation, 6, Some(json!(6)), delta("new ")), Ok("new ".to_owned()));
+        let request = conversation.request.clone();
+        receive(&mut conversation, json!({ "type": "end", "requestId": request })).expect("an end");
+        let transcript = conversation.messages.last().expect("the answer");
+        assert_eq!(transcript.parts[0].text, "new ", "what was withdrawn is not part of it");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) enum ServerEvent<'a> {
     NonText,
     /// A resume found its answer; chunks follow.
     Resumed,
+    /// The text so far is withdrawn; the answer begins anew.
+    Restarted,
     /// The answer has ended.
     End,
     /// The answer has ended with an error.
