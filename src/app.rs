@@ -176,8 +176,13 @@ impl Gateway {
 
 /// Starts what all workers share, and collects the parts from which each worker is built.
 fn worker_parts(settings: Settings, upstreams: Vec<dispatch::Upstream>) -> WorkerParts {
-    let known: Vec<_> = settings.route.plan.upstreams.iter().map(|upstream| &*upstream.name).collect();
-    let names = Names { model: &settings.http.model, page: http::page::BUILD_ID, upstreams: &known };
+    let providers: Vec<_> = settings.upstreams.iter().map(|upstream| upstream.provider).collect();
+    let names = Names {
+        page: http::page::BUILD_ID,
+        plan: &settings.route.plan,
+        providers: &providers,
+        prices: &settings.prices,
+    };
     let metrics = Arc::new(Metrics::new(names));
     let memory = Memory::new(settings.memory, Instant::now().into_std());
     metrics.memory_max.set(i64::try_from(memory.limit().bytes).unwrap_or(i64::MAX));

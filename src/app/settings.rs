@@ -52,6 +52,8 @@ pub struct UpstreamSettings {
     pub limits: Limits,
     /// Maximum time between two bytes of an answer.
     pub stall: Duration,
+    /// Its name in OpenTelemetry's convention.
+    pub provider: &'static str,
 }
 
 /// The settings of a gateway.
@@ -230,6 +232,7 @@ fn upstream_settings(
             answer_bytes: upstream.answer_bytes_max,
         },
         stall: upstream.idle_timeout,
+        provider: upstream.service.provider,
     }
 }
 

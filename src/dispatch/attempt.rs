@@ -63,6 +63,7 @@ impl Attempt {
     /// To be called right before a request with a body of this length is sent.
     pub(super) fn start(shared: &LaneShared, go: Go, body_bytes: usize) -> Self {
         let Go { target, upstream, table, key, permit, first_token, text, .. } = go;
+        let meter = Meter::start(&shared.metrics, (&upstream, &target.model), body_bytes);
         Attempt {
             target,
             upstream,
@@ -71,7 +72,7 @@ impl Attempt {
             first_token,
             text,
             guard: AttemptGuard::new(&shared.router, permit),
-            meter: Meter::start(&shared.metrics, body_bytes),
+            meter,
             stream: None,
             reported: Reported::NoResponse,
         }
@@ -208,6 +209,11 @@ impl Attempt {
     /// The permit of a failed attempt, for the route to attribute the failure.
     pub(super) fn into_permit(self) -> Permit {
         self.guard.into_permit()
+    }
+
+    /// Counts tokens that the service reported after the answer was recorded with its usage.
+    pub(super) fn late_usage(&self, usage: Usage) {
+        self.meter.late_usage(usage);
     }
 
     /// Reads the rest of the response after a finished answer. Returns the usage known by then.

@@ -1,5 +1,8 @@
 //! The measurements of one request to the upstream.
-use crate::metrics::Metrics;
+use crate::{
+    chat::{TokenCount, Usage},
+    metrics::{Metrics, TargetInference},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -10,6 +13,7 @@ const SAMPLED: u32 = 16;
 /// Exists from the sending of a request to the end of its response; reports the duration when it is dropped.
 pub(super) struct Meter {
     metrics: Arc<Metrics>,
+    target: Arc<TargetInference>,
     sent: Instant,
     /// Time from sending to the first output.
     first_chunk: Option<Duration>,
@@ -29,13 +33,18 @@ struct Uncounted {
 }
 
 impl Meter {
-    /// To be called when a request with a body of this length is sent.
-    pub(super) fn start(metrics: &Arc<Metrics>, body_bytes: usize) -> Self {
+    /// To be called when a request with a body of this length is sent to this model at an upstream.
+    pub(super) fn start(
+        metrics: &Arc<Metrics>,
+        (upstream, model): (&Arc<str>, &str),
+        body_bytes: usize,
+    ) -> Self {
         metrics.bytes.upstream_out.inc_by(body_bytes as u64);
         let now = Instant::now();
         let uncounted = Uncounted::default();
         Meter {
             metrics: Arc::clone(metrics),
+            target: metrics.inference.target(upstream, model),
             sent: now,
             first_chunk: None,
             chunks: 0,
@@ -67,16 +76,21 @@ impl Meter {
                 if self.chunks == 1 {
                     let waited = self.opened - self.sent;
                     self.first_chunk = Some(waited);
-                    self.metrics.inference.time_to_first_chunk.observe(waited.as_secs_f64());
+                    self.target.time_to_first_chunk.observe(waited.as_secs_f64());
                 }
                 self.count();
             }
             2 => {
                 let gap = self.opened.elapsed();
-                self.metrics.inference.time_per_output_chunk.observe(gap.as_secs_f64());
+                self.target.time_per_output_chunk.observe(gap.as_secs_f64());
             }
             _ => {}
         }
+    }
+
+    /// Counts tokens that the service reported after the answer was recorded with its usage.
+    pub(super) fn late_usage(&self, usage: Usage) {
+        self.target.used(&TokenCount { usage, is_estimated: false }, true);
     }
 
     fn count(&mut self) {
@@ -89,7 +103,7 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         self.count();
-        self.metrics.inference.duration.observe(self.sent.elapsed().as_secs_f64());
+        self.target.duration.observe(self.sent.elapsed().as_secs_f64());
     }
 }
 
@@ -100,14 +114,15 @@ mod tests {
     #[tokio::test]
     async fn one_request_is_observed_once_and_one_gap_in_sixteen() {
         let metrics = Arc::new(Metrics::default());
-        let mut meter = Meter::start(&metrics, 7);
+        let target = (&"default".into(), "none");
+        let mut meter = Meter::start(&metrics, target, 7);
         for _ in 0..40 {
             meter.read(100);
             meter.chunk(2);
         }
         meter.read(5);
         drop(meter);
-        drop(Meter::start(&metrics, 3)); // It failed before its first chunk.
+        drop(Meter::start(&metrics, target, 3)); // It failed before its first chunk.
         let text = metrics.text().unwrap();
         let value = |name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}"));

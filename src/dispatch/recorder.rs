@@ -239,11 +239,11 @@ mod tests {
     fn a_record_has_the_attempts_the_text_and_the_usage() {
         let metrics = Arc::new(Metrics::default());
         let records = records(|mut recorder| {
-            let failed = Meter::start(&metrics, 1);
+            let failed = Meter::start(&metrics, (&"a".into(), "m"), 1);
             let error = RunError::new(RunErrorKind::UpstreamUnreachable, "");
             recorder.attempt(&failed, by("a", 0), Some(&error), Reported::NoResponse);
             recorder.uncount_attempt();
-            let mut meter = Meter::start(&metrics, 1);
+            let mut meter = Meter::start(&metrics, (&"a".into(), "m"), 1);
             assert!(!recorder.has_text());
             for event in [RunEvent::reasoning("hm"), RunEvent::answer("你好")] {
                 recorder.delta(&event, &metrics);
@@ -274,7 +274,7 @@ mod tests {
     fn usage_that_comes_after_the_finish_takes_the_place_of_the_estimate() {
         let metrics = Arc::new(Metrics::default());
         let records = records(|mut recorder| {
-            let meter = Meter::start(&metrics, 1);
+            let meter = Meter::start(&metrics, (&"a".into(), "m"), 1);
             recorder.delta(&RunEvent::answer("12345"), &metrics);
             recorder.attempt(&meter, by("a", 0), None, Reported::Totals(None));
             recorder.finish(&finished());

@@ -284,7 +284,7 @@ impl Run {
         let Some(attempt) = &mut self.attempt else { return };
         match (attempt.read_tail().await, reported) {
             (Some(usage), None) => self.recorder.late_usage(usage),
-            (Some(usage), Some(reported)) => self.shared.metrics.inference.used(usage.beyond(reported)),
+            (Some(usage), Some(reported)) => attempt.late_usage(usage.beyond(reported)),
             (None, _) => {}
         }
     }

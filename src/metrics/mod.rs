@@ -1,18 +1,23 @@
 //! Every metric, declared once. Label values are from closed sets: never an ID, never a text from outside. Counters and
 //! gauges are exported as 0 from the start, so that `rate()` sees their first event.
 mod codes;
+mod inference;
+mod names;
 mod process;
 mod upstreams;
 
 pub use codes::Codes;
+pub use inference::{Inference, TargetInference};
 pub use upstreams::Upstreams;
 
 use crate::{
-    chat::{FinishReason, RunErrorKind, RunOutcome, RunRecord, RunSink, Usage},
+    chat::{FinishReason, RunErrorKind, RunOutcome, RunRecord, RunSink, price::PriceList},
     logging,
     memory::Kind,
     protocol::{Close, Rejection},
+    upstream::route::plan::{RoutePlan, Times},
 };
+use names::{ModelNames, SeriesBudget};
 use process::Process;
 pub(crate) use process::resident_bytes;
 use prometheus_client::{
@@ -22,7 +27,10 @@ use prometheus_client::{
 };
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -53,10 +61,6 @@ const RECLAIMED: [&str; 3] = ["messages", "answers", "chats"];
 /// The outcome of a resume.
 const RESUMES: [&str; 4] = ["replayed", "queued", "no_active", "refused"];
 
-/// The buckets of OpenTelemetry's convention for durations of inference.
-const INFERENCE: [f64; 14] =
-    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
-const CHUNK_GAP: [f64; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
 const TURN: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0];
 const FIRST_DELTA: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0];
 const QUEUE_WAIT: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -65,12 +69,14 @@ const LAG: [f64; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.
 /// Label values that are known at the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
-    /// The model that requests are sent to.
-    pub model: &'a str,
     /// The build of the embedded page.
     pub page: &'a str,
-    /// Of the upstreams in the configuration.
-    pub upstreams: &'a [&'a str],
+    /// The upstreams, models and targets of the configuration.
+    pub plan: &'a RoutePlan,
+    /// Of each upstream of the plan, the provider in OpenTelemetry's convention.
+    pub providers: &'a [&'static str],
+    /// The models that have a cost, and its currency.
+    pub prices: &'a PriceList,
 }
 
 pub struct Metrics {
@@ -119,21 +125,10 @@ pub struct Bytes {
     pub upstream_out: Counter,
 }
 
-/// Requests to the model service, measured as in OpenTelemetry's convention: single requests, from the time of sending,
-/// without queue and pauses.
-pub struct Inference {
-    pub duration: Histogram,
-    pub time_to_first_chunk: Histogram,
-    pub time_per_output_chunk: Histogram,
-    input_tokens: Counter,
-    output_tokens: Counter,
-    cached_tokens: Counter,
-    reasoning_tokens: Counter,
-}
-
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics::new(Names { model: "none", page: "none", upstreams: &["default"] })
+        let (plan, prices) = (RoutePlan::alone("none", 1, Times::UNLIMITED), PriceList::default());
+        Metrics::new(Names { page: "none", plan: &plan, providers: &["dashscope"], prices: &prices })
     }
 }
 
@@ -141,8 +136,13 @@ impl Metrics {
     #[expect(clippy::too_many_lines, reason = "a list of what there is, without a decision")]
     pub fn new(names: Names<'_>) -> Self {
         let mut registry = Registry::default();
-        let inference = inference(&mut registry, names.model);
-        let upstreams = Upstreams::declare(&mut registry, names.upstreams);
+        let models = names.plan.models.iter().flat_map(|model| {
+            let targets = model.levels.iter().flatten().map(|target| &target.model);
+            targets.chain([&model.table, &model.name])
+        });
+        let (models, mut budget) = (Arc::new(ModelNames::new(models)), SeriesBudget::new());
+        let upstreams = Upstreams::declare(&mut registry, names.plan, names.prices, &models, &mut budget);
+        let inference = Inference::declare(&mut registry, names.plan, names.providers, &models, &mut budget);
         let bytes = Bytes::declare(&mut registry);
         let process = Process::declare(&mut registry);
         let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("page", names.page)];
@@ -317,11 +317,15 @@ impl Metrics {
 impl RunSink for Metrics {
     fn record(&self, record: &RunRecord) {
         self.turn_ended(record.outcome.code(), record.timing.duration);
-        let reported = record.answer().and_then(|answer| answer.tokens).filter(|tokens| !tokens.is_estimated);
-        self.inference.used(reported.map(|tokens| tokens.usage).unwrap_or_default());
         let has_finished = matches!(record.outcome, RunOutcome::Finished(_));
-        for attempt in &record.attempts {
+        for (attempt, is_answer) in record.attempts_by_use() {
             self.upstreams.attempted(&attempt.by.upstream, attempt.error, has_finished);
+            if let Some(tokens) = &attempt.tokens {
+                self.inference.target(&attempt.by.upstream, &attempt.by.model).used(tokens, is_answer);
+            }
+        }
+        if let (Some(cost), Some(answer)) = (record.cost, record.answer()) {
+            self.upstreams.cost(&answer.by.table, cost);
         }
     }
 }
@@ -344,53 +348,6 @@ impl Bytes {
             upstream_in: one("upstream", "in"),
             upstream_out: one("upstream", "out"),
         }
-    }
-}
-
-impl Inference {
-    /// Records the tokens that the service reported for a run.
-    pub fn used(&self, usage: Usage) {
-        self.input_tokens.inc_by(usage.input_tokens);
-        self.output_tokens.inc_by(usage.output_tokens);
-        self.cached_tokens.inc_by(usage.cached_tokens);
-        self.reasoning_tokens.inc_by(usage.reasoning_tokens);
-    }
-}
-
-fn inference(registry: &mut Registry, model: &str) -> Inference {
-    let labels = [
-        ("gen_ai_operation_name", "chat".to_owned()),
-        ("gen_ai_provider_name", "dashscope".to_owned()),
-        ("gen_ai_request_model", model.to_owned()),
-    ];
-    let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into()));
-    let mut of = Declare(registry.sub_registry_with_labels(labels));
-    Inference {
-        duration: of.seconds(
-            "gen_ai_client_inference_duration",
-            "Duration of one request to the model service, from sending it to the end of the response",
-            INFERENCE,
-        ),
-        time_to_first_chunk: of.seconds(
-            "gen_ai_client_inference_time_to_first_chunk",
-            "From sending one request to the first output in its response",
-            INFERENCE,
-        ),
-        time_per_output_chunk: of.seconds(
-            "gen_ai_client_inference_time_per_output_chunk",
-            "Time between two chunks of output, of one in 16",
-            CHUNK_GAP,
-        ),
-        input_tokens: of
-            .one("gen_ai_client_inference_usage_input_tokens", "Input tokens as the service counted them"),
-        output_tokens: of
-            .one("gen_ai_client_inference_usage_output_tokens", "Output tokens as the service counted them"),
-        cached_tokens: of.one(
-            "gen_ai_client_inference_usage_cache_read_input_tokens",
-            "Input tokens that the service read from its cache",
-        ),
-        reasoning_tokens: of
-            .one("gen_ai_client_inference_usage_reasoning_output_tokens", "Output tokens spent on reasoning"),
     }
 }
 

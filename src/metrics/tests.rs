@@ -21,7 +21,9 @@ fn every_closed_label_value_is_there_with_0_from_the_start() {
         ("tidegate_upstream_state{upstream=\"default\",state=", 3),
         ("tidegate_bytes_total{leg=", 4),
         ("tidegate_messages_total ", 1),
-        ("gen_ai_client_inference_usage_input_tokens_total{", 1),
+        ("gen_ai_client_inference_usage_input_tokens_total{", 2),
+        ("gen_ai_client_inference_duration_seconds_count{", 1),
+        ("tidegate_tokens_estimated_total{upstream=\"default\",kind=", 2),
     ] {
         let lines = sample(&text, name);
         assert_eq!(lines.len(), count, "{name}: {lines:?}");
@@ -31,7 +33,7 @@ fn every_closed_label_value_is_there_with_0_from_the_start() {
 
 #[test]
 fn label_values_are_codes() {
-    let metrics = Metrics::new(Names { model: "m", page: "p", upstreams: &["default"] });
+    let metrics = Metrics::default();
     metrics.turn_ended("stop", Duration::from_secs(1));
     drop(metrics.event_loop_lag(0));
     for text in [metrics.text().unwrap(), metrics.openmetrics().unwrap()] {
@@ -51,7 +53,9 @@ fn label_values_are_codes() {
 
 #[test]
 fn each_format_is_what_it_says() {
-    let metrics = Metrics::new(Names { model: "qwen \"max\"", page: "abc", upstreams: &["default"] });
+    let (plan, prices) = (RoutePlan::alone("qwen \"max\"", 1, Times::UNLIMITED), PriceList::default());
+    let names = Names { page: "abc", plan: &plan, providers: &["dashscope"], prices: &prices };
+    let metrics = Metrics::new(names);
     metrics.messages.inc();
     let (text, open) = (metrics.text().unwrap(), metrics.openmetrics().unwrap());
     assert!(text.contains("# TYPE tidegate_messages_total counter\ntidegate_messages_total 1\n"), "{text}");

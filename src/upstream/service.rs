@@ -80,6 +80,9 @@ pub enum QuotaError {
 pub struct Service {
     /// The value of `upstream.service`.
     pub name: &'static str,
+    /// The value of `gen_ai.provider.name` in OpenTelemetry's conventions for generative AI: one that they know, or the
+    /// service's own. Engines of one's own speak OpenAI's API.
+    pub provider: &'static str,
     /// `None`: every user has an address of their own.
     pub base_url: Option<&'static str>,
     pub dialect: DialectKind,
@@ -125,6 +128,7 @@ const PATIENT: Duration = Duration::from_secs(300);
 /// The defaults that most rows share: any service with chat completions.
 const OTHER: Service = Service {
     name: "other",
+    provider: "openai",
     base_url: None,
     dialect: DialectKind::Chat,
     key_header: KeyHeader::Bearer,
@@ -152,6 +156,7 @@ const ENGINE: Service = Service { models: ModelSource::Listed, ..OTHER };
 pub static SERVICES: [Service; 13] = [
     Service {
         name: "dashscope",
+        provider: "dashscope",
         base_url: Some("https://dashscope.aliyuncs.com/api/v1"),
         dialect: DialectKind::DashScope,
         key_hosts: &["aliyuncs.com"],
@@ -166,6 +171,7 @@ pub static SERVICES: [Service; 13] = [
     },
     Service {
         name: "dashscope_compatible",
+        provider: "dashscope",
         base_url: Some("https://dashscope.aliyuncs.com/compatible-mode/v1"),
         key_hosts: &["aliyuncs.com"],
         token_cap: TokenCap::MaxCompletionTokens,
@@ -189,6 +195,7 @@ pub static SERVICES: [Service; 13] = [
     },
     Service {
         name: "azure",
+        provider: "azure.ai.openai",
         key_header: KeyHeader::ApiKey,
         key_hosts: &["openai.azure.com"],
         token_cap: TokenCap::MaxCompletionTokens,
@@ -240,6 +247,7 @@ pub static SERVICES: [Service; 13] = [
     },
     Service {
         name: "deepseek",
+        provider: "deepseek",
         base_url: Some("https://api.deepseek.com"),
         key_hosts: &["api.deepseek.com"],
         thinking: ThinkingField::ThinkingType,
@@ -250,6 +258,7 @@ pub static SERVICES: [Service; 13] = [
     },
     Service {
         name: "moonshot",
+        provider: "moonshot",
         base_url: Some("https://api.moonshot.cn/v1"),
         key_hosts: &["api.moonshot.cn", "api.moonshot.ai"],
         temperature: 0.0..=1.0,
@@ -258,6 +267,7 @@ pub static SERVICES: [Service; 13] = [
     },
     Service {
         name: "openrouter",
+        provider: "openrouter",
         base_url: Some("https://openrouter.ai/api/v1"),
         key_hosts: &["openrouter.ai"],
         ..OTHER

@@ -2,7 +2,7 @@
 use crate::harness::{Gateway, RawClient, ScriptedUpstream, TestClient, handshake, http_get, sse_head};
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use tidegate::{
-    chat::{Catalog, IdFault, Model, ParameterFault, RequestId, RunErrorKind},
+    chat::{Catalog, IdFault, Model, ParameterFault, RequestId, RunErrorKind, price::Cost},
     config,
     metrics::Metrics,
     protocol::{self, Close, Codec, Incoming, Rejection, ServerFrame},
@@ -83,6 +83,7 @@ fn metrics_text() -> String {
     metrics.turn_ended("stop", Duration::ZERO);
     drop(metrics.event_loop_lag(0));
     metrics.upstreams.moved("m", RunErrorKind::UpstreamError);
+    metrics.upstreams.cost(&"m".into(), Cost::default());
     let models = vec![ModelHealth {
         name: "m".into(),
         state: ModelState::Ok,
@@ -151,7 +152,9 @@ fn labels_table() -> String {
 #[test]
 fn the_documents_have_the_tables_of_metrics() {
     let document = read("docs/METRICS.md");
-    let source = ["mod", "process", "upstreams"].map(|file| read(&format!("src/metrics/{file}.rs"))).concat();
+    let source = ["mod", "inference", "process", "upstreams"]
+        .map(|file| read(&format!("src/metrics/{file}.rs")))
+        .concat();
     let source: String = source.split_whitespace().collect();
     // The build's information is registered by hand.
     let declared = [":of.", "=of."].map(|way| source.matches(way).count()).iter().sum::<usize>() + 1;

@@ -240,8 +240,11 @@ async fn usage_after_the_finish_is_sent_if_it_is_quick_and_counted_in_any_case()
             let metrics = gateway.get("/metrics").await.1;
             for (name, value) in [("input", 7), ("output", 5)] {
                 let name = format!("gen_ai_client_inference_usage_{name}_tokens_total");
-                let line = metrics.lines().find(|line| line.starts_with(&name)).unwrap();
-                assert!(line.ends_with(&format!(" {value}")), "quick={quick}: {line}");
+                for (used_for, value) in [("answer", value), ("wasted", 0)] {
+                    let end = format!("use=\"{used_for}\"}} {value}");
+                    let is_it = |line: &str| line.starts_with(&name) && line.ends_with(&end);
+                    assert!(metrics.lines().any(is_it), "quick={quick}: {metrics}");
+                }
             }
             drop(socket);
             stop(gateway).await;

@@ -1,6 +1,7 @@
 //! The gateway from outside: real sockets, real processes, scripted upstreams.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod accounting;
 mod api;
 mod bad_frames;
 mod canary;

@@ -689,12 +689,13 @@ async fn tokens_of_a_cancelled_answer_are_counted() {
     connection.closed().await;
     until("the run is over", async || gateway.is_idle()).await;
     let metrics = gateway.get("/metrics").await.1;
-    let labels = metrics.split("input_tokens_total{").nth(1).unwrap().split('}').next().unwrap().to_owned();
+    let labels = metrics.split("duration_seconds_count{").find(|rest| rest.starts_with("gen_ai_operation"));
+    let labels = labels.unwrap().split('}').next().unwrap().to_owned();
     for line in [
         "tidegate_runs_ended_total{outcome=\"cancelled\"} 1\n",
         "gen_ai_client_inference_duration_seconds_count{@} 1\n",
-        "gen_ai_client_inference_usage_input_tokens_total{@} 2\n",
-        "gen_ai_client_inference_usage_output_tokens_total{@} 1\n",
+        "gen_ai_client_inference_usage_input_tokens_total{@,use=\"answer\"} 2\n",
+        "gen_ai_client_inference_usage_output_tokens_total{@,use=\"answer\"} 1\n",
     ] {
         let line = line.replace('@', &labels);
         assert!(metrics.contains(&line), "{line} in {metrics}");

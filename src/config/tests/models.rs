@@ -187,7 +187,10 @@ fn prices_are_whole_and_have_a_currency() {
     let source = two("[model.a]\nupstreams = ['cn']\nprice_input = '0,8'\nprice_output = '0.0000001'\n\
          [model.b]\nupstreams = ['cn']\nprice_cached = '1'\n\
          [model.c]\nupstreams = ['cn']\nprice_input = '-1'\n[route]\ndefault = 'a'\n");
-    check(&source, &set(&["model.c.price_output=2"]), &expect![[r#"
+    check(
+        &source,
+        &set(&["model.c.price_output=2"]),
+        &expect![[r#"
         the configuration has 7 faults:
           model.a.price_input = "0,8" (tidegate.toml:6): not a decimal number; allowed: a decimal number from 0 to 1000000000 with at most 6 decimal places, or empty
           model.a.price_output = "0.0000001" (tidegate.toml:7): more than 6 decimal places; allowed: a decimal number from 0 to 1000000000 with at most 6 decimal places, or empty
@@ -196,7 +199,8 @@ fn prices_are_whole_and_have_a_currency() {
           model.b.price_output (tidegate.toml:10): missing beside model.b.price_cached; 0 = it costs nothing
           model.c.price_input = "-1" (tidegate.toml:13): not a decimal number; allowed: a decimal number from 0 to 1000000000 with at most 6 decimal places, or empty
           model.c.price_output = "2" (--set): a price without a currency; set route.currency, such as CNY
-    "#]]);
+    "#]],
+    );
     check(
         &two("[model.a]\nupstreams = ['cn']\n[route]\ncurrency = 'yuan'\n"),
         &Flags::default(),
