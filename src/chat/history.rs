@@ -617,11 +617,14 @@ mod tests {
     fn the_estimate_follows_the_tokenizer() {
         let mut history =
             history(Budget { tokens_max: 60, ..WIDE }, &[("one", "1"), ("two", "2"), ("three", "3")]);
-        assert_eq!(prompt(&history).omitted_turns, 0);
+        let before = prompt(&history);
+        assert_eq!((before.omitted_turns, before.tokens.prompt), (0, before.estimated_tokens));
         for _ in 0..20 {
             history.observe(10, &Usage { input_tokens: 20, ..Usage::default() });
         }
-        assert_eq!(prompt(&history).omitted_turns, 1, "twice the tokens, so less fits");
+        let after = prompt(&history);
+        assert_eq!(after.omitted_turns, 1, "twice the tokens, so less fits");
+        assert!(after.tokens.prompt > after.estimated_tokens * 3 / 2, "{after:?}");
         history.observe(10, &Usage::default());
         assert_eq!(prompt(&history).omitted_turns, 1, "an unknown count teaches nothing");
     }

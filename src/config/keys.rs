@@ -216,8 +216,8 @@ sections! {
     /// Admission of runs.
     dispatch: Dispatch = crate::dispatch::admission::Settings {
         runs_max: usize = "4096", ValueKind::Count(1, 1_000_000), "answers that are written at the same time; from four on, one client address has at most seven eighths of them";
-        queue_max: usize = "1024", ValueKind::Count(0, 1_000_000), "messages that may wait for a free slot; the address that holds the fewest slots is next";
-        queue_timeout: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot";
+        queue_max: usize = "1024", ValueKind::Count(0, 1_000_000), "messages that may wait for a free slot or for room at an upstream; the address that holds the fewest slots is next";
+        queue_timeout: Duration = "30s", time(100 * MS, 10 * MIN), "how long a message may wait for a free slot or for room at an upstream";
     }
     /// The language model's service.
     upstream (many upstreams 64): Upstream {
@@ -270,7 +270,7 @@ sections! {
             "between two pieces of text or thinking; empty = 60s, and `upstream.idle_timeout` at least", Shared;
         keys_limited: KeysLimited = "together", ValueKind::Choice(KeysLimited::NAMES),
             "whether its keys share the limits of one billing account; apart = each has its own", Shared;
-        runs_max: usize = "0", ValueKind::Count(0, 1_000_000), "answers that it writes at the same time; 0 = no limit", Shared;
+        runs_max: usize = "0", ValueKind::Count(0, 1_000_000), "answers that it writes at the same time, further ones wait or are written elsewhere; 0 = no limit", Shared;
         idle_timeout: Duration = "60s", time(100 * MS, 10 * MIN), "between two bytes of the answer", Shared;
         run_timeout: Duration = "300s", time(SEC, HOUR), "a whole answer", Shared;
         ack: Ack = "prompt", ValueKind::Choice(Ack::NAMES),

@@ -1,17 +1,22 @@
-//! Decides which runs get a slot: a limit on concurrent runs, a bounded fair queue, and deadlines. Pure.
+//! Decides which runs get a slot: a limit on concurrent runs, a bounded fair queue for each model, and deadlines. Pure.
 //!
 //! Slots and queue positions are divided between clients, where everything with the same [`FairShareKey`] is one
 //! client, so that no client can use up the capacity of all:
 //!
 //! - A client never holds more than seven eighths of the slots. The last eighth is open only to clients that hold
 //!   less than their share: all slots divided by the number of clients with running or queued runs.
-//! - A free slot goes to the waiting client that holds the fewest slots; clients with equally many take turns.
-//! - When the queue is full, the client with the most entries loses one to a client with fewer.
+//! - A free slot goes to the waiting client that holds the fewest slots. Among equals the queues of models take turns, and
+//!   within a queue the clients.
+//! - When the queues are full, the client with the most entries loses one to a client with fewer.
+//!
+//! A model whose upstreams have no room for another run holds its queue: its runs wait without a slot, and those of other
+//! models pass by.
 //!
 //! A session has one run at a time, so a session that floods the gateway occupies one slot or one queue position.
 use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,9 +34,10 @@ const RESERVE: usize = 8;
 pub struct Settings {
     /// Runs that may stream at the same time.
     pub runs_max: usize,
-    /// Runs that may wait for a slot; the next one is rejected, or takes the position of another client's run.
+    /// Runs that may wait, for a slot or for room at an upstream, in all queues together; the next one is rejected, or takes
+    /// the position of another client's run.
     pub queue_max: usize,
-    /// How long a run may wait for a slot; then it is rejected.
+    /// How long a run may wait; then it is rejected.
     pub queue_timeout: Duration,
 }
 
@@ -43,13 +49,22 @@ impl Settings {
     }
 }
 
+/// Whose run asks for a slot.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub client: FairShareKey,
+    pub session: SessionId,
+    /// The model, in whose queue it waits.
+    pub model: Arc<str>,
+}
+
 /// The outcome of [`Admission::submit`].
 #[derive(Debug, PartialEq)]
 pub enum Admitted<T> {
     /// The run has a slot, which [`Admission::finish`] frees.
     Start(T),
-    /// The run waits at position `place`, counted from 1. If the queue was full, `out` is the run that was removed
-    /// for it: the newest one of the client with the most entries.
+    /// The run waits at position `place` of its model's queue, counted from 1. If the queues were full, `out` is the run
+    /// that was removed for it: the newest one of the client with the most entries.
     Queued { place: u32, out: Option<T> },
     /// There is neither a slot nor a queue position for it.
     Rejected(T),
@@ -59,39 +74,60 @@ pub enum Admitted<T> {
 pub struct Admission<T> {
     settings: Settings,
     running: usize,
-    /// Waiting runs by turn: each client has at most one per round.
-    queue: BTreeMap<Turn, Waiting<T>>,
-    /// The round of each waiting run by its arrival. Arrival order is deadline order, since all have the same timeout.
-    arrivals: BTreeMap<u64, u64>,
-    turn_of: HashMap<SessionId, Turn>,
+    /// By model. One without waiting runs is absent.
+    queues: BTreeMap<Arc<str>, Queue<T>>,
+    /// Where each waiting run is, by its arrival. Arrival order is deadline order, since all have the same timeout.
+    arrivals: BTreeMap<u64, Position>,
+    position_of: HashMap<SessionId, Position>,
     /// The slots and queue entries of each client. A client without any is absent.
     clients: HashMap<FairShareKey, Holding>,
     /// Clients with queued runs, by the number of those.
     by_size: BTreeSet<(usize, FairShareKey)>,
-    /// Clients with queued runs, in the order in which they get a slot: by slots held, then by first turn.
-    by_need: BTreeSet<(usize, Turn, FairShareKey)>,
-    /// The latest round from which a run was started.
-    round: u64,
+    /// Runs that were started from a queue so far.
+    starts: u64,
     next_arrival: u64,
     pace: Pace,
 }
 
-/// The position of a waiting run: its round, and within the round its arrival number.
+/// The waiting runs of one model.
+#[derive(Debug)]
+struct Queue<T> {
+    /// By turn: each client has at most one per round.
+    runs: BTreeMap<Turn, Waiting<T>>,
+    /// Its clients, in the order in which they get a slot: by slots held, then by first turn.
+    by_need: BTreeSet<(usize, Turn, FairShareKey)>,
+    /// The latest round from which a run was started.
+    round: u64,
+    /// [`Admission::starts`] when a run of this queue was last started.
+    served: u64,
+    /// When a run of it was to be started last, no upstream had room.
+    is_held: bool,
+}
+
+/// Where a run waits in the queue of its model: its round, and within the round its arrival number.
 type Turn = (u64, u64);
+
+/// Where a run waits.
+#[derive(Clone, Debug)]
+struct Position {
+    model: Arc<str>,
+    turn: Turn,
+}
 
 /// The slots and queue entries of one client.
 #[derive(Debug, Default)]
 struct Holding {
     /// Slots held.
     running: usize,
-    /// Queued runs: arrival number by round.
-    rounds: BTreeMap<u64, u64>,
+    /// Queued runs.
+    queued: usize,
+    /// Queued runs by model: arrival number by round.
+    rounds: BTreeMap<Arc<str>, BTreeMap<u64, u64>>,
 }
 
-impl Holding {
-    fn first_turn(&self) -> Option<Turn> {
-        self.rounds.first_key_value().map(|(round, arrival)| (*round, *arrival))
-    }
+/// The first of these entries of a client in one queue.
+fn first_turn(rounds: &BTreeMap<u64, u64>) -> Option<Turn> {
+    rounds.first_key_value().map(|(round, arrival)| (*round, *arrival))
 }
 
 #[derive(Debug)]
@@ -133,86 +169,106 @@ impl<T> Admission<T> {
         Admission {
             settings,
             running: 0,
-            queue: BTreeMap::new(),
+            queues: BTreeMap::new(),
             arrivals: BTreeMap::new(),
-            turn_of: HashMap::new(),
+            position_of: HashMap::new(),
             clients: HashMap::new(),
             by_size: BTreeSet::new(),
-            by_need: BTreeSet::new(),
-            round: 0,
+            starts: 0,
             next_arrival: 0,
             pace: Pace::default(),
         }
     }
 
-    /// Requests a slot for a run. A second run of a session that already waits is rejected.
-    pub fn submit(&mut self, now: Instant, client: FairShareKey, session: SessionId, item: T) -> Admitted<T> {
-        if self.turn_of.contains_key(&session) {
+    /// Requests a slot for a run. `has_room`: an upstream of its model has room for it. A second run of a session that
+    /// already waits is rejected.
+    pub fn submit(&mut self, now: Instant, ask: Ask, has_room: bool, item: T) -> Admitted<T> {
+        let Ask { client, session, model } = ask;
+        if self.position_of.contains_key(&session) {
             return Admitted::Rejected(item);
         }
         let holding = self.clients.get(&client);
         let (running, is_new) = (holding.map_or(0, |holding| holding.running), holding.is_none());
+        let is_held = self.queues.get(&model).is_some_and(|queue| queue.is_held);
         // No waiting run may start now, or it would have been started. So this run overtakes none.
-        if self.may_start(running, self.clients.len() + usize::from(is_new)) {
+        if has_room && !is_held && self.may_start(running, self.clients.len() + usize::from(is_new)) {
             self.running += 1;
             self.change(client, |holding| holding.running += 1);
             return Admitted::Start(item);
         }
         let mut out = None;
-        if self.queue.len() >= self.settings.queue_max {
-            let Some(turn) = self.run_to_displace_for(client) else { return Admitted::Rejected(item) };
-            out = self.take(turn).map(|waiting| waiting.item);
+        if self.queued() >= self.settings.queue_max {
+            let Some(position) = self.run_to_displace_for(client) else { return Admitted::Rejected(item) };
+            out = self.take(&position).map(|waiting| waiting.item);
         }
-        let place = self
-            .insert(client, Waiting { session, client, deadline: now + self.settings.queue_timeout, item });
+        let deadline = now + self.settings.queue_timeout;
+        let place = self.insert(&model, Waiting { session, client, deadline, item });
         Admitted::Queued { place, out }
     }
 
     /// Frees the slot of a run of `client`. [`Admission::start_next`] returns the run that gets it.
     pub fn finish(&mut self, now: Instant, client: FairShareKey) {
-        self.pace.finished(now, self.running >= self.settings.runs_max || !self.queue.is_empty());
+        self.pace.finished(now, self.running >= self.settings.runs_max || self.queued() > 0);
         self.running = self.running.saturating_sub(1);
         self.change(client, |holding| holding.running = holding.running.saturating_sub(1));
     }
 
-    /// Gives a slot to the next waiting run that may have one. To be called until it returns `None`, whenever a slot
-    /// became free or a run left the queue.
-    pub fn start_next(&mut self) -> Option<T> {
-        // If the first client may not start a run, none may: all others hold at least as many slots.
-        let (running, turn, client) = *self.by_need.first()?;
-        if !self.may_start(running, self.clients.len()) {
-            return None;
+    /// Gives a slot to the next waiting run that may have one, and returns it with what `room` returned for it: `None` if no
+    /// upstream of its model has room, which holds its queue. To be called until it returns `None`, whenever a slot or a place
+    /// at an upstream became free or a run left a queue.
+    pub fn start_next<R>(&mut self, mut room: impl FnMut(&T) -> Option<R>) -> Option<(T, R)> {
+        let mut without_room = BTreeSet::new();
+        loop {
+            let first = |(model, queue): (&Arc<str>, &Queue<T>)| {
+                let (running, turn, client) = *queue.by_need.first()?;
+                Some((running, queue.served, turn.1, Arc::clone(model), turn, client))
+            };
+            let others = self.queues.iter().filter(|(model, _)| !without_room.contains(*model));
+            let (running, _, _, model, turn, client) = others.filter_map(first).min()?;
+            // If the first client may not start a run, none may: all others hold at least as many slots.
+            if !self.may_start(running, self.clients.len()) {
+                return None;
+            }
+            let queue = self.queues.get_mut(&model)?;
+            let found = room(&queue.runs.get(&turn)?.item);
+            queue.is_held = found.is_none();
+            let Some(found) = found else {
+                without_room.insert(model);
+                continue;
+            };
+            self.starts += 1;
+            self.running += 1;
+            (queue.round, queue.served) = (queue.round.max(turn.0), self.starts);
+            // Before the run leaves the queue, so that the entry of its client is not removed and made again.
+            self.change(client, |holding| holding.running += 1);
+            return self.take(&Position { model, turn }).map(|next| (next.item, found));
         }
-        self.running += 1;
-        self.round = self.round.max(turn.0);
-        // Before the run leaves the queue, so that the entry of its client is not removed and made again.
-        self.change(client, |holding| holding.running += 1);
-        self.take(turn).map(|next| next.item)
     }
 
-    /// Removes the waiting run of a session from the queue.
+    /// Removes the waiting run of a session from its queue.
     pub fn withdraw(&mut self, session: SessionId) -> Option<T> {
-        let turn = *self.turn_of.get(&session)?;
-        self.take(turn).map(|waiting| waiting.item)
+        let position = self.position_of.get(&session)?.clone();
+        self.take(&position).map(|waiting| waiting.item)
     }
 
     /// Removes one run whose deadline has passed.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
-        let turn = self.oldest()?;
-        if self.queue.get(&turn)?.deadline > now {
+        if self.next_deadline()? > now {
             return None;
         }
-        self.take(turn).map(|waiting| waiting.item)
+        let position = self.arrivals.first_key_value()?.1.clone();
+        self.take(&position).map(|waiting| waiting.item)
     }
 
     /// When [`Admission::expire`] must be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        Some(self.queue.get(&self.oldest()?)?.deadline)
+        let Position { model, turn } = self.arrivals.first_key_value()?.1;
+        Some(self.queues.get(model)?.runs.get(turn)?.deadline)
     }
 
     /// When a rejected client should try again: the estimated time until all runs that wait now have started.
     pub fn busy_for(&self, now: Instant) -> Duration {
-        let wait = self.pace.until(now, self.queue.len() + 1).unwrap_or(WAIT_GUESS);
+        let wait = self.pace.until(now, self.queued() + 1).unwrap_or(WAIT_GUESS);
         wait.clamp(WAIT_MIN, self.settings.queue_timeout.max(WAIT_MIN))
     }
 
@@ -221,7 +277,12 @@ impl<T> Admission<T> {
     }
 
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.arrivals.len()
+    }
+
+    /// Whether runs wait for room at an upstream.
+    pub fn is_held(&self) -> bool {
+        self.queues.values().any(|queue| queue.is_held)
     }
 
     /// Whether a client that holds `held` slots may take another one, if `clients` clients run or wait.
@@ -235,62 +296,86 @@ impl<T> Admission<T> {
             && held.saturating_mul(clients) < self.settings.runs_max
     }
 
-    fn oldest(&self) -> Option<Turn> {
-        self.arrivals.first_key_value().map(|(arrival, round)| (*round, *arrival))
-    }
-
-    /// When the queue is full: the run to remove so that one of `client` can wait, the newest of the client with the
+    /// When the queues are full: the run to remove so that one of `client` can wait, the newest of the client with the
     /// most entries. `None` unless that client has at least two more entries than `client`.
-    fn run_to_displace_for(&self, client: FairShareKey) -> Option<Turn> {
-        let mine = self.clients.get(&client).map_or(0, |holding| holding.rounds.len());
-        let (size, largest) = self.by_size.last()?;
-        let newest = self.clients.get(largest)?.rounds.last_key_value();
-        newest.filter(|_| *size > mine + 1).map(|(round, arrival)| (*round, *arrival))
+    fn run_to_displace_for(&self, client: FairShareKey) -> Option<Position> {
+        let mine = self.clients.get(&client).map_or(0, |holding| holding.queued);
+        let (_, largest) = self.by_size.last().filter(|(size, _)| *size > mine + 1)?;
+        let rounds = self.clients.get(largest)?.rounds.iter();
+        let newest = rounds.filter_map(|(model, rounds)| {
+            let (round, arrival) = rounds.last_key_value()?;
+            Some((*arrival, *round, model))
+        });
+        let (arrival, round, model) = newest.max()?;
+        Some(Position { model: Arc::clone(model), turn: (round, arrival) })
     }
 
     /// Changes the holding of a client and updates the indexes `by_size` and `by_need`.
     fn change(&mut self, client: FairShareKey, change: impl FnOnce(&mut Holding)) {
         let holding = self.clients.entry(client).or_default();
-        if let Some(turn) = holding.first_turn() {
-            self.by_size.remove(&(holding.rounds.len(), client));
-            self.by_need.remove(&(holding.running, turn, client));
+        if holding.queued > 0 {
+            self.by_size.remove(&(holding.queued, client));
+        }
+        for (model, rounds) in &holding.rounds {
+            if let (Some(queue), Some(turn)) = (self.queues.get_mut(model), first_turn(rounds)) {
+                queue.by_need.remove(&(holding.running, turn, client));
+            }
         }
         change(holding);
-        match holding.first_turn() {
-            Some(turn) => {
-                self.by_size.insert((holding.rounds.len(), client));
-                self.by_need.insert((holding.running, turn, client));
+        for (model, rounds) in &holding.rounds {
+            if let (Some(queue), Some(turn)) = (self.queues.get_mut(model), first_turn(rounds)) {
+                queue.by_need.insert((holding.running, turn, client));
             }
-            None if holding.running == 0 => {
-                self.clients.remove(&client);
-            }
-            None => {}
+        }
+        if holding.queued > 0 {
+            self.by_size.insert((holding.queued, client));
+        } else if holding.running == 0 {
+            self.clients.remove(&client);
         }
     }
 
     /// Queues a run behind all others of its client and returns its position.
-    fn insert(&mut self, client: FairShareKey, waiting: Waiting<T>) -> u32 {
-        let arrival = self.next_arrival;
+    fn insert(&mut self, model: &Arc<str>, waiting: Waiting<T>) -> u32 {
+        let (arrival, client) = (self.next_arrival, waiting.client);
         self.next_arrival += 1;
-        let own = self.clients.get(&client).and_then(|holding| holding.rounds.last_key_value());
-        let turn = (own.map_or(self.round, |(round, _)| self.round.max(*round)) + 1, arrival);
-        self.change(client, |holding| {
-            holding.rounds.insert(turn.0, arrival);
+        let served = self.starts;
+        let queue = self.queues.entry(Arc::clone(model)).or_insert_with(|| Queue {
+            runs: BTreeMap::new(),
+            by_need: BTreeSet::new(),
+            round: 0,
+            served,
+            is_held: false,
         });
-        self.arrivals.insert(arrival, turn.0);
-        self.turn_of.insert(waiting.session, turn);
-        let before = self.queue.range(..turn).take(PLACE_MAX).count();
-        self.queue.insert(turn, waiting);
+        let own = self.clients.get(&client).and_then(|holding| holding.rounds.get(model)?.last_key_value());
+        let turn = (own.map_or(queue.round, |(round, _)| queue.round.max(*round)) + 1, arrival);
+        let position = Position { model: Arc::clone(model), turn };
+        self.arrivals.insert(arrival, position.clone());
+        self.position_of.insert(waiting.session, position);
+        let before = queue.runs.range(..turn).take(PLACE_MAX).count();
+        queue.runs.insert(turn, waiting);
+        self.change(client, |holding| {
+            holding.queued += 1;
+            holding.rounds.entry(Arc::clone(model)).or_default().insert(turn.0, arrival);
+        });
         u32::try_from(before + 1).unwrap_or(u32::MAX)
     }
 
-    fn take(&mut self, turn: Turn) -> Option<Waiting<T>> {
-        let waiting = self.queue.remove(&turn)?;
+    fn take(&mut self, Position { model, turn }: &Position) -> Option<Waiting<T>> {
+        let waiting = self.queues.get_mut(model)?.runs.remove(turn)?;
         self.arrivals.remove(&turn.1);
-        self.turn_of.remove(&waiting.session);
+        self.position_of.remove(&waiting.session);
         self.change(waiting.client, |holding| {
-            holding.rounds.remove(&turn.0);
+            holding.queued = holding.queued.saturating_sub(1);
+            if let Some(rounds) = holding.rounds.get_mut(model) {
+                rounds.remove(&turn.0);
+                if rounds.is_empty() {
+                    holding.rounds.remove(model);
+                }
+            }
         });
+        if self.queues.get(model).is_some_and(|queue| queue.runs.is_empty()) {
+            self.queues.remove(model);
+        }
         Some(waiting)
     }
 }

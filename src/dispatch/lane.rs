@@ -1,7 +1,7 @@
 //! The lane of one worker: owns the worker's client with its connections, and starts the runs that are admitted.
 use super::{
-    LocalRuns, Permit, Router, RunSinks, Settings, SubmitRun, Upstream, run, shared::LaneShared,
-    stream_deadlines::StreamDeadlines, upstreams::LaneUpstream,
+    LocalRuns, Permit, Router, RunSinks, Settings, SubmitRun, Upstream, router::KeptPlace, run,
+    shared::LaneShared, stream_deadlines::StreamDeadlines, upstreams::LaneUpstream,
 };
 use crate::{metrics::Metrics, worker_clock::WorkerClock};
 use actix::prelude::*;
@@ -13,6 +13,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 pub(super) struct Start {
     pub(super) submission: SubmitRun,
     pub(super) permit: Permit,
+    pub(super) place: KeptPlace,
 }
 
 pub struct Lane {
@@ -58,11 +59,11 @@ impl Actor for Lane {
 impl Handler<Start> for Lane {
     type Result = ();
 
-    fn handle(&mut self, Start { submission, permit }: Start, _: &mut Self::Context) {
+    fn handle(&mut self, Start { submission, permit, place }: Start, _: &mut Self::Context) {
         // Never a future of this actor, which would poll all runs on every wake. The slot is given back when
         // the future ends or is dropped.
         let (key, channel) = ((submission.session, submission.run), Arc::clone(&submission.channel));
-        let run = run::execute(Rc::clone(&self.shared), submission, permit);
+        let run = run::execute(Rc::clone(&self.shared), submission, permit, place);
         self.local_runs.start(key, &channel, Box::pin(run));
     }
 }

@@ -35,13 +35,21 @@ use crate::{
     mailbox,
     memory::Account,
     metrics::Metrics,
+    upstream::{breaker::Asker, route},
 };
 use actix::prelude::*;
 use admission::{Admission, Admitted};
-use std::{sync::Arc, time::Instant};
+use router::{KeptPlace, Room, RoomChanged};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Capacity of the dispatcher's mailbox in messages; when it is full, a run is rejected as overloaded.
 const MAILBOX: usize = 4096;
+
+/// Minimum pause before runs without room are looked at again.
+const RECHECK_MIN: Duration = Duration::from_millis(10);
 
 /// A run that a session submits.
 #[derive(Message)]
@@ -59,6 +67,24 @@ pub struct SubmitRun {
     pub sink: Recipient<RunUpdate>,
     pub channel: Arc<RunChannel>,
     pub submitted: tokio::time::Instant,
+}
+
+impl SubmitRun {
+    /// What it asks the route for.
+    fn ask(&self) -> route::RoomRequest {
+        route::RoomRequest {
+            model: Arc::clone(&self.request.model),
+            asker: Asker { client: self.pass.fair_share_key(), session: self.session },
+            tokens: self.request.tokens.prompt.into(),
+        }
+    }
+}
+
+/// What becomes of a waiting run that gets a slot.
+enum Readiness {
+    Go(KeptPlace),
+    Reject(RunError),
+    Cancelled,
 }
 
 /// An event of a run for its session, except text. Sent by the dispatcher (queue position, rejection) and by the run.
@@ -122,6 +148,8 @@ pub struct Dispatcher {
     sinks: RunSinks,
     state: Arc<DispatchState>,
     expiry: Option<SpawnHandle>,
+    /// When runs without room at an upstream are looked at again, because another upstream may be usable then.
+    recheck: Option<(Instant, SpawnHandle)>,
 }
 
 impl Dispatcher {
@@ -135,7 +163,8 @@ impl Dispatcher {
     ) -> Self {
         let lanes = vec![None; workers];
         let state = Arc::new(DispatchState::new(workers, tokio::time::Instant::now()));
-        Dispatcher { admission: Admission::new(settings), lanes, router, metrics, sinks, state, expiry: None }
+        let (admission, expiry, recheck) = (Admission::new(settings), None, None);
+        Dispatcher { admission, lanes, router, metrics, sinks, state, expiry, recheck }
     }
 
     /// The state for probes and operators.
@@ -143,13 +172,13 @@ impl Dispatcher {
         Arc::clone(&self.state)
     }
 
-    fn start_run(&mut self, ctx: &mut Context<Self>, submission: SubmitRun) {
+    fn start_run(&mut self, ctx: &mut Context<Self>, submission: SubmitRun, place: KeptPlace) {
         let permit = Permit { dispatcher: ctx.address(), client: submission.pass.fair_share_key() };
         let lane = self.lanes.get(submission.worker).and_then(Option::as_ref);
         let Some(lane) = lane else {
             return self.reject(&submission, RunError::new(RunErrorKind::Internal, "the worker has no lane"));
         };
-        if let Err(error) = lane.try_send(lane::Start { submission, permit }) {
+        if let Err(error) = lane.try_send(lane::Start { submission, permit, place }) {
             let (kind, detail) = match &error {
                 SendError::Full(_) => (RunErrorKind::Overloaded, "the lane's mailbox is full"),
                 SendError::Closed(_) => (RunErrorKind::Internal, "the lane is dead"),
@@ -179,11 +208,6 @@ impl Dispatcher {
         mailbox::notify(&submission.sink, RunUpdate { run: submission.run, event });
     }
 
-    /// Why this run may not be tried now: all breakers of its model are open.
-    fn upstream_down(&self, submission: &SubmitRun) -> Option<RunError> {
-        self.router.rejection(submission.pass.fair_share_key(), &submission.request.model)
-    }
-
     /// The error of a run without a slot and a queue position. Its retry time is random, so that rejected clients do not
     /// all come back at once.
     fn busy(&self, detail: &str) -> RunError {
@@ -191,22 +215,51 @@ impl Dispatcher {
         RunError::wait(RunErrorKind::Overloaded, after, detail)
     }
 
-    /// Starts waiting runs while there are slots that they may have. For use after a slot was freed or a run left the
-    /// queue.
+    /// Starts waiting runs while there are slots that they may have and upstreams with room for them. For use after a slot or a
+    /// place at an upstream was freed, or a run left its queue.
     fn start_waiting(&mut self, ctx: &mut Context<Self>) {
-        while let Some(submission) = self.admission.start_next() {
-            if submission.channel.is_cancelled() {
-                self.admission.finish(now(), submission.pass.fair_share_key());
-                continue;
+        loop {
+            let (router, mut recheck) = (Arc::clone(&self.router), None::<Duration>);
+            let next = self.admission.start_next(|submission| {
+                if submission.channel.is_cancelled() {
+                    return Some(Readiness::Cancelled);
+                }
+                match router.room(&submission.ask()) {
+                    Room::Free(place) => Some(Readiness::Go(place)),
+                    // No run waits for an upstream whose breaker is open.
+                    Room::Down(error) => Some(Readiness::Reject(error)),
+                    Room::Full { again } => {
+                        recheck = recheck.into_iter().chain(again).min();
+                        None
+                    }
+                }
+            });
+            if let Some(after) = recheck {
+                self.recheck_after(ctx, after);
             }
-            match self.upstream_down(&submission) {
-                None => self.start_run(ctx, submission),
-                // No run waits for an upstream whose breaker is open.
-                Some(error) => {
+            let Some((submission, start)) = next else { return };
+            match start {
+                Readiness::Go(place) => self.start_run(ctx, submission, place),
+                Readiness::Reject(error) => {
                     self.reject(&submission, error);
                     self.admission.finish(now(), submission.pass.fair_share_key());
                 }
+                Readiness::Cancelled => self.admission.finish(now(), submission.pass.fair_share_key()),
             }
+        }
+    }
+
+    fn recheck_after(&mut self, ctx: &mut Context<Self>, after: Duration) {
+        let at = now() + after.max(RECHECK_MIN);
+        if self.recheck.is_some_and(|(earlier, _)| earlier <= at) {
+            return;
+        }
+        let handle = ctx.run_later(at.saturating_duration_since(now()), |this, ctx| {
+            this.recheck = None;
+            this.after_change(ctx);
+        });
+        if let Some((_, later)) = self.recheck.replace((at, handle)) {
+            ctx.cancel_future(later);
         }
     }
 
@@ -237,6 +290,7 @@ impl Actor for Dispatcher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        self.router.set_waiting(ctx.address().downgrade().recipient());
     }
 }
 
@@ -269,16 +323,24 @@ impl Handler<SubmitRun> for Dispatcher {
         if submission.channel.is_cancelled() {
             return;
         }
-        if let Some(error) = self.upstream_down(&submission) {
-            return self.reject(&submission, error);
+        if self.admission.is_held() {
+            self.start_waiting(ctx); // A place may have become free: those who wait for it are first.
         }
+        let ask = submission.ask();
+        let place = match self.router.room(&ask) {
+            Room::Free(place) => Some(place),
+            Room::Full { .. } => None,
+            Room::Down(error) => return self.reject(&submission, error),
+        };
         let (sink, run) = (submission.sink.clone(), submission.run);
-        match self.admission.submit(now(), submission.pass.fair_share_key(), submission.session, submission) {
-            Admitted::Start(submission) => self.start_run(ctx, submission),
-            Admitted::Rejected(submission) => {
-                self.reject(&submission, self.busy("no slot and no queue position"))
+        let client = ask.asker.client;
+        let ask = admission::Ask { client, session: submission.session, model: ask.model };
+        match (self.admission.submit(now(), ask, place.is_some(), submission), place) {
+            (Admitted::Start(submission), Some(place)) => self.start_run(ctx, submission, place),
+            (Admitted::Start(submission) | Admitted::Rejected(submission), _) => {
+                self.reject(&submission, self.busy("no slot and no queue position"));
             }
-            Admitted::Queued { place, out } => {
+            (Admitted::Queued { place, out }, _) => {
                 if let Some(submission) = out {
                     self.reject(&submission, self.busy("its client has enough queue positions"));
                 }
@@ -286,6 +348,14 @@ impl Handler<SubmitRun> for Dispatcher {
                 let _ = sink.try_send(RunUpdate { run, event: RunEvent::Queued { position: place } });
             }
         }
+        self.after_change(ctx);
+    }
+}
+
+impl Handler<RoomChanged> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: RoomChanged, ctx: &mut Self::Context) {
         self.after_change(ctx);
     }
 }

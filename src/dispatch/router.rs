@@ -1,28 +1,67 @@
 //! The route, shared by the dispatcher and all lanes behind one lock; its changes are logged and counted.
 use crate::{
-    chat::{FairShareKey, RunError},
+    chat::RunError,
+    mailbox,
     metrics::Metrics,
     upstream::{
         breaker::State,
-        route::{self, Blame, Event, Health, Permit, Pick, Route, RouteRequest, Target},
+        route::{self, Blame, Event, Health, Permit, Pick, Place, RoomRequest, Route, RouteRequest, Target},
     },
 };
+use actix::{Message, WeakRecipient};
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 pub struct Router {
     /// Locked for a few comparisons, never across an await.
     inner: Mutex<Inner>,
     metrics: Arc<Metrics>,
+    /// The dispatcher.
+    waiting: OnceLock<WeakRecipient<RoomChanged>>,
+}
+
+/// Runs that wait for room at an upstream may find it now. Sent to the dispatcher, once for each time that it found none.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct RoomChanged;
+
+/// Whether a run can be started, see [`route::Room`].
+pub(super) enum Room {
+    Free(KeptPlace),
+    Full { again: Option<Duration> },
+    Down(RunError),
+}
+
+/// The place that is kept for a run, if its upstream limits runs; dropping it gives it back.
+pub(super) struct KeptPlace {
+    router: Arc<Router>,
+    place: Option<Place>,
+}
+
+impl KeptPlace {
+    /// For [`RouteRequest::with_place`].
+    pub(super) fn into_place(mut self) -> Option<Place> {
+        self.place.take()
+    }
+}
+
+impl Drop for KeptPlace {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.router.with(|route| route.give_back(place));
+        }
+    }
 }
 
 struct Inner {
     route: Route,
     /// By upstream: the state that was last logged and counted.
     shown: Vec<State>,
+    /// The dispatcher found no room for a run, and no change was reported since.
+    is_awaited: bool,
 }
 
 /// The permit of the current attempt. If it is dropped before an outcome was reported, for example because the run is
@@ -39,7 +78,14 @@ impl Router {
     pub fn new(settings: route::Settings, metrics: Arc<Metrics>) -> Self {
         let route = Route::new(settings);
         metrics.upstreams.publish(&route.health(now()));
-        Router { inner: Mutex::new(Inner { route, shown: Vec::new() }), metrics }
+        let inner = Mutex::new(Inner { route, shown: Vec::new(), is_awaited: false });
+        Router { inner, metrics, waiting: OnceLock::new() }
+    }
+
+    /// Who is notified when there may be room for a run.
+    pub(super) fn set_waiting(&self, dispatcher: WeakRecipient<RoomChanged>) {
+        // Set by the one dispatcher, when it starts.
+        let _ = self.waiting.set(dispatcher);
     }
 
     /// The state of the breakers of an upstream.
@@ -54,9 +100,26 @@ impl Router {
         health
     }
 
-    /// Why no target accepts a request of this client now, see [`Route::rejection`].
-    pub(super) fn rejection(&self, client: FairShareKey, model: &str) -> Option<RunError> {
-        self.lock().route.rejection(now(), client, model)
+    /// Whether a run can be started, see [`Route::room`].
+    pub(super) fn room(self: &Arc<Self>, ask: &RoomRequest) -> Room {
+        let mut inner = self.lock();
+        match inner.route.room(now(), ask) {
+            route::Room::Free(place) => Room::Free(KeptPlace { router: Arc::clone(self), place }),
+            route::Room::Full { again } => {
+                // Under the lock that any change needs, so that none is missed.
+                inner.route.take_has_room();
+                inner.is_awaited = true;
+                Room::Full { again }
+            }
+            route::Room::Down(error) => Room::Down(error),
+        }
+    }
+
+    /// The run picks no more, see [`Route::give_up`].
+    pub(super) fn give_up(&self, request: &mut RouteRequest) {
+        if request.has_place() {
+            self.with(|route| route.give_up(request));
+        }
     }
 
     /// Other models from now on.
@@ -78,7 +141,7 @@ impl Router {
     #[cfg(test)]
     pub(crate) fn trip(&self) {
         use crate::{
-            chat::{RunErrorKind, SessionId},
+            chat::{FairShareKey, RunErrorKind, SessionId},
             upstream::breaker::Asker,
         };
         self.with(|route| {
@@ -103,10 +166,16 @@ impl Router {
         for event in inner.route.take_events() {
             self.tell(&mut inner, event);
         }
+        if inner.is_awaited && inner.route.take_has_room() {
+            inner.is_awaited = false;
+            if let Some(dispatcher) = self.waiting.get().and_then(WeakRecipient::upgrade) {
+                mailbox::notify(&dispatcher, RoomChanged);
+            }
+        }
         outcome
     }
 
-    fn tell(&self, Inner { route, shown }: &mut Inner, event: Event) {
+    fn tell(&self, Inner { route, shown, .. }: &mut Inner, event: Event) {
         let name = |upstream: usize| route.upstream_name(upstream).cloned().unwrap_or_default();
         match event {
             Event::Breaker => {
@@ -174,7 +243,8 @@ impl Drop for AttemptGuard {
             self.report(Err(Blame::None));
         }
         if !self.is_released {
-            self.router.lock().route.release(self.permit);
+            let permit = self.permit;
+            self.router.with(|route| route.release(permit));
         }
     }
 }

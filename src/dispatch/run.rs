@@ -3,6 +3,7 @@ use super::{
     Permit, RunUpdate, SubmitRun,
     attempt::{Attempt, Outcome},
     recorder::Recorder,
+    router::KeptPlace,
     shared::{LaneShared, STREAM_BYTES},
     stream::NOT_TAKEN,
 };
@@ -29,11 +30,12 @@ pub(super) fn execute(
     shared: Rc<LaneShared>,
     submission: SubmitRun,
     permit: Permit,
+    place: KeptPlace,
 ) -> impl Future<Output = ()> + 'static {
     let channel = submission.channel.clone();
     let sink = submission.sink.clone();
     let run = submission.run;
-    let driven = AssertUnwindSafe(Run::new(shared, submission).drive()).catch_unwind();
+    let driven = AssertUnwindSafe(Run::new(shared, submission, place).drive()).catch_unwind();
     async move {
         let mut driven = pin!(Some(driven));
         let ended = poll_fn(|cx| match (channel.poll_cancelled(cx), driven.as_mut().as_pin_mut()) {
@@ -78,11 +80,12 @@ impl Drop for Run {
                 self.recorder.late_usage(usage);
             }
         }
+        self.shared.router.give_up(&mut self.route);
     }
 }
 
 impl Run {
-    fn new(shared: Rc<LaneShared>, submission: SubmitRun) -> Box<Self> {
+    fn new(shared: Rc<LaneShared>, submission: SubmitRun, place: KeptPlace) -> Box<Self> {
         let started = Instant::now();
         let waited = started.saturating_duration_since(submission.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
@@ -91,7 +94,9 @@ impl Run {
         let deadline = started + shared.settings.run_time;
         let asker = Asker { client: submission.pass.fair_share_key(), session: submission.session };
         let route = RouteRequest::new(Arc::clone(&submission.request.model), asker, deadline.into_std())
-            .with_affinity(submission.channel.affinity());
+            .with_affinity(submission.channel.affinity())
+            .with_tokens(submission.request.tokens.prompt.into())
+            .with_place(place.into_place());
         let (outbound, attempt, upstream, failed) = (None, None, Arc::default(), None);
         Box::new(Run { shared, submission, outbound, route, attempt, upstream, failed, deadline, recorder })
     }

@@ -1,57 +1,10 @@
 //! Failures at one of two simulated upstreams, before the first text: who is asked how often, and that the answer is whole.
-use crate::harness::{Gateway, PATIENCE, TestClient, until};
-use std::{
-    net::SocketAddr,
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
-    time::Duration,
-};
+use crate::harness::{Gateway, Simulated, TestClient, until};
+use std::{net::SocketAddr, time::Duration};
 use tidegate::{
     chat::RunErrorKind,
     config::{Config, Flags, Map, load},
-    runtime::block_on,
-    simulator::{self, Stats},
 };
-use tokio::sync::oneshot;
-
-/// A simulator with a name, on a thread of its own.
-struct Simulated {
-    address: SocketAddr,
-    stats: Arc<Stats>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Simulated {
-    fn start(name: &str) -> Self {
-        let settings = simulator::Settings { name: name.to_owned(), ..simulator::Settings::default() };
-        let (started, starting) = mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            block_on(async move {
-                let simulator = simulator::start(settings).unwrap();
-                started.send((simulator.addr, Arc::clone(simulator.stats()))).unwrap();
-                let _ = stopped.await;
-                simulator.stop().await;
-            })
-            .unwrap();
-        });
-        let (address, stats) = starting.recv_timeout(PATIENCE).unwrap();
-        Simulated { address, stats, stop: Some(stop), thread: Some(thread) }
-    }
-
-    /// How often it was asked.
-    fn asked(&self) -> usize {
-        self.stats.attempts().len()
-    }
-}
-
-impl Drop for Simulated {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Spoken {

@@ -5,6 +5,7 @@ mod accounting;
 mod api;
 mod bad_frames;
 mod canary;
+mod capacity;
 mod chat;
 mod commands;
 mod container;

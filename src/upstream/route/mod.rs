@@ -11,16 +11,18 @@ mod model;
 pub mod plan;
 mod request;
 pub mod retry;
+mod room;
 mod state;
 
 pub use health::{Health, KeyCounts, ModelHealth, ModelState, TargetHealth, TargetStanding, UpstreamHealth};
 pub use judge::{Blame, judge};
 pub use plan::{RoutePlan as Plan, Target};
 pub use request::{Affinity, RouteRequest};
-pub use state::{Event, Permit};
+pub use room::{Room, RoomRequest};
+pub use state::{Event, Permit, Place};
 
 use super::breaker;
-use crate::chat::{FairShareKey, RunError, RunErrorKind};
+use crate::chat::{RunError, RunErrorKind};
 use candidate::{Among, Dice, Obstacle};
 use model::ModelTargets;
 use state::Known;
@@ -88,7 +90,7 @@ pub enum Pick {
     /// Pause, then call [`Route::pick`] again, which may allow an attempt. `error` is that of the last one; `None` if nothing
     /// failed and a target is waited for that stated when it is free.
     Wait { after: Duration, error: Option<RunError> },
-    /// Every target that could be asked has as many runs as it may have.
+    /// Every target that could be asked has as many runs as it may have, and no place was kept for this run.
     Full,
     /// End with this error.
     End(RunError),
@@ -130,6 +132,7 @@ impl Route {
         self.models =
             plan.models.iter().map(|model| Arc::new(ModelTargets::new(&plan, model, &self.state))).collect();
         self.plan = plan;
+        self.state.has_room = true;
     }
 
     /// How many upstreams there are.
@@ -147,17 +150,18 @@ impl Route {
         mem::take(&mut self.state.events)
     }
 
-    /// Why no target of the model accepts a request of this client now: all breakers are open. `None` if one does.
-    pub fn rejection(&self, now: Instant, client: FairShareKey, model: &str) -> Option<RunError> {
-        let model = &self.models[self.plan.find(model)?];
-        let waits =
-            model.candidates.iter().map(|candidate| self.state.broken_for(now, candidate.target, client));
-        let shortest = waits.min_by_key(|wait| wait.unwrap_or_default()).flatten();
-        shortest.map(is_down)
-    }
-
     /// What a run does next: at its start, after [`RouteRequest::fail`], and after a pause. `random` is in 0..1.
     pub fn pick(&mut self, now: Instant, random: f64, request: &mut RouteRequest) -> Pick {
+        self.give_up(request);
+        let pick = self.decide(now, random, request);
+        // A run that pauses before it asks a target again keeps its place there.
+        if let (Pick::Wait { .. }, Some((target, _))) = (&pick, &request.again) {
+            request.place = self.state.keep_place(*target);
+        }
+        pick
+    }
+
+    fn decide(&mut self, now: Instant, random: f64, request: &mut RouteRequest) -> Pick {
         self.origin.get_or_insert(now);
         let Some(model) = self.model_of(request) else {
             return Pick::End(RunError::new(RunErrorKind::ModelNotFound, "no upstream has the model"));
@@ -339,9 +343,10 @@ impl Route {
         request: &mut RouteRequest,
         model: &ModelTargets,
     ) -> Pick {
-        let (mut unasked, mut first) = (None::<(Instant, usize)>, None::<(Instant, RunErrorKind, bool)>);
+        let (mut unasked, mut first) =
+            (None::<(Instant, usize)>, None::<(Instant, RunErrorKind, Option<usize>)>);
         for candidate in &model.candidates {
-            let (until, kind, stated) = match self.state.obstacle(now, request, candidate) {
+            let (until, kind, waits_for) = match self.state.obstacle(now, request, candidate) {
                 Some(Obstacle::Full) => return Pick::Full,
                 Some(Obstacle::Cooling { until, stated: false }) => {
                     if unasked.is_none_or(|(earliest, _)| until < earliest) {
@@ -349,13 +354,15 @@ impl Route {
                     }
                     continue;
                 }
-                Some(Obstacle::Cooling { until, stated: true }) => (until, RunErrorKind::RateLimited, true),
-                Some(Obstacle::Open(wait)) => (now + wait, RunErrorKind::UpstreamDown, false),
-                Some(Obstacle::Out(out)) => (out.until, out.kind, false),
+                Some(Obstacle::Cooling { until, stated: true }) => {
+                    (until, RunErrorKind::RateLimited, Some(candidate.target))
+                }
+                Some(Obstacle::Open(wait)) => (now + wait, RunErrorKind::UpstreamDown, None),
+                Some(Obstacle::Out(out)) => (out.until, out.kind, None),
                 Some(Obstacle::Unable | Obstacle::Tried) | None => continue,
             };
             if first.is_none_or(|(earliest, ..)| until < earliest) {
-                first = Some((until, kind, stated));
+                first = Some((until, kind, waits_for));
             }
         }
         // No time was stated how long: it is asked.
@@ -364,13 +371,17 @@ impl Route {
         {
             return Pick::Go(go);
         }
-        let Some((until, kind, stated)) = first else {
+        let Some((until, kind, waits_for)) = first else {
             let detail = "the prompt is longer than the context of every target";
             return Pick::End(RunError::new(RunErrorKind::InputTooLong, detail));
         };
         let after = until.saturating_duration_since(now);
-        let may_wait = stated && after <= self.limits.wait && request.has_time(now, after);
-        if may_wait && !mem::replace(&mut request.has_waited, true) {
+        let may_wait = after <= self.limits.wait && request.has_time(now, after);
+        if let Some(target) = waits_for
+            && may_wait
+            && !mem::replace(&mut request.has_waited, true)
+        {
+            request.place = self.state.keep_place(target);
             return Pick::Wait { after, error: None };
         }
         Pick::End(RunError::wait(kind, after, "no target can be asked"))

@@ -14,6 +14,8 @@ pub(super) struct ModelTargets {
     pub(super) candidates: Vec<Candidate>,
     /// It has one target and no fallback: no other target exists.
     pub(super) alone: bool,
+    /// An upstream among its targets limits its runs.
+    pub(super) is_limited: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +64,9 @@ impl ModelTargets {
             }
         }
         let tables = models.iter().map(|model| Arc::clone(&model.table)).collect();
-        ModelTargets { tables, candidates, alone: model.is_alone() }
+        let is_limited =
+            candidates.iter().any(|candidate| state.upstream(candidate.target).plan.runs_max > 0);
+        ModelTargets { tables, candidates, alone: model.is_alone(), is_limited }
     }
 
     /// The name in the configuration of the model whose target this is.

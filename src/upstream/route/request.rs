@@ -1,5 +1,5 @@
 //! A run's request to the route, and the state of its attempts.
-use super::{LostConnection, Permit, model::ModelTargets};
+use super::{LostConnection, Permit, Place, model::ModelTargets};
 use crate::{chat::RunError, upstream::breaker::Asker};
 use std::{
     sync::Arc,
@@ -36,6 +36,8 @@ pub struct RouteRequest {
     pub(super) failed: Option<FailedAttempt>,
     /// Targets that failed this run, and how often. Empty, without memory, until the first failure.
     pub(super) tried: Vec<Tried>,
+    /// A place that is kept for the next attempt.
+    pub(super) place: Option<Place>,
     /// After a pause: the target that is asked again, whatever its cooling, and the failure that led to it.
     pub(super) again: Option<(usize, RunError)>,
     /// Targets that may be asked again only if their context is larger than this.
@@ -81,6 +83,7 @@ impl RouteRequest {
             attempts: 0,
             failed: None,
             tried: Vec::new(),
+            place: None,
             again: None,
             context_above: None,
             spent_key: None,
@@ -107,6 +110,14 @@ impl RouteRequest {
         self
     }
 
+    /// The same, for a run for which a place is kept. The next pick takes it; a run that ends before gives it back, see
+    /// [`Route::give_up`](super::Route::give_up).
+    #[must_use]
+    pub fn with_place(mut self, place: Option<Place>) -> Self {
+        self.place = place;
+        self
+    }
+
     /// For the conversation's next run.
     pub fn affinity(&self) -> Affinity {
         self.affinity
@@ -125,6 +136,11 @@ impl RouteRequest {
     /// The current attempt failed before its first text. The next pick judges it, and gives its place back.
     pub fn fail(&mut self, permit: Permit, error: RunError, lost: Option<LostConnection>) {
         self.failed = Some(FailedAttempt { permit, error, lost });
+    }
+
+    /// Whether a place is kept for the next attempt.
+    pub fn has_place(&self) -> bool {
+        self.place.is_some()
     }
 
     /// Whether the run has time for a pause.

@@ -34,6 +34,8 @@ pub(super) struct LastError {
 pub(super) struct Upstream {
     pub(super) plan: UpstreamPlan,
     pub(super) running: usize,
+    /// Places that are kept for attempts to come.
+    pub(super) kept: usize,
     pub(super) breaker: Breaker,
     /// Of repeated requests there. Moves to another target are not counted: an outage makes each run move once.
     pub(super) budget: RetryBudget,
@@ -149,6 +151,14 @@ pub struct Permit {
     asks_again: bool,
 }
 
+/// The right to one attempt at an upstream that limits its runs, before it is known at which target and with which key. It is
+/// given to [`RouteRequest::with_place`](super::RouteRequest::with_place) or given back.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Place {
+    upstream: usize,
+}
+
 /// Whether a key may be used for a target.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KeyFit {
@@ -178,6 +188,8 @@ pub(super) struct Known {
     pub(super) targets: Vec<TargetState>,
     /// Since they were last taken.
     pub(super) events: Vec<Event>,
+    /// Something has changed since it was last taken for which a waiting run may now be started.
+    pub(super) has_room: bool,
 }
 
 impl Known {
@@ -189,6 +201,7 @@ impl Known {
             self.upstreams.push(Upstream {
                 plan: upstream.clone(),
                 running: 0,
+                kept: 0,
                 breaker: breaker(number as u64),
                 budget: RetryBudget::new(budget_percent),
                 keys: vec![KeyState::default(); upstream.keys.max(1)],
@@ -226,7 +239,24 @@ impl Known {
 
     pub(super) fn is_full(&self, target: usize) -> bool {
         let upstream = self.upstream(target);
-        upstream.plan.runs_max > 0 && upstream.running >= upstream.plan.runs_max
+        upstream.plan.runs_max > 0 && upstream.running + upstream.kept >= upstream.plan.runs_max
+    }
+
+    /// Keeps a place at the upstream of this target for an attempt to come; `None` if it is full, or limits no runs.
+    pub(super) fn keep_place(&mut self, target: usize) -> Option<Place> {
+        let (is_full, upstream) = (self.is_full(target), self.targets[target].upstream);
+        let state = &mut self.upstreams[upstream];
+        if is_full || state.plan.runs_max == 0 {
+            return None;
+        }
+        state.kept += 1;
+        Some(Place { upstream })
+    }
+
+    pub(super) fn give_back(&mut self, place: Place) {
+        let upstream = &mut self.upstreams[place.upstream];
+        upstream.kept = upstream.kept.saturating_sub(1);
+        self.has_room = true;
     }
 
     pub(super) fn key_fit(&self, now: Instant, target: usize, key: usize) -> KeyFit {
@@ -259,6 +289,7 @@ impl Known {
         let model = state.breaker.admit(now, asker).ok()?;
         if before != (upstream.breaker.state(), state.breaker.state()) {
             self.events.push(Event::Breaker);
+            self.has_room = true;
         }
         (upstream.running, state.running) = (upstream.running + 1, state.running + 1);
         upstream.keys[key].running += 1;
@@ -279,6 +310,7 @@ impl Known {
         upstream.running = upstream.running.saturating_sub(1);
         let key = &mut upstream.keys[permit.key];
         key.running = key.running.saturating_sub(1);
+        self.has_room |= upstream.plan.runs_max > 0;
     }
 
     /// An answer has begun: whatever was stated of the target and the key is over.
@@ -287,6 +319,7 @@ impl Known {
         let Permit { target, key, .. } = permit;
         let upstream = self.targets[target].upstream;
         let state = &mut self.targets[target];
+        self.has_room |= state.out.is_some() || state.cooling.free_at.is_some() || !state.pairs.is_empty();
         (state.cooling, state.out) = (Cooling::default(), None);
         if let Some(pair) = state.pairs.get_mut(key) {
             *pair = Pair::default();
@@ -307,6 +340,7 @@ impl Known {
         target.breaker.report(now, permit.model, model);
         if before != (upstream.breaker.state(), target.breaker.state()) {
             self.events.push(Event::Breaker);
+            self.has_room = true;
         }
     }
 

@@ -9,6 +9,7 @@ mod lateness;
 pub(crate) mod netns;
 pub(crate) mod nginx;
 mod process;
+mod simulated;
 mod tls;
 mod upstream;
 
@@ -21,6 +22,7 @@ pub(crate) use kernel::allow_descriptors;
 pub(crate) use lateness::{Stopwatch, Took, on_a_steady_machine, within};
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Ended, Process, Tidegate};
+pub(crate) use simulated::Simulated;
 pub(crate) use tls::{Authority, Over, TlsFront};
 pub(crate) use upstream::{
     CannedUpstream, ScriptedUpstream, event, good_answer, json_answer, read_request, sse_head,

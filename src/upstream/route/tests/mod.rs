@@ -2,10 +2,11 @@
 #![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
 mod many;
 mod properties;
+mod room;
 
 use super::*;
 use crate::{
-    chat::{Retry, SessionId},
+    chat::{FairShareKey, Retry, SessionId},
     upstream::breaker::Asker,
 };
 use LostConnection::{New, Reused};

@@ -101,6 +101,8 @@ struct Run {
     last: BTreeMap<(usize, usize), (Blame, Option<LostConnection>)>,
     waits_until: Option<Instant>,
     filtered: bool,
+    /// There was room for it when it began.
+    was_free: bool,
 }
 
 struct World {
@@ -131,9 +133,12 @@ impl World {
         prop_assert_eq!(targets.iter().map(|target| target.running).sum::<usize>(), held);
         let keys = upstreams.iter().flat_map(|upstream| &upstream.keys);
         prop_assert_eq!(keys.map(|key| key.running).sum::<usize>(), held);
+        let waiting = self.runs.iter().filter(|run| run.request.has_place()).count();
+        prop_assert_eq!(upstreams.iter().map(|upstream| upstream.kept).sum::<usize>(), waiting);
         for upstream in upstreams {
-            let is_within = upstream.plan.runs_max == 0 || upstream.running <= upstream.plan.runs_max;
-            prop_assert!(is_within, "{} runs at {}", upstream.running, upstream.plan.name);
+            let taken = upstream.running + upstream.kept;
+            let is_within = upstream.plan.runs_max == 0 || taken <= upstream.plan.runs_max;
+            prop_assert!(is_within, "{taken} runs at {}", upstream.plan.name);
         }
         Ok(())
     }
@@ -162,7 +167,14 @@ impl World {
                 run.waits_until = Some(self.now + after);
                 Ok(true)
             }
-            Pick::Full | Pick::End(_) => Ok(false),
+            Pick::Full => {
+                prop_assert!(
+                    !run.was_free || run.sent > 0 || run.waits_until.is_some(),
+                    "its place was taken"
+                );
+                Ok(false)
+            }
+            Pick::End(_) => Ok(false),
         }
     }
 
@@ -258,6 +270,9 @@ fn play(plan: Plan, script: Script) -> Result<(), TestCaseError> {
             let before = world.free_at();
             let goes_on = fate.is_none_or(|fate| world.end(&mut run, fate, random));
             let goes_on = goes_on && world.step(&mut run, random)?;
+            if !goes_on {
+                world.route.give_up(&mut run.request);
+            }
             let is_back = before.iter().zip(world.free_at()).any(|(before, after)| after < *before);
             prop_assert!(!is_back || matches!(fate, Some(Fate::Answers)), "I6: free_at went back");
             if goes_on {
@@ -271,12 +286,22 @@ fn play(plan: Plan, script: Script) -> Result<(), TestCaseError> {
             let model = number % models;
             let deadline = world.now + ms(20_000 + time);
             let name: Arc<str> = format!("m{model}").into();
-            let request = RouteRequest::new(name, asker(client), deadline).with_tokens(time / 3);
+            let ask = RoomRequest { model: Arc::clone(&name), asker: asker(client), tokens: time / 3 };
+            let mut request = RouteRequest::new(name, asker(client), deadline).with_tokens(time / 3);
+            // Some come without a place, as runs that have waited for a cooling target do.
+            let mut was_free = false;
+            if random < 0.7 {
+                match world.route.room(world.now, &ask) {
+                    Room::Free(place) => (request, was_free) = (request.with_place(place), true),
+                    Room::Full { .. } | Room::Down(_) => continue,
+                }
+            }
             let (last, waits_until) = (BTreeMap::new(), None);
             let alone = alone[model];
-            world
-                .runs
-                .insert(0, Run { request, alone, go: None, sent: 0, last, waits_until, filtered: false });
+            world.runs.insert(
+                0,
+                Run { request, alone, go: None, sent: 0, last, waits_until, filtered: false, was_free },
+            );
             step(&mut world, 0, None, random)?;
             continue;
         }
