@@ -23,6 +23,7 @@ fn plan() -> Plan {
         keys: KEYS,
         keys_limited: KeysLimited::Apart,
         runs_max: 100,
+        continues: false,
         times: Times::UNLIMITED,
     };
     let target = |upstream| TargetPlan { upstream, model: "m".into(), weight: 1 };

@@ -41,7 +41,7 @@ use tidegate::{
             self, Pick, Plan, Route, RouteRequest,
             plan::{KeysLimited, ModelPlan, TargetPlan, Times, UpstreamPlan},
         },
-        service::{QuotaError, ThinkingField, TokenCap},
+        service::{Continues, QuotaError, ThinkingField, TokenCap},
     },
 };
 use tokio::sync::oneshot;
@@ -110,6 +110,8 @@ fn chat_reader() -> f64 {
             max_tokens: None,
             token_cap: TokenCap::MaxTokens,
             include_usage: true,
+            continues: Continues::No,
+            continue_path: "",
             insufficient_quota: QuotaError::Money,
             api_version: None,
             headers: Vec::new(),
@@ -147,6 +149,7 @@ fn route() -> f64 {
         keys: 32,
         keys_limited: KeysLimited::Apart,
         runs_max: 100,
+        continues: false,
         times: Times::UNLIMITED,
     };
     let target = |upstream| TargetPlan { upstream, model: "m".into(), weight: 1 };

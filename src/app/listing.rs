@@ -138,6 +138,7 @@ impl Shared {
             id: Arc::clone(&model.name),
             title: Arc::clone(&model.name),
             context: Some(model.context).filter(|context| *context > 0),
+            continues: continues(&self.configured, model),
             ..self.listing.model.clone()
         });
         let catalog = Catalog::new(own.iter().cloned().chain(models).collect());
@@ -146,6 +147,16 @@ impl Shared {
             None => catalog,
         });
     }
+}
+
+/// Whether an answer of a listed model can be continued, see [`Config::can_continue`](crate::config::Config::can_continue).
+fn continues(plan: &Plan, model: &OfferedModel) -> bool {
+    let mut names = model.targets.iter().map(|(_, there)| there);
+    let first = names.next();
+    let can = |(upstream, _): &(usize, Arc<str>)| {
+        plan.upstreams.get(*upstream).is_some_and(|upstream| upstream.continues)
+    };
+    names.all(|name| Some(name) == first) && model.targets.iter().any(can)
 }
 
 fn absence(why: NoModels) -> Absence {

@@ -3,7 +3,10 @@ use super::listing::{ListSettings, Listing};
 use crate::{
     chat::{Absence, Allowed, Catalog, Model, Parameters, Range},
     config::{self, Config, DEFAULT_NAME, ModelInUse, ModelThinking, SectionName},
-    upstream::route::plan::{ModelPlan, ModelTimes, RoutePlan, TargetPlan, Times, UpstreamPlan},
+    upstream::{
+        route::plan::{ModelPlan, ModelTimes, RoutePlan, TargetPlan, Times, UpstreamPlan},
+        service::Continues,
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +17,7 @@ pub(super) fn plan(config: &Config) -> RoutePlan {
         keys: upstream.api_keys().len(),
         keys_limited: upstream.keys_limited,
         runs_max: upstream.runs_max,
+        continues: upstream.continues() != Continues::No,
         times: times(upstream),
     });
     let models = config.models_in_use().into_iter().map(|model| ModelPlan {
@@ -116,7 +120,8 @@ pub(super) fn listing(config: &Config) -> Option<Listing> {
 fn offer(config: &Config, model: &ModelInUse<'_>) -> Model {
     let text = |text: &str| (!text.is_empty()).then(|| text.into());
     let prompt = text(&config.session.system_prompt);
-    let named = Model { system_prompt: prompt.clone(), ..Model::named(model.name) };
+    let continues = config.can_continue(model);
+    let named = Model { system_prompt: prompt.clone(), continues, ..Model::named(model.name) };
     let Some(settings) = model.settings else { return named };
     let context = Some(settings.context).filter(|tokens| *tokens > 0);
     let max_tokens = config.max_tokens_of(model);

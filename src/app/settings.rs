@@ -15,7 +15,7 @@ use crate::{
         client,
         dashscope::{self, DashScope},
         route,
-        service::DialectKind,
+        service::{Continues, DialectKind},
     },
 };
 use rustix::system::uname;
@@ -191,6 +191,7 @@ fn dialect(upstream: &config::Upstream) -> Dialect {
             incremental: upstream.incremental,
             thinking,
             max_tokens,
+            continues: upstream.continues() != Continues::No,
             workspace: some(&upstream.workspace),
             headers,
             extra,
@@ -201,6 +202,8 @@ fn dialect(upstream: &config::Upstream) -> Dialect {
             max_tokens,
             token_cap: upstream.token_cap(),
             include_usage: upstream.include_usage(),
+            continues: upstream.continues(),
+            continue_path: upstream.continue_path(),
             insufficient_quota: upstream.service.insufficient_quota,
             api_version: some(&upstream.api_version),
             headers,

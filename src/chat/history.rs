@@ -1,6 +1,6 @@
 //! The history of a conversation, and the part of it that fits into a request.
 use super::{
-    ChatMessage, MessageId, PromptMessage, Role, RunId, SessionId, Text, Usage,
+    ChatMessage, Ending, MessageId, PromptMessage, Role, RunId, SessionId, Text, Usage,
     tokens::{Estimate, TokenEstimate, raw_tokens},
     turn::{Names, Turn},
 };
@@ -164,13 +164,13 @@ impl History {
         self.turns.push_back(turn);
     }
 
-    /// Closes the open turn with its answer, which is `incomplete` if it was interrupted.
-    pub fn complete(&mut self, text: &str, incomplete: bool) {
+    /// Closes the open turn with its answer, or gives the newest turn another answer in place of its own.
+    pub fn complete(&mut self, text: &str, ending: Ending) {
         self.forget_displaced();
         let Some(mut turn) = self.turns.pop_back() else { return };
         self.bytes -= turn.bytes();
         self.messages -= turn.messages();
-        turn.close(text, incomplete);
+        turn.close(text, ending);
         self.open(turn);
     }
 
@@ -209,7 +209,7 @@ impl History {
         let answer_id = self.long(answer);
         let answer = turn.answer().map(|text| ChatMessage {
             model: self.model_of(turn),
-            ..ChatMessage::answer(answer_id.clone(), text, turn.is_incomplete)
+            ..ChatMessage::answer(answer_id.clone(), text, turn.ending)
         });
         Some(ChatTurn { question, answer_id, answer })
     }
@@ -229,6 +229,12 @@ impl History {
         (snapshot, open.map(|turn| (turn.question, kept)))
     }
 
+    /// The newest question, and the index of its turn in a [`History::snapshot`]: for an answer to it that will replace its own.
+    pub fn newest_replaced(&self) -> Option<(ChatMessage, usize)> {
+        let named = self.turns.iter().filter(|turn| turn.names().is_some()).count();
+        Some((self.newest()?.question, named.checked_sub(1)?))
+    }
+
     /// Restores a snapshot, within the budget. Only for a new history.
     pub fn restore(&mut self, snapshot: HistorySnapshot) {
         let HistorySnapshot { system, turns, omitted_turns, token_factor } = snapshot;
@@ -239,7 +245,7 @@ impl History {
             self.ask(&question.id, &question.text, &answer_id);
             if let Some(answer) = answer {
                 answer.model.iter().for_each(|model| self.answered_by(model));
-                self.complete(&answer.text, answer.incomplete);
+                self.complete(&answer.text, answer.ending);
             }
         }
     }
@@ -299,7 +305,7 @@ impl History {
                         if let Some(turn) = self.turns.back_mut() {
                             turn.name_answer(&name);
                         }
-                        self.complete(&text, false);
+                        self.complete(&text, Ending::Whole);
                     }
                     answerable = false;
                 }
@@ -417,7 +423,7 @@ mod tests {
         let mut history = History::new(SessionId(1), budget);
         for (user, answer) in turns {
             history.begin(user);
-            history.complete(answer, false);
+            history.complete(answer, Ending::Whole);
         }
         history
     }
@@ -493,12 +499,12 @@ mod tests {
         for at in 0..300 {
             history.ask(&id(&format!("u{at}")), "ask", &id(&format!("a{at}")));
             history.answered_by(&name(at));
-            history.complete("answer", false);
+            history.complete("answer", Ending::Whole);
         }
         history.ask(&id("u"), "ask", &id("a"));
         history.answered_by(&name(299));
         history.answered_by(&name(3)); // Another one answers instead.
-        history.complete("answer", false);
+        history.complete("answer", Ending::Whole);
         let answers = history.transcript().into_iter().filter(|message| message.role == Role::Assistant);
         let models: Vec<Option<Arc<str>>> = answers.map(|answer| answer.model).collect();
         let expected = (0..300).map(|at| (at < 255).then(|| name(at))).chain([Some(name(3))]);
@@ -568,7 +574,7 @@ mod tests {
         for (at, answer) in names.into_iter().enumerate() {
             history.ask(&id(&format!("u{at}")), "ask", &id(answer));
             assert_eq!(history.newest().unwrap().answer_id, id(answer));
-            history.complete("answer", false);
+            history.complete("answer", Ending::Whole);
         }
         let ids: Vec<String> = history.transcript().iter().map(|message| message.id.to_string()).collect();
         assert_eq!(ids.iter().step_by(2).collect::<Vec<_>>(), ["u0", "u1", "u2", "u3", "u4"]);
@@ -581,7 +587,7 @@ mod tests {
         let mut history = history(WIDE, &[]);
         for at in 0..3 {
             history.ask(&id(&format!("u{at}")), "question", &id(&format!("a{at}")));
-            history.complete("answer", at == 1);
+            history.complete("answer", if at == 1 { Ending::Cut } else { Ending::Whole });
         }
         let before = (history.transcript(), history.bytes(), history.messages, prompt(&history));
         assert_eq!(history.cut_before(&id("u1")).unwrap().text.as_str(), "question");
@@ -592,7 +598,7 @@ mod tests {
         // After an answer the displaced turns cannot be restored.
         history.cut_before(&id("u1"));
         history.ask(&id("u9"), "another", &id("a9"));
-        history.complete("!", false);
+        history.complete("!", Ending::Whole);
         history.withdraw();
         assert_eq!((history.turns(), history.bytes(), history.messages), (2, 22, 4));
     }
@@ -602,12 +608,12 @@ mod tests {
         let mut history = history(WIDE, &[]);
         for at in 0..100 {
             history.ask(&id(&format!("u{at}")), "question", &id(&format!("a{at}")));
-            history.complete("answer", false);
+            history.complete("answer", Ending::Whole);
             assert!(history.turns.capacity() <= history.turns() + TURNS_GROWTH, "{at}");
         }
         history.cut_before(&id("u0"));
         history.ask(&id("u0"), "another", &id("a0"));
-        history.complete("answer", false);
+        history.complete("answer", Ending::Whole);
         assert_eq!(history.turns(), 1);
         assert!(history.turns.capacity() <= 1 + TURNS_GROWTH, "{}", history.turns.capacity());
         assert_eq!(history.displaced.capacity(), 0);

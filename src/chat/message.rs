@@ -21,26 +21,38 @@ impl Role {
     }
 }
 
+/// How an answer ended, as far as its conversation remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// The model came to its end.
+    #[default]
+    Whole,
+    /// The limit of tokens was reached.
+    Cut,
+    /// It was interrupted or stopped.
+    Incomplete,
+}
+
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatMessage {
     pub id: MessageId,
     pub role: Role,
     pub text: Text,
-    /// An answer that was interrupted or stopped.
-    pub incomplete: bool,
+    /// Of an answer.
+    pub ending: Ending,
     /// The model that wrote the answer; `None` for other messages, and if unknown.
     pub model: Option<Arc<str>>,
 }
 
 impl ChatMessage {
     pub fn new(id: MessageId, role: Role, text: impl Into<Text>) -> Self {
-        ChatMessage { id, role, text: text.into(), incomplete: false, model: None }
+        ChatMessage { id, role, text: text.into(), ending: Ending::Whole, model: None }
     }
 
     /// An answer.
-    pub fn answer(id: MessageId, text: impl Into<Text>, incomplete: bool) -> Self {
-        ChatMessage { incomplete, ..Self::new(id, Role::Assistant, text) }
+    pub fn answer(id: MessageId, text: impl Into<Text>, ending: Ending) -> Self {
+        ChatMessage { ending, ..Self::new(id, Role::Assistant, text) }
     }
 
     /// A question.

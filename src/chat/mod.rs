@@ -9,6 +9,7 @@ pub mod principal;
 pub mod record;
 pub mod request;
 pub mod run;
+pub mod seam;
 mod source;
 pub mod text;
 mod tokens;
@@ -18,7 +19,7 @@ pub mod usage;
 pub use error::{Fault, Retry, RunError, RunErrorKind};
 pub use history::{Budget, ChatTurn, History, HistorySnapshot, Prompt};
 pub use id::{ChatId, IdFault, MessageId, RequestId};
-pub use message::{ChatMessage, PromptMessage, Role};
+pub use message::{ChatMessage, Ending, PromptMessage, Role};
 pub use model::{
     Absence, Allowed, Catalog, Choice, ChoiceFault, Chosen, Model, Models, Offered, ParameterFault,
     Parameters, Range,

@@ -62,7 +62,7 @@ impl Allowed {
     /// # Errors
     /// The first value that is out of its range, or may not be set for this model.
     pub fn check(&self, values: &Parameters) -> Result<(), ParameterFault> {
-        let fault = |field, must: String| Err(ParameterFault { field, must: must.into() });
+        let fault = |field, must: String| Err(ParameterFault::Field { field, must: must.into() });
         let refused = |field| fault(field, "cannot be set for this model".to_owned());
         match (values.temperature, self.temperature) {
             (Some(_), None) => return refused("temperature"),
@@ -92,11 +92,15 @@ impl Allowed {
     }
 }
 
-/// A parameter that is not accepted: its name, and what it must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterFault {
-    pub field: &'static str,
-    pub must: Box<str>,
+/// What is wrong with a request beside its message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParameterFault {
+    /// A parameter: its name, and what it must be.
+    #[error("`body.{field}` {must}.")]
+    Field { field: &'static str, must: Box<str> },
+    /// The answer has ended well, is not the newest, or no model goes on with it.
+    #[error("This answer cannot be continued. Try again instead.")]
+    NotContinued,
 }
 
 /// A model that clients may ask for.
@@ -116,6 +120,8 @@ pub struct Model {
     pub allowed: Allowed,
     /// The system prompt of turns that this model answers.
     pub system_prompt: Option<Text>,
+    /// Whether an answer of it that broke off can be continued.
+    pub continues: bool,
 }
 
 impl Model {
@@ -129,6 +135,7 @@ impl Model {
             defaults: Parameters::default(),
             allowed: Allowed::default(),
             system_prompt: None,
+            continues: false,
         }
     }
 
@@ -314,7 +321,8 @@ mod tests {
 
     fn refused(choice: &Choice) -> String {
         match catalog().choose(choice).unwrap_err() {
-            ChoiceFault::Parameter(ParameterFault { field, must }) => format!("{field} {must}"),
+            ChoiceFault::Parameter(ParameterFault::Field { field, must }) => format!("{field} {must}"),
+            ChoiceFault::Parameter(ParameterFault::NotContinued) => unreachable!(),
             ChoiceFault::Unknown { offered } => format!("offered: {offered}"),
             ChoiceFault::Absent(absence) => format!("{absence:?}"),
         }

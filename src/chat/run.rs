@@ -1,9 +1,10 @@
 //! One upstream generation: its request, its events, and how it can end.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
-use super::{Parameters, PromptMessage, RunError, TokenEstimate, Usage};
+use super::{Ending, Parameters, PromptMessage, Role, RunError, TokenEstimate, Usage, seam};
 use std::{sync::Arc, time::Duration};
 
-/// The request of a run: the messages of the history window, the new user message last.
+/// The request of a run: the messages of the history window, the new user message last. Behind it may stand the beginning of
+/// its answer, which the model is to go on with.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
     /// The model, by the name that clients use.
@@ -15,6 +16,22 @@ pub struct RunRequest {
     pub tokens: TokenEstimate,
     /// Turns of the conversation that did not fit into the budget.
     pub omitted_turns: usize,
+}
+
+impl RunRequest {
+    /// Whether the model is to go on with the last message, which is the beginning of its answer.
+    pub fn continues(&self) -> bool {
+        self.messages.last().is_some_and(|last| last.role == Role::Assistant)
+    }
+
+    /// The request to go on with what was shown of an answer. The model does not reason before: what it wrote then would
+    /// stand between both texts, and some services take it for the answer itself.
+    #[must_use]
+    pub fn continued(mut self, shown: &str) -> Self {
+        self.messages.push(PromptMessage::new(Role::Assistant, seam::beginning(shown)));
+        self.parameters.thinking = Some(false);
+        self
+    }
 }
 
 /// The two texts of an answer.
@@ -104,6 +121,17 @@ impl RunEnd {
     pub fn failed(error: RunError) -> Self {
         let request_id = error.request_id.clone();
         RunEnd { outcome: Err(error), usage: None, request_id, timing: Timing::default() }
+    }
+}
+
+/// Of an answer that has text.
+impl From<&Result<FinishReason, RunError>> for Ending {
+    fn from(outcome: &Result<FinishReason, RunError>) -> Self {
+        match outcome {
+            Ok(FinishReason::Stop | FinishReason::ToolCalls) => Ending::Whole,
+            Ok(FinishReason::Length) => Ending::Cut,
+            Ok(FinishReason::Stopped) | Err(_) => Ending::Incomplete,
+        }
     }
 }
 

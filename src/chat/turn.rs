@@ -1,5 +1,5 @@
 //! One turn of a conversation, kept in a single block of text.
-use super::{Text, tokens::raw_tokens};
+use super::{Ending, Text, tokens::raw_tokens};
 use std::sync::Arc;
 
 /// A user message and its answer. The open turn has no answer yet; an earlier turn without one was stopped before its first
@@ -20,8 +20,8 @@ pub(super) struct Turn {
     /// Bytes of the question's ID; the rest is the answer's. Plain conversations have no IDs.
     name: u8,
     is_answered: bool,
-    /// The answer was interrupted.
-    pub is_incomplete: bool,
+    /// Of its answer.
+    pub ending: Ending,
     /// The model that answers, as the history counts them; 0 if unknown.
     pub model: u8,
 }
@@ -41,13 +41,13 @@ impl Turn {
         Turn { tokens: raw_tokens(question), ..Turn::pack(question, "", names.unwrap_or(NAMELESS)) }
     }
 
-    /// The turn closed with its answer.
-    pub(super) fn close(&mut self, answer: &str, is_incomplete: bool) {
+    /// The turn closed with its answer, in place of the one that it may have.
+    pub(super) fn close(&mut self, answer: &str, ending: Ending) {
         let names = self.names().unwrap_or(NAMELESS);
         *self = Turn {
-            tokens: self.tokens + raw_tokens(answer),
+            tokens: raw_tokens(self.question_str()) + raw_tokens(answer),
             is_answered: true,
-            is_incomplete,
+            ending,
             model: self.model,
             ..Turn::pack(self.question_str(), answer, names)
         };
@@ -70,7 +70,7 @@ impl Turn {
             tokens: 0,
             name: names.user.len() as u8, // See `ID_BYTES_MAX`.
             is_answered: false,
-            is_incomplete: false,
+            ending: Ending::Whole,
             model: 0,
         }
     }

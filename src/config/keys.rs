@@ -21,7 +21,7 @@ use crate::{
         dashscope::Endpoint,
         json_fields::JsonFields,
         route::plan::KeysLimited,
-        service::{ModelSource, Service, ThinkingField, TokenCap},
+        service::{Continues, ModelSource, Service, ThinkingField, TokenCap},
     },
 };
 use ipnet::IpNet;
@@ -247,6 +247,8 @@ sections! {
             "the field for `upstream.thinking`", Own;
         include_usage: Option<bool> = "", ValueKind::ByService(&["true", "false"]),
             "ask for token counts (`stream_options`)", Own;
+        continues: Option<Continues> = "", ValueKind::ByService(Continues::NAMES),
+            "how an answer that broke off is continued: by a field of its last message, by a field of the request, or by the last message alone", Own;
         endpoint: Endpoint = "auto", ValueKind::Choice(Endpoint::NAMES),
             "which endpoint of the service; auto = by the model's name", Shared;
         incremental: bool = "true", FLAG, "ask for new text only instead of the text so far", Shared;

@@ -3,7 +3,10 @@ use super::{
     Config, Fault, Model, ModelThinking, Origin, SectionName, Upstream, check::upstream_key, layers::nearest,
     section::DEFAULT_NAME, value::api_keys,
 };
-use crate::upstream::{route::plan::KeysLimited, service::ThinkingField};
+use crate::upstream::{
+    route::plan::KeysLimited,
+    service::{Continues, ThinkingField},
+};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 
@@ -112,6 +115,19 @@ impl Config {
         let can = |upstream: &Upstream| upstream.thinking_field() != ThinkingField::None;
         model.settings.is_none_or(|settings| settings.thinking != ModelThinking::Always)
             && self.upstreams_of(model).into_iter().all(can)
+    }
+
+    /// Whether an answer of it can be continued. Only the model that wrote it continues seamlessly, so its targets must have
+    /// one name: which of them answered is not known later.
+    pub fn can_continue(&self, model: &ModelInUse<'_>) -> bool {
+        let thinks = model
+            .settings
+            .is_some_and(|settings| matches!(settings.thinking, ModelThinking::On | ModelThinking::Always));
+        let mut names = model.levels.iter().flatten().map(|(_, name, _)| name);
+        let first = names.next();
+        !thinks
+            && names.all(|name| Some(name) == first)
+            && self.upstreams_of(model).into_iter().any(|upstream| upstream.continues() != Continues::No)
     }
 
     /// The sections of models in the order in which they were written.

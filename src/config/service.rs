@@ -7,7 +7,7 @@ use super::{
 use crate::upstream::{
     exchange::Header,
     json_fields::JsonFields,
-    service::{ModelSource, Service, ThinkingField, TokenCap},
+    service::{Continues, ModelSource, Service, ThinkingField, TokenCap},
 };
 
 /// Limits of `upstream.headers`; more are rejected.
@@ -42,6 +42,17 @@ impl Choice for ThinkingField {
         ThinkingField::ReasoningEffort,
         ThinkingField::ChatTemplateKwargs,
         ThinkingField::ThinkingType,
+    ];
+}
+
+impl Choice for Continues {
+    const NAMES: &'static [&'static str] = &["no", "partial", "prefix", "continue_final_message", "last"];
+    const VALUES: &'static [Self] = &[
+        Continues::No,
+        Continues::Partial,
+        Continues::Prefix,
+        Continues::ContinueFinalMessage,
+        Continues::Last,
     ];
 }
 

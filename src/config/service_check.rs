@@ -2,7 +2,7 @@
 use super::{Config, Fault, Origin, SectionName, Upstream, address, check::upstream_key, value::Thinking};
 use crate::upstream::{
     chat, dashscope,
-    service::{DialectKind, ModelSource, ThinkingField, TokenCap},
+    service::{Continues, DialectKind, ModelSource, ThinkingField, TokenCap},
 };
 
 /// A short variable for the key of one service. At another one it is ignored: it may be set for another program, and its
@@ -26,6 +26,34 @@ impl Upstream {
         self.include_usage.unwrap_or(self.service.include_usage)
     }
 
+    /// How it goes on with the beginning of an answer: its own value, else that of the service's row. Not at all where it
+    /// is to think first: what it thinks would stand between both texts.
+    pub fn continues(&self) -> Continues {
+        let row = self.service;
+        let is_reached =
+            row.continue_path.is_empty() || ["/", row.continue_path].contains(&self.base_url.path());
+        let of_row = if is_reached { row.continues } else { Continues::No };
+        if self.thinking == Thinking::On { Continues::No } else { self.continues.unwrap_or(of_row) }
+    }
+
+    /// What stands before the path of a request that is to go on with an answer.
+    pub fn continue_path(&self) -> &'static str {
+        if self.base_url.path() == "/" { self.service.continue_path } else { "" }
+    }
+
+    /// What is wrong with its own value of `continues`.
+    fn continues_problem(&self) -> Option<&'static str> {
+        let own = self.continues.filter(|own| *own != Continues::No)?;
+        let is_native = self.service.dialect == DialectKind::DashScope;
+        if self.thinking == Thinking::On {
+            Some("an answer is continued without thinking, and `thinking` is on; leave out one of them")
+        } else if is_native && own != Continues::Partial {
+            Some("DashScope's own dialect has only partial; other ways are of chat completions")
+        } else {
+            None
+        }
+    }
+
     /// Where it lists its models, below the base URL: its own value, else that of the service's row. A deployment of Azure
     /// has no list.
     pub fn list_path(&self) -> Option<&str> {
@@ -47,7 +75,11 @@ impl Upstream {
             ThinkingField::ChatTemplateKwargs => Some("chat_template_kwargs"),
             ThinkingField::ThinkingType => Some("thinking"),
         };
-        dialect.iter().copied().chain(thinking).collect()
+        let continues: &[&str] = match self.continues() {
+            Continues::ContinueFinalMessage => &["continue_final_message", "add_generation_prompt"],
+            Continues::No | Continues::Partial | Continues::Last | Continues::Prefix => &[],
+        };
+        dialect.iter().chain(continues).copied().chain(thinking).collect()
     }
 }
 
@@ -145,6 +177,7 @@ impl Config {
                     .map(|field| ("extra", format!("has the field {field}, which the gateway sends itself"))),
             ];
             let list = [
+                upstream.continues_problem().map(|problem| ("continues", problem.to_owned())),
                 (lists && upstream.list_path().is_none()).then(|| {
                     ("models", format!("{} = {} has no list of models", key("service"), service.name))
                 }),

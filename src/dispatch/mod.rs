@@ -76,6 +76,7 @@ impl SubmitRun {
             model: Arc::clone(&self.request.model),
             asker: Asker { client: self.pass.fair_share_key(), session: self.session },
             tokens: self.request.tokens.prompt.into(),
+            continues: self.request.continues(),
         }
     }
 }

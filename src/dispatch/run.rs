@@ -96,6 +96,7 @@ impl Run {
         let route = RouteRequest::new(Arc::clone(&submission.request.model), asker, deadline.into_std())
             .with_affinity(submission.channel.affinity())
             .with_tokens(submission.request.tokens.prompt.into())
+            .with_continuation(submission.request.continues())
             .with_place(place.into_place());
         let (outbound, attempt, upstream, failed) = (None, None, Arc::default(), None);
         Box::new(Run { shared, submission, outbound, route, attempt, upstream, failed, deadline, recorder })

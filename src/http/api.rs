@@ -4,7 +4,7 @@ mod models;
 use super::{AppState, auth, auth::NotAdmitted, methods, page};
 use crate::{
     access::Denied,
-    chat::{ChatId, ChatKey, ChatMessage},
+    chat::{ChatId, ChatKey, ChatMessage, Ending},
     lifecycle::Phase,
     session::Transcript,
 };
@@ -176,7 +176,7 @@ struct Metadata<'a> {
 
 impl<'a> Metadata<'a> {
     fn of(message: &'a ChatMessage) -> Option<Self> {
-        let (model, incomplete) = (message.model.as_deref(), message.incomplete);
+        let (model, incomplete) = (message.model.as_deref(), message.ending == Ending::Incomplete);
         (model.is_some() || incomplete).then_some(Metadata { model, incomplete })
     }
 }

@@ -159,6 +159,10 @@ impl Connection {
             Ok(ClientFrame::Resume { request, chat, turn, after }) => {
                 self.on_request(ctx, codec, request, chat, AttachKind::Resume { turn, after })
             }
+            Ok(ClientFrame::Continue { request, chat, answer, choice }) => {
+                let catalog = self.connections.worker.models.now();
+                self.on_request(ctx, codec, request, chat, AttachKind::Continue { answer, choice, catalog })
+            }
             Ok(ClientFrame::Abort { request }) => self.on_stop(&request),
             Ok(ClientFrame::Ping { request }) => {
                 Self::reply(ctx, codec, request.as_ref(), &ServerFrame::Pong)

@@ -2,10 +2,12 @@
 //! sent to. Names no actor.
 use crate::{
     access::Pass,
-    chat::{ChatId, Chosen, MessageId, RequestId, SubscriberId, TurnRequest},
+    chat::{
+        Catalog, ChatId, Choice, Chosen, MessageId, ParameterFault, RequestId, SubscriberId, TurnRequest,
+    },
     mailbox,
     memory::Account,
-    protocol::{Close, Codec, Rejection, ServerFrame},
+    protocol::{Close, Codec, NumberInRun, Rejection, ServerFrame},
     session::Transcript,
     socket::window::SendWindow,
 };
@@ -172,17 +174,19 @@ pub enum ConnectionSignal {
 /// What a request does with its chat.
 pub enum AttachKind {
     Ask { turn: Box<TurnRequest>, chosen: Result<Chosen, Rejection> },
-    Resume { turn: Option<MessageId>, after: Option<u32> },
+    Resume { turn: Option<MessageId>, after: Option<NumberInRun> },
+    Continue { answer: MessageId, choice: Choice, catalog: Arc<Catalog> },
 }
 
 impl AttachKind {
-    /// Bytes of text in a question.
+    /// Bytes of text in what is to be answered.
     pub fn bytes(&self) -> Option<usize> {
         match self {
             AttachKind::Ask { turn, .. } => {
                 let before = turn.transcript.iter().map(|past| past.text.len());
                 Some(turn.message.text.len() + before.sum::<usize>())
             }
+            AttachKind::Continue { .. } => Some(0),
             AttachKind::Resume { .. } => None,
         }
     }
@@ -192,6 +196,10 @@ impl AttachKind {
         match self {
             AttachKind::Ask { chosen, .. } => {
                 let reason = chosen.as_ref().err().cloned().unwrap_or(Rejection::Draining);
+                ServerFrame::Rejected { reason }
+            }
+            AttachKind::Continue { .. } => {
+                let reason = Rejection::BadParameter { fault: ParameterFault::NotContinued };
                 ServerFrame::Rejected { reason }
             }
             AttachKind::Resume { .. } => ServerFrame::NoActive,

@@ -255,7 +255,7 @@ impl SessionActor {
         let Some(request) = attach.take() else { return };
         let AttachRequest { subscriber, request, kind, pass, account, codec, sink, .. } = *request;
         self.holdings.run = account;
-        if matches!(kind, AttachKind::Ask { .. }) {
+        if matches!(kind, AttachKind::Ask { .. } | AttachKind::Continue { .. }) {
             self.holdings.transfer_to(pass.source());
             self.pass = pass;
         }
@@ -264,6 +264,9 @@ impl SessionActor {
         let input = match kind {
             AttachKind::Ask { turn, chosen } => Input::Ask { subscriber, sink, turn, chosen },
             AttachKind::Resume { turn, after } => Input::Resume { subscriber, sink, turn, after },
+            AttachKind::Continue { answer, choice, catalog } => {
+                Input::Continue { subscriber, sink, answer, choice, catalog }
+            }
         };
         self.feed(ctx, input);
         if let Some(chat) = &self.chat {

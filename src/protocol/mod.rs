@@ -10,7 +10,7 @@ pub mod rejection;
 pub use close::Close;
 pub use codec::{Codec, FrameEncoder};
 pub use incoming::{DecodeError, Incoming, Limits};
-pub use position::ReplayPosition;
+pub use position::{NumberInRun, ReplayPosition};
 pub use rejection::Rejection;
 
 use crate::chat::{
@@ -25,10 +25,11 @@ pub enum ClientFrame {
     Message { text: String },
     /// A question in one of the client's chats.
     Ask { request: RequestId, chat: ChatId, turn: Box<TurnRequest>, choice: Choice },
-    /// Follow the newest turn of a chat: from its start, or from the frame after number `after` (see
-    /// [`ReplayPosition`]). With `turn`, only if that is the ID of its question or answer, or else follow the
+    /// Follow the newest turn of a chat: from its start, or from the frame after number `after`. With `turn`, only if that is the ID of its question or answer, or else follow the
     /// queued turn whose question has this ID.
-    Resume { request: RequestId, chat: ChatId, turn: Option<MessageId>, after: Option<u32> },
+    Resume { request: RequestId, chat: ChatId, turn: Option<MessageId>, after: Option<NumberInRun> },
+    /// Go on with the newest answer of a chat, which broke off.
+    Continue { request: RequestId, chat: ChatId, answer: MessageId, choice: Choice },
     /// Stop the answer that this request started or follows, or withdraw its question while that is queued.
     Abort { request: RequestId },
     /// Answered by the connection with [`ServerFrame::Pong`].
@@ -71,6 +72,8 @@ pub struct TurnStart {
     pub model: Option<Arc<str>>,
     /// Turns of the conversation that are not sent to the model.
     pub omitted_turns: usize,
+    /// The run, if it goes on with an answer: the numbers of the turn begin again.
+    pub continued_by: Option<RunId>,
 }
 
 impl ServerFrame {

@@ -88,7 +88,8 @@ mod tests {
     fn only_new_text_and_errors_are_written() {
         let run = RunId(1);
         let answer = MessageId::new("a").unwrap();
-        let start = Arc::new(TurnStart { answer, model: Some("m".into()), omitted_turns: 0 });
+        let start =
+            Arc::new(TurnStart { answer, model: Some("m".into()), omitted_turns: 0, continued_by: None });
         assert_eq!(
             encoded(ServerFrame::Text { kind: TextKind::Answer, entry: 1, text: "He".into() }),
             ["He"]

@@ -11,11 +11,28 @@ pub const BEGINNING: u32 = 2;
 /// Numbers after the last part.
 pub const ENDING: u32 = 2;
 
+/// The number of a frame, among those of one run of its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberInRun {
+    pub number: u32,
+    /// The run, if it went on with an answer; `None`: the first run of the turn.
+    pub run: Option<RunId>,
+}
+
+impl NumberInRun {
+    /// A number of the first run.
+    pub fn first(number: u32) -> Self {
+        NumberInRun { number, run: None }
+    }
+}
+
 /// A point between two entries of a turn at which a subscriber starts to read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayPosition {
     pub run: RunId,
     pub answer: MessageId,
+    /// The run, if it goes on with an answer.
+    pub continued_by: Option<RunId>,
     /// The subscriber has everything up to this number, which may be after the point; frames between the two
     /// are not sent again. `None`: it has nothing and starts at the beginning.
     pub after: Option<u32>,

@@ -73,9 +73,9 @@ rejections! {
     /// The message has a part of a type that is not supported.
     UnsupportedPart { kind: &'static str } "unsupported_part" No,
         "Parts of type `{kind}` are not understood. Send text.";
-    /// A parameter of the model has the wrong type, is out of its range, or may not be set.
+    /// A parameter of the model has the wrong type, is out of its range, or may not be set; or an answer cannot be continued.
     BadParameter { fault: ParameterFault } "bad_parameter" No,
-        "`body.{}` {}.", fault.field, fault.must;
+        "{fault}";
     /// There is no such model.
     ModelNotFound { offered: Offered } "model_not_found" No,
         "This model is not offered. Choose another: {offered}.";

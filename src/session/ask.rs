@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     chat::{
-        ChatMessage, Chosen, FinishReason, MessageId, RunError, RunErrorKind, RunId, SubscriberId, Timing,
-        TurnKind, TurnRequest,
+        ChatMessage, Chosen, Ending, FinishReason, MessageId, RunError, RunErrorKind, RunId, SubscriberId,
+        Timing, TurnKind, TurnRequest,
     },
     protocol::{Rejection, ServerFrame, TurnEnd, TurnStart},
 };
@@ -129,12 +129,15 @@ impl<S> Session<S> {
 
     /// Rebuilds the log of an answer in the history whose own log was dropped.
     fn rebuild_log(&mut self, question: MessageId, answer: ChatMessage) -> u32 {
-        let ChatMessage { id, text, incomplete, model, .. } = answer;
-        let outcome = match incomplete {
-            true => Err(RunError::new(RunErrorKind::Interrupted, "it broke off when it was written")),
-            false => Ok(FinishReason::Stop),
+        let ChatMessage { id, text, ending, model, .. } = answer;
+        let outcome = match ending {
+            Ending::Incomplete => {
+                Err(RunError::new(RunErrorKind::Interrupted, "it broke off when it was written"))
+            }
+            Ending::Cut => Ok(FinishReason::Length),
+            Ending::Whole => Ok(FinishReason::Stop),
         };
-        let start = TurnStart { answer: id, model, omitted_turns: 0 };
+        let start = TurnStart { answer: id, model, omitted_turns: 0, continued_by: None };
         let end = TurnEnd { outcome, usage: None, timing: Timing::default() };
         self.logs.push_back(TurnLog::rebuild(question, Arc::new(start), text.as_str().to_owned(), end));
         if let Some(retention) = &mut self.retention {

@@ -1,9 +1,10 @@
 //! The inputs and effects of the session machine.
 use super::Cursor;
 use crate::{
-    chat::{Chosen, MessageId, RunEvent, RunId, RunRequest, SubscriberId, TurnRequest},
-    protocol::{Close, Rejection, ServerFrame},
+    chat::{Catalog, Choice, Chosen, MessageId, RunEvent, RunId, RunRequest, SubscriberId, TurnRequest},
+    protocol::{Close, NumberInRun, Rejection, ServerFrame},
 };
+use std::sync::Arc;
 
 /// An input of a session. `S` is the sink of a subscriber, see [`Session`](super::Session).
 #[derive(Debug)]
@@ -14,9 +15,11 @@ pub enum Input<S = ()> {
     /// question that was asked before has an answer.
     Ask { subscriber: SubscriberId, sink: S, turn: Box<TurnRequest>, chosen: Result<Chosen, Rejection> },
     /// A subscriber joins and follows the newest turn, if it is running or kept for replay: from the frame after number
-    /// `after` (see [`crate::protocol::ReplayPosition`]), or from the start. With `turn`, the ID of a question or an
+    /// `after`, or from the start, where the number is of another run. With `turn`, the ID of a question or an
     /// answer, it follows that turn: if it is the newest one, or its question is queued.
-    Resume { subscriber: SubscriberId, sink: S, turn: Option<MessageId>, after: Option<u32> },
+    Resume { subscriber: SubscriberId, sink: S, turn: Option<MessageId>, after: Option<NumberInRun> },
+    /// A subscriber joins and has the newest answer continued, by a model of `catalog`. It follows that.
+    Continue { subscriber: SubscriberId, sink: S, answer: MessageId, choice: Choice, catalog: Arc<Catalog> },
     /// A subscriber stops the turn that it follows, or withdraws the queued question that it waits for.
     Abort { subscriber: SubscriberId },
     /// The time returned by [`Session::settle`](super::Session::settle) is reached.

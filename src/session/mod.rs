@@ -3,6 +3,7 @@
 //! All rules about turns are here. The actor in `hub::session_actor` translates messages into inputs and performs
 //! the effects.
 mod ask;
+mod continuation;
 mod event;
 mod memory;
 mod pacing;
@@ -174,6 +175,9 @@ impl<S> Session<S> {
             Input::Resume { subscriber, sink, turn, after } => {
                 self.on_resume(fx, Joining { id: subscriber, sink }, turn.as_ref(), after)
             }
+            Input::Continue { subscriber, sink, answer, choice, catalog } => {
+                self.on_continue(fx, Joining { id: subscriber, sink }, &answer, choice, &catalog)
+            }
             Input::Abort { subscriber } => self.on_abort(fx, subscriber),
             Input::Wake => {} // `settle` applies the timeouts.
             Input::Run { run, event } => self.on_run(fx, run, event),
@@ -211,6 +215,9 @@ impl<S> Session<S> {
     pub fn transcript(&self) -> Transcript {
         let mut messages = self.history.transcript();
         let log = self.run.as_ref().and_then(|_| self.logs.back());
+        if self.run.as_ref().is_some_and(Run::is_continuation) {
+            messages.pop(); // The log has this answer, with what is new.
+        }
         messages.extend(log.map(|log| ChatMessage {
             model: log.model().cloned(),
             ..ChatMessage::new(log.answer().clone(), Role::Assistant, log.text())

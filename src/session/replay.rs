@@ -118,6 +118,11 @@ impl TurnLog {
         self.start.model.as_ref()
     }
 
+    /// The run, if it goes on with an answer.
+    pub(super) fn continued_by(&self) -> Option<RunId> {
+        self.start.continued_by
+    }
+
     /// The ID of the answer.
     pub fn answer(&self) -> &MessageId {
         &self.start.answer
@@ -287,6 +292,7 @@ impl TurnLog {
         Some(ReplayPosition {
             run: self.run,
             answer: self.start.answer.clone(),
+            continued_by: self.start.continued_by,
             after,
             started: after.is_some_and(|after| after + 1 >= BEGINNING),
             entries,

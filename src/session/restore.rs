@@ -1,5 +1,5 @@
 //! Conversion of a session to a snapshot and back.
-use super::{Lifetime, RunState, Session, Settings, Snapshot, replay::TurnLog};
+use super::{Lifetime, RunState, Session, Settings, Snapshot, replay::TurnLog, turn::Run};
 use crate::{
     chat::{ChatTurn, RunError, RunErrorKind, SessionId, Timing},
     protocol::TurnEnd,
@@ -15,7 +15,9 @@ impl<S> Session<S> {
             .replay_until
             .map(|until| until.saturating_sub(retention.now))
             .filter(|left| !left.is_zero());
-        let (history, open) = self.history.snapshot(self.run.is_some());
+        let is_continued = self.run.as_ref().is_some_and(Run::is_continuation);
+        let (history, open) = self.history.snapshot(self.run.is_some() && !is_continued);
+        let open = open.or_else(|| self.history.newest_replaced().filter(|_| is_continued));
         let state = match (&self.run, open) {
             (Some(run), Some((question, cut))) => {
                 Some(RunState::Unfinished { question, cut, usage: run.usage() })

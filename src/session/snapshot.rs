@@ -4,7 +4,7 @@
 //! unfinished run ends when the session is restored: with text it becomes an incomplete answer, without text it is
 //! discarded as if it had never been asked.
 use crate::{
-    chat::{ChatMessage, HistorySnapshot, MessageId, RunId, TextKind, Usage},
+    chat::{ChatMessage, Ending, HistorySnapshot, MessageId, RunId, TextKind, Usage},
     protocol::{TurnEnd, TurnStart},
 };
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl RunSnapshot {
         let text: String = entries.map(|(_, text)| text.as_str()).collect();
         (!text.is_empty()).then(|| ChatMessage {
             model: self.start.model.clone(),
-            ..ChatMessage::answer(self.start.answer.clone(), text, true)
+            ..ChatMessage::answer(self.start.answer.clone(), text, Ending::Incomplete)
         })
     }
 }

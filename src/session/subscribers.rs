@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     chat::{MessageId, SubscriberId},
-    protocol::{Close, Rejection, ReplayPosition, ServerFrame},
+    protocol::{Close, NumberInRun, Rejection, ReplayPosition, ServerFrame},
 };
 use std::collections::VecDeque;
 
@@ -109,7 +109,7 @@ impl<S> Session<S> {
         fx: &mut Vec<Effect<S>>,
         joining: Joining<S>,
         turn: Option<&MessageId>,
-        after: Option<u32>,
+        after: Option<NumberInRun>,
     ) {
         let placed = self.admit().map_err(|reason| ServerFrame::Rejected { reason });
         let (cursor, scope, position) = match placed.and_then(|()| self.place_resume(turn, after)) {
@@ -128,7 +128,7 @@ impl<S> Session<S> {
     fn place_resume(
         &mut self,
         turn: Option<&MessageId>,
-        after: Option<u32>,
+        after: Option<NumberInRun>,
     ) -> Result<(Cursor, Scope, Option<ReplayPosition>), ServerFrame> {
         let bad_resume = ServerFrame::Rejected { reason: Rejection::BadResume };
         if let Some(ticket) = turn.and_then(|turn| self.queue.find_named(turn)) {
@@ -138,7 +138,10 @@ impl<S> Session<S> {
         }
         let number = self.newest_log();
         let log = self.logs.back_mut().filter(|log| turn.is_none_or(|turn| log.is_named(turn)));
-        let position = log.ok_or(ServerFrame::NoActive)?.position(after).ok_or(bad_resume)?;
+        let log = log.ok_or(ServerFrame::NoActive)?;
+        // Each run of a turn has numbers of its own.
+        let after = after.filter(|after| after.run == log.continued_by()).map(|after| after.number);
+        let position = log.position(after).ok_or(bad_resume)?;
         Ok((TurnLog::cursor_at(number, &position), Scope::Turn(number), Some(position)))
     }
 

@@ -1,13 +1,14 @@
 //! A turn from start to end: the events of its run, and how it is stopped.
 use super::{
     Effect, Outgoing, PUSH_BYTES_MAX, Session, TurnLog,
+    continuation::{self, Continuation},
     queue::PendingTurn,
     subscribers::{Scope, Subscriber},
 };
 use crate::{
     chat::{
-        ChatMessage, Chosen, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent, RunId,
-        RunRequest, TextKind, Timing, TurnKind, Usage,
+        ChatMessage, Chosen, Ending, FinishReason, MessageId, RunEnd, RunError, RunErrorKind, RunEvent,
+        RunId, RunRequest, TextKind, Timing, TurnKind, Usage,
     },
     protocol::{ServerFrame, TurnEnd, TurnStart},
 };
@@ -25,9 +26,16 @@ pub(super) struct Run {
     first_text: Option<Duration>,
     /// The usage that the run last reported.
     usage: Option<Usage>,
+    /// Set if it goes on with an answer.
+    continuation: Option<Box<Continuation>>,
 }
 
 impl Run {
+    /// Whether it goes on with an answer.
+    pub(super) fn is_continuation(&self) -> bool {
+        self.continuation.is_some()
+    }
+
     /// The usage that the run last reported.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.usage
@@ -53,21 +61,13 @@ impl<S> Session<S> {
             }
         };
         let prompt = self.history.prompt(model.system_prompt.as_ref(), chosen.prompt_tokens_max());
-        self.run = Some(Run {
-            id: self.last_run,
-            held: false,
-            estimated_tokens: prompt.estimated_tokens,
-            started: self.now(),
-            first_text: None,
-            usage: None,
-        });
-        let start =
-            TurnStart { answer, model: Some(Arc::clone(&model.id)), omitted_turns: prompt.omitted_turns };
-        self.logs.push_back(TurnLog::new(self.last_run, question, Arc::new(start)));
-        if let Some(retention) = &mut self.retention {
-            retention.replay_until = None; // Only the newest turn can be replayed.
-        }
-        self.pump_all(fx);
+        let start = TurnStart {
+            answer,
+            model: Some(Arc::clone(&model.id)),
+            omitted_turns: prompt.omitted_turns,
+            continued_by: None,
+        };
+        let log = TurnLog::new(self.last_run, question, Arc::new(start));
         let request = RunRequest {
             model: Arc::clone(&model.id),
             parameters: chosen.parameters,
@@ -75,6 +75,32 @@ impl<S> Session<S> {
             tokens: prompt.tokens,
             omitted_turns: prompt.omitted_turns,
         };
+        self.start_run(fx, log, request, prompt.estimated_tokens, None);
+    }
+
+    /// Starts the run of a turn with this log.
+    pub(super) fn start_run(
+        &mut self,
+        fx: &mut Vec<Effect<S>>,
+        log: TurnLog,
+        request: RunRequest,
+        estimated_tokens: u32,
+        continuation: Option<Box<Continuation>>,
+    ) {
+        self.run = Some(Run {
+            id: self.last_run,
+            held: false,
+            estimated_tokens,
+            started: self.now(),
+            first_text: None,
+            usage: None,
+            continuation,
+        });
+        self.logs.push_back(log);
+        if let Some(retention) = &mut self.retention {
+            retention.replay_until = None; // Only the newest turn can be replayed.
+        }
+        self.pump_all(fx);
         fx.push(Effect::StartRun { run: self.last_run, request });
     }
 
@@ -123,12 +149,17 @@ impl<S> Session<S> {
         }
     }
 
-    fn on_text(&mut self, fx: &mut Vec<Effect<S>>, kind: TextKind, text: String) {
+    fn on_text(&mut self, fx: &mut Vec<Effect<S>>, kind: TextKind, mut text: String) {
+        if let (Some(retention), Some(run)) = (&self.retention, &mut self.run)
+            && run.first_text.is_none()
+        {
+            if let Some(continuation) = &mut run.continuation {
+                text = continuation.first_text(kind, text);
+            }
+            run.first_text = (!text.is_empty()).then_some(retention.now);
+        }
         if text.is_empty() {
             return;
-        }
-        if let (Some(retention), Some(run)) = (&self.retention, &mut self.run) {
-            run.first_text.get_or_insert(retention.now);
         }
         let newest = self.newest_log();
         let Some(log) = self.logs.back_mut() else { return };
@@ -197,12 +228,17 @@ impl<S> Session<S> {
         let Some(log) = self.logs.back_mut() else { return };
         let is_silent = log.text().is_empty();
         match &end.outcome {
+            outcome if run.is_continuation() => {
+                let kept = run.continuation.map_or(0, |continuation| continuation.kept());
+                if let Some(ending) = continuation::ending(outcome, log.text().len() > kept) {
+                    self.history.complete(log.text(), ending);
+                }
+            }
             // The message stays in the history but is not sent to the model.
             Ok(FinishReason::Stopped) if is_silent => self.history.leave_unanswered(),
             Err(error) if error.kind.is_filtered() || is_silent => self.history.withdraw(),
             outcome => {
-                let is_whole = outcome.as_ref().is_ok_and(|reason| *reason != FinishReason::Stopped);
-                self.history.complete(log.text(), !is_whole);
+                self.history.complete(log.text(), Ending::from(outcome));
             }
         }
         debug_assert_eq!(log.run(), run.id);

@@ -47,13 +47,13 @@ pub enum ThinkingField {
 pub enum Continues {
     /// It always begins anew.
     No,
-    /// `"partial": true` in the last message.
+    /// `"partial": true` in the last message (references of Model Studio and of Kimi).
     Partial,
-    /// `"continue_final_message": true, "add_generation_prompt": false` in the request.
+    /// `"continue_final_message": true, "add_generation_prompt": false` in the request (vLLM, SGLang).
     ContinueFinalMessage,
-    /// A last message of the assistant is enough.
+    /// A last message of the assistant is enough (llama.cpp, whose template then adds nothing).
     Last,
-    /// `"prefix": true` in the last message.
+    /// `"prefix": true` in the last message (references of DeepSeek and Mistral).
     Prefix,
 }
 
@@ -94,6 +94,8 @@ pub struct Service {
     pub temperature: RangeInclusive<f32>,
     pub thinking: ThinkingField,
     pub continues: Continues,
+    /// Stands before the path of a request that is to go on with an answer, where the base URL has no path.
+    pub continue_path: &'static str,
     /// The list of models, below the base URL; with the key, and free of charge. At Azure only without `api_version`.
     pub list_path: Option<&'static str>,
     /// What answers 200 while the service works, from the root of its host; needs no key.
@@ -137,6 +139,7 @@ const OTHER: Service = Service {
     temperature: 0.0..=2.0,
     thinking: ThinkingField::None,
     continues: Continues::No,
+    continue_path: "",
     list_path: Some("/models"),
     probe_path: None,
     models: ModelSource::Named,
@@ -252,6 +255,7 @@ pub static SERVICES: [Service; 13] = [
         key_hosts: &["api.deepseek.com"],
         thinking: ThinkingField::ThinkingType,
         continues: Continues::Prefix,
+        continue_path: "/beta",
         first_token_timeout: PATIENT,
         first_token_timeout_last: PATIENT,
         ..OTHER

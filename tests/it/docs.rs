@@ -429,8 +429,9 @@ fn the_protocol_lists_the_requests_that_may_be_sent_again() {
         Rejection::BadId { field: "id", fault: IdFault::TooLong },
         Rejection::UnsupportedPart { kind: "file" },
         Rejection::BadParameter {
-            fault: ParameterFault { field: "temperature", must: "must be 0 to 2".into() },
+            fault: ParameterFault::Field { field: "temperature", must: "must be 0 to 2".into() },
         },
+        Rejection::BadParameter { fault: ParameterFault::NotContinued },
         unknown_model(),
         Rejection::ServiceAway,
         Rejection::NothingOffered,

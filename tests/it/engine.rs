@@ -1,6 +1,6 @@
 //! Engines that list their models: the simulator, and a real llama.cpp with a model of half a megabyte.
 use crate::harness::{Answer, Chats, End, PATIENCE, Process, TestClient, Tidegate, http_get, until, within};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
@@ -212,4 +212,35 @@ async fn a_model_that_refuses_the_newer_cap_is_asked_with_the_older_one() {
     let attempts = |number: &str| log.matches(&format!(" attempts={number} ")).count();
     assert_eq!((attempts("2"), attempts("1")), (1, 1), "{log}");
     simulator.stop().await;
+}
+
+/// The tiny model babbles, so that only the joint can be told from an answer that begins anew.
+#[tokio::test]
+async fn a_real_engine_goes_on_with_an_answer_that_its_limit_cut() {
+    let engine = Engine::start(free_address(), &[]).await;
+    let gateway =
+        gateway("llamacpp", engine.address).env("TIDEGATE_UPSTREAM__MAX_TOKENS", "12").start().await;
+    until("the list has come", async || !offered(&gateway).await.is_empty()).await;
+    let mut chats = Chats::connect(gateway.address).await;
+    let mut answer = chats.turn("r1", "c1", "潮 tide").await;
+    for round in 2..4 {
+        let request = format!("r{round}");
+        let message = answer.message.clone().unwrap();
+        let frame = json!({"type": "send", "requestId": request, "id": "c1", "trigger": "continue", "messageId": message});
+        chats.send_frame(&frame).await;
+        let mut next = Answer::of(&request);
+        chats.read_answer(&mut next).await;
+        assert_eq!(next.end, Some(End::Whole));
+        let new = next.text.strip_prefix(&answer.text).expect("the text before");
+        assert!(!new.is_empty() && !new.starts_with(answer.text.trim()), "{next:?}");
+        answer = next;
+    }
+    let log = gateway.stop().await;
+    // Each prompt has what was written before.
+    let input = |line: &str| {
+        let count = line.split_once(" input_tokens=")?.1.split(' ').next()?;
+        count.parse::<u32>().ok()
+    };
+    let counts: Vec<_> = log.lines().filter(|line| line.contains("run ended")).filter_map(input).collect();
+    assert!(counts.len() == 3 && counts.windows(2).all(|pair| pair[1] >= pair[0] + 12), "{counts:?}: {log}");
 }

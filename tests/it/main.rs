@@ -9,6 +9,7 @@ mod capacity;
 mod chat;
 mod commands;
 mod container;
+mod continued;
 mod cuts;
 mod docs;
 mod engine;

@@ -97,6 +97,7 @@ const FOREIGN_NUMBERS: &[&str] = &[
     "chat/model.rs",
     "chat/price.rs",
     "chat/run.rs",
+    "chat/seam.rs",
     "chat/usage.rs",
     "protocol/ai_sdk/decode.rs",
     "protocol/ai_sdk/encoder.rs",

@@ -1,6 +1,6 @@
 //! Services: what their rows give to an upstream, and the keys of one upstream alone.
 use super::*;
-use crate::upstream::service::SERVICES;
+use crate::upstream::service::{Continues, SERVICES};
 use expect_test::expect;
 
 /// Beside the usual port of vLLM, which is that of the gateway as well.
@@ -214,4 +214,58 @@ fn thinking_that_a_service_cannot_switch_is_warned_of() {
             "upstream.thinking has no effect: upstream.service = moonshot has no field for it, only the model decides"
         ]
     );
+}
+
+#[test]
+fn an_answer_is_continued_as_the_service_can_unless_it_is_to_think() {
+    let continues = |pairs: &[&str]| {
+        let mut all = vec![LISTEN, "upstream.model=m"];
+        all.extend(pairs);
+        load(&set(&all), &Map::default()).map(|config| {
+            let upstream = &config.upstream;
+            (upstream.continues(), upstream.continue_path())
+        })
+    };
+    let way = |pairs: &[&str]| continues(pairs).unwrap();
+    for service in SERVICES.iter().filter(|service| service.base_url.is_some()) {
+        let expected = (service.continues, service.continue_path);
+        assert_eq!(way(&[&format!("upstream.service={}", service.name)]), expected);
+    }
+    assert_eq!(way(&["upstream.service=ollama", "upstream.continues=last"]), (Continues::Last, ""));
+    assert_eq!(way(&["upstream.continues=no"]).0, Continues::No);
+    assert_eq!(way(&["upstream.thinking=on"]).0, Continues::No);
+    // Only below its own path.
+    let deepseek = ["upstream.service=deepseek", "upstream.base_url=https://api.deepseek.com/v1"];
+    assert_eq!(way(&deepseek), (Continues::No, ""));
+    let beta = ["upstream.service=deepseek", "upstream.base_url=https://api.deepseek.com/beta"];
+    assert_eq!(way(&beta), (Continues::Prefix, ""));
+    for (pairs, problem) in [
+        (
+            &["upstream.service=vllm", "upstream.thinking=on", "upstream.continues=last"][..],
+            "an answer is continued without thinking, and `thinking` is on",
+        ),
+        (&["upstream.continues=last"], "DashScope's own dialect has only partial"),
+        (&["upstream.continues=always"], "not one of the words"),
+        (
+            &["upstream.service=vllm", r#"upstream.extra={"continue_final_message":true}"#],
+            "has the field continue_final_message, which the gateway sends itself",
+        ),
+    ] {
+        let error = continues(pairs).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn a_model_is_continued_where_its_targets_have_one_name_and_it_does_not_think() {
+    let models = toml(
+        "[server]\nlisten = '127.0.0.1:8100'\n[route]\ndefault = 'same'\n\
+         [upstream.a]\nservice = 'vllm'\n[upstream.b]\nservice = 'ollama'\n[upstream.c]\nservice = 'vllm'\nthinking = 'on'\n\
+         [model.same]\nupstreams = ['b', 'a']\n[model.differs]\nupstreams = ['a:x', 'b']\n[model.cannot]\nupstreams = ['b']\n\
+         [model.thinks]\nupstreams = ['a']\nthinking = 'always'\n[model.on]\nupstreams = ['c']\n",
+    );
+    let config = load(&Flags::default(), &models).unwrap();
+    let continued: Vec<_> =
+        config.models_in_use().into_iter().filter(|model| config.can_continue(model)).collect();
+    assert_eq!(continued.iter().map(|model| model.name).collect::<Vec<_>>(), ["same"]);
 }

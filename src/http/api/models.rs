@@ -13,6 +13,7 @@ pub(super) fn for_page(catalog: &Catalog) -> Value {
             "title": *model.title,
             "default": default.is_some_and(|default| *default == model.id),
             "parameters": parameters(&model.allowed),
+            "continues": model.continues,
         })
     };
     catalog.models().iter().map(|model| entry(model)).collect()

@@ -2,14 +2,14 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use super::{
     super::{
-        ClientFrame, DecodeError, Incoming, Limits, Rejection,
+        ClientFrame, DecodeError, Incoming, Limits, NumberInRun, Rejection,
         incoming::{check_message, is_blank},
     },
     parse::{self, Body, ClientMessage, Field, Frame, MISSING, Value},
 };
 use crate::chat::{
-    ChatId, ChatMessage, Choice, IdFault, MessageId, ParameterFault, Parameters, RequestId, Role, TurnKind,
-    TurnRequest,
+    ChatId, ChatMessage, Choice, IdFault, MessageId, ParameterFault, Parameters, RequestId, Role, RunId,
+    TurnKind, TurnRequest,
 };
 use std::borrow::Cow;
 
@@ -44,14 +44,25 @@ fn convert(frame: Frame<'_>, request: Option<&str>, limits: Limits) -> Result<Cl
     let chat = id(parse::CHAT, &chat, ChatId::new)?;
     let named = frame.message.map(|name| id(parse::MESSAGE, &name, MessageId::new)).transpose()?;
     if kind == "resume" {
-        return Ok(ClientFrame::Resume { request, chat, turn: named, after: frame.last_sequence });
+        let run = frame.run.map(RunId);
+        let after = frame.last_sequence.map(|number| NumberInRun { number, run });
+        return Ok(ClientFrame::Resume { request, chat, turn: named, after });
     }
     let trigger = frame.trigger.ok_or(malformed(parse::TRIGGER, MISSING))?;
+    if trigger == "continue" {
+        let answer = named.ok_or(malformed(parse::MESSAGE, MISSING))?;
+        return Ok(ClientFrame::Continue { request, chat, answer, choice: choice(frame.body)? });
+    }
     let kind = match (trigger.as_ref(), named) {
         ("submit-message", None) => TurnKind::Submit,
         ("submit-message", Some(replaces)) => TurnKind::Edit { replaces },
         ("regenerate-message", answer) => TurnKind::Regenerate { answer },
-        _ => return Err(malformed(parse::TRIGGER, "must be `submit-message` or `regenerate-message`")),
+        _ => {
+            return Err(malformed(
+                parse::TRIGGER,
+                "must be `submit-message`, `regenerate-message` or `continue`",
+            ));
+        }
     };
     let choice = choice(frame.body)?;
     let messages = frame.messages.ok_or(malformed(parse::MESSAGES, MISSING))?;
@@ -130,7 +141,7 @@ fn narrow(number: f64) -> f32 {
 }
 
 fn bad_parameter(field: &'static str, must: &str) -> Rejection {
-    Rejection::BadParameter { fault: ParameterFault { field, must: must.into() } }
+    Rejection::BadParameter { fault: ParameterFault::Field { field, must: must.into() } }
 }
 
 fn malformed(field: Field, fault: &'static str) -> Rejection {

@@ -2,7 +2,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::json::{push_escaped, push_number, push_string};
 use crate::{
-    chat::{FinishReason, MessageId, RequestId, RunError, TextKind, Timing, Usage},
+    chat::{FinishReason, MessageId, RequestId, RunError, RunId, TextKind, Timing, Usage},
     protocol::{Rejection, ReplayPosition, ServerFrame, TurnEnd, TurnStart, position},
 };
 use std::{cell::Cell, time::Duration};
@@ -14,6 +14,8 @@ pub struct ChunkEncoder {
     prefix: Box<str>,
     /// ID of the answer that is being sent, once it is known.
     answer: Option<MessageId>,
+    /// The run, if it goes on with that answer.
+    continued_by: Option<RunId>,
     at: ChunkPosition,
 }
 
@@ -44,7 +46,7 @@ impl ChunkEncoder {
     /// An encoder for one request; without one, for errors about frames whose request is unknown.
     pub fn new(request: Option<&RequestId>) -> Self {
         let prefix = [PREFIX, request.map_or("", RequestId::as_str), SEQUENCE].concat().into();
-        ChunkEncoder { prefix, answer: None, at: ChunkPosition::default() }
+        ChunkEncoder { prefix, answer: None, continued_by: None, at: ChunkPosition::default() }
     }
 
     pub fn encode(&mut self, frame: &ServerFrame, send: impl FnMut(&str)) {
@@ -90,6 +92,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
 
     fn start(&mut self, start: &TurnStart) {
         self.encoder.answer = Some(start.answer.clone());
+        self.encoder.continued_by = start.continued_by;
         self.chunk(0, |out| {
             out.push_str("{\"type\":\"start\",\"messageId\":\"");
             out.push_str(start.answer.as_str());
@@ -97,6 +100,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
             if let Some(model) = &start.model {
                 out.push_str(",\"messageMetadata\":{\"model\":");
                 push_string(out, model);
+                push_run(out, start.continued_by);
                 out.push('}');
             }
             out.push('}');
@@ -113,8 +117,10 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
             out.push_str(",\"messageId\":\"");
             out.push_str(position.answer.as_str());
             out.push('"');
+            push_run(out, position.continued_by);
         });
         self.encoder.answer = Some(position.answer.clone());
+        self.encoder.continued_by = position.continued_by;
         self.encoder.at = ChunkPosition {
             sequence: position.after.map_or(0, |after| after.saturating_add(1)),
             received: position.after,
@@ -219,7 +225,11 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
 
     /// The run whose answer is being sent, as it is called in the log.
     fn run(&self) -> Option<Box<str>> {
-        self.encoder.answer.as_ref()?.as_str().strip_prefix("msg-").map(Into::into)
+        let first = self.encoder.answer.as_ref()?.as_str().strip_prefix("msg-")?;
+        match self.encoder.continued_by {
+            None => Some(first.into()),
+            Some(run) => Some(format!("{}-{run}", first.rsplit_once('-')?.0).into()),
+        }
     }
 
     /// Sends the chunk with this number within the turn. Returns false if the subscriber already has it.
@@ -284,6 +294,13 @@ fn push_type(out: &mut String, name: &str) {
 fn push_field(out: &mut String, name: &str, value: u64) {
     out.push_str(name);
     push_number(out, value);
+}
+
+/// Appends which run of its turn this is, unless it is the first.
+fn push_run(out: &mut String, continued_by: Option<RunId>) {
+    if let Some(RunId(run)) = continued_by {
+        push_field(out, ",\"run\":", u64::from(run));
+    }
 }
 
 fn push_part(out: &mut String, name: &str, part: u32) {

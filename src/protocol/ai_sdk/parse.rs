@@ -27,6 +27,7 @@ pub(super) const CHAT: Field = Field("id", STRING);
 pub(super) const TRIGGER: Field = Field("trigger", STRING);
 pub(super) const MESSAGE: Field = Field("messageId", STRING);
 const LAST_SEQUENCE: Field = Field("lastSequence", "must be a whole number from 0 to 4294967295");
+const RUN: Field = Field("run", "must be a whole number from 0 to 4294967295");
 const HEADERS: Field = Field("headers", OBJECT);
 const BODY: Field = Field("body", OBJECT);
 pub(super) const MESSAGES: Field = Field("messages", LIST);
@@ -51,6 +52,7 @@ pub(super) struct Frame<'a> {
     pub trigger: Option<Cow<'a, str>>,
     pub message: Option<Cow<'a, str>>,
     pub last_sequence: Option<u32>,
+    pub run: Option<u32>,
     pub messages: Option<Vec<ClientMessage<'a>>>,
     pub body: Body<'a>,
 }
@@ -219,7 +221,7 @@ impl<'de> Visitor<'de> for FrameSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Frame<'de>, A::Error> {
         let reading = self.0;
         let (mut kind, mut request, mut chat, mut trigger) = (None, None, None, None);
-        let (mut message, mut last_sequence, mut messages) = (None, None, None);
+        let (mut message, mut last_sequence, mut run, mut messages) = (None, None, None, None);
         let (mut headers, mut body) = (None, None);
         let object = || PhantomData::<Option<Object>>;
         while let Some(JsonText(key)) = map.next_key()? {
@@ -233,6 +235,7 @@ impl<'de> Visitor<'de> for FrameSeed<'_> {
                     let seed = PhantomData::<Option<u32>>;
                     reading.value(&mut map, LAST_SEQUENCE, &mut last_sequence, seed)?;
                 }
+                "run" => reading.value(&mut map, RUN, &mut run, PhantomData::<Option<u32>>)?,
                 "messages" => reading.value(&mut map, MESSAGES, &mut messages, MessagesSeed(reading))?,
                 "headers" => reading.value(&mut map, HEADERS, &mut headers, object())?,
                 "body" => reading.value(&mut map, BODY, &mut body, BodySeed(reading))?,
@@ -246,6 +249,7 @@ impl<'de> Visitor<'de> for FrameSeed<'_> {
             trigger: trigger.map(|text| text.0),
             message: message.flatten().map(|text| text.0),
             last_sequence: last_sequence.flatten(),
+            run: run.flatten(),
             messages,
             body: body.unwrap_or_default(),
         })

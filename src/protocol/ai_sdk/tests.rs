@@ -45,7 +45,13 @@ fn summary(frame: &ClientFrame) -> String {
         }
         ClientFrame::Resume { request, chat, turn, after } => {
             let turn = turn.as_ref().map_or(String::new(), |turn| format!(" {turn}"));
-            format!("{request} {chat} resume{turn} after {after:?}")
+            let run = after.and_then(|after| after.run).map_or(String::new(), |run| format!(" of run {run}"));
+            let after = after.map(|after| after.number);
+            format!("{request} {chat} resume{turn} after {after:?}{run}")
+        }
+        ClientFrame::Continue { request, chat, answer, choice } => {
+            let model = choice.model.as_ref().map_or(String::new(), |model| format!(" by {model}"));
+            format!("{request} {chat} continue {answer}{model}")
         }
         ClientFrame::Abort { request } => format!("{request} abort"),
         ClientFrame::Ping { request } => format!("ping {request:?}"),

@@ -1,5 +1,6 @@
 //! Scripts for the session machine, and properties that are checked with random scripts.
 mod chats;
+mod continuation;
 mod memory;
 mod model;
 mod plain;
@@ -12,10 +13,10 @@ mod time;
 use super::*;
 use crate::{
     chat::{
-        ChatMessage, Chosen, FinishReason, MessageId, Role, RunEnd, RunError, RunErrorKind, RunEvent,
-        SubscriberId, TextKind, Timing, TurnKind, TurnRequest, Usage,
+        Catalog, ChatMessage, Choice, Chosen, Ending, FinishReason, MessageId, Model, Role, RunEnd, RunError,
+        RunErrorKind, RunEvent, SubscriberId, TextKind, Timing, TurnKind, TurnRequest, Usage,
     },
-    protocol::{ReplayPosition, ServerFrame, TurnStart},
+    protocol::{NumberInRun, ReplayPosition, ServerFrame, TurnStart},
 };
 use expect_test::{Expect, expect};
 use std::{collections::HashSet, fmt::Write, time::Duration};
@@ -99,6 +100,9 @@ fn show(effect: &Effect) -> String {
                 ServerFrame::Accepted { run, start } if start.omitted_turns > 0 => {
                     format!("accepted run={run} omitted={}", start.omitted_turns)
                 }
+                ServerFrame::Accepted { run, start } if start.continued_by.is_some() => {
+                    format!("continued run={run} {}", start.answer)
+                }
                 ServerFrame::Accepted { run, .. } => format!("accepted run={run}"),
                 ServerFrame::Queued { run, position } => format!("queued run={run} position={position}"),
                 ServerFrame::Retrying { run, attempt, .. } => format!("retrying run={run} attempt={attempt}"),
@@ -159,11 +163,20 @@ fn parse(line: &str) -> Input {
             ask(subscriber(), TurnKind::Regenerate { answer }, words[2], text)
         }
         "resume" => {
-            let (turn, after): (Vec<&str>, Vec<&str>) =
-                words[2..].iter().partition(|word| word.parse::<u32>().is_err());
+            let run = words[2..].iter().find_map(|word| word.strip_prefix("run="));
+            let run = run.map(|run| RunId(run.parse().expect("a number")));
+            let (turn, after): (Vec<&str>, Vec<&str>) = words[2..]
+                .iter()
+                .filter(|word| !word.starts_with("run="))
+                .partition(|word| word.parse::<u32>().is_err());
             let after = after.first().map(|number| number.parse().expect("a number"));
+            let after = after.map(|number| NumberInRun { number, run });
             let turn = turn.first().map(|name| id(name));
             Input::Resume { subscriber: subscriber(), sink: (), turn, after }
+        }
+        "continue" => {
+            let model = words.get(3).map(|model| (*model).into());
+            continue_by(subscriber(), id(words[2]), model)
         }
         "abort" => Input::Abort { subscriber: subscriber() },
         "wake" => Input::Wake,
@@ -189,6 +202,13 @@ fn parse(line: &str) -> Input {
 
 fn id(name: &str) -> MessageId {
     MessageId::new(name).expect("a name")
+}
+
+/// `m` goes on with its answers, `other` and all else do not.
+fn continue_by(subscriber: SubscriberId, answer: MessageId, model: Option<Arc<str>>) -> Input {
+    let catalog = Catalog::new(vec![Model { continues: true, ..Model::named("m") }, Model::named("other")]);
+    let choice = Choice { model, ..Choice::default() };
+    Input::Continue { subscriber, sink: (), answer, choice, catalog: Arc::new(catalog) }
 }
 
 fn ask(subscriber: SubscriberId, kind: TurnKind, name: &str, text: String) -> Input {

@@ -370,6 +370,7 @@ impl World {
             return; // Both outcomes are correct.
         }
         let subscriber = SubscriberId(self.join(client));
+        let after = after.map(NumberInRun::first);
         self.feed(Input::Resume { subscriber, sink: (), turn, after });
     }
 
@@ -386,6 +387,7 @@ impl World {
             (true, None) => None,
         };
         let subscriber = SubscriberId(self.join(client));
+        let after = after.map(NumberInRun::first);
         self.feed(Input::Resume { subscriber, sink: (), turn, after });
     }
 

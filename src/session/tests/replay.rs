@@ -22,7 +22,7 @@ fn cpu_time(mut work: impl FnMut()) -> Duration {
 }
 
 fn log_of(entries: usize) -> TurnLog {
-    let start = TurnStart { answer: id("a"), model: Some("m".into()), omitted_turns: 0 };
+    let start = TurnStart { answer: id("a"), model: Some("m".into()), omitted_turns: 0, continued_by: None };
     let mut log = TurnLog::new(RunId(1), None, Arc::new(start));
     for kind in alternating(entries) {
         log.append(kind, "x", true);

@@ -245,8 +245,11 @@ fn a_restored_session_that_lost_something_does_not_behave_alike() {
         ("newest turn", |all| drop(all.history.turns.pop())),
         ("omitted turns", |all| all.history.omitted_turns = 0),
         ("token factor", |all| all.history.token_factor = 1.0),
-        ("incomplete", |all| {
-            all.history.turns.iter_mut().flat_map(|turn| &mut turn.answer).for_each(|m| m.incomplete ^= true);
+        ("ending", |all| {
+            let answers = all.history.turns.iter_mut().flat_map(|turn| &mut turn.answer);
+            answers.for_each(|answer| {
+                answer.ending = if answer.ending == Ending::Whole { Ending::Cut } else { Ending::Whole }
+            });
         }),
         ("answer's ID", |all| all.history.turns.iter_mut().for_each(|turn| turn.answer_id = id("x"))),
         ("run", |all| all.run = None),

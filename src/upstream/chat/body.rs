@@ -2,17 +2,19 @@
 use super::{Header, Settings};
 use crate::{
     chat::RunRequest,
-    upstream::service::{ThinkingField, TokenCap},
+    upstream::service::{Continues, ThinkingField, TokenCap},
 };
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// The path below the base URL. Every request to an Azure deployment names the version of the interface.
-pub(super) fn path(api_version: Option<&str>) -> Cow<'static, str> {
+/// The path below the base URL, with what stands before it. Every request to an Azure deployment names the version of the
+/// interface.
+pub(super) fn path(before: &str, api_version: Option<&str>) -> Cow<'static, str> {
     const PATH: &str = "/chat/completions";
-    match api_version {
-        None => PATH.into(),
-        Some(version) => format!("{PATH}?api-version={version}").into(),
+    match (before, api_version) {
+        ("", None) => PATH.into(),
+        (before, None) => format!("{before}{PATH}").into(),
+        (before, Some(version)) => format!("{before}{PATH}?api-version={version}").into(),
     }
 }
 
@@ -44,10 +46,12 @@ pub const OWN_FIELDS: &[&str] = &[
 
 /// The request body as JSON. Only what was set is written: strict services refuse unknown fields.
 pub(super) fn body(settings: &Settings, token_cap: TokenCap, model: &str, request: &RunRequest) -> Vec<u8> {
-    let messages = request
-        .messages
-        .iter()
-        .map(|message| WireMessage { role: message.role.as_str(), content: &message.text });
+    let messages = request.messages.iter().map(|message| WireMessage {
+        role: message.role.as_str(),
+        content: &message.text,
+        partial: None,
+        prefix: None,
+    });
     let set = &request.parameters;
     let cap = set.max_tokens.or(settings.max_tokens);
     let (max_tokens, max_completion_tokens) = match token_cap {
@@ -65,6 +69,9 @@ pub(super) fn body(settings: &Settings, token_cap: TokenCap, model: &str, reques
         top_p: set.top_p,
         ..Body::default()
     };
+    if request.continues() {
+        body.go_on(settings.continues);
+    }
     if let Some(thinking) = set.thinking.or(settings.thinking) {
         body.think(settings.thinking_field, thinking);
     }
@@ -100,9 +107,26 @@ struct Body<'a> {
     chat_template_kwargs: Option<ChatTemplateKwargs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continue_final_message: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add_generation_prompt: Option<bool>,
 }
 
 impl Body<'_> {
+    /// Asks to go on with the last message.
+    fn go_on(&mut self, continues: Continues) {
+        let Some(last) = self.messages.last_mut() else { return };
+        match continues {
+            Continues::No | Continues::Last => {}
+            Continues::ContinueFinalMessage => {
+                (self.continue_final_message, self.add_generation_prompt) = (Some(true), Some(false));
+            }
+            Continues::Partial => last.partial = Some(true),
+            Continues::Prefix => last.prefix = Some(true),
+        }
+    }
+
     fn think(&mut self, field: ThinkingField, on: bool) {
         match field {
             ThinkingField::None => {}
@@ -124,6 +148,11 @@ impl Body<'_> {
 struct WireMessage<'a> {
     role: &'static str,
     content: &'a str,
+    /// Either of these marks the beginning of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<bool>,
 }
 
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use super::{
     exchange::{Head, Header, Limits, Outbound},
     json_fields::JsonFields,
     reader::BodyReader,
-    service::{QuotaError, ThinkingField, TokenCap},
+    service::{Continues, QuotaError, ThinkingField, TokenCap},
 };
 use crate::chat::RunRequest;
 use std::{
@@ -29,6 +29,8 @@ const REFUSING_MAX: usize = 256;
 pub struct Chat {
     settings: Settings,
     path: Cow<'static, str>,
+    /// That of a request that is to go on with an answer.
+    continue_path: Cow<'static, str>,
     headers: Arc<[Header]>,
     /// The models, by the upstream's own names, that refuse `max_completion_tokens`.
     refusing: Mutex<BTreeSet<Box<str>>>,
@@ -44,6 +46,9 @@ pub struct Settings {
     pub max_tokens: Option<u32>,
     pub token_cap: TokenCap,
     pub include_usage: bool,
+    pub continues: Continues,
+    /// Stands before the path of a request that is to go on with an answer.
+    pub continue_path: &'static str,
     pub insufficient_quota: QuotaError,
     /// `api-version` of an Azure deployment.
     pub api_version: Option<String>,
@@ -56,7 +61,8 @@ pub struct Settings {
 impl Chat {
     pub fn new(settings: Settings) -> Self {
         Chat {
-            path: body::path(settings.api_version.as_deref()),
+            path: body::path("", settings.api_version.as_deref()),
+            continue_path: body::path(settings.continue_path, settings.api_version.as_deref()),
             headers: body::headers(&settings.headers).into(),
             refusing: Mutex::default(),
             settings,
@@ -72,7 +78,7 @@ impl Chat {
     pub fn request(&self, model: &str, request: &RunRequest) -> Outbound {
         let token_cap = if self.refuses(model) { TokenCap::MaxTokens } else { self.settings.token_cap };
         Outbound {
-            path: self.path.clone(),
+            path: if request.continues() { self.continue_path.clone() } else { self.path.clone() },
             headers: Arc::clone(&self.headers),
             body: body::body(&self.settings, token_cap, model, request).into(),
         }

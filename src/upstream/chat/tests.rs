@@ -24,6 +24,8 @@ fn settings(service: &str) -> Settings {
         max_tokens: None,
         token_cap: row.token_cap,
         include_usage: row.include_usage,
+        continues: row.continues,
+        continue_path: row.continue_path,
         insufficient_quota: row.insufficient_quota,
         api_version: None,
         headers: Vec::new(),

@@ -38,13 +38,18 @@ pub const OWN_FIELDS: &[&str] =
 pub(super) fn body(settings: &Settings, model: &str, request: &RunRequest) -> Vec<u8> {
     let multimodal = settings.is_multimodal(model);
     let set = &request.parameters;
-    let messages = request
-        .messages
-        .iter()
-        .map(|message| WireMessage { role: message.role.as_str(), content: content(message, multimodal) });
+    let messages = request.messages.iter().map(|message| WireMessage {
+        role: message.role.as_str(),
+        content: content(message, multimodal),
+        partial: None,
+    });
+    let mut messages: Vec<_> = messages.collect();
+    if let Some(last) = messages.last_mut().filter(|_| request.continues() && settings.continues) {
+        last.partial = Some(true);
+    }
     let body = Body {
         model,
-        input: Input { messages: messages.collect() },
+        input: Input { messages },
         parameters: Parameters {
             result_format: "message",
             incremental_output: settings.is_incremental(set),
@@ -87,6 +92,9 @@ struct Input<'a> {
 struct WireMessage<'a> {
     role: &'static str,
     content: Content<'a>,
+    /// The beginning of the answer, which is to be continued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<bool>,
 }
 
 enum Content<'a> {

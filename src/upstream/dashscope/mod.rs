@@ -78,6 +78,8 @@ pub struct Settings {
     pub thinking: Option<bool>,
     /// The cap on the answer, in tokens.
     pub max_tokens: Option<u32>,
+    /// Whether it goes on with the beginning of an answer.
+    pub continues: bool,
     /// The sub-workspace that the key belongs to.
     pub workspace: Option<String>,
     /// Further headers of every request.

@@ -15,7 +15,7 @@ use crate::chat::{RunEnd, RunError, RunEvent, TextKind};
 const LIMITS: Limits = Limits { line_bytes: 256 << 10, event_bytes: 1 << 20, answer_bytes: 4 << 20 };
 
 fn settings(incremental: bool) -> Settings {
-    Settings { incremental, ..Settings::default() }
+    Settings { incremental, continues: true, ..Settings::default() }
 }
 
 /// The head of a response.

@@ -18,7 +18,7 @@ pub(super) enum Among {
 /// Why a target is not used now.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Obstacle {
-    /// Its context is too small.
+    /// Its context is too small, or it does not go on with an answer.
     Unable,
     /// It has failed this run.
     Tried,
@@ -179,11 +179,12 @@ impl Known {
     }
 }
 
-/// Whether the prompt fits into the context of the target's model, as far as both are known. A tenth is left for the answer and
+/// Whether the target can answer at all: it goes on with an answer where that is asked, and the prompt fits into the context of
+/// its model, as far as both are known. A tenth is left for the answer and
 /// the error of the estimate.
 fn fits(request: &RouteRequest, candidate: &Candidate) -> bool {
     let is_larger = request.context_above.is_none_or(|above| candidate.context > above);
     let has_room =
         candidate.context == 0 || request.tokens.saturating_mul(11) <= candidate.context.saturating_mul(10);
-    is_larger && has_room
+    is_larger && has_room && (candidate.continues || !request.continues)
 }

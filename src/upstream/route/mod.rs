@@ -166,6 +166,11 @@ impl Route {
         let Some(model) = self.model_of(request) else {
             return Pick::End(RunError::new(RunErrorKind::ModelNotFound, "no upstream has the model"));
         };
+        if request.continues && !model.candidates.iter().any(|candidate| candidate.continues) {
+            // The model was offered by other upstreams before.
+            let detail = "no upstream goes on with an answer of the model";
+            return Pick::End(RunError::new(RunErrorKind::NotAvailable, detail));
+        }
         if !mem::replace(&mut request.has_begun, true)
             && let Some(first) = model.candidates.first()
         {

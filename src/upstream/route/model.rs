@@ -27,6 +27,8 @@ pub(super) struct Candidate {
     /// Index into [`ModelTargets::tables`].
     pub(super) table: usize,
     pub(super) is_fallback: bool,
+    /// It goes on with the beginning of an answer of this model.
+    pub(super) continues: bool,
     /// Tokens of its model; 0: unknown.
     pub(super) context: u64,
     pub(super) times: Times,
@@ -58,6 +60,7 @@ impl ModelTargets {
                     weight: target.weight.max(1),
                     table,
                     is_fallback: table > 0,
+                    continues: plan.upstreams[target.upstream].continues && table == 0,
                     context: of.context,
                     times: times(plan.upstreams[target.upstream].times, of.times),
                 });

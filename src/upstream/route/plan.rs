@@ -29,6 +29,8 @@ pub struct UpstreamPlan {
     pub keys_limited: KeysLimited,
     /// Runs at once; 0: no limit.
     pub runs_max: usize,
+    /// Whether it goes on with the beginning of an answer.
+    pub continues: bool,
     pub times: Times,
 }
 
@@ -103,6 +105,7 @@ impl RoutePlan {
                 keys,
                 keys_limited: KeysLimited::Together,
                 runs_max: 0,
+                continues: false,
                 times,
             }],
             models: vec![ModelPlan {

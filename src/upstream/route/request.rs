@@ -29,6 +29,8 @@ pub struct RouteRequest {
     pub(super) deadline: Instant,
     /// Estimated tokens of its prompt; 0: unknown.
     pub(super) tokens: u64,
+    /// It goes on with the beginning of an answer.
+    pub(super) continues: bool,
     pub(super) affinity: Affinity,
     /// Attempts so far, without those that do not count.
     pub(super) attempts: u32,
@@ -79,6 +81,7 @@ impl RouteRequest {
             asker,
             deadline,
             tokens: 0,
+            continues: false,
             affinity: Affinity::default(),
             attempts: 0,
             failed: None,
@@ -115,6 +118,13 @@ impl RouteRequest {
     #[must_use]
     pub fn with_place(mut self, place: Option<Place>) -> Self {
         self.place = place;
+        self
+    }
+
+    /// The same, of a run that goes on with the beginning of an answer, or not.
+    #[must_use]
+    pub fn with_continuation(mut self, continues: bool) -> Self {
+        self.continues = continues;
         self
     }
 

@@ -17,6 +17,8 @@ pub struct RoomRequest {
     pub asker: Asker,
     /// Estimated tokens of its prompt; 0: unknown.
     pub tokens: u64,
+    /// It goes on with the beginning of an answer.
+    pub continues: bool,
 }
 
 /// Whether a run can be started.
@@ -38,7 +40,9 @@ impl Route {
         }
         let model = self.plan.find(&ask.model).map(|model| &self.models[model]);
         let Some(model) = model.filter(|model| model.is_limited).cloned() else { return Room::Free(None) };
-        let request = RouteRequest::new(Arc::clone(&ask.model), ask.asker, now).with_tokens(ask.tokens);
+        let request = RouteRequest::new(Arc::clone(&ask.model), ask.asker, now)
+            .with_tokens(ask.tokens)
+            .with_continuation(ask.continues);
         let (mut is_full, mut again) = (false, None::<Instant>);
         for candidate in &model.candidates {
             let obstacle = if model.alone {

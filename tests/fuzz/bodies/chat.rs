@@ -7,7 +7,7 @@ use tidegate::{
         Dialect, Head, Limits,
         chat::{Chat, Settings},
         json_fields::JsonFields,
-        service::{QuotaError, ThinkingField, TokenCap},
+        service::{Continues, QuotaError, ThinkingField, TokenCap},
     },
 };
 
@@ -54,6 +54,8 @@ fn read<'a>(
         max_tokens: None,
         token_cap: TokenCap::MaxTokens,
         include_usage: true,
+        continues: Continues::No,
+        continue_path: "",
         insufficient_quota: QuotaError::Money,
         api_version: None,
         headers: Vec::new(),

@@ -1,6 +1,7 @@
 /** The user's actions. Each changes the conversation; requests are left to the tracker. */
 import { headOf } from "./check";
 import { goneModel, keepChoice, lastChoice } from "./choice";
+import { goneOn } from "./continuation";
 import type { ChatActions } from "./contract";
 import { fromFile, toJson, toMarkdown } from "./exchange";
 import { type AssistantMessage, type Conversation, type Head, isRunning } from "./model";
@@ -146,6 +147,14 @@ export function actions(context: StoreContext): {
     },
     regenerate: (id, answer) =>
       begin(id, (conversation) => regenerate(conversation, answer, parts.now(), parts.newId), true),
+    goOn: (id, message) => {
+      const conversation = get().open[id];
+      const begun = conversation && goneOn(conversation, message, get().config);
+      if (!begun) return;
+      context.put(begun.conversation);
+      void autosave.now(id);
+      tracker.goOn(id, begun.answer);
+    },
     edit: (id, message, text) => {
       if (text.trim() !== "") {
         begin(id, (conversation) => edit(conversation, message, text, parts.now(), parts.newId), true);

@@ -3,9 +3,10 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { ClientFrame, ServerFrame } from "../protocol/frames";
 import { memoryTails } from "../testing/memory-tails";
-import { ModelGateway, textOf } from "../testing/model-gateway";
+import { ModelGateway, type Turn, textOf } from "../testing/model-gateway";
 import { AnswerTracker } from "./answer-tracker";
 import { readConversation } from "./check";
+import { canContinue, goneOn } from "./continuation";
 import { type AssistantMessage, type Conversation, isRunning } from "./model";
 import { forgetTurn } from "./plan";
 import { Tails } from "./tails";
@@ -13,6 +14,7 @@ import { last, replaced, shown, userOf, withChosen } from "./tree";
 import { type Asked, edit, emptyConversation, regenerate, submit } from "./turns";
 
 const RUNS = 10_000;
+const OFFER = { models: [{ id: "m", title: "m", isDefault: true, continues: true as const }] };
 
 /** A tab with one conversation, a socket with two directions that can be cut, and what is stored. */
 class Tab {
@@ -74,8 +76,8 @@ class Tab {
   private write(answer: AssistantMessage): void {
     // At every moment: exactly the text up to the number that was applied.
     const turn = answer.serverId === undefined ? undefined : this.gateway.all.get(answer.serverId);
-    if (turn && answer.applied !== undefined && answer.outcome === "streaming") {
-      expect(answer.text).toBe(textOf(turn, answer.applied + 1));
+    if (turn?.run === answer.run && answer.applied !== undefined && answer.outcome === "streaming") {
+      expect(answer.text).toBe(textOf(turn as Turn, answer.applied + 1));
     }
     const old = this.conversation.messages[answer.id];
     if (old?.role === "assistant" && old.applied !== undefined && answer.applied !== undefined) {
@@ -100,6 +102,14 @@ class Tab {
     }
     this.save();
     this.tracker.begin("c-1", asked.answer);
+  }
+
+  goOn(answer: string): void {
+    const begun = goneOn(this.conversation, answer, null);
+    if (!begun) return;
+    this.conversation = begun.conversation;
+    this.save();
+    this.tracker.goOn("c-1", begun.answer);
   }
 
   cut(): void {
@@ -130,7 +140,8 @@ class Tab {
     for (const answer of Object.values(this.conversation.messages)) {
       if (answer.role !== "assistant" || !isRunning(answer) || answer.serverId === undefined) continue;
       const turn = this.gateway.all.get(answer.serverId);
-      if (turn && answer.applied !== undefined) expect(answer.text).toBe(textOf(turn, answer.applied + 1));
+      if (turn && turn.run === answer.run && answer.applied !== undefined)
+        expect(answer.text).toBe(textOf(turn, answer.applied + 1));
       const before = shown.messages[answer.id];
       // What was on the screen is there again.
       if (!isCrash && before?.role === "assistant" && before.serverId === answer.serverId)
@@ -195,6 +206,10 @@ const step = fc.oneof(
       most: fc.constant(1),
     }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constantFrom("on", "stop"), pick: fc.nat(3), most: fc.constant(1) }),
+  },
 );
 
 async function act(
@@ -237,6 +252,15 @@ async function act(
     if (answer?.role !== "assistant" || isRunning(answer) || answer.text === "") return;
     tab.regenerated += 1;
     tab.begin(regenerate(tab.conversation, answer.id, tab.clock, tab.newId), true);
+  } else if (kind === "stop") {
+    const answer = last(tab.conversation);
+    if (pick === 0 && isRunning(answer)) {
+      tab.tracker.stop(answer.id);
+      tab.save();
+    }
+  } else if (kind === "on") {
+    const answer = last(tab.conversation);
+    if (answer?.role === "assistant" && canContinue(tab.conversation, answer, OFFER)) tab.goOn(answer.id);
   } else if (kind === "choose") {
     // An older branch, while the newer one may still be written.
     const branch = shown(tab.conversation).find(({ siblings }) => siblings.length > 1);

@@ -1,7 +1,14 @@
 /** Tracks every unfinished answer: requests it, follows it, and recovers it after a loss. */
 import type { Fault, ServerFrame } from "../protocol/frames";
 import { bodyOf } from "./choice";
-import { type AssistantMessage, type Conversation, isRunning, type UserMessage, wireId } from "./model";
+import {
+  type AssistantMessage,
+  type Conversation,
+  isContinuation,
+  isRunning,
+  type UserMessage,
+  wireId,
+} from "./model";
 import type { Remembered } from "./page-config";
 import { isReplacement, plan } from "./plan";
 import { informed, reduce } from "./reduce";
@@ -66,6 +73,15 @@ export class AnswerTracker {
     if (this.isLive()) this.open(tracked);
   }
 
+  /** Goes on with an answer that broke off. */
+  goOn(conversation: string, answer: AssistantMessage): void {
+    if (this.tracked.has(answer.id)) return;
+    const tracked = newTrackedAnswer(conversation, answer, false);
+    this.tracked.set(answer.id, tracked);
+    // Without a socket it is first found out whether it has gone on.
+    if (this.isLive() && !this.isFull()) this.askAgain(tracked);
+  }
+
   /** The socket is (again) open. */
   live(): void {
     for (const { turn, applied } of this.stops.values()) this.requests.stopLate(turn, applied);
@@ -127,7 +143,8 @@ export class AnswerTracker {
         break;
       case "over":
         this.finish(tracked, step.answer);
-        if (isWithdrawn(step.answer.fault)) this.host.failed(tracked.conversation, step.answer);
+        if (isWithdrawn(step.answer.fault) && !isContinuation(step.answer))
+          this.host.failed(tracked.conversation, step.answer);
         break;
       case "hole":
         this.requests.release(tracked);
@@ -189,7 +206,9 @@ export class AnswerTracker {
   /** Names the turn to follow or stop. A probe finds out which turn is the newest, so it names none. */
   private turn(tracked: TrackedAnswer, conversation: Conversation): TurnRef {
     const chat = this.chat(tracked, conversation);
-    return tracked.isProbe ? { chat } : { chat, messageId: tracked.answer.serverId ?? tracked.answer.parent };
+    if (tracked.isProbe && !isContinuation(tracked.answer)) return { chat };
+    const { serverId, parent, run } = tracked.answer;
+    return { chat, messageId: serverId ?? parent, ...(run === undefined ? {} : { run }) };
   }
 
   private news(tracked: TrackedAnswer, answer: AssistantMessage): void {
@@ -207,7 +226,11 @@ export class AnswerTracker {
     if (!tracked.isProbe || frame.type !== "start") return false;
     tracked.isProbe = false;
     const conversation = this.host.conversation(tracked.conversation);
-    if (!conversation || !isKnown(conversation, frame.messageId)) return false;
+    // A continued answer keeps its id; its run is another one.
+    const isOld = isContinuation(tracked.answer)
+      ? frame.run === tracked.answer.run
+      : conversation && isKnown(conversation, frame.messageId);
+    if (!isOld) return false;
     this.requests.release(tracked);
     this.askAgain(tracked);
     return true;
@@ -310,6 +333,12 @@ export class AnswerTracker {
       if (tracked.tries > TRIES_MAX) this.fail(tracked, fault);
       else this.retryLater(tracked, fault.retryAfterMs ?? 1_000, action);
     };
+    if (isContinuation(tracked.answer) && !tracked.isResume && isOfOffer(fault)) {
+      // The answer may have ended by itself before it was stopped: shown as the gateway has it.
+      this.host.renewOffer();
+      this.resume(tracked, undefined);
+      return;
+    }
     switch (afterRefusal(fault, tracked.isResume)) {
       case "next-socket":
         this.notTaken(tracked);
@@ -336,8 +365,13 @@ export class AnswerTracker {
 
   private fail(tracked: TrackedAnswer, fault: Fault): void {
     if (isOfOffer(fault)) this.host.renewOffer();
-    if (isNotTaken(fault)) this.setDelivery(tracked, "refused");
     const { queuePosition: _, retrying: __, ...answer } = tracked.answer;
+    if (isContinuation(answer)) {
+      // The gateway has the answer as it was.
+      this.finish(tracked, { ...answer, outcome: "failed", fault });
+      return;
+    }
+    if (isNotTaken(fault)) this.setDelivery(tracked, "refused");
     this.finish(tracked, { ...answer, outcome: "failed", fault });
     this.host.failed(tracked.conversation, answer);
   }

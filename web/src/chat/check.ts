@@ -44,7 +44,7 @@ function user(value: Fields, id: string, parent: string | null): UserMessage {
 }
 
 function assistant(value: Fields, id: string, parent: string): AssistantMessage {
-  const counts = ["applied", "reasoningMs", "firstTokenMs", "durationMs", "omittedTurns"] as const;
+  const counts = ["applied", "run", "reasoningMs", "firstTokenMs", "durationMs", "omittedTurns"] as const;
   const texts = ["serverId", "finishReason", "model"] as const;
   const message: AssistantMessage = {
     role: "assistant",
@@ -60,7 +60,10 @@ function assistant(value: Fields, id: string, parent: string): AssistantMessage 
   for (const name of texts) if (isText(value[name])) message[name] = value[name];
   const { asked } = value;
   if (isFields(asked) && isId(asked.chat)) {
-    const trigger = asked.trigger === "regenerate-message" ? asked.trigger : "submit-message";
+    const trigger =
+      asked.trigger === "regenerate-message" || asked.trigger === "continue"
+        ? asked.trigger
+        : "submit-message";
     message.asked = {
       chat: asked.chat,
       trigger,

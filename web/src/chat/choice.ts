@@ -13,6 +13,8 @@ export interface OfferedModel {
   maxTokens?: { max: number };
   /** Thinking can be switched on and off. */
   thinking?: true;
+  /** Its answers can be continued where they broke off. */
+  continues?: true;
 }
 
 /** What the user chose. What is absent is the operator's or the model's to decide. */
@@ -67,6 +69,7 @@ export function readModels(value: unknown): OfferedModel[] {
       ...(topP ? { topP } : {}),
       ...(max !== undefined && max >= 1 ? { maxTokens: { max } } : {}),
       ...(Array.isArray(parameters.thinking) && parameters.thinking.includes("on") ? { thinking: true } : {}),
+      ...(entry.continues === true ? { continues: true } : {}),
     };
     return [model];
   });

@@ -87,6 +87,8 @@ export interface ChatActions {
   /** Keeps the text so far. */
   stop(conversation: string): void;
   regenerate(conversation: string, answer: string): void;
+  /** Goes on with an answer that broke off. */
+  goOn(conversation: string, answer: string): void;
   edit(conversation: string, message: string, text: string): void;
   /** Shows another branch: `message` is the sibling to be shown. */
   choose(conversation: string, message: string): void;

@@ -6,6 +6,7 @@ function isAhead(message: Message, other: Message): boolean {
   if (message.role !== "assistant" || other.role !== "assistant") return false;
   // An answer that was taken over elsewhere is not followed again automatically: two tabs would take it over from each
   // other forever.
+  if ((other.run ?? 0) > (message.run ?? 0)) return false;
   return other.outcome === "streaming" && (message.takenOver === true || !isRunning(message));
 }
 

@@ -1,5 +1,5 @@
 /** The page's model of a conversation. */
-import type { ChoiceBody, Fault, SendFrame, Usage } from "../protocol/frames";
+import type { ChoiceBody, ContinueFrame, Fault, SendFrame, Usage } from "../protocol/frames";
 import type { Choice } from "./choice";
 
 /** A user message. `parent` is the answer that it follows, or null; siblings of one parent are branches. */
@@ -29,7 +29,7 @@ export type Outcome =
 export interface Asked {
   /** Chat id on the wire at that time; the conversation may have another one by now. */
   chat: string;
-  trigger: SendFrame["trigger"];
+  trigger: SendFrame["trigger"] | ContinueFrame["trigger"];
   messageId?: string;
   body?: ChoiceBody;
 }
@@ -46,6 +46,8 @@ export interface AssistantMessage {
   reasoning: string;
   /** Number of the last event contained in these texts (docs/PROTOCOL.md, Numbers); absent: none. */
   applied?: number;
+  /** The run whose number that is, if it went on with the answer; absent: the first. */
+  run?: number;
   /** How it was sent: repeated unchanged if it is unknown whether it arrived. */
   asked?: Asked;
   /** Reasoning time, once the answer has begun. */
@@ -74,6 +76,10 @@ export const isRunning = (
   message: Message | undefined,
 ): message is AssistantMessage & { outcome: "waiting" | "streaming" } =>
   message?.role === "assistant" && (message.outcome === "waiting" || message.outcome === "streaming");
+
+/** Whether the answer was asked to go on. */
+export const isContinuation = ({ asked }: Pick<AssistantMessage, "asked">): boolean =>
+  asked?.trigger === "continue";
 
 /** Whether the conversation has an unfinished answer. */
 export function isAnswering(conversation: Pick<Conversation, "messages"> | undefined): boolean {

@@ -1,5 +1,5 @@
 /** Plans how a question is sent to the gateway, which remembers one path through the tree under one id. */
-import type { ChoiceBody, SendFrame, WireMessage } from "../protocol/frames";
+import type { ChoiceBody, ContinueFrame, SendFrame, WireMessage } from "../protocol/frames";
 import type { Asked, AssistantMessage, Conversation, Message, UserMessage } from "./model";
 import { wireId } from "./model";
 import { before } from "./tree";
@@ -9,7 +9,7 @@ type Pair = [user: string, answer: string];
 export interface Plan {
   /** The conversation with what the gateway will remember, and its chat id. */
   conversation: Conversation;
-  frame: Omit<SendFrame, "requestId">;
+  frame: Omit<SendFrame, "requestId"> | Omit<ContinueFrame, "requestId">;
   asked: Asked;
 }
 
@@ -74,7 +74,7 @@ function displacing(
   chat: string,
   displaced: Pair | undefined,
   mine: Pair,
-): Asked {
+): Asked & { trigger: SendFrame["trigger"] } {
   if (!displaced || isSame(displaced, mine)) return { chat, trigger: "submit-message" };
   if (displaced[0] !== mine[0]) return { chat, trigger: "submit-message", messageId: displaced[0] };
   const old = conversation.messages[displaced[1]];
@@ -99,7 +99,12 @@ export function plan(
   const sent = answer.asked;
   if (sent) {
     // It may have arrived: it is recognized as the same question only if repeated unchanged under the same id.
-    const { chat, ...frame } = sent;
+    const { chat, trigger, ...rest } = sent;
+    if (trigger === "continue") {
+      const frame = { type: "send", id: chat, trigger, messageId: "", ...rest } as const;
+      return { conversation, frame, asked: sent };
+    }
+    const frame = { trigger, ...rest };
     return { conversation, frame: { type: "send", id: chat, ...frame, messages }, asked: sent };
   }
   const wanted = pairsOf(way);

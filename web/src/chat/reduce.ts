@@ -57,10 +57,11 @@ function written(answer: AssistantMessage, kind: "text" | "reasoning", delta: st
 
 /** Merges the metadata of the run. */
 export function informed(answer: AssistantMessage, metadata: Metadata | undefined): AssistantMessage {
-  const { model, usage, time_to_first_token_ms: first, duration_ms: duration } = metadata ?? {};
+  const { model, run, usage, time_to_first_token_ms: first, duration_ms: duration } = metadata ?? {};
   return {
     ...answer,
     ...(model === undefined ? {} : { model }),
+    ...(run === undefined ? {} : { run }),
     ...(usage ? { usage } : {}),
     ...(first === undefined ? {} : { firstTokenMs: first }),
     ...(duration === undefined ? {} : { durationMs: duration }),
@@ -97,10 +98,12 @@ function apply(answer: AssistantMessage, chunk: Chunk, now: number): AssistantMe
   }
 }
 
-/** An answer that is replayed: its texts are cleared, the rest is kept. */
-function emptied(answer: AssistantMessage): AssistantMessage {
-  const { applied: _, reasoningMs: __, ...rest } = settled(answer);
-  return { ...rest, text: "", reasoning: "" };
+/** An answer that is replayed: its texts are cleared, the rest is kept. A run that goes on with it begins with its text. */
+function emptied(answer: AssistantMessage, chunk: Chunk): AssistantMessage {
+  const { applied: _, run: __, reasoningMs, ...rest } = settled(answer);
+  const isContinued = chunk.type === "start" && chunk.metadata?.run !== undefined;
+  if (!isContinued) return { ...rest, text: "", reasoning: "" };
+  return { ...rest, text: "", ...(reasoningMs === undefined ? {} : { reasoningMs }) };
 }
 
 function chunkArrived(
@@ -112,7 +115,7 @@ function chunkArrived(
   if (frame.sequence < cursor.next) return { answer, cursor, verdict: "go-on" };
   if (frame.sequence > cursor.next) return { answer, cursor, verdict: "hole" };
   const begins = cursor.replay && (frame.entry === undefined ? frame.sequence : (frame.entry ?? -1)) >= 0;
-  let next = begins ? emptied(answer) : answer;
+  let next = begins ? emptied(answer, frame.chunk) : answer;
   next = apply(next, frame.chunk, now);
   const number = frame.entry === undefined ? frame.sequence : frame.entry;
   if (number !== null) next = { ...next, applied: number };

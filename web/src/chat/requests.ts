@@ -7,6 +7,8 @@ import type { TrackedAnswer, TrackerHost } from "./tracked-answer";
 export interface TurnRef {
   chat: string;
   messageId?: string;
+  /** The run of the answer whose numbers are known; absent: the first. */
+  run?: number;
 }
 
 type Unnamed<F> = F extends { requestId: string } ? Omit<F, "requestId"> : never;
@@ -73,8 +75,8 @@ export class Requests {
   }
 }
 
-function resumeOf({ chat, messageId }: TurnRef, applied: number | undefined) {
+function resumeOf({ chat, messageId, run }: TurnRef, applied: number | undefined) {
   const turn = messageId === undefined ? {} : { messageId };
-  const after = applied === undefined ? {} : { lastSequence: applied };
+  const after = applied === undefined ? {} : { lastSequence: applied, ...(run === undefined ? {} : { run }) };
   return { type: "resume", id: chat, ...turn, ...after } as const;
 }

@@ -3,7 +3,7 @@
  * closing page cannot wait for IndexedDB.
  */
 import { readAnswer } from "./check";
-import { type AssistantMessage, type Conversation, isRunning } from "./model";
+import { type AssistantMessage, type Conversation, isContinuation, isRunning } from "./model";
 
 /** Maximum length, in UTF-16 units, of text and reasoning together; instead of a longer tail the conversation is stored. */
 export const TAIL_CHARS_MAX = 32_768;
@@ -14,6 +14,7 @@ const JOINT_CHARS = 16;
 export interface Base {
   serverId?: string;
   applied?: number;
+  run?: number;
   text: number;
   reasoning: number;
 }
@@ -36,9 +37,10 @@ export interface Tail {
   reasoning: Piece;
 }
 
-export const baseOf = ({ serverId, applied, text, reasoning }: AssistantMessage): Base => ({
+export const baseOf = ({ serverId, applied, run, text, reasoning }: AssistantMessage): Base => ({
   ...(serverId === undefined ? {} : { serverId }),
   ...(applied === undefined ? {} : { applied }),
+  ...(run === undefined ? {} : { run }),
   text: text.length,
   reasoning: reasoning.length,
 });
@@ -59,7 +61,8 @@ export function tailOf(
   const { text: whole, reasoning: reasoningText, ...answer } = message;
   const { serverId, applied } = answer;
   if (serverId === undefined || applied === undefined) return "nothing";
-  const isSame = base.serverId === serverId;
+  // Each run of an answer has numbers of its own.
+  const isSame = base.serverId === serverId && base.run === answer.run;
   const isBehind = isSame && base.applied !== undefined && applied <= base.applied;
   // An end has its own number only if the gateway sent it.
   if (isBehind && (isRunning(message) || applied !== base.applied)) return "nothing";
@@ -77,6 +80,10 @@ export function covers(answer: AssistantMessage, tail: Tail): boolean {
   if (!isRunning(answer)) return true;
   const applied = answer.applied ?? -1;
   if (answer.serverId !== tail.answer.serverId) return false;
+  const [run, other] = [answer.run ?? 0, tail.answer.run ?? 0];
+  if (run !== other) return run > other;
+  // It waits to go on, and has all of the run before.
+  if (isContinuation(answer) && answer.applied === undefined) return true;
   return tail.answer.applied < applied || (tail.answer.applied === applied && isRunning(withTexts(tail)));
 }
 

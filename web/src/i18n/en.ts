@@ -91,6 +91,7 @@ export const en = {
   next: "Next version",
   version: "{index}/{count}",
   retry: "Try again",
+  goOn: "Continue",
   details: "Details",
   copyDetails: "Copy details",
   detailCode: "Error code",

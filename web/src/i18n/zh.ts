@@ -92,6 +92,7 @@ export const zh: Dictionary = {
   next: "下一个版本",
   version: "{index}/{count}",
   retry: "重试",
+  goOn: "继续",
   details: "详情",
   copyDetails: "复制详情",
   detailCode: "错误代码",

@@ -40,6 +40,7 @@ function metadata(value: unknown): Metadata | undefined {
     : undefined;
   return known<Metadata>({
     model: text(value.model),
+    run: count(value.run),
     usage,
     time_to_first_token_ms: count(value.time_to_first_token_ms),
     duration_ms: count(value.duration_ms),
@@ -119,6 +120,7 @@ export function decode(data: unknown): ServerFrame {
         type: "start",
         requestId,
         messageId: text(frame.messageId),
+        run: count(frame.run),
       });
     case "chunk": {
       const sequence = count(frame.sequence);

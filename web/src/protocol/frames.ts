@@ -33,6 +33,16 @@ export interface SendFrame {
   body?: ChoiceBody;
 }
 
+/** Goes on with the newest answer, which broke off. */
+export interface ContinueFrame {
+  type: "send";
+  requestId: string;
+  id: string;
+  trigger: "continue";
+  messageId: string;
+  body?: ChoiceBody;
+}
+
 export interface ResumeFrame {
   type: "resume";
   requestId: string;
@@ -41,6 +51,8 @@ export interface ResumeFrame {
   messageId?: string;
   /** The last applied number; absent: everything from the beginning. */
   lastSequence?: number;
+  /** The run of the answer whose number that is; absent: the first. */
+  run?: number;
 }
 
 export interface AbortFrame {
@@ -53,7 +65,7 @@ export interface PingFrame {
   requestId: string;
 }
 
-export type ClientFrame = SendFrame | ResumeFrame | AbortFrame | PingFrame;
+export type ClientFrame = SendFrame | ContinueFrame | ResumeFrame | AbortFrame | PingFrame;
 
 export interface Usage {
   input_tokens?: number;
@@ -64,6 +76,8 @@ export interface Usage {
 
 export interface Metadata {
   model?: string;
+  /** The run that goes on with the answer; absent: the first. */
+  run?: number;
   usage?: Usage;
   time_to_first_token_ms?: number;
   duration_ms?: number;
@@ -100,7 +114,7 @@ export type Chunk =
   | { type: "unknown" };
 
 export type ServerFrame =
-  | { type: "start"; requestId: string; messageId?: string }
+  | { type: "start"; requestId: string; messageId?: string; run?: number }
   /** `entry`: absent = equal to `sequence`; null = a notice before the first event. */
   | { type: "chunk"; requestId: string; sequence: number; entry?: number | null; chunk: Chunk }
   | { type: "end"; requestId: string }

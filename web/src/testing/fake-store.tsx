@@ -39,6 +39,7 @@ const NAMES = [
   "send",
   "stop",
   "regenerate",
+  "goOn",
   "edit",
   "choose",
   "resend",

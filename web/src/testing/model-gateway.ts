@@ -1,6 +1,6 @@
 /** A minimal gateway written from docs/PROTOCOL.md alone: the tests check the page's core against it. */
 import type { Remembered } from "../chat/page-config";
-import type { Chunk, ClientFrame, SendFrame, ServerFrame } from "../protocol/frames";
+import type { Chunk, ClientFrame, ContinueFrame, Metadata, SendFrame, ServerFrame } from "../protocol/frames";
 
 export interface Turn {
   user: string;
@@ -10,6 +10,8 @@ export interface Turn {
   script: Chunk[];
   sent: number;
   stopped: boolean;
+  /** The run that went on with the answer; absent: the first. */
+  run?: number;
 }
 
 interface Reader {
@@ -35,8 +37,27 @@ export const textOf = (turn: Turn, upTo = turn.sent): string =>
     .map((chunk) => (chunk.type === "delta" && chunk.kind === "text" ? chunk.text : ""))
     .join("");
 
+/** All chunks of an answer of these pieces. */
+function script(
+  start: { messageId: string; metadata?: Metadata },
+  pieces: string[],
+  reason = "stop",
+): Chunk[] {
+  return [
+    { type: "start", ...start },
+    { type: "start-step" },
+    { type: "part-start", kind: "text", id: "1" },
+    ...pieces.map((text): Chunk => ({ type: "delta", kind: "text", id: "1", text })),
+    { type: "part-end", kind: "text", id: "1" },
+    { type: "finish-step" },
+    { type: "finish", reason },
+  ];
+}
+
 export class ModelGateway {
   readonly asked: { user: string; question: string; answer: string; before: string[] }[] = [];
+  /** How often an answer was continued. */
+  continued = 0;
   readonly all = new Map<string, Turn>();
   private readonly chats = new Map<string, Chat>();
   private readers: Reader[] = [];
@@ -76,17 +97,46 @@ export class ModelGateway {
         this.refusals.push({ type: "no-active", requestId: frame.requestId });
         return;
       }
-      const from = frame.lastSequence === undefined ? 0 : frame.lastSequence + 1;
+      const isKnown = frame.lastSequence !== undefined && frame.run === newest.run;
+      const from = isKnown ? (frame.lastSequence as number) + 1 : 0;
       this.readers.push({ ...reader, turn: newest, sequence: from, cursor: from, isResume: true });
       return;
     }
-    this.send(chat, frame, reader);
+    if (frame.trigger === "continue") this.continue(chat, frame, reader);
+    else this.send(chat, frame, reader);
+  }
+
+  private refuse(frame: SendFrame | ContinueFrame, code: string, retryable: boolean): void {
+    this.refusals.push({ type: "error", requestId: frame.requestId, fault: { code, text: "", retryable } });
+  }
+
+  /** Another run of the newest answer: its numbers begin again, with the text that it has. */
+  private continue(chat: Chat, frame: ContinueFrame, reader: Reader): void {
+    const turn = chat.turns.at(-1);
+    const isRunning = turn !== undefined && this.runs(turn) && !turn.stopped;
+    const text = turn ? textOf(turn) : "";
+    const last = turn?.script.at(-1);
+    const isWhole = last?.type === "finish" && last.reason === "stop" && !isRunning;
+    if (this.isDraining) this.refuse(frame, "draining", true);
+    else if (turn?.answer === frame.messageId && isRunning && turn.run !== undefined) {
+      this.readers.push({ ...reader, turn });
+    } else if (turn?.answer !== frame.messageId || isRunning || isWhole || text.trim() === "") {
+      this.refuse(frame, "bad_parameter", false);
+    } else {
+      this.continued += 1;
+      const run = this.asked.length + this.continued;
+      const start = { messageId: turn.answer, metadata: { model: "m", run } };
+      const chunks = script(start, [text, ...this.pieces(text, run)], run % 3 === 0 ? "length" : "stop");
+      const next: Turn = { ...turn, script: chunks, sent: 0, stopped: false, run };
+      chat.turns[chat.turns.length - 1] = next;
+      this.all.set(turn.answer, next);
+      this.readers.push({ ...reader, turn: next });
+    }
   }
 
   private send(chat: Chat, frame: SendFrame, reader: Reader): void {
     if (this.isDraining) {
-      const fault = { code: "draining", text: "", retryable: true };
-      this.refusals.push({ type: "error", requestId: frame.requestId, fault });
+      this.refuse(frame, "draining", true);
       return;
     }
     this.readers.push(reader);
@@ -156,7 +206,8 @@ export class ModelGateway {
     const turn = reader.turn as Turn;
     if (reader.isResume) {
       reader.isResume = false;
-      return { type: "start", requestId, messageId: turn.answer };
+      const run = turn.run === undefined ? {} : { run: turn.run };
+      return { type: "start", requestId, messageId: turn.answer, ...run };
     }
     if (reader.cursor >= turn.sent) {
       this.readers = this.readers.filter((known) => known !== reader);
@@ -216,19 +267,10 @@ export class ModelGateway {
     chat.known = true;
     const answer = `msg-${this.asked.length}`;
     this.asked.push({ user, question: text, answer, before });
-    const deltas = this.pieces(text, this.asked.length).map(
-      (piece): Chunk => ({ type: "delta", kind: "text", id: "1", text: piece }),
-    );
-    const script: Chunk[] = [
-      { type: "start", messageId: answer },
-      { type: "start-step" },
-      { type: "part-start", kind: "text", id: "1" },
-      ...deltas,
-      { type: "part-end", kind: "text", id: "1" },
-      { type: "finish-step" },
-      { type: "finish", reason: "stop" },
-    ];
-    const turn: Turn = { user, question: text, answer, script, sent: 0, stopped: false };
+    const pieces = this.pieces(text, this.asked.length);
+    const start = { messageId: answer, metadata: { model: "m" } };
+    const chunks = script(start, pieces, this.asked.length % 3 === 0 ? "length" : "stop");
+    const turn: Turn = { user, question: text, answer, script: chunks, sent: 0, stopped: false };
     chat.turns.push(turn);
     this.all.set(answer, turn);
     return turn;

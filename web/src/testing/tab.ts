@@ -74,4 +74,8 @@ export function openTab(browser: string, isLive: boolean) {
 
 /** Questions sent, in order. */
 export const questions = (frames: ClientFrame[]): string[] =>
-  frames.flatMap((frame) => (frame.type === "send" ? (frame.messages.at(-1)?.parts[0]?.text ?? "") : []));
+  frames.flatMap((frame) =>
+    frame.type === "send" && frame.trigger !== "continue"
+      ? (frame.messages.at(-1)?.parts[0]?.text ?? "")
+      : [],
+  );

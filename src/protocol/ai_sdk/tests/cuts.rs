@@ -20,7 +20,12 @@ struct Answer {
 impl Answer {
     fn start(&self) -> ServerFrame {
         let answer = MessageId::new("a1").unwrap();
-        let start = TurnStart { answer, model: Some("m".into()), omitted_turns: self.omitted_turns };
+        let start = TurnStart {
+            answer,
+            model: Some("m".into()),
+            omitted_turns: self.omitted_turns,
+            continued_by: None,
+        };
         ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
     }
 
@@ -79,6 +84,7 @@ impl Answer {
         ReplayPosition {
             run: RUN,
             answer: MessageId::new("a1").unwrap(),
+            continued_by: None,
             after,
             started: reached >= 2,
             entries: entries as u32,

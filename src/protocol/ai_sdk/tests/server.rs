@@ -1,7 +1,8 @@
 //! Every frame that can be sent, written to a file that the SDK's schemas check.
 use crate::{
     chat::{
-        FinishReason, IdFault, MessageId, RequestId, RunError, RunErrorKind, RunId, TextKind, Timing, Usage,
+        FinishReason, IdFault, MessageId, ParameterFault, RequestId, RunError, RunErrorKind, RunId, TextKind,
+        Timing, Usage,
     },
     protocol::{Codec, Rejection, ReplayPosition, ServerFrame, TurnEnd, TurnStart},
 };
@@ -12,8 +13,15 @@ const RUN: RunId = RunId(1);
 
 fn accepted(omitted_turns: usize) -> ServerFrame {
     let answer = MessageId::new("msg-0000000000000000000000000000002a-1").unwrap();
-    let start = TurnStart { answer, model: Some("qwen-plus".into()), omitted_turns };
+    let start = TurnStart { answer, model: Some("qwen-plus".into()), omitted_turns, continued_by: None };
     ServerFrame::Accepted { run: RUN, start: Arc::new(start) }
+}
+
+/// The start of the third run of the session, which goes on with the answer.
+fn continued() -> ServerFrame {
+    let ServerFrame::Accepted { start, .. } = accepted(0) else { unreachable!() };
+    let start = TurnStart { continued_by: Some(RunId(3)), ..TurnStart::clone(&start) };
+    ServerFrame::Accepted { run: RunId(3), start: Arc::new(start) }
 }
 
 fn reasoning(entry: u32, text: &str) -> ServerFrame {
@@ -44,8 +52,26 @@ fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<TextKind>)
     let answer = MessageId::new("msg-0000000000000000000000000000002a-1").unwrap();
     let started = after.is_some_and(|after| after > 0);
     ServerFrame::Resumed {
-        position: Some(Box::new(ReplayPosition { run: RUN, answer, after, started, entries, parts, open })),
+        position: Some(Box::new(ReplayPosition {
+            run: RUN,
+            answer,
+            continued_by: None,
+            after,
+            started,
+            entries,
+            parts,
+            open,
+        })),
     }
+}
+
+fn resumed_continued() -> ServerFrame {
+    let ServerFrame::Resumed { position: Some(position) } = resumed(Some(3), 1, 1, Some(TextKind::Answer))
+    else {
+        unreachable!()
+    };
+    let position = ReplayPosition { run: RunId(3), continued_by: Some(RunId(3)), ..*position };
+    ServerFrame::Resumed { position: Some(Box::new(position)) }
 }
 
 fn refused(reason: Rejection) -> Vec<ServerFrame> {
@@ -121,6 +147,21 @@ fn answers() -> Vec<(&'static str, Vec<ServerFrame>)> {
     ]
 }
 
+/// An answer that goes on where it broke off.
+fn continuations() -> Vec<(&'static str, Vec<ServerFrame>)> {
+    let broken_off = end(Err(RunError::new(RunErrorKind::Interrupted, "")));
+    vec![
+        (
+            "continued, and broken off again",
+            vec![continued(), delta(1, "A tide"), delta(2, " is"), broken_off],
+        ),
+        (
+            "resumed within a continued answer",
+            vec![resumed_continued(), delta(2, " is"), end(Ok(FinishReason::Stop))],
+        ),
+    ]
+}
+
 fn refusals() -> Vec<(&'static str, Vec<ServerFrame>)> {
     vec![
         ("refused: empty", refused(Rejection::Empty)),
@@ -134,6 +175,10 @@ fn refusals() -> Vec<(&'static str, Vec<ServerFrame>)> {
         ("refused: resume from the future", refused(Rejection::BadResume)),
         ("refused: too often", refused(Rejection::TooOften { after: Duration::from_millis(900) })),
         ("refused: taken over", refused(Rejection::TakenOver)),
+        (
+            "refused: no answer to continue",
+            refused(Rejection::BadParameter { fault: ParameterFault::NotContinued }),
+        ),
         ("refused: unavailable", refused(Rejection::Unavailable)),
     ]
 }
@@ -152,7 +197,8 @@ fn nameless() -> Vec<(&'static str, Vec<ServerFrame>)> {
 #[test]
 fn every_frame_matches_the_schemas_of_the_sdk() {
     let request = RequestId::new("r1").unwrap();
-    let named = answers().into_iter().chain(refusals()).map(|scene| (Some(&request), scene));
+    let named =
+        answers().into_iter().chain(continuations()).chain(refusals()).map(|scene| (Some(&request), scene));
     let all = named.chain(nameless().into_iter().map(|scene| (None, scene)));
     let mut scenes = Vec::new();
     for (request, (name, words)) in all {

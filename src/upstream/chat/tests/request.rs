@@ -151,3 +151,30 @@ fn a_model_that_refuses_the_newer_field_is_sent_the_older_one() {
     }
     assert_eq!(refusing.lock().unwrap().len(), REFUSING_MAX);
 }
+
+/// What is added to ask for the rest of an answer.
+#[test]
+fn the_beginning_of_an_answer_is_marked_as_the_service_needs_it() {
+    let mut out = String::new();
+    for service in ["other", "dashscope_compatible", "vllm", "llamacpp", "deepseek", "moonshot"] {
+        let request = RunRequest { messages: request().messages[1..2].to_vec(), ..request() };
+        let Outbound { path, body, .. } =
+            Chat::new(settings(service)).request("m", &request.continued("A tide \n"));
+        let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let last = body["messages"][1].take();
+        body.as_object_mut()
+            .unwrap()
+            .retain(|name, _| !["messages", "model", "stream", "stream_options"].contains(&name.as_str()));
+        writeln!(out, "{service}: {path} {last} {body}").unwrap();
+    }
+    expect![[r#"
+        other: /chat/completions {"content":"A tide","role":"assistant"} {}
+        dashscope_compatible: /chat/completions {"content":"A tide","partial":true,"role":"assistant"} {"enable_thinking":false}
+        vllm: /chat/completions {"content":"A tide","role":"assistant"} {"add_generation_prompt":false,"chat_template_kwargs":{"enable_thinking":false},"continue_final_message":true}
+        llamacpp: /chat/completions {"content":"A tide","role":"assistant"} {"chat_template_kwargs":{"enable_thinking":false}}
+        deepseek: /beta/chat/completions {"content":"A tide","prefix":true,"role":"assistant"} {"thinking":{"type":"disabled"}}
+        moonshot: /chat/completions {"content":"A tide","partial":true,"role":"assistant"} {}
+    "#]].assert_eq(&out);
+    let ordinary = sent(settings("deepseek"));
+    assert!(ordinary.starts_with("/chat/completions\n") && !ordinary.contains("prefix"), "{ordinary}");
+}

@@ -121,3 +121,15 @@ fn the_endpoint_by_the_models_family() {
         assert!(multimodal(model, Endpoint::Multimodal));
     }
 }
+
+#[test]
+fn the_beginning_of_an_answer_is_marked_and_not_reasoned_about() {
+    let request = RunRequest { messages: request().messages[1..2].to_vec(), ..request() };
+    let sent = |settings: &Settings, model| {
+        String::from_utf8(body::body(settings, model, &request.clone().continued("潮水 "))).unwrap()
+    };
+    expect![[r#"{"model":"qwen-plus","input":{"messages":[{"role":"user","content":"你好 \"you\"\n"},{"role":"assistant","content":"潮水","partial":true}]},"parameters":{"result_format":"message","incremental_output":true,"enable_thinking":false}}"#]].assert_eq(&sent(&settings(true), "qwen-plus"));
+    expect![[r#"{"model":"qwen3.5-plus","input":{"messages":[{"role":"user","content":[{"text":"你好 \"you\"\n"}]},{"role":"assistant","content":[{"text":"潮水"}],"partial":true}]},"parameters":{"result_format":"message","incremental_output":true,"enable_thinking":false}}"#]].assert_eq(&sent(&settings(true), "qwen3.5-plus"));
+    let not = sent(&Settings { continues: false, ..settings(true) }, "qwen-plus");
+    assert!(!not.contains("partial"), "{not}");
+}

@@ -16,6 +16,7 @@ pub(super) fn plan(upstreams: &[(&str, usize)], models: &[ModelWords<'_>]) -> Pl
                 keys: *keys,
                 keys_limited: KeysLimited::Together,
                 runs_max: 0,
+                continues: false,
                 times,
             })
             .collect(),
@@ -53,7 +54,7 @@ fn with_second() -> Plan {
 }
 
 impl Bench {
-    fn of(plan: Plan) -> Self {
+    pub(super) fn of(plan: Plan) -> Self {
         let mut bench = Bench::new();
         bench.route = Route::new(Settings { plan, ..settings() });
         bench

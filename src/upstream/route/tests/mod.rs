@@ -1,5 +1,6 @@
 //! What a run does next, attempt by attempt, and that no order of failures exceeds the bounds. Here: a model that is alone.
 #![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
+mod continuation;
 mod many;
 mod properties;
 mod room;
@@ -94,6 +95,10 @@ impl Bench {
 
 fn request(client: u64, deadline: Instant) -> RouteRequest {
     RouteRequest::new("m".into(), asker(client), deadline)
+}
+
+fn room_request(model: &str, client: u64, tokens: u64) -> RoomRequest {
+    RoomRequest { model: model.into(), asker: asker(client), tokens, continues: false }
 }
 
 fn asker(client: u64) -> Asker {

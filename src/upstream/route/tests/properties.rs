@@ -62,6 +62,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                     keys: *keys,
                     keys_limited: if *apart { KeysLimited::Apart } else { KeysLimited::Together },
                     runs_max: *runs_max,
+                    continues: false,
                     times: plan::Times { first_token_last: ms(30_000), ..plan::Times::UNLIMITED },
                 })
                 .collect();
@@ -286,7 +287,7 @@ fn play(plan: Plan, script: Script) -> Result<(), TestCaseError> {
             let model = number % models;
             let deadline = world.now + ms(20_000 + time);
             let name: Arc<str> = format!("m{model}").into();
-            let ask = RoomRequest { model: Arc::clone(&name), asker: asker(client), tokens: time / 3 };
+            let ask = room_request(&name, client, time / 3);
             let mut request = RouteRequest::new(name, asker(client), deadline).with_tokens(time / 3);
             // Some come without a place, as runs that have waited for a cooling target do.
             let mut was_free = false;

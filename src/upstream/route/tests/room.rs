@@ -18,7 +18,7 @@ fn bench(plan: Plan) -> Bench {
 
 impl Bench {
     fn room(&mut self, model: &str, tokens: u64) -> Room {
-        self.route.room(self.now, &RoomRequest { model: model.into(), asker: asker(9), tokens })
+        self.route.room(self.now, &room_request(model, 9, tokens))
     }
 
     fn describe_room(&mut self, model: &str) -> String {

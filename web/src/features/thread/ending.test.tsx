@@ -1,6 +1,7 @@
 /** An answer that did not end well offers one action, and says what happened. */
 import { cleanup, fireEvent, screen } from "@testing-library/react";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { PageConfig } from "../../chat/contract";
 import type { AssistantMessage } from "../../chat/model";
 import { REMEDIES } from "../../chat/remedy";
 import { answer, conversation, draw, fakeStore, question } from "../../testing/fake-store";
@@ -111,3 +112,32 @@ it("an answer that is followed elsewhere can be followed here, and is not made a
   show({ outcome: "streaming", takenOver: true, text: "The sea" });
   expect(buttons()).toEqual(["Follow here"]);
 });
+
+it("an answer that broke off is continued by its model, and by no other", () => {
+  const broken = { outcome: "done", finishReason: "length", text: "The sea" } as const;
+  const asked = { chat: "c", trigger: "submit-message" } as const;
+  const message = answer({ serverId: "msg-2a-1", model: "qwen-plus", asked, ...broken });
+  const open = { ...conversation(question(), message), remembered: [["u", "a"]] as [string, string][] };
+  const shown = { id: "a", index: 0, siblings: ["a"] };
+  const draws = (continues: boolean) => {
+    const store = fakeStore({ open: { c: open }, config: configOf(continues) });
+    const view = (
+      <AnswerView conversation="c" answer={message} shown={shown} onEdit={() => {}} onAsk={() => {}} />
+    );
+    draw(store, view);
+    return store;
+  };
+  draws(false);
+  expect(buttons()).toEqual(["Regenerate"]);
+  cleanup();
+  const store = draws(true);
+  fireEvent.click(screen.getByRole("button", { name: "Continue" }));
+  expect(store.done).toEqual([["goOn", "c", "a"]]);
+});
+
+function configOf(continues: boolean) {
+  const models = [
+    { id: "qwen-plus", title: "Qwen", isDefault: true, ...(continues ? { continues: true as const } : {}) },
+  ];
+  return { models } as unknown as PageConfig;
+}

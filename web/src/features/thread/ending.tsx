@@ -1,7 +1,8 @@
 /** How an answer ended, unless it was completed, and the action that may help. */
+import { canContinue } from "../../chat/continuation";
 import type { AssistantMessage } from "../../chat/model";
 import { remedyOf } from "../../chat/remedy";
-import { useActions } from "../../chat/use-chat";
+import { useActions, useChat } from "../../chat/use-chat";
 import { useText } from "../../i18n/use-text";
 import { CopyButton } from "./copy-button";
 import css from "./message.module.css";
@@ -52,6 +53,22 @@ function Details({ answer }: { answer: AssistantMessage }) {
   );
 }
 
+/** Offered where the model can go on with what it wrote. */
+function Continue({ conversation, answer }: Pick<EndingProps, "conversation" | "answer">) {
+  const { words } = useText();
+  const actions = useActions();
+  const can = useChat(({ open, config }) => canContinue(open[conversation], answer, config));
+  if (!can) return null;
+  return (
+    <>
+      {" "}
+      <button type="button" className="link" onClick={() => actions.goOn(conversation, answer.id)}>
+        {words.goOn}
+      </button>
+    </>
+  );
+}
+
 function Failed({ conversation, answer, onEdit, onAsk }: EndingProps) {
   const { words } = useText();
   const actions = useActions();
@@ -76,6 +93,7 @@ function Failed({ conversation, answer, onEdit, onAsk }: EndingProps) {
             {words.editLabel}
           </button>
         )}
+        <Continue {...{ conversation, answer }} />
       </p>
       <Details answer={answer} />
     </div>
@@ -97,7 +115,13 @@ export function Ending(props: EndingProps) {
     );
   }
   if (answer.outcome === "failed") return <Failed {...props} />;
-  if (answer.outcome === "stopped") return <p className={css.ending}>{words.stopped}</p>;
-  if (answer.finishReason === "length") return <p className={css.ending}>{words.cut}</p>;
-  return null;
+  const how =
+    answer.outcome === "stopped" ? words.stopped : answer.finishReason === "length" ? words.cut : undefined;
+  if (how === undefined) return null;
+  return (
+    <p className={css.ending}>
+      {how}
+      <Continue {...{ conversation, answer }} />
+    </p>
+  );
 }
