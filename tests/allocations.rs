@@ -23,11 +23,13 @@ use std::{
 use tidegate::{
     app,
     chat::{
-        ChatMessage, Chosen, FairShareKey, FinishReason, MessageId, Parameters, RequestId, RunEnd, RunEvent,
-        RunId, SessionId, SubscriberId, Timing, TurnKind, TurnRequest,
+        AttemptRecord, AttemptedBy, ChatMessage, Chosen, FairShareKey, FinishReason, MessageId, Parameters,
+        RequestId, RunEnd, RunError, RunErrorKind, RunEvent, RunId, RunRecord, RunSink, SessionId,
+        SubscriberId, Timing, TokenCount, TurnKind, TurnRequest, Usage, price::Cost,
     },
     config::{Config, Flags, Map, load},
     dispatch::RunChannel,
+    metrics::Metrics,
     protocol::Codec,
     runtime::block_on,
     session::{Effect, Input, Lifetime, Outgoing, Session, Settings},
@@ -171,6 +173,28 @@ fn route() -> f64 {
             route.release(go.permit);
         }
     })
+}
+
+/// What metrics do with the record of a run, once its upstream and model are known to them.
+fn accounting() -> f64 {
+    let metrics = Metrics::default();
+    let usage = Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() };
+    let attempt = |error, bytes| AttemptRecord {
+        by: AttemptedBy { upstream: "default".into(), model: "none".into(), table: "none".into(), key: 0 },
+        sent: Duration::ZERO,
+        first_chunk: None,
+        duration: Duration::ZERO,
+        error,
+        is_counted: true,
+        bytes,
+        tokens: Some(TokenCount { usage, is_estimated: false }),
+    };
+    let error = RunError::new(RunErrorKind::Interrupted, "");
+    let names = (SessionId(1), RunId(1));
+    let mut record = RunRecord::rejected(names, (&"none".into(), "plain"), error, Duration::ZERO);
+    record.attempts = vec![attempt(Some(RunErrorKind::UpstreamError), 0), attempt(None, 5)];
+    record.cost = Some(Cost::default());
+    each(|runs| (0..runs).for_each(|_| metrics.record(&record)))
 }
 
 /// From the run's task to the session; the texts exist beforehand, as the reader has made them.
@@ -410,6 +434,7 @@ fn configured(upstreams: usize, models: usize) -> usize {
 #[test]
 fn a_delta_allocates_next_to_nothing() {
     assert_eq!(route(), 0.0, "a decision of the route");
+    assert_eq!(accounting(), 0.0, "the record of a run in the metrics");
     let (one, many) = (configured(1, 1), configured(64, 256));
     println!("unused upstreams and models: {} B", many - one);
     assert!(many - one <= UNUSED_BYTES_MAX, "63 upstreams and 255 models hold {} B", many - one);

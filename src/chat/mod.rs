@@ -25,7 +25,9 @@ pub use model::{
     Parameters, Range,
 };
 pub use principal::{ChatKey, Principal};
-pub use record::{AttemptRecord, AttemptedBy, Reported, RunOutcome, RunRecord, RunSink, TokenCount};
+pub use record::{
+    AttemptRecord, AttemptedBy, RESTARTS, Reported, RunOutcome, RunRecord, RunSink, TokenCount,
+};
 pub use request::{TurnKind, TurnRequest};
 pub use run::{FinishReason, RunEnd, RunEvent, RunRequest, TextKind, Timing};
 pub use source::{FairShareKey, Source};

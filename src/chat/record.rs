@@ -12,6 +12,8 @@ pub struct RunRecord {
     pub run: RunId,
     /// The requested model.
     pub model: Arc<str>,
+    /// The wire format of its clients, as metrics name it.
+    pub codec: &'static str,
     pub outcome: RunOutcome,
     /// Times from the session's request to the first delta and to the end.
     pub timing: Timing,
@@ -56,6 +58,9 @@ pub struct AttemptRecord {
     /// What it used; `None` if the request was not sent, or was refused.
     pub tokens: Option<TokenCount>,
 }
+
+/// What becomes of an answer that broke off: it began anew, no other attempt had text, or it was cancelled before one had.
+pub const RESTARTS: [&str; 3] = ["restarted", "failed", "cancelled"];
 
 /// The tokens of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +132,7 @@ impl RunRecord {
     /// The record of a run that never got a slot, `waited` after the session's request.
     pub fn rejected(
         (session, run): (SessionId, RunId),
-        model: &Arc<str>,
+        (model, codec): (&Arc<str>, &'static str),
         error: RunError,
         waited: Duration,
     ) -> Self {
@@ -135,6 +140,7 @@ impl RunRecord {
             session,
             run,
             model: Arc::clone(model),
+            codec,
             outcome: RunOutcome::Failed(error),
             timing: Timing { first_delta: None, duration: waited },
             queue_wait: None,
@@ -178,6 +184,16 @@ impl RunRecord {
     pub fn answered_by(&self) -> Option<&AttemptedBy> {
         let has_answer = self.deltas > 0 || matches!(self.outcome, RunOutcome::Finished(_));
         self.answer().filter(|_| has_answer).map(|attempt| &attempt.by)
+    }
+
+    /// What became of the attempts to begin the answer anew after it broke off; one of [`RESTARTS`], or `None` if there was none.
+    pub fn restart(&self) -> Option<&'static str> {
+        let [restarted, failed, cancelled] = RESTARTS;
+        if self.restarts() > 0 {
+            return Some(restarted);
+        }
+        let later = self.attempts.iter().skip_while(|attempt| attempt.bytes == 0).skip(1);
+        later.last().map(|attempt| if attempt.error.is_some() { failed } else { cancelled })
     }
 
     /// How often text was withdrawn, because the answer began anew.
@@ -301,7 +317,7 @@ mod tests {
         let cost = |attempts: Vec<AttemptRecord>| {
             let error = RunError::new(RunErrorKind::Interrupted, "");
             let mut record =
-                RunRecord::rejected((SessionId(1), RunId(1)), &"m".into(), error, Duration::ZERO);
+                RunRecord::rejected((SessionId(1), RunId(1)), (&"m".into(), "plain"), error, Duration::ZERO);
             record.attempts = attempts;
             record.settle(&prices);
             record.cost.map(Cost::billionths)
@@ -318,22 +334,24 @@ mod tests {
     #[test]
     fn the_answer_is_of_the_attempt_whose_text_is_kept() {
         use RunErrorKind::{Interrupted, UpstreamError};
-        for (attempts, answer, restarts) in [
-            (vec![], None, 0),
-            (vec![attempt(0, Some(UpstreamError))], None, 0),
-            (vec![attempt(0, Some(UpstreamError)), attempt(0, None)], Some(1), 0),
-            (vec![attempt(0, Some(UpstreamError)), attempt(5, Some(Interrupted))], Some(1), 0),
+        for (attempts, answer, restart) in [
+            (vec![], None, None),
+            (vec![attempt(0, Some(UpstreamError))], None, None),
+            (vec![attempt(0, Some(UpstreamError)), attempt(0, None)], Some(1), None),
+            (vec![attempt(0, Some(UpstreamError)), attempt(5, Some(Interrupted))], Some(1), None),
             // It began anew; or nothing new came, and the old text stays.
-            (vec![attempt(5, Some(Interrupted)), attempt(9, None)], Some(1), 1),
-            (vec![attempt(5, Some(Interrupted)), attempt(0, Some(UpstreamError))], Some(0), 0),
-            (vec![attempt(5, Some(Interrupted)), attempt(0, None)], Some(0), 0),
+            (vec![attempt(5, Some(Interrupted)), attempt(9, None)], Some(1), Some("restarted")),
+            (vec![attempt(5, Some(Interrupted)), attempt(9, Some(Interrupted))], Some(1), Some("restarted")),
+            (vec![attempt(5, Some(Interrupted)), attempt(0, Some(UpstreamError))], Some(0), Some("failed")),
+            (vec![attempt(5, Some(Interrupted)), attempt(0, None)], Some(0), Some("cancelled")),
         ] {
             let error = RunError::new(UpstreamError, "");
             let mut record =
-                RunRecord::rejected((SessionId(1), RunId(1)), &"m".into(), error, Duration::ZERO);
+                RunRecord::rejected((SessionId(1), RunId(1)), (&"m".into(), "plain"), error, Duration::ZERO);
             record.attempts = attempts;
             let used = record.attempts_by_use().position(|(_, is_answer)| is_answer);
-            assert_eq!((used, record.restarts()), (answer, restarts), "{:?}", record.attempts);
+            assert_eq!((used, record.restart()), (answer, restart), "{:?}", record.attempts);
+            assert_eq!(record.restarts(), usize::from(restart == Some("restarted")));
             assert_eq!(record.answer(), answer.map(|at| &record.attempts[at]));
         }
     }

@@ -35,6 +35,7 @@ use crate::{
     mailbox,
     memory::Account,
     metrics::Metrics,
+    protocol::Codec,
     upstream::{breaker::Asker, route},
 };
 use actix::prelude::*;
@@ -61,6 +62,8 @@ pub struct SubmitRun {
     pub account: Account<1>,
     pub session: SessionId,
     pub run: RunId,
+    /// The wire format of the session's clients.
+    pub codec: Codec,
     /// The session's worker, whose lane starts the run.
     pub worker: usize,
     pub request: RunRequest,
@@ -201,7 +204,7 @@ impl Dispatcher {
         let waited = submission.submitted.elapsed();
         self.sinks.record(RunRecord::rejected(
             (submission.session, submission.run),
-            &submission.request.model,
+            (&submission.request.model, submission.codec.name()),
             error.clone(),
             waited,
         ));

@@ -37,7 +37,7 @@ impl Recorder {
     /// For a run that gets its slot now, `queue_wait` after it was submitted.
     pub(super) fn new(
         sinks: &RunSinks,
-        (session, run): (SessionId, RunId),
+        (session, run, codec): (SessionId, RunId, &'static str),
         request: &RunRequest,
         submitted: Instant,
         queue_wait: Duration,
@@ -46,6 +46,7 @@ impl Recorder {
             session,
             run,
             model: Arc::clone(&request.model),
+            codec,
             outcome: RunOutcome::Cancelled,
             timing: Timing::default(),
             queue_wait: Some(queue_wait),
@@ -184,7 +185,7 @@ mod tests {
             tokens: TokenEstimate::default(),
             omitted_turns: 0,
         };
-        let names = (SessionId(1), RunId(2));
+        let names = (SessionId(1), RunId(2), "plain");
         act(Recorder::new(
             &RunSinks::new(PriceList::default(), [sink]),
             names,

@@ -89,8 +89,9 @@ impl Run {
         let started = Instant::now();
         let waited = started.saturating_duration_since(submission.submitted);
         shared.metrics.queue_wait.observe(waited.as_secs_f64());
-        let (name, request) = ((submission.session, submission.run), &submission.request);
-        let recorder = Recorder::new(&shared.sinks, name, request, submission.submitted, waited);
+        let (names, request) =
+            ((submission.session, submission.run, submission.codec.name()), &submission.request);
+        let recorder = Recorder::new(&shared.sinks, names, request, submission.submitted, waited);
         let deadline = started + shared.settings.run_time;
         let asker = Asker { client: submission.pass.fair_share_key(), session: submission.session };
         let route = RouteRequest::new(Arc::clone(&submission.request.model), asker, deadline.into_std())

@@ -95,6 +95,7 @@ mod tests {
                 session: SessionId(1),
                 run: RunId(1),
                 model: "m".into(),
+                codec: "plain",
                 outcome: RunOutcome::Finished(FinishReason::Stop),
                 timing: Timing { first_delta: Some(us(first)), duration: us(whole) },
                 queue_wait: Some(us(queued)),

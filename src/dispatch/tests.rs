@@ -208,6 +208,7 @@ async fn received(
         account: Account::new(&memory, Source::default(), [Kind::Requests]),
         session: SessionId(1),
         run: RunId(1),
+        codec: crate::protocol::Codec::Plain,
         worker: 0,
         request: RunRequest {
             model: "m".into(),

@@ -11,10 +11,10 @@ pub use inference::{Inference, TargetInference};
 pub use upstreams::Upstreams;
 
 use crate::{
-    chat::{FinishReason, RunErrorKind, RunOutcome, RunRecord, RunSink, price::PriceList},
+    chat::{FinishReason, RESTARTS, RunErrorKind, RunOutcome, RunRecord, RunSink, price::PriceList},
     logging,
     memory::Kind,
-    protocol::{Close, Rejection},
+    protocol::{Close, Codec, Rejection},
     upstream::route::plan::{RoutePlan, Times},
 };
 use names::{ModelNames, SeriesBudget};
@@ -100,6 +100,7 @@ pub struct Metrics {
     pub queue_wait: Histogram,
     runs_ended: Codes,
     turn_duration: Histograms<Label>,
+    restarts: Family<[(&'static str, &'static str); 2], Counter>,
     pub turn_first_delta: Histogram,
     pub deltas: Counter,
     pub retries: Counter,
@@ -222,6 +223,7 @@ impl Metrics {
                 "From a question to the end of its answer, including queue, attempts and pauses",
                 || Histogram::new(TURN),
             ),
+            restarts: restarts(&mut of),
             turn_first_delta: of.seconds(
                 "tidegate_turn_first_delta",
                 "From a question to the first delta of its answer, including queue, attempts and pauses",
@@ -324,6 +326,9 @@ impl RunSink for Metrics {
                 self.inference.target(&attempt.by.upstream, &attempt.by.model).used(tokens, is_answer);
             }
         }
+        if let Some(outcome) = record.restart() {
+            self.restarts.get_or_create(&[("dialect", record.codec), ("outcome", outcome)]).inc();
+        }
         if let (Some(cost), Some(answer)) = (record.cost, record.answer()) {
             self.upstreams.cost(&answer.by.table, cost);
         }
@@ -349,6 +354,19 @@ impl Bytes {
             upstream_out: one("upstream", "out"),
         }
     }
+}
+
+fn restarts(of: &mut Declare<'_>) -> Family<[(&'static str, &'static str); 2], Counter> {
+    let restarts: Family<_, Counter> = of.one(
+        "tidegate_restarts",
+        "Answers that broke off and were to begin anew, by the dialect of their clients and by what became of it",
+    );
+    for dialect in Codec::NAMES {
+        for outcome in RESTARTS {
+            drop(restarts.get_or_create(&[("dialect", dialect), ("outcome", outcome)]));
+        }
+    }
+    restarts
 }
 
 fn memory_held(of: &mut Declare<'_>) -> Family<Label, Gauge> {

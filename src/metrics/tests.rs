@@ -1,5 +1,9 @@
 //! The metrics of a new process, in both formats.
 use super::*;
+use crate::{
+    chat::{TokenCount, Usage},
+    upstream::route::plan::{ModelPlan, TargetPlan, UpstreamPlan},
+};
 
 fn sample<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#')).collect()
@@ -29,6 +33,49 @@ fn every_closed_label_value_is_there_with_0_from_the_start() {
         assert_eq!(lines.len(), count, "{name}: {lines:?}");
         assert!(lines.iter().all(|line| line.ends_with(" 0")), "{lines:?}");
     }
+}
+
+/// 64 upstreams with as many targets each.
+fn many() -> RoutePlan {
+    let alone = RoutePlan::alone("m", 1, Times::UNLIMITED);
+    let upstream = |at| UpstreamPlan { name: format!("u{at}").into(), ..alone.upstreams[0].clone() };
+    let model = |at: usize| {
+        let name: Arc<str> = format!("m{at}").into();
+        let targets = (0..64).map(|upstream| TargetPlan { upstream, model: Arc::clone(&name), weight: 1 });
+        ModelPlan { table: Arc::clone(&name), levels: vec![targets.collect()], ..alone.models[0].clone() }
+    };
+    RoutePlan { upstreams: (0..64).map(upstream).collect(), models: (0..64).map(model).collect() }
+}
+
+#[test]
+fn the_first_thousand_series_are_there_from_the_start_and_others_when_they_are_used() {
+    let (plan, prices) = (many(), PriceList::default());
+    let names = || Names { page: "p", plan: &plan, providers: &["dashscope"; 64], prices: &prices };
+    let samples = |metrics: &Metrics| {
+        let text = metrics.text().unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).count()
+    };
+    let metrics = Metrics::new(names());
+    let (before, few) = (samples(&metrics), samples(&Metrics::default()));
+    assert!(before < few + 1_000, "{before} and {few}");
+    let target = metrics.inference.target(&"u63".into(), "m63");
+    let tokens = TokenCount { usage: Usage { input_tokens: 3, ..Usage::default() }, is_estimated: true };
+    target.used(&tokens, false);
+    let used = r#"gen_ai_request_model="m63",upstream="u63",use="wasted"} 3"#;
+    assert!(metrics.text().unwrap().contains(used));
+    assert!(samples(&metrics) < before + 70, "one target more");
+    // Names that engines list.
+    for at in 0..1_000 {
+        metrics.inference.target(&"u0".into(), &format!("listed{at}")).used(&tokens, true);
+    }
+    let text = metrics.text().unwrap();
+    let listed =
+        text.lines().filter(|line| line.starts_with("gen_ai_client_inference_duration_seconds_count{"));
+    let listed = listed.filter(|line| line.contains(r#"model="listed"#) || line.contains(r#"model="other""#));
+    assert_eq!(listed.count(), 256 + 1);
+    let rest = 3 * (1_000 - 256);
+    let used = format!(r#"gen_ai_request_model="other",upstream="u0",use="answer"}} {rest}"#);
+    assert!(text.contains(&used), "{used}");
 }
 
 #[test]

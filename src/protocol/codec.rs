@@ -12,6 +12,14 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// The names in metrics.
+    pub const NAMES: [&'static str; 2] = ["plain", "ai_sdk"];
+
+    /// One of [`Codec::NAMES`].
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
     /// Decodes one message. An error is reported to the client and changes nothing.
     pub fn decode(self, message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, DecodeError> {
         match self {
