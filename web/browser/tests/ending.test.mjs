@@ -72,6 +72,41 @@ test("an answer that broke off is tried again by one button, and then is whole",
   assertWhole(await answered(page, { count: 1 }), 400);
 });
 
+const SENTENCE =
+  "The tide rises twice a day, and falls as often: the moon pulls at the sea, and the earth turns.";
+
+for (const [where, options, words] of [
+  ["on a desktop", { viewport: { width: 1280, height: 800 } }, { goOn: "Continue", again: "Regenerate" }],
+  [
+    "on a phone, in Chinese, in the dark",
+    { viewport: { width: 320, height: 560 }, locale: "zh-CN", colorScheme: "dark" },
+    { goOn: "继续", again: "重新生成" },
+  ],
+])
+  test(`an answer that was stopped goes on where it was, ${where}`, {}, async (t) => {
+    const stack = await t.stack({ nginx: false });
+    const page = await t.page(stack, options);
+    await open(page, stack);
+    await say(page, simText(SENTENCE, "pace_ms=60"));
+    await grown(page, 20);
+    await composer(page).press("Escape");
+    const begun = await answered(page, { outcome: "stopped" });
+    assert.ok(SENTENCE.startsWith(begun) && begun !== SENTENCE, begun);
+    const names = await answers(page)
+      .last()
+      .getByRole("button")
+      .evaluateAll((all) => all.map((button) => button.getAttribute("aria-label") ?? button.textContent));
+    assert.ok(names.includes(words.goOn) && names.includes(words.again), names.join());
+    if (process.env.SHOTS)
+      await page.screenshot({ path: `${process.env.SHOTS}/continue-${options.viewport.width}.png` });
+    await answers(page).last().getByRole("button", { name: words.goOn }).click();
+    assert.equal(await answered(page, { count: 1 }), SENTENCE);
+    // It has ended well: stored as one answer, and not continued again.
+    await page.reload();
+    assert.equal(await answered(page, { count: 1 }), SENTENCE);
+    assert.equal(await answers(page).last().getByRole("button", { name: words.goOn }).count(), 0);
+  });
+
 test("an answer that was stopped or broke off shows what it took", { goal: "J124" }, async (t) => {
   const stack = await t.stack({ nginx: false });
   const page = await t.page(stack);

@@ -366,7 +366,7 @@ export class AnswerTracker {
   private fail(tracked: TrackedAnswer, fault: Fault): void {
     if (isOfOffer(fault)) this.host.renewOffer();
     const { queuePosition: _, retrying: __, ...answer } = tracked.answer;
-    if (isContinuation(answer)) {
+    if (isContinuation(answer) && fault !== INTERRUPTED) {
       // The gateway has the answer as it was.
       this.finish(tracked, { ...answer, outcome: "failed", fault });
       return;

@@ -155,3 +155,16 @@ test("a text that begins anew is drawn anew", () => {
     drawn(new Splitter().update("another\n\none", true).blocks),
   );
 });
+
+test("an answer that had ended and goes on looks as if it had come in one piece", () => {
+  const random = seeded(11);
+  for (const text of CASES) {
+    const cut = Math.floor(random() * text.length);
+    const splitter = new Splitter();
+    splitter.update(text.slice(0, cut), true);
+    // It waits, and then the rest comes.
+    splitter.update(text.slice(0, cut), false);
+    splitter.update(text.slice(0, Math.floor((cut + text.length) / 2)), false);
+    expect(drawn(splitter.update(text, true).blocks)).toBe(drawn(new Splitter().update(text, true).blocks));
+  }
+});

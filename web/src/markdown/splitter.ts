@@ -69,6 +69,11 @@ export class Splitter {
   update(text: string, done: boolean): Split {
     if (text === this.text && done === this.isDone) return this.last;
     if (this.at > 0 && !this.continues(text)) this.reset();
+    else if (this.isDone) {
+      // It goes on: its last block was none. The blocks keep their keys and render again in place.
+      this.reset();
+      this.keys = 0;
+    }
     this.text = text;
     this.isDone = done;
     this.settle(done);
