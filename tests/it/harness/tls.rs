@@ -51,6 +51,9 @@ impl Authority {
     }
 }
 
+/// Kernel buffers of [`TlsFront`], in bytes.
+const NARROW: usize = 16 << 10;
+
 /// How the gateway reaches its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
@@ -102,6 +105,9 @@ async fn pass_on(acceptor: TlsAcceptor, stream: TcpStream, upstream: SocketAddr)
     let Ok(mut tls) = acceptor.accept(stream).await else { return };
     let Ok(mut plain) = TcpStream::connect(upstream).await else { return };
     plain.set_nodelay(true).unwrap();
+    // Narrow, so that a gateway that does not read is felt by the upstream.
+    socket2::SockRef::from(tls.get_ref().0).set_send_buffer_size(NARROW).unwrap();
+    socket2::SockRef::from(&plain).set_recv_buffer_size(NARROW).unwrap();
     if copy_bidirectional(&mut tls, &mut plain).await.is_err() {
         for socket in [tls.get_ref().0, &plain] {
             let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
