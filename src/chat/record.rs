@@ -73,6 +73,8 @@ pub struct TokenCount {
 /// What the response of an attempt reported of its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reported {
+    /// The request was not sent.
+    NotSent,
     /// There was no response.
     NoResponse,
     /// The response has begun. Its last running totals; `None` if it had none yet.
@@ -92,6 +94,7 @@ impl TokenCount {
         }
         let is_refused = |error: &RunError| error.status.is_some() || error.code.is_some();
         let is_used = match (reported, error) {
+            (Reported::NotSent, _) => false,
             // Without a response a service that is silent may work on the request all the same.
             (Reported::NoResponse, Some(error)) => {
                 error.kind == RunErrorKind::UpstreamTimeout && !is_refused(error)
@@ -297,6 +300,8 @@ mod tests {
             // It may be at work.
             (silent, failed(RunErrorKind::UpstreamTimeout), 0, estimated(0)),
             // Not sent, or refused.
+            (Reported::NotSent, None, 0, None),
+            (Reported::NotSent, failed(RunErrorKind::UpstreamTimeout), 0, None),
             (silent, failed(RunErrorKind::UpstreamUnreachable), 0, None),
             (begun, refused(429), 0, None),
             (begun, refused(504), 0, None),

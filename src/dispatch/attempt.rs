@@ -46,6 +46,8 @@ pub(super) struct Attempt {
     /// The name of its model in the configuration.
     table: Arc<str>,
     key: Key,
+    /// There was a connection for the request.
+    is_sent: bool,
     /// From sending the request to the first text.
     first_token: Duration,
     /// Between two pieces of text.
@@ -69,6 +71,7 @@ impl Attempt {
             upstream,
             table,
             key,
+            is_sent: false,
             first_token,
             text,
             guard: AttemptGuard::new(&shared.router, permit),
@@ -88,7 +91,8 @@ impl Attempt {
     ) -> Result<(), OpenError> {
         let upstream = shared.upstream(&self.target);
         let first_text = self.meter.sent() + self.first_token;
-        let response = upstream.client().send(outbound, self.key, deadline.min(first_text)).await?;
+        let head_by = deadline.min(first_text);
+        let response = upstream.client().send(outbound, self.key, head_by, &mut self.is_sent).await?;
         let (upstream, set) = (&upstream.shared, &submission.request.parameters);
         let reader = upstream.dialect.reader(set, response.head(), upstream.limits);
         let times = Times {
@@ -187,7 +191,11 @@ impl Attempt {
 
     /// What the response has reported of tokens so far.
     pub(super) fn reported(&self) -> Reported {
-        self.stream.as_ref().map_or(self.reported, |stream| Reported::Totals(stream.reader.usage()))
+        match &self.stream {
+            Some(stream) => Reported::Totals(stream.reader.usage()),
+            None if self.is_sent => self.reported,
+            None => Reported::NotSent,
+        }
     }
 
     /// Reports the outcome of the attempt to the route.

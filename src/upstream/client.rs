@@ -206,18 +206,21 @@ impl Client {
         Client { awc, handover, transport: Transport::new(config.destination.clone()), config }
     }
 
-    /// Sends a request and waits for the head, until `first_byte` or `deadline`.
+    /// Sends a request and waits for the head, until `first_byte` or `deadline`. `is_sent` is set when there is a connection for
+    /// it: from then on the service may work on it.
     pub async fn send(
         &self,
         outbound: &Outbound,
         key: Key,
         deadline: Instant,
+        is_sent: &mut bool,
     ) -> Result<Response, OpenError> {
         let deadline = deadline.min(Instant::now() + self.config.first_byte);
         let connected = match timeout_at(deadline, self.transport.connect()).await {
             Ok(connected) => connected.map_err(|error| self.named(connect_error(&error)))?,
             Err(_) => return Err(open_error(&SendRequestError::Timeout)),
         };
+        *is_sent = true;
         let response = self.send_over(&connected, outbound, key, deadline).await.map_err(|error| {
             let mut failed = open_error(&error);
             if failed.lost.is_some() && connected.is_reused {

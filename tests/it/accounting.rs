@@ -103,6 +103,24 @@ async fn a_silent_attempt_is_wasted_and_its_request_estimated() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn a_request_that_was_never_sent_used_nothing() {
+    // It takes connections and never answers the handshake of TLS.
+    let (a, b) = (ScriptedUpstream::bind().await, CannedUpstream::serve(&[&good_answer("Good.")]).await);
+    let gateway = Gateway::in_front_of(a.address, |config| {
+        configure(config, a.address, b.address);
+        let upstream = config.upstreams.get_mut("a").unwrap();
+        upstream.base_url = format!("https://{}/api/v1", a.address).parse().unwrap();
+    })
+    .await;
+    ask(&gateway, "Good.").await;
+    let after = metrics(&gateway).await;
+    assert_eq!(attempts(&after, "a", "upstream_timeout"), 1.0, "it could not connect in time");
+    assert_eq!(tokens(&after, "large", "a", "wasted"), [0.0; 4]);
+    assert_eq!(tokens(&after, "small", "b", "answer"), [2.0, 1.0, 0.0, 0.0]);
+    gateway.stop().await;
+}
+
 /// A frame without usage.
 fn uncounted(text: &str) -> String {
     let event = event(text, "null");
