@@ -72,9 +72,9 @@ async fn each_model_is_asked_at_its_upstream_by_its_name_there_with_the_key_of_t
     assert_eq!(
         config["models"],
         json!([
-            {"id": "qwen-plus", "title": "Qwen Plus", "default": true, "parameters": {}},
+            {"id": "qwen-plus", "title": "Qwen Plus", "default": true, "parameters": {}, "continues": true},
             {"id": "small", "title": "small", "default": false,
-                "parameters": {"top_p": {"min": 0, "max": 1}, "max_tokens": {"max": 99}}},
+                "parameters": {"top_p": {"min": 0, "max": 1}, "max_tokens": {"max": 99}}, "continues": true},
         ])
     );
     for hidden in ["reserve", "plus"] {
