@@ -8,7 +8,7 @@ use tidegate::{
         breaker::{self, Asker},
         route::{
             self, Pick, Plan, Route, RouteRequest,
-            plan::{KeysLimited, ModelPlan, ModelTimes, TargetPlan, Times, UpstreamPlan},
+            plan::{KeysLimited, ModelPlan, ModelTimes, Probed, TargetPlan, Times, UpstreamPlan},
             retry,
         },
     },
@@ -25,6 +25,7 @@ fn plan() -> Plan {
         runs_max: 100,
         continues: false,
         times: Times::UNLIMITED,
+        probed: Probed::default(),
     };
     let target = |upstream| TargetPlan { upstream, model: "m".into(), weight: 1 };
     Plan {

@@ -2,10 +2,12 @@
 mod listing;
 mod models;
 mod probe;
+mod prober;
 mod settings;
 
 pub use listing::{ListSettings, Listing};
 pub use probe::UpstreamProbe;
+pub use prober::ProbePaths;
 pub use settings::{Machine, Settings, UpstreamSettings};
 
 use crate::{
@@ -91,6 +93,7 @@ impl Gateway {
         let ops_listener = ops_listen.map(|address| bind(address, listen::OPS_FLAG)).transpose()?;
         let (workers, drain) = (settings.workers, settings.drain_timeout);
         let (listing, plan) = (settings.listing.clone(), settings.route.plan.clone());
+        let probes = settings.upstreams.iter().map(|upstream| upstream.probes.clone()).collect();
         let parts = worker_parts(settings, upstreams);
         let (app_state, asked) = (Arc::clone(&parts.app_state), Arc::clone(&parts.upstreams));
         let address = listener.local_addr()?;
@@ -106,6 +109,7 @@ impl Gateway {
         actix::spawn(watch_dispatcher(Arc::clone(&app_state), broke));
         let gateway = Gateway { address, ops_address, app_state, server: handle, drain, broken };
         gateway.wait_for_lanes(workers).await?;
+        prober::start(probes, Arc::clone(&asked), &gateway.app_state);
         if let Some(listing) = listing {
             listing.start(&asked, plan, &gateway.app_state);
         }

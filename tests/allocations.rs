@@ -41,7 +41,7 @@ use tidegate::{
         json_fields::JsonFields,
         route::{
             self, Pick, Plan, Route, RouteRequest,
-            plan::{KeysLimited, ModelPlan, TargetPlan, Times, UpstreamPlan},
+            plan::{KeysLimited, ModelPlan, Probed, TargetPlan, Times, UpstreamPlan},
         },
         service::{Continues, QuotaError, ThinkingField, TokenCap},
     },
@@ -153,6 +153,7 @@ fn route() -> f64 {
         runs_max: 100,
         continues: false,
         times: Times::UNLIMITED,
+        probed: Probed::default(),
     };
     let target = |upstream| TargetPlan { upstream, model: "m".into(), weight: 1 };
     let model = ModelPlan {

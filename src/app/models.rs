@@ -4,7 +4,7 @@ use crate::{
     chat::{Absence, Allowed, Catalog, Model, Parameters, Range},
     config::{self, Config, DEFAULT_NAME, ModelInUse, ModelThinking, SectionName},
     upstream::{
-        route::plan::{ModelPlan, ModelTimes, RoutePlan, TargetPlan, Times, UpstreamPlan},
+        route::plan::{ModelPlan, ModelTimes, Probed, RoutePlan, TargetPlan, Times, UpstreamPlan},
         service::Continues,
     },
 };
@@ -19,6 +19,10 @@ pub(super) fn plan(config: &Config) -> RoutePlan {
         runs_max: upstream.runs_max,
         continues: upstream.continues() != Continues::No,
         times: times(upstream),
+        probed: {
+            let (list, own) = (upstream.list_path().is_some(), upstream.probe_path().is_some());
+            Probed { service: list || own, keys: list }
+        },
     });
     let models = config.models_in_use().into_iter().map(|model| ModelPlan {
         table: model.section.into(),

@@ -1,5 +1,5 @@
 //! Derives the settings of all components from the checked configuration and the machine, once.
-use super::{listing::Listing, models};
+use super::{listing::Listing, models, prober::ProbePaths};
 use crate::{
     chat::{Catalog, price::PriceList},
     config::{self, Config, SectionName},
@@ -54,6 +54,7 @@ pub struct UpstreamSettings {
     pub stall: Duration,
     /// Its name in OpenTelemetry's convention.
     pub provider: &'static str,
+    pub probes: ProbePaths,
 }
 
 /// The settings of a gateway.
@@ -236,6 +237,10 @@ fn upstream_settings(
         },
         stall: upstream.idle_timeout,
         provider: upstream.service.provider,
+        probes: ProbePaths {
+            service: upstream.probe_path().map(str::to_owned),
+            list: upstream.list_path().map(str::to_owned),
+        },
     }
 }
 

@@ -235,6 +235,8 @@ sections! {
             "where the models come from: the configuration, or the service's own list, which is asked for again and again. Engines list them unless a model is configured; then `upstream.model` names the default", Own;
         list_path: String = "", ValueKind::Word(0, 256),
             "where the models are listed, below `upstream.base_url`; empty = as the service has it", Own;
+        probe_path: String = "", ValueKind::Word(0, 256),
+            "what answers while the upstream works, from the root of its host; asked after failures; empty = as the service has it, else the list", Own;
         context: u32 = "0", ValueKind::Count(0, 10_000_000),
             "tokens of a request and its answer, for listed models that have no size of their own; 0 = unknown", Real;
         api_version: String = "", ValueKind::Word(0, 32), "Azure, by deployment: the version of its interface", Own;

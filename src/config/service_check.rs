@@ -61,6 +61,11 @@ impl Upstream {
         own.or(self.service.list_path.filter(|_| self.api_version.is_empty()))
     }
 
+    /// What answers while it works, from the root of its host: its own value, else that of the service's row.
+    pub fn probe_path(&self) -> Option<&str> {
+        Some(self.probe_path.as_str()).filter(|path| !path.is_empty()).or(self.service.probe_path)
+    }
+
     /// Fields that requests to it have anyway.
     fn own_fields(&self) -> Vec<&'static str> {
         let dialect = match self.service.dialect {
@@ -183,6 +188,8 @@ impl Config {
                 }),
                 (!upstream.list_path.is_empty() && !upstream.list_path.starts_with('/'))
                     .then(|| ("list_path", "does not begin with a slash".to_owned())),
+                (!upstream.probe_path.is_empty() && !upstream.probe_path.starts_with('/'))
+                    .then(|| ("probe_path", "does not begin with a slash".to_owned())),
             ];
             for (field, problem) in found.into_iter().chain(list).flatten() {
                 let affects = [key(field), key("service")];

@@ -5,7 +5,10 @@ use crate::{
     metrics::Metrics,
     upstream::{
         breaker::State,
-        route::{self, Blame, Event, Health, Permit, Pick, Place, RoomRequest, Route, RouteRequest, Target},
+        route::{
+            self, Blame, Event, Health, Permit, Pick, Place, Probe, ProbeResult, ProbeSubject, RoomRequest,
+            Route, RouteRequest, Target,
+        },
     },
 };
 use actix::{Message, WeakRecipient};
@@ -120,6 +123,21 @@ impl Router {
         if request.has_place() {
             self.with(|route| route.give_up(request));
         }
+    }
+
+    /// What is to be probed now, see [`Route::take_probes`].
+    pub fn take_probes(&self) -> Vec<Probe> {
+        self.lock().route.take_probes(now())
+    }
+
+    /// A probe has ended, see [`Route::report_probe`].
+    pub fn report_probe(&self, probe: Probe, result: ProbeResult) {
+        self.with(|route| {
+            let upstream = route.upstream_name(probe.upstream).map_or("", |name| name);
+            let of = if probe.subject == ProbeSubject::Key { probe.key.0 + 1 } else { 0 };
+            log::debug!(upstream, key = of, result:? = result; "probed");
+            route.report_probe(now(), probe, result);
+        });
     }
 
     /// Other models from now on.

@@ -12,6 +12,9 @@
 //!   failed.
 //! - The trial is a request of a client that has not failed; if none arrives for another `open_time`, of any client.
 //!   While a trial hangs, another client may start a second one.
+//!
+//! A breaker of an upstream that can be probed without a request of a client is [`Breaker::probed`]: a good probe admits the
+//! trial. Without a result of a probe for [`OVERDUE`] after its time, a trial is admitted all the same.
 use crate::chat::{FairShareKey, SessionId};
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -29,6 +32,9 @@ const CLIENTS_MIN: usize = 3;
 const KEPT_APART: usize = 8;
 /// Number of clients that are excluded from the trial; for another one, that which failed longest ago is admitted again.
 const BLAMED_MAX: usize = 8;
+
+/// How long after its time the result of a probe is waited for.
+pub const OVERDUE: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
@@ -119,8 +125,10 @@ pub struct Breaker {
     parts: VecDeque<Part>,
     /// Set: the time it is open doubles while trials fail, and is spread by this number.
     seed: Option<u64>,
-    /// Trials that failed since it opened.
+    /// Trials and probes that failed since it opened.
     trials_failed: u32,
+    /// A probe decides when a trial is admitted.
+    is_probed: bool,
     /// While it is open: clients that failed or had a trial, latest first. They are admitted to a trial after the others.
     blamed: VecDeque<FairShareKey>,
 }
@@ -208,6 +216,7 @@ impl Breaker {
             epoch: 0,
             seed: None,
             trials_failed: 0,
+            is_probed: false,
             connects: 0,
             row: Vec::new(),
             parts: VecDeque::new(),
@@ -221,6 +230,12 @@ impl Breaker {
         Breaker { seed: Some(seed), ..Breaker::new(settings) }
     }
 
+    /// The same, where a probe is asked before a trial.
+    #[must_use]
+    pub fn probed(self) -> Self {
+        Breaker { is_probed: true, ..self }
+    }
+
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
@@ -232,8 +247,33 @@ impl Breaker {
     /// How long this client must wait before its requests are admitted; `None` if they are admitted now.
     pub fn wait_for(&self, now: Instant, client: FairShareKey) -> Option<Duration> {
         let (Phase::Open(gate) | Phase::Probing(gate, _)) = self.phase else { return None };
-        let from = if self.blamed.contains(&client) { gate.anyone } else { gate.others };
+        let mut from = if self.blamed.contains(&client) { gate.anyone } else { gate.others };
+        if self.is_probed && matches!(self.phase, Phase::Open(_)) && from <= now {
+            from += OVERDUE;
+        }
         Some(from.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+    }
+
+    /// When a probe is to be asked, if it is open and probed.
+    pub fn probe_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Open(gate) if self.is_probed => Some(gate.others),
+            _ => None,
+        }
+    }
+
+    /// A probe that was due when it was asked has ended. A good one admits a trial, a bad one puts the next probe off.
+    pub fn report_probe(&mut self, asked: Instant, now: Instant, is_good: bool) {
+        if self.probe_at().is_none_or(|due| due > asked) {
+            return;
+        }
+        if is_good {
+            self.enter(Phase::Probing(Gate { others: now, anyone: now + self.settings.open_time }, 0));
+        } else {
+            self.trials_failed = self.trials_failed.saturating_add(1);
+            let others = now + self.open_time();
+            self.enter(Phase::Open(Gate { others, anyone: others + self.settings.open_time }));
+        }
     }
 
     /// Admits an attempt, or returns how long to wait. The first attempt after `open_time` is the trial.
@@ -282,6 +322,10 @@ impl Breaker {
                     }
                 };
                 match trials {
+                    // A probe has found the upstream well: no other is asked for a trial that was cancelled.
+                    0 | 1 if self.is_probed && result == AttemptResult::Unknown => {
+                        self.enter(Phase::Probing(gate, 0));
+                    }
                     0 | 1 => self.enter(Phase::Open(gate)),
                     _ => self.phase = Phase::Probing(gate, trials - 1),
                 }

@@ -128,6 +128,13 @@ impl ClientConfig {
         ClientConfig::build(settings, headers, tls).map_err(|problem| ClientBuildError { section, problem })
     }
 
+    /// The base URL without its path.
+    fn root(&self) -> &str {
+        let authority = self.base.find("://").map_or(0, |scheme| scheme + 3);
+        let path = self.base[authority..].find('/');
+        path.map_or(self.base.as_str(), |path| &self.base[..authority + path])
+    }
+
     fn build(settings: &Settings, headers: &[Header], tls: &mut TlsConfigs) -> Result<Self, BuildProblem> {
         for header in headers {
             parse_header(header)?;

@@ -37,6 +37,7 @@ mod network;
 mod nginx;
 mod nginx_access;
 mod nginx_faults;
+mod outage;
 mod overload;
 mod page;
 mod parameters;

@@ -192,6 +192,7 @@ fn an_engine_lists_its_models_unless_one_is_configured() {
     for (pairs, problem) in [
         (&["upstream.models=listed"][..], "upstream.service = dashscope has no list of models"),
         (&["upstream.service=ollama", "upstream.list_path=models"], "does not begin with a slash"),
+        (&["upstream.service=ollama", "upstream.probe_path=health"], "does not begin with a slash"),
         (
             &["upstream.service=ollama", "upstream.models=named"],
             "which model of upstream.service = ollama answers",

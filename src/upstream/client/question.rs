@@ -14,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 /// A request for a small document.
 pub struct Question<'a> {
-    /// Below the base URL, with a leading slash.
+    /// With a leading slash.
     pub path: &'a str,
+    /// The path is below the root of the host, not below the base URL.
+    pub is_from_root: bool,
     pub key: Key,
     pub headers: &'a [Header],
     pub deadline: Instant,
@@ -25,7 +27,8 @@ pub struct Question<'a> {
 impl<'a> Question<'a> {
     /// A request for a list of models at this path. It costs nothing.
     pub fn list(path: &'a str, key: Key, headers: &'a [Header]) -> Self {
-        Question { path, key, headers, deadline: Instant::now() + LIST_TIME, bytes_max: LIST_BYTES_MAX }
+        let (deadline, bytes_max) = (Instant::now() + LIST_TIME, LIST_BYTES_MAX);
+        Question { path, is_from_root: false, key, headers, deadline, bytes_max }
     }
 }
 
@@ -47,7 +50,8 @@ impl Client {
     async fn document(&self, question: &Question<'_>) -> Result<Vec<u8>, RunError> {
         let failed = |error| self.named(error).error;
         let connected = self.transport.connect().await.map_err(|error| failed(connect_error(&error)))?;
-        let request = self.awc.get(format!("{}{}", self.config.base, question.path));
+        let base = if question.is_from_root { self.config.root() } else { self.config.base.as_str() };
+        let request = self.awc.get(format!("{base}{}", question.path));
         let request = self.with_headers(request, question.headers, question.key).send();
         let response = self.over(&connected, request).await.map_err(|error| failed(open_error(&error)))?;
         let body = self.transport.body(&connected, &response);

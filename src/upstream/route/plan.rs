@@ -32,6 +32,16 @@ pub struct UpstreamPlan {
     /// Whether it goes on with the beginning of an answer.
     pub continues: bool,
     pub times: Times,
+    pub probed: Probed,
+}
+
+/// What of an upstream can be asked without a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// Whether it works.
+    pub service: bool,
+    /// Whether it accepts a key.
+    pub keys: bool,
 }
 
 /// Whether the keys of an upstream share one billing account, whose limits they then share too.
@@ -107,6 +117,7 @@ impl RoutePlan {
                 runs_max: 0,
                 continues: false,
                 times,
+                probed: Probed::default(),
             }],
             models: vec![ModelPlan {
                 table: Arc::clone(&model),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     chat::{FairShareKey, RunErrorKind},
-    upstream::breaker::{self, Asker, AttemptResult, Breaker, BreakerPermit},
+    upstream::breaker::{self, Asker, AttemptResult, Breaker, BreakerPermit, OVERDUE},
 };
 use std::{
     sync::Arc,
@@ -41,6 +41,8 @@ pub(super) struct Upstream {
     pub(super) budget: RetryBudget,
     pub(super) keys: Vec<KeyState>,
     pub(super) last_error: Option<LastError>,
+    /// Since when it is being probed.
+    pub(super) probing: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,19 +79,27 @@ pub(super) struct Out {
     pub(super) until: Instant,
     time: Duration,
     pub(super) kind: RunErrorKind,
+    /// A probe decides whether a run asks again, and has not yet.
+    awaits_probe: bool,
 }
+
+/// How long a key is not probed again whose probe came to nothing.
+const UNANSWERED: Duration = Duration::from_secs(30);
 
 impl Out {
     /// Only the request that asks again makes the time longer: others were sent before the refusal was known.
     fn refused(old: Option<Out>, now: Instant, kind: RunErrorKind, asks_again: bool) -> Out {
-        match old {
-            Some(old) if !asks_again => old,
-            Some(old) => {
-                let time = (old.time * 2).min(REFUSED_MAX);
-                Out { until: now + time, time, kind }
-            }
-            None => Out { until: now + REFUSED, time: REFUSED, kind },
-        }
+        let time = match old {
+            Some(old) if !asks_again => return old,
+            Some(old) => (old.time * 2).min(REFUSED_MAX),
+            None => REFUSED,
+        };
+        Out { until: now + time, time, kind, awaits_probe: false }
+    }
+
+    /// The same, of a key that is probed before a run asks again.
+    fn probed(self, awaits_probe: bool) -> Out {
+        Out { awaits_probe, ..self }
     }
 
     /// One run asks again: for as long, no other does.
@@ -97,8 +107,29 @@ impl Out {
         self.until = now + self.time;
     }
 
+    /// When a probe is to be asked.
+    pub(super) fn probe_at(&self) -> Option<Instant> {
+        self.awaits_probe.then_some(self.until)
+    }
+
+    /// The probe accepted it: a run asks again.
+    pub(super) fn accepted(&mut self, now: Instant) {
+        (self.until, self.awaits_probe) = (now, false);
+    }
+
+    /// The probe refused it.
+    pub(super) fn refused_again(&mut self, now: Instant) {
+        *self = Out::refused(Some(*self), now, self.kind, true).probed(true);
+    }
+
+    /// The probe came to nothing, which changes nothing.
+    pub(super) fn unanswered(&mut self, now: Instant) {
+        self.until = now + self.time.min(UNANSWERED);
+    }
+
     pub(super) fn holds(&self, now: Instant) -> bool {
-        now < self.until
+        let longer = if self.awaits_probe { OVERDUE } else { Duration::ZERO };
+        now < self.until + longer
     }
 }
 
@@ -196,16 +227,20 @@ impl Known {
     /// Adds what a plan names and is not known yet. What is known keeps its state.
     pub(super) fn adopt(&mut self, plan: &RoutePlan, settings: breaker::Settings, budget_percent: u32) {
         let is_sole = plan.models.len() == 1 && plan.models[0].is_alone();
-        let breaker = |seed| if is_sole { Breaker::new(settings) } else { Breaker::patient(settings, seed) };
+        let breaker = |seed, upstream: usize| {
+            let breaker = if is_sole { Breaker::new(settings) } else { Breaker::patient(settings, seed) };
+            if plan.upstreams[upstream].probed.service { breaker.probed() } else { breaker }
+        };
         for (number, upstream) in plan.upstreams.iter().enumerate().skip(self.upstreams.len()) {
             self.upstreams.push(Upstream {
                 plan: upstream.clone(),
                 running: 0,
                 kept: 0,
-                breaker: breaker(number as u64),
+                breaker: breaker(number as u64, number),
                 budget: RetryBudget::new(budget_percent),
                 keys: vec![KeyState::default(); upstream.keys.max(1)],
                 last_error: None,
+                probing: None,
             });
         }
         for target in plan.models.iter().flat_map(|model| model.levels.iter().flatten()) {
@@ -216,7 +251,7 @@ impl Known {
                     running: 0,
                     cooling: Cooling::default(),
                     out: None,
-                    breaker: breaker(self.targets.len() as u64),
+                    breaker: breaker(self.targets.len() as u64, target.upstream),
                     pairs: Vec::new(),
                 });
             }
@@ -373,14 +408,15 @@ impl Known {
             Blame::Model => {
                 let (until, kind) = (now + UNKNOWN_MODEL, RunErrorKind::ModelNotFound);
                 let TargetState { upstream, model, out, .. } = &mut self.targets[target];
-                if out.replace(Out { until, time: UNKNOWN_MODEL, kind }).is_none() {
+                if out.replace(Out { until, time: UNKNOWN_MODEL, kind, awaits_probe: false }).is_none() {
                     let model = Arc::clone(model);
                     self.events.push(Event::ModelOut { upstream: *upstream, model });
                 }
             }
             Blame::Loading => self.targets[target].cooling.extend(now + LOADING.mul_f64(1.0 + random), false),
             Blame::Full { .. } => self.targets[target].cooling.step(now, began, FULL, FULL_MAX),
-            _ if asks_again && blame == Blame::None => self.ask_again(now, target, key),
+            // It says nothing of the key.
+            _ if asks_again => self.ask_again(now, target, key),
             _ => {}
         }
         if let Some(kind) = blame.shown_of_upstream() {
@@ -409,8 +445,10 @@ impl Known {
 
     fn refuse_key(&mut self, now: Instant, target: usize, key: usize, kind: RunErrorKind, asks_again: bool) {
         let upstream = self.targets[target].upstream;
-        let out = &mut self.upstreams[upstream].keys[key].out;
-        if out.replace(Out::refused(*out, now, kind, asks_again)).is_none() {
+        let Upstream { plan, keys, .. } = &mut self.upstreams[upstream];
+        let out = &mut keys[key].out;
+        let refused = Out::refused(*out, now, kind, asks_again).probed(plan.probed.keys);
+        if out.replace(refused).is_none() {
             self.events.push(Event::KeyOut { upstream, key, kind });
         }
     }

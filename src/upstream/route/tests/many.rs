@@ -18,6 +18,7 @@ pub(super) fn plan(upstreams: &[(&str, usize)], models: &[ModelWords<'_>]) -> Pl
                 runs_max: 0,
                 continues: false,
                 times,
+                probed: plan::Probed::default(),
             })
             .collect(),
         models: models

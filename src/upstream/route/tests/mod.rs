@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
 mod continuation;
 mod many;
+mod probes;
 mod properties;
 mod room;
 

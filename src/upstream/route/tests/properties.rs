@@ -64,6 +64,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                     runs_max: *runs_max,
                     continues: false,
                     times: plan::Times { first_token_last: ms(30_000), ..plan::Times::UNLIMITED },
+                    probed: plan::Probed::default(),
                 })
                 .collect();
             let count = models.len();
