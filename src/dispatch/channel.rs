@@ -53,7 +53,7 @@ struct Pending {
     first: Option<RunEvent>,
     rest: Vec<RunEvent>,
     bytes: usize,
-    /// The last running totals.
+    /// The last running totals of the attempt that pushed last.
     usage: Option<Usage>,
 }
 
@@ -124,12 +124,10 @@ impl RunChannel {
         self.is_cancelled()
     }
 
-    /// For the run: leaves text for the session and wakes it, with the usage so far, in case the run is cancelled.
+    /// For the run: leaves text for the session and wakes it, with the usage of the attempt so far, in case the run is cancelled.
     pub fn push(&self, events: &mut Vec<RunEvent>, usage: Option<Usage>) {
         let mut pending = self.pending();
-        if usage.is_some() {
-            pending.usage = usage;
-        }
+        pending.usage = usage; // Not that of an attempt before: the usage of a run is that of its answer.
         events.drain(..).for_each(|event| pending.add(event));
         let full = if pending.bytes >= PENDING_BYTES_MAX { FULL } else { 0 };
         let before = self.state.fetch_or(PENDING | full, Ordering::Release);
@@ -225,6 +223,16 @@ mod tests {
         channel.push(&mut vec![text("c")], None);
         channel.drain(&mut drained);
         assert_eq!(drained, [text("c")]);
+    }
+
+    #[test]
+    fn the_usage_is_that_of_the_attempt_that_pushed_last() {
+        let channel = RunChannel::default();
+        let usage = Some(Usage { input_tokens: 7, ..Usage::default() });
+        channel.push(&mut vec![text("Half")], usage);
+        assert_eq!(channel.usage(), usage);
+        channel.push(&mut vec![text("Whole")], None);
+        assert_eq!(channel.usage(), None, "another attempt, whose service has not counted yet");
     }
 
     #[test]
