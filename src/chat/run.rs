@@ -49,6 +49,10 @@ pub enum RunEvent {
     Queued { position: u32 },
     /// An attempt failed before any text; the next one starts after `after`.
     Retrying { attempt: u32, after: Duration },
+    /// Text was shown, the attempt failed, and another one follows: the text stays until that has some.
+    Moving,
+    /// The answer begins anew, by this model: text that was sent before is withdrawn. The first new text follows.
+    Restarted { model: Arc<str> },
     /// New text.
     Text { kind: TextKind, text: String },
     /// The usage so far: sent before the run is cancelled, because it then has no end of its own.
@@ -91,7 +95,12 @@ impl RunEvent {
     pub fn text_bytes(&self) -> usize {
         match self {
             RunEvent::Text { text, .. } => text.len(),
-            RunEvent::Queued { .. } | RunEvent::Retrying { .. } | RunEvent::Usage(_) | RunEvent::End(_) => 0,
+            RunEvent::Queued { .. }
+            | RunEvent::Retrying { .. }
+            | RunEvent::Moving
+            | RunEvent::Restarted { .. }
+            | RunEvent::Usage(_)
+            | RunEvent::End(_) => 0,
         }
     }
 }

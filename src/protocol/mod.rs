@@ -52,6 +52,10 @@ pub enum ServerFrame {
     Queued { run: RunId, position: u32 },
     /// An attempt failed before any text; another one follows.
     Retrying { run: RunId, attempt: u32, after: Duration },
+    /// Text was shown and the attempt failed: another one follows, and the text stays until that has some.
+    Moving { run: RunId },
+    /// The answer begins anew: what was sent of it is withdrawn.
+    Restarted { run: RunId, restart: Box<Restart> },
     /// New text of one kind: everything not yet sent up to entry number `entry` of the replay log.
     Text { kind: TextKind, entry: u32, text: String },
     /// The end of a turn; exactly one for each [`ServerFrame::Accepted`]. The last frame to a subscriber that follows one
@@ -76,6 +80,30 @@ pub struct TurnStart {
     pub continued_by: Option<RunId>,
 }
 
+/// The point of an answer from which on it is valid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restart {
+    /// The model that writes it.
+    pub model: Arc<str>,
+    /// Its number within the turn.
+    pub number: u32,
+    /// Restarts of the turn so far: numbers that precede those of later entries.
+    pub count: u32,
+    /// Entries before it.
+    pub entries: u32,
+    /// Parts before it.
+    pub parts: u32,
+    pub withdrawn: Withdrawn,
+}
+
+/// What a subscriber was sent of the withdrawn text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    Nothing,
+    Reasoning,
+    Answer,
+}
+
 impl ServerFrame {
     /// Bytes of text in the frame.
     pub fn text_bytes(&self) -> usize {
@@ -87,6 +115,8 @@ impl ServerFrame {
             | ServerFrame::Waiting { .. }
             | ServerFrame::Queued { .. }
             | ServerFrame::Retrying { .. }
+            | ServerFrame::Moving { .. }
+            | ServerFrame::Restarted { .. }
             | ServerFrame::TurnEnd { .. }
             | ServerFrame::Rejected { .. }
             | ServerFrame::Pong => 0,

@@ -1,6 +1,6 @@
 //! The plain wire format of `/chat`: each incoming text message is a user message; outgoing text messages are the pieces
 //! of the answer, or `Error: …` when something went wrong. See `docs/PROTOCOL.md`.
-use super::{ClientFrame, Incoming, Limits, Rejection, ServerFrame};
+use super::{ClientFrame, Incoming, Limits, Rejection, ServerFrame, Withdrawn};
 use crate::chat::TextKind;
 
 pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFrame, Rejection> {
@@ -14,6 +14,9 @@ pub(super) fn decode(message: Incoming<'_>, limits: Limits) -> Result<ClientFram
     }
 }
 
+/// What was sent of the answer is not valid any more; this dialect has no other word for it.
+const RESTARTED: &str = "Error: The connection to the model broke. The answer starts again.";
+
 pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
     match frame {
         ServerFrame::Text { kind: TextKind::Answer, text, .. } => send(text),
@@ -22,6 +25,7 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
                 send(&format!("Error: {}", error.client_text()));
             }
         }
+        ServerFrame::Restarted { restart, .. } if restart.withdrawn == Withdrawn::Answer => send(RESTARTED),
         ServerFrame::Rejected { reason } => send(&format!("Error: {reason}")),
         // Not part of this wire format.
         ServerFrame::Accepted { .. }
@@ -31,6 +35,8 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
         | ServerFrame::Pong
         | ServerFrame::Queued { .. }
         | ServerFrame::Retrying { .. }
+        | ServerFrame::Moving { .. }
+        | ServerFrame::Restarted { .. }
         | ServerFrame::Text { kind: TextKind::Reasoning, .. } => {}
     }
 }

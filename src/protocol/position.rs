@@ -2,9 +2,11 @@
 //!
 //! The frames of a turn are numbered from 0 without gaps, the same for every subscriber: the start (two
 //! numbers), then for each part (a run of entries of one kind) its opening, its entries and its closing,
-//! and the end (two numbers). A codec that needs fewer frames skips numbers; none needs more.
+//! and the end (two numbers). A restart has one number, behind the closing of the last part before it; the
+//! functions here do not count restarts. A codec that needs fewer frames skips numbers; none needs more.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 use crate::chat::{MessageId, RunId, TextKind};
+use std::sync::Arc;
 
 /// Numbers before the first part.
 pub const BEGINNING: u32 = 2;
@@ -44,6 +46,10 @@ pub struct ReplayPosition {
     pub parts: u32,
     /// The kind of the part that is open at the point.
     pub open: Option<TextKind>,
+    /// Restarts before it.
+    pub restarts: u32,
+    /// The model that answers since the last of them.
+    pub restarted_by: Option<Arc<str>>,
 }
 
 /// The number of entry `entry` (counted from 1) in part `part` (counted from 1).

@@ -9,6 +9,7 @@ mod memory;
 mod pacing;
 mod queue;
 mod replay;
+mod restart;
 mod restore;
 mod retention;
 pub mod snapshot;
@@ -20,6 +21,7 @@ mod turn;
 pub use event::{Effect, Input, Outgoing};
 pub use memory::MemoryUse;
 pub use replay::{Cursor, TurnLog};
+pub use restart::LogRestart;
 pub use snapshot::{RunSnapshot, RunState, Snapshot};
 
 use crate::chat::{Budget, ChatMessage, History, Role, RunId, SessionId, SubscriberId};

@@ -6,12 +6,13 @@
 //! larger deltas and the numbers have no gaps. No entry is larger than a push, so a cursor is never inside one.
 use super::{
     PUSH_BYTES_MAX,
+    restart::LogRestart,
     snapshot::{RunSnapshot, RunState},
 };
 use crate::{
     chat::{MessageId, RunId, TextKind},
     protocol::{
-        ReplayPosition, ServerFrame, TurnEnd, TurnStart,
+        ReplayPosition, Restart, ServerFrame, TurnEnd, TurnStart, Withdrawn,
         position::{self, BEGINNING, ENDING},
     },
 };
@@ -23,13 +24,15 @@ pub struct Cursor {
     log: u32,
     /// The start of the turn was sent.
     started: bool,
+    /// Restarts that it was sent.
+    restarts: u8,
     /// Entries read.
     entries: u32,
 }
 
 impl Cursor {
     pub(super) fn start_of(log: u32) -> Self {
-        Cursor { log, started: false, entries: 0 }
+        Cursor { log, started: false, restarts: 0, entries: 0 }
     }
 
     /// The position of a subscriber that follows no turn: after all logs.
@@ -60,6 +63,8 @@ pub struct TurnLog {
     open: bool,
     /// Rebuilt from the history: its entries differ from those that were sent before.
     is_rebuilt: bool,
+    /// From where on the answer is valid.
+    restart: LogRestart,
     end: Option<Box<TurnEnd>>,
 }
 
@@ -94,6 +99,7 @@ impl TurnLog {
             parts: Vec::new(),
             open: false,
             is_rebuilt: false,
+            restart: LogRestart::NONE,
             end: None,
         }
     }
@@ -115,7 +121,7 @@ impl TurnLog {
 
     /// The model that answers; `None` if unknown.
     pub(super) fn model(&self) -> Option<&Arc<str>> {
-        self.start.model.as_ref()
+        self.restart.model.as_ref().or(self.start.model.as_ref())
     }
 
     /// The run, if it goes on with an answer.
@@ -150,6 +156,7 @@ impl TurnLog {
             question: self.question.clone()?,
             start: TurnStart::clone(&self.start),
             entries: (0..self.ends.len()).filter_map(|at| self.entry(at)).collect(),
+            restart: self.restart.clone(),
             is_rebuilt: self.is_rebuilt,
             state,
         })
@@ -167,9 +174,9 @@ impl TurnLog {
 
     /// The log of a snapshot, with its end.
     pub(super) fn restore(run: RunSnapshot, end: TurnEnd) -> Self {
-        let RunSnapshot { run, question, start, entries, is_rebuilt, state: _ } = run;
+        let RunSnapshot { run, question, start, entries, restart, is_rebuilt, state: _ } = run;
         let mut log = TurnLog::new(run, Some(question), Arc::new(start));
-        log.is_rebuilt = is_rebuilt;
+        (log.is_rebuilt, log.restart) = (is_rebuilt, restart);
         for (kind, text) in entries {
             log.append(kind, &text, true);
         }
@@ -219,7 +226,41 @@ impl TurnLog {
             self.ends.push((total + appended) as u32);
         }
         self.open = !cut;
-        self.ends.len() as u32
+        self.entries()
+    }
+
+    /// Drops the text so far: the answer begins anew, by this model.
+    pub(super) fn restart(&mut self, model: &Arc<str>) {
+        let LogRestart { count, parts, reasoning, .. } = self.restart;
+        let answer = self.parts.iter().find(|part| part.kind == TextKind::Answer);
+        let reasoning = answer.map_or(u32::MAX, |part| self.restart.entries + part.entry).min(reasoning);
+        self.restart = LogRestart {
+            count: count.saturating_add(1),
+            entries: self.entries(),
+            parts: parts + self.parts.len() as u32,
+            reasoning,
+            model: Some(Arc::clone(model)),
+        };
+        (self.text, self.reasoning, self.ends, self.parts) = Default::default();
+        self.open = false;
+    }
+
+    /// Entries so far, withdrawn ones included.
+    fn entries(&self) -> u32 {
+        self.restart.entries + self.ends.len() as u32
+    }
+
+    /// The restart as a frame for a subscriber at `from`, which was sent so many entries.
+    fn restarted(&self, from: Cursor, model: &Arc<str>) -> ServerFrame {
+        let LogRestart { count, entries, parts, reasoning, .. } = self.restart;
+        let withdrawn = match from.entries {
+            0 => Withdrawn::Nothing,
+            sent if sent > reasoning => Withdrawn::Answer,
+            _ => Withdrawn::Reasoning,
+        };
+        let (model, number) = (Arc::clone(model), self.restart.number());
+        let restart = Restart { model, number, count: count.into(), entries, parts, withdrawn };
+        ServerFrame::Restarted { run: self.run, restart: Box::new(restart) }
     }
 
     /// Extends the open entry with as much of `text` as fits, and returns that number of bytes.
@@ -239,7 +280,7 @@ impl TurnLog {
 
     /// The cursor of a subscriber that has read everything but the end.
     pub(super) fn end_cursor(&self, log: u32) -> Cursor {
-        Cursor { log, started: true, entries: self.ends.len() as u32 }
+        Cursor { log, started: true, restarts: self.restart.count, entries: self.entries() }
     }
 
     /// The next frame for a subscriber at `from`, and its cursor afterwards. Adjacent entries of one kind are merged into
@@ -250,7 +291,11 @@ impl TurnLog {
             let start = Arc::clone(&self.start);
             return Some((ServerFrame::Accepted { run: self.run, start }, next));
         }
-        let at = from.entries as usize;
+        if let Some(model) = self.restart.model.as_ref().filter(|_| from.restarts < self.restart.count) {
+            let LogRestart { count, entries, .. } = self.restart;
+            return Some((self.restarted(from, model), Cursor { restarts: count, entries, ..from }));
+        }
+        let at = (from.entries - self.restart.entries) as usize;
         if at >= self.ends.len() {
             let end = self.end.clone()?;
             return Some((ServerFrame::TurnEnd { run: self.run, end }, Cursor::start_of(from.log + 1)));
@@ -270,53 +315,65 @@ impl TurnLog {
             next += 1;
         }
         let text = whole[begin..place(self.total_before(next))].to_owned();
-        Some((
-            ServerFrame::Text { kind: part.kind, entry: next as u32, text },
-            Cursor { entries: next as u32, ..from },
-        ))
+        let entry = self.restart.entries + next as u32;
+        Some((ServerFrame::Text { kind: part.kind, entry, text }, Cursor { entries: entry, ..from }))
     }
 
     /// The position at which a subscriber continues that has received everything up to number `after`; `None` if the
-    /// log has no such number.
+    /// log has no such number. Behind a number of withdrawn text the restart follows.
     pub fn position(&mut self, after: Option<u32>) -> Option<ReplayPosition> {
-        let mut entries = 0;
-        if let Some(after) = after {
-            if self.is_rebuilt || after > self.last_number() {
-                return None;
-            }
-            entries = self.entries_up_to(after);
+        if after.is_some_and(|after| self.is_rebuilt || after > self.last_number()) {
+            return None;
         }
         // The last entry may have been received, so it must not grow.
         self.open = false;
-        let before = self.parts.partition_point(|part| part.entry < entries);
-        Some(ReplayPosition {
+        let LogRestart { count, entries: base, parts: withdrawn, .. } = self.restart;
+        let started = after.is_some_and(|after| after + 1 >= BEGINNING);
+        let position = |restarts: u8, entries: u32, parts: u32, open| ReplayPosition {
             run: self.run,
             answer: self.start.answer.clone(),
             continued_by: self.start.continued_by,
             after,
-            started: after.is_some_and(|after| after + 1 >= BEGINNING),
+            started,
             entries,
-            parts: before as u32,
-            open: before.checked_sub(1).map(|part| self.parts[part].kind),
-        })
+            parts,
+            open,
+            restarts: restarts.into(),
+            restarted_by: self.restart.model.clone().filter(|_| restarts > 0),
+        };
+        let after = after.unwrap_or(0);
+        if after < self.restart.number() {
+            // Which of the withdrawn text it has does not matter, only whether it has any.
+            return Some(position(0, u32::from(after >= BEGINNING), 0, None));
+        }
+        let entries = self.entries_up_to(after - u32::from(count));
+        let before = self.parts.partition_point(|part| part.entry < entries);
+        let open = before.checked_sub(1).map(|part| self.parts[part].kind);
+        Some(position(count, base + entries, withdrawn + before as u32, open))
     }
 
     /// The cursor for a replay position in this log, which has the number `log`.
     pub(super) fn cursor_at(log: u32, position: &ReplayPosition) -> Cursor {
-        Cursor { log, started: position.started, entries: position.entries }
+        let restarts = position.restarts as u8;
+        Cursor { log, started: position.started, restarts, entries: position.entries }
     }
 
     /// The highest number in the log so far.
     fn last_number(&self) -> u32 {
-        let (entries, parts) = (self.ends.len() as u32, self.parts.len() as u32);
-        let last = if entries == 0 { BEGINNING - 1 } else { position::number(entries, parts) };
-        let closing = u32::from(entries > 0);
+        let LogRestart { count, parts, .. } = self.restart;
+        let (entries, parts) = (self.entries(), parts + self.parts.len() as u32);
+        let (last, closing) = match self.ends.len() {
+            0 if count == 0 => (BEGINNING - 1, 0),
+            0 => (self.restart.number(), 0),
+            _ => (position::number(entries, parts) + u32::from(count), 1),
+        };
         last + self.end.as_ref().map_or(0, |_| closing + ENDING)
     }
 
-    /// The number of entries whose numbers are at most `number`.
+    /// The number of entries since the restart whose numbers, without those of restarts, are at most `number`.
     fn entries_up_to(&self, number: u32) -> u32 {
-        let first = |at: usize| position::number(self.parts[at].entry + 1, at as u32 + 1);
+        let LogRestart { entries: base, parts: withdrawn, .. } = self.restart;
+        let first = |at: usize| position::number(base + self.parts[at].entry + 1, withdrawn + at as u32 + 1);
         // Binary search for the parts that start at or before `number`.
         let (mut parts, mut beyond) = (0, self.parts.len());
         while parts < beyond {
@@ -340,7 +397,8 @@ impl TurnLog {
         if cursor.log > log {
             return 0;
         }
-        all - self.total_before(cursor.entries as usize)
+        let read = cursor.entries.saturating_sub(self.restart.entries) as usize;
+        all - if cursor.restarts < self.restart.count { 0 } else { self.total_before(read) }
     }
 
     /// Bytes of both texts before entry `at`.

@@ -3,6 +3,7 @@
 //! Subscribers and queued messages are not included: clients reconnect and send unanswered messages again. An
 //! unfinished run ends when the session is restored: with text it becomes an incomplete answer, without text it is
 //! discarded as if it had never been asked.
+use super::restart::LogRestart;
 use crate::{
     chat::{ChatMessage, Ending, HistorySnapshot, MessageId, RunId, TextKind, Usage},
     protocol::{TurnEnd, TurnStart},
@@ -29,6 +30,8 @@ pub struct RunSnapshot {
     pub start: TurnStart,
     /// The entries of the log. All of them are closed: their numbers are final.
     pub entries: Vec<(TextKind, String)>,
+    /// What was withdrawn before them.
+    pub restart: LogRestart,
     /// The log was rebuilt from the history: no numbers of it were sent before.
     pub is_rebuilt: bool,
     pub state: RunState,

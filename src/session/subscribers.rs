@@ -235,12 +235,18 @@ impl<S> Session<S> {
         match outgoing {
             // Content of a log is read again from the log.
             Outgoing::Frame(
-                ServerFrame::Accepted { .. } | ServerFrame::Text { .. } | ServerFrame::TurnEnd { .. },
+                ServerFrame::Accepted { .. }
+                | ServerFrame::Restarted { .. }
+                | ServerFrame::Text { .. }
+                | ServerFrame::TurnEnd { .. },
             ) => subscriber.cursor = subscriber.cursor.min(from),
             Outgoing::Close(_) => subscriber.closed = false,
             // A retry or a queue position is outdated by the time it could be sent.
             Outgoing::Frame(
-                ServerFrame::Queued { .. } | ServerFrame::Retrying { .. } | ServerFrame::Pong,
+                ServerFrame::Queued { .. }
+                | ServerFrame::Retrying { .. }
+                | ServerFrame::Moving { .. }
+                | ServerFrame::Pong,
             ) => {}
             Outgoing::Frame(ServerFrame::Waiting { .. }) => {
                 if let Scope::Queued { last_sent_position, .. } = &mut subscriber.scope {

@@ -139,6 +139,8 @@ impl<S> Session<S> {
             RunEvent::Retrying { attempt, after } => {
                 self.broadcast(fx, &ServerFrame::Retrying { run, attempt, after })
             }
+            RunEvent::Moving => self.broadcast(fx, &ServerFrame::Moving { run }),
+            RunEvent::Restarted { model } => self.on_restart(fx, &model),
             RunEvent::Text { kind, text } => self.on_text(fx, kind, text),
             RunEvent::Usage(usage) => {
                 if let Some(run) = &mut self.run {
@@ -183,6 +185,14 @@ impl<S> Session<S> {
                 Self::pump(fx, subscriber, self.first_log, &mut self.logs, None);
             }
         }
+    }
+
+    /// The answer begins anew. What was shown is dropped.
+    fn on_restart(&mut self, fx: &mut Vec<Effect<S>>, model: &Arc<str>) {
+        let Some(log) = self.logs.back_mut() else { return };
+        log.restart(model);
+        self.history.answered_by(model);
+        self.pump_all(fx);
     }
 
     fn on_run_end(&mut self, fx: &mut Vec<Effect<S>>, end: RunEnd) {

@@ -3,7 +3,7 @@
 use crate::json::{push_escaped, push_number, push_string};
 use crate::{
     chat::{FinishReason, MessageId, RequestId, RunError, RunId, TextKind, Timing, Usage},
-    protocol::{Rejection, ReplayPosition, ServerFrame, TurnEnd, TurnStart, position},
+    protocol::{Rejection, ReplayPosition, Restart, ServerFrame, TurnEnd, TurnStart, Withdrawn, position},
 };
 use std::{cell::Cell, time::Duration};
 
@@ -32,6 +32,8 @@ struct ChunkPosition {
     entries: u32,
     parts: u32,
     open: Option<TextKind>,
+    /// Restarts of the turn, each of which has a number.
+    restarts: u32,
 }
 
 /// Largest buffer that is kept between frames, in bytes; a larger one is freed after use.
@@ -83,6 +85,10 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
                 push_field(out, "{\"kind\":\"retrying\",\"attempt\":", u64::from(*attempt));
                 push_field(out, ",\"after_ms\":", millis(*after));
             }),
+            ServerFrame::Moving { .. } => {
+                self.transient("data-notice", |out| out.push_str("{\"kind\":\"moving\""));
+            }
+            ServerFrame::Restarted { restart, .. } => self.restarted(restart),
             ServerFrame::Text { kind, entry, text } => self.text(*kind, *entry, text),
             ServerFrame::TurnEnd { end, .. } => self.end(end),
             ServerFrame::Rejected { reason } => self.frame("error", |out| push_rejection(out, reason)),
@@ -127,7 +133,22 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
             entries: position.entries,
             parts: position.parts,
             open: position.open,
+            restarts: position.restarts,
         };
+        if let Some(model) = &position.restarted_by {
+            self.send_chunk(|out| push_model(out, model, false)); // The last one may not have arrived.
+        }
+    }
+
+    fn restarted(&mut self, restart: &Restart) {
+        let Restart { number, count, entries, parts, .. } = *restart;
+        let at = ChunkPosition { entries, parts, open: None, restarts: count, ..self.encoder.at };
+        self.encoder.at = at;
+        if restart.withdrawn == Withdrawn::Nothing {
+            self.chunk(number, |out| push_model(out, &restart.model, false));
+        } else if self.chunk(number, |out| out.push_str("{\"type\":\"reset-step\"}")) {
+            self.send_chunk(|out| push_model(out, &restart.model, true));
+        }
     }
 
     fn text(&mut self, kind: TextKind, entry: u32, text: &str) {
@@ -135,8 +156,8 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
             self.open(kind);
         }
         self.encoder.at.entries = entry;
-        let part = self.encoder.at.parts;
-        self.chunk(position::number(entry, part), |out| {
+        let ChunkPosition { parts: part, restarts, .. } = self.encoder.at;
+        self.chunk(position::number(entry, part).saturating_add(restarts), |out| {
             out.push_str(match kind {
                 TextKind::Reasoning => "{\"type\":\"reasoning-delta\",\"id\":\"",
                 TextKind::Answer => "{\"type\":\"text-delta\",\"id\":\"",
@@ -154,7 +175,7 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
         let at = &mut self.encoder.at;
         at.parts = at.parts.saturating_add(1);
         at.open = Some(kind);
-        let (number, part) = (position::opening(at.entries, at.parts), at.parts);
+        let (number, part) = (position::opening(at.entries, at.parts).saturating_add(at.restarts), at.parts);
         let name = match kind {
             TextKind::Reasoning => "reasoning-start",
             TextKind::Answer => "text-start",
@@ -169,13 +190,13 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
             Some(TextKind::Reasoning) => "reasoning-end",
             Some(TextKind::Answer) => "text-end",
         };
-        let (number, part) = (position::closing(at.entries, at.parts), at.parts);
+        let (number, part) = (position::closing(at.entries, at.parts).saturating_add(at.restarts), at.parts);
         self.chunk(number, |out| push_part(out, name, part));
     }
 
     fn end(&mut self, end: &TurnEnd) {
-        let ChunkPosition { entries, parts, .. } = self.encoder.at;
-        let number = position::ending(entries, parts);
+        let ChunkPosition { entries, parts, restarts, .. } = self.encoder.at;
+        let number = position::ending(entries, parts).saturating_add(restarts);
         match &end.outcome {
             // There was no text, so the client has nothing to keep.
             Err(error) if parts == 0 => {
@@ -307,6 +328,13 @@ fn push_part(out: &mut String, name: &str, part: u32) {
     push_type(out, name);
     push_field(out, ",\"id\":\"", u64::from(part));
     out.push_str("\"}");
+}
+
+/// Appends the model that answers instead of the one that was named before.
+fn push_model(out: &mut String, model: &str, is_restart: bool) {
+    out.push_str("{\"type\":\"message-metadata\",\"messageMetadata\":{\"model\":");
+    push_string(out, model);
+    out.push_str(if is_restart { ",\"restarted\":1}}" } else { "}}" });
 }
 
 fn push_rejection(out: &mut String, reason: &Rejection) {

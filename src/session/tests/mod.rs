@@ -6,6 +6,7 @@ mod model;
 mod plain;
 mod property;
 mod replay;
+mod restart;
 mod resume;
 mod snapshot;
 mod time;
@@ -16,7 +17,7 @@ use crate::{
         Catalog, ChatMessage, Choice, Chosen, Ending, FinishReason, MessageId, Model, Role, RunEnd, RunError,
         RunErrorKind, RunEvent, SubscriberId, TextKind, Timing, TurnKind, TurnRequest, Usage,
     },
-    protocol::{NumberInRun, ReplayPosition, ServerFrame, TurnStart},
+    protocol::{NumberInRun, ReplayPosition, Restart, ServerFrame, TurnStart},
 };
 use expect_test::{Expect, expect};
 use std::{collections::HashSet, fmt::Write, time::Duration};
@@ -106,6 +107,13 @@ fn show(effect: &Effect) -> String {
                 ServerFrame::Accepted { run, .. } => format!("accepted run={run}"),
                 ServerFrame::Queued { run, position } => format!("queued run={run} position={position}"),
                 ServerFrame::Retrying { run, attempt, .. } => format!("retrying run={run} attempt={attempt}"),
+                ServerFrame::Moving { run } => format!("moving run={run}"),
+                ServerFrame::Restarted { run, restart } => {
+                    let Restart { model, number, entries, parts, withdrawn, .. } = restart.as_ref();
+                    format!(
+                        "restarted run={run} by={model} number={number} entries={entries} parts={parts} withdrawn={withdrawn:?}"
+                    )
+                }
                 ServerFrame::Text { kind: TextKind::Reasoning, entry, text } => {
                     format!("reasoning #{entry} '{text}'")
                 }
@@ -184,6 +192,8 @@ fn parse(line: &str) -> Input {
             let event = match words[2] {
                 "delta" => RunEvent::answer(text),
                 "reasoning" => RunEvent::reasoning(text),
+                "moving" => RunEvent::Moving,
+                "restarted" => RunEvent::Restarted { model: text.as_str().into() },
                 "queued" => RunEvent::Queued { position: number(3) },
                 "retrying" => RunEvent::Retrying { attempt: number(3), after: Duration::ZERO },
                 "used" => RunEvent::Usage(Usage { output_tokens: number(3).into(), ..Usage::default() }),

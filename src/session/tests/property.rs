@@ -713,6 +713,9 @@ impl Client {
                 );
                 self.position = position;
             }
+            ServerFrame::Moving { .. } | ServerFrame::Restarted { .. } => {
+                unreachable!("no run restarts here")
+            }
             ServerFrame::Queued { .. } | ServerFrame::Retrying { .. } | ServerFrame::Pong => {
                 assert!(self.run.is_some())
             }

@@ -44,7 +44,15 @@ function user(value: Fields, id: string, parent: string | null): UserMessage {
 }
 
 function assistant(value: Fields, id: string, parent: string): AssistantMessage {
-  const counts = ["applied", "run", "reasoningMs", "firstTokenMs", "durationMs", "omittedTurns"] as const;
+  const counts = [
+    "applied",
+    "run",
+    "reasoningMs",
+    "firstTokenMs",
+    "durationMs",
+    "omittedTurns",
+    "restartedAt",
+  ] as const;
   const texts = ["serverId", "finishReason", "model"] as const;
   const message: AssistantMessage = {
     role: "assistant",

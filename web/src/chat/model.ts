@@ -65,6 +65,10 @@ export interface AssistantMessage {
   queuePosition?: number;
   retrying?: { attempt: number; afterMs: number };
   omittedTurns?: number;
+  /** The connection to the model broke, and another attempt follows. */
+  moving?: boolean;
+  /** The number at which the text before was withdrawn. */
+  restartedAt?: number;
   /** Followed in too many places; this one no longer follows. */
   takenOver?: boolean;
 }

@@ -36,7 +36,7 @@ export function cursorAfter(applied: number | undefined): Cursor {
 
 /** Removes notices that only apply while waiting for the answer. */
 function settled(answer: AssistantMessage): AssistantMessage {
-  const { queuePosition: _, retrying: __, ...rest } = answer;
+  const { queuePosition: _, retrying: __, moving: ___, ...rest } = answer;
   return rest;
 }
 
@@ -75,6 +75,10 @@ function apply(answer: AssistantMessage, chunk: Chunk, now: number): AssistantMe
         ...informed(answer, chunk.metadata),
         ...(chunk.messageId === undefined ? {} : { serverId: chunk.messageId }),
       };
+    case "reset-step": {
+      const { reasoningMs: _, ...rest } = settled(answer);
+      return { ...rest, text: "", reasoning: "" };
+    }
     case "delta":
       return written(answer, chunk.kind, chunk.text, now);
     case "finish":
@@ -88,6 +92,7 @@ function apply(answer: AssistantMessage, chunk: Chunk, now: number): AssistantMe
     case "queue":
       return { ...answer, queuePosition: chunk.position };
     case "notice":
+      if (chunk.kind === "moving") return { ...answer, moving: true };
       return chunk.kind === "retrying"
         ? { ...answer, retrying: { attempt: chunk.attempt ?? 2, afterMs: chunk.afterMs ?? 0 } }
         : answer;
@@ -100,7 +105,7 @@ function apply(answer: AssistantMessage, chunk: Chunk, now: number): AssistantMe
 
 /** An answer that is replayed: its texts are cleared, the rest is kept. A run that goes on with it begins with its text. */
 function emptied(answer: AssistantMessage, chunk: Chunk): AssistantMessage {
-  const { applied: _, run: __, reasoningMs, ...rest } = settled(answer);
+  const { applied: _, run: __, restartedAt: ___, reasoningMs, ...rest } = settled(answer);
   const isContinued = chunk.type === "start" && chunk.metadata?.run !== undefined;
   if (!isContinued) return { ...rest, text: "", reasoning: "" };
   return { ...rest, text: "", ...(reasoningMs === undefined ? {} : { reasoningMs }) };
@@ -119,6 +124,7 @@ function chunkArrived(
   next = apply(next, frame.chunk, now);
   const number = frame.entry === undefined ? frame.sequence : frame.entry;
   if (number !== null) next = { ...next, applied: number };
+  if (number !== null && frame.chunk.type === "reset-step") next = { ...next, restartedAt: number };
   return {
     answer: next,
     cursor: { next: frame.sequence + 1, replay: cursor.replay && !begins },

@@ -61,8 +61,9 @@ export function tailOf(
   const { text: whole, reasoning: reasoningText, ...answer } = message;
   const { serverId, applied } = answer;
   if (serverId === undefined || applied === undefined) return "nothing";
-  // Each run of an answer has numbers of its own.
-  const isSame = base.serverId === serverId && base.run === answer.run;
+  // Each run of an answer has numbers of its own, and what was stored before it began anew is no beginning of it.
+  const isWithdrawn = answer.restartedAt !== undefined && (base.applied ?? -1) < answer.restartedAt;
+  const isSame = base.serverId === serverId && base.run === answer.run && !isWithdrawn;
   const isBehind = isSame && base.applied !== undefined && applied <= base.applied;
   // An end has its own number only if the gateway sent it.
   if (isBehind && (isRunning(message) || applied !== base.applied)) return "nothing";

@@ -84,6 +84,7 @@ function chunk(value: unknown): Chunk {
         metadata: details,
       });
     case "start-step":
+    case "reset-step":
     case "finish-step":
     case "abort":
       return { type };

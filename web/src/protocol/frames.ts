@@ -98,6 +98,8 @@ export interface Fault {
 export type Chunk =
   | { type: "start"; messageId?: string; metadata?: Metadata }
   | { type: "start-step" }
+  /** What was sent of the answer is withdrawn. */
+  | { type: "reset-step" }
   | { type: "part-start"; kind: "text" | "reasoning"; id: string }
   | { type: "delta"; kind: "text" | "reasoning"; id: string; text: string }
   | { type: "part-end"; kind: "text" | "reasoning"; id: string }

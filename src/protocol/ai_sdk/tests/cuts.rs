@@ -90,6 +90,8 @@ impl Answer {
             entries: entries as u32,
             parts: parts as u32,
             open: sent.last().map(|(kind, _)| *kind),
+            restarts: 0,
+            restarted_by: None,
         }
     }
 }

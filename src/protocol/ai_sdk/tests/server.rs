@@ -4,7 +4,7 @@ use crate::{
         FinishReason, IdFault, MessageId, ParameterFault, RequestId, RunError, RunErrorKind, RunId, TextKind,
         Timing, Usage,
     },
-    protocol::{Codec, Rejection, ReplayPosition, ServerFrame, TurnEnd, TurnStart},
+    protocol::{Codec, Rejection, ReplayPosition, Restart, ServerFrame, TurnEnd, TurnStart, Withdrawn},
 };
 use expect_test::expect_file;
 use std::{sync::Arc, time::Duration};
@@ -61,6 +61,8 @@ fn resumed(after: Option<u32>, entries: u32, parts: u32, open: Option<TextKind>)
             entries,
             parts,
             open,
+            restarts: 0,
+            restarted_by: None,
         })),
     }
 }
@@ -71,6 +73,19 @@ fn resumed_continued() -> ServerFrame {
         unreachable!()
     };
     let position = ReplayPosition { run: RunId(3), continued_by: Some(RunId(3)), ..*position };
+    ServerFrame::Resumed { position: Some(Box::new(position)) }
+}
+
+fn restarted(withdrawn: Withdrawn) -> ServerFrame {
+    let restart = Restart { model: "qwen-max".into(), number: 5, count: 1, entries: 1, parts: 1, withdrawn };
+    ServerFrame::Restarted { run: RUN, restart: Box::new(restart) }
+}
+
+fn resumed_after_restart() -> ServerFrame {
+    let ServerFrame::Resumed { position: Some(position) } = resumed(Some(5), 1, 1, None) else {
+        unreachable!()
+    };
+    let position = ReplayPosition { restarts: 1, restarted_by: Some("qwen-max".into()), ..*position };
     ServerFrame::Resumed { position: Some(Box::new(position)) }
 }
 
@@ -162,6 +177,28 @@ fn continuations() -> Vec<(&'static str, Vec<ServerFrame>)> {
     ]
 }
 
+fn restarts() -> Vec<(&'static str, Vec<ServerFrame>)> {
+    let stop = || end(Ok(FinishReason::Stop));
+    vec![
+        (
+            "begins anew after its first words",
+            vec![
+                accepted(0),
+                delta(1, "A tide"),
+                ServerFrame::Moving { run: RUN },
+                restarted(Withdrawn::Answer),
+                delta(2, "The tide"),
+                stop(),
+            ],
+        ),
+        (
+            "begins anew before its first word",
+            vec![accepted(0), restarted(Withdrawn::Nothing), delta(2, "The"), stop()],
+        ),
+        ("resumed after it began anew", vec![resumed_after_restart(), delta(2, "The tide"), stop()]),
+    ]
+}
+
 fn refusals() -> Vec<(&'static str, Vec<ServerFrame>)> {
     vec![
         ("refused: empty", refused(Rejection::Empty)),
@@ -198,7 +235,7 @@ fn nameless() -> Vec<(&'static str, Vec<ServerFrame>)> {
 fn every_frame_matches_the_schemas_of_the_sdk() {
     let request = RequestId::new("r1").unwrap();
     let named =
-        answers().into_iter().chain(continuations()).chain(refusals()).map(|scene| (Some(&request), scene));
+        answers().into_iter().chain(continuations()).chain(restarts()).chain(refusals()).map(|scene| (Some(&request), scene));
     let all = named.chain(nameless().into_iter().map(|scene| (None, scene)));
     let mut scenes = Vec::new();
     for (request, (name, words)) in all {

@@ -27,6 +27,7 @@ export function Announcer({ conversation }: { conversation: string }) {
   const isWriting = useChat(
     (state) => answer !== undefined && state.writing[answer.id]?.outcome === "streaming",
   );
+  const restartedAt = useChat((state) => answer && state.writing[answer.id]?.restartedAt);
   const [announcement, setAnnouncement] = useState("");
   const [alarm, setAlarm] = useState("");
   const before = useRef<{ id: string; outcome: string } | null>(null);
@@ -64,6 +65,10 @@ export function Announcer({ conversation }: { conversation: string }) {
     );
     return () => clearInterval(timer);
   }, [outcome, isSilent, words]);
+
+  useEffect(() => {
+    if (restartedAt !== undefined) setAnnouncement(words.announceRestarted);
+  }, [restartedAt, words]);
 
   useEffect(() => {
     if (!isSilent || waitedFor.current === answerId) return;

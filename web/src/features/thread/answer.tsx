@@ -23,6 +23,7 @@ function News({ conversation, answer }: { conversation: string; answer: Assistan
   if (answer.queuePosition !== undefined) {
     return <p className={css.news}>{fill(words.position, { position: answer.queuePosition })}</p>;
   }
+  if (answer.moving) return <p className={css.news}>{words.moving}</p>;
   if (answer.retrying)
     return <p className={css.news}>{fill(words.retrying, { attempt: answer.retrying.attempt })}</p>;
   if (!isAsked) return <p className={css.pulse} />;
@@ -62,6 +63,7 @@ export function AnswerView({ conversation, answer, shown, onEdit, onAsk }: Props
       {answer.omittedTurns !== undefined && (
         <p className={css.news}>{fill(words.omitted, { count: answer.omittedTurns })}</p>
       )}
+      {answer.restartedAt !== undefined && <p className={css.news}>{words.restarted}</p>}
       {answer.reasoning !== "" && <Reasoning answer={answer} isRunning={running} />}
       <div data-part="text" className={isWriting ? caret.caret : undefined}>
         {answer.text !== "" && <AnswerText id={answer.id} text={answer.text} done={!running} />}
