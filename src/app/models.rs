@@ -35,6 +35,8 @@ pub(super) fn plan(config: &Config) -> RoutePlan {
     RoutePlan { upstreams: upstreams.collect(), models: models.collect() }
 }
 
+/// Between two pieces of text where another target could begin the answer anew, if nothing is set.
+const TEXT: Duration = Duration::from_secs(20);
 /// Between two pieces of text where no other target could be asked, if nothing is set.
 const TEXT_LAST: Duration = Duration::from_secs(60);
 
@@ -50,7 +52,7 @@ fn times(upstream: &config::Upstream) -> Times {
     Times {
         first_token: upstream.first_token_timeout.unwrap_or(service.first_token_timeout),
         first_token_last,
-        text: text_last,
+        text: upstream.text_timeout.unwrap_or(TEXT),
         text_last,
     }
 }
@@ -59,7 +61,7 @@ fn model_times(model: &config::Model) -> ModelTimes {
     ModelTimes {
         first_token: model.first_token_timeout,
         first_token_last: model.first_token_timeout_last,
-        text: model.text_timeout_last,
+        text: model.text_timeout,
         text_last: model.text_timeout_last,
     }
 }

@@ -123,7 +123,11 @@ impl Settings {
             prices: config.price_list(),
             route: route::Settings {
                 plan: models::plan(config),
-                limits: route::Limits { wait: config.route.wait, attempts: config.route.attempts },
+                limits: route::Limits {
+                    wait: config.route.wait,
+                    attempts: config.route.attempts,
+                    mid_answer: config.route.mid_answer,
+                },
                 retry: config.retry,
                 breaker: config.breaker,
             },

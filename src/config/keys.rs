@@ -20,7 +20,7 @@ use crate::{
     upstream::{
         dashscope::Endpoint,
         json_fields::JsonFields,
-        route::plan::KeysLimited,
+        route::{MidAnswer, plan::KeysLimited},
         service::{Continues, ModelSource, Service, ThinkingField, TokenCap},
     },
 };
@@ -270,8 +270,10 @@ sections! {
             "from the request to the first text or thinking, while another target could be asked instead; empty = 30s or 300s, by the service", Shared;
         first_token_timeout_last: Option<Duration> = "", moment(),
             "the same where none could; empty = 60s or 300s, by the service, and `upstream.first_byte_timeout` at least", Shared;
+        text_timeout: Option<Duration> = "", moment(),
+            "between two pieces of text or thinking, while another target could begin the answer anew; empty = 20s", Shared;
         text_timeout_last: Option<Duration> = "", moment(),
-            "between two pieces of text or thinking; empty = 60s, and `upstream.idle_timeout` at least", Shared;
+            "the same where none could; empty = 60s, and `upstream.idle_timeout` at least", Shared;
         keys_limited: KeysLimited = "together", ValueKind::Choice(KeysLimited::NAMES),
             "whether its keys share the limits of one billing account; apart = each has its own", Shared;
         runs_max: usize = "0", ValueKind::Count(0, 1_000_000), "answers that it writes at the same time, further ones wait or are written elsewhere; 0 = no limit", Shared;
@@ -306,6 +308,7 @@ sections! {
             "instructions to this model; empty = `session.system_prompt`";
         first_token_timeout: Option<Duration> = "", moment(), "as `upstream.first_token_timeout`, for this model";
         first_token_timeout_last: Option<Duration> = "", moment(), "as `upstream.first_token_timeout_last`, for this model";
+        text_timeout: Option<Duration> = "", moment(), "as `upstream.text_timeout`, for this model";
         text_timeout_last: Option<Duration> = "", moment(), "as `upstream.text_timeout_last`, for this model";
         price_input: Option<Price> = "", ValueKind::Price,
             "price of a million input tokens in `route.currency`; empty = not known, 0 = free";
@@ -321,6 +324,8 @@ sections! {
         wait: Duration = "3s", time(0, MIN),
             "the longest stated time that is waited for a target where another could answer later";
         attempts: u32 = "6", ValueKind::Count(1, 20), "attempts of one answer at all targets together, where there are several";
+        mid_answer: MidAnswer = "restart", ValueKind::Choice(MidAnswer::NAMES),
+            "what follows an answer that breaks off after some of it was shown, where another target exists; restart = that begins it anew, once; off = it ends incomplete";
         currency: Option<Currency> = "", ValueKind::Currency, "the currency of all prices of models";
     }
     /// Second attempts, made only while nothing of an answer was shown.

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     logging::Format,
     units::{duration, number_and_unit},
-    upstream::{dashscope::Endpoint, route::plan::KeysLimited},
+    upstream::{
+        dashscope::Endpoint,
+        route::{MidAnswer, plan::KeysLimited},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -301,6 +304,11 @@ pub enum Ack {
 impl Choice for KeysLimited {
     const NAMES: &'static [&'static str] = &["together", "apart"];
     const VALUES: &'static [Self] = &[KeysLimited::Together, KeysLimited::Apart];
+}
+
+impl Choice for MidAnswer {
+    const NAMES: &'static [&'static str] = &["restart", "off"];
+    const VALUES: &'static [Self] = &[MidAnswer::Restart, MidAnswer::Off];
 }
 
 impl Choice for Ack {

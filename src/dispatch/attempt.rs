@@ -14,7 +14,7 @@ use crate::{
     upstream::{
         Outbound,
         client::OpenError,
-        route::{Blame, Go, Key, LostConnection, Permit, Target},
+        route::{Go, Key, LostConnection, Permit, Target},
     },
 };
 use std::{
@@ -29,8 +29,10 @@ use tokio::time::Instant;
 pub(super) enum Outcome {
     /// The run has ended, with or without an error. After a finished answer the response may still be open.
     Ended(Box<RunEnd>),
-    /// It failed before any text was passed to the session, so that another attempt may follow.
+    /// It failed before any text was passed to the session.
     Failed { error: RunError, lost: Option<LostConnection> },
+    /// It failed after text was passed to the session: how the run ends unless another attempt has text.
+    BrokeOff(Box<RunEnd>),
 }
 
 impl From<OpenError> for Outcome {
@@ -59,12 +61,15 @@ pub(super) struct Attempt {
     stream: Option<Stream>,
     /// What the response reported of tokens, once it is closed.
     reported: Reported,
+    /// The model that the session learns of with the first text, which withdraws what was shown before.
+    restarts: Option<Arc<str>>,
 }
 
 impl Attempt {
-    /// To be called right before a request with a body of this length is sent.
-    pub(super) fn start(shared: &LaneShared, go: Go, body_bytes: usize) -> Self {
-        let Go { target, upstream, table, key, permit, first_token, text, .. } = go;
+    /// To be called right before a request with a body of this length is sent. `restarts`: its model is not the one that the
+    /// session knows of, or text of another attempt was shown.
+    pub(super) fn start(shared: &LaneShared, go: Go, body_bytes: usize, restarts: bool) -> Self {
+        let Go { target, upstream, table, model, key, permit, first_token, text, .. } = go;
         let meter = Meter::start(&shared.metrics, (&upstream, &target.model), body_bytes);
         Attempt {
             target,
@@ -78,6 +83,7 @@ impl Attempt {
             meter,
             stream: None,
             reported: Reported::NoResponse,
+            restarts: restarts.then_some(model),
         }
     }
 
@@ -130,15 +136,18 @@ impl Attempt {
         submission: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
-        let Attempt { stream: Some(stream), guard, meter, .. } = self else {
+        let Attempt { stream: Some(stream), guard, meter, restarts, .. } = self else {
             unreachable!("a response is read after it was opened");
         };
-        let outcome = match ready!(stream.poll_step(cx, submission.channel.is_held(), events)) {
+        // What readers have not read of text that will be withdrawn does not hold the run.
+        let held = submission.channel.is_held() && restarts.is_none();
+        let outcome = match ready!(stream.poll_step(cx, held, events)) {
             Step::More => {
                 guard.report(Ok(()));
                 meter.read(mem::take(&mut stream.received));
-                if !events.is_empty() {
-                    meter.chunk(events.len());
+                if !events.is_empty() && meter.chunk(events.len()) {
+                    stream.has_text();
+                    begin(events, restarts);
                 }
                 pass_on(events, stream.reader.usage(), submission, recorder, &shared.metrics);
                 if !stream.is_finished() {
@@ -162,15 +171,21 @@ impl Attempt {
             }
         };
         meter.read(stream.received);
-        if !events.is_empty() {
-            meter.chunk(events.len());
+        if !events.is_empty() && meter.chunk(events.len()) {
+            begin(events, restarts);
         }
         pass_on(events, end.usage, submission, recorder, &shared.metrics);
         self.close(shared);
         Poll::Ready(match end.outcome {
-            Err(error) if !recorder.has_text() => Outcome::Failed { error, lost: None },
-            _ => Outcome::Ended(Box::new(end)),
+            Ok(_) => Outcome::Ended(Box::new(end)),
+            Err(_) if self.has_text() => Outcome::BrokeOff(Box::new(end)),
+            Err(error) => Outcome::Failed { error, lost: None },
         })
+    }
+
+    /// Whether text of it was passed to the session.
+    fn has_text(&self) -> bool {
+        self.meter.first_chunk().is_some()
     }
 
     /// Drops the response.
@@ -198,9 +213,10 @@ impl Attempt {
         }
     }
 
-    /// Reports the outcome of the attempt to the route.
-    pub(super) fn report(&mut self, result: Result<(), Blame>) {
-        self.guard.report(result);
+    /// It has answered to the end.
+    pub(super) fn succeed(&mut self, recorder: &mut Recorder) {
+        self.guard.report(Ok(()));
+        self.record(recorder, None);
     }
 
     /// Adds the attempt to the record of the run, when it is over.
@@ -232,6 +248,14 @@ impl Attempt {
         let usage = stream.reader.usage();
         self.stream = None;
         usage
+    }
+}
+
+/// Has the first text of an attempt follow what the session is to know of it. Nothing that was shown is withdrawn without it.
+#[cold]
+fn begin(events: &mut Vec<RunEvent>, restarts: &mut Option<Arc<str>>) {
+    if let Some(model) = restarts.take() {
+        events.insert(0, RunEvent::Restarted { model });
     }
 }
 

@@ -66,8 +66,10 @@ impl Meter {
         self.uncounted.bytes += bytes as u64;
     }
 
-    /// Counts a read with this number of deltas, at least one.
-    pub(super) fn chunk(&mut self, deltas: usize) {
+    /// Counts a read with this number of deltas, at least one. Returns whether it is the first.
+    #[inline]
+    pub(super) fn chunk(&mut self, deltas: usize) -> bool {
+        let is_first = self.first_chunk.is_none();
         self.uncounted.deltas += deltas as u32;
         self.chunks = self.chunks.wrapping_add(1);
         match self.chunks % SAMPLED {
@@ -86,6 +88,7 @@ impl Meter {
             }
             _ => {}
         }
+        is_first
     }
 
     /// Counts tokens that the service reported after the answer was recorded with its usage.

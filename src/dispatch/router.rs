@@ -150,9 +150,9 @@ impl Router {
         self.with(|route| route.pick(now(), fastrand::f64(), request))
     }
 
-    /// The run has ended, see [`Route::remember`].
-    pub(super) fn remember(&self, request: &mut RouteRequest, target: &Target, is_good: bool) {
-        self.lock().route.remember(now(), request, target, is_good);
+    /// The run has ended well, see [`Route::remember`].
+    pub(super) fn remember(&self, request: &mut RouteRequest, target: &Target) {
+        self.lock().route.remember(now(), request, target);
     }
 
     /// Acts as if the upstream had failed once more.

@@ -14,13 +14,13 @@ use crate::{
         Outbound,
         breaker::Asker,
         client::OpenError,
-        route::{Go, LostConnection, Pick, RouteRequest, Target, judge},
+        route::{Go, LostConnection, Pick, RouteRequest, Target},
     },
 };
 use actix::dev::SendError;
 use futures_util::FutureExt;
 use std::{
-    future::poll_fn, panic::AssertUnwindSafe, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration,
+    future::poll_fn, mem, panic::AssertUnwindSafe, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration,
 };
 use tokio::time::{Instant, timeout};
 
@@ -66,8 +66,18 @@ struct Run {
     upstream: Arc<str>,
     /// Why the last attempt failed.
     failed: Option<RunErrorKind>,
+    /// An attempt broke off after text was shown, and none has had text since.
+    broken: Option<Box<Broken>>,
     deadline: Instant,
     recorder: Recorder,
+}
+
+/// An answer that broke off.
+struct Broken {
+    /// How the run ends unless another attempt has text.
+    end: RunEnd,
+    /// The session knows that another attempt follows.
+    is_announced: bool,
 }
 
 impl Drop for Run {
@@ -99,8 +109,18 @@ impl Run {
             .with_tokens(submission.request.tokens.prompt.into())
             .with_continuation(submission.request.continues())
             .with_place(place.into_place());
-        let (outbound, attempt, upstream, failed) = (None, None, Arc::default(), None);
-        Box::new(Run { shared, submission, outbound, route, attempt, upstream, failed, deadline, recorder })
+        Box::new(Run {
+            shared,
+            submission,
+            outbound: None,
+            route,
+            attempt: None,
+            upstream: Arc::default(),
+            failed: None,
+            broken: None,
+            deadline,
+            recorder,
+        })
     }
 
     /// The loop of a run: attempts and pauses, as the route decides.
@@ -116,10 +136,11 @@ impl Run {
                 }
                 Pick::Full => {
                     let error = RunError::new(RunErrorKind::Overloaded, "no upstream has room");
-                    return Box::pin(self.end(RunEnd::failed(error))).await;
+                    return Box::pin(self.fail(error)).await;
                 }
-                Pick::End(error) => return Box::pin(self.end(RunEnd::failed(error))).await,
+                Pick::End(error) => return Box::pin(self.fail(error)).await,
             };
+            self.announce_move();
             self.note_move(&go);
             if let Some(lost) = go.repeats {
                 self.recorder.uncount_attempt();
@@ -133,13 +154,13 @@ impl Run {
             };
             match outcome {
                 Outcome::Ended(end) => {
-                    self.report_attempt(end.outcome.as_ref().err());
-                    if let Some(attempt) = &self.attempt {
-                        let is_good = end.outcome.is_ok();
-                        self.shared.router.remember(&mut self.route, &attempt.target, is_good);
+                    if let Some(attempt) = &mut self.attempt {
+                        attempt.succeed(&mut self.recorder);
+                        self.shared.router.remember(&mut self.route, &attempt.target);
                     }
                     return Box::pin(self.end(*end)).await;
                 }
+                Outcome::BrokeOff(end) => self.break_off(*end),
                 Outcome::Failed { error, lost } => {
                     let error = self.redacted(error);
                     if error.kind == RunErrorKind::BadRequest && error.retry != Retry::No {
@@ -173,13 +194,35 @@ impl Run {
         self.upstream = Arc::clone(&go.upstream);
     }
 
+    /// The attempt failed after its text was shown. The text stays until another attempt has some.
+    fn break_off(&mut self, mut end: RunEnd) {
+        end.outcome = end.outcome.map_err(|error| self.redacted(error));
+        let Some(error) = end.outcome.as_ref().err() else { return };
+        self.failed = Some(error.kind);
+        if let Some(attempt) = self.attempt.take() {
+            attempt.record(&mut self.recorder, Some(error));
+            self.route.break_off(attempt.into_permit(), error.clone());
+        }
+        self.broken = Some(Box::new(Broken { end, is_announced: false }));
+    }
+
+    /// Tells the session once that another attempt follows the one that broke off. In order with the text.
+    fn announce_move(&mut self) {
+        if let Some(broken) = &mut self.broken
+            && !mem::replace(&mut broken.is_announced, true)
+        {
+            self.submission.channel.push(&mut vec![RunEvent::Moving], broken.end.usage);
+        }
+    }
+
     /// Waits before the next attempt; false if the session has ended.
     async fn pause(&mut self, after: Duration, error: Option<RunError>) -> bool {
         if let Some(error) = error {
             self.note_retry(after, &error);
         }
         let attempt = self.route.attempts() + 1;
-        if !self.tell(RunEvent::Retrying { attempt, after }).await {
+        self.announce_move();
+        if self.broken.is_none() && !self.tell(RunEvent::Retrying { attempt, after }).await {
             return false;
         }
         tokio::time::sleep(after).await;
@@ -205,7 +248,7 @@ impl Run {
 
     /// Sends the request of an attempt and waits for the head of the response.
     async fn open(&mut self, go: Go) -> Result<(), OpenError> {
-        let Run { shared, submission, outbound, .. } = self;
+        let Run { shared, submission, outbound, broken, .. } = self;
         let (_, outbound) = match outbound.take() {
             Some(made) if made.0 == go.target => outbound.insert(made),
             _ => {
@@ -215,7 +258,8 @@ impl Run {
                 outbound.insert((go.target.clone(), made))
             }
         };
-        let attempt = self.attempt.insert(Attempt::start(shared, go, outbound.body.len()));
+        let restarts = broken.is_some() || go.model != submission.request.model;
+        let attempt = self.attempt.insert(Attempt::start(shared, go, outbound.body.len(), restarts));
         attempt.open(shared, submission, outbound, self.deadline).await
     }
 
@@ -228,15 +272,6 @@ impl Run {
             attempt.poll_read(cx, shared, submission, recorder)
         })
         .await
-    }
-
-    /// Reports the outcome of the last attempt, which had a connection.
-    fn report_attempt(&mut self, error: Option<&RunError>) {
-        let shown = self.recorder.has_text();
-        if let Some(attempt) = &mut self.attempt {
-            attempt.report(error.map_or(Ok(()), |error| Err(judge(error, shown, true))));
-            attempt.record(&mut self.recorder, error);
-        }
     }
 
     /// Sends an event that is not text; false if the session has ended. Waits while its mailbox is full; a session that
@@ -265,13 +300,19 @@ impl Run {
         error
     }
 
+    /// No attempt is left. What was shown stays, with the error that broke it off.
+    async fn fail(mut self: Box<Self>, error: RunError) {
+        // An error of the gateway itself, before anything was sent, is not counted as an upstream error.
+        if error.kind.fault() != Fault::NotSent {
+            self.note_error(&error);
+        }
+        let end = self.broken.take().map_or_else(|| RunEnd::failed(error), |broken| broken.end);
+        self.end(end).await;
+    }
+
     async fn end(mut self: Box<Self>, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
         end.request_id.iter_mut().for_each(|id| self.shared.redact(id));
-        // An error of the gateway itself, before anything was sent, is not counted as an upstream error.
-        if let Some(error) = end.outcome.as_ref().err().filter(|e| e.kind.fault() != Fault::NotSent) {
-            self.note_error(error);
-        }
         end.timing = self.recorder.finish(&end);
         // Where usage may still come, the record waits for it.
         if end.usage.is_some() || !self.attempt.as_ref().is_some_and(Attempt::is_open) {

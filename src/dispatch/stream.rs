@@ -48,6 +48,11 @@ impl Stream {
         Stream { response, reader, deadlines, received: 0 }
     }
 
+    /// The first text has been read.
+    pub(super) fn has_text(&self) {
+        self.deadlines.has_text();
+    }
+
     /// Reads what has arrived, unless the run is held.
     pub(super) fn poll_step(
         &mut self,

@@ -53,8 +53,6 @@ struct Limits {
     delivery: u32,
     /// When text had last arrived, in ticks, and how often the session had taken text by then; `None` before the first.
     text: Cell<Option<(u32, u32)>>,
-    /// How often the session had taken text of earlier attempts.
-    taken_before: u32,
     first_text: Instant,
     text_gap: u32,
     deadline: Cell<Instant>,
@@ -98,7 +96,6 @@ impl StreamDeadlines {
             drained: Cell::new((now, channel.times_drained())),
             delivery: ticks(times.delivery),
             text: Cell::new(None),
-            taken_before: channel.times_drained(),
             first_text: times.first_text,
             text_gap: ticks(times.text),
             deadline: Cell::new(times.deadline),
@@ -137,21 +134,23 @@ impl Limits {
     /// Whether text is overdue. Text counts from the tick in which it is seen; while it waits for the session, or the run does not
     /// read, the time does not run.
     fn lacks_text(&self, ticks: u32, now: Instant, taken: u32) -> bool {
-        let last = self.text.get();
-        if self.has_new_text(taken) || (last.is_some() && self.channel.is_held()) {
-            self.text.set(Some((ticks, taken)));
-            self.exceeded.set(self.exceeded.get().filter(|exceeded| *exceeded != Exceeded::NoText));
+        let Some((since, _)) = self.text.get() else { return now >= self.first_text };
+        if self.has_new_text(taken) || self.channel.is_held() {
+            self.has_text_at(ticks, taken);
             return false;
         }
-        match last {
-            None => now >= self.first_text,
-            Some((since, _)) => ticks.wrapping_sub(since) >= self.text_gap,
-        }
+        ticks.wrapping_sub(since) >= self.text_gap
     }
 
-    /// Whether text has come since the last look, given how often the session has taken some.
+    fn has_text_at(&self, ticks: u32, taken: u32) {
+        self.text.set(Some((ticks, taken)));
+        self.exceeded.set(self.exceeded.get().filter(|exceeded| *exceeded != Exceeded::NoText));
+    }
+
+    /// Whether text has come since the last look, given how often the session has taken some. Until the response has some of its
+    /// own, what the session takes is of an attempt before it.
     fn has_new_text(&self, taken: u32) -> bool {
-        taken != self.text.get().map_or(self.taken_before, |(_, taken)| taken) || self.channel.has_pending()
+        self.text.get().is_some_and(|(_, before)| taken != before || self.channel.has_pending())
     }
 
     fn is_silent(&self, ticks: u32) -> bool {
@@ -163,6 +162,11 @@ impl DeadlineGuard {
     /// A byte arrived.
     pub(super) fn received(&self) {
         self.channel.note_received(self.deadlines.clock.ticks());
+    }
+
+    /// The first text arrived.
+    pub(super) fn has_text(&self) {
+        self.limits.has_text_at(self.deadlines.clock.ticks(), self.channel.times_drained());
     }
 
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
@@ -239,9 +243,8 @@ mod tests {
         let (clock, now) = (Rc::new(WorkerClock::stopped()), Instant::now());
         let deadlines = StreamDeadlines::start(&clock);
         let channel = Arc::new(RunChannel::default());
-        // An earlier attempt of the run had text.
+        // An earlier attempt of the run had text, which the session takes while the next one has none.
         channel.push(&mut vec![RunEvent::answer("a")], None);
-        channel.drain(&mut Vec::new());
         let hour = Duration::from_secs(3_600);
         let times = Times {
             silence: hour,
@@ -257,10 +260,13 @@ mod tests {
             stream.exceeded()
         };
         let stream = deadlines.add(times, Arc::clone(&channel));
-        assert_eq!([1, 2, 3].map(|n| check(&stream, n)), [None, None, Some(Exceeded::NoText)]);
+        assert_eq!(check(&stream, 1), None);
+        channel.drain(&mut Vec::new());
+        assert_eq!([2, 3].map(|n| check(&stream, n)), [None, Some(Exceeded::NoText)]);
         drop(stream);
         let stream = deadlines.add(times, Arc::clone(&channel));
         channel.push(&mut vec![RunEvent::reasoning("b")], None);
+        stream.has_text();
         assert_eq!([4, 5, 6, 7].map(|n| check(&stream, n)), [None; 4], "the session has it to take");
         channel.drain(&mut Vec::new());
         assert_eq!([8, 9, 10].map(|n| check(&stream, n)), [None; 3]);

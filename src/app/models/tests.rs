@@ -3,7 +3,7 @@ use super::{first_byte, plan};
 use crate::{
     app::{Machine, Settings},
     config::{Flags, Map, load},
-    upstream::route::plan::KeysLimited,
+    upstream::route::{MidAnswer, plan::KeysLimited},
 };
 use proptest::{collection::vec, prelude::*};
 use secrecy::ExposeSecret;
@@ -154,27 +154,29 @@ fn the_nearest_limit_on_silence_counts() {
             .iter()
             .map(|upstream| {
                 let times = upstream.times;
-                [times.first_token, times.first_token_last, times.text_last].map(|time| time.as_secs())
+                [times.first_token, times.first_token_last, times.text, times.text_last]
+                    .map(|time| time.as_secs())
             })
             .collect::<Vec<_>>()
     };
     let load = |text: &str| load(&Flags::default(), &Map::default().file("tidegate.toml", text)).unwrap();
-    assert_eq!(seconds(&plan(&load(""))), [[30, 60, 60]]);
-    assert_eq!(seconds(&plan(&load("[upstream]\nservice = 'ollama'\nmodel = 'm'\n"))), [[300, 300, 60]]);
+    assert_eq!(seconds(&plan(&load(""))), [[30, 60, 20, 60]]);
+    assert_eq!(seconds(&plan(&load("[upstream]\nservice = 'ollama'\nmodel = 'm'\n"))), [[300, 300, 20, 60]]);
     // A limit that is not set is not shorter than one of bytes that is.
     let set = "[upstream]\nfirst_byte_timeout = '90s'\nidle_timeout = '100s'\n";
-    assert_eq!(seconds(&plan(&load(set))), [[30, 90, 100]]);
+    assert_eq!(seconds(&plan(&load(set))), [[30, 90, 20, 100]]);
     let config = load(
         "[upstream]\nfirst_token_timeout = '20s'\nruns_max = 9\n[upstream.a]\nfirst_token_timeout = '10s'\n\
-         keys_limited = 'apart'\n[upstream.b]\ntext_timeout_last = '5s'\nruns_max = 2\n[model.m]\nupstreams = ['a b']\n\
-         first_token_timeout_last = '200s'\n[route]\nwait = '1s'\nattempts = 4\n",
+         keys_limited = 'apart'\n[upstream.b]\ntext_timeout = '3s'\ntext_timeout_last = '5s'\nruns_max = 2\n[model.m]\nupstreams = ['a b']\n\
+         first_token_timeout_last = '200s'\ntext_timeout = '9s'\n[route]\nwait = '1s'\nattempts = 4\nmid_answer = 'off'\n",
     );
     let made = plan(&config);
-    assert_eq!(seconds(&made), [[10, 60, 60], [20, 60, 5]]);
+    assert_eq!(seconds(&made), [[10, 60, 20, 60], [20, 60, 3, 5]]);
     let limits: Vec<_> =
         made.upstreams.iter().map(|upstream| (upstream.keys_limited, upstream.runs_max)).collect();
     assert_eq!(limits, [(KeysLimited::Apart, 9), (KeysLimited::Together, 2)]);
     assert_eq!(made.models[0].times.first_token_last, Some(Duration::from_secs(200)));
+    assert_eq!(made.models[0].times.text, Some(Duration::from_secs(9)));
     assert_eq!(
         first_byte(&config, "upstream.a", &config.upstreams["a"]).as_secs(),
         200,
@@ -182,4 +184,5 @@ fn the_nearest_limit_on_silence_counts() {
     );
     let settings = Settings::new(&config, Machine { cores: 1, descriptors: 1 << 20 }, false);
     assert_eq!((settings.route.limits.wait.as_secs(), settings.route.limits.attempts), (1, 4));
+    assert_eq!(settings.route.limits.mid_answer, MidAnswer::Off);
 }

@@ -253,7 +253,12 @@ impl World {
                         self.readers[reader].parts.clear();
                     }
                     let subscriber = self.subscriber(reader);
-                    self.feed(Input::Resume { subscriber, sink: (), turn: None, after: after.map(NumberInRun::first) });
+                    self.feed(Input::Resume {
+                        subscriber,
+                        sink: (),
+                        turn: None,
+                        after: after.map(NumberInRun::first),
+                    });
                 }
                 None => {}
             }

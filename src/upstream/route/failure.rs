@@ -1,6 +1,6 @@
 //! What follows a failed attempt: another key, another target, the same one again, or the end of the run.
 use super::{
-    LostConnection, Pick, Route, RouteRequest,
+    LostConnection, MidAnswer, Pick, Route, RouteRequest,
     candidate::Among,
     judge::{After, Again, Blame, judge},
     model::ModelTargets,
@@ -21,9 +21,12 @@ impl Route {
         random: f64,
         request: &mut RouteRequest,
         model: &ModelTargets,
-        FailedAttempt { permit, error, lost }: FailedAttempt,
+        FailedAttempt { permit, error, lost, shown }: FailedAttempt,
     ) -> Pick {
         self.state.release(permit);
+        if shown {
+            return self.after_text(now, random, request, model, (permit, error));
+        }
         let target = permit.target;
         let replaces_dead =
             lost == Some(LostConnection::Reused) && !mem::replace(&mut request.has_replaced_dead, true);
@@ -54,6 +57,29 @@ impl Route {
         }
         if model.alone {
             return self.again_alone(now, random, request, model, (target, blame, error));
+        }
+        self.move_on(now, random, request, model, (target, blame, error))
+    }
+
+    /// Records an attempt that failed after its text was shown, and decides whether another one begins the answer anew.
+    fn after_text(
+        &mut self,
+        now: Instant,
+        random: f64,
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+        (permit, error): (Permit, RunError),
+    ) -> Pick {
+        let target = permit.target;
+        // At its deadline the run is over, and long answers take their time: that is no fault.
+        let has_stopped = !model.alone && request.has_time(now, Duration::ZERO);
+        let blame = judge(&error, !has_stopped, true);
+        self.state.failed(now, random, permit, blame, model.alone);
+        self.note(now, request, target, false);
+        // What was kept of an answer that goes on is never withdrawn.
+        let is_off = model.alone || request.continues || self.limits.mid_answer == MidAnswer::Off;
+        if is_off || mem::replace(&mut request.has_restarted, true) {
+            return Pick::End(error);
         }
         self.move_on(now, random, request, model, (target, blame, error))
     }

@@ -53,11 +53,22 @@ pub struct Limits {
     pub wait: Duration,
     /// Attempts of a run in all.
     pub attempts: u32,
+    pub mid_answer: MidAnswer,
+}
+
+/// What follows an answer that breaks off after some of it was shown, where another target exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MidAnswer {
+    /// Another attempt begins it anew, once in a run.
+    #[default]
+    Restart,
+    /// It ends incomplete.
+    Off,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { wait: Duration::from_secs(3), attempts: 6 }
+        Limits { wait: Duration::from_secs(3), attempts: 6, mid_answer: MidAnswer::Restart }
     }
 }
 
@@ -106,6 +117,8 @@ pub struct Go {
     pub upstream: Arc<str>,
     /// The name in the configuration of the model whose target it is: that of the run, or of one of its fallbacks.
     pub table: Arc<str>,
+    /// What clients call the model that answers: the one that was asked for, or a fallback.
+    pub model: Arc<str>,
     pub key: Key,
     /// Its result must be reported by [`Route::record`] and its place given back by [`Route::release`], even if the attempt is
     /// cancelled; [`RouteRequest::fail`] does both.
@@ -213,10 +226,10 @@ impl Route {
         self.state.release(permit);
     }
 
-    /// Has the conversation stay with the target of a run that ended well, and pass over that of one that did not.
-    pub fn remember(&self, now: Instant, request: &mut RouteRequest, target: &Target, is_good: bool) {
+    /// Has the conversation stay with the target of a run that ended well.
+    pub fn remember(&self, now: Instant, request: &mut RouteRequest, target: &Target) {
         let Some(target) = self.state.find(target.upstream, &target.model) else { return };
-        self.note(now, request, target, is_good);
+        self.note(now, request, target, true);
     }
 
     fn note(&self, now: Instant, request: &mut RouteRequest, target: usize, is_good: bool) {
@@ -279,18 +292,24 @@ impl Route {
                 .candidates
                 .iter()
                 .any(|other| other.target != target && self.state.obstacle(now, request, other).is_none());
-        let times = model.of(target).map_or(plan::Times::UNLIMITED, |candidate| candidate.times);
+        let candidate = model.of(target);
+        let times = candidate.map_or(plan::Times::UNLIMITED, |candidate| candidate.times);
+        let may_restart = is_other_left
+            && !request.continues
+            && self.limits.mid_answer == MidAnswer::Restart
+            && !request.has_restarted;
         let state = &self.state.targets[target];
         Some(Go {
             target: Target { upstream: state.upstream, model: Arc::clone(&state.model) },
             upstream: Arc::clone(&self.state.upstream(target).plan.name),
             table: model.table_of(target),
+            model: candidate
+                .map_or_else(|| Arc::clone(&request.name), |candidate| Arc::clone(&candidate.model)),
             key: Key(key),
             permit,
             repeats,
             first_token: if is_other_left { times.first_token } else { times.first_token_last },
-            // After the first text no other target is asked.
-            text: times.text_last,
+            text: if may_restart { times.text } else { times.text_last },
         })
     }
 

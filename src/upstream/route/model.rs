@@ -18,7 +18,7 @@ pub(super) struct ModelTargets {
     pub(super) is_limited: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Candidate {
     /// Index into the route's targets.
     pub(super) target: usize,
@@ -29,6 +29,8 @@ pub(super) struct Candidate {
     pub(super) is_fallback: bool,
     /// It goes on with the beginning of an answer of this model.
     pub(super) continues: bool,
+    /// What clients call its model.
+    pub(super) model: Arc<str>,
     /// Tokens of its model; 0: unknown.
     pub(super) context: u64,
     pub(super) times: Times,
@@ -61,6 +63,7 @@ impl ModelTargets {
                     table,
                     is_fallback: table > 0,
                     continues: plan.upstreams[target.upstream].continues && table == 0,
+                    model: Arc::clone(&of.name),
                     context: of.context,
                     times: times(plan.upstreams[target.upstream].times, of.times),
                 });

@@ -57,6 +57,8 @@ pub struct RouteRequest {
     pub(super) has_replaced_dead: bool,
     /// An attempt was not counted because the service closed its new connection. This happens at most once per run.
     pub(super) has_excused: bool,
+    /// An attempt failed after its text was shown, and another one was to begin the answer anew. This happens at most once per run.
+    pub(super) has_restarted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +67,14 @@ pub(super) struct Tried {
     pub(super) failed: u32,
 }
 
-/// An attempt that failed before its first text.
+/// An attempt that failed.
 #[derive(Debug)]
 pub(super) struct FailedAttempt {
     pub(super) permit: Permit,
     pub(super) error: RunError,
     pub(super) lost: Option<LostConnection>,
+    /// Text of it was shown.
+    pub(super) shown: bool,
 }
 
 impl RouteRequest {
@@ -96,6 +100,7 @@ impl RouteRequest {
             loading_since: None,
             has_replaced_dead: false,
             has_excused: false,
+            has_restarted: false,
         }
     }
 
@@ -145,7 +150,13 @@ impl RouteRequest {
 
     /// The current attempt failed before its first text. The next pick judges it, and gives its place back.
     pub fn fail(&mut self, permit: Permit, error: RunError, lost: Option<LostConnection>) {
-        self.failed = Some(FailedAttempt { permit, error, lost });
+        self.failed = Some(FailedAttempt { permit, error, lost, shown: false });
+    }
+
+    /// The current attempt failed after text of it was shown. The next pick judges it, gives its place back, and decides whether
+    /// another attempt begins the answer anew.
+    pub fn break_off(&mut self, permit: Permit, error: RunError) {
+        self.failed = Some(FailedAttempt { permit, error, lost: None, shown: true });
     }
 
     /// Whether a place is kept for the next attempt.

@@ -234,8 +234,12 @@ fn nameless() -> Vec<(&'static str, Vec<ServerFrame>)> {
 #[test]
 fn every_frame_matches_the_schemas_of_the_sdk() {
     let request = RequestId::new("r1").unwrap();
-    let named =
-        answers().into_iter().chain(continuations()).chain(restarts()).chain(refusals()).map(|scene| (Some(&request), scene));
+    let named = answers()
+        .into_iter()
+        .chain(continuations())
+        .chain(restarts())
+        .chain(refusals())
+        .map(|scene| (Some(&request), scene));
     let all = named.chain(nameless().into_iter().map(|scene| (None, scene)));
     let mut scenes = Vec::new();
     for (request, (name, words)) in all {

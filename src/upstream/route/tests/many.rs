@@ -101,11 +101,11 @@ impl Bench {
     fn answer(&mut self, go: &Go) {
         self.route.record(self.now, 0.0, go.permit, Ok(()));
         self.route.release(go.permit);
-        self.route.remember(self.now, &mut self.request, &go.target, true);
+        self.route.remember(self.now, &mut self.request, &go.target);
     }
 }
 
-fn with(kind: RunErrorKind, status: u16, code: Option<&str>, after: Option<u64>) -> RunError {
+pub(super) fn with(kind: RunErrorKind, status: u16, code: Option<&str>, after: Option<u64>) -> RunError {
     let mut error = error(kind);
     (error.status, error.code) = (Some(status), code.map(str::to_owned));
     error.retry_after = after.map(ms);

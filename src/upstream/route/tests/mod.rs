@@ -1,5 +1,6 @@
 //! What a run does next, attempt by attempt, and that no order of failures exceeds the bounds. Here: a model that is alone.
 #![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
+mod after_text;
 mod continuation;
 mod many;
 mod probes;

@@ -10,6 +10,8 @@ enum Fate {
     Answers,
     Cancelled,
     Fails(RunErrorKind, Option<u16>, Option<u64>, Option<LostConnection>),
+    /// It fails after its text was shown.
+    BreaksOff(RunErrorKind, Option<u16>),
 }
 
 fn fates() -> impl Strategy<Value = Fate> {
@@ -22,6 +24,7 @@ fn fates() -> impl Strategy<Value = Fate> {
     prop_oneof![
         3 => Just(Fate::Answers),
         1 => Just(Fate::Cancelled),
+        2 => (kinds.clone(), status.clone()).prop_map(|(kind, status)| Fate::BreaksOff(kind, status)),
         8 => (kinds, status, stated, lost).prop_map(|(kind, status, stated, lost)| {
             // Only a connection that ended is lost.
             let lost = lost.filter(|_| kind == RunErrorKind::UpstreamUnreachable);
@@ -105,6 +108,15 @@ struct Run {
     filtered: bool,
     /// There was room for it when it began.
     was_free: bool,
+    /// How often text of it was shown and broke off.
+    broken: u32,
+}
+
+impl Run {
+    fn new(request: RouteRequest, alone: bool, was_free: bool) -> Self {
+        let (last, waits_until) = (BTreeMap::new(), None);
+        Run { request, alone, go: None, sent: 0, last, waits_until, filtered: false, was_free, broken: 0 }
+    }
 }
 
 struct World {
@@ -152,6 +164,8 @@ impl World {
             Pick::Go(go) => {
                 let at = (go.permit.target, go.key.0);
                 prop_assert!(!run.filtered, "I13: a refusal by a filter is the last attempt");
+                prop_assert!(run.broken < 2, "text has broken off twice");
+                prop_assert!(run.broken == 0 || !run.alone, "an answer of a lone target begins anew");
                 self.check_go(run, &go, fell)?;
                 run.sent += 1;
                 // Those that count, two that lost their connection, and one for each further key.
@@ -249,6 +263,15 @@ impl World {
                 run.request.fail(go.permit, error, *lost);
                 true
             }
+            Fate::BreaksOff(kind, status) => {
+                let error = failure(*kind, *status, None);
+                let blame = judge(&error, false, true);
+                run.filtered |= blame == Blame::Filter;
+                run.broken += 1;
+                run.last.insert(at, (blame, None));
+                run.request.break_off(go.permit, error);
+                true
+            }
         }
     }
 }
@@ -298,12 +321,7 @@ fn play(plan: Plan, script: Script) -> Result<(), TestCaseError> {
                     Room::Full { .. } | Room::Down(_) => continue,
                 }
             }
-            let (last, waits_until) = (BTreeMap::new(), None);
-            let alone = alone[model];
-            world.runs.insert(
-                0,
-                Run { request, alone, go: None, sent: 0, last, waits_until, filtered: false, was_free },
-            );
+            world.runs.insert(0, Run::new(request, alone[model], was_free));
             step(&mut world, 0, None, random)?;
             continue;
         }
@@ -352,7 +370,7 @@ fn attempt(
                     Ok(()) => {
                         bench.route.record(bench.now, random, go.permit, Ok(()));
                         bench.route.release(go.permit);
-                        bench.route.remember(bench.now, &mut bench.request, &go.target, true);
+                        bench.route.remember(bench.now, &mut bench.request, &go.target);
                         return asked;
                     }
                     Err(error) => bench.request.fail(go.permit, error, None),
