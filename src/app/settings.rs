@@ -5,7 +5,7 @@ use crate::{
     config::{self, Config, SectionName},
     descriptors::{self, Shares},
     dispatch::{self, admission},
-    http::{self, exchange},
+    http::{self, ShownUpstream, exchange},
     hub::{self, ChatLimits},
     memory, protocol, session,
     socket::{guard, rate, task, unfinished, worker},
@@ -326,15 +326,18 @@ fn session_settings(config: &Config) -> session::Settings {
 }
 
 fn http_settings(config: &Config, simulated: bool) -> http::Settings {
-    let (server, upstreams) = (&config.server, config.upstreams_in_use());
-    let host = upstreams.first().and_then(|(_, upstream)| upstream.base_url.host_str());
+    let server = &config.server;
+    let shown = |upstream: &config::Upstream| ShownUpstream {
+        service: upstream.service.name,
+        host: upstream.base_url.host_str().unwrap_or_default().to_owned(),
+    };
     http::Settings {
         origins: server.origins.clone(),
         allow_any_origin: server.allow_any_origin,
         hosts: Some(host_names(config)),
         trusted_proxies: server.trusted_proxies.clone(),
         model: default_model(config),
-        upstream: host.unwrap_or_default().to_owned(),
+        upstreams: config.upstreams_in_use().into_iter().map(|(_, upstream)| shown(upstream)).collect(),
         simulated,
         queue: config.dispatch.queue_max,
         separate_ops: server.ops_listen.is_some(),

@@ -20,6 +20,7 @@ mod tests;
 mod upgrade;
 
 pub use connection_limiter::ConnectionLimiter;
+pub use ops::ShownUpstream;
 
 use crate::{
     chat::Models,
@@ -64,8 +65,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// The model, for clients to see.
     pub model: String,
-    /// Host of the model service, shown by `/health` on the operator's listener only.
-    pub upstream: String,
+    /// In the order of the configuration, for `/health`.
+    pub upstreams: Vec<ops::ShownUpstream>,
     /// Whether the answers come from the built-in simulator.
     pub simulated: bool,
     /// Capacity of the queue of runs, for `/readyz?verbose`.

@@ -13,6 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
+/// What the configuration says of an upstream.
+#[derive(Clone, Debug)]
+pub struct ShownUpstream {
+    /// The row of the table of services.
+    pub service: &'static str,
+    /// Shown on the operator's listener only.
+    pub host: String,
+}
+
 /// Which listener serves the operator's routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listener {
@@ -148,11 +157,13 @@ async fn health(state: Data<AppState>, listener: Listener) -> HttpResponse {
     let Health { upstreams, models } = state.router.health();
     let upstreams = upstreams.iter().enumerate().map(|(number, upstream)| {
         let mut shown = upstream_health(upstream);
-        // The one that is described here; the others have no entry in these settings.
         if number == 0 {
             shown["model"] = state.settings.model.as_str().into();
+        }
+        if let Some(settings) = state.settings.upstreams.get(number) {
+            shown["service"] = settings.service.into();
             if listener == Listener::Ops {
-                shown["host"] = state.settings.upstream.as_str().into();
+                shown["host"] = settings.host.as_str().into();
             }
         }
         shown
@@ -175,7 +186,8 @@ async fn health(state: Data<AppState>, listener: Listener) -> HttpResponse {
 }
 
 fn upstream_health(upstream: &UpstreamHealth) -> serde_json::Value {
-    let UpstreamHealth { name, state, running, runs_max, keys, last_error } = upstream;
+    let UpstreamHealth { name, state, running, runs_max, keys, first_token_p50, last_error } = upstream;
+    let p50 = first_token_p50.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     let last_error = last_error.map(|(kind, ago)| json!({ "kind": kind, "ago_s": ago.as_secs() }));
     json!({
         "name": **name,
@@ -183,6 +195,7 @@ fn upstream_health(upstream: &UpstreamHealth) -> serde_json::Value {
         "running": running,
         "runs_max": runs_max,
         "keys": { "ok": keys.ok, "cooling": keys.cooling, "out": keys.out },
+        "first_token_p50_ms": p50,
         "last_error": last_error,
     })
 }

@@ -33,7 +33,7 @@ pub(super) fn settings() -> Settings {
         hosts: Some(Vec::new()),
         trusted_proxies: Vec::new(),
         model: "m".into(),
-        upstream: "u".into(),
+        upstreams: vec![ShownUpstream { service: "other", host: "u".to_owned() }],
         simulated: false,
         queue: 2,
         separate_ops: false,

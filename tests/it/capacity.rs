@@ -1,5 +1,5 @@
 //! What upstreams have room for: prompts within the context of a model, and no more runs at once than they may have.
-use crate::harness::{Chats, Gateway, Simulated, TestClient, ask, until};
+use crate::harness::{Chats, Gateway, Simulated, TestClient, ask, http_get, until};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tidegate::{
@@ -193,4 +193,37 @@ async fn a_move_frees_a_place_for_a_run_that_waits() {
     let mut gateway = gateway;
     until("no socket is left", async || gateway.app_state.lifecycle.sockets() == 0).await;
     gateway.drain().await;
+}
+
+/// `/health` of a gateway with two upstreams, after an answer of the first.
+async fn health(with_ops_listener: bool) -> Value {
+    let (local, cn) = (Simulated::start("local"), Simulated::start("cn"));
+    let gateway = limited(&local, &cn, |config| {
+        config.server.ops_listen = with_ops_listener.then_some(([127, 0, 0, 1], 0).into());
+    })
+    .await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.send_text("/sim text=fine").await;
+    client.expect("fine").await;
+    client.close().await;
+    let (status, body) = http_get(gateway.ops_address.unwrap_or(gateway.address), "/health").await;
+    assert_eq!(status, 200);
+    gateway.stop().await;
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test]
+async fn health_names_each_service_and_to_operators_its_host() {
+    for with_ops_listener in [false, true] {
+        let health = health(with_ops_listener).await;
+        // By name: `cn`, then `local`.
+        let [cn, local] = health["upstreams"].as_array().unwrap().as_slice() else { panic!("{health}") };
+        for upstream in [cn, local] {
+            assert_eq!(upstream["service"], "other");
+            assert_eq!(upstream.get("host").is_some(), with_ops_listener, "{upstream}");
+        }
+        assert!(local["first_token_p50_ms"].is_u64() && cn["first_token_p50_ms"].is_null(), "{health}");
+        assert_eq!((&local["runs_max"], &cn["runs_max"]), (&json!(2), &json!(0)));
+        assert!(health["models"][0]["targets"][0].get("free_in_s").is_some());
+    }
 }

@@ -27,6 +27,9 @@ pub struct UpstreamHealth {
     /// 0: no limit.
     pub runs_max: usize,
     pub keys: KeyCounts,
+    /// Median of the last 33 times from the start of an attempt to its first text or reasoning; `None` before the
+    /// first answer.
+    pub first_token_p50: Option<Duration>,
     /// The code of the last failure that was blamed on it, and how long ago that was.
     pub last_error: Option<(&'static str, Duration)>,
 }
@@ -129,7 +132,7 @@ impl Route {
     }
 
     fn upstream_health(&self, now: Instant, number: usize) -> UpstreamHealth {
-        let Upstream { plan, running, keys, last_error, .. } = &self.state.upstreams[number];
+        let Upstream { plan, running, keys, last_error, first_tokens, .. } = &self.state.upstreams[number];
         let mut counts = KeyCounts::default();
         for (key, state) in keys.iter().enumerate() {
             let targets = || self.state.targets.iter().filter(|target| target.upstream == number);
@@ -151,6 +154,7 @@ impl Route {
             running: *running,
             runs_max: plan.runs_max,
             keys: counts,
+            first_token_p50: first_tokens.median(),
             last_error: last_error
                 .map(|LastError { kind, at }| (kind.code(), now.saturating_duration_since(at))),
         }

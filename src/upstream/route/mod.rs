@@ -5,6 +5,7 @@
 //! else exists, a run moves there at once, and pauses only before it asks the same target again.
 mod candidate;
 mod failure;
+mod first_tokens;
 mod health;
 mod judge;
 mod model;

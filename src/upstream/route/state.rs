@@ -1,5 +1,6 @@
 //! What the route knows of upstreams, keys and targets: how many runs each has, and what was stated of it.
 use super::{
+    first_tokens::FirstTokens,
     judge::{Blame, FULL, LOADING, RATE},
     plan::{KeysLimited, RoutePlan, UpstreamPlan},
     retry::RetryBudget,
@@ -41,6 +42,7 @@ pub(super) struct Upstream {
     pub(super) budget: RetryBudget,
     pub(super) keys: Vec<KeyState>,
     pub(super) last_error: Option<LastError>,
+    pub(super) first_tokens: FirstTokens,
     /// Since when it is being probed.
     pub(super) probing: Option<Instant>,
 }
@@ -240,6 +242,7 @@ impl Known {
                 budget: RetryBudget::new(budget_percent),
                 keys: vec![KeyState::default(); upstream.keys.max(1)],
                 last_error: None,
+                first_tokens: FirstTokens::default(),
                 probing: None,
             });
         }
@@ -359,7 +362,9 @@ impl Known {
         if let Some(pair) = state.pairs.get_mut(key) {
             *pair = Pair::default();
         }
-        self.upstreams[upstream].keys[key].out = None;
+        let known = &mut self.upstreams[upstream];
+        known.keys[key].out = None;
+        known.first_tokens.add(now.saturating_duration_since(permit.began));
         for other in self.targets.iter_mut().filter(|other| other.upstream == upstream) {
             if let Some(pair) = other.pairs.get_mut(key) {
                 pair.is_refused = false;

@@ -402,6 +402,26 @@ fn listed_models_that_change_keep_the_state_of_those_that_stay() {
 }
 
 #[test]
+fn health_has_the_median_of_the_latest_first_texts() {
+    let mut bench = Bench::of(with_second());
+    let median = |bench: &Bench| bench.route.health(bench.now).upstreams[0].first_token_p50;
+    assert_eq!(median(&bench), None);
+    let mut answers = |times: &[u64]| {
+        for time in times {
+            bench.next_run(1);
+            let go = bench.go();
+            bench.now += ms(*time);
+            bench.answer(&go);
+        }
+        median(&bench)
+    };
+    assert_eq!(answers(&[100]), Some(ms(100)));
+    assert_eq!(answers(&[900, 300]), Some(ms(300)), "the one in the middle");
+    assert_eq!(answers(&[50; 33]), Some(ms(50)), "older ones are forgotten");
+    assert_eq!(answers(&[70; 20]), Some(ms(70)));
+}
+
+#[test]
 fn health_tells_what_can_be_asked() {
     let mut bench = Bench::of(with_second());
     let of = |bench: &Bench| bench.route.health(bench.now).models[0].clone();
