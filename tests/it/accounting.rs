@@ -1,6 +1,6 @@
 //! What attempts used and answers cost: in `/metrics` and in the log.
 use crate::harness::{
-    CannedUpstream, Gateway, Process, ScriptedUpstream, TestClient, Tidegate, event, good_answer,
+    CannedUpstream, Chats, Gateway, Process, ScriptedUpstream, TestClient, Tidegate, event, good_answer,
     json_answer, sse_head, until,
 };
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -121,11 +121,70 @@ async fn a_request_that_was_never_sent_used_nothing() {
     gateway.stop().await;
 }
 
+/// A response with a length that ends without a finish reason.
+fn cut_answer(text: &str) -> String {
+    let event = event(text, "null");
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{event}",
+        event.len()
+    )
+}
+
+#[tokio::test]
+async fn text_that_was_withdrawn_is_wasted() {
+    let a = CannedUpstream::serve(&[&cut_answer("Half")]).await;
+    let b = CannedUpstream::serve(&[&good_answer("Good.")]).await;
+    let gateway = Gateway::in_front_of(a.address, |config| configure(config, a.address, b.address)).await;
+    let mut client = TestClient::connect(&gateway.chat_url()).await;
+    client.send_text("hi").await;
+    while client.read_text().await != "Good." {}
+    client.close().await;
+    until("it is over", async || gateway.is_idle()).await;
+    let after = metrics(&gateway).await;
+    assert_eq!(tokens(&after, "large", "a", "wasted"), [2.0, 1.0, 0.0, 0.0]);
+    assert_eq!(tokens(&after, "large", "a", "answer"), [0.0; 4]);
+    assert_eq!(tokens(&after, "small", "b", "answer"), [2.0, 1.0, 0.0, 0.0]);
+    assert_eq!((cost(&after, "f"), cost(&after, "m")), (0.0004, 0.0));
+    assert_eq!(after[r#"tidegate_restarts_total{dialect="plain",outcome="restarted"}"#], 1.0);
+    gateway.stop().await;
+}
+
 /// A frame without usage.
 fn uncounted(text: &str) -> String {
     let event = event(text, "null");
     let (head, rest) = event.split_once(",\"usage\":{").unwrap();
     format!("{head}{}", rest.split_once('}').unwrap().1)
+}
+
+#[tokio::test]
+async fn a_stopped_answer_has_the_usage_of_the_text_that_is_kept() {
+    let a = CannedUpstream::serve(&[&cut_answer("Half")]).await;
+    let b = ScriptedUpstream::bind().await;
+    let mut gateway = Gateway::in_front_of(a.address, |config| configure(config, a.address, b.address)).await;
+    let mut chats = Chats::connect(gateway.address).await;
+    for (name, new_text) in [("r1", None), ("r2", Some("Whole"))] {
+        chats.ask(name, name, "hi").await;
+        let mut connection = b.accept().await;
+        connection.request().await;
+        connection.send(sse_head()).await;
+        if let Some(text) = new_text {
+            connection.chunk(uncounted(text)).await;
+        }
+        // The old text is kept until there is new one.
+        let seen = new_text.unwrap_or("moving");
+        while !chats.next().await.to_string().contains(seen) {}
+        chats.abort(name).await;
+        let (mut frames, mut frame) = (String::new(), chats.next().await);
+        while frame["type"] != "end" {
+            frames += &frame.to_string();
+            frame = chats.next().await;
+        }
+        assert_eq!(frames.contains(r#""input_tokens":2"#), new_text.is_none(), "{frames}");
+        assert_eq!(frames.contains(r#""usage""#), new_text.is_none(), "{frames}");
+        connection.closed().await;
+    }
+    drop(chats);
+    gateway.drain().await;
 }
 
 // faults: E85
