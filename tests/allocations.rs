@@ -38,7 +38,7 @@ use tidegate::{
         breaker::Asker,
         chat::{self, Chat},
         dashscope::{self, DashScope},
-        json_fields::JsonFields,
+        json_fields::Extra,
         route::{
             self, Pick, Plan, Route, RouteRequest,
             plan::{KeysLimited, ModelPlan, Probed, TargetPlan, Times, UpstreamPlan},
@@ -117,7 +117,7 @@ fn chat_reader() -> f64 {
             insufficient_quota: QuotaError::Money,
             api_version: None,
             headers: Vec::new(),
-            extra: JsonFields::default(),
+            extra: Extra::default(),
         })),
         chat_event,
     )

@@ -139,6 +139,7 @@ impl Shared {
             title: Arc::clone(&model.name),
             context: Some(model.context).filter(|context| *context > 0),
             continues: continues(&self.configured, model),
+            is_away: model.is_away,
             ..self.listing.model.clone()
         });
         let catalog = Catalog::new(own.iter().cloned().chain(models).collect());
@@ -207,7 +208,7 @@ mod tests {
     fn offered(names: std::ops::Range<usize>) -> Vec<OfferedModel> {
         let model = |at| {
             let name: Arc<str> = format!("m{at}").into();
-            OfferedModel { name: Arc::clone(&name), context: 0, targets: vec![(0, name)] }
+            OfferedModel { name: Arc::clone(&name), context: 0, targets: vec![(0, name)], is_away: false }
         };
         names.map(model).collect()
     }

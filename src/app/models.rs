@@ -4,6 +4,7 @@ use crate::{
     chat::{Absence, Allowed, Catalog, Model, Parameters, Range},
     config::{self, Config, DEFAULT_NAME, ModelInUse, ModelThinking, SectionName},
     upstream::{
+        json_fields::Extra,
         route::plan::{ModelPlan, ModelTimes, Probed, RoutePlan, TargetPlan, Times, UpstreamPlan},
         service::Continues,
     },
@@ -28,11 +29,30 @@ pub(super) fn plan(config: &Config) -> RoutePlan {
         table: model.section.into(),
         name: model.name.into(),
         levels: model.levels.iter().map(|level| level.iter().map(target).collect()).collect(),
+        context: config.context_of(&model).unwrap_or(0).into(),
         fallback: model.fallback,
-        context: model.settings.map_or(0, |settings| settings.context.into()),
         times: model.settings.map_or_else(ModelTimes::default, model_times),
     });
     RoutePlan { upstreams: upstreams.collect(), models: models.collect() }
+}
+
+/// The further fields of the requests to the upstream with this position.
+pub(super) fn extra(config: &Config, at: usize, upstream: &config::Upstream) -> Extra {
+    let mut extra = Extra::from(upstream.extra.clone());
+    if config.models.values().all(|model| model.extra.as_str().is_empty()) {
+        return extra;
+    }
+    let models = config.models_in_use();
+    for model in &models {
+        let fallbacks = model.fallback.iter().filter_map(|at| models.get(*at));
+        for of in std::iter::once(model).chain(fallbacks) {
+            let Some(settings) = of.settings else { continue };
+            for (_, there, _) in of.levels.iter().flatten().filter(|target| target.0 == at) {
+                extra.add(model.name, there, &settings.extra);
+            }
+        }
+    }
+    extra
 }
 
 /// Between two pieces of text where another target could begin the answer anew, if nothing is set.
@@ -126,15 +146,13 @@ pub(super) fn listing(config: &Config) -> Option<Listing> {
 fn offer(config: &Config, model: &ModelInUse<'_>) -> Model {
     let text = |text: &str| (!text.is_empty()).then(|| text.into());
     let prompt = text(&config.session.system_prompt);
-    let continues = config.can_continue(model);
-    let named = Model { system_prompt: prompt.clone(), continues, ..Model::named(model.name) };
+    let (context, continues) = (config.context_of(model), config.can_continue(model));
+    let named = Model { context, system_prompt: prompt.clone(), continues, ..Model::named(model.name) };
     let Some(settings) = model.settings else { return named };
-    let context = Some(settings.context).filter(|tokens| *tokens > 0);
     let max_tokens = config.max_tokens_of(model);
     Model {
         title: if settings.title.is_empty() { named.title } else { settings.title.as_str().into() },
         aliases: settings.aliases.0.iter().map(|alias| alias.as_str().into()).collect(),
-        context,
         defaults: Parameters {
             temperature: settings.temperature,
             top_p: settings.top_p,
@@ -155,7 +173,7 @@ fn offer(config: &Config, model: &ModelInUse<'_>) -> Model {
 fn allowed(config: &Config, model: &ModelInUse<'_>, settings: &config::Model) -> Allowed {
     let names = |name: &str| settings.client.0.iter().any(|named| named == name);
     let (min, max) = config.temperatures_of(model);
-    let context = Some(settings.context).filter(|tokens| *tokens > 0);
+    let context = config.context_of(model);
     Allowed {
         temperature: names("temperature").then_some(Range { min, max }),
         top_p: names("top_p"),

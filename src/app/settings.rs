@@ -14,6 +14,7 @@ use crate::{
         chat::{self, Chat},
         client,
         dashscope::{self, DashScope},
+        json_fields::Extra,
         route,
         service::{Continues, DialectKind},
     },
@@ -116,7 +117,8 @@ impl Settings {
             upstreams: config
                 .upstreams_in_use()
                 .into_iter()
-                .map(|upstream| upstream_settings(config, upstream))
+                .enumerate()
+                .map(|(at, upstream)| upstream_settings(config, at, upstream))
                 .collect(),
             runs: run_settings(config),
             admission: config.dispatch,
@@ -181,7 +183,7 @@ fn section(name: Option<&SectionName>) -> String {
     name.map_or_else(|| "upstream".to_owned(), |name| format!("upstream.{name}"))
 }
 
-fn dialect(upstream: &config::Upstream) -> Dialect {
+fn dialect(upstream: &config::Upstream, extra: Extra) -> Dialect {
     let thinking = match upstream.thinking {
         config::Thinking::Default => None,
         config::Thinking::On => Some(true),
@@ -189,7 +191,7 @@ fn dialect(upstream: &config::Upstream) -> Dialect {
     };
     let max_tokens = (upstream.max_tokens > 0).then_some(upstream.max_tokens);
     let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let (headers, extra) = (upstream.headers.clone(), upstream.extra.clone());
+    let headers = upstream.headers.clone();
     match upstream.service.dialect {
         DialectKind::DashScope => Dialect::DashScope(DashScope::new(dashscope::Settings {
             endpoint: upstream.endpoint,
@@ -219,6 +221,7 @@ fn dialect(upstream: &config::Upstream) -> Dialect {
 
 fn upstream_settings(
     config: &Config,
+    at: usize,
     (name, upstream): (Option<&SectionName>, &config::Upstream),
 ) -> UpstreamSettings {
     UpstreamSettings {
@@ -233,7 +236,7 @@ fn upstream_settings(
             lazy_acks: upstream.ack == config::Ack::Lazy,
             first_byte: models::first_byte(config, &section(name), upstream),
         },
-        dialect: Arc::new(dialect(upstream)),
+        dialect: Arc::new(dialect(upstream, models::extra(config, at, upstream))),
         limits: Limits {
             line_bytes: upstream.line_bytes_max,
             event_bytes: upstream.event_bytes_max,

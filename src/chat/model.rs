@@ -122,6 +122,8 @@ pub struct Model {
     pub system_prompt: Option<Text>,
     /// Whether an answer of it that broke off can be continued.
     pub continues: bool,
+    /// Every upstream that lists it has stopped answering. It is offered all the same.
+    pub is_away: bool,
 }
 
 impl Model {
@@ -136,6 +138,7 @@ impl Model {
             allowed: Allowed::default(),
             system_prompt: None,
             continues: false,
+            is_away: false,
         }
     }
 

@@ -238,7 +238,7 @@ sections! {
         probe_path: String = "", ValueKind::Word(0, 256),
             "what answers while the upstream works, from the root of its host; asked after failures; empty = as the service has it, else the list", Own;
         context: u32 = "0", ValueKind::Count(0, 10_000_000),
-            "tokens of a request and its answer, for listed models that have no size of their own; 0 = unknown", Real;
+            "tokens of a request and its answer, for its models that have no size of their own; 0 = unknown", Real;
         api_version: String = "", ValueKind::Word(0, 32), "Azure, by deployment: the version of its interface", Own;
         headers: Headers = "", ValueKind::Headers, "further headers of every request, such as `OpenAI-Organization: org`", Own;
         extra: JsonFields = "", ValueKind::Fields,
@@ -295,7 +295,7 @@ sections! {
         fallback: SectionNames = "", ValueKind::Sections(8),
             "models that answer when none of its upstreams can, by their sections, in order";
         context: u32 = "0", ValueKind::Count(0, 10_000_000),
-            "tokens of a request and its answer together; 0 = unknown";
+            "tokens of a request and its answer together; 0 = the smallest `upstream.context` of its targets";
         thinking: ModelThinking = "default", ValueKind::Choice(ModelThinking::NAMES),
             "whether it thinks first; default = as `upstream.thinking` says, always = this cannot be switched off";
         max_tokens: u32 = "0", ValueKind::Count(0, 10_000_000),
@@ -306,6 +306,8 @@ sections! {
             "what a client may set for an answer; empty = nothing";
         system_prompt: String = "", ValueKind::Text(64 * KIB),
             "instructions to this model; empty = `session.system_prompt`";
+        extra: JsonFields = "", ValueKind::Fields,
+            "further fields of every request for this model, at each of its targets; over those of `upstream.extra`";
         first_token_timeout: Option<Duration> = "", moment(), "as `upstream.first_token_timeout`, for this model";
         first_token_timeout_last: Option<Duration> = "", moment(), "as `upstream.first_token_timeout_last`, for this model";
         text_timeout: Option<Duration> = "", moment(), "as `upstream.text_timeout`, for this model";

@@ -91,7 +91,7 @@ impl Config {
     }
 
     /// The upstreams of a model's targets.
-    fn upstreams_of(&self, model: &ModelInUse<'_>) -> Vec<&Upstream> {
+    pub(super) fn upstreams_of(&self, model: &ModelInUse<'_>) -> Vec<&Upstream> {
         let upstreams = self.upstreams_in_use();
         let targets = model.levels.iter().flatten();
         targets.filter_map(|(at, ..)| upstreams.get(*at).map(|(_, upstream)| *upstream)).collect()
@@ -102,6 +102,13 @@ impl Config {
         let own = model.settings.map(|settings| settings.max_tokens).filter(|tokens| *tokens > 0);
         let first = || self.upstreams_of(model).first().map(|upstream| upstream.max_tokens);
         own.or_else(first).filter(|tokens| *tokens > 0)
+    }
+
+    /// Its context, in tokens: its own, else the smallest that is known of its upstreams.
+    pub fn context_of(&self, model: &ModelInUse<'_>) -> Option<u32> {
+        let own = model.settings.map(|settings| settings.context).filter(|tokens| *tokens > 0);
+        let known = || self.upstreams_of(model).into_iter().map(|upstream| upstream.context);
+        own.or_else(|| known().filter(|tokens| *tokens > 0).min())
     }
 
     /// The lowest and the highest temperature that each of its upstreams accepts.
@@ -147,13 +154,8 @@ impl Config {
         for (name, model) in self.models_in_order() {
             faults.targets(name, model);
             faults.fallbacks(name, model);
-            let (context, cap) = (model.context, model.max_tokens);
-            if context > 0 && context <= cap {
-                let problem =
-                    format!("not above model.{name}.max_tokens = {cap}, so that nothing can be asked");
-                faults.add(&format!("model.{name}.context"), problem);
-            }
         }
+        faults.contexts();
         faults.temperatures();
         faults.names();
         faults.default();
@@ -172,7 +174,7 @@ impl Config {
                     model.section
                 ));
             }
-            let context = |model: &ModelInUse<'_>| model.settings.map_or(0, |settings| settings.context);
+            let context = |model: &ModelInUse<'_>| self.context_of(model).unwrap_or(0);
             for fallback in model.fallback.iter().filter_map(|at| models.get(*at)) {
                 let (own, other) = (context(model), context(fallback));
                 if other > 0 && other < own {
@@ -306,6 +308,30 @@ impl Faults<'_> {
             } else if model.fallback[..at].contains(name) {
                 self.add(&key, format!("names {name} twice"));
             }
+        }
+    }
+
+    fn contexts(&mut self) {
+        for model in self.config.models_in_use() {
+            let (Some(context), Some(cap)) =
+                (self.config.context_of(&model), self.config.max_tokens_of(&model))
+            else {
+                continue;
+            };
+            let settings = model.settings.filter(|_| context <= cap);
+            let Some(settings) = settings else { continue };
+            let section = model.section;
+            let (key, of) = match (settings.context, settings.max_tokens) {
+                (0, 0) => continue, // Both are its upstream's: a fault of that.
+                (0, _) => (format!("model.{section}.max_tokens"), format!("the context of {context} tokens")),
+                (_, 0) => (format!("model.{section}.context"), format!("upstream.max_tokens = {cap}")),
+                _ => (format!("model.{section}.context"), format!("model.{section}.max_tokens = {cap}")),
+            };
+            let problem = match settings.context {
+                0 => format!("not below {of}, so that nothing can be asked"),
+                _ => format!("not above {of}, so that nothing can be asked"),
+            };
+            self.add(&key, problem);
         }
     }
 

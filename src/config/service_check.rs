@@ -1,8 +1,11 @@
 //! What a service's row gives to the upstream that names it, and whether the upstream fits its service.
-use super::{Config, Fault, Origin, SectionName, Upstream, address, check::upstream_key, value::Thinking};
+use super::{
+    Config, Fault, ModelInUse, ModelThinking, Origin, SectionName, Upstream, address, check::upstream_key,
+    value::Thinking,
+};
 use crate::upstream::{
     chat, dashscope,
-    service::{Continues, DialectKind, ModelSource, ThinkingField, TokenCap},
+    service::{Continues, DialectKind, ModelSource, Service, ThinkingField, TokenCap},
 };
 
 /// A short variable for the key of one service. At another one it is ignored: it may be set for another program, and its
@@ -66,14 +69,14 @@ impl Upstream {
         Some(self.probe_path.as_str()).filter(|path| !path.is_empty()).or(self.service.probe_path)
     }
 
-    /// Fields that requests to it have anyway.
-    fn own_fields(&self) -> Vec<&'static str> {
+    /// Fields that requests to it have anyway. `switches`: whether thinking is switched on or off in some of them.
+    fn own_fields(&self, switches: bool) -> Vec<&'static str> {
         let dialect = match self.service.dialect {
             DialectKind::DashScope => dashscope::OWN_FIELDS,
             DialectKind::Chat => chat::OWN_FIELDS,
         };
         let thinking = match self.thinking_field() {
-            _ if self.thinking == Thinking::Default => None,
+            _ if !switches => None,
             ThinkingField::None => None,
             ThinkingField::EnableThinking => Some("enable_thinking"),
             ThinkingField::ReasoningEffort => Some("reasoning_effort"),
@@ -143,15 +146,22 @@ impl Config {
     /// Faults of upstreams with regard to their services.
     pub(super) fn service_faults(&self, bad: &[String]) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let listing = self.listing_upstreams();
+        let (listing, models) = (self.listing_upstreams(), self.models_in_use());
         for (at, (name, upstream)) in self.upstreams_in_use().into_iter().enumerate() {
             let lists = listing.iter().any(|(listing, ..)| *listing == at);
             let key = upstream_key(name);
+            if let Some(name) = name.filter(|_| !self.origins.contains_key(&key("service"))) {
+                if !bad.contains(&key("service")) {
+                    faults.push(self.without_service(name, key("service")));
+                }
+                // What else there may be depends on it.
+                continue;
+            }
             let (service, url) = (upstream.service, &upstream.base_url);
             let has_address = service.base_url.is_some() || self.origins.contains_key(&key("base_url"));
             let path = has_address.then(|| address::other_api(url, service.dialect)).flatten();
             let by_deployment = url.path().contains("/openai/deployments/");
-            let own = upstream.own_fields();
+            let own = upstream.own_fields(self.switches_thinking(at, &models));
             let found = [
                 (!has_address).then(|| {
                     (
@@ -200,7 +210,56 @@ impl Config {
                 }
             }
         }
+        faults.extend(self.fields_of_models(&models, bad));
         faults
+    }
+
+    /// A named upstream is not DashScope's by itself: its key would go there.
+    fn without_service(&self, name: &SectionName, key: String) -> Fault {
+        let place = self.places.get(&("upstream", name.clone())).cloned();
+        Fault {
+            key,
+            origin: place.unwrap_or(Origin::Default),
+            value: None,
+            problem: "must be set: which service or engine it is".to_owned(),
+            allowed: Some(format!("`{}`", Service::NAMES.join("`, `"))),
+        }
+    }
+
+    /// Whether some request to the upstream at this position says whether to think.
+    fn switches_thinking(&self, at: usize, models: &[ModelInUse<'_>]) -> bool {
+        let upstreams = self.upstreams_in_use();
+        let by_upstream =
+            upstreams.get(at).is_some_and(|(_, upstream)| upstream.thinking != Thinking::Default);
+        let is_here = |model: &ModelInUse<'_>| model.levels.iter().flatten().any(|target| target.0 == at);
+        let by_model = |model: &ModelInUse<'_>| {
+            let fallbacks = || model.fallback.iter().filter_map(|at| models.get(*at));
+            let switches = model.settings.is_some_and(|settings| {
+                matches!(settings.thinking, ModelThinking::On | ModelThinking::Off)
+                    || settings.client.0.iter().any(|name| name == "thinking")
+            });
+            switches && (is_here(model) || fallbacks().any(is_here))
+        };
+        by_upstream || models.iter().any(by_model)
+    }
+
+    /// Faults of further fields that models have.
+    fn fields_of_models(&self, models: &[ModelInUse<'_>], bad: &[String]) -> Vec<Fault> {
+        let upstreams = self.upstreams_in_use();
+        let fault = |model: &ModelInUse<'_>| {
+            let extra = &model.settings?.extra;
+            let key = format!("model.{}.extra", model.section);
+            if extra.as_str().is_empty() || bad.contains(&key) {
+                return None;
+            }
+            let mut targets = model.levels.iter().flatten();
+            let field = targets.find_map(|(at, ..)| {
+                let (_, upstream) = upstreams.get(*at)?;
+                extra.has_any(&upstream.own_fields(self.switches_thinking(*at, models)))
+            })?;
+            Some(self.fault(&key, format!("has the field {field}, which the gateway sends itself")))
+        };
+        models.iter().filter_map(fault).collect()
     }
 
     /// Settings of upstreams that have no effect at their services.
@@ -208,11 +267,19 @@ impl Config {
         let ineffective = self.upstreams_in_use().into_iter().filter(|(_, upstream)| {
             upstream.thinking != Thinking::Default && upstream.thinking_field() == ThinkingField::None
         });
-        let cut = self
-            .listing_upstreams()
-            .into_iter()
-            .filter(|(_, _, upstream)| upstream.service.cuts_long_prompts && upstream.context == 0);
-        let cut = cut.map(|(_, name, upstream)| {
+        let models = self.models_in_use();
+        let listing = self.listing_upstreams();
+        let is_of_unknown_size = |at: usize| {
+            listing.iter().any(|list| list.0 == at)
+                || models.iter().any(|model| {
+                    self.context_of(model).is_none()
+                        && model.levels.iter().flatten().any(|target| target.0 == at)
+                })
+        };
+        let cut = self.upstreams_in_use().into_iter().enumerate().filter(|(at, (_, upstream))| {
+            upstream.service.cuts_long_prompts && upstream.context == 0 && is_of_unknown_size(*at)
+        });
+        let cut = cut.map(|(_, (name, upstream))| {
             let key = upstream_key(name);
             format!(
                 "{} is not set: {} = {} cuts off what exceeds the context that it was started with, without an error",
@@ -230,6 +297,38 @@ impl Config {
                 upstream.service.name
             )
         });
-        warnings.chain(cut).collect()
+        warnings.chain(cut).chain(self.thinking_of_models(&models)).collect()
+    }
+
+    /// Warnings about models for which thinking cannot be switched, although it is configured.
+    fn thinking_of_models(&self, models: &[ModelInUse<'_>]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for model in models {
+            let Some(settings) = model.settings else { continue };
+            let section = model.section;
+            let without: Vec<_> = self
+                .upstreams_of(model)
+                .into_iter()
+                .filter(|upstream| upstream.thinking_field() == ThinkingField::None)
+                .map(|upstream| upstream.service.name)
+                .collect();
+            let is_offered = settings.client.0.iter().any(|name| name == "thinking");
+            if is_offered && settings.thinking == ModelThinking::Always {
+                warnings.push(format!(
+                    "model.{section}.client has thinking, which is not offered: model.{section}.thinking = always"
+                ));
+            } else if let Some(service) = without.first().filter(|_| is_offered) {
+                warnings.push(format!(
+                    "model.{section}.client has thinking, which is not offered: {service} has no field for it"
+                ));
+            }
+            let is_set = matches!(settings.thinking, ModelThinking::On | ModelThinking::Off);
+            if let Some(service) = without.first().filter(|_| is_set) {
+                warnings.push(format!(
+                    "model.{section}.thinking has no effect at each of its upstreams: {service} has no field for it"
+                ));
+            }
+        }
+        warnings
     }
 }

@@ -103,7 +103,7 @@ async fn page_config(request: HttpRequest, state: Data<AppState>) -> HttpRespons
         "version": env!("CARGO_PKG_VERSION"),
         "page": BuiltPage { build: page::BUILD_ID, texts: &settings.page },
         "simulated": settings.simulated,
-        "models": models::for_page(&state.models.now()),
+        "models": models::for_page(&state.models.now(), &state.router.health().models),
         "limits": settings.limits,
         "features": settings.features,
         "routes": {

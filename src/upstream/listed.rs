@@ -105,6 +105,8 @@ pub struct OfferedModel {
     /// The smallest of its contexts; 0: not known.
     pub context: u32,
     pub targets: Vec<(usize, Arc<str>)>,
+    /// All of them have stopped answering.
+    pub is_away: bool,
 }
 
 /// The lists of all upstreams that have one.
@@ -198,11 +200,13 @@ impl Lists {
                             (one, other) => one.min(other),
                         };
                         known.targets.push(target);
+                        known.is_away &= list.is_away;
                     }
                     None if has_room => offered.push(OfferedModel {
                         name: Arc::clone(&model.name),
                         context: model.context,
                         targets: vec![target],
+                        is_away: list.is_away,
                     }),
                     None => {}
                 }
@@ -308,6 +312,7 @@ mod tests {
         assert_eq!(lists.pause(3), EVERY);
         assert_eq!(lists.note(3, None), ListChange::WentAway);
         assert_eq!(offered(&lists).unwrap(), r#"a[(3, "a!")] b[(3, "b!")]"#);
+        assert!(lists.offered().unwrap()[0].is_away, "and they are down");
         assert_eq!(lists.pause(3), SOON);
         assert_eq!(lists.note(3, Some(list(&["a", "b"]))), ListChange::CameBack);
         assert_eq!(lists.note(3, Some(list(&["b"]))), ListChange::Models);
@@ -325,5 +330,9 @@ mod tests {
         lists.note(0, Some(with(4)));
         assert_eq!(lists.offered().unwrap()[0].context, 4);
         assert_eq!(offered(&lists).unwrap(), r#"a[(1, "a!"), (0, "a!")]"#);
+        for (upstream, is_away) in [(0, false), (1, true)] {
+            lists.note(upstream, None);
+            assert_eq!(lists.offered().unwrap()[0].is_away, is_away);
+        }
     }
 }

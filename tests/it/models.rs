@@ -197,8 +197,8 @@ async fn the_models_are_listed_for_the_page_and_in_openais_form() {
         "max_tokens": {"max": 4096}, "thinking": ["on", "off"]});
     let config: Value = serde_json::from_str(&gateway.get("/api/config").await.1).unwrap();
     let expected = json!([
-        {"id": "other", "title": "other", "default": false, "parameters": {}, "continues": false},
-        {"id": "sim-chat", "title": "Chat", "default": true, "parameters": parameters, "continues": false},
+        {"id": "other", "title": "other", "default": false, "state": "ok", "parameters": {}, "continues": false},
+        {"id": "sim-chat", "title": "Chat", "default": true, "state": "ok", "parameters": parameters, "continues": false},
     ]);
     assert_eq!(config["models"], expected);
     let list: Value = serde_json::from_str(&gateway.get("/v1/models").await.1).unwrap();

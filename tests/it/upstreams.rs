@@ -32,7 +32,7 @@ async fn each_model_is_asked_at_its_upstream_by_its_name_there_with_the_key_of_t
     let (cn, local) = (ScriptedUpstream::bind().await, ScriptedUpstream::bind().await);
     let file = format!(
         "[upstream]\nidle_timeout = '9s'\nmax_tokens = 7\n\
-         [upstream.cn]\nbase_url = 'http://{}/api/v1'\n[upstream.local]\nbase_url = 'http://{}/local'\n\
+         [upstream.cn]\nservice = 'dashscope'\nbase_url = 'http://{}/api/v1'\n[upstream.local]\nservice = 'dashscope'\nbase_url = 'http://{}/local'\n\
          [model.plus]\nname = 'qwen-plus'\ntitle = 'Qwen Plus'\nupstreams = ['cn']\naliases = ['gpt-4o-mini']\n\
          [model.small]\nupstreams = ['local:Qwen/Qwen3-8B:q4*2']\nmax_tokens = 99\ntemperature = 0.5\n\
          thinking = 'off'\nsystem_prompt = 'Be brief.'\nclient = ['top_p', 'max_tokens']\ncontext = 8192\n\
@@ -72,8 +72,8 @@ async fn each_model_is_asked_at_its_upstream_by_its_name_there_with_the_key_of_t
     assert_eq!(
         config["models"],
         json!([
-            {"id": "qwen-plus", "title": "Qwen Plus", "default": true, "parameters": {}, "continues": true},
-            {"id": "small", "title": "small", "default": false,
+            {"id": "qwen-plus", "title": "Qwen Plus", "default": true, "state": "ok", "parameters": {}, "continues": true},
+            {"id": "small", "title": "small", "default": false, "state": "ok",
                 "parameters": {"top_p": {"min": 0, "max": 1}, "max_tokens": {"max": 99}}, "continues": true},
         ])
     );
@@ -122,7 +122,7 @@ async fn check_probes_each_upstream_with_each_key() {
     let file = folder.path().join("tidegate.toml");
     let text = format!(
         "[upstream.a]\nservice = 'other'\nbase_url = 'http://{address}/v1'\napi_key = 'sk-good,sk-bad'\n\
-         [upstream.gone]\nservice = 'vllm'\nbase_url = 'http://{gone}/v1'\n[upstream.q]\napi_key = 'sk-q'\n\
+         [upstream.gone]\nservice = 'vllm'\nbase_url = 'http://{gone}/v1'\n[upstream.q]\nservice = 'dashscope'\napi_key = 'sk-q'\n\
          [model.m]\nupstreams = ['a:here a:tagged', 'a:away gone q']\n"
     );
     std::fs::write(&file, text).unwrap();

@@ -166,8 +166,8 @@ fn the_nearest_limit_on_silence_counts() {
     let set = "[upstream]\nfirst_byte_timeout = '90s'\nidle_timeout = '100s'\n";
     assert_eq!(seconds(&plan(&load(set))), [[30, 90, 20, 100]]);
     let config = load(
-        "[upstream]\nfirst_token_timeout = '20s'\nruns_max = 9\n[upstream.a]\nfirst_token_timeout = '10s'\n\
-         keys_limited = 'apart'\n[upstream.b]\ntext_timeout = '3s'\ntext_timeout_last = '5s'\nruns_max = 2\n[model.m]\nupstreams = ['a b']\n\
+        "[upstream]\nfirst_token_timeout = '20s'\nruns_max = 9\n[upstream.a]\nservice = 'dashscope'\nfirst_token_timeout = '10s'\n\
+         keys_limited = 'apart'\n[upstream.b]\nservice = 'dashscope'\ntext_timeout = '3s'\ntext_timeout_last = '5s'\nruns_max = 2\n[model.m]\nupstreams = ['a b']\n\
          first_token_timeout_last = '200s'\ntext_timeout = '9s'\n[route]\nwait = '1s'\nattempts = 4\nmid_answer = 'off'\n",
     );
     let made = plan(&config);

@@ -225,7 +225,7 @@ fn keys_shown(config: &Config) -> String {
 
 #[test]
 fn a_variable_of_the_operators_choice_holds_a_key() {
-    let file = "[upstream.cn]\napi_key_env = 'API_KEY'\n[upstream.intl]\napi_key_env = 'TIDEGATE_INTL'\n\
+    let file = "[upstream.cn]\nservice = 'dashscope'\napi_key_env = 'API_KEY'\n[upstream.intl]\nservice = 'dashscope'\napi_key_env = 'TIDEGATE_INTL'\n\
                 [model.m]\nupstreams = ['cn intl']\n";
     let source = toml(file)
         .variable("API_KEY", "sk-1,sk-2")
@@ -235,12 +235,14 @@ fn a_variable_of_the_operators_choice_holds_a_key() {
         &source,
         &Flags::default(),
         &expect![[r#"
-        upstream.cn.api_key = (2 set)  # API_KEY
-        upstream.cn.api_key_env = API_KEY  # tidegate.toml:2
-        upstream.intl.api_key = (set)  # TIDEGATE_INTL_FILE
-        upstream.intl.api_key_env = TIDEGATE_INTL  # tidegate.toml:4
-        model.m.upstreams = cn intl  # tidegate.toml:6
-    "#]],
+            upstream.cn.service = dashscope  # tidegate.toml:2
+            upstream.cn.api_key = (2 set)  # API_KEY
+            upstream.cn.api_key_env = API_KEY  # tidegate.toml:3
+            upstream.intl.service = dashscope  # tidegate.toml:5
+            upstream.intl.api_key = (set)  # TIDEGATE_INTL_FILE
+            upstream.intl.api_key_env = TIDEGATE_INTL  # tidegate.toml:6
+            model.m.upstreams = cn intl  # tidegate.toml:8
+        "#]],
     );
     let config = load(&Flags::default(), &source).unwrap();
     let keys = |name: &str| {
@@ -275,14 +277,14 @@ fn a_variable_of_the_operators_choice_holds_a_key() {
     }
     expect![[r#"
         the configuration has 1 fault:
-          upstream.cn.api_key_env (tidegate.toml:2): there is no variable API_KEY, and no API_KEY_FILE with the name of a file
+          upstream.cn.api_key_env (tidegate.toml:3): there is no variable API_KEY, and no API_KEY_FILE with the name of a file
         the configuration has 2 faults:
-          upstream.intl.api_key_env (tidegate.toml:4): TIDEGATE_INTL contradicts TIDEGATE_INTL_FILE; set one of the two
+          upstream.intl.api_key_env (tidegate.toml:6): TIDEGATE_INTL contradicts TIDEGATE_INTL_FILE; set one of the two
           upstream.cn.api_key (API_KEY): has quotes in it; give the key without them; allowed: visible ASCII characters without blanks and quotes; several keys with commas between them
         the configuration has 1 fault:
           upstream.cn.api_key (API_KEY_FILE): its file cannot be read: no such file or directory
         the configuration has 1 fault:
-          upstream.cn.api_key_env (tidegate.toml:2): contradicts upstream.cn.api_key (TIDEGATE_UPSTREAM__CN__API_KEY); set one of the two
+          upstream.cn.api_key_env (tidegate.toml:3): contradicts upstream.cn.api_key (TIDEGATE_UPSTREAM__CN__API_KEY); set one of the two
         the configuration has 1 fault:
           upstream.api_key_env (tidegate.toml:2): not the name of a variable: letters, digits and underscores; allowed: the name of an environment variable, or empty
     "#]].assert_eq(&out);

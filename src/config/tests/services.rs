@@ -50,16 +50,17 @@ fn what_is_set_stands_over_the_row() {
         &Map::default(),
         &set(&settings),
         &expect![[r#"
-        upstream.service = ollama  # --set
-        upstream.base_url = http://127.0.0.1:11434/v1  # --set
-        upstream.model = llama3.2:3b  # --set
-        upstream.headers = (set)  # --set
-        upstream.extra = {"keep_alive": "10m"}  # --set
-        upstream.token_cap_field = max_completion_tokens  # --set
-        upstream.thinking_field = enable_thinking  # --set
-        upstream.include_usage = false  # --set
-        upstream.first_byte_timeout = 20s  # --set
-    "#]],
+            upstream.service = ollama  # --set
+            upstream.base_url = http://127.0.0.1:11434/v1  # --set
+            upstream.model = llama3.2:3b  # --set
+            upstream.headers = (set)  # --set
+            upstream.extra = {"keep_alive": "10m"}  # --set
+            upstream.token_cap_field = max_completion_tokens  # --set
+            upstream.thinking_field = enable_thinking  # --set
+            upstream.include_usage = false  # --set
+            upstream.first_byte_timeout = 20s  # --set
+            warning: upstream.context is not set: upstream.service = ollama cuts off what exceeds the context that it was started with, without an error
+        "#]],
     );
     let config = load(&set(&settings), &Map::default()).unwrap();
     assert!(!format!("{config:?}").contains("CANARY"));

@@ -1,17 +1,27 @@
 //! The models on offer: for the page in `/api/config`, and in OpenAI's list form in `/v1/models`.
 use super::{ApiError, AppState, auth, private_response};
-use crate::chat::{Allowed, Catalog, Model, Range};
+use crate::{
+    chat::{Allowed, Catalog, Model, Range},
+    upstream::route::{ModelHealth, ModelState},
+};
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// `models` of `/api/config`.
-pub(super) fn for_page(catalog: &Catalog) -> Value {
+pub(super) fn for_page(catalog: &Catalog, health: &[ModelHealth]) -> Value {
     let default = catalog.default().map(|model| &model.id);
+    let states: HashMap<&str, ModelState> = health.iter().map(|model| (&*model.name, model.state)).collect();
     let entry = |model: &Model| {
+        let state = match states.get(&*model.id) {
+            _ if model.is_away => ModelState::Down,
+            state => state.copied().unwrap_or(ModelState::Ok),
+        };
         json!({
             "id": *model.id,
             "title": *model.title,
             "default": default.is_some_and(|default| *default == model.id),
+            "state": state.as_str(),
             "parameters": parameters(&model.allowed),
             "continues": model.continues,
         })
@@ -70,6 +80,22 @@ pub(super) async fn list(request: HttpRequest, state: Data<AppState>) -> HttpRes
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_is_down_when_nothing_answers_for_it_or_its_engine_is_away() {
+        let health = |name: &str, state| ModelHealth { name: name.into(), state, targets: Vec::new() };
+        let health = [
+            health("a", ModelState::Degraded),
+            health("b", ModelState::Down),
+            health("c", ModelState::Ok),
+            health("gone", ModelState::Down),
+        ];
+        let away = Model { is_away: true, ..Model::named("c") };
+        let models = ["a", "b"].map(Model::named).into_iter().chain([away, Model::named("new")]);
+        let shown = for_page(&Catalog::new(models.collect()), &health);
+        let states: Vec<_> = shown.as_array().unwrap().iter().map(|model| &model["state"]).collect();
+        assert_eq!(states, ["degraded", "down", "down", "ok"]);
+    }
 
     #[test]
     fn only_what_a_client_may_set_is_listed() {

@@ -29,7 +29,7 @@ pub(super) fn headers(more: &[Header]) -> Vec<Header> {
     own.into_iter().map(|(name, value)| Header::new(name, value)).chain(more.iter().cloned()).collect()
 }
 
-/// Fields of a body that the operator cannot set by `upstream.extra`: the gateway writes or reads by them.
+/// Fields of a body that the operator cannot set by `upstream.extra` and `model.extra`: the gateway writes or reads by them.
 pub const OWN_FIELDS: &[&str] = &[
     "model",
     "messages",
@@ -76,11 +76,12 @@ pub(super) fn body(settings: &Settings, token_cap: TokenCap, model: &str, reques
         body.think(settings.thinking_field, thinking);
     }
     let text: usize = request.messages.iter().map(|message| message.text.len() + 40).sum();
-    let mut bytes = Vec::with_capacity(text + 192 + settings.extra.as_str().len());
+    let extra = settings.extra.of(&request.model, model);
+    let mut bytes = Vec::with_capacity(text + 192 + extra.as_str().len());
     // Writing strings and numbers to memory cannot fail, and an empty body would be refused.
     let written = serde_json::to_writer(&mut bytes, &body);
     debug_assert!(written.is_ok(), "a body of strings and numbers is always JSON");
-    settings.extra.append_to(&mut bytes);
+    extra.append_to(&mut bytes);
     bytes
 }
 

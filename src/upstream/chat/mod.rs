@@ -10,7 +10,7 @@ pub use frames::ChatFrames;
 
 use super::{
     exchange::{Head, Header, Limits, Outbound},
-    json_fields::JsonFields,
+    json_fields::Extra,
     reader::BodyReader,
     service::{Continues, QuotaError, ThinkingField, TokenCap},
 };
@@ -55,7 +55,7 @@ pub struct Settings {
     /// Further headers of every request.
     pub headers: Vec<Header>,
     /// Further fields of every request.
-    pub extra: JsonFields,
+    pub extra: Extra,
 }
 
 impl Chat {

@@ -29,7 +29,7 @@ fn settings(service: &str) -> Settings {
         insufficient_quota: row.insufficient_quota,
         api_version: None,
         headers: Vec::new(),
-        extra: JsonFields::default(),
+        extra: Extra::default(),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn headers(settings: &Settings) -> Vec<Header> {
     headers
 }
 
-/// Fields of `parameters` that the operator cannot set by `upstream.extra`: the gateway writes them or reads by them.
+/// Fields of `parameters` that the operator cannot set by `upstream.extra` and `model.extra`: the gateway writes them or reads by them.
 pub const OWN_FIELDS: &[&str] =
     &["result_format", "incremental_output", "stream", "max_tokens", "n", "tools", "temperature", "top_p"];
 
@@ -66,7 +66,7 @@ pub(super) fn body(settings: &Settings, model: &str, request: &RunRequest) -> Ve
     debug_assert!(written.is_ok(), "a body of strings and numbers is always JSON");
     // `parameters` stands last.
     if bytes.pop_if(|last| *last == b'}').is_some() {
-        settings.extra.append_to(&mut bytes);
+        settings.extra.of(&request.model, model).append_to(&mut bytes);
         bytes.push(b'}');
     }
     bytes

@@ -15,7 +15,7 @@ pub use region::{advice, other_region};
 
 use super::{
     exchange::{Head, Header, Limits, Outbound},
-    json_fields::JsonFields,
+    json_fields::Extra,
     reader::BodyReader,
 };
 use crate::chat::{Parameters, RunRequest};
@@ -85,7 +85,7 @@ pub struct Settings {
     /// Further headers of every request.
     pub headers: Vec<Header>,
     /// Further fields of `parameters`.
-    pub extra: JsonFields,
+    pub extra: Extra,
 }
 
 impl Settings {

@@ -6,7 +6,7 @@ use tidegate::{
     upstream::{
         Dialect, Head, Limits,
         chat::{Chat, Settings},
-        json_fields::JsonFields,
+        json_fields::Extra,
         service::{Continues, QuotaError, ThinkingField, TokenCap},
     },
 };
@@ -59,7 +59,7 @@ fn read<'a>(
         insufficient_quota: QuotaError::Money,
         api_version: None,
         headers: Vec::new(),
-        extra: JsonFields::default(),
+        extra: Extra::default(),
     }));
     let mut reader = dialect.reader(&Default::default(), head, limits);
     let mut events = Vec::new();

@@ -13,7 +13,7 @@ const PARAMETERS = {
 };
 const MODELS = [
   { id: "sim-chat", title: "Qwen Plus", default: true, parameters: PARAMETERS },
-  { id: "llama3", title: "Llama 3.2 3B", default: false, parameters: {} },
+  { id: "llama3", title: "Llama 3.2 3B", default: false, state: "down", parameters: {} },
 ];
 
 /** The gateway's configuration with other models, which may change while the page is open. */

@@ -399,3 +399,20 @@ test("a resume and a late stop name their turn, so that no other one is followed
   tab.connect();
   expect(tab.up).toMatchObject([{ type: "resume", messageId: question?.id }]);
 });
+
+test("a late stop of a replacement names its turn, even while it is not known whether it arrived", async () => {
+  const tab = world();
+  tab.connect();
+  tab.begin(submit(tab.conversation, "one", tab.clock, tab.newId), false);
+  await heal(tab);
+  const old = last(tab.conversation) as AssistantMessage;
+  tab.begin(regenerate(tab.conversation, old.id, tab.clock, tab.newId), true);
+  tab.cut();
+  tab.connect();
+  expect(tab.up).toMatchObject([{ type: "resume" }]);
+  expect(tab.up[0]).not.toHaveProperty("messageId");
+  tab.cut();
+  tab.tracker.stop((last(tab.conversation) as AssistantMessage).id);
+  tab.connect();
+  expect(tab.up).toMatchObject([{ type: "resume", messageId: old.parent }, { type: "abort" }]);
+});

@@ -107,7 +107,8 @@ export class AnswerTracker {
       this.stopped.set(tracked.request, { conversation: tracked.conversation, answer: id });
       this.requests.abort(tracked);
     } else if (question?.delivery === "sent" || question?.delivery === "accepted") {
-      this.stops.set(id, { turn: this.turn(tracked, conversation), applied: tracked.answer.applied });
+      const turn = this.turn({ ...tracked, isProbe: false }, conversation);
+      this.stops.set(id, { turn, applied: tracked.answer.applied });
     }
     const { queuePosition: _, retrying: __, ...answer } = tracked.answer;
     this.finish(tracked, { ...answer, outcome: "stopped" });

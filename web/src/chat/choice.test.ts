@@ -32,6 +32,12 @@ test("models are read, and what is damaged is left out", () => {
   expect(readModels([null, 7, { id: 7 }, { id: "m", parameters: odd }])).toEqual([
     { id: "m", title: "m", isDefault: false },
   ]);
+  for (const [state, isDown] of [
+    ["down", true],
+    ["degraded", undefined],
+    [7, undefined],
+  ])
+    expect(readModels([{ id: "m", state }])[0]?.isDown).toBe(isDown);
   // An older gateway tells only the id.
   expect(answering({}, { models: readModels([{ id: "m" }]) })?.id).toBe("m");
 });

@@ -8,6 +8,8 @@ export interface OfferedModel {
   id: string;
   title: string;
   isDefault: boolean;
+  /** None of its upstreams answers now. It can be chosen all the same. */
+  isDown?: boolean;
   temperature?: { min: number; max: number };
   topP?: { min: number; max: number };
   maxTokens?: { max: number };
@@ -65,6 +67,7 @@ export function readModels(value: unknown): OfferedModel[] {
       id: entry.id,
       title: typeof entry.title === "string" && entry.title !== "" ? entry.title : entry.id,
       isDefault: entry.default === true,
+      ...(entry.state === "down" ? { isDown: true } : {}),
       ...(temperature ? { temperature } : {}),
       ...(topP ? { topP } : {}),
       ...(max !== undefined && max >= 1 ? { maxTokens: { max } } : {}),

@@ -50,6 +50,7 @@ export const en = {
   chooseModel: "Model: {model}",
   findModel: "Find a model",
   modelGone: "{gone} is not offered any more; {model} answers.",
+  modelDown: "not available now",
   noModels: "The model service does not answer yet.",
   thinking: "Thinking",
   automatic: "Automatic",

@@ -51,6 +51,7 @@ export const zh: Dictionary = {
   chooseModel: "模型：{model}",
   findModel: "查找模型",
   modelGone: "{gone} 已不再提供，改由 {model} 回答。",
+  modelDown: "暂时不可用",
   noModels: "模型服务还没有响应。",
   thinking: "思考",
   automatic: "自动",

@@ -93,7 +93,11 @@ fn headers_fields_and_the_version_of_an_azure_deployment() {
         Settings {
             api_version: Some("2026-05-01".to_owned()),
             headers: vec![Header::secret("openai-organization", "org-1")],
-            extra: JsonFields::new(r#"{"provider": {"order": ["a", "b"]}, "top_k": 5}"#).unwrap(),
+            extra: crate::upstream::json_fields::JsonFields::new(
+                r#"{"provider": {"order": ["a", "b"]}, "top_k": 5}"#,
+            )
+            .unwrap()
+            .into(),
             ..settings("azure")
         },
         &expect![[r#"

@@ -141,7 +141,7 @@ export function ChoicePanel({ models, choice, onChoice, onShown, onDone }: Props
               onChange={(event) => setQuery(event.target.value)}
             />
           )}
-          {found.map(({ id, title }) => (
+          {found.map(({ id, title, isDown }) => (
             <label key={id} title={title === id ? undefined : id}>
               <input
                 type="radio"
@@ -157,6 +157,7 @@ export function ChoicePanel({ models, choice, onChoice, onShown, onDone }: Props
                 }}
               />
               <span dir="auto">{title}</span>
+              {isDown && <small>{words.modelDown}</small>}
               <Check aria-hidden size={16} />
             </label>
           ))}
