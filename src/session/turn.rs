@@ -189,6 +189,7 @@ impl<S> Session<S> {
 
     /// The answer begins anew. What was shown is dropped.
     fn on_restart(&mut self, fx: &mut Vec<Effect<S>>, model: &Arc<str>) {
+        debug_assert!(!self.run.as_ref().is_some_and(Run::is_continuation), "kept text is not withdrawn");
         let Some(log) = self.logs.back_mut() else { return };
         log.restart(model);
         self.history.answered_by(model);

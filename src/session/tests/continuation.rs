@@ -1,5 +1,6 @@
 //! An answer that broke off is continued by a person: another run of its turn.
-use super::*;
+use super::{restart::World, *};
+use proptest::prelude::*;
 
 const ANSWER: &str = "msg-00000000000000000000000000000001-1";
 
@@ -353,4 +354,89 @@ fn an_answer_beyond_the_budget_of_the_history_is_not_continued() {
     shell.out.clear();
     shell.step(&format!("continue 2 {ANSWER}"));
     assert_eq!(show(&shell.out[0]), "2 <- refused bad_parameter");
+}
+
+/// About 10,000 cuts; `PROPTEST_CASES=100000` makes more.
+fn cases() -> u32 {
+    ProptestConfig::default().cases.max(2_500)
+}
+
+fn pieces() -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::vec("[a-c水 ]{1,3}", 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    /// Random cuts, late and busy readers, and an answer that is continued again and again, by any of them: who comes back
+    /// with a number of any run has the whole text once.
+    #[test]
+    fn a_reader_that_loses_its_socket_anywhere_has_the_continued_answer_once(
+        runs in proptest::collection::vec((pieces(), 0..3_usize, 0..3_usize), 1..4),
+        late in proptest::collection::vec(0..12_usize, 3),
+        cuts in proptest::collection::vec(proptest::collection::vec(0..9_usize, 0..4), 3),
+        refusals in proptest::collection::vec(prop_oneof![3 => Just(false), 1 => Just(true)], 1..9),
+    ) {
+        let mut world = World::new(cuts, refusals);
+        let subscriber = world.subscriber(0);
+        world.feed(ask(subscriber, TurnKind::Submit, "q", "q".to_owned()));
+        let (mut step, mut whole, mut run) = (0, "x".to_owned(), 1);
+        world.feed(Input::Run { run: RunId(1), event: RunEvent::answer("x") });
+        for (number, (pieces, by, how)) in runs.iter().enumerate() {
+            if number > 0 {
+                run += 1;
+                world.leave(*by);
+                let subscriber = world.subscriber(*by);
+                // It may have numbers of the run before, and begins anew.
+                world.readers[*by].restart();
+                world.feed(continue_by(subscriber, id(ANSWER), None));
+            }
+            let mut seam = crate::chat::seam::Seam::new(&whole);
+            let mut is_new = number == 0;
+            for piece in pieces {
+                let event = RunEvent::Text { kind: TextKind::Answer, text: piece.clone() };
+                world.feed(Input::Run { run: RunId(run), event });
+                let new = if is_new { piece.as_str() } else { seam.join(piece) };
+                is_new |= !new.is_empty();
+                whole += new;
+                for reader in (1..3).filter(|reader| late[*reader] == step) {
+                    if world.readers[reader].encoder.is_none() {
+                        let subscriber = world.subscriber(reader);
+                        world.feed(Input::Resume { subscriber, sink: (), turn: None, after: None });
+                    }
+                }
+                if step.is_multiple_of(2) {
+                    world.return_all();
+                }
+                step += 1;
+            }
+            let outcome = match how {
+                _ if number + 1 == runs.len() => Ok(FinishReason::Stop),
+                0 => Ok(FinishReason::Length),
+                1 => Err(RunErrorKind::Interrupted),
+                _ => Err(RunErrorKind::UpstreamTimeout),
+            };
+            world.feed(Input::Run { run: RunId(run), event: end(outcome, None) });
+        }
+        world.refusals = vec![false];
+        // Those whose answer had ended come back too.
+        for _ in 0..40 {
+            world.return_all();
+        }
+        for reader in 0..3 {
+            if world.readers[reader].text(true) != whole {
+                world.leave(reader);
+            }
+        }
+        for _ in 0..40 {
+            world.return_all();
+        }
+        for reader in world.readers.iter().filter(|reader| reader.encoder.is_some()) {
+            prop_assert!(reader.ended, "after {:?}", reader.after);
+            prop_assert_eq!(reader.text(true), &*whole);
+        }
+        let kept = world.session.transcript().messages;
+        prop_assert_eq!(kept.len(), 2);
+        prop_assert_eq!((kept[1].text.as_str(), kept[1].ending), (&*whole, Ending::Whole));
+    }
 }

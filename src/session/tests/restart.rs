@@ -101,16 +101,18 @@ fn a_socket_without_numbers_is_sent_an_error_between_both_texts() {
 
 /// A client of the AI SDK's dialect that keeps its numbers.
 #[derive(Default)]
-struct Reader {
-    encoder: Option<FrameEncoder>,
+pub(super) struct Reader {
+    pub(super) encoder: Option<FrameEncoder>,
     /// The number of the last chunk that was applied.
-    after: Option<u32>,
+    pub(super) after: Option<u32>,
+    /// The run whose number that is, unless it is the first of the answer.
+    run: Option<RunId>,
     sequence: u64,
     /// The parts of the message, by ID.
     parts: BTreeMap<u64, (bool, String)>,
     model: String,
     resets: usize,
-    ended: bool,
+    pub(super) ended: bool,
     /// Chunks until it loses its socket, repeatedly.
     cuts: Vec<usize>,
 }
@@ -137,6 +139,8 @@ impl Reader {
             match frame["type"].as_str().expect("a type") {
                 "chunk" => self.chunk(&frame),
                 "end" => self.ended = true,
+                // Another run of the answer: it comes from its beginning.
+                "start" if run_of(&frame["run"]) != self.run => self.sequence = 0,
                 _ => {}
             }
         }
@@ -149,6 +153,11 @@ impl Reader {
         let number = frame.get("entry").unwrap_or(&frame["sequence"]).as_u64().map(|number| number as u32);
         let chunk = &frame["chunk"];
         let kind = chunk["type"].as_str().expect("a type");
+        if kind == "start" {
+            self.run = run_of(&chunk["messageMetadata"]["run"]);
+            self.after = None;
+            self.parts.clear();
+        }
         let is_notice = chunk["transient"] == true || kind == "message-metadata";
         assert!(is_notice || number > self.after, "{frame} after {:?}", self.after);
         self.after = number.or(self.after);
@@ -172,18 +181,27 @@ impl Reader {
         }
     }
 
-    fn text(&self, is_answer: bool) -> String {
+    /// Its next request has all of an answer.
+    pub(super) fn restart(&mut self) {
+        self.sequence = 0;
+    }
+
+    pub(super) fn text(&self, is_answer: bool) -> String {
         let parts = self.parts.values().filter(|(kind, _)| *kind == is_answer);
         parts.map(|(_, text)| text.as_str()).collect()
     }
 }
 
-struct World {
-    session: Session,
+fn run_of(run: &Value) -> Option<RunId> {
+    run.as_u64().map(|run| RunId(run as u32))
+}
+
+pub(super) struct World {
+    pub(super) session: Session,
     now: Duration,
-    readers: Vec<Reader>,
+    pub(super) readers: Vec<Reader>,
     /// Of each push, in turn: whether it is refused.
-    refusals: Vec<bool>,
+    pub(super) refusals: Vec<bool>,
     pushes: usize,
     /// Of the subscriber with the lowest number; each resume has another one.
     ids: BTreeMap<u64, usize>,
@@ -191,7 +209,7 @@ struct World {
 }
 
 impl World {
-    fn new(readers: Vec<Vec<usize>>, refusals: Vec<bool>) -> Self {
+    pub(super) fn new(readers: Vec<Vec<usize>>, refusals: Vec<bool>) -> Self {
         World {
             session: Session::new(Arc::new(Settings::for_test()), SessionId(1), Lifetime::OfChat),
             now: Duration::ZERO,
@@ -203,14 +221,24 @@ impl World {
         }
     }
 
-    fn subscriber(&mut self, reader: usize) -> SubscriberId {
+    pub(super) fn subscriber(&mut self, reader: usize) -> SubscriberId {
         self.readers[reader].join();
         self.next += 1;
         self.ids.insert(self.next, reader);
         SubscriberId(self.next)
     }
 
-    fn feed(&mut self, input: Input) {
+    /// It closes its socket.
+    pub(super) fn leave(&mut self, reader: usize) {
+        let of_reader = self.ids.iter().filter(|(_, of)| **of == reader).map(|(id, _)| SubscriberId(*id));
+        for subscriber in of_reader.collect::<Vec<_>>() {
+            self.ids.remove(&subscriber.0);
+            self.feed(Input::Detach { subscriber });
+        }
+        self.readers[reader].ended = false;
+    }
+
+    pub(super) fn feed(&mut self, input: Input) {
         // Slowly, so that many resumes are not too many.
         self.now += Duration::from_millis(500);
         let mut fx = Vec::new();
@@ -242,7 +270,7 @@ impl World {
     }
 
     /// Those who lost their sockets resume, and those who were busy read on.
-    fn return_all(&mut self) {
+    pub(super) fn return_all(&mut self) {
         for reader in 0..self.readers.len() {
             let known = self.ids.iter().find(|(_, of)| **of == reader).map(|(id, _)| SubscriberId(*id));
             match known {
@@ -252,13 +280,10 @@ impl World {
                     if after.is_none() {
                         self.readers[reader].parts.clear();
                     }
+                    let run = self.readers[reader].run;
+                    let after = after.map(|number| NumberInRun { number, run });
                     let subscriber = self.subscriber(reader);
-                    self.feed(Input::Resume {
-                        subscriber,
-                        sink: (),
-                        turn: None,
-                        after: after.map(NumberInRun::first),
-                    });
+                    self.feed(Input::Resume { subscriber, sink: (), turn: None, after });
                 }
                 None => {}
             }

@@ -130,6 +130,8 @@ impl RouteRequest {
     #[must_use]
     pub fn with_continuation(mut self, continues: bool) -> Self {
         self.continues = continues;
+        // What a person has kept is not withdrawn.
+        self.has_restarted = continues;
         self
     }
 

@@ -39,3 +39,26 @@ fn only_targets_of_the_model_that_go_on_with_an_answer_are_asked() {
     assert_eq!(picked(alone(), &[]), ["not_available"]);
     assert_eq!(picked(alone(), &[0])[0], "a");
 }
+
+#[test]
+fn an_answer_that_breaks_off_again_is_not_begun_anew() {
+    let mut plan = plan(&[("a", 1), ("b", 1)], &[("m", &[&[(0, 1)], &[(1, 1)]], &[])]);
+    for upstream in &mut plan.upstreams {
+        upstream.continues = true;
+        (upstream.times.text, upstream.times.text_last) = (ms(1), ms(2));
+    }
+    for (continues, text, then) in [(true, ms(2), "end"), (false, ms(1), "go")] {
+        let mut bench = Bench::of(plan.clone());
+        bench.request = request(1, bench.now + ms(300_000)).with_continuation(continues);
+        let go = bench.go();
+        assert_eq!(go.text, text);
+        bench.route.record(bench.now, 0.0, go.permit, Ok(()));
+        bench.request.break_off(go.permit, error(RunErrorKind::Interrupted));
+        let next = match bench.pick() {
+            Pick::End(_) => "end",
+            Pick::Go(_) => "go",
+            Pick::Wait { .. } | Pick::Full => "other",
+        };
+        assert_eq!(next, then);
+    }
+}
