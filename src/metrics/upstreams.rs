@@ -53,7 +53,7 @@ impl Upstreams {
             attempts: of.one("tidegate_attempts", "Attempts that are over, by outcome"),
             moves: of.one(
                 "tidegate_moves",
-                "Runs that moved to another target before their first text, by the model asked for and the failure",
+                "Moves of runs to another target, by the model asked for and the failure",
             ),
             state: of.one(
                 "tidegate_upstream_state",
