@@ -7,13 +7,13 @@ use tidegate::{
 };
 
 #[derive(Clone, Copy, Debug)]
-enum Spoken {
+pub(crate) enum Spoken {
     DashScope,
     Chat,
 }
 
 impl Spoken {
-    fn keys(self, address: SocketAddr) -> String {
+    pub(crate) fn keys(self, address: SocketAddr) -> String {
         match self {
             Spoken::DashScope => format!("service = 'dashscope'\nbase_url = 'http://{address}/api/v1'\n"),
             Spoken::Chat => format!("service = 'other'\nbase_url = 'http://{address}/v1'\n"),
@@ -22,9 +22,9 @@ impl Spoken {
 }
 
 /// Model `m` at upstream `a`; its fallback is model `f` at upstream `b`, with this context.
-fn configured(config: &mut Config, a: &str, b: &str, context: u32) {
+pub(crate) fn configured(config: &mut Config, a: &str, b: &str, context: u32) {
     let file = format!(
-        "[upstream]\nfirst_byte_timeout = '500ms'\nfirst_token_timeout = '1s'\n[upstream.a]\napi_key = 'sk-a'\n{a}[upstream.b]\napi_key = 'sk-b'\n{b}\
+        "[upstream]\nfirst_byte_timeout = '500ms'\nfirst_token_timeout = '1s'\ntext_timeout = '1s'\n[upstream.a]\napi_key = 'sk-a'\n{a}[upstream.b]\napi_key = 'sk-b'\n{b}\
          [model.m]\nupstreams = ['a:sim-chat']\nfallback = ['f']\ncontext = 8000\n\
          [model.f]\nupstreams = ['b:sim-chat']\ncontext = {context}\nhidden = true\n[route]\ndefault = 'm'\n"
     );

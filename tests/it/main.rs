@@ -4,6 +4,7 @@
 mod accounting;
 mod api;
 mod bad_frames;
+mod begun_anew;
 mod canary;
 mod capacity;
 mod chat;

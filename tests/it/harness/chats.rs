@@ -195,6 +195,10 @@ pub(crate) struct Answer {
     pub(crate) end: Option<End>,
     /// Types of the transient chunks received.
     pub(crate) transient: Vec<String>,
+    /// How often its text was withdrawn.
+    pub(crate) resets: usize,
+    /// The model that answers.
+    pub(crate) model: Option<String>,
 }
 
 impl Answer {
@@ -209,6 +213,8 @@ impl Answer {
             last_chunk: String::new(),
             end: None,
             transient: Vec::new(),
+            resets: 0,
+            model: None,
         }
     }
 
@@ -268,8 +274,13 @@ impl Answer {
             assert_eq!(number, self.last, "{frame} to {self:?}");
             return self.transient.push(kind.to_owned());
         }
-        assert!(number > self.last, "{frame} twice, to {self:?}");
+        // The model's name may be sent again, with the number of what it belongs to.
+        let is_new = number > self.last || (kind == "message-metadata" && number == self.last);
+        assert!(is_new, "{frame} twice, to {self:?}");
         self.last = number;
+        if let Some(model) = chunk["messageMetadata"]["model"].as_str() {
+            self.model = Some(model.to_owned());
+        }
         let id = chunk["id"].as_str().unwrap_or_default();
         match kind {
             "start" => {
@@ -281,6 +292,11 @@ impl Answer {
             "text-delta" => {
                 assert!(self.open.contains(id), "{frame} to {self:?}");
                 self.text.push_str(chunk["delta"].as_str().unwrap());
+            }
+            "reset-step" => {
+                self.resets += 1;
+                self.text.clear();
+                self.open.clear();
             }
             "text-end" => assert!(self.open.remove(id), "{frame} to {self:?}"),
             _ => {}
