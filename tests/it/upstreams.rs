@@ -32,10 +32,11 @@ async fn each_model_is_asked_at_its_upstream_by_its_name_there_with_the_key_of_t
     let (cn, local) = (ScriptedUpstream::bind().await, ScriptedUpstream::bind().await);
     let file = format!(
         "[upstream]\nidle_timeout = '9s'\nmax_tokens = 7\n\
-         [upstream.cn]\nservice = 'dashscope'\nbase_url = 'http://{}/api/v1'\n[upstream.local]\nservice = 'dashscope'\nbase_url = 'http://{}/local'\n\
+         [upstream.cn]\nservice = 'dashscope'\nbase_url = 'http://{}/api/v1'\n[upstream.local]\nservice = 'dashscope'\nextra = '{{\"top_k\": 1, \"enable_search\": true}}'\nbase_url = 'http://{}/local'\n\
          [model.plus]\nname = 'qwen-plus'\ntitle = 'Qwen Plus'\nupstreams = ['cn']\naliases = ['gpt-4o-mini']\n\
          [model.small]\nupstreams = ['local:Qwen/Qwen3-8B:q4*2']\nmax_tokens = 99\ntemperature = 0.5\n\
          thinking = 'off'\nsystem_prompt = 'Be brief.'\nclient = ['top_p', 'max_tokens']\ncontext = 8192\n\
+         extra = '{{\"top_k\": 5}}'\n\
          [model.reserve]\nupstreams = ['local']\nhidden = true\n\
          [route]\ndefault = 'plus'\n",
         cn.address, local.address
@@ -63,7 +64,7 @@ async fn each_model_is_asked_at_its_upstream_by_its_name_there_with_the_key_of_t
     );
     assert_eq!(body["model"], "Qwen/Qwen3-8B:q4");
     let set = json!({"result_format": "message", "incremental_output": true, "enable_thinking": false,
-        "max_tokens": 99, "temperature": 0.5});
+        "max_tokens": 99, "temperature": 0.5, "top_k": 5, "enable_search": true});
     assert_eq!(body["parameters"], set);
     assert_eq!(body["input"]["messages"][0]["content"], "Be brief.");
 
