@@ -35,12 +35,6 @@ pub(super) enum Outcome {
     BrokeOff(Box<RunEnd>),
 }
 
-impl From<OpenError> for Outcome {
-    fn from(OpenError { error, lost }: OpenError) -> Self {
-        Outcome::Failed { error, lost }
-    }
-}
-
 pub(super) struct Attempt {
     pub(super) target: Target,
     /// The name of its upstream.

@@ -123,22 +123,36 @@ impl Run {
         })
     }
 
-    /// The loop of a run: attempts and pauses, as the route decides.
+    /// The loop of a run: attempts, each of which is read to its end. What is not reading is boxed.
     async fn drive(mut self: Box<Self>) {
+        while Box::pin(self.begin()).await {
+            let outcome = self.read().await;
+            if !Box::pin(self.settle(outcome)).await {
+                return;
+            }
+        }
+    }
+
+    /// Attempts and pauses, as the route decides, until there is a response to read. False if the run has ended.
+    async fn begin(&mut self) -> bool {
         loop {
             let go = match self.shared.router.pick(&mut self.route) {
                 Pick::Go(go) => go,
                 Pick::Wait { after, error } => {
-                    if !Box::pin(self.pause(after, error)).await {
-                        return;
+                    if !self.pause(after, error).await {
+                        return false;
                     }
                     continue;
                 }
                 Pick::Full => {
                     let error = RunError::new(RunErrorKind::Overloaded, "no upstream has room");
-                    return Box::pin(self.fail(error)).await;
+                    self.fail(error).await;
+                    return false;
                 }
-                Pick::End(error) => return Box::pin(self.fail(error)).await,
+                Pick::End(error) => {
+                    self.fail(error).await;
+                    return false;
+                }
             };
             self.announce_move();
             self.note_move(&go);
@@ -148,31 +162,40 @@ impl Run {
                     self.shared.metrics.upstream_dead_connections.inc();
                 }
             }
-            let outcome = match Box::pin(self.open(go)).await {
-                Ok(()) => self.read().await,
-                Err(error) => error.into(),
-            };
-            match outcome {
-                Outcome::Ended(end) => {
-                    if let Some(attempt) = &mut self.attempt {
-                        attempt.succeed(&mut self.recorder);
-                        self.shared.router.remember(&mut self.route, &attempt.target);
-                    }
-                    return Box::pin(self.end(*end)).await;
-                }
-                Outcome::BrokeOff(end) => self.break_off(*end),
-                Outcome::Failed { error, lost } => {
-                    let error = self.redacted(error);
-                    if error.kind == RunErrorKind::BadRequest && error.retry != Retry::No {
-                        self.outbound = None; // The dialect has learnt to write it differently.
-                    }
-                    self.failed = Some(error.kind);
-                    if let Some(attempt) = self.attempt.take() {
-                        attempt.record(&mut self.recorder, Some(&error));
-                        self.route.fail(attempt.into_permit(), error, lost);
-                    }
-                }
+            match self.open(go).await {
+                Ok(()) => return true,
+                Err(OpenError { error, lost }) => self.note_failure(error, lost),
             }
+        }
+    }
+
+    /// An attempt has been read to its end. False if that is the end of the run.
+    async fn settle(&mut self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Ended(end) => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.succeed(&mut self.recorder);
+                    self.shared.router.remember(&mut self.route, &attempt.target);
+                }
+                self.end(*end).await;
+                return false;
+            }
+            Outcome::BrokeOff(end) => self.break_off(*end),
+            Outcome::Failed { error, lost } => self.note_failure(error, lost),
+        }
+        true
+    }
+
+    /// The attempt failed before any text: the route decides what follows.
+    fn note_failure(&mut self, error: RunError, lost: Option<LostConnection>) {
+        let error = self.redacted(error);
+        if error.kind == RunErrorKind::BadRequest && error.retry != Retry::No {
+            self.outbound = None; // The dialect has learnt to write it differently.
+        }
+        self.failed = Some(error.kind);
+        if let Some(attempt) = self.attempt.take() {
+            attempt.record(&mut self.recorder, Some(&error));
+            self.route.fail(attempt.into_permit(), error, lost);
         }
     }
 
@@ -301,7 +324,7 @@ impl Run {
     }
 
     /// No attempt is left. What was shown stays, with the error that broke it off.
-    async fn fail(mut self: Box<Self>, error: RunError) {
+    async fn fail(&mut self, error: RunError) {
         // An error of the gateway itself, before anything was sent, is not counted as an upstream error.
         if error.kind.fault() != Fault::NotSent {
             self.note_error(&error);
@@ -310,7 +333,7 @@ impl Run {
         self.end(end).await;
     }
 
-    async fn end(mut self: Box<Self>, mut end: RunEnd) {
+    async fn end(&mut self, mut end: RunEnd) {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
         end.request_id.iter_mut().for_each(|id| self.shared.redact(id));
         end.timing = self.recorder.finish(&end);

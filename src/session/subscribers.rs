@@ -90,6 +90,7 @@ impl<S> Subscriber<S> {
 impl<S> Session<S> {
     pub(super) fn on_attach(&mut self, fx: &mut Vec<Effect<S>>, joining: Joining<S>) {
         let cursor = Cursor::start_of(self.first_log + self.logs.len() as u32);
+        self.subscribers.reserve_exact(1); // A session has one, as a rule.
         self.subscribers.push(Subscriber::new(joining, cursor, Scope::Session));
         if self.draining {
             self.pump_all(fx);

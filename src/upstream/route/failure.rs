@@ -132,7 +132,7 @@ impl Route {
                     && self.state.broken_for(now, target, client).is_none()
                     && self.budget(target).withdraw(client) =>
             {
-                request.again = Some((target, error.clone()));
+                request.again = Some(Box::new((target, error.clone())));
                 Pick::Wait { after, error: Some(error) }
             }
             _ => Pick::End(error),
@@ -205,7 +205,7 @@ impl Route {
         } else if !self.budget(target).withdraw(client) {
             return Err(error);
         }
-        request.again = Some((target, error.clone()));
+        request.again = Some(Box::new((target, error.clone())));
         Ok(Pick::Wait { after: again.pause, error: Some(error) })
     }
 }

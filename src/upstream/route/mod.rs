@@ -171,8 +171,8 @@ impl Route {
         self.give_up(request);
         let pick = self.decide(now, random, request);
         // A run that pauses before it asks a target again keeps its place there.
-        if let (Pick::Wait { .. }, Some((target, _))) = (&pick, &request.again) {
-            request.place = self.state.keep_place(*target);
+        if let (Pick::Wait { .. }, Some(again)) = (&pick, &request.again) {
+            request.place = self.state.keep_place(again.0);
         }
         pick
     }
@@ -193,9 +193,9 @@ impl Route {
             self.budget(first.target).deposit();
         }
         if let Some(failed) = request.failed.take() {
-            return self.after_failure(now, random, request, &model, failed);
+            return self.after_failure(now, random, request, &model, *failed);
         }
-        if let Some((target, error)) = request.again.take() {
+        if let Some((target, error)) = request.again.take().map(|again| *again) {
             if !request.has_time(now, Duration::ZERO) {
                 return Pick::End(error);
             }

@@ -35,13 +35,13 @@ pub struct RouteRequest {
     /// Attempts so far, without those that do not count.
     pub(super) attempts: u32,
     /// The failed attempt that the next pick judges.
-    pub(super) failed: Option<FailedAttempt>,
+    pub(super) failed: Option<Box<FailedAttempt>>,
     /// Targets that failed this run, and how often. Empty, without memory, until the first failure.
     pub(super) tried: Vec<Tried>,
     /// A place that is kept for the next attempt.
     pub(super) place: Option<Place>,
     /// After a pause: the target that is asked again, whatever its cooling, and the failure that led to it.
-    pub(super) again: Option<(usize, RunError)>,
+    pub(super) again: Option<Box<(usize, RunError)>>,
     /// Targets that may be asked again only if their context is larger than this.
     pub(super) context_above: Option<u64>,
     /// The next attempt uses another key than this one.
@@ -152,13 +152,13 @@ impl RouteRequest {
 
     /// The current attempt failed before its first text. The next pick judges it, and gives its place back.
     pub fn fail(&mut self, permit: Permit, error: RunError, lost: Option<LostConnection>) {
-        self.failed = Some(FailedAttempt { permit, error, lost, shown: false });
+        self.failed = Some(Box::new(FailedAttempt { permit, error, lost, shown: false }));
     }
 
     /// The current attempt failed after text of it was shown. The next pick judges it, gives its place back, and decides whether
     /// another attempt begins the answer anew.
     pub fn break_off(&mut self, permit: Permit, error: RunError) {
-        self.failed = Some(FailedAttempt { permit, error, lost: None, shown: true });
+        self.failed = Some(Box::new(FailedAttempt { permit, error, lost: None, shown: true }));
     }
 
     /// Whether a place is kept for the next attempt.
