@@ -413,7 +413,9 @@ const UNUSED_BYTES_MAX: usize = 1 << 20;
 fn configured(upstreams: usize, models: usize) -> usize {
     let mut file = "[upstream]\nidle_timeout = '50s'\n[route]\ndefault = 'm0'\n".to_owned();
     for n in 0..upstreams {
-        file += &format!("[upstream.u{n}]\nservice = 'other'\nbase_url = 'https://u{n}.example/v1'\napi_key = 'sk-{n}'\n");
+        file += &format!(
+            "[upstream.u{n}]\nservice = 'other'\nbase_url = 'https://u{n}.example/v1'\napi_key = 'sk-{n}'\n"
+        );
     }
     for n in 0..models {
         let (first, second) = (n % upstreams, (n + 1) % upstreams);
