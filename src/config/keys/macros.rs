@@ -1,6 +1,6 @@
 //! Makes structs, defaults and rows of one list of keys, so that none can drift from another.
 
-/// Where the sections of a kind are in [`Config`]: a field, and a map for named ones.
+/// Where the sections of a kind are in `Config`: a field, and a map for named ones.
 macro_rules! place {
     ($group:ident) => {
         fn of<'a>(config: &'a Config, _: Option<&SectionName>) -> Option<&'a Self> {
@@ -67,7 +67,7 @@ macro_rules! scope {
     };
 }
 
-/// Writes the structs, their defaults and [`SECTIONS`] from one list, so that none can drift from another.
+/// Writes the structs, their defaults and `SECTIONS` from one list, so that none can drift from another.
 /// `upstream (many upstreams 64)` stands for up to 64 sections `[upstream.NAME]` beside `[upstream]`, and with `only` for
 /// named ones alone.
 macro_rules! sections {
