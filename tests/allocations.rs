@@ -188,6 +188,7 @@ fn accounting() -> f64 {
         error,
         is_counted: true,
         bytes,
+        continues: false,
         tokens: Some(TokenCount { usage, is_estimated: false }),
     };
     let error = RunError::new(RunErrorKind::Interrupted, "");

@@ -55,12 +55,14 @@ pub struct AttemptRecord {
     pub is_counted: bool,
     /// Bytes of text that it passed to the session.
     pub bytes: u64,
+    /// It went on with the text of the attempts before.
+    pub continues: bool,
     /// What it used; `None` if the request was not sent, or was refused.
     pub tokens: Option<TokenCount>,
 }
 
-/// What becomes of an answer that broke off: it began anew, no other attempt had text, or it was cancelled before one had.
-pub const RESTARTS: [&str; 3] = ["restarted", "failed", "cancelled"];
+/// What becomes of an answer that broke off: it began anew, another attempt went on with it, no other attempt had text, or it was cancelled before one had.
+pub const RESTARTS: [&str; 4] = ["restarted", "continued", "failed", "cancelled"];
 
 /// The tokens of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,9 +193,12 @@ impl RunRecord {
 
     /// What became of the attempts to begin the answer anew after it broke off; one of [`RESTARTS`], or `None` if there was none.
     pub fn restart(&self) -> Option<&'static str> {
-        let [restarted, failed, cancelled] = RESTARTS;
+        let [restarted, continued, failed, cancelled] = RESTARTS;
         if self.restarts() > 0 {
             return Some(restarted);
+        }
+        if self.attempts.iter().any(|attempt| attempt.continues && attempt.bytes > 0) {
+            return Some(continued);
         }
         let later = self.attempts.iter().skip_while(|attempt| attempt.bytes == 0).skip(1);
         later.last().map(|attempt| if attempt.error.is_some() { failed } else { cancelled })
@@ -201,7 +206,8 @@ impl RunRecord {
 
     /// How often text was withdrawn, because the answer began anew.
     pub fn restarts(&self) -> usize {
-        self.attempts.iter().filter(|attempt| attempt.bytes > 0).count().saturating_sub(1)
+        let begun = self.attempts.iter().filter(|attempt| attempt.bytes > 0 && !attempt.continues);
+        begun.count().saturating_sub(1)
     }
 
     /// How often an attempt went to another target than the one before.
@@ -271,6 +277,7 @@ mod tests {
             error,
             is_counted: true,
             bytes,
+            continues: false,
             tokens: None,
         }
     }
@@ -339,6 +346,7 @@ mod tests {
     #[test]
     fn the_answer_is_of_the_attempt_whose_text_is_kept() {
         use RunErrorKind::{Interrupted, UpstreamError};
+        let continued = AttemptRecord { continues: true, ..attempt(9, None) };
         for (attempts, answer, restart) in [
             (vec![], None, None),
             (vec![attempt(0, Some(UpstreamError))], None, None),
@@ -347,6 +355,16 @@ mod tests {
             // It began anew; or nothing new came, and the old text stays.
             (vec![attempt(5, Some(Interrupted)), attempt(9, None)], Some(1), Some("restarted")),
             (vec![attempt(5, Some(Interrupted)), attempt(9, Some(Interrupted))], Some(1), Some("restarted")),
+            (vec![attempt(5, Some(Interrupted)), continued.clone()], Some(1), Some("continued")),
+            (
+                vec![
+                    attempt(5, Some(Interrupted)),
+                    AttemptRecord { bytes: 0, ..continued },
+                    attempt(9, None),
+                ],
+                Some(2),
+                Some("restarted"),
+            ),
             (vec![attempt(5, Some(Interrupted)), attempt(0, Some(UpstreamError))], Some(0), Some("failed")),
             (vec![attempt(5, Some(Interrupted)), attempt(0, None)], Some(0), Some("cancelled")),
         ] {

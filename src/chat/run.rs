@@ -53,6 +53,8 @@ pub enum RunEvent {
     Moving,
     /// The answer begins anew, by this model: text that was sent before is withdrawn. The first new text follows.
     Restarted { model: Arc<str> },
+    /// Another attempt goes on with the text that was shown. The first new text follows.
+    Continued,
     /// New text.
     Text { kind: TextKind, text: String },
     /// The usage so far: sent before the run is cancelled, because it then has no end of its own.
@@ -99,6 +101,7 @@ impl RunEvent {
             | RunEvent::Retrying { .. }
             | RunEvent::Moving
             | RunEvent::Restarted { .. }
+            | RunEvent::Continued
             | RunEvent::Usage(_)
             | RunEvent::End(_) => 0,
         }

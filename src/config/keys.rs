@@ -327,7 +327,7 @@ sections! {
             "the longest stated time that is waited for a target where another could answer later";
         attempts: u32 = "6", ValueKind::Count(1, 20), "attempts of one answer at all targets together, where there are several";
         mid_answer: MidAnswer = "restart", ValueKind::Choice(MidAnswer::NAMES),
-            "what follows an answer that breaks off after some of it was shown, where another target exists; restart = that begins it anew, once; off = it ends incomplete";
+            "what follows an answer that breaks off after some of it was shown, once: restart = another target begins it anew; continue = one with the same model goes on with it, also where there is one target, else as restart; off = it ends incomplete";
         currency: Option<Currency> = "", ValueKind::Currency, "the currency of all prices of models";
     }
     /// Second attempts, made only while nothing of an answer was shown.

@@ -307,8 +307,8 @@ impl Choice for KeysLimited {
 }
 
 impl Choice for MidAnswer {
-    const NAMES: &'static [&'static str] = &["restart", "off"];
-    const VALUES: &'static [Self] = &[MidAnswer::Restart, MidAnswer::Off];
+    const NAMES: &'static [&'static str] = &["restart", "continue", "off"];
+    const VALUES: &'static [Self] = &[MidAnswer::Restart, MidAnswer::Continue, MidAnswer::Off];
 }
 
 impl Choice for Ack {

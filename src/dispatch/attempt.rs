@@ -9,7 +9,10 @@ use super::{
     stream_deadlines::Times,
 };
 use crate::{
-    chat::{AttemptedBy, Reported, RunEnd, RunError, RunEvent, Timing, Usage},
+    chat::{
+        AttemptedBy, Reported, RunEnd, RunError, RunEvent, TextKind, Timing, Usage,
+        seam::{self, Seam},
+    },
     metrics::Metrics,
     upstream::{
         Outbound,
@@ -55,15 +58,27 @@ pub(super) struct Attempt {
     stream: Option<Stream>,
     /// What the response reported of tokens, once it is closed.
     reported: Reported,
-    /// The model that the session learns of with the first text, which withdraws what was shown before.
-    restarts: Option<Arc<str>>,
+    /// What its first text follows.
+    follows: Follows,
+    continues: bool,
+    /// Its text so far, if another attempt may go on with it. `None` with reasoning.
+    kept: Option<String>,
+}
+
+/// What the first text of an attempt follows.
+pub(super) enum Follows {
+    /// Nothing that was shown.
+    Nothing,
+    /// It withdraws what was shown before. The session learns of this model with it.
+    Withdrawn(Arc<str>),
+    /// It goes on with what was shown before.
+    Continued(Seam),
 }
 
 impl Attempt {
-    /// To be called right before a request with a body of this length is sent. `restarts`: its model is not the one that the
-    /// session knows of, or text of another attempt was shown.
-    pub(super) fn start(shared: &LaneShared, go: Go, body_bytes: usize, restarts: bool) -> Self {
-        let Go { target, upstream, table, model, key, permit, first_token, text, .. } = go;
+    /// To be called right before a request with a body of this length is sent.
+    pub(super) fn start(shared: &LaneShared, go: Go, body_bytes: usize, follows: Follows) -> Self {
+        let Go { target, upstream, table, key, permit, first_token, text, continues, keeps_text, .. } = go;
         let meter = Meter::start(&shared.metrics, (&upstream, &target.model), body_bytes);
         Attempt {
             target,
@@ -77,7 +92,9 @@ impl Attempt {
             meter,
             stream: None,
             reported: Reported::NoResponse,
-            restarts: restarts.then_some(model),
+            follows,
+            continues,
+            kept: keeps_text.then(String::new),
         }
     }
 
@@ -130,19 +147,20 @@ impl Attempt {
         submission: &SubmitRun,
         recorder: &mut Recorder,
     ) -> Poll<Outcome> {
-        let Attempt { stream: Some(stream), guard, meter, restarts, .. } = self else {
+        let Attempt { stream: Some(stream), guard, meter, follows, kept, .. } = self else {
             unreachable!("a response is read after it was opened");
         };
         // What readers have not read of text that will be withdrawn does not hold the run.
-        let held = submission.channel.is_held() && restarts.is_none();
+        let held = submission.channel.is_held() && !matches!(follows, Follows::Withdrawn(_));
         let outcome = match ready!(stream.poll_step(cx, held, events)) {
             Step::More => {
                 guard.report(Ok(()));
                 meter.read(mem::take(&mut stream.received));
                 if !events.is_empty() && meter.chunk(events.len()) {
                     stream.has_text();
-                    begin(events, restarts);
+                    begin(events, follows);
                 }
+                join(events, follows, kept);
                 pass_on(events, stream.reader.usage(), submission, recorder, &shared.metrics);
                 if !stream.is_finished() {
                     return Poll::Pending; // The response has registered the waker.
@@ -166,8 +184,9 @@ impl Attempt {
         };
         meter.read(stream.received);
         if !events.is_empty() && meter.chunk(events.len()) {
-            begin(events, restarts);
+            begin(events, follows);
         }
+        join(events, follows, kept);
         pass_on(events, end.usage, submission, recorder, &shared.metrics);
         self.close(shared);
         Poll::Ready(match end.outcome {
@@ -221,7 +240,12 @@ impl Attempt {
             table: Arc::clone(&self.table),
             key: self.key.0,
         };
-        recorder.attempt(&self.meter, by, error, self.reported());
+        recorder.attempt(&self.meter, by, error, self.reported(), self.continues);
+    }
+
+    /// What was kept of its text, if a model can go on with it.
+    pub(super) fn take_kept(&mut self) -> Option<String> {
+        self.kept.take().filter(|kept| !seam::beginning(kept).is_empty())
     }
 
     /// The permit of a failed attempt, for the route to attribute the failure.
@@ -247,9 +271,52 @@ impl Attempt {
 
 /// Has the first text of an attempt follow what the session is to know of it. Nothing that was shown is withdrawn without it.
 #[cold]
-fn begin(events: &mut Vec<RunEvent>, restarts: &mut Option<Arc<str>>) {
-    if let Some(model) = restarts.take() {
+fn begin(events: &mut Vec<RunEvent>, follows: &mut Follows) {
+    if let Follows::Withdrawn(_) = follows
+        && let Follows::Withdrawn(model) = mem::replace(follows, Follows::Nothing)
+    {
         events.insert(0, RunEvent::Restarted { model });
+    }
+}
+
+/// Joins text to what was shown before, and keeps it where another attempt may go on with it.
+fn join(events: &mut Vec<RunEvent>, follows: &mut Follows, kept: &mut Option<String>) {
+    if let Follows::Continued(seam) = follows
+        && leave_out_shown(events, seam)
+    {
+        events.insert(0, RunEvent::Continued);
+        *follows = Follows::Nothing;
+    }
+    if kept.is_some() {
+        keep(events, kept);
+    }
+}
+
+/// Leaves out what is not new: blanks that were shown, and reasoning before the first new text. Returns whether there is some.
+#[cold]
+fn leave_out_shown(events: &mut Vec<RunEvent>, seam: &mut Seam) -> bool {
+    let mut has_new = false;
+    events.retain_mut(|event| {
+        if let RunEvent::Text { kind: TextKind::Answer, text } = event
+            && !has_new
+        {
+            *text = seam.join(text).to_owned();
+            has_new = !text.is_empty();
+        }
+        has_new
+    });
+    has_new
+}
+
+/// Reasoning stands between what was kept and what follows: then nothing is kept.
+#[cold]
+fn keep(events: &[RunEvent], kept: &mut Option<String>) {
+    for event in events {
+        match (event, kept.as_mut()) {
+            (RunEvent::Text { kind: TextKind::Answer, text }, Some(kept)) => kept.push_str(text),
+            (RunEvent::Text { kind: TextKind::Reasoning, .. }, _) => *kept = None,
+            _ => {}
+        }
     }
 }
 

@@ -85,6 +85,7 @@ impl Recorder {
         by: AttemptedBy,
         error: Option<&RunError>,
         reported: Reported,
+        continues: bool,
     ) {
         let Some(record) = self.record.as_mut().filter(|_| !self.is_finished) else { return };
         let before: u64 = record.attempts.iter().map(|attempt| attempt.bytes).sum();
@@ -97,6 +98,7 @@ impl Recorder {
             error: error.map(|error| error.kind),
             is_counted: true,
             bytes,
+            continues,
             tokens: TokenCount::of(reported, error, &self.estimate, bytes),
         });
     }
@@ -237,14 +239,14 @@ mod tests {
         let records = records(|mut recorder| {
             let failed = Meter::start(&metrics, (&"a".into(), "m"), 1);
             let error = RunError::new(RunErrorKind::UpstreamUnreachable, "");
-            recorder.attempt(&failed, by("a", 0), Some(&error), Reported::NoResponse);
+            recorder.attempt(&failed, by("a", 0), Some(&error), Reported::NoResponse, false);
             recorder.uncount_attempt();
             let mut meter = Meter::start(&metrics, (&"a".into(), "m"), 1);
             for event in [RunEvent::reasoning("hm"), RunEvent::answer("你好")] {
                 recorder.delta(&event, &metrics);
                 meter.chunk(1);
             }
-            recorder.attempt(&meter, by("b", 1), None, Reported::Totals(finished().usage));
+            recorder.attempt(&meter, by("b", 1), None, Reported::Totals(finished().usage), false);
             let timing = recorder.finish(&finished());
             assert!(timing.first_delta.is_some_and(|first| first <= timing.duration));
         });
@@ -270,9 +272,9 @@ mod tests {
         let records = records(|mut recorder| {
             let meter = Meter::start(&metrics, (&"a".into(), "m"), 1);
             recorder.delta(&RunEvent::answer("12345"), &metrics);
-            recorder.attempt(&meter, by("a", 0), None, Reported::Totals(None));
+            recorder.attempt(&meter, by("a", 0), None, Reported::Totals(None), false);
             recorder.finish(&finished());
-            recorder.attempt(&meter, by("a", 0), None, Reported::NoResponse); // None is added any more.
+            recorder.attempt(&meter, by("a", 0), None, Reported::NoResponse, false); // None is added any more.
             recorder.late_usage(finished().usage.unwrap());
         });
         let tokens = TokenCount { usage: finished().usage.unwrap(), is_estimated: false };

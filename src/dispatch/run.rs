@@ -1,20 +1,20 @@
 //! One run: attempts, the stream, its time limits, and the one end that it always has.
 use super::{
     Permit, RunUpdate, SubmitRun,
-    attempt::{Attempt, Outcome},
+    attempt::{Attempt, Follows, Outcome},
     recorder::Recorder,
     router::KeptPlace,
     shared::{LaneShared, STREAM_BYTES},
     stream::NOT_TAKEN,
 };
 use crate::{
-    chat::{Fault, Reported, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Usage},
+    chat::{Fault, Reported, Retry, RunEnd, RunError, RunErrorKind, RunEvent, Usage, seam::Seam},
     mailbox,
     upstream::{
         Outbound,
         breaker::Asker,
         client::OpenError,
-        route::{Go, LostConnection, Pick, RouteRequest, Target},
+        route::{Go, LostConnection, Pick, RouteRequest, Shown, Target},
     },
 };
 use actix::dev::SendError;
@@ -60,6 +60,8 @@ struct Run {
     submission: SubmitRun,
     /// The request for the target of the last attempt; another attempt at this target repeats it.
     outbound: Option<(Target, Outbound)>,
+    /// That request goes on with what was shown.
+    outbound_continues: bool,
     route: RouteRequest,
     attempt: Option<Attempt>,
     /// The upstream of the last attempt, by its name.
@@ -78,6 +80,8 @@ struct Broken {
     end: RunEnd,
     /// The session knows that another attempt follows.
     is_announced: bool,
+    /// What was shown of it, if another attempt may go on with it.
+    shown: Option<String>,
 }
 
 impl Drop for Run {
@@ -113,6 +117,7 @@ impl Run {
             shared,
             submission,
             outbound: None,
+            outbound_continues: false,
             route,
             attempt: None,
             upstream: Arc::default(),
@@ -222,11 +227,14 @@ impl Run {
         end.outcome = end.outcome.map_err(|error| self.redacted(error));
         let Some(error) = end.outcome.as_ref().err() else { return };
         self.failed = Some(error.kind);
-        if let Some(attempt) = self.attempt.take() {
+        let mut kept = None;
+        if let Some(mut attempt) = self.attempt.take() {
             attempt.record(&mut self.recorder, Some(error));
-            self.route.break_off(attempt.into_permit(), error.clone());
+            kept = attempt.take_kept();
+            let shown = if kept.is_some() { Shown::Kept } else { Shown::Some };
+            self.route.break_off(attempt.into_permit(), error.clone(), shown);
         }
-        self.broken = Some(Box::new(Broken { end, is_announced: false }));
+        self.broken = Some(Box::new(Broken { end, is_announced: false, shown: kept }));
     }
 
     /// Tells the session once that another attempt follows the one that broke off. In order with the text.
@@ -271,18 +279,31 @@ impl Run {
 
     /// Sends the request of an attempt and waits for the head of the response.
     async fn open(&mut self, go: Go) -> Result<(), OpenError> {
-        let Run { shared, submission, outbound, broken, .. } = self;
+        let Run { shared, submission, outbound, outbound_continues, broken, .. } = self;
+        let shown = broken.as_ref().and_then(|broken| broken.shown.as_deref()).filter(|_| go.continues);
+        let is_same = mem::replace(outbound_continues, shown.is_some()) == shown.is_some();
         let (_, outbound) = match outbound.take() {
-            Some(made) if made.0 == go.target => outbound.insert(made),
+            Some(made) if made.0 == go.target && is_same => outbound.insert(made),
             _ => {
                 let dialect = &shared.upstream(&go.target).shared.dialect;
-                let made = dialect.request(&go.target.model, &submission.request);
+                let made = match shown {
+                    None => dialect.request(&go.target.model, &submission.request),
+                    Some(shown) => {
+                        dialect.request(&go.target.model, &submission.request.clone().continued(shown))
+                    }
+                };
                 submission.account.set(0, made.body.len() + STREAM_BYTES);
                 outbound.insert((go.target.clone(), made))
             }
         };
-        let restarts = broken.is_some() || go.model != submission.request.model;
-        let attempt = self.attempt.insert(Attempt::start(shared, go, outbound.body.len(), restarts));
+        let follows = match shown {
+            Some(shown) => Follows::Continued(Seam::new(shown)),
+            None if broken.is_some() || go.model != submission.request.model => {
+                Follows::Withdrawn(Arc::clone(&go.model))
+            }
+            None => Follows::Nothing,
+        };
+        let attempt = self.attempt.insert(Attempt::start(shared, go, outbound.body.len(), follows));
         attempt.open(shared, submission, outbound, self.deadline).await
     }
 

@@ -54,6 +54,8 @@ pub enum ServerFrame {
     Retrying { run: RunId, attempt: u32, after: Duration },
     /// Text was shown and the attempt failed: another one follows, and the text stays until that has some.
     Moving { run: RunId },
+    /// Another attempt goes on with what was shown.
+    Continued { run: RunId },
     /// The answer begins anew: what was sent of it is withdrawn.
     Restarted { run: RunId, restart: Box<Restart> },
     /// New text of one kind: everything not yet sent up to entry number `entry` of the replay log.
@@ -116,6 +118,7 @@ impl ServerFrame {
             | ServerFrame::Queued { .. }
             | ServerFrame::Retrying { .. }
             | ServerFrame::Moving { .. }
+            | ServerFrame::Continued { .. }
             | ServerFrame::Restarted { .. }
             | ServerFrame::TurnEnd { .. }
             | ServerFrame::Rejected { .. }

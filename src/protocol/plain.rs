@@ -36,6 +36,7 @@ pub(super) fn encode(frame: &ServerFrame, mut send: impl FnMut(&str)) {
         | ServerFrame::Queued { .. }
         | ServerFrame::Retrying { .. }
         | ServerFrame::Moving { .. }
+        | ServerFrame::Continued { .. }
         | ServerFrame::Restarted { .. }
         | ServerFrame::Text { kind: TextKind::Reasoning, .. } => {}
     }

@@ -247,6 +247,7 @@ impl<S> Session<S> {
                 ServerFrame::Queued { .. }
                 | ServerFrame::Retrying { .. }
                 | ServerFrame::Moving { .. }
+                | ServerFrame::Continued { .. }
                 | ServerFrame::Pong,
             ) => {}
             Outgoing::Frame(ServerFrame::Waiting { .. }) => {

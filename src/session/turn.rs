@@ -140,6 +140,7 @@ impl<S> Session<S> {
                 self.broadcast(fx, &ServerFrame::Retrying { run, attempt, after })
             }
             RunEvent::Moving => self.broadcast(fx, &ServerFrame::Moving { run }),
+            RunEvent::Continued => self.broadcast(fx, &ServerFrame::Continued { run }),
             RunEvent::Restarted { model } => self.on_restart(fx, &model),
             RunEvent::Text { kind, text } => self.on_text(fx, kind, text),
             RunEvent::Usage(usage) => {

@@ -6,9 +6,9 @@ use crate::{
 use tidegate::{chat::RunErrorKind, config::Config, upstream::route::MidAnswer};
 use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
 
-const WHOLE: &str = "The tide rises and falls twice a day, and never asks why.";
+pub(crate) const WHOLE: &str = "The tide rises and falls twice a day, and never asks why.";
 
-const FAULTS: &[(&str, &str)] =
+pub(crate) const FAULTS: &[(&str, &str)] =
     &[("S08", "cut_after=4"), ("S09", "stall_after=4"), ("S10", "garbage_after=4")];
 
 const ORDERS: [(Spoken, Spoken); 4] = [
@@ -19,7 +19,7 @@ const ORDERS: [(Spoken, Spoken); 4] = [
 ];
 
 /// A message whose answer is [`WHOLE`], unless it fails at simulator A.
-fn message(switches: &str) -> String {
+pub(crate) fn message(switches: &str) -> String {
     format!("/sim at=A text=\"{WHOLE}\" {switches}")
 }
 
@@ -33,12 +33,12 @@ async fn gateway(a: String, b: String, change: impl FnOnce(&mut Config)) -> Gate
 }
 
 /// Stops a gateway that keeps the answers of its chats.
-async fn end(mut gateway: Gateway) {
+pub(crate) async fn end(mut gateway: Gateway) {
     assert_eq!(gateway.drain().await, tidegate::app::Ended::Drained);
 }
 
 /// A reader from the beginning, one that joins and reads nothing until the answer has ended, and one that loses its socket.
-async fn three_readers(gateway: &Gateway, message: &str) -> [Answer; 3] {
+pub(crate) async fn three_readers(gateway: &Gateway, message: &str) -> [Answer; 3] {
     let mut live = Chats::connect(gateway.address).await;
     live.ask("live", "c", message).await;
     let mut answers = ["live", "slow", "lost"].map(Answer::of);

@@ -17,6 +17,7 @@ mod engine;
 mod failover;
 mod frames;
 mod fuzz;
+mod gone_on;
 mod harness;
 mod health;
 mod hostile;

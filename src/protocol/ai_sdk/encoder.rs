@@ -88,6 +88,11 @@ impl<S: FnMut(&str)> ChunkWriter<'_, S> {
             ServerFrame::Moving { .. } => {
                 self.transient("data-notice", |out| out.push_str("{\"kind\":\"moving\""));
             }
+            // Who joins later learns nothing of it.
+            ServerFrame::Continued { .. } if self.encoder.at.received.is_none() => {}
+            ServerFrame::Continued { .. } => self.send_chunk(|out| {
+                out.push_str("{\"type\":\"message-metadata\",\"messageMetadata\":{\"continued\":1}}");
+            }),
             ServerFrame::Restarted { restart, .. } => self.restarted(restart),
             ServerFrame::Text { kind, entry, text } => self.text(*kind, *entry, text),
             ServerFrame::TurnEnd { end, .. } => self.end(end),

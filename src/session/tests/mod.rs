@@ -108,6 +108,7 @@ fn show(effect: &Effect) -> String {
                 ServerFrame::Queued { run, position } => format!("queued run={run} position={position}"),
                 ServerFrame::Retrying { run, attempt, .. } => format!("retrying run={run} attempt={attempt}"),
                 ServerFrame::Moving { run } => format!("moving run={run}"),
+                ServerFrame::Continued { run } => format!("went on run={run}"),
                 ServerFrame::Restarted { run, restart } => {
                     let Restart { model, number, entries, parts, withdrawn, .. } = restart.as_ref();
                     format!(

@@ -713,7 +713,7 @@ impl Client {
                 );
                 self.position = position;
             }
-            ServerFrame::Moving { .. } | ServerFrame::Restarted { .. } => {
+            ServerFrame::Moving { .. } | ServerFrame::Continued { .. } | ServerFrame::Restarted { .. } => {
                 unreachable!("no run restarts here")
             }
             ServerFrame::Queued { .. } | ServerFrame::Retrying { .. } | ServerFrame::Pong => {

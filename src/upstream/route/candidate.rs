@@ -13,6 +13,8 @@ pub(super) enum Among {
     Model,
     /// Those of its fallbacks too.
     All,
+    /// Those that go on with an answer of this target.
+    Continuing(usize),
 }
 
 /// Why a target is not used now.
@@ -95,6 +97,16 @@ impl Known {
         cooling.or_else(|| out.map(Obstacle::Out))
     }
 
+    /// Whether the target `to` goes on with an answer of the target `from`: other models have other tokens, and would not find
+    /// the way on.
+    pub(super) fn goes_on(&self, model: &ModelTargets, from: usize, to: usize) -> bool {
+        let is_same = self.targets[from].model == self.targets[to].model;
+        is_same
+            && model
+                .of(to)
+                .is_some_and(|to| to.continues && model.of(from).is_some_and(|from| from.model == to.model))
+    }
+
     /// The target that a run uses now: of the first level that has one, that of its conversation, else the one with the
     /// fewest runs for its weight, equals by dice.
     pub(super) fn choose(
@@ -107,9 +119,12 @@ impl Known {
         avoid: Option<usize>,
     ) -> Option<usize> {
         let usable = |candidate: &&Candidate| {
-            (among == Among::All || !candidate.is_fallback)
-                && avoid != Some(candidate.target)
-                && self.obstacle(now, request, candidate).is_none()
+            let is_among = match among {
+                Among::Model => !candidate.is_fallback,
+                Among::All => true,
+                Among::Continuing(from) => self.goes_on(model, from, candidate.target),
+            };
+            is_among && avoid != Some(candidate.target) && self.obstacle(now, request, candidate).is_none()
         };
         let first = model.candidates.iter().find(usable)?;
         let level = || model.candidates.iter().filter(|other| other.level == first.level).filter(usable);

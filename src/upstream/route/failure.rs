@@ -4,7 +4,7 @@ use super::{
     candidate::Among,
     judge::{After, Again, Blame, judge},
     model::ModelTargets,
-    request::FailedAttempt,
+    request::{FailedAttempt, Shown},
     state::{KeyFit, Permit},
 };
 use crate::chat::RunError;
@@ -24,8 +24,8 @@ impl Route {
         FailedAttempt { permit, error, lost, shown }: FailedAttempt,
     ) -> Pick {
         self.state.release(permit);
-        if shown {
-            return self.after_text(now, random, request, model, (permit, error));
+        if let Some(shown) = shown {
+            return self.after_text(now, random, request, model, (permit, error, shown));
         }
         let target = permit.target;
         let replaces_dead =
@@ -45,6 +45,9 @@ impl Route {
         if blame.may_move() {
             self.note(now, request, target, false);
         }
+        if mem::take(&mut request.is_continuing) && blame == Blame::Request {
+            return self.after_refusal(now, random, request, model, (target, error));
+        }
         if blame.is_of_key() && self.has_other_key(now, request, model, permit) {
             (request.spent_key, request.key_changes) = (Some(permit.key), request.key_changes + 1);
             // Its place in the attempts is that of the refused key.
@@ -58,17 +61,19 @@ impl Route {
         if model.alone {
             return self.again_alone(now, random, request, model, (target, blame, error));
         }
-        self.move_on(now, random, request, model, (target, blame, error))
+        let failed = request.count_failure(target);
+        self.move_on(now, random, request, model, (target, failed, blame), error)
     }
 
-    /// Records an attempt that failed after its text was shown, and decides whether another one begins the answer anew.
+    /// Records an attempt that failed after its text was shown, and decides whether another one goes on with the answer or
+    /// begins it anew.
     fn after_text(
         &mut self,
         now: Instant,
         random: f64,
         request: &mut RouteRequest,
         model: &ModelTargets,
-        (permit, error): (Permit, RunError),
+        (permit, mut error, shown): (Permit, RunError, Shown),
     ) -> Pick {
         let target = permit.target;
         // At its deadline the run is over, and long answers take their time: that is no fault.
@@ -76,12 +81,73 @@ impl Route {
         let blame = judge(&error, !has_stopped, true);
         self.state.failed(now, random, permit, blame, model.alone);
         self.note(now, request, target, false);
-        // What was kept of an answer that goes on is never withdrawn.
-        let is_off = model.alone || request.continues || self.limits.mid_answer == MidAnswer::Off;
-        if is_off || mem::replace(&mut request.has_restarted, true) {
+        let is_off = match self.limits.mid_answer {
+            MidAnswer::Restart => model.alone,
+            MidAnswer::Continue => false,
+            MidAnswer::Off => true,
+        };
+        // What was kept of an answer that a person had continued is never withdrawn.
+        if is_off || request.continues || mem::replace(&mut request.has_restarted, true) {
             return Pick::End(error);
         }
-        self.move_on(now, random, request, model, (target, blame, error))
+        let failed = request.count_failure(target);
+        if shown == Shown::Kept {
+            match self.go_on(now, random, request, model, (target, failed, blame), error) {
+                Ok(pick) => return pick,
+                Err(given_back) => error = given_back,
+            }
+        }
+        if model.alone {
+            return Pick::End(error);
+        }
+        self.move_on(now, random, request, model, (target, failed, blame), error)
+    }
+
+    /// Has a target go on with what was shown: another one, else the same, as often as it would be asked again. If none can
+    /// now, gives the error back.
+    fn go_on(
+        &mut self,
+        now: Instant,
+        random: f64,
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+        (target, failed, blame): (usize, u32, Blame),
+        error: RunError,
+    ) -> Result<Pick, RunError> {
+        let limit = if model.alone { self.retry.attempts } else { self.limits.attempts };
+        if !blame.may_move() || !request.has_time(now, Duration::ZERO) || request.attempts >= limit {
+            return Err(error);
+        }
+        request.broken = Some(target);
+        if let Some(pick) = self.elsewhere(now, random, request, model, Among::Continuing(target)) {
+            return Ok(pick);
+        }
+        let again = blame.again(failed, random, self.limits.wait);
+        let again = again.filter(|again| !again.is_wait && failed < self.retry.attempts);
+        let asked = match again.filter(|_| self.state.goes_on(model, target, target)) {
+            Some(again) => self.ask_again(now, request, model, (target, again, error)),
+            None => Err(error),
+        };
+        if asked.is_err() {
+            request.broken = None;
+        }
+        asked
+    }
+
+    /// A target has refused to go on with what was shown: it begins the answer anew.
+    fn after_refusal(
+        &mut self,
+        now: Instant,
+        random: f64,
+        request: &mut RouteRequest,
+        model: &ModelTargets,
+        (target, error): (usize, RunError),
+    ) -> Pick {
+        request.broken = None;
+        let may_ask =
+            request.has_time(now, Duration::ZERO) && (model.alone || request.attempts < self.limits.attempts);
+        let go = if may_ask { self.go(now, random, request, model, target, None) } else { None };
+        go.map_or(Pick::End(error), Pick::Go)
     }
 
     /// Whether another key of the target stands in for the one that failed. Each further key does so once in a run.
@@ -147,9 +213,9 @@ impl Route {
         random: f64,
         request: &mut RouteRequest,
         model: &ModelTargets,
-        (target, blame, mut error): (usize, Blame, RunError),
+        (target, failed, blame): (usize, u32, Blame),
+        mut error: RunError,
     ) -> Pick {
-        let failed = request.count_failure(target);
         if !blame.may_move() || !request.has_time(now, Duration::ZERO) {
             return Pick::End(error);
         }

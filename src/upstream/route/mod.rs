@@ -20,7 +20,7 @@ pub use health::{Health, KeyCounts, ModelHealth, ModelState, TargetHealth, Targe
 pub use judge::{Blame, judge};
 pub use plan::{RoutePlan as Plan, Target};
 pub use probe::{PROBE_TIME, Probe, ProbeResult, ProbeSubject};
-pub use request::{Affinity, RouteRequest};
+pub use request::{Affinity, RouteRequest, Shown};
 pub use room::{Room, RoomRequest};
 pub use state::{Event, Permit, Place};
 
@@ -57,12 +57,15 @@ pub struct Limits {
     pub mid_answer: MidAnswer,
 }
 
-/// What follows an answer that breaks off after some of it was shown, where another target exists.
+/// What follows an answer that breaks off after some of it was shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MidAnswer {
-    /// Another attempt begins it anew, once in a run.
+    /// Another attempt begins it anew, once in a run, where another target exists.
     #[default]
     Restart,
+    /// Another attempt goes on with it, once in a run, at a target of the same name that can; also where no other target
+    /// exists. Else as [`MidAnswer::Restart`].
+    Continue,
     /// It ends incomplete.
     Off,
 }
@@ -130,6 +133,10 @@ pub struct Go {
     pub first_token: Duration,
     /// Between two pieces of text or reasoning; then the attempt fails.
     pub text: Duration,
+    /// It goes on with what was shown of the answer.
+    pub continues: bool,
+    /// If it breaks off, a target may go on with what was shown of it, which is kept for that.
+    pub keeps_text: bool,
 }
 
 impl Route {
@@ -297,8 +304,13 @@ impl Route {
         let times = candidate.map_or(plan::Times::UNLIMITED, |candidate| candidate.times);
         let may_restart = is_other_left
             && !request.continues
-            && self.limits.mid_answer == MidAnswer::Restart
+            && self.limits.mid_answer != MidAnswer::Off
             && !request.has_restarted;
+        let goes_on = |from, to| self.state.goes_on(model, from, to);
+        let keeps_text = self.limits.mid_answer == MidAnswer::Continue
+            && !request.has_restarted
+            && model.candidates.iter().any(|other| goes_on(target, other.target));
+        request.is_continuing = request.broken.is_some_and(|broken| goes_on(broken, target));
         let state = &self.state.targets[target];
         Some(Go {
             target: Target { upstream: state.upstream, model: Arc::clone(&state.model) },
@@ -311,6 +323,8 @@ impl Route {
             repeats,
             first_token: if is_other_left { times.first_token } else { times.first_token_last },
             text: if may_restart { times.text } else { times.text_last },
+            continues: request.is_continuing,
+            keeps_text,
         })
     }
 

@@ -57,8 +57,13 @@ pub struct RouteRequest {
     pub(super) has_replaced_dead: bool,
     /// An attempt was not counted because the service closed its new connection. This happens at most once per run.
     pub(super) has_excused: bool,
-    /// An attempt failed after its text was shown, and another one was to begin the answer anew. This happens at most once per run.
+    /// An attempt failed after its text was shown, and another one was to begin the answer anew or to go on
+    /// with it. This happens at most once per run.
     pub(super) has_restarted: bool,
+    /// The target whose shown text is gone on with by those that can.
+    pub(super) broken: Option<usize>,
+    /// The current attempt goes on with it.
+    pub(super) is_continuing: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +79,16 @@ pub(super) struct FailedAttempt {
     pub(super) error: RunError,
     pub(super) lost: Option<LostConnection>,
     /// Text of it was shown.
-    pub(super) shown: bool,
+    pub(super) shown: Option<Shown>,
+}
+
+/// What was shown of an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Text of an answer, which was kept and can be gone on with.
+    Kept,
+    /// Something else, such as reasoning, or nothing of it was kept.
+    Some,
 }
 
 impl RouteRequest {
@@ -101,6 +115,8 @@ impl RouteRequest {
             has_replaced_dead: false,
             has_excused: false,
             has_restarted: false,
+            broken: None,
+            is_continuing: false,
         }
     }
 
@@ -152,13 +168,13 @@ impl RouteRequest {
 
     /// The current attempt failed before its first text. The next pick judges it, and gives its place back.
     pub fn fail(&mut self, permit: Permit, error: RunError, lost: Option<LostConnection>) {
-        self.failed = Some(Box::new(FailedAttempt { permit, error, lost, shown: false }));
+        self.failed = Some(Box::new(FailedAttempt { permit, error, lost, shown: None }));
     }
 
     /// The current attempt failed after text of it was shown. The next pick judges it, gives its place back, and decides whether
-    /// another attempt begins the answer anew.
-    pub fn break_off(&mut self, permit: Permit, error: RunError) {
-        self.failed = Some(Box::new(FailedAttempt { permit, error, lost: None, shown: true }));
+    /// another attempt goes on with the answer or begins it anew.
+    pub fn break_off(&mut self, permit: Permit, error: RunError, shown: Shown) {
+        self.failed = Some(Box::new(FailedAttempt { permit, error, lost: None, shown: Some(shown) }));
     }
 
     /// Whether a place is kept for the next attempt.

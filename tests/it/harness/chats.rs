@@ -199,6 +199,8 @@ pub(crate) struct Answer {
     pub(crate) resets: usize,
     /// The model that answers.
     pub(crate) model: Option<String>,
+    /// The gateway has had another attempt go on with it.
+    pub(crate) gone_on: bool,
 }
 
 impl Answer {
@@ -215,6 +217,7 @@ impl Answer {
             transient: Vec::new(),
             resets: 0,
             model: None,
+            gone_on: false,
         }
     }
 
@@ -281,6 +284,7 @@ impl Answer {
         if let Some(model) = chunk["messageMetadata"]["model"].as_str() {
             self.model = Some(model.to_owned());
         }
+        self.gone_on |= chunk["messageMetadata"]["continued"] == 1;
         let id = chunk["id"].as_str().unwrap_or_default();
         match kind {
             "start" => {

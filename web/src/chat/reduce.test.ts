@@ -34,6 +34,13 @@ test("what was withdrawn is gone, and the new text has its model", () => {
   expect(all.at(-1)?.moving).toBeUndefined();
 });
 
+test("an answer that is gone on with is one text", () => {
+  const all = states(framesOf("is gone on with after its first words"), answer());
+  expect(all.some(({ moving, text }) => moving === true && text === "A tide")).toBe(true);
+  expect(all.at(-1)).toMatchObject({ text: "A tide rises", outcome: "done" });
+  expect(all.at(-1)?.moving).toBeUndefined();
+});
+
 test("a page that resumes within the withdrawn text, or behind it, has the new one alone", () => {
   const withdrawn = answer({ text: "A tide", applied: 3, outcome: "streaming", serverId: "msg-1" });
   // The gateway continues at the reset, with a number of its own for this request.

@@ -192,6 +192,21 @@ fn restarts() -> Vec<(&'static str, Vec<ServerFrame>)> {
             ],
         ),
         (
+            "is gone on with after its first words",
+            vec![
+                accepted(0),
+                delta(1, "A tide"),
+                ServerFrame::Moving { run: RUN },
+                ServerFrame::Continued { run: RUN },
+                delta(2, " rises"),
+                stop(),
+            ],
+        ),
+        (
+            "is gone on with before a reader has its beginning",
+            vec![ServerFrame::Continued { run: RUN }, accepted(0), delta(1, "A tide rises"), stop()],
+        ),
+        (
             "begins anew before its first word",
             vec![accepted(0), restarted(Withdrawn::Nothing), delta(2, "The"), stop()],
         ),

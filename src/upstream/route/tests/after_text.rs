@@ -36,7 +36,7 @@ fn after(bench: &mut Bench, error: &RunError) -> (String, Option<Go>) {
     bench.next_run(7);
     let go = bench.go();
     bench.route.record(bench.now, 0.0, go.permit, Ok(()));
-    bench.request.break_off(go.permit, error.clone());
+    bench.request.break_off(go.permit, error.clone(), Shown::Some);
     next(bench)
 }
 
@@ -71,7 +71,7 @@ fn an_answer_that_a_person_had_continued_never_begins_anew() {
     let mut bench = bench(plan, MidAnswer::Restart);
     bench.request = request(7, bench.now + ms(300_000)).with_continuation(true);
     let go = bench.go();
-    bench.request.break_off(go.permit, error(Interrupted));
+    bench.request.break_off(go.permit, error(Interrupted), Shown::Some);
     assert_eq!(next(&mut bench).0, "end interrupted");
 }
 
@@ -88,7 +88,7 @@ fn an_answer_begins_anew_once() {
     bench.request.fail(permit, error(UpstreamTimeout), None);
     let (name, go) = next(&mut bench);
     assert_eq!(name, "c as m");
-    bench.request.break_off(go.expect("it goes on").permit, error(UpstreamProtocol));
+    bench.request.break_off(go.expect("it goes on").permit, error(UpstreamProtocol), Shown::Some);
     assert_eq!(next(&mut bench).0, "end upstream_protocol", "at two targets after its text");
     let held: usize = bench.route.state.targets.iter().map(|target| target.running).sum();
     assert_eq!(held, 0);
@@ -126,7 +126,7 @@ fn text_that_stops_counts_against_its_target_and_a_deadline_against_none() {
                 return true;
             }
             bench.now += ms(passed);
-            bench.request.break_off(go.permit, error(UpstreamTimeout));
+            bench.request.break_off(go.permit, error(UpstreamTimeout), Shown::Some);
             let (_, go) = next(bench);
             go.into_iter().for_each(|go| bench.route.release(go.permit));
         }
@@ -148,7 +148,7 @@ fn the_limit_on_pauses_is_the_short_one_while_an_answer_can_begin_anew() {
         }
         let mut bench = bench(plan, mid_answer);
         let first = bench.go();
-        bench.request.break_off(first.permit, error(Interrupted));
+        bench.request.break_off(first.permit, error(Interrupted), Shown::Some);
         let second = next(&mut bench).1.map(|go| go.text);
         (first.text, second)
     };

@@ -53,7 +53,7 @@ fn an_answer_that_breaks_off_again_is_not_begun_anew() {
         let go = bench.go();
         assert_eq!(go.text, text);
         bench.route.record(bench.now, 0.0, go.permit, Ok(()));
-        bench.request.break_off(go.permit, error(RunErrorKind::Interrupted));
+        bench.request.break_off(go.permit, error(RunErrorKind::Interrupted), Shown::Some);
         let next = match bench.pick() {
             Pick::End(_) => "end",
             Pick::Go(_) => "go",

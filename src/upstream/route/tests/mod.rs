@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a starting point; nothing depends on where the clock stands")]
 mod after_text;
 mod continuation;
+mod going_on;
 mod many;
 mod probes;
 mod properties;

@@ -110,12 +110,15 @@ struct Run {
     was_free: bool,
     /// How often text of it was shown and broke off.
     broken: u32,
+    /// How often a target refused to go on with it.
+    refused: u32,
 }
 
 impl Run {
     fn new(request: RouteRequest, alone: bool, was_free: bool) -> Self {
         let (last, waits_until) = (BTreeMap::new(), None);
-        Run { request, alone, go: None, sent: 0, last, waits_until, filtered: false, was_free, broken: 0 }
+        let (filtered, broken, refused) = (false, 0, 0);
+        Run { request, alone, go: None, sent: 0, last, waits_until, filtered, was_free, broken, refused }
     }
 }
 
@@ -165,11 +168,20 @@ impl World {
                 let at = (go.permit.target, go.key.0);
                 prop_assert!(!run.filtered, "I13: a refusal by a filter is the last attempt");
                 prop_assert!(run.broken < 2, "text has broken off twice");
-                prop_assert!(run.broken == 0 || !run.alone, "an answer of a lone target begins anew");
+                let is_off = self.route.limits.mid_answer != MidAnswer::Continue;
+                prop_assert!(
+                    run.broken == 0 || !run.alone || !is_off,
+                    "an answer of a lone target begins anew"
+                );
+                prop_assert!(
+                    !is_off || !go.continues && !go.keeps_text,
+                    "nothing is kept where none goes on"
+                );
+                prop_assert!(!go.continues || run.broken == 1 && run.refused == 0, "it goes on once");
                 self.check_go(run, &go, fell)?;
                 run.sent += 1;
                 // Those that count, two that lost their connection, and one for each further key.
-                let most = if run.alone { 3 + 2 + 2 } else { 6 + 2 };
+                let most = if run.alone { 3 + 2 + 2 + run.refused } else { 6 + 2 };
                 let loading = run.last.values().any(|(blame, _)| *blame == Blame::Loading);
                 prop_assert!(loading || run.sent <= most, "I4: {} attempts", run.sent);
                 prop_assert!(self.now < run.request.deadline || run.sent == 1, "I4: beyond the deadline");
@@ -260,6 +272,10 @@ impl World {
                 }
                 run.filtered |= blame == Blame::Filter && lost.is_none();
                 run.last.insert(at, (blame, *lost));
+                if go.continues && blame == Blame::Request {
+                    run.last.remove(&at); // It begins the answer anew.
+                    run.refused += 1;
+                }
                 run.request.fail(go.permit, error, *lost);
                 true
             }
@@ -269,7 +285,8 @@ impl World {
                 run.filtered |= blame == Blame::Filter;
                 run.broken += 1;
                 run.last.insert(at, (blame, None));
-                run.request.break_off(go.permit, error);
+                let shown = if go.keeps_text { Shown::Kept } else { Shown::Some };
+                run.request.break_off(go.permit, error, shown);
                 true
             }
         }
@@ -283,11 +300,12 @@ fn scripts() -> impl Strategy<Value = Script> {
 }
 
 /// Begins runs, ends attempts and passes time as the script says.
-fn play(plan: Plan, script: Script) -> Result<(), TestCaseError> {
+fn play(plan: Plan, script: Script, mid_answer: MidAnswer) -> Result<(), TestCaseError> {
     let now = Instant::now();
     let alone: Vec<_> = plan.models.iter().map(plan::ModelPlan::is_alone).collect();
     let models = plan.models.len();
-    let route = Route::new(Settings { plan, ..settings() });
+    let limits = Limits { mid_answer, ..Limits::default() };
+    let route = Route::new(Settings { plan, limits, ..settings() });
     let mut world = World { route, now, runs: Vec::new(), stated: BTreeMap::new() };
     let step =
         |world: &mut World, at: usize, fate: Option<&Fate>, random: f64| -> Result<(), TestCaseError> {
@@ -402,7 +420,17 @@ proptest! {
     // I1, I2, I3, I4, I5, I6, I13, I15
     #[test]
     fn any_runs_of_any_plan_keep_the_rules(plan in plans(), script in scripts()) {
-        play(plan, script)?;
+        play(plan, script, MidAnswer::Restart)?;
+    }
+
+    #[test]
+    fn runs_whose_answers_go_on_keep_the_rules_too(
+        mut plan in plans(),
+        able in prop::collection::vec(any::<bool>(), 4),
+        script in scripts(),
+    ) {
+        plan.upstreams.iter_mut().zip(able).for_each(|(upstream, able)| upstream.continues = able);
+        play(plan, script, MidAnswer::Continue)?;
     }
 
     // I7
