@@ -68,11 +68,14 @@ fn an_answer_that_breaks_off_begins_anew_where_its_failure_allows_it() {
 fn an_answer_that_a_person_had_continued_never_begins_anew() {
     let mut plan = with_fallback();
     plan.upstreams.iter_mut().for_each(|upstream| upstream.continues = true);
-    let mut bench = bench(plan, MidAnswer::Restart);
-    bench.request = request(7, bench.now + ms(300_000)).with_continuation(true);
-    let go = bench.go();
-    bench.request.break_off(go.permit, error(Interrupted), Shown::Some);
-    assert_eq!(next(&mut bench).0, "end interrupted");
+    for mid_answer in [MidAnswer::Restart, MidAnswer::Continue] {
+        let mut bench = bench(plan.clone(), mid_answer);
+        bench.request = request(7, bench.now + ms(300_000)).with_continuation(true);
+        let go = bench.go();
+        assert!(!go.keeps_text);
+        bench.request.break_off(go.permit, error(Interrupted), Shown::Some);
+        assert_eq!(next(&mut bench).0, "end interrupted");
+    }
 }
 
 #[test]
