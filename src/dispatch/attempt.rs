@@ -333,3 +333,28 @@ fn pass_on(
         submission.channel.push(events, usage);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_gone_on_with_has_its_text_once() {
+        let mut follows = Follows::Continued(Seam::new("a tide "));
+        let mut kept = Some(String::new());
+        for (event, passed) in [
+            (RunEvent::reasoning("so"), vec![]),
+            (RunEvent::answer(" "), vec![]),
+            (RunEvent::answer("is"), vec![RunEvent::Continued, RunEvent::answer("is")]),
+            (RunEvent::answer(" high"), vec![RunEvent::answer(" high")]),
+        ] {
+            let mut events = vec![event];
+            join(&mut events, &mut follows, &mut kept);
+            assert_eq!(events, passed);
+        }
+        assert_eq!(kept.as_deref(), Some("is high"));
+        join(&mut vec![RunEvent::reasoning("so")], &mut follows, &mut kept);
+        join(&mut vec![RunEvent::answer(".")], &mut follows, &mut kept);
+        assert_eq!(kept, None, "reasoning stands in between");
+    }
+}
