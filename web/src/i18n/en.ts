@@ -111,7 +111,7 @@ export const en = {
   stale: "It waited for more than an hour. Send it now?",
   position: "Place {position} in the queue",
   retrying: "The model service had a fault; attempt {attempt} follows.",
-  moving: "The connection to the model broke; the answer starts again.",
+  moving: "The connection to the model broke; it is tried again.",
   restarted: "Started again after a fault of the model service.",
   announceRestarted: "The answer starts again.",
   omitted: "The {count} oldest turns no longer fit and were left out.",

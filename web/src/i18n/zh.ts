@@ -112,7 +112,7 @@ export const zh: Dictionary = {
   stale: "这条消息等了一个多小时。现在发送吗？",
   position: "排队第 {position} 位",
   retrying: "模型服务出错，即将进行第 {attempt} 次尝试。",
-  moving: "与模型的连接中断，回答将重新开始。",
+  moving: "与模型的连接中断，正在重试。",
   restarted: "模型服务出错，回答已重新开始。",
   announceRestarted: "回答重新开始。",
   omitted: "最早的 {count} 轮对话放不下，已省略。",
