@@ -156,11 +156,9 @@ impl Attempt {
             Step::More => {
                 guard.report(Ok(()));
                 meter.read(mem::take(&mut stream.received));
-                if !events.is_empty() && meter.chunk(events.len()) {
+                if lead(events, meter, follows, kept) {
                     stream.has_text();
-                    begin(events, follows);
                 }
-                join(events, follows, kept);
                 pass_on(events, stream.reader.usage(), submission, recorder, &shared.metrics);
                 if !stream.is_finished() {
                     return Poll::Pending; // The response has registered the waker.
@@ -183,10 +181,7 @@ impl Attempt {
             }
         };
         meter.read(stream.received);
-        if !events.is_empty() && meter.chunk(events.len()) {
-            begin(events, follows);
-        }
-        join(events, follows, kept);
+        lead(events, meter, follows, kept);
         pass_on(events, end.usage, submission, recorder, &shared.metrics);
         self.close(shared);
         Poll::Ready(match end.outcome {
@@ -269,6 +264,22 @@ impl Attempt {
     }
 }
 
+/// Has what was read follow what was shown before. Returns whether the first text of the attempt is in it.
+#[inline]
+fn lead(
+    events: &mut Vec<RunEvent>,
+    meter: &mut Meter,
+    follows: &mut Follows,
+    kept: &mut Option<String>,
+) -> bool {
+    let is_first = !events.is_empty() && meter.chunk(events.len());
+    if is_first {
+        begin(events, follows);
+    }
+    join(events, follows, kept);
+    is_first
+}
+
 /// Has the first text of an attempt follow what the session is to know of it. Nothing that was shown is withdrawn without it.
 #[cold]
 fn begin(events: &mut Vec<RunEvent>, follows: &mut Follows) {
@@ -337,6 +348,48 @@ fn pass_on(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// What was read each time: often nothing, as of a frame with usage alone.
+    fn reads() -> impl Strategy<Value = Vec<Vec<RunEvent>>> {
+        let piece = (any::<bool>(), "[ab \n]{1,3}").prop_map(|(is_answer, text)| {
+            if is_answer { RunEvent::answer(&text) } else { RunEvent::reasoning(&text) }
+        });
+        prop::collection::vec(prop_oneof![Just(vec![]), prop::collection::vec(piece, 0..4)], 0..8)
+    }
+
+    proptest! {
+        /// Whatever arrives and in however many reads: shown text is withdrawn once, together with the piece that takes its
+        /// place, and never by an attempt that goes on with it or that follows nothing.
+        #[test]
+        fn no_text_is_withdrawn_unless_a_new_piece_is_in_hand(
+            reads in reads(),
+            follows in 0..3_u8,
+            keeps in any::<bool>(),
+        ) {
+            let mut meter = Meter::start(&Arc::default(), (&"a".into(), "m"), 0);
+            let mut kept = keeps.then(String::new);
+            let mut followed = match follows {
+                0 => Follows::Nothing,
+                1 => Follows::Withdrawn("f".into()),
+                _ => Follows::Continued(Seam::new("a ")),
+            };
+            let restarted = RunEvent::Restarted { model: "f".into() };
+            let mut withdrawn = 0;
+            for read in &reads {
+                let mut passed = read.clone();
+                lead(&mut passed, &mut meter, &mut followed, &mut kept);
+                if passed.contains(&restarted) {
+                    withdrawn += 1;
+                    prop_assert_eq!(&passed[0], &restarted);
+                    prop_assert!(matches!(passed.get(1), Some(RunEvent::Text { .. })), "{:?}", passed);
+                    prop_assert_eq!(&passed[1..], &read[..], "nothing new is lost");
+                }
+            }
+            let has_text = reads.iter().any(|read| !read.is_empty());
+            prop_assert_eq!(withdrawn, usize::from(follows == 1 && has_text));
+        }
+    }
 
     #[test]
     fn an_answer_that_is_gone_on_with_has_its_text_once() {
